@@ -1,0 +1,29 @@
+//! Compiles the proto with protox, so that nobody needs protoc, and notes the commit for `GetServiceInfo`.
+
+use protox::prost::Message as _;
+use std::{env, fs, path::PathBuf, process::Command};
+
+const PROTO: &str = "proto/registrar/v1/registrar.proto";
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    println!("cargo:rerun-if-changed={PROTO}");
+    let descriptors = protox::compile([PROTO], ["proto"])?;
+    let out = PathBuf::from(env::var("OUT_DIR")?);
+    fs::write(out.join("registrar.fds"), descriptors.encode_to_vec())?;
+    tonic_prost_build::configure().compile_fds(descriptors)?;
+
+    println!("cargo:rerun-if-env-changed=REGISTRAR_COMMIT");
+    let commit = env::var("REGISTRAR_COMMIT").ok().or_else(release_commit).unwrap_or_default();
+    println!("cargo:rustc-env=REGISTRAR_COMMIT={commit}");
+    Ok(())
+}
+
+/// The commit of a release build. A debug build does not know it: looking would rebuild the crate at each commit.
+fn release_commit() -> Option<String> {
+    if env::var("PROFILE").ok()? != "release" {
+        return None;
+    }
+    println!("cargo:rerun-if-changed=.git/logs/HEAD");
+    let output = Command::new("git").args(["rev-parse", "--short=12", "HEAD"]).output().ok()?;
+    output.status.success().then(|| String::from_utf8_lossy(&output.stdout).trim().to_owned())
+}

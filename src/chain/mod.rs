@@ -1,0 +1,33 @@
+//! The only room that names alloy's provider: endpoints, node errors, fees, signing, the contract.
+
+mod signer;
+mod url;
+
+pub use signer::{InvalidKey, Signer};
+pub use url::{EndpointUrl, InvalidEndpointUrl, number_repeated_hosts};
+
+use alloy::primitives::{Address, utils::parse_units};
+
+/// Which chain, how to reach it, and who signs.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// EIP-155 chain id; an endpoint that answers another one is never used.
+    pub chain_id: u64,
+    /// In order of preference.
+    pub endpoints: Vec<EndpointUrl>,
+    /// Who signs.
+    pub signers: Vec<Signer>,
+    /// The DocumentRegistry.
+    pub contract: Address,
+    /// Hard cap, in wei per gas.
+    pub max_fee_per_gas: u128,
+}
+
+/// Reads an amount in gwei as wei.
+///
+/// # Errors
+/// When it is no amount above zero with at most nine decimals.
+pub fn parse_gwei(text: &str) -> Result<u128, &'static str> {
+    let wei = parse_units(text, "gwei").ok().and_then(|units| u128::try_from(units.get_absolute()).ok());
+    wei.filter(|wei| *wei > 0 && !text.starts_with('-')).ok_or("is no amount of gwei above zero, such as 5 or 0.25")
+}

@@ -1,0 +1,61 @@
+//! The key that signs transactions. It is read, it signs, and it is never shown.
+
+use alloy::{
+    primitives::{Address, address},
+    signers::local::PrivateKeySigner,
+};
+use std::fmt;
+
+/// Anvil's accounts, whose keys are published: the first ten of the mnemonic `test test … junk`
+/// (<https://getfoundry.sh/anvil/reference/anvil/>).
+const PUBLISHED: [Address; 10] = [
+    address!("f39Fd6e51aad88F6F4ce6aB8827279cffFb92266"),
+    address!("70997970C51812dc3A010C7d01b50e0d17dc79C8"),
+    address!("3C44CdDdB6a900fa2b585dd299e03d12FA4293BC"),
+    address!("90F79bf6EB2c4f870365E785982E1f101E93b906"),
+    address!("15d34AAf54267DB7D7c367839AAf71A00a2C6A65"),
+    address!("9965507D1a55bcC2695C58ba16FB37d819B0A4dc"),
+    address!("976EA74026E726554dB657fA54763abd0C3a0aa9"),
+    address!("14dC79964da2C08b23698B3D3cc7Ca32193d9955"),
+    address!("23618e81E3f5cdF7f54C3d65f7FBc0aBf5B21E8f"),
+    address!("a0Ee7A142d267C1f36714E4a8F75612F20a79720"),
+];
+
+/// A private key and its address.
+#[derive(Clone)]
+pub struct Signer(PrivateKeySigner);
+
+/// A text that is no private key. Never repeats it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("is no private key: 64 hex digits, not zero, with or without 0x")]
+pub struct InvalidKey;
+
+impl Signer {
+    /// Reads a private key in hex.
+    ///
+    /// # Errors
+    /// When it is no key of the curve secp256k1.
+    pub fn parse(text: &str) -> Result<Self, InvalidKey> {
+        text.parse().map(Self).map_err(|_| InvalidKey)
+    }
+
+    /// The account that the key controls.
+    pub fn address(&self) -> Address {
+        self.0.address()
+    }
+
+    /// Whether the key is one that anvil publishes, so that anybody can spend its funds.
+    pub fn is_published(&self) -> bool {
+        PUBLISHED.contains(&self.address())
+    }
+
+    pub(super) fn key(&self) -> &PrivateKeySigner {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Signer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Signer({})", self.address())
+    }
+}

@@ -1,0 +1,65 @@
+//! The settings that are no secrets, as command-line arguments.
+
+use clap::Args;
+
+/// Which chain and how to speak to it.
+#[derive(Args, Clone, Debug, Default)]
+#[command(next_help_heading = "Network")]
+pub struct NetworkArgs {
+    /// EIP-155 chain id. An endpoint that answers another one is never used [default: 84532, Base Sepolia]
+    #[arg(long, env = "REGISTRAR_CHAIN_ID", value_name = "ID")]
+    pub chain_id: Option<String>,
+    /// Hard cap on what is paid per gas, in gwei; never exceeded [default: 5]
+    #[arg(long, env = "REGISTRAR_MAX_FEE_GWEI", value_name = "GWEI")]
+    pub max_fee_gwei: Option<String>,
+}
+
+/// The settings of `registrar serve`.
+#[derive(Args, Clone, Debug, Default)]
+pub struct ServeArgs {
+    /// Address of the gRPC server [default: 127.0.0.1:50051]
+    #[arg(long, env = "REGISTRAR_LISTEN", value_name = "ADDR", help_heading = "Addresses")]
+    pub listen: Option<String>,
+    /// Address of the HTTP server for /metrics, /healthz and /readyz [default: 127.0.0.1:9464]
+    #[arg(long, env = "REGISTRAR_ADMIN_LISTEN", value_name = "ADDR", help_heading = "Addresses")]
+    pub admin_listen: Option<String>,
+    /// Allow addresses off loopback although there is neither TLS nor a token yet [default: false]
+    #[arg(long, env = "REGISTRAR_ALLOW_INSECURE", value_name = "BOOL", help_heading = "Addresses", num_args = 0..=1, default_missing_value = "true")]
+    pub allow_insecure: Option<String>,
+
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub network: NetworkArgs,
+    /// Address of the DocumentRegistry contract (required; `registrar deploy` makes one)
+    #[arg(long, env = "REGISTRAR_CONTRACT_ADDRESS", value_name = "ADDRESS", help_heading = "Network")]
+    pub contract_address: Option<String>,
+
+    /// Depth at which a registration is confirmed; the including block counts as 1 [default: 2, and 1 on chain 31337]
+    #[arg(long, env = "REGISTRAR_CONFIRMATIONS", value_name = "BLOCKS", help_heading = "Registrations")]
+    pub confirmations: Option<String>,
+    /// How long a transaction may take from being sent to being confirmed before it is diagnosed and reported [default: 30s]
+    #[arg(long, env = "REGISTRAR_CONFIRMATION_TIMEOUT", value_name = "DURATION", help_heading = "Registrations")]
+    pub confirmation_timeout: Option<String>,
+    /// The longest a call may wait [default: 5m]
+    #[arg(long, env = "REGISTRAR_MAX_WAIT", value_name = "DURATION", help_heading = "Registrations")]
+    pub max_wait: Option<String>,
+    /// How many calls and streams may wait at once before TOO_MANY_WAITERS [default: 10000]
+    #[arg(long, env = "REGISTRAR_MAX_WAITERS", value_name = "N", help_heading = "Registrations")]
+    pub max_waiters: Option<String>,
+    /// How many registrations may be unfinished before QUEUE_FULL [default: 100000]
+    #[arg(long, env = "REGISTRAR_QUEUE_LIMIT", value_name = "N", help_heading = "Registrations")]
+    pub queue_limit: Option<String>,
+    /// How long shutting down may take [default: 20s]
+    #[arg(long, env = "REGISTRAR_SHUTDOWN_GRACE", value_name = "DURATION", help_heading = "Registrations")]
+    pub shutdown_grace: Option<String>,
+
+    /// Whether spans are made at all; logs stay either way [default: true]
+    #[arg(long, env = "TRACING_ENABLED", value_name = "BOOL", help_heading = "Telemetry")]
+    pub tracing_enabled: Option<String>,
+    /// How log lines look: text or json [default: text on a terminal, else json]
+    #[arg(long, env = "LOG_FORMAT", value_name = "FORMAT", help_heading = "Telemetry")]
+    pub log_format: Option<String>,
+    /// Which log lines are written, as `info` or `registrar=debug,info` [default: info]
+    #[arg(long, env = "RUST_LOG", value_name = "FILTER", help_heading = "Telemetry")]
+    pub log: Option<String>,
+}

@@ -1,0 +1,115 @@
+//! Variables, and the list of what is wrong with them.
+
+use std::{collections::HashMap, fmt, fs};
+
+/// The environment's variables, read once.
+#[derive(Clone, Default)]
+pub struct Environment(HashMap<String, String>);
+
+impl Environment {
+    /// Reads the process's environment. A variable that is not UTF-8 counts as absent.
+    pub fn of_process() -> Self {
+        Self(std::env::vars_os().filter_map(|(k, v)| Some((k.into_string().ok()?, v.into_string().ok()?))).collect())
+    }
+
+    /// The same with some variables set.
+    pub fn with<'a>(mut self, variables: impl IntoIterator<Item = (&'a str, String)>) -> Self {
+        self.0.extend(variables.into_iter().map(|(name, value)| (name.to_owned(), value)));
+        self
+    }
+
+    /// A variable; an empty one counts as absent.
+    pub fn get(&self, name: &str) -> Option<&str> {
+        self.0.get(name).map(|value| value.trim()).filter(|value| !value.is_empty())
+    }
+
+    /// The first of these that is set, with its name.
+    pub fn first<'a>(&self, names: &[&'a str]) -> Option<(&'a str, &str)> {
+        names.iter().find_map(|name| Some((*name, self.get(name)?)))
+    }
+
+    /// A secret: the variable, or the content of the file that the variable with `_FILE` names.
+    pub fn secret(&self, name: &'static str, faults: &mut Faults) -> Option<String> {
+        let file_variable = format!("{name}_FILE");
+        match (self.get(name), self.get(&file_variable)) {
+            (Some(_), Some(_)) => {
+                faults.add(name, format!("is set, and so is {file_variable}: set one of them"));
+                None
+            }
+            (Some(value), None) => Some(value.to_owned()),
+            (None, Some(path)) => match fs::read_to_string(path) {
+                Ok(content) if content.trim().is_empty() => {
+                    faults.add(name, format!("the file that {file_variable} names is empty"));
+                    None
+                }
+                Ok(content) => Some(content.trim().to_owned()),
+                Err(error) => {
+                    faults.add(name, format!("the file that {file_variable} names cannot be read: {}", error.kind()));
+                    None
+                }
+            },
+            (None, None) => None,
+        }
+    }
+}
+
+impl fmt::Debug for Environment {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Environment({} variables)", self.0.len())
+    }
+}
+
+/// One setting that is wrong.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Fault {
+    /// The variable.
+    pub name: &'static str,
+    /// What is wrong with it and what would be right. Never holds a secret.
+    pub problem: String,
+}
+
+/// Everything that is wrong with the settings.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Faults(Vec<Fault>);
+
+impl Faults {
+    /// Notes one.
+    pub fn add(&mut self, name: &'static str, problem: impl Into<String>) {
+        self.0.push(Fault { name, problem: problem.into() });
+    }
+
+    /// Whether nothing is wrong.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Reads a value; notes what is wrong with it and goes on with `default`.
+    pub fn read<T, E: fmt::Display>(
+        &mut self,
+        name: &'static str,
+        text: Option<&str>,
+        default: T,
+        parse: impl FnOnce(&str) -> Result<T, E>,
+    ) -> T {
+        match text.map(str::trim).filter(|text| !text.is_empty()) {
+            None => default,
+            Some(text) => parse(text).unwrap_or_else(|error| {
+                self.add(name, format!("`{text}` {error}"));
+                default
+            }),
+        }
+    }
+}
+
+impl fmt::Display for Faults {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let count = self.0.len();
+        writeln!(f, "{count} setting{} wrong:", if count == 1 { " is" } else { "s are" })?;
+        for Fault { name, problem } in &self.0 {
+            writeln!(f, "  {name}: {problem}")?;
+        }
+        write!(f, "`registrar serve --help` explains every setting.")
+    }
+}
+
+impl std::error::Error for Faults {}

@@ -1,0 +1,12 @@
+//! The only reader of the environment. Raw text becomes validated settings, and everything wrong is said at once, by name.
+//!
+//! What is no secret is a command-line argument with an environment variable behind it ([`ServeArgs`]). Secrets come from
+//! the environment, or from a file named by the same variable with `_FILE`; no message here repeats one.
+
+mod args;
+mod environment;
+mod settings;
+
+pub use args::{NetworkArgs, ServeArgs};
+pub use environment::{Environment, Fault, Faults};
+pub use settings::{DeploySettings, Settings};

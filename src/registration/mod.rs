@@ -1,0 +1,25 @@
+//! WHAT a registration is. Pure: no await, no clock, no I/O; `now` is an argument.
+//!
+//! Text becomes a [`DocumentHash`] and a [`CaseId`] here, [`State`] moves only by [`State::next`], and everything that asks
+//! "should we?" is a function in [`policy`] or [`diagnosis`].
+
+mod case_id;
+pub mod diagnosis;
+mod document_hash;
+mod outcome;
+pub mod policy;
+mod record;
+mod state;
+mod time;
+mod trace;
+
+pub use case_id::{CaseId, CaseIdError, UserId, UserIdError};
+pub use diagnosis::{Cause, Diagnosis};
+pub use document_hash::{DocumentHash, DocumentHashError};
+pub use outcome::{Blocked, Failure, FailureReason};
+pub use record::{
+    Block, Cost, NewRegistration, OurTransaction, Registration, RegistrationId, Times, Transaction, TransactionId,
+};
+pub use state::{Event, Finality, State};
+pub use time::Timestamp;
+pub use trace::{SpanId, TraceContext, TraceId};

@@ -1,0 +1,5 @@
+//! "Should we, how many, how long, how much?": numbers in, numbers out.
+
+pub mod batching;
+pub mod fees;
+pub mod waiting;
