@@ -15,6 +15,7 @@ pub(super) struct Live {
     spinner: Option<ProgressBar>,
     paint: Paint,
     plain: bool,
+    last: Option<Registration>,
 }
 
 impl Live {
@@ -27,7 +28,7 @@ impl Live {
             bar
         });
         let plain = always && spinner.is_none() && !screen.json;
-        Self { stages: Stages::new(), spinner, paint: screen.err, plain }
+        Self { stages: Stages::new(), spinner, paint: screen.err, plain, last: None }
     }
 
     /// Whether anybody watches.
@@ -35,8 +36,14 @@ impl Live {
         self.spinner.is_some() || self.plain
     }
 
+    /// What was shown last.
+    pub(super) fn last(&self) -> Option<&Registration> {
+        self.last.as_ref()
+    }
+
     /// Shows what is new.
     pub(super) fn show(&mut self, registration: &Registration) {
+        self.last = Some(registration.clone());
         for Line { sign, colour, text } in self.stages.next(registration) {
             match &self.spinner {
                 Some(spinner) => spinner.println(format!("  {} {text}", self.paint.paint(colour, sign))),

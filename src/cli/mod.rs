@@ -2,7 +2,7 @@
 //!
 //! [`parse`] turns arguments into a [`Command`], [`client`] and [`dev`] do it, and every way a command ends is an [`Exit`].
 //! Answers go to standard output; progress, and errors for people, to standard error. With `--json` standard output gets one
-//! JSON object a line, an error included: `{"error":{"code":…,"reason":…,"message":…}}`.
+//! JSON object a line, a call's error included: `{"error":{"code":…,"reason":…,"message":…}}`.
 
 mod args;
 mod client;

@@ -8,7 +8,7 @@ use super::{
     live::Live,
     register,
     screen::{Screen, say, say_line},
-    stages, summary,
+    stages, summary, time,
     trouble::{Call, Trouble},
     waterfall,
 };
@@ -90,7 +90,7 @@ fn show(registration: &Registration, screen: &Screen) {
         return;
     }
     say(&summary::registration(registration, screen.out));
-    let bars = waterfall::render(registration, screen.width, screen.out);
+    let bars = waterfall::render(registration, time::now(), screen.width, screen.out);
     if !bars.is_empty() {
         say(&format!("\n{bars}"));
     }

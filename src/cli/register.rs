@@ -8,7 +8,7 @@ use super::{
     json,
     live::Live,
     screen::{Screen, say, say_line},
-    stages, summary,
+    stages, summary, time,
     trouble::{Call, Trouble},
     waterfall,
 };
@@ -55,12 +55,15 @@ pub(super) async fn register(client: &Client, screen: &Screen, wanted: Wanted) -
     match known {
         Some(registration) if screen.json && answer.is_ok() => say_line(&json::line(registration)),
         Some(registration) if !screen.json => {
+            if screen.live {
+                eprintln!();
+            }
             say(&summary::registration(registration, screen.out));
             if registration.trace_id != client.trace_id() {
                 say(&summary::row("this call", client.trace_id(), screen.out));
             }
             say("\n");
-            say(&waterfall::render(registration, screen.width, screen.out));
+            say(&waterfall::render(registration, time::now(), screen.width, screen.out));
         }
         Some(_) | None => {}
     }
@@ -93,7 +96,7 @@ async fn accept_and_wait(client: &Client, screen: &Screen, wanted: &Wanted) -> C
             _ = tokio::signal::ctrl_c() => Err(Trouble::interrupted()),
         }
     };
-    let answer = answer.map_err(|trouble| trouble.about(&accepted));
+    let answer = answer.map_err(|trouble| trouble.about(live.last().unwrap_or(&accepted)));
     if let Ok(registration) = &answer {
         live.show(registration);
     }

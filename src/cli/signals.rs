@@ -1,12 +1,24 @@
 //! Signals: the first drains, the second leaves at once.
 
 use super::{Exit, complain};
-use std::future::Future;
+use std::{future::Future, io, task::Poll};
 use tokio_util::sync::CancellationToken;
 
-/// Runs until it ends by itself or drains after SIGTERM, SIGINT or SIGHUP; a second signal ends it at once with 130.
+/// Runs until it ends by itself or drains after SIGTERM or SIGINT; a second signal ends it at once with 130.
 pub async fn until_signalled<F: Future<Output = Exit>>(run: impl FnOnce(CancellationToken) -> F) -> Exit {
-    let mut signals = match Signals::listen() {
+    drain(Signals::listen(), run).await
+}
+
+/// The same for what has a child to take along: it does not outlive its terminal either. A service may, under `nohup`.
+pub(super) async fn until_hung_up<F: Future<Output = Exit>>(run: impl FnOnce(CancellationToken) -> F) -> Exit {
+    drain(Signals::listen_with_hangup(), run).await
+}
+
+async fn drain<F: Future<Output = Exit>>(
+    signals: io::Result<Signals>,
+    run: impl FnOnce(CancellationToken) -> F,
+) -> Exit {
+    let mut signals = match signals {
         Ok(signals) => signals,
         Err(error) => return complain(&error, Exit::Failed),
     };
@@ -26,32 +38,40 @@ pub async fn until_signalled<F: Future<Output = Exit>>(run: impl FnOnce(Cancella
 /// The signals that ask a process to end.
 struct Signals {
     #[cfg(unix)]
-    kinds: [tokio::signal::unix::Signal; 3],
+    kinds: Vec<tokio::signal::unix::Signal>,
 }
 
 #[cfg(unix)]
 impl Signals {
-    fn listen() -> std::io::Result<Self> {
+    fn listen() -> io::Result<Self> {
         use tokio::signal::unix::{SignalKind, signal};
-        Ok(Self {
-            kinds: [signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?, signal(SignalKind::hangup())?],
-        })
+        Ok(Self { kinds: vec![signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?] })
+    }
+
+    fn listen_with_hangup() -> io::Result<Self> {
+        use tokio::signal::unix::{SignalKind, signal};
+        let mut signals = Self::listen()?;
+        signals.kinds.push(signal(SignalKind::hangup())?);
+        Ok(signals)
     }
 
     async fn next(&mut self) {
-        let [terminate, interrupt, hangup] = &mut self.kinds;
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
-            _ = hangup.recv() => {}
-        }
+        std::future::poll_fn(|context| {
+            let signalled = self.kinds.iter_mut().any(|kind| kind.poll_recv(context).is_ready());
+            if signalled { Poll::Ready(()) } else { Poll::Pending }
+        })
+        .await;
     }
 }
 
 #[cfg(not(unix))]
 impl Signals {
-    fn listen() -> std::io::Result<Self> {
+    fn listen() -> io::Result<Self> {
         Ok(Self {})
+    }
+
+    fn listen_with_hangup() -> io::Result<Self> {
+        Self::listen()
     }
 
     async fn next(&mut self) {

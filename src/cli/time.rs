@@ -3,6 +3,11 @@
 use prost_types::Timestamp;
 use std::time::{Duration, SystemTime};
 
+/// Now, by this machine's clock.
+pub(super) fn now() -> Timestamp {
+    SystemTime::now().into()
+}
+
 /// From `start` to `end`; zero when the clock went backward.
 pub(super) fn between(start: &Timestamp, end: &Timestamp) -> Duration {
     let nanos = |time: &Timestamp| i128::from(time.seconds) * 1_000_000_000 + i128::from(time.nanos);

@@ -42,7 +42,12 @@ impl Answer {
 /// Help, the version, or what is wrong.
 pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Command, Answer> {
     let arguments: Vec<OsString> = arguments.into_iter().collect();
-    let command = Arguments::command().mut_subcommands(|command| command.mut_args(|arg| arg.hide_env_values(true)));
+    let command = Arguments::command()
+        .mut_subcommands(|command| command.mut_args(|arg| arg.hide_env_values(true)))
+        // What `dev` sets itself is no option there.
+        .mut_subcommand("dev", |dev| {
+            dev.mut_arg("contract_address", |arg| arg.hide(true)).mut_arg("chain_id", |arg| arg.hide(true))
+        });
     command
         .try_get_matches_from(&arguments)
         .and_then(|matches| Arguments::from_arg_matches(&matches))

@@ -27,12 +27,15 @@ struct Scale {
     cells: usize,
 }
 
-/// The waterfall, a line for each phase that has begun; empty when none has.
-pub(super) fn render(registration: &Registration, width: usize, paint: Paint) -> String {
+/// The waterfall, a line for each phase that has begun; empty when none has. What is under way lasts until `now`.
+pub(super) fn render(registration: &Registration, now: Timestamp, width: usize, paint: Paint) -> String {
     let Some(origin) = registration.create_time else { return String::new() };
     let phases = phases(registration);
-    let last = [&registration.confirm_time, &registration.fail_time, &registration.update_time];
-    let Some(end) = last.into_iter().copied().flatten().next() else { return String::new() };
+    let under_way = phases.iter().any(|phase| phase.end.is_none());
+    let end = match (under_way, phases.last()) {
+        (false, Some(Phase { end: Some(end), .. })) => *end,
+        _ => now,
+    };
     let total = time::between(&origin, &end);
     if phases.is_empty() {
         return String::new();
@@ -44,12 +47,13 @@ pub(super) fn render(registration: &Registration, width: usize, paint: Paint) ->
     for phase in &phases {
         let duration = match &phase.end {
             Some(end) => time::human(time::between(&phase.start, end)),
-            None => "…".to_owned(),
+            None => format!("{}…", time::human(time::between(&phase.start, &now))),
         };
         let mark = mark.filter(|_| phase.label == "wait");
         push(&mut text, phase.label, &scale.bar(phase, &end, mark.as_ref(), paint), &duration);
     }
-    push(&mut text, "total", &" ".repeat(scale.cells), &time::human(total));
+    let open = if under_way { "…" } else { "" };
+    push(&mut text, "total", &" ".repeat(scale.cells), &format!("{}{open}", time::human(total)));
     if let (Some(mark), true, true) = (mark, scale.cells > 0, phases.iter().any(|phase| phase.label == "wait")) {
         let note = format!("◆ in a block after {}", time::human(time::between(&origin, &mark)));
         text.push_str(&format!("  {:8} {}\n", "", paint.paint(Colour::Dim, note)));
@@ -69,12 +73,13 @@ fn phases(registration: &Registration) -> Vec<Phase> {
     let submitted = registration.submit_time;
     let failed = registration.fail_time.filter(|_| registration.state() == State::Failed);
     let confirmed = registration.confirm_time;
-    // A pair that was found on chain was never prepared: its queue lasts until it is confirmed.
-    let unqueued = prepared.or(submitted).or(confirmed);
+    // A time that is not known does not leave a phase open once a later one is: a pair that was found on chain was never
+    // prepared, so that its queue lasts until it is confirmed.
+    let sent = submitted.or(confirmed);
     let steps = [
-        ("queue", Colour::Blue, registration.create_time, unqueued),
-        ("prepare", Colour::Cyan, prepared, signed),
-        ("send", Colour::Yellow, signed, submitted),
+        ("queue", Colour::Blue, registration.create_time, prepared.or(sent)),
+        ("prepare", Colour::Cyan, prepared, signed.or(sent)),
+        ("send", Colour::Yellow, signed, sent),
         ("wait", Colour::Green, submitted, confirmed),
     ];
     steps
@@ -141,7 +146,7 @@ mod tests {
 
     #[test]
     fn the_phases_follow_each_other_on_one_scale() {
-        let text = render(&confirmed(), AROUND + 20, Paint::PLAIN);
+        let text = render(&confirmed(), at(3_000).unwrap(), AROUND + 20, Paint::PLAIN);
         let expected = [
             "  queue    █                        100 ms",
             "  prepare   █                       100 ms",
@@ -157,7 +162,7 @@ mod tests {
     #[test]
     fn no_width_breaks_it_and_no_line_is_wider_than_the_terminal() {
         for width in [0, 1, 20, 33, 34, 40, 80, 120, 500] {
-            let text = render(&confirmed(), width, Paint::PLAIN);
+            let text = render(&confirmed(), at(3_000).unwrap(), width, Paint::PLAIN);
             assert!(text.contains("1.60 s"));
             for line in text.lines().filter(|line| !line.contains("block")) {
                 assert!(line.chars().count() <= width.max(AROUND), "{width}: {line:?}");
@@ -168,16 +173,19 @@ mod tests {
     #[test]
     fn what_is_under_way_stays_open_and_what_failed_ends() {
         let waiting = Registration { confirm_time: None, include_time: None, ..confirmed() };
-        let text = render(&waiting, 60, Paint::PLAIN);
-        assert!(text.lines().any(|line| line.contains("wait") && line.contains('░') && line.ends_with('…')), "{text}");
+        let text = render(&waiting, at(3_000).unwrap(), 60, Paint::PLAIN);
+        assert!(
+            text.lines().any(|line| line.contains("wait") && line.contains('░') && line.ends_with("2.60 s…")),
+            "{text}"
+        );
         let failed = Registration { state: State::Failed.into(), fail_time: at(2_000), ..waiting };
-        assert!(render(&failed, 60, Paint::PLAIN).contains("1.60 s"));
+        assert!(render(&failed, at(3_000).unwrap(), 60, Paint::PLAIN).contains("1.60 s"));
     }
 
     #[test]
     fn a_pair_found_on_chain_has_a_queue_alone() {
         let found = Registration { transaction: None, submit_time: None, include_time: None, ..confirmed() };
-        assert_eq!(render(&found, 60, Paint::PLAIN).lines().count(), 2);
-        assert_eq!(render(&Registration::default(), 60, Paint::PLAIN), "");
+        assert_eq!(render(&found, at(3_000).unwrap(), 60, Paint::PLAIN).lines().count(), 2);
+        assert_eq!(render(&Registration::default(), at(3_000).unwrap(), 60, Paint::PLAIN), "");
     }
 }

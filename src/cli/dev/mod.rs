@@ -12,7 +12,7 @@ use super::{
     document::{self, Document},
     query, register,
     screen::{Screen, say, say_line},
-    until_signalled,
+    signals::until_hung_up,
 };
 use crate::{
     api::proto::WaitFor,
@@ -47,7 +47,7 @@ pub async fn run(args: DevArgs, environment: Environment) -> Exit {
             Err(error) => return complain(&error, Exit::Usage),
         },
     };
-    until_signalled(|shutdown| async move {
+    until_hung_up(|shutdown| async move {
         let mut anvil = match Anvil::start(&environment, args.block_time).await {
             Ok(anvil) => anvil,
             Err(error) => return complain(&error, Exit::Failed),
