@@ -201,7 +201,7 @@ async fn prove(chain: &Chain, shutdown: &CancellationToken) -> Result<Proof, Pro
         match chain.prove().await {
             Err(ProveError::Call(error)) if begun.elapsed() < PROOF_TIMEOUT => {
                 warn!(error = %error, "waiting for an RPC endpoint");
-                if shutdown.run_until_cancelled(tokio::time::sleep(delays.next())).await.is_none() {
+                if shutdown.run_until_cancelled(tokio::time::sleep(delays.next_delay())).await.is_none() {
                     return Err(error.into());
                 }
             }
@@ -216,7 +216,7 @@ async fn reconcile(follower: &mut Follower, shutdown: &CancellationToken) {
     let mut delays = Delays::up_to(LONGEST_PAUSE);
     while let Err(error) = follower.reconcile().await {
         warn!(error = %error, "the work of the last run could not be reconciled yet");
-        let pause = shutdown.run_until_cancelled(tokio::time::sleep(delays.next()));
+        let pause = shutdown.run_until_cancelled(tokio::time::sleep(delays.next_delay()));
         if pause.await.is_none() || begun.elapsed() >= PROOF_TIMEOUT {
             return;
         }

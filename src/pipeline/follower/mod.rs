@@ -93,7 +93,7 @@ impl Follower {
                 }
                 Err(error) => {
                     warn!(error = %error, "the follower could not finish a poll");
-                    delays.next()
+                    delays.next_delay()
                 }
             };
             let next = tokio::time::sleep(pause);
