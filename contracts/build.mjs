@@ -1,7 +1,7 @@
 // Compiles src/DocumentRegistry.sol to artifact/DocumentRegistry.json.
 //
 // The result depends only on the sources and on the pinned compiler: source units are named by their path relative to
-// this folder or by their import path, and no metadata hash is appended to the bytecode.
+// this folder or by their import path, and the metadata in the bytecode has no hash of the sources.
 
 import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { createRequire } from "node:module";
@@ -28,15 +28,15 @@ const SOLC_VERSION = "0.8.37";
 
 const SETTINGS = {
   evmVersion: "cancun",
-  metadata: { appendCBOR: false, bytecodeHash: "none" },
-  optimizer: { enabled: true, runs: 1_000_000 },
+  metadata: { bytecodeHash: "none" },
+  optimizer: { enabled: true, runs: 10_000 },
   viaIR: true,
 };
 
 /** An error whose message is for the user and needs no stack trace. */
 class BuildError extends Error {}
 
-/** Returns the text of the source unit `name`: one of this folder or, for a scoped name, one of an installed package. */
+/** Returns the text of a source unit: one of this folder or, for a scoped name, one of an installed package. */
 function readSource(name) {
   return readFileSync(name.startsWith("@") ? require.resolve(name) : join(root, name), "utf8");
 }

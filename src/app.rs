@@ -1,9 +1,26 @@
 //! Builds the rooms, spawns, drains in order; no logic.
 
-use crate::config::{DeploySettings, Settings};
+use crate::{
+    api,
+    chain::{self, Chain, Delays, DeployError, Proof, ProveError, Signer},
+    config::{DeploySettings, Settings},
+    pipeline::{self, Follower, Lane, RecoverError, Registrar, Tools},
+    registration::Timestamp,
+    store::{Acceptor, OpenError, Registry, Store, StoreError},
+};
 use alloy::primitives::Address;
-use std::net::SocketAddr;
+use std::{
+    net::SocketAddr,
+    time::{Duration, SystemTime},
+};
+use tokio::{net::TcpListener, task::JoinSet, time::Instant};
 use tokio_util::sync::CancellationToken;
+use tracing::{error, info, warn};
+
+/// How long a start waits for an endpoint to prove the chain.
+const PROOF_TIMEOUT: Duration = Duration::from_secs(30);
+/// The longest time between two tries.
+const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 
 /// Where the service listens, once it does.
 #[derive(Clone, Copy, Debug)]
@@ -16,13 +33,62 @@ pub struct Listening {
 
 /// Why the service did not start, or ended.
 #[derive(Debug, thiserror::Error)]
-#[error("not built yet")]
-pub struct Error;
+pub enum Error {
+    /// The chain is another one, or nobody answers.
+    #[error(transparent)]
+    Prove(#[from] ProveError),
+    /// The database cannot be opened.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    /// The unfinished work cannot be taken up.
+    #[error(transparent)]
+    Recover(#[from] RecoverError),
+    /// The database failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// A port cannot be opened.
+    #[error("{setting}: {address} cannot be listened on ({kind}): it may be in use, give another")]
+    Listen {
+        /// The setting's name.
+        setting: &'static str,
+        /// The address.
+        address: SocketAddr,
+        /// What the operating system says.
+        kind: std::io::ErrorKind,
+    },
+    /// The server failed.
+    #[error(transparent)]
+    Serve(#[from] api::ServeError),
+    /// The TLS stack cannot be set up.
+    #[error("the HTTP client cannot be set up")]
+    Http(#[from] reqwest::Error),
+    /// The contract was not deployed.
+    #[error(transparent)]
+    Deploy(#[from] DeployError),
+    /// Draining took longer than the grace.
+    #[error(
+        "shutting down took longer than REGISTRAR_SHUTDOWN_GRACE; what was accepted is on disk and goes on with the next start"
+    )]
+    Grace,
+}
 
 impl Error {
     /// The process's exit code: 64 when the settings are at fault, else 1.
     pub fn exit_code(&self) -> u8 {
-        1
+        match self {
+            Self::Prove(ProveError::Wrong(_))
+            | Self::Deploy(DeployError::Prove(ProveError::Wrong(_)))
+            | Self::Open(_)
+            | Self::Recover(RecoverError::MissingKey { .. })
+            | Self::Listen { .. } => 64,
+            Self::Prove(ProveError::Call(_))
+            | Self::Recover(RecoverError::Store(_))
+            | Self::Store(_)
+            | Self::Serve(_)
+            | Self::Http(_)
+            | Self::Deploy(_)
+            | Self::Grace => 1,
+        }
     }
 }
 
@@ -31,17 +97,167 @@ impl Error {
 /// # Errors
 /// When it cannot start, or does not end within its grace.
 pub async fn serve(
-    _settings: Settings,
-    _shutdown: CancellationToken,
-    _ready: impl FnOnce(Listening),
+    settings: Settings,
+    shutdown: CancellationToken,
+    ready: impl FnOnce(Listening),
 ) -> Result<(), Error> {
-    Err(Error)
+    let chain = Chain::new(&settings.chain)?;
+    if settings.chain.endpoints.len() == 1 {
+        warn!(
+            endpoint = chain.primary(),
+            "there is one RPC endpoint: no failover (REGISTRAR_RPC_URLS takes a comma list)"
+        );
+    }
+    let proof = prove(&chain, &shutdown).await?;
+    let store = Store::open(&settings.store, settings.pipeline.queue_limit).await?;
+    store.bind(&registry(&chain, &proof), now()).await?;
+    let tools = Tools::new(
+        chain,
+        store.clone(),
+        settings.pipeline.clone(),
+        usize::try_from(settings.api.max_waiters).unwrap_or(usize::MAX),
+    );
+    pipeline::recover(&tools, &settings.chain.signers).await?;
+    let mut follower = Follower::new(tools.clone()).await?;
+    reconcile(&mut follower, &shutdown).await;
+    look_at_signers(&tools, &settings.chain.signers).await;
+
+    let listener = listen("REGISTRAR_LISTEN", settings.api.listen).await?;
+    let admin_listener = listen("REGISTRAR_ADMIN_LISTEN", settings.admin_listen).await?;
+    let listening = Listening {
+        grpc: listener.local_addr().unwrap_or(settings.api.listen),
+        admin: admin_listener.local_addr().unwrap_or(settings.admin_listen),
+    };
+    let (acceptor, intake) = Acceptor::new(store.clone());
+    let addresses = settings.chain.signers.iter().map(Signer::address).collect();
+    let registrar = Registrar::new(tools.clone(), acceptor, addresses);
+
+    let mut workers = JoinSet::new();
+    let news = tools.clone();
+    let writing = tokio::spawn(intake.run(move || news.queued()));
+    workers.spawn(follower.run(shutdown.clone()));
+    for signer in settings.chain.signers {
+        workers.spawn(Lane::new(tools.clone(), signer).run(shutdown.clone()));
+    }
+    let admin = tokio::spawn(api::serve_admin(admin_listener, registrar.clone(), shutdown.clone()));
+    let serving = tokio::spawn(api::serve(listener, registrar, settings.api, shutdown.clone()));
+    ready(listening);
+
+    let stop_watch = shutdown.clone();
+    let result = watch_over(serving, &mut workers, stop_watch, settings.shutdown_grace).await;
+    let drain = async {
+        while workers.join_next().await.is_some() {}
+        // Every acceptor is gone with the server, so the intake ends when it has written what it holds.
+        let _ = writing.await;
+        store.close().await;
+    };
+    let drained = tokio::time::timeout(settings.shutdown_grace, drain).await;
+    admin.abort();
+    result?;
+    drained.map_err(|_| Error::Grace)?;
+    info!("stopped");
+    Ok(())
+}
+
+/// Waits for the server to end: by `shutdown`, or because it or a worker broke, which ends everything else too.
+async fn watch_over(
+    mut serving: tokio::task::JoinHandle<Result<(), api::ServeError>>,
+    workers: &mut JoinSet<()>,
+    shutdown: CancellationToken,
+    grace: Duration,
+) -> Result<(), Error> {
+    tokio::select! {
+        () = shutdown.cancelled() => {}
+        ended = &mut serving => {
+            shutdown.cancel();
+            return ended.map_or(Ok(()), |served| served).map_err(Error::from);
+        }
+        Some(ended) = workers.join_next() => {
+            error!(panicked = ended.is_err(), "a worker ended by itself; shutting down, for nothing would move any more");
+            shutdown.cancel();
+        }
+    }
+    info!("shutting down");
+    match tokio::time::timeout(grace, serving).await {
+        Ok(ended) => ended.map_or(Ok(()), |served| served).map_err(Error::from),
+        Err(_) => Err(Error::Grace),
+    }
 }
 
 /// Deploys a DocumentRegistry owned by `owner` (else by the first signer) that allows every configured signer.
 ///
 /// # Errors
 /// When the chain cannot be reached, is another one, or refuses the deployment.
-pub async fn deploy(_settings: DeploySettings, _owner: Option<Address>) -> Result<Address, Error> {
-    Err(Error)
+pub async fn deploy(settings: DeploySettings, owner: Option<Address>) -> Result<Address, Error> {
+    let chain = Chain::new(&settings.chain)?;
+    Ok(chain::deploy(&chain, &settings.chain.signers, owner).await?)
+}
+
+/// Proves chain and contract, as long as it takes an endpoint to answer, up to a limit.
+async fn prove(chain: &Chain, shutdown: &CancellationToken) -> Result<Proof, ProveError> {
+    let begun = Instant::now();
+    let mut delays = Delays::up_to(LONGEST_PAUSE);
+    loop {
+        match chain.prove().await {
+            Err(ProveError::Call(error)) if begun.elapsed() < PROOF_TIMEOUT => {
+                warn!(error = %error, "waiting for an RPC endpoint");
+                if shutdown.run_until_cancelled(tokio::time::sleep(delays.next())).await.is_none() {
+                    return Err(error.into());
+                }
+            }
+            proved => return proved,
+        }
+    }
+}
+
+/// Brings what a restart left up to date; a chain that stops answering just now must not stop us from accepting.
+async fn reconcile(follower: &mut Follower, shutdown: &CancellationToken) {
+    let begun = Instant::now();
+    let mut delays = Delays::up_to(LONGEST_PAUSE);
+    while let Err(error) = follower.reconcile().await {
+        warn!(error = %error, "the work of the last run could not be reconciled yet");
+        let pause = shutdown.run_until_cancelled(tokio::time::sleep(delays.next()));
+        if pause.await.is_none() || begun.elapsed() >= PROOF_TIMEOUT {
+            return;
+        }
+    }
+}
+
+/// What an operator should know at once. Nothing of it stops the start: it blocks work with its reason until it is mended.
+async fn look_at_signers(tools: &Tools, signers: &[Signer]) {
+    for signer in signers {
+        let address = signer.address();
+        match tokio::join!(tools.chain.is_registrar(address), tools.chain.balance(address)) {
+            (Ok(false), _) => error!(
+                signer = %address,
+                contract = %tools.chain.contract(),
+                "the contract does not allow this signer: its owner adds it with addRegistrar"
+            ),
+            (_, Ok(balance)) if balance.is_zero() => {
+                error!(signer = %address, "this signer has no funds: send it some")
+            }
+            (Ok(true), Ok(balance)) => info!(signer = %address, balance_wei = %balance, "signer ready"),
+            (Err(error), _) | (_, Err(error)) => {
+                warn!(signer = %address, error = %error, "this signer could not be looked at")
+            }
+        }
+    }
+}
+
+fn registry(chain: &Chain, proof: &Proof) -> Registry {
+    Registry {
+        chain_id: chain.network().chain_id,
+        genesis_hash: proof.genesis_hash,
+        contract: chain.contract(),
+        deploy_block_number: proof.deploy_block.number,
+        deploy_block_hash: proof.deploy_block.hash,
+    }
+}
+
+async fn listen(setting: &'static str, address: SocketAddr) -> Result<TcpListener, Error> {
+    TcpListener::bind(address).await.map_err(|error| Error::Listen { setting, address, kind: error.kind() })
+}
+
+fn now() -> Timestamp {
+    Timestamp::from(SystemTime::now())
 }

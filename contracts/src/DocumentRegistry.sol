@@ -109,7 +109,7 @@ contract DocumentRegistry is Ownable2Step {
         onlyRegistrar
         returns (bool registered)
     {
-        registered = _register(documentHash, caseId, _packedRecord());
+        registered = _register(documentHash, caseId, _packedRecord()) != 0;
     }
 
     /// @notice Registers a batch of documents: `documentHashes[i]` for `caseIds[i]`. One invalid pair reverts it all.
@@ -128,10 +128,8 @@ contract DocumentRegistry is Ownable2Step {
         if (count == 0) revert EmptyBatch();
         uint256 packed = _packedRecord();
         for (uint256 i = 0; i < count; ++i) {
-            if (_register(documentHashes[i], caseIds[i], packed)) {
-                unchecked {
-                    ++registered;
-                }
+            unchecked {
+                registered += _register(documentHashes[i], caseIds[i], packed); // at most count
             }
         }
     }
@@ -212,12 +210,12 @@ contract DocumentRegistry is Ownable2Step {
         }
     }
 
-    /// @dev Registers one pair with `packed` as its record. Returns whether the pair was not registered before.
+    /// @dev Registers one pair with `packed` as its record. Returns 1, or 0 when the pair was registered before.
     ///
     /// A batch spends nearly all its gas here. The case id is therefore copied to memory once, both to be hashed and
     /// as the data of the event, in the free memory that is not allocated: every pair of a batch uses the same memory,
     /// and the cost of a pair does not depend on the size of its batch. A record is read and written as one word.
-    function _register(bytes32 documentHash, string calldata caseId, uint256 packed) private returns (bool registered) {
+    function _register(bytes32 documentHash, string calldata caseId, uint256 packed) private returns (uint256) {
         if (documentHash == 0) revert ZeroDocumentHash();
         uint256 length = bytes(caseId).length;
         if (length == 0 || length > MAX_CASE_ID_LENGTH) revert InvalidCaseIdLength(length);
@@ -236,12 +234,13 @@ contract DocumentRegistry is Ownable2Step {
         }
 
         Record storage record = _records[_key(documentHash, caseIdHash)];
+        uint256 existing;
         assembly ("memory-safe") {
-            registered := iszero(sload(record.slot))
+            existing := sload(record.slot)
         }
-        if (!registered) {
+        if (existing != 0) {
             emit DocumentSkipped(documentHash, caseIdHash);
-            return false;
+            return 0;
         }
 
         bytes32 topic = DocumentRegistered.selector;
@@ -250,6 +249,7 @@ contract DocumentRegistry is Ownable2Step {
             // emit DocumentRegistered(documentHash, caseIdHash, msg.sender, caseId)
             log4(data, add(0x40, and(add(length, 0x1f), not(0x1f))), topic, documentHash, caseIdHash, caller())
         }
+        return 1;
     }
 
     /// @dev Returns the record of a pair registered now by the caller, laid out as {Record} is in storage: the first

@@ -1,5 +1,19 @@
 //! The only room that names tonic: handlers, proto to domain once, error to status once.
 
+mod admin;
+mod error;
+mod health;
+mod layer;
+mod page;
+mod present;
+mod read;
+mod server;
+mod service;
+mod wait;
+
+pub use admin::serve_admin;
+pub use server::{ServeError, serve};
+
 use std::{net::SocketAddr, time::Duration};
 
 /// The generated messages, client and server of `registrar.v1`.

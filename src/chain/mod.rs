@@ -1,10 +1,25 @@
 //! The only room that names alloy's provider: endpoints, node errors, fees, signing, the contract.
 
+mod client;
+mod contract;
+mod delay;
+mod deploy;
+mod endpoint;
+mod error;
+mod network;
 mod signer;
 mod url;
+mod wire;
 
+pub use client::{Chain, Outlook, Proof, ProveError, Record, Registered, WrongChain};
+pub use contract::{InvalidArtifact, Pair, Unsigned, refused_registrar, register_calldata, registered_topics, sign};
+pub use delay::Delays;
+pub use deploy::{DeployError, deploy};
+pub use error::{CallError, Fault, Refusal};
+pub use network::Network;
 pub use signer::{InvalidKey, Signer};
 pub use url::{EndpointUrl, InvalidEndpointUrl, number_repeated_hosts};
+pub use wire::{BlockTag, Header, Receipt};
 
 use alloy::primitives::{Address, utils::parse_units};
 
@@ -13,7 +28,7 @@ use alloy::primitives::{Address, utils::parse_units};
 pub struct Settings {
     /// EIP-155 chain id; an endpoint that answers another one is never used.
     pub chain_id: u64,
-    /// In order of preference.
+    /// In order of preference; never empty.
     pub endpoints: Vec<EndpointUrl>,
     /// Who signs.
     pub signers: Vec<Signer>,

@@ -1,6 +1,39 @@
 //! WHO moves a registration along.
+//!
+//! A [`lane`] per signer takes queued work, prepares and sends it; one [`follower`] watches the chain for everybody; a
+//! [`journey`] tells one registration's story; [`waiters`] tells those who wait. What is done is in the store first: every
+//! piece of memory here can be lost and is read back by [`recovery`].
 
-use std::time::Duration;
+mod flights;
+mod follower;
+mod journey;
+mod lane;
+mod queue;
+mod recovery;
+mod registrar;
+mod waiters;
+
+pub use follower::Follower;
+pub use lane::Lane;
+pub use recovery::{RecoverError, recover};
+pub use registrar::{Chained, Registrar, Verified};
+pub use waiters::{TooManyWaiters, Waiter};
+
+use crate::{
+    chain::{Chain, Header},
+    registration::Timestamp,
+    store::Store,
+};
+use alloy::primitives::Address;
+use flights::Flights;
+use journey::Route;
+use queue::Queue;
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+use tokio::sync::watch;
+use waiters::Waiters;
 
 /// When a registration is confirmed, and how much work is taken.
 #[derive(Clone, Debug)]
@@ -11,4 +44,61 @@ pub struct Settings {
     pub confirmation_timeout: Duration,
     /// How many registrations may be unfinished.
     pub queue_limit: u64,
+}
+
+/// What lanes, follower and registrar share.
+#[derive(Clone, Debug)]
+pub struct Tools {
+    /// The chain.
+    pub chain: Chain,
+    /// The store.
+    pub store: Store,
+    /// When a registration is confirmed.
+    pub settings: Arc<Settings>,
+    flights: Arc<Flights>,
+    waiters: Waiters,
+    queue: Queue,
+    route: Arc<Route>,
+    head: Arc<watch::Sender<Option<Header>>>,
+}
+
+impl Tools {
+    /// The tools for one chain and store.
+    pub fn new(chain: Chain, store: Store, settings: Settings, max_waiters: usize) -> Self {
+        let route = Route { network: Arc::new(chain.network().clone()), contract: chain.contract() };
+        Self {
+            queue: Queue::new(store.clone()),
+            chain,
+            store,
+            settings: Arc::new(settings),
+            flights: Arc::default(),
+            waiters: Waiters::new(max_waiters),
+            route: Arc::new(route),
+            head: Arc::new(watch::Sender::new(None)),
+        }
+    }
+
+    /// Something was queued.
+    pub fn queued(&self) {
+        self.queue.tell();
+    }
+
+    /// How many transactions are signed and not settled.
+    pub fn in_flight(&self) -> usize {
+        self.flights.len()
+    }
+
+    /// The head as last seen.
+    pub fn head(&self) -> Option<Header> {
+        *self.head.borrow()
+    }
+
+    /// How many transactions of this signer are signed and not settled.
+    pub fn in_flight_of(&self, signer: Address) -> usize {
+        self.flights.of(signer).len()
+    }
+}
+
+fn now() -> Timestamp {
+    Timestamp::from(SystemTime::now())
 }

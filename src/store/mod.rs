@@ -1,41 +1,67 @@
 //! The only room that names sqlx: what must survive is written here before anything is done or said.
+//!
+//! One set of statements serves SQLite now and PostgreSQL later (`$1`, `RETURNING`, `ON CONFLICT`, `BYTEA`). SQLite has one
+//! writing connection, so that writers queue up instead of colliding, and several that read.
 
-use std::fmt;
+mod accept;
+mod error;
+mod open;
+mod progress;
+mod read;
+mod recover;
+mod rows;
+mod settings;
+mod sql;
 
-/// Which database. The URL may hold a password and is not shown.
-#[derive(Clone, PartialEq, Eq, Default)]
-pub struct Settings {
-    url: String,
+pub use accept::{AcceptError, Accepted, Acceptor, Intake};
+pub use error::{OpenError, StoreError};
+pub use open::{OtherRegistry, Registry};
+pub use progress::{Found, Inclusion, NewTransaction};
+pub use read::{Filter, QueuedRegistration};
+pub use recover::{Attempt, Member, OpenTransaction, UnfinalizedBlock};
+pub use settings::{InvalidDatabaseUrl, Settings};
+
+use sqlx::AnyPool;
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
+};
+
+/// The database.
+#[derive(Clone, Debug)]
+pub struct Store {
+    writer: AnyPool,
+    reader: AnyPool,
+    /// Registrations that are neither confirmed nor failed.
+    unfinished: Arc<AtomicU64>,
+    queue_limit: u64,
+    _lock: Arc<open::FileLock>,
 }
 
-/// A URL of no database that we can use. Never repeats it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum InvalidDatabaseUrl {
-    /// Neither SQLite nor a file name.
-    #[error("is no database we can use: give sqlite://FILE, such as sqlite://registrar.db")]
-    Scheme,
-    /// An SQLite URL without a file, or in memory.
-    #[error("names no file: what is accepted has to survive a restart")]
-    NoFile,
-}
-
-impl Settings {
-    /// Reads a database URL.
-    ///
-    /// # Errors
-    /// When it is none that we can use.
-    pub fn parse(url: &str) -> Result<Self, InvalidDatabaseUrl> {
-        let path = url.strip_prefix("sqlite:").ok_or(InvalidDatabaseUrl::Scheme)?;
-        let path = path.strip_prefix("//").unwrap_or(path);
-        if path.is_empty() || path.starts_with(":memory:") || path.contains("mode=memory") {
-            return Err(InvalidDatabaseUrl::NoFile);
-        }
-        Ok(Self { url: url.to_owned() })
+impl Store {
+    /// How many registrations are neither confirmed nor failed.
+    pub fn unfinished(&self) -> u64 {
+        self.unfinished.load(Ordering::Relaxed)
     }
-}
 
-impl fmt::Debug for Settings {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("store::Settings(..)")
+    fn finished(&self, count: u64) {
+        // Wrapping below zero would close the queue for good; a reorg can bring settled work back.
+        let _ =
+            self.unfinished.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |now| Some(now.saturating_sub(count)));
+    }
+
+    fn begun(&self, count: u64) {
+        self.unfinished.fetch_add(count, Ordering::Relaxed);
+    }
+
+    /// Whether the database answers.
+    pub async fn is_usable(&self) -> bool {
+        sqlx::query("SELECT 1").fetch_one(&self.reader).await.is_ok()
+    }
+
+    /// Finishes what is being written and closes the database.
+    pub async fn close(&self) {
+        self.writer.close().await;
+        self.reader.close().await;
     }
 }

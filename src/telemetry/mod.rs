@@ -1,8 +1,12 @@
 //! The only room that names opentelemetry: logs, spans, trace ids, metrics.
 
+pub mod events;
 mod log;
+mod metrics;
+pub mod propagation;
 
 pub use log::{InvalidLogSetting, LogFilter, LogFormat, init};
+pub use metrics::{Metrics, metrics};
 
 /// Logs and spans.
 #[derive(Clone, Debug)]

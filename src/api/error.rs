@@ -1,0 +1,258 @@
+//! The one funnel from what went wrong to a gRPC status: few codes, a stable reason, typed details, plain trailers.
+
+use super::{present::Presenter, proto};
+use crate::{
+    pipeline::TooManyWaiters,
+    registration::{Diagnosis, Registration},
+    store::{AcceptError, StoreError},
+};
+use prost::Message;
+use std::{collections::HashMap, time::Duration};
+use tonic::{Code, Status, metadata::MetadataMap};
+use tonic_types::{ErrorDetails, FieldViolation, StatusExt, pb};
+
+/// The domain of every `ErrorInfo`.
+const DOMAIN: &str = "registrar.v1";
+/// Encoded details stay below this, so that with base64 and the plain trailers all stay under 4 KiB.
+const MAX_DETAILS: usize = 2400;
+/// The longest explanation in the plain metadata of an `ErrorInfo`.
+const MAX_EXPLANATION: usize = 400;
+/// When a full queue or a full house is worth another try.
+const RETRY_FULL: Duration = Duration::from_secs(1);
+/// When a store or chain that does not answer is worth another try.
+const RETRY_DOWN: Duration = Duration::from_secs(2);
+
+/// Why a call has no good answer.
+#[derive(Debug)]
+pub(super) enum ApiError {
+    /// Every field that is wrong, at once.
+    Invalid(Vec<(&'static str, String)>),
+    /// Nothing with that id or pair.
+    NotFound,
+    /// Too many registrations are unfinished.
+    QueueFull,
+    /// Too many calls and streams wait.
+    TooManyWaiters,
+    /// Nobody answers on the way to the chain.
+    EndpointsUnavailable(Option<Box<Registration>>),
+    /// The confirmation clock ran out.
+    ConfirmationTimeout(Box<Registration>),
+    /// The caller's wait or deadline ended first.
+    WaitTimeout(Box<Registration>),
+    /// Refused for good.
+    Failed(Box<Registration>),
+    /// The store does not answer.
+    StoreUnavailable,
+    /// The server is on its way out.
+    ShuttingDown(Option<Box<Registration>>),
+}
+
+impl From<AcceptError> for ApiError {
+    fn from(error: AcceptError) -> Self {
+        match error {
+            AcceptError::QueueFull { .. } => Self::QueueFull,
+            AcceptError::Store(error) => error.into(),
+        }
+    }
+}
+
+impl From<StoreError> for ApiError {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::Closed => Self::ShuttingDown(None),
+            StoreError::Database(_) | StoreError::Corrupt(_) | StoreError::Conflict => {
+                tracing::error!(error = %error, "a call could not use the store");
+                Self::StoreUnavailable
+            }
+        }
+    }
+}
+
+impl From<TooManyWaiters> for ApiError {
+    fn from(_: TooManyWaiters) -> Self {
+        Self::TooManyWaiters
+    }
+}
+
+/// A status before it is put on the wire.
+struct Draft<'a> {
+    code: Code,
+    reason: &'a str,
+    message: String,
+    metadata: HashMap<String, String>,
+    retry: Option<Duration>,
+    registration: Option<&'a Registration>,
+    diagnosis: Option<&'a Diagnosis>,
+}
+
+impl<'a> Draft<'a> {
+    fn new(code: Code, reason: &'a str, message: impl Into<String>) -> Self {
+        Self {
+            code,
+            reason,
+            message: message.into(),
+            metadata: HashMap::new(),
+            retry: None,
+            registration: None,
+            diagnosis: None,
+        }
+    }
+
+    fn retry(mut self, after: Duration) -> Self {
+        self.retry = Some(after);
+        self
+    }
+
+    fn about(mut self, registration: Option<&'a Registration>) -> Self {
+        self.registration = registration;
+        self
+    }
+
+    fn note(mut self, key: &str, value: impl Into<String>) -> Self {
+        self.metadata.insert(key.to_owned(), value.into());
+        self
+    }
+}
+
+impl ApiError {
+    /// The status, with the registration as the caller would see it.
+    pub(super) fn into_status(self, presenter: &Presenter) -> Status {
+        match &self {
+            Self::Invalid(faults) => invalid(faults),
+            Self::NotFound => {
+                status(Draft::new(Code::NotFound, "REGISTRATION_NOT_FOUND", "there is no such registration"), presenter)
+            }
+            Self::QueueFull => status(
+                Draft::new(
+                    Code::ResourceExhausted,
+                    "QUEUE_FULL",
+                    "too many registrations are unfinished; nothing was accepted, try again shortly",
+                )
+                .retry(RETRY_FULL),
+                presenter,
+            ),
+            Self::TooManyWaiters => status(
+                Draft::new(
+                    Code::ResourceExhausted,
+                    "TOO_MANY_WAITERS",
+                    "too many calls and streams are waiting; nothing was accepted, try again shortly or with \
+                     wait_for = WAIT_FOR_ACCEPTED",
+                )
+                .retry(RETRY_FULL),
+                presenter,
+            ),
+            Self::StoreUnavailable => status(
+                Draft::new(
+                    Code::Unavailable,
+                    "STORE_UNAVAILABLE",
+                    "the database cannot be used; nothing was accepted, try again",
+                )
+                .retry(RETRY_DOWN),
+                presenter,
+            ),
+            Self::EndpointsUnavailable(registration) => {
+                let words = match registration {
+                    Some(_) => "accepted, and it will be registered when an RPC endpoint answers again; none does now",
+                    None => "no RPC endpoint answers; try again",
+                };
+                let draft = Draft::new(Code::Unavailable, "ALL_RPC_ENDPOINTS_UNAVAILABLE", words).retry(RETRY_DOWN);
+                status(draft.about(registration.as_deref()), presenter)
+            }
+            Self::ShuttingDown(registration) => {
+                let words = match registration {
+                    Some(_) => "the server shuts down; what was accepted goes on when it is back",
+                    None => "the server shuts down; nothing was accepted",
+                };
+                let draft = Draft::new(Code::Unavailable, "SHUTTING_DOWN", words).retry(RETRY_DOWN);
+                status(draft.about(registration.as_deref()), presenter)
+            }
+            Self::ConfirmationTimeout(registration) => status(confirmation_timeout(registration, presenter), presenter),
+            Self::WaitTimeout(registration) => {
+                let shown = presenter.state(registration.state);
+                let state = shown.as_str_name();
+                let words = format!("accepted, and {state} when the wait ended; it goes on: ask again with its id");
+                let draft = Draft::new(Code::DeadlineExceeded, "WAIT_TIMEOUT", words)
+                    .note("state", state)
+                    .note("blockedReason", registration.blocked.map_or("", |blocked| blocked.code()));
+                status(draft.about(Some(registration)), presenter)
+            }
+            Self::Failed(registration) => {
+                let (reason, message) =
+                    registration.failure.as_ref().map_or(("FAILED", "the registration failed".to_owned()), |failure| {
+                        (failure.reason.code(), failure.message.clone())
+                    });
+                status(Draft::new(Code::FailedPrecondition, reason, message).about(Some(registration)), presenter)
+            }
+        }
+    }
+}
+
+fn confirmation_timeout<'a>(registration: &'a Registration, presenter: &Presenter) -> Draft<'a> {
+    let hash = registration.transaction.as_ref().map(|transaction| transaction.hash);
+    let diagnosis = registration.diagnosis.as_ref();
+    let explanation = diagnosis.map_or("", |diagnosis| diagnosis.explanation.as_str());
+    let words = format!("sent, and not confirmed in time; it goes on. {explanation}");
+    let mut draft = Draft::new(Code::DeadlineExceeded, "CONFIRMATION_TIMEOUT", words)
+        .note("cause", diagnosis.map_or("pending", |diagnosis| diagnosis.cause.code()))
+        .note("explanation", explanation.chars().take(MAX_EXPLANATION).collect::<String>())
+        .note("transactionHash", hash.map(|hash| hash.to_string()).unwrap_or_default())
+        .note("explorerUrl", hash.map(|hash| presenter.explorer_url(hash)).unwrap_or_default())
+        .about(Some(registration));
+    draft.diagnosis = diagnosis;
+    draft
+}
+
+fn invalid(faults: &[(&'static str, String)]) -> Status {
+    let words: Vec<_> = faults.iter().map(|(field, problem)| format!("{field} {problem}")).collect();
+    let violations: Vec<_> =
+        faults.iter().map(|(field, problem)| FieldViolation::new(*field, problem.clone())).collect();
+    let mut details = ErrorDetails::with_bad_request(violations);
+    details.set_error_info("INVALID_FIELD", DOMAIN, HashMap::new());
+    let mut metadata = MetadataMap::new();
+    put(&mut metadata, "x-error-reason", "INVALID_FIELD");
+    Status::with_error_details_and_metadata(Code::InvalidArgument, words.join("; "), details, metadata)
+}
+
+fn status(draft: Draft<'_>, presenter: &Presenter) -> Status {
+    let mut details = ErrorDetails::with_error_info(draft.reason, DOMAIN, draft.metadata);
+    if let Some(after) = draft.retry {
+        details.set_retry_info(Some(after));
+    }
+    let mut metadata = MetadataMap::new();
+    put(&mut metadata, "x-error-reason", draft.reason);
+    if let Some(registration) = draft.registration {
+        put(&mut metadata, "x-registration-id", &registration.id.to_string());
+    }
+    let message: String = draft.message.chars().take(MAX_EXPLANATION * 2).collect();
+    let plain = Status::with_error_details_and_metadata(draft.code, message.clone(), details, metadata.clone());
+    let Some(registration) = draft.registration else { return plain };
+    let Ok(mut rich) = pb::Status::decode(plain.details()) else { return plain };
+    rich.details.push(detail(registration, draft.diagnosis, presenter));
+    if rich.encoded_len() > MAX_DETAILS {
+        return plain;
+    }
+    Status::with_details_and_metadata(draft.code, message, rich.encode_to_vec().into(), metadata)
+}
+
+/// The registration as a detail; its own copy of the diagnosis is left out, for it stands beside it.
+fn detail(registration: &Registration, diagnosis: Option<&Diagnosis>, presenter: &Presenter) -> prost_types::Any {
+    let mut shown = presenter.registration(registration);
+    if diagnosis.is_some() {
+        shown.diagnosis = None;
+    }
+    let detail = proto::RegistrationErrorDetail {
+        registration: Some(shown),
+        diagnosis: diagnosis.map(|diagnosis| presenter.diagnosis(diagnosis)),
+    };
+    prost_types::Any {
+        type_url: "type.googleapis.com/registrar.v1.RegistrationErrorDetail".to_owned(),
+        value: detail.encode_to_vec(),
+    }
+}
+
+/// Reasons and ids are plain ASCII, so that they always fit a header.
+fn put(metadata: &mut MetadataMap, key: &'static str, value: &str) {
+    if let Ok(value) = value.parse() {
+        metadata.insert(key, value);
+    }
+}

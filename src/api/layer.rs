@@ -1,0 +1,197 @@
+//! What every call goes through: its trace, its deadline, its metric, and a net for panics.
+
+use crate::{
+    registration::{TraceContext, TraceId},
+    telemetry::{metrics, propagation},
+};
+use futures_util::FutureExt;
+use http::{HeaderMap, HeaderValue, Request, Response};
+use std::{
+    convert::Infallible,
+    future::Future,
+    panic::AssertUnwindSafe,
+    pin::Pin,
+    task::{Context, Poll},
+    time::Duration,
+};
+use tokio::time::Instant;
+use tonic::{Code, Status, body::Body};
+use tower::{Layer, Service};
+use tracing::Instrument;
+
+/// What a handler knows of its call besides the message.
+#[derive(Clone, Debug)]
+pub(super) struct CallContext {
+    /// The caller's trace, or a new one.
+    pub(super) trace: TraceContext,
+    /// When the call came.
+    pub(super) begun: Instant,
+    /// How long the caller gives it.
+    pub(super) deadline: Option<Duration>,
+}
+
+impl CallContext {
+    /// The context that the layer left in the request.
+    pub(super) fn of<T>(request: &tonic::Request<T>) -> Self {
+        request.extensions().get::<Self>().cloned().unwrap_or_else(|| Self::from_headers(&HeaderMap::new()))
+    }
+
+    fn from_headers(headers: &HeaderMap) -> Self {
+        let deadline = headers.get("grpc-timeout").and_then(|value| value.to_str().ok()).and_then(grpc_timeout);
+        Self { trace: propagation::extract(headers), begun: Instant::now(), deadline }
+    }
+}
+
+/// `TimeoutValue TimeoutUnit`: at most eight digits and one of H M S m u n
+/// (<https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-HTTP2.md>).
+fn grpc_timeout(text: &str) -> Option<Duration> {
+    let (digits, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
+    if digits.is_empty() || digits.len() > 8 || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
+        return None;
+    }
+    let value: u64 = digits.parse().ok()?;
+    match unit {
+        "H" => Some(Duration::from_secs(value * 3600)),
+        "M" => Some(Duration::from_secs(value * 60)),
+        "S" => Some(Duration::from_secs(value)),
+        "m" => Some(Duration::from_millis(value)),
+        "u" => Some(Duration::from_micros(value)),
+        "n" => Some(Duration::from_nanos(value)),
+        _ => None,
+    }
+}
+
+/// Makes [`CallService`]s.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct CallLayer;
+
+impl<S> Layer<S> for CallLayer {
+    type Service = CallService<S>;
+
+    fn layer(&self, inner: S) -> Self::Service {
+        CallService(inner)
+    }
+}
+
+/// Opens the server span, answers every call with its trace id, and turns a panic into INTERNAL.
+#[derive(Clone, Debug)]
+pub(super) struct CallService<S>(S);
+
+impl<S> Service<Request<Body>> for CallService<S>
+where
+    S: Service<Request<Body>, Response = Response<Body>, Error = Infallible> + Clone + Send + 'static,
+    S::Future: Send + 'static,
+{
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        self.0.poll_ready(context)
+    }
+
+    fn call(&mut self, mut request: Request<Body>) -> Self::Future {
+        let context = CallContext::from_headers(request.headers());
+        let (trace_id, begun) = (context.trace.trace_id, context.begun);
+        request.extensions_mut().insert(context);
+        let method = known(request.uri().path());
+        let span = tracing::info_span!(
+            parent: None,
+            "grpc.server",
+            otel.name = method.trim_start_matches('/'),
+            otel.kind = "server",
+            trace_id = %trace_id,
+            rpc.system.name = "grpc",
+            rpc.method = method.rsplit('/').next(),
+            rpc.grpc.status_code = tracing::field::Empty,
+        );
+        let future = AssertUnwindSafe(self.0.call(request)).catch_unwind().instrument(span.clone());
+        Box::pin(async move {
+            let mut response = match future.await {
+                Ok(Ok(response)) => response,
+                Ok(Err(never)) => match never {},
+                Err(_) => {
+                    span.in_scope(|| tracing::error!(method, "a handler panicked"));
+                    Status::internal(format!("the server made a mistake; its log has it under trace {trace_id}"))
+                        .into_http()
+                }
+            };
+            let code = Status::from_header_map(response.headers()).map_or(Code::Ok, |status| status.code());
+            span.record("rpc.grpc.status_code", i64::from(i32::from(code)));
+            metrics().grpc_request(method, name(code), begun.elapsed());
+            put_trace_id(response.headers_mut(), trace_id);
+            Ok(response)
+        })
+    }
+}
+
+fn put_trace_id(headers: &mut HeaderMap, trace_id: TraceId) {
+    // 32 hex digits always are a header value.
+    if let Ok(value) = HeaderValue::from_str(&trace_id.to_string()) {
+        headers.insert("x-trace-id", value);
+    }
+}
+
+/// The paths we serve, so that a metric's labels are a short list whatever is asked for.
+fn known(path: &str) -> &'static str {
+    const PATHS: [&str; 9] = [
+        "/registrar.v1.RegistrarService/RegisterDocument",
+        "/registrar.v1.RegistrarService/GetRegistration",
+        "/registrar.v1.RegistrarService/ListRegistrations",
+        "/registrar.v1.RegistrarService/WatchRegistration",
+        "/registrar.v1.RegistrarService/DiagnoseRegistration",
+        "/registrar.v1.RegistrarService/VerifyDocument",
+        "/registrar.v1.RegistrarService/GetServiceInfo",
+        "/grpc.health.v1.Health/Check",
+        "/grpc.health.v1.Health/Watch",
+    ];
+    PATHS.into_iter().find(|known| *known == path).unwrap_or("other")
+}
+
+/// The code as gRPC names it, in lower case.
+fn name(code: Code) -> &'static str {
+    match code {
+        Code::Ok => "ok",
+        Code::Cancelled => "cancelled",
+        Code::Unknown => "unknown",
+        Code::InvalidArgument => "invalid_argument",
+        Code::DeadlineExceeded => "deadline_exceeded",
+        Code::NotFound => "not_found",
+        Code::AlreadyExists => "already_exists",
+        Code::PermissionDenied => "permission_denied",
+        Code::ResourceExhausted => "resource_exhausted",
+        Code::FailedPrecondition => "failed_precondition",
+        Code::Aborted => "aborted",
+        Code::OutOfRange => "out_of_range",
+        Code::Unimplemented => "unimplemented",
+        Code::Internal => "internal",
+        Code::Unavailable => "unavailable",
+        Code::DataLoss => "data_loss",
+        Code::Unauthenticated => "unauthenticated",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_deadline_is_read_as_the_protocol_says() {
+        for (text, expected) in [
+            ("1S", Some(Duration::from_secs(1))),
+            ("250m", Some(Duration::from_millis(250))),
+            ("99999999H", Some(Duration::from_secs(99_999_999 * 3600))),
+            ("5u", Some(Duration::from_micros(5))),
+            ("5n", Some(Duration::from_nanos(5))),
+            ("2M", Some(Duration::from_secs(120))),
+            ("", None),
+            ("S", None),
+            ("123456789S", None),
+            ("-1S", None),
+            ("1s", None),
+            ("1é", None),
+        ] {
+            assert_eq!(grpc_timeout(text), expected, "{text}");
+        }
+    }
+}

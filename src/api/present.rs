@@ -1,0 +1,149 @@
+//! Domain to proto, once.
+
+use super::proto;
+use crate::{
+    chain::{Header, Network},
+    pipeline::{Chained, Registrar},
+    registration::{
+        CaseId, Cause, Diagnosis, DocumentHash, Failure, Finality, Registration, State, Timestamp, Transaction,
+    },
+};
+use alloy::primitives::B256;
+
+/// How registrations look from outside: on this network, at this head.
+#[derive(Clone, Debug)]
+pub(super) struct Presenter {
+    network: Network,
+    head: Option<Header>,
+}
+
+impl Presenter {
+    pub(super) fn new(registrar: &Registrar) -> Self {
+        Self { network: registrar.network().clone(), head: registrar.head() }
+    }
+
+    pub(super) fn registration(&self, registration: &Registration) -> proto::Registration {
+        let times = &registration.times;
+        proto::Registration {
+            id: registration.id.to_string(),
+            document_hash: registration.asked.document_hash.to_string(),
+            submitted_as: registration.asked.submitted_as.clone(),
+            case_id: registration.asked.case_id.to_string(),
+            state: self.state(registration.state).into(),
+            finality: registration.finality.map_or(proto::Finality::Unspecified, finality).into(),
+            revision: registration.revision,
+            blocked_reason: registration.blocked.map_or_else(String::new, |blocked| blocked.code().to_owned()),
+            transaction: registration.transaction.as_ref().map(|transaction| self.transaction(transaction)),
+            failure: registration.failure.as_ref().map(failure),
+            diagnosis: registration.diagnosis.as_ref().map(|diagnosis| self.diagnosis(diagnosis)),
+            create_time: Some(time(times.created)),
+            submit_time: times.submitted.map(time),
+            include_time: times.included.map(time),
+            confirm_time: times.confirmed.map(time),
+            fail_time: times.failed.map(time),
+            update_time: Some(time(times.updated)),
+            trace_id: registration.asked.trace.trace_id.to_string(),
+        }
+    }
+
+    /// A signed transaction that no node has yet is still in the queue, as callers see it.
+    pub(super) fn state(&self, state: State) -> proto::State {
+        match state {
+            State::Queued | State::Signed => proto::State::Queued,
+            State::Submitted => proto::State::Submitted,
+            State::Included => proto::State::Included,
+            State::Confirmed => proto::State::Confirmed,
+            State::Failed => proto::State::Failed,
+        }
+    }
+
+    pub(super) fn diagnosis(&self, diagnosis: &Diagnosis) -> proto::Diagnosis {
+        proto::Diagnosis {
+            cause: cause(diagnosis.cause).into(),
+            explanation: diagnosis.explanation.clone(),
+            evidence: diagnosis.evidence.clone().into_iter().collect(),
+            time: Some(time(diagnosis.time)),
+        }
+    }
+
+    pub(super) fn explorer_url(&self, hash: B256) -> String {
+        self.network.explorer_url(hash)
+    }
+
+    pub(super) fn verified(
+        &self,
+        registrar: &Registrar,
+        document: DocumentHash,
+        case_id: &CaseId,
+        found: Option<Chained>,
+    ) -> proto::VerifyDocumentResponse {
+        let transaction = found.and_then(|found| found.transaction);
+        let block = found.and_then(|found| found.block);
+        proto::VerifyDocumentResponse {
+            registered: found.is_some(),
+            document_hash: document.to_string(),
+            case_id: case_id.to_string(),
+            registrar: found.map(|found| found.registrar.to_string()).unwrap_or_default(),
+            block_number: found.map(|found| found.block_number),
+            block_hash: block.map(|(hash, _)| hash.to_string()).unwrap_or_default(),
+            block_time: block.map(|(_, at)| time(at)),
+            transaction_hash: transaction.map(|hash| hash.to_string()).unwrap_or_default(),
+            confirmations: found.map(|found| found.confirmations),
+            finality: found.map_or(proto::Finality::Unspecified, |found| finality(found.finality)).into(),
+            explorer_url: transaction.map(|hash| self.explorer_url(hash)).unwrap_or_default(),
+            contract_address: registrar.contract().to_string(),
+            chain_id: self.network.chain_id,
+        }
+    }
+
+    fn transaction(&self, transaction: &Transaction) -> proto::Transaction {
+        let ours = transaction.ours.as_ref();
+        let cost = ours.and_then(|ours| ours.cost);
+        let block = transaction.block;
+        let depth = |number: u64| self.head.map(|head| (head.block.number + 1).saturating_sub(number));
+        let wei = |wei: Option<u128>| wei.map(|wei| wei.to_string()).unwrap_or_default();
+        proto::Transaction {
+            hash: transaction.hash.to_string(),
+            from_address: transaction.from.to_string(),
+            nonce: ours.map(|ours| ours.nonce),
+            block_number: block.map(|block| block.number),
+            block_hash: block.map(|block| block.hash.to_string()).unwrap_or_default(),
+            block_time: block.map(|block| time(block.time)),
+            gas_used: cost.map(|cost| cost.gas_used),
+            effective_gas_price_wei: wei(cost.map(|cost| cost.effective_gas_price)),
+            fee_wei: wei(cost.map(|cost| cost.fee())),
+            l1_fee_wei: wei(cost.and_then(|cost| cost.l1_fee)),
+            confirmations: block.and_then(|block| depth(block.number)),
+            batch_size: ours.map_or(0, |ours| ours.batch_size),
+            attempts: ours.map_or(0, |ours| ours.attempts),
+            explorer_url: self.explorer_url(transaction.hash),
+            prepare_time: ours.map(|ours| time(ours.prepared_at)),
+            sign_time: ours.map(|ours| time(ours.signed_at)),
+        }
+    }
+}
+
+fn failure(failure: &Failure) -> proto::Failure {
+    proto::Failure { reason: failure.reason.code().to_owned(), message: failure.message.clone() }
+}
+
+fn finality(finality: Finality) -> proto::Finality {
+    match finality {
+        Finality::Unsafe => proto::Finality::Unsafe,
+        Finality::Safe => proto::Finality::Safe,
+        Finality::Finalized => proto::Finality::Finalized,
+    }
+}
+
+fn cause(cause: Cause) -> proto::Cause {
+    match cause {
+        Cause::AwaitingConfirmations => proto::Cause::AwaitingConfirmations,
+        Cause::Pending => proto::Cause::Pending,
+    }
+}
+
+fn time(at: Timestamp) -> prost_types::Timestamp {
+    let micros = at.micros();
+    let nanos = i32::try_from(micros.rem_euclid(1_000_000) * 1000).unwrap_or_default();
+    prost_types::Timestamp { seconds: micros.div_euclid(1_000_000), nanos }
+}

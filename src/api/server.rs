@@ -1,0 +1,68 @@
+//! The gRPC server and its limits.
+
+use super::{
+    Settings, health,
+    layer::CallLayer,
+    proto::{FILE_DESCRIPTOR_SET, registrar_service_server::RegistrarServiceServer},
+    service::Service,
+};
+use crate::pipeline::Registrar;
+use std::time::Duration;
+use tokio::net::TcpListener;
+use tokio_stream::wrappers::TcpListenerStream;
+use tokio_util::sync::CancellationToken;
+use tonic::transport::Server;
+
+/// The largest message that is read; a request of ours has a few hundred bytes.
+const MAX_MESSAGE: usize = 64 * 1024;
+/// Streams (calls) at once on one connection.
+const MAX_STREAMS: u32 = 1024;
+/// A client that does not answer a ping for this long is gone, and its places to wait are free again.
+const KEEPALIVE: Duration = Duration::from_secs(20);
+
+/// Why the server could not serve.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// The transport.
+    #[error("the gRPC server failed: {0}")]
+    Transport(#[from] tonic::transport::Error),
+    /// The descriptors that were compiled in.
+    #[error("reflection could not be set up: {0}")]
+    Reflection(#[from] tonic_reflection::server::Error),
+}
+
+/// Serves until `stop`: then nothing new is taken, and whoever waits is answered.
+///
+/// # Errors
+/// When the listener or a connection fails for good.
+pub async fn serve(
+    listener: TcpListener,
+    registrar: Registrar,
+    settings: Settings,
+    stop: CancellationToken,
+) -> Result<(), ServeError> {
+    let (reporter, health_service) = tonic_health::server::health_reporter();
+    let service = Service::new(registrar.clone(), settings, stop.clone());
+    let service = RegistrarServiceServer::new(service)
+        .max_decoding_message_size(MAX_MESSAGE)
+        .max_encoding_message_size(usize::MAX);
+    let reflection = || {
+        tonic_reflection::server::Builder::configure()
+            .register_encoded_file_descriptor_set(FILE_DESCRIPTOR_SET)
+            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+    };
+    let server = Server::builder()
+        .layer(CallLayer)
+        .max_concurrent_streams(MAX_STREAMS)
+        .http2_keepalive_interval(Some(KEEPALIVE))
+        .http2_keepalive_timeout(Some(KEEPALIVE))
+        .tcp_keepalive(Some(KEEPALIVE))
+        .add_service(health_service)
+        .add_service(reflection().build_v1()?)
+        .add_service(reflection().build_v1alpha()?)
+        .add_service(service);
+    let incoming = TcpListenerStream::new(listener);
+    let serving = server.serve_with_incoming_shutdown(incoming, stop.clone().cancelled_owned());
+    let (served, ()) = tokio::join!(serving, health::watch(reporter, registrar, stop));
+    Ok(served?)
+}

@@ -1,0 +1,268 @@
+//! The handlers: read, ask the registrar, present.
+
+use super::{
+    Settings,
+    error::ApiError,
+    layer::CallContext,
+    page,
+    present::Presenter,
+    proto::{self, registrar_service_server::RegistrarService},
+    read::{self, Key},
+    wait::{self, Wait},
+};
+use crate::{
+    pipeline::{Registrar, Waiter},
+    registration::{
+        Registration, State,
+        policy::waiting::{WaitFor, longest_wait},
+    },
+};
+use futures_util::{Stream, StreamExt, stream};
+use std::{collections::VecDeque, pin::Pin, sync::Arc, time::Duration};
+use tokio::{sync::Mutex, time::Instant};
+use tokio_util::sync::CancellationToken;
+use tonic::{Request, Response, Status};
+
+/// An answer to `DiagnoseRegistration` is kept this long: a stuck document attracts many who ask.
+const DIAGNOSIS_KEPT: Duration = Duration::from_secs(2);
+/// How many such answers are kept at most.
+const DIAGNOSES_KEPT: usize = 256;
+
+type KeptDiagnosis = (Instant, proto::DiagnoseRegistrationResponse);
+
+/// The service on the wire.
+#[derive(Clone)]
+pub(super) struct Service {
+    registrar: Registrar,
+    settings: Settings,
+    stop: CancellationToken,
+    diagnoses: Arc<Mutex<VecDeque<KeptDiagnosis>>>,
+}
+
+impl Service {
+    pub(super) fn new(registrar: Registrar, settings: Settings, stop: CancellationToken) -> Self {
+        Self { registrar, settings, stop, diagnoses: Arc::default() }
+    }
+
+    fn present(&self) -> Presenter {
+        Presenter::new(&self.registrar)
+    }
+
+    fn status(&self, error: ApiError) -> Status {
+        error.into_status(&self.present())
+    }
+
+    fn refuse_when_stopping(&self) -> Result<(), ApiError> {
+        if self.stop.is_cancelled() { Err(ApiError::ShuttingDown(None)) } else { Ok(()) }
+    }
+
+    async fn register(
+        &self,
+        request: proto::RegisterDocumentRequest,
+        context: CallContext,
+    ) -> Result<Arc<Registration>, ApiError> {
+        self.refuse_when_stopping()?;
+        let asked = read::register(request, context.trace, self.settings.max_wait)?;
+        let longest = longest_wait(asked.wait_for, asked.wait_timeout, context.deadline, self.settings.max_wait);
+        // A place to wait is taken first: who cannot wait is told so before anything is accepted.
+        let place = match asked.wait_for {
+            WaitFor::Accepted => None,
+            WaitFor::Submitted | WaitFor::Included | WaitFor::Confirmed | WaitFor::Safe | WaitFor::Finalized => {
+                Some(self.registrar.place()?)
+            }
+        };
+        let accepted = self.registrar.accept(asked.asked).await?;
+        let Some(place) = place else { return Ok(Arc::new(accepted.registration)) };
+        let id = accepted.registration.id;
+        let waiter = self.registrar.wait(id, place);
+        let wait = Wait { wait_for: asked.wait_for, begun: context.begun, longest };
+        wait::wait(&self.registrar, id, waiter, &wait, &self.stop).await
+    }
+
+    async fn get(&self, request: proto::GetRegistrationRequest) -> Result<Registration, ApiError> {
+        let found = match read::key(request.key)? {
+            Key::Id(id) => self.registrar.get(id).await?,
+            Key::Pair(document, case_id) => self.registrar.find(document, &case_id).await?,
+        };
+        found.ok_or(ApiError::NotFound)
+    }
+
+    async fn list(
+        &self,
+        request: proto::ListRegistrationsRequest,
+    ) -> Result<proto::ListRegistrationsResponse, ApiError> {
+        let asked = read::list(&request)?;
+        let mut found = self.registrar.list(&asked.filter, asked.before, asked.size + 1).await?;
+        let more = found.len() > asked.size as usize;
+        found.truncate(asked.size as usize);
+        let next_page_token = found.last().filter(|_| more).map(|last| page::token(last.id, &asked.filter));
+        let presenter = self.present();
+        Ok(proto::ListRegistrationsResponse {
+            registrations: found.iter().map(|registration| presenter.registration(registration)).collect(),
+            next_page_token: next_page_token.unwrap_or_default(),
+        })
+    }
+
+    async fn diagnose(&self, id: &str) -> Result<proto::DiagnoseRegistrationResponse, ApiError> {
+        let id = read::id(id)?;
+        // Held throughout, so that evidence is gathered by one call at a time.
+        let mut kept = self.diagnoses.lock().await;
+        kept.retain(|(at, _)| at.elapsed() < DIAGNOSIS_KEPT);
+        let same = |answer: &proto::DiagnoseRegistrationResponse| {
+            answer.registration.as_ref().is_some_and(|registration| registration.id == id.to_string())
+        };
+        if let Some((_, answer)) = kept.iter().find(|(_, answer)| same(answer)) {
+            return Ok(answer.clone());
+        }
+        let registration = self.registrar.get(id).await?.ok_or(ApiError::NotFound)?;
+        let presenter = self.present();
+        let answer = proto::DiagnoseRegistrationResponse {
+            diagnosis: self.registrar.diagnose(&registration).map(|diagnosis| presenter.diagnosis(&diagnosis)),
+            registration: Some(presenter.registration(&registration)),
+        };
+        kept.truncate(DIAGNOSES_KEPT - 1);
+        kept.push_front((Instant::now(), answer.clone()));
+        Ok(answer)
+    }
+
+    async fn verify(&self, request: &proto::VerifyDocumentRequest) -> Result<proto::VerifyDocumentResponse, ApiError> {
+        let (document, case_id) = read::pair(&request.document_hash, &request.case_id)?;
+        let found = self.registrar.verify(document, &case_id).await.map_err(|error| {
+            tracing::warn!(error = %error, "a document could not be verified");
+            ApiError::EndpointsUnavailable(None)
+        })?;
+        Ok(self.present().verified(&self.registrar, document, &case_id, found))
+    }
+
+    async fn watch(&self, request: &proto::WatchRegistrationRequest) -> Result<Watching, ApiError> {
+        self.refuse_when_stopping()?;
+        let asked = read::watch(request)?;
+        let place = self.registrar.place()?;
+        let waiter = self.registrar.wait(asked.id, place);
+        let current = self.registrar.get(asked.id).await?.ok_or(ApiError::NotFound)?;
+        Ok(Watching {
+            service: self.clone(),
+            waiter,
+            until: asked.until,
+            told: asked.after_revision,
+            next: Some(Arc::new(current)),
+            done: false,
+        })
+    }
+}
+
+/// A stream of one registration's states.
+struct Watching {
+    service: Service,
+    waiter: Waiter,
+    until: WaitFor,
+    /// The last revision the reader knows.
+    told: i64,
+    next: Option<Arc<Registration>>,
+    done: bool,
+}
+
+impl Watching {
+    /// The next state that the reader does not know; `None` at the end.
+    async fn next(mut self) -> Option<(Result<proto::WatchRegistrationResponse, Status>, Self)> {
+        while !self.done {
+            let current = match self.next.take() {
+                Some(current) => current,
+                None => tokio::select! {
+                    changed = self.waiter.changed() => changed,
+                    () = self.service.stop.cancelled() => {
+                        self.done = true;
+                        let status = self.service.status(ApiError::ShuttingDown(None));
+                        return Some((Err(status), self));
+                    }
+                },
+            };
+            self.done = self.until.is_reached(current.state, current.finality) || current.state == State::Failed;
+            if current.revision > self.told {
+                self.told = current.revision;
+                let registration = Some(self.service.present().registration(&current));
+                return Some((Ok(proto::WatchRegistrationResponse { registration }), self));
+            }
+        }
+        None
+    }
+}
+
+fn duration(duration: Duration) -> prost_types::Duration {
+    prost_types::Duration {
+        seconds: i64::try_from(duration.as_secs()).unwrap_or(i64::MAX),
+        nanos: i32::try_from(duration.subsec_nanos()).unwrap_or_default(),
+    }
+}
+
+#[tonic::async_trait]
+impl RegistrarService for Service {
+    type WatchRegistrationStream =
+        Pin<Box<dyn Stream<Item = Result<proto::WatchRegistrationResponse, Status>> + Send + 'static>>;
+
+    async fn register_document(
+        &self,
+        request: Request<proto::RegisterDocumentRequest>,
+    ) -> Result<Response<proto::RegisterDocumentResponse>, Status> {
+        let context = CallContext::of(&request);
+        let registration = self.register(request.into_inner(), context).await.map_err(|error| self.status(error))?;
+        let registration = Some(self.present().registration(&registration));
+        Ok(Response::new(proto::RegisterDocumentResponse { registration }))
+    }
+
+    async fn get_registration(
+        &self,
+        request: Request<proto::GetRegistrationRequest>,
+    ) -> Result<Response<proto::GetRegistrationResponse>, Status> {
+        let registration = self.get(request.into_inner()).await.map_err(|error| self.status(error))?;
+        let registration = Some(self.present().registration(&registration));
+        Ok(Response::new(proto::GetRegistrationResponse { registration }))
+    }
+
+    async fn list_registrations(
+        &self,
+        request: Request<proto::ListRegistrationsRequest>,
+    ) -> Result<Response<proto::ListRegistrationsResponse>, Status> {
+        self.list(request.into_inner()).await.map(Response::new).map_err(|error| self.status(error))
+    }
+
+    async fn watch_registration(
+        &self,
+        request: Request<proto::WatchRegistrationRequest>,
+    ) -> Result<Response<Self::WatchRegistrationStream>, Status> {
+        let watching = self.watch(request.get_ref()).await.map_err(|error| self.status(error))?;
+        Ok(Response::new(stream::unfold(watching, Watching::next).boxed()))
+    }
+
+    async fn diagnose_registration(
+        &self,
+        request: Request<proto::DiagnoseRegistrationRequest>,
+    ) -> Result<Response<proto::DiagnoseRegistrationResponse>, Status> {
+        self.diagnose(&request.get_ref().id).await.map(Response::new).map_err(|error| self.status(error))
+    }
+
+    async fn verify_document(
+        &self,
+        request: Request<proto::VerifyDocumentRequest>,
+    ) -> Result<Response<proto::VerifyDocumentResponse>, Status> {
+        self.verify(request.get_ref()).await.map(Response::new).map_err(|error| self.status(error))
+    }
+
+    async fn get_service_info(
+        &self,
+        _request: Request<proto::GetServiceInfoRequest>,
+    ) -> Result<Response<proto::GetServiceInfoResponse>, Status> {
+        let registrar = &self.registrar;
+        Ok(Response::new(proto::GetServiceInfoResponse {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            commit: env!("REGISTRAR_COMMIT").to_owned(),
+            network: registrar.network().name.clone(),
+            chain_id: registrar.network().chain_id,
+            contract_address: registrar.contract().to_string(),
+            signer_addresses: registrar.signers().iter().map(ToString::to_string).collect(),
+            confirmations: u32::try_from(registrar.confirmations()).unwrap_or(u32::MAX),
+            confirmation_timeout: Some(duration(registrar.confirmation_timeout())),
+            max_wait: Some(duration(self.settings.max_wait)),
+        }))
+    }
+}

@@ -1,0 +1,98 @@
+//! Waiting for a registration to come as far as asked.
+
+use super::error::ApiError;
+use crate::{
+    pipeline::{Registrar, Waiter},
+    registration::{Registration, RegistrationId, State, Timestamp, policy::waiting::WaitFor},
+};
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+/// The follower writes and tells a timeout within this after the clock has run out.
+const DIAGNOSIS_SLACK: Duration = Duration::from_secs(3);
+
+/// How a call waits.
+pub(super) struct Wait {
+    /// How far.
+    pub(super) wait_for: WaitFor,
+    /// When the call came.
+    pub(super) begun: Instant,
+    /// The longest it waits; `None` leaves it to the confirmation clock.
+    pub(super) longest: Option<Duration>,
+}
+
+/// What a registration means to somebody who waits for it.
+enum Verdict {
+    Reached,
+    Failed,
+    TimedOut,
+    Waiting,
+}
+
+fn verdict(registration: &Registration, wait_for: WaitFor) -> Verdict {
+    if wait_for.is_reached(registration.state, registration.finality) {
+        Verdict::Reached
+    } else if registration.state == State::Failed {
+        Verdict::Failed
+    } else if registration.times.timed_out.is_some() && registration.state != State::Confirmed {
+        Verdict::TimedOut
+    } else {
+        Verdict::Waiting
+    }
+}
+
+/// Waits; returns the registration as far as it was to come.
+pub(super) async fn wait(
+    registrar: &Registrar,
+    id: RegistrationId,
+    mut waiter: Waiter,
+    wait: &Wait,
+    stop: &CancellationToken,
+) -> Result<Arc<Registration>, ApiError> {
+    let mut current = Arc::new(registrar.get(id).await?.ok_or(ApiError::NotFound)?);
+    loop {
+        match verdict(&current, wait.wait_for) {
+            Verdict::Reached => return Ok(current),
+            Verdict::Failed => return Err(ApiError::Failed(boxed(&current))),
+            Verdict::TimedOut => return Err(ApiError::ConfirmationTimeout(boxed(&current))),
+            Verdict::Waiting => {}
+        }
+        tokio::select! {
+            changed = waiter.changed() => current = changed,
+            () = tokio::time::sleep_until(ends(registrar, &current, wait)) => return Err(ended(registrar, &current)),
+            () = stop.cancelled() => return Err(ApiError::ShuttingDown(Some(boxed(&current)))),
+        }
+    }
+}
+
+/// When the call stops waiting. With no wait of its own it is the confirmation clock's length from the call on while nothing is
+/// sent, and the clock itself once it runs.
+fn ends(registrar: &Registrar, current: &Registration, wait: &Wait) -> Instant {
+    let clock = registrar.confirmation_timeout();
+    match (wait.longest, current.times.submitted) {
+        (Some(longest), _) => wait.begun + longest,
+        (None, None) => wait.begun + clock,
+        (None, Some(submitted)) => {
+            let gone = Timestamp::from(SystemTime::now()).since(submitted);
+            Instant::now() + clock.saturating_sub(gone) + DIAGNOSIS_SLACK
+        }
+    }
+}
+
+/// The wait is over and the registration is not there yet: because nobody answers on the way to the chain, or just so.
+fn ended(registrar: &Registrar, current: &Arc<Registration>) -> ApiError {
+    let unsent = matches!(current.state, State::Queued | State::Signed);
+    if unsent && !registrar.chain_is_healthy() {
+        ApiError::EndpointsUnavailable(Some(boxed(current)))
+    } else {
+        ApiError::WaitTimeout(boxed(current))
+    }
+}
+
+fn boxed(registration: &Arc<Registration>) -> Box<Registration> {
+    Box::new(Registration::clone(registration))
+}

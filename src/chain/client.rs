@@ -1,0 +1,329 @@
+//! What the rest of the service asks of the chain. The seam where a pool of endpoints comes in: today it is the first one.
+
+use super::{
+    BlockTag, CallError, Header, Network, Pair, Receipt, Refusal, Settings,
+    contract::{self, DocumentRegistry, VERSION},
+    endpoint::Endpoint,
+    wire::{Call, LogFilter, WireHeader, WireLog, WireReceipt},
+};
+use crate::registration::{Block, CaseId, DocumentHash};
+use alloy::{
+    primitives::{Address, B256, Bytes, U64, U128, U256},
+    sol_types::SolCall,
+};
+use std::sync::Arc;
+
+/// The chain, the contract on it, and the way there.
+#[derive(Clone, Debug)]
+pub struct Chain {
+    endpoint: Endpoint,
+    network: Arc<Network>,
+    contract: Address,
+    max_fee_per_gas: u128,
+}
+
+/// A contract or chain that is not what the settings say. Nothing but other settings helps.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum WrongChain {
+    /// Another chain id.
+    #[error("{endpoint} is on chain {actual}, and REGISTRAR_CHAIN_ID says {expected}: mend one of them")]
+    ChainId {
+        /// The endpoint's name.
+        endpoint: String,
+        /// What it answers.
+        actual: u64,
+        /// What the settings say.
+        expected: u64,
+    },
+    /// No code.
+    #[error(
+        "there is no contract at {0}: `registrar deploy` deploys one and prints its address for REGISTRAR_CONTRACT_ADDRESS"
+    )]
+    NoCode(Address),
+    /// Another contract.
+    #[error("the contract at {0} is no DocumentRegistry of version {VERSION}: mend REGISTRAR_CONTRACT_ADDRESS")]
+    OtherContract(Address),
+}
+
+/// Why the chain could not be proved to be the right one.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ProveError {
+    /// It is the wrong one.
+    #[error(transparent)]
+    Wrong(#[from] WrongChain),
+    /// Nobody answers; trying again may help.
+    #[error(transparent)]
+    Call(#[from] CallError),
+}
+
+/// What is proved once: which registry this is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Proof {
+    /// Hash of block 0.
+    pub genesis_hash: B256,
+    /// The block that deployed the contract.
+    pub deploy_block: Block,
+}
+
+/// What preparing a transaction needs to know, asked in one go.
+#[derive(Debug, Clone)]
+pub struct Outlook {
+    /// The head.
+    pub head: Header,
+    /// The signer's nonce at the head: the next one that the chain would take.
+    pub nonce: u64,
+    /// The signer's balance in wei.
+    pub balance: U256,
+    /// The priority fee that the node suggests, in wei per gas.
+    pub priority_fee: u128,
+}
+
+/// A pair's record on chain.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Record {
+    /// Who registered it.
+    pub registrar: Address,
+    /// In which block.
+    pub block_number: u64,
+}
+
+/// A pair's registration on chain, with the transaction that made it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Registered {
+    /// Who registered it.
+    pub registrar: Address,
+    /// In which transaction.
+    pub transaction: B256,
+    /// In which block.
+    pub block: Block,
+}
+
+impl Chain {
+    /// The chain of the settings; nothing is asked yet.
+    ///
+    /// # Errors
+    /// When the TLS stack cannot be set up.
+    pub fn new(settings: &Settings) -> Result<Self, reqwest::Error> {
+        let url = &settings.endpoints[0];
+        Ok(Self {
+            endpoint: Endpoint::new(url)?,
+            network: Arc::new(Network::of(settings.chain_id)),
+            contract: settings.contract,
+            max_fee_per_gas: settings.max_fee_per_gas,
+        })
+    }
+
+    /// Which network it is.
+    pub fn network(&self) -> &Network {
+        &self.network
+    }
+
+    /// The DocumentRegistry.
+    pub fn contract(&self) -> Address {
+        self.contract
+    }
+
+    /// Hard cap, in wei per gas.
+    pub fn max_fee_per_gas(&self) -> u128 {
+        self.max_fee_per_gas
+    }
+
+    /// Whether an endpoint answers now.
+    pub fn is_healthy(&self) -> bool {
+        self.endpoint.is_healthy()
+    }
+
+    /// The endpoint that transactions go to first.
+    pub fn primary(&self) -> &str {
+        self.endpoint.name()
+    }
+
+    /// Proves that the endpoint is on the right chain.
+    ///
+    /// # Errors
+    /// When it is not, or does not answer.
+    pub async fn prove_chain(&self) -> Result<(), ProveError> {
+        let actual: U64 = self.endpoint.read("eth_chainId", ()).await?;
+        let (actual, expected) = (actual.to::<u64>(), self.network.chain_id);
+        if actual == expected {
+            return Ok(());
+        }
+        Err(WrongChain::ChainId { endpoint: self.endpoint.name().to_owned(), actual, expected }.into())
+    }
+
+    /// Proves chain and contract, and says which registry it is.
+    ///
+    /// # Errors
+    /// When chain or contract is another one, or nobody answers.
+    pub async fn prove(&self) -> Result<Proof, ProveError> {
+        self.prove_chain().await?;
+        let code: Bytes = self.endpoint.read("eth_getCode", (self.contract, "latest")).await?;
+        if code.is_empty() {
+            return Err(WrongChain::NoCode(self.contract).into());
+        }
+        let other = || ProveError::from(WrongChain::OtherContract(self.contract));
+        let version = self.view(&DocumentRegistry::versionCall {}).await?.ok_or_else(other)?;
+        let deployed = self.view(&DocumentRegistry::deployBlockCall {}).await?.ok_or_else(other)?;
+        if version != VERSION {
+            return Err(other());
+        }
+        let number = u64::try_from(deployed).map_err(|_| other())?;
+        let (genesis, deploy) =
+            tokio::try_join!(self.known_header(BlockTag::Number(0)), self.known_header(BlockTag::Number(number)))?;
+        Ok(Proof { genesis_hash: genesis.block.hash, deploy_block: deploy.block })
+    }
+
+    /// Whether the contract allows this account to register.
+    ///
+    /// # Errors
+    /// When nobody answers.
+    pub async fn is_registrar(&self, account: Address) -> Result<bool, CallError> {
+        Ok(self.view(&DocumentRegistry::isRegistrarCall { account }).await?.unwrap_or(false))
+    }
+
+    /// A block's header; `None` when the node does not have it.
+    ///
+    /// # Errors
+    /// When nobody answers.
+    pub async fn header(&self, tag: BlockTag) -> Result<Option<Header>, CallError> {
+        let header: Result<Option<WireHeader>, _> =
+            self.endpoint.read("eth_getBlockByNumber", (tag.text(), false)).await;
+        match header {
+            Ok(header) => Ok(header.map(Header::from)),
+            Err(error) if error.refusal() == Some(&Refusal::UnknownBlock) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// A header that every node has; its absence counts as no answer.
+    ///
+    /// # Errors
+    /// When nobody answers.
+    pub async fn known_header(&self, tag: BlockTag) -> Result<Header, CallError> {
+        self.header(tag).await?.ok_or_else(|| self.unreadable("eth_getBlockByNumber"))
+    }
+
+    /// The signer's nonce at the head: how many of its transactions are in blocks.
+    ///
+    /// # Errors
+    /// When nobody answers.
+    pub async fn nonce(&self, account: Address) -> Result<u64, CallError> {
+        let nonce: U64 = self.endpoint.read("eth_getTransactionCount", (account, "latest")).await?;
+        Ok(nonce.to())
+    }
+
+    /// The account's balance in wei.
+    ///
+    /// # Errors
+    /// When nobody answers.
+    pub async fn balance(&self, account: Address) -> Result<U256, CallError> {
+        self.endpoint.read("eth_getBalance", (account, "latest")).await
+    }
+
+    /// What preparing a transaction of this account needs to know.
+    ///
+    /// # Errors
+    /// When nobody answers.
+    pub async fn outlook(&self, account: Address) -> Result<Outlook, CallError> {
+        let tip = self.endpoint.read::<_, U128>("eth_maxPriorityFeePerGas", ());
+        let (head, nonce, balance, tip) =
+            tokio::try_join!(self.known_header(BlockTag::Latest), self.nonce(account), self.balance(account), tip)?;
+        Ok(Outlook { head, nonce, balance, priority_fee: tip.to() })
+    }
+
+    /// Runs the registration of these pairs at the head without sending it; returns how many were new.
+    ///
+    /// # Errors
+    /// [`Refusal::Reverted`] when it would revert.
+    pub async fn simulate(&self, from: Address, calldata: &Bytes, gas_limit: u64) -> Result<usize, CallError> {
+        let answer = self.call(Some(from), Some(gas_limit), calldata).await?;
+        contract::registered(&answer).ok_or_else(|| self.unreadable("eth_call"))
+    }
+
+    /// The records of these pairs at the head, in order; `None` where there is none.
+    ///
+    /// # Errors
+    /// When nobody answers.
+    pub async fn records(&self, pairs: &[Pair]) -> Result<Vec<Option<Record>>, CallError> {
+        let answer = self.call(None, None, &contract::records_calldata(pairs)).await?;
+        let records = DocumentRegistry::recordsOfCall::abi_decode_returns(&answer)
+            .ok()
+            .filter(|records| records.len() == pairs.len())
+            .ok_or_else(|| self.unreadable("eth_call"))?;
+        let found = |record: DocumentRegistry::Record| {
+            (!record.registrar.is_zero())
+                .then(|| Record { registrar: record.registrar, block_number: record.blockNumber.to() })
+        };
+        Ok(records.into_iter().map(found).collect())
+    }
+
+    /// The transaction that made a pair's record, by its event in the record's block; `None` when the node does not have it
+    /// (yet, or any more).
+    ///
+    /// # Errors
+    /// When nobody answers.
+    pub async fn registered(
+        &self,
+        document: DocumentHash,
+        case: &CaseId,
+        record: Record,
+    ) -> Result<Option<Registered>, CallError> {
+        let number = BlockTag::Number(record.block_number);
+        let filter = LogFilter {
+            from_block: number.text(),
+            to_block: number.text(),
+            address: self.contract,
+            topics: contract::registered_topics(document, case),
+        };
+        let logs = self.endpoint.read::<_, Vec<WireLog>>("eth_getLogs", (filter,));
+        let (logs, header) = tokio::try_join!(logs, self.header(number))?;
+        let event = logs.into_iter().find_map(|log| Some((log.transaction_hash?, log.block_hash?)));
+        Ok(event.zip(header).filter(|((_, block_hash), header)| *block_hash == header.block.hash).map(
+            |((transaction, _), header)| Registered { registrar: record.registrar, transaction, block: header.block },
+        ))
+    }
+
+    /// A transaction's receipt; `None` proves nothing.
+    ///
+    /// # Errors
+    /// When nobody answers.
+    pub async fn receipt(&self, hash: B256) -> Result<Option<Receipt>, CallError> {
+        let receipt: Option<WireReceipt> = self.endpoint.read("eth_getTransactionReceipt", (hash,)).await?;
+        Ok(receipt.and_then(|wire| Receipt::of(wire, self.contract)))
+    }
+
+    /// Broadcasts signed bytes. A node that has them already counts as success.
+    ///
+    /// # Errors
+    /// When no node took them, or it is not clear whether one did.
+    pub async fn broadcast(&self, raw: &Bytes) -> Result<(), CallError> {
+        match self.endpoint.broadcast(raw).await {
+            Err(error) if error.refusal() == Some(&Refusal::AlreadyKnown) => Ok(()),
+            result => result,
+        }
+    }
+
+    /// How much gas deploying takes, by the node's estimate.
+    pub(super) async fn estimate_deploy(&self, from: Address, code: &Bytes) -> Result<u64, CallError> {
+        let call = serde_json::json!({ "from": from, "data": code });
+        let gas: U64 = self.endpoint.read("eth_estimateGas", (call,)).await?;
+        Ok(gas.to())
+    }
+
+    async fn view<C: SolCall>(&self, call: &C) -> Result<Option<C::Return>, CallError> {
+        match self.call(None, None, &call.abi_encode().into()).await {
+            Ok(answer) => Ok(C::abi_decode_returns(&answer).ok()),
+            Err(error) if matches!(error.refusal(), Some(Refusal::Reverted(_))) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn call(&self, from: Option<Address>, gas: Option<u64>, data: &Bytes) -> Result<Bytes, CallError> {
+        let call = Call { from, to: self.contract, gas: gas.map(U64::from), data: data.clone() };
+        self.endpoint.read("eth_call", (call, "latest")).await
+    }
+
+    fn unreadable(&self, method: &'static str) -> CallError {
+        CallError::Unavailable { endpoint: self.endpoint.name().to_owned(), method, fault: super::Fault::Unreadable }
+    }
+}

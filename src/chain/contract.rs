@@ -1,0 +1,159 @@
+//! The DocumentRegistry's interface, and the transactions that call it.
+
+use super::{InvalidKey, Signer};
+use crate::registration::{CaseId, DocumentHash, policy::fees::Fees};
+use alloy::{
+    consensus::{SignableTransaction, TxEip1559, TxEnvelope},
+    eips::eip2718::Encodable2718,
+    network::TxSignerSync,
+    primitives::{Address, B256, Bytes, TxKind, U256, hex},
+    sol,
+    sol_types::{SolCall, SolConstructor, SolError, SolEvent},
+};
+
+sol! {
+    #[allow(missing_docs)]
+    #[derive(Debug, PartialEq, Eq)]
+    contract DocumentRegistry {
+        struct Record {
+            address registrar;
+            uint48 blockNumber;
+            uint48 time;
+        }
+
+        event DocumentRegistered(
+            bytes32 indexed documentHash, bytes32 indexed caseIdHash, address indexed registrar, string caseId
+        );
+        error NotRegistrar(address account);
+
+        constructor(address initialOwner, address[] initialRegistrars);
+        function registerDocument(bytes32 documentHash, string caseId) returns (bool registered);
+        function registerDocuments(bytes32[] documentHashes, string[] caseIds) returns (uint256 registered);
+        function recordOf(bytes32 documentHash, string caseId) view returns (Record);
+        function recordsOf(bytes32[] documentHashes, string[] caseIds) view returns (Record[]);
+        function isRegistrar(address account) view returns (bool);
+        function version() view returns (string);
+        function deployBlock() view returns (uint256);
+    }
+}
+
+/// The version of the contract that this service speaks to.
+pub(super) const VERSION: &str = "1.0.0";
+
+/// The artifact of the contract, as `contracts/build.mjs` wrote it.
+const ARTIFACT: &str = include_str!("../../contracts/artifact/DocumentRegistry.json");
+
+/// A pair of document and case.
+pub type Pair = (DocumentHash, CaseId);
+
+/// Calldata that registers these pairs: the cheaper function for one, the batch for more.
+pub fn register_calldata(pairs: &[Pair]) -> Bytes {
+    match pairs {
+        [(document, case)] => DocumentRegistry::registerDocumentCall {
+            documentHash: document.as_b256(),
+            caseId: case.as_str().to_owned(),
+        }
+        .abi_encode(),
+        _ => {
+            let (documents, cases) = split(pairs);
+            DocumentRegistry::registerDocumentsCall { documentHashes: documents, caseIds: cases }.abi_encode()
+        }
+    }
+    .into()
+}
+
+/// How many of the pairs a simulated call registered newly; both functions answer one word.
+pub(super) fn registered(answer: &Bytes) -> Option<usize> {
+    let word: [u8; 32] = answer.as_ref().try_into().ok()?;
+    usize::try_from(U256::from_be_bytes(word)).ok()
+}
+
+pub(super) fn records_calldata(pairs: &[Pair]) -> Bytes {
+    let (documents, cases) = split(pairs);
+    DocumentRegistry::recordsOfCall { documentHashes: documents, caseIds: cases }.abi_encode().into()
+}
+
+/// The account that the contract refuses, when that is why the call reverted.
+pub fn refused_registrar(revert: &Bytes) -> Option<Address> {
+    DocumentRegistry::NotRegistrar::abi_decode(revert).ok().map(|error| error.account)
+}
+
+/// The topics of the event that registered a pair: event, document, case.
+pub fn registered_topics(document: DocumentHash, case: &CaseId) -> [B256; 3] {
+    [DocumentRegistry::DocumentRegistered::SIGNATURE_HASH, document.as_b256(), case.keccak()]
+}
+
+fn split(pairs: &[Pair]) -> (Vec<B256>, Vec<String>) {
+    pairs.iter().map(|(document, case)| (document.as_b256(), case.as_str().to_owned())).unzip()
+}
+
+/// Everything a transaction says before it is signed.
+#[derive(Clone, Debug)]
+pub struct Unsigned {
+    /// EIP-155 chain id.
+    pub chain_id: u64,
+    /// The signer's nonce.
+    pub nonce: u64,
+    /// Whom it calls; `None` deploys.
+    pub to: Option<Address>,
+    /// What it says.
+    pub calldata: Bytes,
+    /// How much gas it may use.
+    pub gas_limit: u64,
+    /// What it offers.
+    pub fees: Fees,
+}
+
+/// Signs an EIP-1559 transaction; returns its hash and its bytes (EIP-2718).
+///
+/// # Errors
+/// When the key cannot sign.
+pub fn sign(signer: &Signer, unsigned: &Unsigned) -> Result<(B256, Bytes), InvalidKey> {
+    let mut transaction = TxEip1559 {
+        chain_id: unsigned.chain_id,
+        nonce: unsigned.nonce,
+        gas_limit: unsigned.gas_limit,
+        max_fee_per_gas: unsigned.fees.max_fee_per_gas,
+        max_priority_fee_per_gas: unsigned.fees.max_priority_fee_per_gas,
+        to: unsigned.to.map_or(TxKind::Create, TxKind::Call),
+        value: U256::ZERO,
+        access_list: Default::default(),
+        input: unsigned.calldata.clone(),
+    };
+    let signature = signer.key().sign_transaction_sync(&mut transaction).map_err(|_| InvalidKey)?;
+    let envelope = TxEnvelope::from(transaction.into_signed(signature));
+    Ok((*envelope.tx_hash(), envelope.encoded_2718().into()))
+}
+
+/// Initcode of a registry with this owner and these registrars.
+pub(super) fn deploy_calldata(owner: Address, registrars: &[Address]) -> Result<Bytes, InvalidArtifact> {
+    let artifact: serde_json::Value = serde_json::from_str(ARTIFACT).map_err(|_| InvalidArtifact)?;
+    let mut code = artifact["bytecode"].as_str().and_then(|code| hex::decode(code).ok()).ok_or(InvalidArtifact)?;
+    let arguments = DocumentRegistry::constructorCall { initialOwner: owner, initialRegistrars: registrars.to_vec() };
+    code.extend(arguments.abi_encode());
+    Ok(code.into())
+}
+
+/// The artifact that was compiled in cannot be read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the contract artifact cannot be read: rebuild it with `npm run build --prefix contracts`")]
+pub struct InvalidArtifact;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_artifact_that_was_compiled_in_deploys() {
+        let code = deploy_calldata(Address::repeat_byte(1), &[Address::repeat_byte(2)]).unwrap();
+        assert!(code.len() > 1000 && code.len() < 24_576);
+    }
+
+    #[test]
+    fn a_pair_is_encoded_for_the_function_that_costs_least() {
+        let pair = (DocumentHash::new([1; 32]).unwrap(), "case-1".parse::<CaseId>().unwrap());
+        let selector = |pairs: &[Pair]| <[u8; 4]>::try_from(&register_calldata(pairs)[..4]).unwrap();
+        assert_eq!(selector(&[pair.clone()]), DocumentRegistry::registerDocumentCall::SELECTOR);
+        assert_eq!(selector(&[pair.clone(), pair]), DocumentRegistry::registerDocumentsCall::SELECTOR);
+    }
+}

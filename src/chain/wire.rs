@@ -1,0 +1,145 @@
+//! The JSON of the few methods we call: of each answer the fields that are used, and no more.
+
+use crate::registration::{Block, Timestamp};
+use alloy::primitives::{Address, B256, Bytes, U64, U128};
+use serde::{Deserialize, Serialize};
+
+/// Which block to ask about.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum BlockTag {
+    /// The head.
+    Latest,
+    /// The newest block whose data is on L1.
+    Safe,
+    /// The newest block whose L1 block is final.
+    Finalized,
+    /// By number.
+    Number(u64),
+}
+
+impl BlockTag {
+    pub(super) fn text(self) -> String {
+        match self {
+            Self::Latest => "latest".to_owned(),
+            Self::Safe => "safe".to_owned(),
+            Self::Finalized => "finalized".to_owned(),
+            Self::Number(number) => format!("{number:#x}"),
+        }
+    }
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct WireHeader {
+    number: U64,
+    hash: B256,
+    timestamp: U64,
+    gas_limit: U64,
+    base_fee_per_gas: Option<U128>,
+}
+
+/// A block's header.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Header {
+    /// Number, hash and time.
+    pub block: Block,
+    /// How much gas a block holds.
+    pub gas_limit: u64,
+    /// Wei per gas; zero before EIP-1559.
+    pub base_fee: u128,
+}
+
+impl From<WireHeader> for Header {
+    fn from(wire: WireHeader) -> Self {
+        Self {
+            block: Block {
+                number: wire.number.to(),
+                hash: wire.hash,
+                time: Timestamp::from_seconds(wire.timestamp.to()),
+            },
+            gas_limit: wire.gas_limit.to(),
+            base_fee: wire.base_fee_per_gas.map_or(0, |fee| fee.to()),
+        }
+    }
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct WireReceipt {
+    block_hash: Option<B256>,
+    block_number: Option<U64>,
+    status: U64,
+    gas_used: U64,
+    effective_gas_price: Option<U128>,
+    /// OP-stack chains only.
+    l1_fee: Option<U128>,
+    #[serde(default)]
+    contract_address: Option<Address>,
+    logs: Vec<WireLog>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct WireLog {
+    pub(super) address: Address,
+    pub(super) topics: Vec<B256>,
+    pub(super) transaction_hash: Option<B256>,
+    pub(super) block_hash: Option<B256>,
+}
+
+/// A transaction's receipt.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Receipt {
+    /// The including block's hash.
+    pub block_hash: B256,
+    /// The including block's number.
+    pub block_number: u64,
+    /// Whether it did not revert.
+    pub succeeded: bool,
+    /// Gas used.
+    pub gas_used: u64,
+    /// Wei per gas.
+    pub effective_gas_price: u128,
+    /// The L1 data fee in wei, on OP-stack chains.
+    pub l1_fee: Option<u128>,
+    /// The contract it created.
+    pub contract_address: Option<Address>,
+    /// Topics of each event of the given contract.
+    pub events: Vec<Vec<B256>>,
+}
+
+impl Receipt {
+    /// Of a receipt that names a block; a preconfirmed one has none, or the zero hash, and counts as absent.
+    pub(super) fn of(wire: WireReceipt, contract: Address) -> Option<Self> {
+        Some(Self {
+            block_hash: wire.block_hash.filter(|hash| !hash.is_zero())?,
+            block_number: wire.block_number?.to(),
+            succeeded: wire.status.to::<u64>() == 1,
+            gas_used: wire.gas_used.to(),
+            effective_gas_price: wire.effective_gas_price.map_or(0, |price| price.to()),
+            l1_fee: wire.l1_fee.map(|fee| fee.to()),
+            contract_address: wire.contract_address,
+            events: wire.logs.into_iter().filter(|log| log.address == contract).map(|log| log.topics).collect(),
+        })
+    }
+}
+
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Call {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) from: Option<Address>,
+    pub(super) to: Address,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) gas: Option<U64>,
+    pub(super) data: Bytes,
+}
+
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct LogFilter {
+    pub(super) from_block: String,
+    pub(super) to_block: String,
+    pub(super) address: Address,
+    pub(super) topics: [B256; 3],
+}

@@ -1,0 +1,147 @@
+//! The service as its callers see it: the generated client, trace headers on every call, errors as [`Trouble`].
+
+use super::trouble::{Call, Trouble};
+use crate::api::proto::{self, registrar_service_client::RegistrarServiceClient};
+use futures_util::{Stream, TryStreamExt};
+use std::time::Duration;
+use tonic::{
+    Request, Status,
+    metadata::{Ascii, MetadataValue},
+    service::{Interceptor, interceptor::InterceptedService},
+    transport::{Channel, Endpoint},
+};
+use uuid::Uuid;
+
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// For calls that do not wait for the chain to move. `VerifyDocument` and `DiagnoseRegistration` read from it.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
+/// A server that is gone without a word is noticed after this and [`KEEPALIVE_TIMEOUT`], however long a call waits.
+const KEEPALIVE: Duration = Duration::from_secs(10);
+const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// A connection to the service. Clones share it.
+#[derive(Clone)]
+pub(super) struct Client {
+    service: RegistrarServiceClient<InterceptedService<Channel, TraceHeaders>>,
+    trace_id: String,
+}
+
+/// One trace for everything this process asks (<https://www.w3.org/TR/trace-context/#traceparent-header>).
+#[derive(Clone)]
+struct TraceHeaders(Option<MetadataValue<Ascii>>);
+
+impl Interceptor for TraceHeaders {
+    fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
+        if let Some(traceparent) = &self.0 {
+            request.metadata_mut().insert("traceparent", traceparent.clone());
+        }
+        Ok(request)
+    }
+}
+
+impl Client {
+    /// Connects.
+    pub(super) async fn connect(server: &str) -> Call<Self> {
+        let url = if server.contains("://") { server.to_owned() } else { format!("http://{server}") };
+        let endpoint = match Endpoint::from_shared(url) {
+            Ok(endpoint) if endpoint.uri().scheme_str() == Some("http") => endpoint,
+            Ok(_) => {
+                return Err(Trouble::usage("the server's URL is not plain http://HOST:PORT: TLS is not spoken yet"));
+            }
+            Err(_) => return Err(Trouble::usage("the server's address is no URL: give one as http://127.0.0.1:50051")),
+        };
+        let channel = endpoint
+            .connect_timeout(CONNECT_TIMEOUT)
+            .http2_keep_alive_interval(KEEPALIVE)
+            .keep_alive_timeout(KEEPALIVE_TIMEOUT)
+            .keep_alive_while_idle(true)
+            .connect()
+            .await
+            .map_err(|error| Trouble::unreachable(server, &error))?;
+        let trace_id = Uuid::new_v4().simple().to_string();
+        let (_, span) = Uuid::new_v4().as_u64_pair();
+        // The last part says "sampled": whoever calls by hand wants to see the trace.
+        let traceparent = format!("00-{trace_id}-{span:016x}-01").parse().ok();
+        let service = RegistrarServiceClient::with_interceptor(channel, TraceHeaders(traceparent));
+        Ok(Self { service, trace_id })
+    }
+
+    /// The trace that every call of this process belongs to.
+    pub(super) fn trace_id(&self) -> &str {
+        &self.trace_id
+    }
+
+    /// Registers, and waits as far as the request asks: the server says when that ends.
+    pub(super) async fn register(&self, request: proto::RegisterDocumentRequest) -> Call<proto::Registration> {
+        let mut service = self.service.clone();
+        let answer = if request.wait_for() == proto::WaitFor::Accepted {
+            service.register_document(soon(request)).await
+        } else {
+            service.register_document(request).await
+        };
+        self.registration(answer.map(|answer| answer.into_inner().registration))
+    }
+
+    pub(super) async fn get(&self, key: proto::get_registration_request::Key) -> Call<proto::Registration> {
+        let request = proto::GetRegistrationRequest { key: Some(key) };
+        let answer = self.service.clone().get_registration(soon(request)).await;
+        self.registration(answer.map(|answer| answer.into_inner().registration))
+    }
+
+    pub(super) async fn list(
+        &self,
+        request: proto::ListRegistrationsRequest,
+    ) -> Call<proto::ListRegistrationsResponse> {
+        let answer = self.service.clone().list_registrations(soon(request)).await;
+        answer.map(tonic::Response::into_inner).map_err(|status| self.trouble(&status))
+    }
+
+    /// Each state of a registration, until the server ends the stream.
+    pub(super) async fn watch(
+        &self,
+        request: proto::WatchRegistrationRequest,
+    ) -> Call<impl Stream<Item = Call<proto::Registration>> + Unpin + use<>> {
+        let answer = self.service.clone().watch_registration(request).await.map_err(|status| self.trouble(&status))?;
+        let this = self.clone();
+        Ok(answer
+            .into_inner()
+            .map_err(move |status| this.trouble(&status))
+            .try_filter_map(|item| std::future::ready(Ok(item.registration))))
+    }
+
+    pub(super) async fn verify(&self, request: proto::VerifyDocumentRequest) -> Call<proto::VerifyDocumentResponse> {
+        let answer = self.service.clone().verify_document(soon(request)).await;
+        answer.map(tonic::Response::into_inner).map_err(|status| self.trouble(&status))
+    }
+
+    pub(super) async fn diagnose(&self, id: String) -> Call<proto::DiagnoseRegistrationResponse> {
+        let request = proto::DiagnoseRegistrationRequest { id };
+        let answer = self.service.clone().diagnose_registration(soon(request)).await;
+        answer.map(tonic::Response::into_inner).map_err(|status| self.trouble(&status))
+    }
+
+    pub(super) async fn info(&self) -> Call<proto::GetServiceInfoResponse> {
+        let answer = self.service.clone().get_service_info(soon(proto::GetServiceInfoRequest {})).await;
+        answer.map(tonic::Response::into_inner).map_err(|status| self.trouble(&status))
+    }
+
+    fn registration(&self, answer: Result<Option<proto::Registration>, Status>) -> Call<proto::Registration> {
+        answer
+            .and_then(|found| found.ok_or_else(|| Status::internal("the server's answer holds no registration")))
+            .map_err(|status| self.trouble(&status))
+    }
+
+    fn trouble(&self, status: &Status) -> Box<Trouble> {
+        let mut trouble = Trouble::from_status(status);
+        if trouble.trace_id.is_empty() {
+            trouble.trace_id.clone_from(&self.trace_id);
+        }
+        trouble
+    }
+}
+
+fn soon<T>(message: T) -> Request<T> {
+    let mut request = Request::new(message);
+    request.set_timeout(ANSWER_TIMEOUT);
+    request
+}

@@ -1,0 +1,161 @@
+//! anvil, as a child that does not outlive us.
+
+use crate::config::Environment;
+use std::{
+    io,
+    path::{Path, PathBuf},
+    process::Stdio,
+    time::Duration,
+};
+use tokio::{
+    io::{AsyncBufReadExt, BufReader, Lines},
+    process::{Child, ChildStdout, Command},
+    task::JoinHandle,
+    time::timeout,
+};
+
+const START_TIMEOUT: Duration = Duration::from_secs(20);
+const LISTENING: &str = "Listening on ";
+
+/// A running anvil. Dropping it kills it.
+#[derive(Debug)]
+pub(super) struct Anvil {
+    child: Child,
+    url: String,
+    /// Reads what anvil prints: it would stop at a full pipe.
+    output: JoinHandle<()>,
+}
+
+/// Why there is no anvil.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum AnvilError {
+    /// It is nowhere.
+    #[error(
+        "anvil, the local chain, is not installed: run `make demo` or `npm ci --prefix contracts`, or name its binary in \
+         REGISTRAR_ANVIL"
+    )]
+    NotFound,
+    /// It is there, and does not run.
+    #[error("{0} does not run")]
+    DoesNotRun(PathBuf, #[source] io::Error),
+    /// It ended, or said nothing, before it listened.
+    #[error("{0} did not begin to listen; what it said stands above")]
+    DoesNotListen(PathBuf),
+}
+
+impl Anvil {
+    /// Starts one on a free loopback port.
+    pub(super) async fn start(environment: &Environment, block_time: u64) -> Result<Self, AnvilError> {
+        let program = find(environment);
+        let mut command = Command::new(&program);
+        command
+            .args(["--host", "127.0.0.1", "--port", "0", "--block-time", &block_time.to_string()])
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .kill_on_drop(true);
+        // Ctrl-C reaches the whole group of the terminal: the chain must outlive the service that drains.
+        #[cfg(unix)]
+        command.process_group(0);
+        let mut child = command.spawn().map_err(|error| {
+            if error.kind() == io::ErrorKind::NotFound {
+                AnvilError::NotFound
+            } else {
+                AnvilError::DoesNotRun(program.clone(), error)
+            }
+        })?;
+        let stdout = child.stdout.take().ok_or_else(|| AnvilError::DoesNotListen(program.clone()))?;
+        let mut lines = BufReader::new(stdout).lines();
+        match timeout(START_TIMEOUT, listening(&mut lines)).await {
+            Ok(Some(address)) => {
+                let output = tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
+                Ok(Self { child, url: format!("http://{address}"), output })
+            }
+            Ok(None) | Err(_) => Err(AnvilError::DoesNotListen(program)),
+        }
+    }
+
+    /// Its JSON-RPC endpoint.
+    pub(super) fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// Its process id; `None` once it has ended.
+    pub(super) fn id(&self) -> Option<u32> {
+        self.child.id()
+    }
+
+    /// Returns when it has ended by itself.
+    pub(super) async fn ended(&mut self) {
+        // An error means that there is no such child any more.
+        let _ = self.child.wait().await;
+    }
+
+    /// Kills it, and waits until it is gone.
+    pub(super) async fn stop(mut self) {
+        // It keeps nothing on disk; an error means that it is gone already.
+        let _ = self.child.kill().await;
+        self.output.abort();
+    }
+}
+
+async fn listening(lines: &mut Lines<BufReader<ChildStdout>>) -> Option<String> {
+    while let Ok(Some(line)) = lines.next_line().await {
+        if let Some(address) = line.trim().strip_prefix(LISTENING) {
+            return Some(address.to_owned());
+        }
+    }
+    None
+}
+
+/// The one that is named, else the one that npm installed from here upward, else whatever the PATH has.
+fn find(environment: &Environment) -> PathBuf {
+    if let Some(named) = environment.get("REGISTRAR_ANVIL") {
+        return named.into();
+    }
+    let here = std::env::current_dir().unwrap_or_default();
+    installed_above(&here).unwrap_or_else(|| "anvil".into())
+}
+
+fn installed_above(here: &Path) -> Option<PathBuf> {
+    let binary = packaged(std::env::consts::OS, std::env::consts::ARCH);
+    here.ancestors().map(|folder| folder.join(&binary)).find(|path| path.is_file())
+}
+
+/// Where `npm ci --prefix contracts` puts the native binary. npm names systems as Node does.
+fn packaged(os: &str, arch: &str) -> PathBuf {
+    let (os, file) = match os {
+        "macos" => ("darwin", "anvil"),
+        "windows" => ("win32", "anvil.exe"),
+        other => (other, "anvil"),
+    };
+    let arch = match arch {
+        "x86_64" => "amd64",
+        "aarch64" => "arm64",
+        other => other,
+    };
+    PathBuf::from(format!("contracts/node_modules/@foundry-rs/anvil-{os}-{arch}/bin/{file}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_packaged_binary_is_found_from_any_folder_below() {
+        let root = tempfile::tempdir().unwrap();
+        let binary = root.path().join(packaged(std::env::consts::OS, std::env::consts::ARCH));
+        std::fs::create_dir_all(binary.parent().unwrap()).unwrap();
+        std::fs::write(&binary, "").unwrap();
+        let below = root.path().join("src/cli");
+        assert_eq!(installed_above(&below), Some(binary));
+        assert!(packaged("linux", "x86_64").ends_with("anvil-linux-amd64/bin/anvil"));
+        assert!(packaged("macos", "aarch64").ends_with("anvil-darwin-arm64/bin/anvil"));
+    }
+
+    #[tokio::test]
+    async fn a_missing_anvil_says_how_to_install_it() {
+        let environment = Environment::default().with([("REGISTRAR_ANVIL", "/nonexistent/anvil".to_owned())]);
+        let error = Anvil::start(&environment, 1).await.unwrap_err();
+        assert!(error.to_string().contains("npm ci --prefix contracts"), "{error}");
+    }
+}

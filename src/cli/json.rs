@@ -1,0 +1,89 @@
+//! Messages as protobuf's canonical JSON (<https://protobuf.dev/programming-guides/json/>): camelCase names, 64-bit numbers
+//! as strings, fields at their default left out.
+
+use crate::api::proto;
+use prost::Message;
+use prost_reflect::{DescriptorPool, DynamicMessage};
+use std::sync::OnceLock;
+
+/// A message of ours, with its name in the proto.
+pub(super) trait Canonical: Message {
+    const NAME: &'static str;
+}
+
+impl Canonical for proto::Registration {
+    const NAME: &'static str = "registrar.v1.Registration";
+}
+
+impl Canonical for proto::Diagnosis {
+    const NAME: &'static str = "registrar.v1.Diagnosis";
+}
+
+impl Canonical for proto::DiagnoseRegistrationResponse {
+    const NAME: &'static str = "registrar.v1.DiagnoseRegistrationResponse";
+}
+
+impl Canonical for proto::VerifyDocumentResponse {
+    const NAME: &'static str = "registrar.v1.VerifyDocumentResponse";
+}
+
+impl Canonical for proto::GetServiceInfoResponse {
+    const NAME: &'static str = "registrar.v1.GetServiceInfoResponse";
+}
+
+/// The message as a JSON value; null if the descriptors compiled in did not fit the code compiled in.
+pub(super) fn value<M: Canonical>(message: &M) -> serde_json::Value {
+    dynamic(message).and_then(|message| serde_json::to_value(message).ok()).unwrap_or_default()
+}
+
+/// The message as one line of JSON, in the order of its fields.
+pub(super) fn line<M: Canonical>(message: &M) -> String {
+    dynamic(message).and_then(|message| serde_json::to_string(&message).ok()).unwrap_or_default()
+}
+
+fn dynamic<M: Canonical>(message: &M) -> Option<DynamicMessage> {
+    static POOL: OnceLock<Option<DescriptorPool>> = OnceLock::new();
+    let pool = POOL.get_or_init(|| DescriptorPool::decode(proto::FILE_DESCRIPTOR_SET).ok()).as_ref()?;
+    let descriptor = pool.get_message_by_name(M::NAME)?;
+    DynamicMessage::decode(descriptor, message.encode_to_vec().as_slice()).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use prost_types::Timestamp;
+
+    #[test]
+    fn a_registration_reads_as_every_protobuf_library_writes_it() {
+        let registration = proto::Registration {
+            id: "0198c5f2-7f2e-7d3b-9a55-2f1f8f0f8a11".into(),
+            case_id: "CASE-1".into(),
+            state: proto::State::Confirmed.into(),
+            revision: 7,
+            transaction: Some(proto::Transaction {
+                nonce: Some(0),
+                block_number: Some(u64::MAX),
+                batch_size: 3,
+                ..Default::default()
+            }),
+            create_time: Some(Timestamp { seconds: 1_700_000_000, nanos: 5_000_000 }),
+            ..Default::default()
+        };
+        assert_eq!(
+            line(&registration),
+            concat!(
+                r#"{"id":"0198c5f2-7f2e-7d3b-9a55-2f1f8f0f8a11","caseId":"CASE-1","state":"STATE_CONFIRMED","revision":"7","#,
+                r#""transaction":{"nonce":"0","blockNumber":"18446744073709551615","batchSize":3},"#,
+                r#""createTime":"2023-11-14T22:13:20.005Z"}"#
+            )
+        );
+    }
+
+    #[test]
+    fn every_message_that_is_printed_is_in_the_descriptors() {
+        assert!(value(&proto::Diagnosis::default()).is_object());
+        assert!(value(&proto::DiagnoseRegistrationResponse::default()).is_object());
+        assert!(value(&proto::VerifyDocumentResponse::default()).is_object());
+        assert!(value(&proto::GetServiceInfoResponse::default()).is_object());
+    }
+}

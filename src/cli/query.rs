@@ -1,0 +1,222 @@
+//! The client commands, and those that only ask.
+
+use super::{
+    ClientCommand, Exit,
+    args::{Connection, ExplainArgs, InfoArgs, ListArgs, StatusArgs, VerifyArgs, WatchArgs},
+    client::Client,
+    document, json,
+    live::Live,
+    register,
+    screen::{Screen, say, say_line},
+    stages, summary, time,
+    trouble::{Call, Trouble},
+    waterfall,
+};
+use crate::{
+    api::proto::{
+        DocumentKey, ListRegistrationsRequest, Registration, State, VerifyDocumentRequest, WaitFor,
+        WatchRegistrationRequest, get_registration_request::Key,
+    },
+    config::Environment,
+};
+use futures_util::TryStreamExt;
+use uuid::Uuid;
+
+/// The most that the server puts on one page.
+const LARGEST_PAGE: u32 = 500;
+
+/// Runs a client command.
+pub async fn run(command: ClientCommand, environment: &Environment) -> Exit {
+    let screen = Screen::of_process(connection(&command).json, environment);
+    let ended = match command {
+        ClientCommand::Register(args) => register::run(args, &screen).await,
+        ClientCommand::Status(args) => status(args, &screen).await,
+        ClientCommand::Watch(args) => watch(args, &screen).await,
+        ClientCommand::List(args) => list(args, &screen).await,
+        ClientCommand::Verify(args) => verify(args, &screen).await,
+        ClientCommand::Explain(args) => explain(args, &screen).await,
+        ClientCommand::Info(args) => info(args, &screen).await,
+    };
+    ended.unwrap_or_else(|trouble| trouble.report(&screen))
+}
+
+fn connection(command: &ClientCommand) -> &Connection {
+    match command {
+        ClientCommand::Register(args) => &args.connection,
+        ClientCommand::Status(args) => &args.connection,
+        ClientCommand::Watch(args) => &args.connection,
+        ClientCommand::List(args) => &args.connection,
+        ClientCommand::Verify(args) => &args.connection,
+        ClientCommand::Explain(args) => &args.connection,
+        ClientCommand::Info(args) => &args.connection,
+    }
+}
+
+async fn status(args: StatusArgs, screen: &Screen) -> Call<Exit> {
+    if let Some(id) = args.what.to_str().and_then(|text| text.parse::<Uuid>().ok()) {
+        let client = Client::connect(&args.connection.server).await?;
+        show(&client.get(Key::Id(id.to_string())).await?, screen);
+        return Ok(Exit::Done);
+    }
+    let document_hash = document::resolve(&args.what, screen.live).await?.text;
+    let client = Client::connect(&args.connection.server).await?;
+    if let Some(case) = args.case {
+        let key = DocumentKey { document_hash, case_id: case.to_string() };
+        show(&client.get(Key::Document(key)).await?, screen);
+        return Ok(Exit::Done);
+    }
+    let mut request = ListRegistrationsRequest { document_hash, ..Default::default() };
+    let mut found = false;
+    loop {
+        let page = client.list(request.clone()).await?;
+        for registration in &page.registrations {
+            if found && !screen.json {
+                say("\n");
+            }
+            show(registration, screen);
+            found = true;
+        }
+        request.page_token = page.next_page_token;
+        if request.page_token.is_empty() {
+            break;
+        }
+    }
+    if found { Ok(Exit::Done) } else { Err(Trouble::not_found("this document is registered for no case")) }
+}
+
+fn show(registration: &Registration, screen: &Screen) {
+    if screen.json {
+        say_line(&json::line(registration));
+        return;
+    }
+    say(&summary::registration(registration, screen.out));
+    let bars = waterfall::render(registration, time::now(), screen.width, screen.out);
+    if !bars.is_empty() {
+        say(&format!("\n{bars}"));
+    }
+}
+
+async fn watch(args: WatchArgs, screen: &Screen) -> Call<Exit> {
+    let until = WaitFor::from(args.until);
+    let client = Client::connect(&args.connection.server).await?;
+    let request =
+        WatchRegistrationRequest { id: args.id.to_string(), until: until.into(), after_revision: args.after_revision };
+    let mut last: Option<Registration> = None;
+    let mut states = client.watch(request).await?;
+    let mut live = Live::new(screen, true);
+    let broken = loop {
+        match states.try_next().await {
+            Ok(Some(registration)) => {
+                live.show(&registration);
+                if screen.json {
+                    say_line(&json::line(&registration));
+                }
+                last = Some(registration);
+            }
+            Ok(None) => break None,
+            Err(trouble) => break Some(trouble),
+        }
+    };
+    drop(live);
+    let registration = match (last, &broken) {
+        (Some(registration), _) => registration,
+        // Every state was left out as known already.
+        (None, None) => client.get(Key::Id(args.id.to_string())).await?,
+        (None, Some(_)) => return Err(broken.unwrap_or_else(Trouble::ended)),
+    };
+    if !screen.json {
+        show(&registration, screen);
+    }
+    match broken {
+        None if stages::reached(&registration, until) => Ok(Exit::Done),
+        None if registration.state() == State::Failed => Ok(Exit::Failed),
+        broken => Err(broken.unwrap_or_else(Trouble::ended).about(&registration)),
+    }
+}
+
+async fn list(args: ListArgs, screen: &Screen) -> Call<Exit> {
+    let document_hash = match &args.hash {
+        Some(argument) => document::resolve(argument, screen.live).await?.text,
+        None => String::new(),
+    };
+    let client = Client::connect(&args.connection.server).await?;
+    let mut request = ListRegistrationsRequest {
+        page_token: args.page_token.unwrap_or_default(),
+        states: args.state.into_iter().map(|stand| State::from(stand).into()).collect(),
+        case_id: args.case.map(|case| case.to_string()).unwrap_or_default(),
+        document_hash,
+        page_size: 0,
+    };
+    let mut left = args.limit;
+    while left > 0 {
+        let size = left.min(LARGEST_PAGE);
+        request.page_size = i32::try_from(size).unwrap_or_default();
+        let page = client.list(request.clone()).await?;
+        for registration in &page.registrations {
+            if screen.json {
+                say_line(&json::line(registration));
+            } else {
+                say_line(&summary::list_line(registration, screen.out));
+            }
+        }
+        left -= u32::try_from(page.registrations.len()).unwrap_or(left).min(left);
+        request.page_token = page.next_page_token;
+        if request.page_token.is_empty() {
+            if left == args.limit && !screen.json {
+                eprintln!("no registrations");
+            }
+            return Ok(Exit::Done);
+        }
+    }
+    eprintln!("there are more: --page-token {}", request.page_token);
+    Ok(Exit::Done)
+}
+
+async fn verify(args: VerifyArgs, screen: &Screen) -> Call<Exit> {
+    let document = document::resolve(&args.document, screen.live).await?;
+    let client = Client::connect(&args.connection.server).await?;
+    verify_with(&client, screen, document.text, args.case.to_string()).await
+}
+
+/// Asks the chain through the service, and prints its answer.
+pub(super) async fn verify_with(
+    client: &Client,
+    screen: &Screen,
+    document_hash: String,
+    case_id: String,
+) -> Call<Exit> {
+    let answer = client.verify(VerifyDocumentRequest { document_hash, case_id }).await?;
+    if screen.json {
+        say_line(&json::line(&answer));
+    } else {
+        say(&summary::verification(&answer, screen.out));
+    }
+    Ok(if answer.registered { Exit::Done } else { Exit::Failed })
+}
+
+async fn explain(args: ExplainArgs, screen: &Screen) -> Call<Exit> {
+    let client = Client::connect(&args.connection.server).await?;
+    let answer = client.diagnose(args.id.to_string()).await?;
+    if screen.json {
+        say_line(&json::line(&answer));
+        return Ok(Exit::Done);
+    }
+    if let Some(registration) = &answer.registration {
+        say(&summary::registration(registration, screen.out));
+    }
+    match &answer.diagnosis {
+        Some(diagnosis) => say(&format!("\n{}", summary::diagnosis(diagnosis, screen.out))),
+        None => say("\nThere is nothing to explain: it is settled.\n"),
+    }
+    Ok(Exit::Done)
+}
+
+async fn info(args: InfoArgs, screen: &Screen) -> Call<Exit> {
+    let info = Client::connect(&args.connection.server).await?.info().await?;
+    if screen.json {
+        say_line(&json::line(&info));
+    } else {
+        say(&summary::service(&info, screen.out));
+    }
+    Ok(Exit::Done)
+}

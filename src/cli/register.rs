@@ -1,0 +1,118 @@
+//! `registrar register`: hash, register, show the stages, say where the time went.
+
+use super::{
+    Exit,
+    args::RegisterArgs,
+    client::Client,
+    document::{self, Document},
+    json,
+    live::Live,
+    screen::{Screen, say, say_line},
+    stages, summary, time,
+    trouble::{Call, Trouble},
+    waterfall,
+};
+use crate::{
+    api::proto::{RegisterDocumentRequest, Registration, State, WaitFor, WatchRegistrationRequest},
+    registration::CaseId,
+};
+use futures_util::TryStreamExt;
+use std::{convert::Infallible, future, time::Duration};
+
+/// What to register, and how long to stay.
+pub(super) struct Wanted {
+    pub document: Document,
+    pub case: CaseId,
+    pub wait_for: WaitFor,
+    pub wait_timeout: Option<Duration>,
+    pub user_id: String,
+}
+
+/// `registrar register`.
+pub(super) async fn run(args: RegisterArgs, screen: &Screen) -> Call<Exit> {
+    let document = document::resolve(&args.document, screen.live).await?;
+    let client = Client::connect(&args.connection.server).await?;
+    let wanted = Wanted {
+        document,
+        case: args.case,
+        wait_for: args.wait_for.into(),
+        wait_timeout: args.wait_timeout,
+        user_id: args.user_id.map(|user| user.as_str().to_owned()).unwrap_or_default(),
+    };
+    register(&client, screen, wanted).await
+}
+
+/// Registers and reports: the answer and the waterfall, or what went wrong with as much of both as there is.
+pub(super) async fn register(client: &Client, screen: &Screen, wanted: Wanted) -> Call<Exit> {
+    if screen.live {
+        eprintln!("{}", summary::heading(&wanted.document, &wanted.case));
+    }
+    let answer = accept_and_wait(client, screen, &wanted).await;
+    let known = match &answer {
+        Ok(registration) => Some(registration),
+        Err(trouble) => trouble.registration.as_ref(),
+    };
+    match known {
+        Some(registration) if screen.json && answer.is_ok() => say_line(&json::line(registration)),
+        Some(registration) if !screen.json => {
+            if screen.live {
+                eprintln!();
+            }
+            say(&summary::registration(registration, screen.out));
+            if registration.trace_id != client.trace_id() {
+                say(&summary::row("this call", client.trace_id(), screen.out));
+            }
+            say("\n");
+            say(&waterfall::render(registration, time::now(), screen.width, screen.out));
+        }
+        Some(_) | None => {}
+    }
+    answer.map(|registration| if registration.state() == State::Failed { Exit::Failed } else { Exit::Done })
+}
+
+/// Two calls, for one could not tell a connection that broke before the work was accepted from one that broke after: the
+/// first has it accepted, the second waits. Both name the same pair, so it is registered once.
+async fn accept_and_wait(client: &Client, screen: &Screen, wanted: &Wanted) -> Call<Registration> {
+    let request = |wait_for: WaitFor| RegisterDocumentRequest {
+        document_hash: wanted.document.text.clone(),
+        case_id: wanted.case.to_string(),
+        wait_for: wait_for.into(),
+        wait_timeout: wanted.wait_timeout.filter(|_| wait_for != WaitFor::Accepted).and_then(|d| d.try_into().ok()),
+        user_id: wanted.user_id.clone(),
+    };
+    let mut live = Live::new(screen, false);
+    let accepted = client.register(request(WaitFor::Accepted)).await?;
+    live.show(&accepted);
+    if stages::reached(&accepted, wanted.wait_for) {
+        return Ok(accepted);
+    }
+    let answer = {
+        let waiting = client.register(request(wanted.wait_for));
+        let following = follow(client, &accepted, wanted.wait_for, &mut live);
+        tokio::select! {
+            biased;
+            answer = waiting => answer,
+            never = following => match never {},
+            _ = tokio::signal::ctrl_c() => Err(Trouble::interrupted()),
+        }
+    };
+    let answer = answer.map_err(|trouble| trouble.about(live.last().unwrap_or(&accepted)));
+    if let Ok(registration) = &answer {
+        live.show(registration);
+    }
+    answer
+}
+
+/// Shows the stages while another call waits. What goes wrong here is no trouble: that call says so itself.
+async fn follow(client: &Client, accepted: &Registration, until: WaitFor, live: &mut Live) -> Infallible {
+    let request =
+        WatchRegistrationRequest { id: accepted.id.clone(), until: until.into(), after_revision: accepted.revision };
+    if live.is_shown()
+        && let Ok(mut states) = client.watch(request).await
+    {
+        while let Ok(Some(registration)) = states.try_next().await {
+            live.show(&registration);
+        }
+    }
+    future::pending().await
+}

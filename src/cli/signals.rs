@@ -1,0 +1,82 @@
+//! Signals: the first drains, the second leaves at once.
+
+use super::{Exit, complain};
+use std::{future::Future, io, task::Poll};
+use tokio_util::sync::CancellationToken;
+
+/// Runs until it ends by itself or drains after SIGTERM or SIGINT; a second signal ends it at once with 130.
+pub async fn until_signalled<F: Future<Output = Exit>>(run: impl FnOnce(CancellationToken) -> F) -> Exit {
+    drain(Signals::listen(), run).await
+}
+
+/// The same for what has a child to take along: it does not outlive its terminal either. A service may, under `nohup`.
+pub(super) async fn until_hung_up<F: Future<Output = Exit>>(run: impl FnOnce(CancellationToken) -> F) -> Exit {
+    drain(Signals::listen_with_hangup(), run).await
+}
+
+async fn drain<F: Future<Output = Exit>>(
+    signals: io::Result<Signals>,
+    run: impl FnOnce(CancellationToken) -> F,
+) -> Exit {
+    let mut signals = match signals {
+        Ok(signals) => signals,
+        Err(error) => return complain(&error, Exit::Failed),
+    };
+    let shutdown = CancellationToken::new();
+    let run = run(shutdown.clone());
+    tokio::pin!(run);
+    tokio::select! {
+        exit = &mut run => return exit,
+        () = signals.next() => shutdown.cancel(),
+    }
+    tokio::select! {
+        exit = run => exit,
+        () = signals.next() => Exit::Interrupted,
+    }
+}
+
+/// The signals that ask a process to end.
+struct Signals {
+    #[cfg(unix)]
+    kinds: Vec<tokio::signal::unix::Signal>,
+}
+
+#[cfg(unix)]
+impl Signals {
+    fn listen() -> io::Result<Self> {
+        use tokio::signal::unix::{SignalKind, signal};
+        Ok(Self { kinds: vec![signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?] })
+    }
+
+    fn listen_with_hangup() -> io::Result<Self> {
+        use tokio::signal::unix::{SignalKind, signal};
+        let mut signals = Self::listen()?;
+        signals.kinds.push(signal(SignalKind::hangup())?);
+        Ok(signals)
+    }
+
+    async fn next(&mut self) {
+        std::future::poll_fn(|context| {
+            let signalled = self.kinds.iter_mut().any(|kind| kind.poll_recv(context).is_ready());
+            if signalled { Poll::Ready(()) } else { Poll::Pending }
+        })
+        .await;
+    }
+}
+
+#[cfg(not(unix))]
+impl Signals {
+    fn listen() -> io::Result<Self> {
+        Ok(Self {})
+    }
+
+    fn listen_with_hangup() -> io::Result<Self> {
+        Self::listen()
+    }
+
+    async fn next(&mut self) {
+        if tokio::signal::ctrl_c().await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }
+}

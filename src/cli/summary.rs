@@ -1,0 +1,189 @@
+//! Answers for people.
+
+use super::{
+    document::Document,
+    screen::{Colour, Paint},
+    stages, time,
+};
+use crate::{
+    api::proto::{
+        Cause, Diagnosis, Finality, GetServiceInfoResponse, Registration, State, Transaction, VerifyDocumentResponse,
+    },
+    registration::CaseId,
+};
+
+/// One labelled line; nothing when there is no value.
+pub(super) fn row(label: &str, value: &str, paint: Paint) -> String {
+    if value.is_empty() {
+        return String::new();
+    }
+    format!("  {} {value}\n", paint.paint(Colour::Dim, format!("{label:<13}")))
+}
+
+/// What is about to be registered.
+pub(super) fn heading(document: &Document, case: &CaseId) -> String {
+    match &document.file {
+        Some((path, bytes)) => {
+            let name = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy();
+            let size = indicatif::HumanBytes(*bytes);
+            format!("{name} ({size}), sha2-256 {}, case {case}", stages::short(&document.hash.to_string()))
+        }
+        None => format!("sha2-256 {}, case {case}", stages::short(&document.hash.to_string())),
+    }
+}
+
+/// A registration.
+pub(super) fn registration(registration: &Registration, paint: Paint) -> String {
+    let none = Transaction::default();
+    let transaction = registration.transaction.as_ref().unwrap_or(&none);
+    let mut text = format!("{}\n", paint.paint(colour(registration.state()), state(registration.state())));
+    let mut add = |label, value: &str| text.push_str(&row(label, value, paint));
+    add("registration", &registration.id);
+    add("document", &registration.document_hash);
+    if registration.submitted_as != registration.document_hash {
+        add("given as", &registration.submitted_as);
+    }
+    add("case", &registration.case_id);
+    add("blocked", &registration.blocked_reason);
+    if let Some(failure) = &registration.failure {
+        add("failure", &format!("{} ({})", failure.message, failure.reason));
+    }
+    add("transaction", &transaction.hash);
+    add("block", &block(transaction.block_number, transaction.confirmations, registration.finality()));
+    add("fee", &fee(transaction));
+    add("explorer", &transaction.explorer_url);
+    add("accepted", &registration.create_time.as_ref().map(time::moment).unwrap_or_default());
+    add("trace", &registration.trace_id);
+    if let Some(diagnosis) = registration.diagnosis.as_ref().filter(|_| registration.state() != State::Confirmed) {
+        add("diagnosis", &format!("{}: {}", cause(diagnosis.cause()), diagnosis.explanation));
+    }
+    text
+}
+
+/// One line of a list.
+pub(super) fn list_line(registration: &Registration, paint: Paint) -> String {
+    let state_text = format!("{:<9}", state(registration.state()));
+    let created = registration.create_time.as_ref().map(time::moment).unwrap_or_default();
+    format!(
+        "{}  {}  {created}  {}  {}",
+        registration.id,
+        paint.paint(colour(registration.state()), state_text),
+        stages::short(&registration.document_hash),
+        registration.case_id
+    )
+}
+
+/// Why a registration is not confirmed.
+pub(super) fn diagnosis(diagnosis: &Diagnosis, paint: Paint) -> String {
+    let mut text = format!("{}\n", paint.paint(Colour::Yellow, cause(diagnosis.cause())));
+    text.push_str(&format!("  {}\n", diagnosis.explanation));
+    let mut evidence: Vec<_> = diagnosis.evidence.iter().collect();
+    evidence.sort();
+    let widest = evidence.iter().map(|(name, _)| name.len()).max().unwrap_or_default();
+    for (name, value) in evidence {
+        text.push_str(&format!("  {} {value}\n", paint.paint(Colour::Dim, format!("{name:<widest$}"))));
+    }
+    text
+}
+
+/// What the chain says.
+pub(super) fn verification(answer: &VerifyDocumentResponse, paint: Paint) -> String {
+    let (colour, head) = if answer.registered {
+        (Colour::Green, "registered on chain")
+    } else {
+        (Colour::Red, "not registered on chain")
+    };
+    let mut text = format!("{}\n", paint.paint(colour, head));
+    let mut add = |label, value: &str| text.push_str(&row(label, value, paint));
+    add("document", &answer.document_hash);
+    add("case", &answer.case_id);
+    add("registrar", &answer.registrar);
+    add("block", &block(answer.block_number, answer.confirmations, answer.finality()));
+    add("block time", &answer.block_time.as_ref().map(time::moment).unwrap_or_default());
+    add("transaction", &answer.transaction_hash);
+    add("explorer", &answer.explorer_url);
+    add("contract", &format!("{} on chain {}", answer.contract_address, answer.chain_id));
+    text
+}
+
+/// What a server is.
+pub(super) fn service(info: &GetServiceInfoResponse, paint: Paint) -> String {
+    let duration = |duration: Option<prost_types::Duration>| {
+        duration.and_then(|duration| duration.try_into().ok()).map(time::human).unwrap_or_default()
+    };
+    let mut text = String::new();
+    let mut add = |label, value: &str| text.push_str(&row(label, value, paint));
+    add("version", &info.version);
+    add("commit", &info.commit);
+    add("network", &format!("{} (chain {})", info.network, info.chain_id));
+    add("contract", &info.contract_address);
+    for signer in &info.signer_addresses {
+        add("signer", signer);
+    }
+    add("confirmed at", &format!("depth {}", info.confirmations));
+    add("diagnosed", &format!("{} after it was sent", duration(info.confirmation_timeout)));
+    add("longest wait", &duration(info.max_wait));
+    text
+}
+
+fn block(number: Option<u64>, confirmations: Option<u64>, finality: Finality) -> String {
+    let Some(number) = number else { return String::new() };
+    let depth = confirmations.map(|depth| format!(", {depth} deep")).unwrap_or_default();
+    let finality = match finality {
+        Finality::Unspecified => "",
+        Finality::Unsafe => ", not yet safe",
+        Finality::Safe => ", safe",
+        Finality::Finalized => ", final",
+    };
+    format!("{number}{depth}{finality}")
+}
+
+fn fee(transaction: &Transaction) -> String {
+    let Ok(wei) = transaction.fee_wei.parse::<u128>() else { return String::new() };
+    let share =
+        if transaction.batch_size > 1 { format!(" for {} documents", transaction.batch_size) } else { String::new() };
+    let digits = format!("{:018}", wei % 10_u128.pow(18));
+    let fraction = digits.trim_end_matches('0');
+    let fraction = if fraction.is_empty() { "0" } else { fraction };
+    format!("{}.{fraction} ETH{share}", wei / 10_u128.pow(18))
+}
+
+fn state(state: State) -> &'static str {
+    state.as_str_name().trim_start_matches("STATE_")
+}
+
+/// A cause in lower case, as the error's metadata and Sentry write it.
+fn cause(cause: Cause) -> String {
+    cause.as_str_name().trim_start_matches("CAUSE_").to_lowercase()
+}
+
+fn colour(state: State) -> Colour {
+    match state {
+        State::Confirmed => Colour::Green,
+        State::Failed => Colour::Red,
+        State::Unspecified | State::Queued | State::Submitted | State::Included => Colour::Yellow,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn wei_reads_as_ether_without_losing_a_digit() {
+        for (wei, text) in [
+            ("1", "0.000000000000000001 ETH"),
+            ("52000000000000", "0.000052 ETH"),
+            ("1000000000000000000", "1.0 ETH"),
+            ("", ""),
+        ] {
+            assert_eq!(fee(&Transaction { fee_wei: wei.into(), ..Default::default() }), text);
+        }
+    }
+
+    #[test]
+    fn what_is_not_known_takes_no_line() {
+        let text = registration(&Registration { id: "the-id".into(), ..Default::default() }, Paint::PLAIN);
+        assert_eq!(text.lines().count(), 2, "{text}");
+    }
+}

@@ -1,0 +1,365 @@
+//! Everything that can go wrong with a call: what happened, the stable reason, what to do next, and how the process ends.
+
+use super::{
+    Exit,
+    document::DocumentError,
+    json,
+    screen::{Colour, Screen, say_line},
+    time,
+};
+use crate::api::proto::{self, RegistrationErrorDetail};
+use prost::Message;
+use serde_json::{Value, json};
+use std::{collections::BTreeMap, error::Error, time::Duration};
+use tonic::{Code, Status};
+use tonic_types::StatusExt;
+
+/// Of a connection that could not be made.
+pub(super) const SERVER_UNREACHABLE: &str = "SERVER_UNREACHABLE";
+/// Of a connection that broke, or a server that no longer answers.
+pub(super) const CONNECTION_LOST: &str = "CONNECTION_LOST";
+/// Of arguments that no server was asked about.
+const INVALID_ARGUMENTS: &str = "INVALID_ARGUMENTS";
+/// Of a Ctrl-C while waiting for accepted work.
+const INTERRUPTED: &str = "INTERRUPTED";
+
+/// The answer of a call, or what went wrong.
+pub(super) type Call<T> = Result<T, Box<Trouble>>;
+
+/// What went wrong.
+#[derive(Clone, Debug)]
+pub(super) struct Trouble {
+    /// gRPC's name of the kind.
+    pub code: Code,
+    /// The stable reason; empty when the server gave none.
+    pub reason: String,
+    /// What happened, in one line.
+    pub message: String,
+    /// The reason's data, as `cause` and `explanation`.
+    pub metadata: BTreeMap<String, String>,
+    /// Every field that is wrong, and why.
+    pub fields: Vec<(String, String)>,
+    /// When trying again can help.
+    pub retry_after: Option<Duration>,
+    /// Of accepted work; empty otherwise.
+    pub registration_id: String,
+    /// Accepted work as it was last seen.
+    pub registration: Option<proto::Registration>,
+    /// Why it is not confirmed.
+    pub diagnosis: Option<proto::Diagnosis>,
+    /// The trace of the call; empty when there was none.
+    pub trace_id: String,
+}
+
+impl Trouble {
+    fn local(code: Code, reason: &str, message: String) -> Box<Self> {
+        Box::new(Self {
+            code,
+            reason: reason.to_owned(),
+            message,
+            metadata: BTreeMap::new(),
+            fields: Vec::new(),
+            retry_after: None,
+            registration_id: String::new(),
+            registration: None,
+            diagnosis: None,
+            trace_id: String::new(),
+        })
+    }
+
+    /// Of arguments that cannot be meant.
+    pub(super) fn usage(message: impl Into<String>) -> Box<Self> {
+        Self::local(Code::InvalidArgument, INVALID_ARGUMENTS, message.into())
+    }
+
+    /// Of an answer without what was asked for.
+    pub(super) fn not_found(message: &str) -> Box<Self> {
+        Self::local(Code::NotFound, "REGISTRATION_NOT_FOUND", message.to_owned())
+    }
+
+    /// Of a connection that cannot be made.
+    pub(super) fn unreachable(server: &str, error: &dyn Error) -> Box<Self> {
+        let mut cause = error;
+        while let Some(next) = cause.source() {
+            cause = next;
+        }
+        Self::local(Code::Unavailable, SERVER_UNREACHABLE, format!("no server answers at {server}: {cause}"))
+    }
+
+    /// Of a stream that the server ended before it came to what was waited for.
+    pub(super) fn ended() -> Box<Self> {
+        Self::local(Code::Unavailable, CONNECTION_LOST, "the server ended the stream".to_owned())
+    }
+
+    /// Of a person who does not want to wait.
+    pub(super) fn interrupted() -> Box<Self> {
+        Self::local(Code::Cancelled, INTERRUPTED, "interrupted while waiting".to_owned())
+    }
+
+    /// Whether a person did not want to wait.
+    pub(super) fn was_interrupted(&self) -> bool {
+        self.reason == INTERRUPTED
+    }
+
+    /// Reads the server's error, or the transport's.
+    pub(super) fn from_status(status: &Status) -> Box<Self> {
+        // Only an error that was made on this side has a source.
+        if status.source().is_some() {
+            let deadline = matches!(status.code(), Code::DeadlineExceeded | Code::Cancelled);
+            let message = if deadline { "the server did not answer in time" } else { "the connection broke" };
+            return Self::local(Code::Unavailable, CONNECTION_LOST, message.to_owned());
+        }
+        let trailer =
+            |name| status.metadata().get(name).and_then(|text| text.to_str().ok()).unwrap_or_default().to_owned();
+        let details = status.get_error_details();
+        let info = details.error_info();
+        let about = registration_detail(status);
+        let registration = about.as_ref().and_then(|about| about.registration.clone());
+        Box::new(Self {
+            code: status.code(),
+            reason: info.map_or_else(|| trailer("x-error-reason"), |info| info.reason.clone()),
+            message: status.message().to_owned(),
+            metadata: info.map(|info| info.metadata.clone().into_iter().collect()).unwrap_or_default(),
+            fields: details
+                .bad_request()
+                .map(|bad| bad.field_violations.iter().map(|f| (f.field.clone(), f.description.clone())).collect())
+                .unwrap_or_default(),
+            retry_after: details.retry_info().and_then(|retry| retry.retry_delay),
+            registration_id: registration
+                .as_ref()
+                .map_or_else(|| trailer("x-registration-id"), |known| known.id.clone()),
+            registration,
+            diagnosis: about.and_then(|about| about.diagnosis),
+            trace_id: trailer("x-trace-id"),
+        })
+    }
+
+    /// The same, about work that is known to be accepted.
+    pub(super) fn about(mut self: Box<Self>, registration: &proto::Registration) -> Box<Self> {
+        self.registration_id.clone_from(&registration.id);
+        self.registration.get_or_insert_with(|| registration.clone());
+        self
+    }
+
+    /// How the process ends.
+    pub(super) fn exit(&self) -> Exit {
+        let accepted = !self.registration_id.is_empty();
+        match self.code {
+            Code::InvalidArgument => Exit::Usage,
+            Code::DeadlineExceeded | Code::Unavailable | Code::Cancelled | Code::ResourceExhausted if accepted => {
+                Exit::Unfinished
+            }
+            Code::DeadlineExceeded | Code::Unavailable => Exit::Unreachable,
+            Code::Cancelled => Exit::Interrupted,
+            Code::Ok
+            | Code::Unknown
+            | Code::NotFound
+            | Code::AlreadyExists
+            | Code::PermissionDenied
+            | Code::ResourceExhausted
+            | Code::FailedPrecondition
+            | Code::Aborted
+            | Code::OutOfRange
+            | Code::Unimplemented
+            | Code::Internal
+            | Code::DataLoss
+            | Code::Unauthenticated => Exit::Failed,
+        }
+    }
+
+    /// What to do next.
+    pub(super) fn advice(&self) -> String {
+        let id = &self.registration_id;
+        let again = self.retry_after.map_or("later".to_owned(), |delay| format!("in {}", time::human(delay)));
+        match (self.reason.as_str(), id.is_empty()) {
+            (SERVER_UNREACHABLE, _) => {
+                "start one with `registrar dev` or `registrar serve`, or name another with --server or REGISTRAR_SERVER"
+                    .into()
+            }
+            (CONNECTION_LOST, true) => {
+                "run the same command again: a document is registered once per case, however often it is sent".into()
+            }
+            ("CONFIRMATION_TIMEOUT", false) => {
+                format!(
+                    "it stays accepted and goes on; `registrar explain {id}` looks again, `registrar watch {id}` follows it"
+                )
+            }
+            (_, false) if self.exit() == Exit::Unfinished => {
+                format!("it is accepted and goes on by itself: `registrar watch {id}` follows it")
+            }
+            ("REGISTRATION_NOT_FOUND", _) => {
+                "`registrar list` shows what this server has, `registrar verify` asks the chain".into()
+            }
+            ("STORE_UNAVAILABLE", true) => "nothing was accepted: try again, and look at the server's database".into(),
+            ("INVALID_FIELD" | INVALID_ARGUMENTS, _) => "mend that and try again; --help has examples".into(),
+            (_, false) => format!(
+                "registering it again starts it again once the cause is mended; `registrar status {id}` shows it"
+            ),
+            _ if self.code == Code::Unimplemented => {
+                "the server at that address does not offer this; is it a registrar?".into()
+            }
+            _ if self.code == Code::ResourceExhausted || self.code == Code::Unavailable => {
+                format!("nothing was accepted: try again {again}")
+            }
+            _ => "the server's log has the details under the trace id".into(),
+        }
+    }
+
+    /// `{"error":{…}}`, without what is not known.
+    pub(super) fn json(&self) -> Value {
+        let mut error = json!({ "code": name(self.code), "message": self.message, "exitCode": self.exit().code() });
+        let mut put = |key: &str, value: Value| {
+            if !value.is_null() && value != "" {
+                error[key] = value;
+            }
+        };
+        put("reason", self.reason.clone().into());
+        put("registrationId", self.registration_id.clone().into());
+        put("traceId", self.trace_id.clone().into());
+        put("advice", self.advice().into());
+        put("metadata", if self.metadata.is_empty() { Value::Null } else { json!(self.metadata) });
+        let fields: Vec<Value> =
+            self.fields.iter().map(|(field, problem)| json!({ "field": field, "description": problem })).collect();
+        put("fields", if fields.is_empty() { Value::Null } else { fields.into() });
+        put("retryAfterSeconds", self.retry_after.map_or(Value::Null, |delay| delay.as_secs_f64().into()));
+        put("registration", self.registration.as_ref().map_or(Value::Null, json::value));
+        put("diagnosis", self.diagnosis.as_ref().map_or(Value::Null, json::value));
+        json!({ "error": error })
+    }
+
+    /// Tells it: JSON to standard output, words to standard error.
+    pub(super) fn report(&self, screen: &Screen) -> Exit {
+        if screen.json {
+            say_line(&self.json().to_string());
+        } else {
+            eprint!("{}", self.words(screen));
+        }
+        self.exit()
+    }
+
+    fn words(&self, screen: &Screen) -> String {
+        let reason = if self.reason.is_empty() { name(self.code) } else { &self.reason };
+        let waiting = self.exit() == Exit::Unfinished;
+        let head = if waiting { "not there yet" } else { "error" };
+        let head = screen.err.paint(if waiting { Colour::Yellow } else { Colour::Red }, head);
+        let mut text = format!("{head}: {} ({reason})\n", self.message);
+        let mut line = |label: &str, words: &str| {
+            text.push_str(&format!("  {} {words}\n", screen.err.paint(Colour::Dim, format!("{label:<7}"))));
+        };
+        for (field, problem) in &self.fields {
+            line("field", &format!("{field}: {problem}"));
+        }
+        if let Some(cause) = self.metadata.get("cause") {
+            let explanation = self.metadata.get("explanation").map(|words| format!(": {words}")).unwrap_or_default();
+            line("cause", &format!("{cause}{explanation}"));
+        }
+        if let Some(blocked) = self.metadata.get("blockedReason").filter(|reason| !reason.is_empty()) {
+            line("blocked", blocked);
+        }
+        line("next", &self.advice());
+        if !self.trace_id.is_empty() {
+            line("trace", &self.trace_id);
+        }
+        text
+    }
+}
+
+impl From<DocumentError> for Box<Trouble> {
+    fn from(error: DocumentError) -> Self {
+        let cause = error.source().map(|cause| format!(": {cause}")).unwrap_or_default();
+        Trouble::usage(format!("{error}{cause}"))
+    }
+}
+
+fn registration_detail(status: &Status) -> Option<RegistrationErrorDetail> {
+    let details = tonic_types::pb::Status::decode(status.details()).ok()?.details;
+    let ours = details.iter().find(|any| any.type_url.ends_with("/registrar.v1.RegistrationErrorDetail"))?;
+    RegistrationErrorDetail::decode(ours.value.as_slice()).ok()
+}
+
+/// The code as gRPC's documents write it (<https://grpc.io/docs/guides/status-codes/>).
+fn name(code: Code) -> &'static str {
+    match code {
+        Code::Ok => "OK",
+        Code::Cancelled => "CANCELLED",
+        Code::Unknown => "UNKNOWN",
+        Code::InvalidArgument => "INVALID_ARGUMENT",
+        Code::DeadlineExceeded => "DEADLINE_EXCEEDED",
+        Code::NotFound => "NOT_FOUND",
+        Code::AlreadyExists => "ALREADY_EXISTS",
+        Code::PermissionDenied => "PERMISSION_DENIED",
+        Code::ResourceExhausted => "RESOURCE_EXHAUSTED",
+        Code::FailedPrecondition => "FAILED_PRECONDITION",
+        Code::Aborted => "ABORTED",
+        Code::OutOfRange => "OUT_OF_RANGE",
+        Code::Unimplemented => "UNIMPLEMENTED",
+        Code::Internal => "INTERNAL",
+        Code::Unavailable => "UNAVAILABLE",
+        Code::DataLoss => "DATA_LOSS",
+        Code::Unauthenticated => "UNAUTHENTICATED",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tonic_types::{ErrorDetails, pb};
+
+    fn trouble(code: Code, id: &str) -> Box<Trouble> {
+        let mut trouble = Trouble::local(code, "", String::new());
+        trouble.registration_id = id.to_owned();
+        trouble
+    }
+
+    #[test]
+    fn the_exit_code_says_whether_work_was_accepted() {
+        for (code, nothing_accepted, accepted) in [
+            (Code::InvalidArgument, Exit::Usage, Exit::Usage),
+            (Code::Unavailable, Exit::Unreachable, Exit::Unfinished),
+            (Code::DeadlineExceeded, Exit::Unreachable, Exit::Unfinished),
+            (Code::ResourceExhausted, Exit::Failed, Exit::Unfinished),
+            (Code::Cancelled, Exit::Interrupted, Exit::Unfinished),
+            (Code::FailedPrecondition, Exit::Failed, Exit::Failed),
+            (Code::NotFound, Exit::Failed, Exit::Failed),
+            (Code::Internal, Exit::Failed, Exit::Failed),
+        ] {
+            assert_eq!(trouble(code, "").exit(), nothing_accepted, "{code:?}");
+            assert_eq!(trouble(code, "id").exit(), accepted, "{code:?} with an id");
+        }
+    }
+
+    #[test]
+    fn the_details_of_an_error_are_read_and_written_as_json() {
+        let mut details = ErrorDetails::new();
+        details.set_error_info("CONFIRMATION_TIMEOUT", "registrar.v1", [("cause".to_owned(), "nonce_gap".to_owned())]);
+        details.set_retry_info(Some(Duration::from_secs(2)));
+        let base = Status::with_error_details(Code::DeadlineExceeded, "not confirmed", details);
+        let mut rich = pb::Status::decode(base.details()).unwrap();
+        let registration = proto::Registration { id: "the-id".into(), ..Default::default() };
+        rich.details.push(prost_types::Any {
+            type_url: "type.googleapis.com/registrar.v1.RegistrationErrorDetail".into(),
+            value: RegistrationErrorDetail { registration: Some(registration), diagnosis: None }.encode_to_vec(),
+        });
+        let status = Status::with_details(Code::DeadlineExceeded, "not confirmed", rich.encode_to_vec().into());
+        let trouble = Trouble::from_status(&status);
+        assert_eq!(trouble.exit(), Exit::Unfinished);
+        let json = trouble.json();
+        assert_eq!(json["error"]["code"], "DEADLINE_EXCEEDED");
+        assert_eq!(json["error"]["reason"], "CONFIRMATION_TIMEOUT");
+        assert_eq!(json["error"]["registrationId"], "the-id");
+        assert_eq!(json["error"]["registration"]["id"], "the-id");
+        assert_eq!(json["error"]["metadata"]["cause"], "nonce_gap");
+        assert_eq!(json["error"]["retryAfterSeconds"], 2.0);
+        assert!(json["error"].get("diagnosis").is_none());
+    }
+
+    #[test]
+    fn plain_trailers_do_where_there_are_no_details() {
+        let mut status = Status::unavailable("the server shuts down");
+        status.metadata_mut().insert("x-error-reason", "SHUTTING_DOWN".parse().unwrap());
+        status.metadata_mut().insert("x-registration-id", "the-id".parse().unwrap());
+        let trouble = Trouble::from_status(&status);
+        assert_eq!((trouble.reason.as_str(), trouble.exit()), ("SHUTTING_DOWN", Exit::Unfinished));
+        assert!(trouble.advice().contains("registrar watch the-id"));
+    }
+}

@@ -1,0 +1,196 @@
+//! Arguments that cannot be read. What was typed is never repeated, for it may be a secret: only names of ours, and flags
+//! that look like a flag.
+
+use super::{Exit, args::Arguments, args::Command};
+use clap::{
+    CommandFactory, FromArgMatches,
+    error::{ContextKind, ContextValue, ErrorKind},
+};
+use std::{error::Error as _, ffi::OsString};
+
+const SECRETS: &str = "Secrets are never arguments: give them in the environment (REGISTRAR_RPC_URLS, REGISTRAR_SIGNER_KEYS, \
+                       REGISTRAR_DATABASE_URL), or in a file named by the same variable with _FILE.";
+/// The longest flag that is repeated; ours are shorter.
+const LONGEST_FLAG: usize = 32;
+
+/// What to print instead of running a command.
+#[derive(Debug)]
+pub enum Answer {
+    /// Help or the version was asked for.
+    Help(clap::Error),
+    /// What is wrong with the arguments.
+    Fault(String),
+}
+
+impl Answer {
+    /// Prints it: help to standard output, faults to standard error.
+    pub fn print(&self) -> Exit {
+        match self {
+            // Fails only when standard output is closed: nobody reads it.
+            Self::Help(help) => help.print().map_or(Exit::Failed, |()| Exit::Done),
+            Self::Fault(text) => {
+                eprintln!("{text}");
+                Exit::Usage
+            }
+        }
+    }
+}
+
+/// Reads the arguments.
+///
+/// # Errors
+/// Help, the version, or what is wrong.
+pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Command, Answer> {
+    let arguments: Vec<OsString> = arguments.into_iter().collect();
+    let command = Arguments::command()
+        .mut_subcommands(|command| command.mut_args(|arg| arg.hide_env_values(true)))
+        // What `dev` sets itself is no option there.
+        .mut_subcommand("dev", |dev| {
+            dev.mut_arg("contract_address", |arg| arg.hide(true)).mut_arg("chain_id", |arg| arg.hide(true))
+        });
+    command
+        .try_get_matches_from(&arguments)
+        .and_then(|matches| Arguments::from_arg_matches(&matches))
+        .map(|arguments| arguments.command)
+        .map_err(|error| answer(error, arguments.get(1).and_then(|name| name.to_str())))
+}
+
+fn answer(error: clap::Error, subcommand: Option<&str>) -> Answer {
+    // clap's own words are right for help; for faults they repeat what was typed.
+    if error.kind() == ErrorKind::DisplayHelp || error.kind() == ErrorKind::DisplayVersion {
+        return Answer::Help(error);
+    }
+    if error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
+        return Answer::Fault(error.render().to_string());
+    }
+    let known = Arguments::command().get_subcommands().any(|command| Some(command.get_name()) == subcommand);
+    let command = subcommand.filter(|_| known).map_or("registrar".to_owned(), |name| format!("registrar {name}"));
+    let mut text = format!("error: {}\n", fault(&error));
+    if matches!(subcommand, Some("serve" | "deploy" | "dev")) {
+        text.push_str(&format!("\n{SECRETS}\n"));
+    }
+    text.push_str(&format!("\nTry `{command} --help`."));
+    Answer::Fault(text)
+}
+
+fn fault(error: &clap::Error) -> String {
+    let text = |kind| match error.get(kind) {
+        Some(ContextValue::String(text)) => Some(text.clone()),
+        Some(ContextValue::Strings(texts)) => Some(texts.join(", ")),
+        _ => None,
+    };
+    let named = text(ContextKind::InvalidArg).unwrap_or_default();
+    let unknown = error.kind() == ErrorKind::UnknownArgument || error.kind() == ErrorKind::InvalidSubcommand;
+    if unknown {
+        let suggestion = text(ContextKind::SuggestedArg).or_else(|| text(ContextKind::SuggestedSubcommand));
+        let suggestion = suggestion.map(|name| format!(": did you mean {name}?")).unwrap_or_default();
+        return match flag(&named) {
+            Some(flag) => format!("there is no option {flag}{suggestion}"),
+            None if error.kind() == ErrorKind::InvalidSubcommand => format!("there is no such command{suggestion}"),
+            None => format!(
+                "an argument belongs to no option (it is not repeated here, for it may be a secret){suggestion}"
+            ),
+        };
+    }
+    if error.kind() == ErrorKind::MissingRequiredArgument {
+        return format!("missing: {named}");
+    }
+    if error.kind() == ErrorKind::ArgumentConflict {
+        return format!("{named} is given twice, or together with what it excludes");
+    }
+    let values = text(ContextKind::ValidValue)
+        .filter(|values| !values.is_empty())
+        .map(|values| format!("takes one of {values}"));
+    let given = text(ContextKind::InvalidValue).is_some_and(|value| !value.is_empty());
+    let problem = match (values, error.source()) {
+        (Some(values), _) => values,
+        (None, Some(source)) if given => source.to_string(),
+        (None, _) => "needs one value".to_owned(),
+    };
+    if named.is_empty() { "the arguments cannot be read".to_owned() } else { format!("{named}: {problem}") }
+}
+
+/// The name of a flag, without the value that may hang on it. `None` when it does not look like a flag's name.
+fn flag(text: &str) -> Option<String> {
+    let name = text.split('=').next().unwrap_or_default();
+    if let Some(long) = name.strip_prefix("--") {
+        let plain = !long.is_empty() && long.chars().all(|c| c.is_ascii_lowercase() || c == '-' || c == '_');
+        return (plain && long.len() <= LONGEST_FLAG).then(|| name.to_owned());
+    }
+    // `-kSECRET` hangs its value on the letter.
+    let letter = name.strip_prefix('-')?.chars().next()?;
+    letter.is_ascii_alphabetic().then(|| format!("-{letter}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECRET: &str = "0x59c6995e998f97a5a0044966f0945389dc9e86dae88c7a8412f4603b6b78690d";
+
+    fn refused(arguments: &[&str]) -> String {
+        let arguments = ["registrar"].iter().chain(arguments).map(OsString::from);
+        match parse(arguments) {
+            Err(Answer::Fault(text)) => text,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn no_fault_repeats_what_was_typed() {
+        let with_value = format!("--signer-keys={SECRET}");
+        let hanging = format!("-k{SECRET}");
+        let as_flag = format!("--{SECRET}");
+        for arguments in [
+            vec![SECRET],
+            vec!["serve", SECRET],
+            vec!["serve", "--signer-keys", SECRET],
+            vec!["serve", &with_value],
+            vec!["serve", &hanging],
+            vec!["serve", &as_flag],
+            vec!["deploy", "--private-key", SECRET],
+            vec!["deploy", "--owner", SECRET],
+            vec!["deploy", "--owner", SECRET, SECRET],
+            vec!["dev", "--block-time", SECRET],
+            vec!["dev", "--once", "a", SECRET],
+            vec!["watch", SECRET],
+            vec!["list", "--limit", SECRET],
+            vec!["list", "--state", SECRET],
+            vec!["register", "a", SECRET, "--case", "1"],
+            vec!["register", "a", "--case", "c", "--wait-for", SECRET],
+            vec!["register", "a", "--case", "c", "--wait-timeout", SECRET],
+        ] {
+            let text = refused(&arguments);
+            assert!(!text.to_lowercase().contains("59c6"), "{arguments:?}: {text}");
+        }
+    }
+
+    #[test]
+    fn an_unknown_flag_is_named_and_the_place_of_secrets_is_told() {
+        let text = refused(&["serve", "--signer-keys", SECRET]);
+        assert!(text.contains("--signer-keys") && text.contains("_FILE"), "{text}");
+        let text = refused(&["serve", "--lisen=127.0.0.1:1"]);
+        assert!(text.contains("--lisen") && text.contains("--listen"), "{text}");
+        assert!(refused(&["register", "a"]).contains("--case"));
+        assert!(refused(&["register", "a", "--case"]).contains("needs one value"));
+        assert!(refused(&["register", "a", "--case", "x", "--wait-for", "soon"]).contains("finalized"));
+        assert!(refused(&["register", "a", "--case", "a@b"]).contains("--case"));
+        assert!(refused(&["frobnicate"]).contains("no such command"));
+    }
+
+    #[test]
+    fn help_and_version_are_no_faults() {
+        for arguments in [["registrar", "--help"], ["registrar", "--version"]] {
+            assert!(matches!(parse(arguments.iter().map(OsString::from)), Err(Answer::Help(_))));
+        }
+        for command in ["serve", "deploy"] {
+            let Err(Answer::Help(help)) = parse(["registrar", command, "--help"].iter().map(OsString::from)) else {
+                panic!("no help");
+            };
+            let help = help.to_string();
+            for name in ["REGISTRAR_RPC_URLS", "REGISTRAR_SIGNER_KEYS", "REGISTRAR_DATABASE_URL", "_FILE"] {
+                assert!(help.contains(name), "{command}: {name}");
+            }
+        }
+    }
+}

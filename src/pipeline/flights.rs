@@ -1,0 +1,170 @@
+//! The transactions that are signed and not settled, in memory: what the lanes and the follower share.
+
+use super::journey::{Journey, Vehicle};
+use crate::{
+    registration::{Block, RegistrationId, Timestamp, TransactionId},
+    store::Attempt,
+};
+use alloy::primitives::Address;
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+use tokio::{sync::watch, time::Instant};
+
+/// Where a transaction is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Phase {
+    /// On disk; no node is known to have it.
+    Signed,
+    /// A node has it.
+    Submitted,
+    /// In this block, which is not deep enough yet.
+    Included(Block),
+}
+
+/// What changes while a transaction is out.
+#[derive(Debug)]
+pub struct Progress {
+    /// Where it is.
+    pub phase: Phase,
+    /// When a node took it.
+    pub sent: Option<Timestamp>,
+    /// Whether its confirmation clock ran out.
+    pub timed_out: bool,
+    /// When its bytes last went out.
+    pub broadcast: Option<Instant>,
+    /// Since when, and at which head, its nonce is consumed with no receipt for any of its hashes.
+    pub missing: Option<(Instant, u64)>,
+}
+
+/// A transaction that is signed and not settled.
+#[derive(Debug)]
+pub struct Flight {
+    /// Its id in the store.
+    pub id: TransactionId,
+    /// Who signed it.
+    pub signer: Address,
+    /// The signer's nonce.
+    pub nonce: u64,
+    /// Its gas limit.
+    pub gas_limit: u64,
+    /// When its bytes were on disk.
+    pub signed: Timestamp,
+    /// Every signed version, the latest last; never empty.
+    pub attempts: Vec<Attempt>,
+    /// The registrations it carries, in the order of the batch.
+    pub members: Vec<RegistrationId>,
+    journeys: Mutex<Vec<Journey>>,
+    progress: Mutex<Progress>,
+}
+
+impl Flight {
+    /// A transaction with the journeys it carries.
+    pub fn new(
+        id: TransactionId,
+        (signer, nonce): (Address, u64),
+        gas_limit: u64,
+        signed: Timestamp,
+        attempts: Vec<Attempt>,
+        journeys: Vec<Journey>,
+        progress: Progress,
+    ) -> Self {
+        let members = journeys.iter().map(|journey| journey.member.id).collect();
+        Self {
+            id,
+            signer,
+            nonce,
+            gas_limit,
+            signed,
+            attempts,
+            members,
+            journeys: Mutex::new(journeys),
+            progress: Mutex::new(progress),
+        }
+    }
+
+    /// The journeys; never held across an await.
+    pub fn journeys(&self) -> MutexGuard<'_, Vec<Journey>> {
+        lock(&self.journeys)
+    }
+
+    /// Where it is; never held across an await.
+    pub fn progress(&self) -> MutexGuard<'_, Progress> {
+        lock(&self.progress)
+    }
+
+    /// What it is, as the spans tell it; `None` only if it had never been signed.
+    pub fn vehicle(&self) -> Option<Vehicle<'_>> {
+        Some(Vehicle {
+            from: self.signer,
+            nonce: self.nonce,
+            batch_size: self.members.len(),
+            gas_limit: self.gas_limit,
+            attempt: self.attempts.last()?,
+            number: self.attempts.len(),
+        })
+    }
+}
+
+/// All of them.
+#[derive(Debug)]
+pub struct Flights {
+    by_nonce: Mutex<BTreeMap<(Address, u64), Arc<Flight>>>,
+    changed: watch::Sender<u64>,
+}
+
+impl Default for Flights {
+    fn default() -> Self {
+        Self { by_nonce: Mutex::default(), changed: watch::Sender::new(0) }
+    }
+}
+
+impl Flights {
+    /// Adds one.
+    pub fn insert(&self, flight: Arc<Flight>) {
+        lock(&self.by_nonce).insert((flight.signer, flight.nonce), flight);
+        self.changed.send_modify(|count| *count += 1);
+    }
+
+    /// Takes one out: it is settled.
+    pub fn remove(&self, flight: &Flight) {
+        lock(&self.by_nonce).remove(&(flight.signer, flight.nonce));
+        self.changed.send_modify(|count| *count += 1);
+    }
+
+    /// All, by signer and nonce.
+    pub fn all(&self) -> Vec<Arc<Flight>> {
+        lock(&self.by_nonce).values().cloned().collect()
+    }
+
+    /// One signer's, by nonce.
+    pub fn of(&self, signer: Address) -> Vec<Arc<Flight>> {
+        lock(&self.by_nonce).range((signer, 0)..=(signer, u64::MAX)).map(|(_, flight)| flight.clone()).collect()
+    }
+
+    /// How many.
+    pub fn len(&self) -> usize {
+        lock(&self.by_nonce).len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Whether this one is still out.
+    pub fn contains(&self, flight: &Flight) -> bool {
+        lock(&self.by_nonce).contains_key(&(flight.signer, flight.nonce))
+    }
+
+    /// Told whenever one comes or goes.
+    pub fn changes(&self) -> watch::Receiver<u64> {
+        self.changed.subscribe()
+    }
+}
+
+/// A lock whose holder panicked holds data that is still whole: every change here is one assignment.
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,196 @@
+//! One watcher of the chain for everybody: inclusion, confirmations, reorgs, timeouts, finality.
+//!
+//! A poll asks for the head and, for each signer with work out, its nonce; everything else is asked only when a nonce has
+//! passed or a block has become deep enough. So the calls do not grow with what is in flight. The receipts hold the events of
+//! our contract, so that no `eth_getLogs` over a range is needed.
+
+mod clock;
+mod finality;
+mod settle;
+
+use super::{
+    Tools,
+    flights::{Flight, Phase},
+};
+use crate::{
+    chain::{BlockTag, CallError, Chain, Delays, Header},
+    store::{StoreError, UnfinalizedBlock},
+    telemetry::{events, metrics},
+};
+use alloy::primitives::Address;
+use futures_util::future::try_join_all;
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    sync::Arc,
+    time::Duration,
+};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tracing::warn;
+
+/// Between polls while work is out: half of Base's block time of 200 ms, and well inside the 250 ms that an answer may take.
+const BUSY_POLL: Duration = Duration::from_millis(100);
+/// Between polls while nothing is out: keeps the head fresh and the endpoint's health known at 30 calls a minute.
+const IDLE_POLL: Duration = Duration::from_secs(2);
+/// The longest time between polls while nobody answers.
+const LONGEST_PAUSE: Duration = Duration::from_secs(2);
+/// Bytes that no block has taken go out again this often, for a node may have forgotten them.
+const REBROADCAST: Duration = Duration::from_secs(3);
+/// A chain whose head does not move for this long while it answers mines on demand, or has stalled.
+const STILL: Duration = Duration::from_secs(10);
+
+/// Why a poll did not finish; the next one goes on.
+#[derive(Debug, thiserror::Error)]
+pub enum PollError {
+    /// Nobody answers.
+    #[error(transparent)]
+    Call(#[from] CallError),
+    /// The store.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// The watcher.
+#[derive(Debug)]
+pub struct Follower {
+    tools: Tools,
+    unfinalized: Vec<UnfinalizedBlock>,
+    finality_looked: Option<Instant>,
+    /// When the head last changed.
+    head_moved: Instant,
+}
+
+impl Follower {
+    /// A watcher; what is confirmed and not final is read from the store.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub async fn new(tools: Tools) -> Result<Self, StoreError> {
+        let unfinalized = tools.store.unfinalized_blocks().await?;
+        Ok(Self { tools, unfinalized, finality_looked: None, head_moved: Instant::now() })
+    }
+
+    /// Brings everything that a restart left up to date: to be done before the queue flows.
+    ///
+    /// # Errors
+    /// When nobody answers, or the store fails.
+    pub async fn reconcile(&mut self) -> Result<(), PollError> {
+        self.poll().await
+    }
+
+    /// Watches until `stop`; ends between two polls.
+    pub async fn run(mut self, stop: CancellationToken) {
+        let mut delays = Delays::up_to(LONGEST_PAUSE);
+        let mut changes = self.tools.flights.changes();
+        while !stop.is_cancelled() {
+            let polled = self.poll().await;
+            self.check_clocks().await;
+            metrics().under_way(self.tools.in_flight(), self.tools.store.unfinished());
+            let pause = match polled {
+                Ok(()) => {
+                    delays.reset();
+                    if self.tools.flights.is_empty() { IDLE_POLL } else { BUSY_POLL }
+                }
+                Err(error) => {
+                    warn!(error = %error, "the follower could not finish a poll");
+                    delays.next()
+                }
+            };
+            let next = tokio::time::sleep(pause);
+            if self.tools.flights.is_empty() {
+                // The first transaction after a quiet time must not wait for the slow poll.
+                tokio::select! {
+                    () = stop.cancelled() => break,
+                    () = next => {}
+                    _ = changes.changed() => tokio::time::sleep(BUSY_POLL / 4).await,
+                }
+            } else {
+                stop.run_until_cancelled(next).await;
+            }
+            changes.mark_unchanged();
+        }
+    }
+
+    async fn poll(&mut self) -> Result<(), PollError> {
+        let flights = self.tools.flights.all();
+        let signers: BTreeSet<Address> = flights.iter().map(|flight| flight.signer).collect();
+        let nonces = try_join_all(
+            signers
+                .iter()
+                .map(|signer| async { Ok::<_, CallError>((*signer, self.tools.chain.nonce(*signer).await?)) }),
+        );
+        let (head, nonces) = tokio::try_join!(self.tools.chain.known_header(BlockTag::Latest), nonces)?;
+        let nonces: BTreeMap<Address, u64> = nonces.into_iter().collect();
+        self.see_head(head);
+
+        let mut canonical = Canonical::new(self.tools.chain.clone(), head);
+        for flight in &flights {
+            let passed = nonces.get(&flight.signer).is_some_and(|nonce| *nonce > flight.nonce);
+            let phase = flight.progress().phase;
+            match phase {
+                Phase::Signed | Phase::Submitted if passed => self.look_for(flight, &mut canonical).await?,
+                Phase::Submitted => self.rebroadcast_if_unseen(flight).await,
+                Phase::Signed => {}
+                Phase::Included(block) => {
+                    let depth = (head.block.number + 1).saturating_sub(block.number);
+                    if depth >= self.tools.settings.confirmations {
+                        self.confirm_or_demote(flight, block, &mut canonical).await?;
+                    }
+                }
+            }
+        }
+        self.check_finality(&mut canonical).await
+    }
+
+    fn see_head(&mut self, head: Header) {
+        let moved = self.tools.head.send_if_modified(|seen| {
+            let moved = seen.map(|seen| seen.block.hash) != Some(head.block.hash);
+            *seen = Some(head);
+            moved
+        });
+        if moved {
+            self.head_moved = Instant::now();
+        }
+    }
+
+    /// The same bytes again, in case the node forgot them. What it answers changes nothing: the chain decides.
+    async fn rebroadcast_if_unseen(&self, flight: &Flight) {
+        let due = flight.progress().broadcast.is_none_or(|at| at.elapsed() >= REBROADCAST);
+        let Some(attempt) = flight.attempts.last().filter(|_| due) else { return };
+        flight.progress().broadcast = Some(Instant::now());
+        let outcome = match self.tools.chain.broadcast(&attempt.raw).await {
+            Ok(()) => "taken".to_owned(),
+            Err(error) => error.to_string(),
+        };
+        events::transaction_rebroadcast(flight.id, flight.nonce, &outcome);
+    }
+
+    fn mines_on_demand(&self) -> bool {
+        self.head_moved.elapsed() >= STILL
+    }
+}
+
+/// The canonical headers that one poll has asked for, each once.
+pub(super) struct Canonical {
+    chain: Chain,
+    head: Header,
+    headers: HashMap<u64, Option<Header>>,
+}
+
+impl Canonical {
+    fn new(chain: Chain, head: Header) -> Self {
+        Self { chain, head, headers: HashMap::from([(head.block.number, Some(head))]) }
+    }
+
+    /// The canonical header of this number; `None` when the node has none.
+    async fn header(&mut self, number: u64) -> Result<Option<Header>, CallError> {
+        if let Some(header) = self.headers.get(&number) {
+            return Ok(*header);
+        }
+        let header = self.chain.header(BlockTag::Number(number)).await?;
+        self.headers.insert(number, header);
+        Ok(header)
+    }
+}
+
+type SharedFlight = Arc<Flight>;

@@ -1,0 +1,168 @@
+//! What became of a transaction whose nonce has passed: included, reverted, replaced, reorged.
+
+use super::{Canonical, Follower, PollError, SharedFlight};
+use crate::{
+    chain::{Receipt, registered_topics},
+    pipeline::{flights::Phase, now},
+    registration::{Block, Cost, Failure, FailureReason, Finality, RegistrationId},
+    store::{Inclusion, UnfinalizedBlock},
+    telemetry::events,
+};
+use alloy::primitives::B256;
+use futures_util::future::try_join_all;
+use std::{collections::HashSet, time::Duration};
+use tokio::time::Instant;
+
+/// A consumed nonce without a receipt for any of our hashes is believed after this long, for a node's "null" proves nothing.
+const MISSING_GRACE: Duration = Duration::from_secs(10);
+
+impl Follower {
+    /// The nonce has passed: finds the receipt of whichever attempt was included.
+    pub(super) async fn look_for(&mut self, flight: &SharedFlight, canonical: &mut Canonical) -> Result<(), PollError> {
+        let asked = flight.attempts.iter().map(|attempt| self.tools.chain.receipt(attempt.hash));
+        let receipts = try_join_all(asked).await?;
+        let found = flight.attempts.iter().zip(receipts).find_map(|(attempt, receipt)| Some((attempt.hash, receipt?)));
+        let Some((hash, receipt)) = found else { return self.missing(flight, canonical).await };
+        flight.progress().missing = None;
+        let header = canonical.header(receipt.block_number).await?;
+        let Some(header) = header.filter(|header| header.block.hash == receipt.block_hash) else {
+            // Between two blocks of a reorg, or two nodes: the next poll knows more.
+            return Ok(());
+        };
+        let depth = self.depth(header.block.number, canonical);
+        let deep = depth >= self.tools.settings.confirmations;
+        if receipt.succeeded {
+            self.include(flight, hash, &receipt, header.block, depth, deep).await
+        } else if deep {
+            self.release(flight, "reverted").await
+        } else {
+            Ok(())
+        }
+    }
+
+    fn depth(&self, number: u64, canonical: &Canonical) -> u64 {
+        (canonical.head.block.number + 1).saturating_sub(number).max(1)
+    }
+
+    /// In a canonical block: each registration is settled by its own event.
+    async fn include(
+        &mut self,
+        flight: &SharedFlight,
+        hash: B256,
+        receipt: &Receipt,
+        block: Block,
+        depth: u64,
+        deep: bool,
+    ) -> Result<(), PollError> {
+        let cost = Cost {
+            gas_used: receipt.gas_used,
+            effective_gas_price: receipt.effective_gas_price,
+            l1_fee: receipt.l1_fee,
+        };
+        let released = unregistered(flight, receipt);
+        let inclusion = Inclusion { hash, block, cost };
+        let at = now();
+        self.tools.store.included(flight.id, &inclusion, &released, deep, at).await?;
+        let size = flight.members.len();
+        events::transaction_included(flight.id, flight.nonce, block.number, size, released.len(), &cost);
+        {
+            let mut journeys = flight.journeys();
+            journeys.retain(|journey| !released.contains(&journey.member.id));
+            journeys.iter().for_each(|journey| journey.included(&block, &cost));
+        }
+        flight.progress().phase = Phase::Included(block);
+        if !released.is_empty() {
+            self.tools.queue.tell();
+        }
+        if deep {
+            self.land(flight, block, hash, depth);
+        }
+        self.tools.waiters.changed(&self.tools.store, &flight.members).await;
+        Ok(())
+    }
+
+    /// The including block is deep enough: confirmed, if it is still canonical.
+    pub(super) async fn confirm_or_demote(
+        &mut self,
+        flight: &SharedFlight,
+        block: Block,
+        canonical: &mut Canonical,
+    ) -> Result<(), PollError> {
+        let Some(header) = canonical.header(block.number).await? else { return Ok(()) };
+        if header.block.hash == block.hash {
+            self.tools.store.confirmed(flight.id, now()).await?;
+            let hash = flight.attempts.last().map_or(B256::ZERO, |attempt| attempt.hash);
+            self.land(flight, block, hash, self.depth(block.number, canonical));
+        } else {
+            self.tools.store.reorged(flight.id, now()).await?;
+            events::transaction_reorged(flight.id, flight.nonce, block.number);
+            let mut progress = flight.progress();
+            progress.phase = Phase::Submitted;
+            // Nodes do not put the transactions of a dropped block back into their pools for certain.
+            progress.broadcast = None;
+        }
+        self.tools.waiters.changed(&self.tools.store, &flight.members).await;
+        Ok(())
+    }
+
+    /// At confirmation depth: the flight is over; its block is watched until it is final.
+    fn land(&mut self, flight: &SharedFlight, block: Block, hash: B256, depth: u64) {
+        let at = now();
+        let sent = flight.progress().sent.unwrap_or(flight.signed);
+        let journeys = std::mem::take(&mut *flight.journeys());
+        events::transaction_confirmed(flight.id, flight.nonce, block.number, journeys.len(), at.since(sent));
+        for journey in journeys {
+            events::registration_confirmed(at.since(journey.member.created));
+            journey.confirmed(&hash, &block, depth);
+        }
+        self.tools.flights.remove(flight);
+        let finality = Finality::Unsafe;
+        self.unfinalized.push(UnfinalizedBlock {
+            id: flight.id,
+            ours: true,
+            finality,
+            number: block.number,
+            hash: block.hash,
+        });
+    }
+
+    /// The nonce is consumed, and no receipt of ours is to be had: by a stranger's transaction, if that stays so.
+    async fn missing(&mut self, flight: &SharedFlight, canonical: &Canonical) -> Result<(), PollError> {
+        let head = canonical.head.block.number;
+        let (since, at_head) = *flight.progress().missing.get_or_insert((Instant::now(), head));
+        let deep = head + 1 >= at_head + self.tools.settings.confirmations;
+        if deep && since.elapsed() >= MISSING_GRACE {
+            return self.release(flight, "its nonce was consumed by another transaction").await;
+        }
+        Ok(())
+    }
+
+    /// The transaction can never register its work, and its nonce is consumed at depth: the work is queued again.
+    async fn release(&mut self, flight: &SharedFlight, reason: &str) -> Result<(), PollError> {
+        let reverted = (reason == "reverted").then(|| Failure {
+            reason: FailureReason::TransactionReverted,
+            message: "its transactions were mined and reverted three times; the last one is in the log".to_owned(),
+        });
+        self.tools.store.release(flight.id, reverted.as_ref(), now()).await?;
+        events::transaction_released(flight.id, flight.nonce, reason, flight.members.len());
+        self.tools.flights.remove(flight);
+        flight.journeys().clear();
+        self.tools.waiters.changed(&self.tools.store, &flight.members).await;
+        self.tools.queue.tell();
+        Ok(())
+    }
+}
+
+/// The registrations whose own event is not in the receipt: skipped as duplicates, and to be found on chain by the next look.
+fn unregistered(flight: &SharedFlight, receipt: &Receipt) -> Vec<RegistrationId> {
+    let registered: HashSet<&[B256]> = receipt.events.iter().filter_map(|topics| topics.get(..3)).collect();
+    let journeys = flight.journeys();
+    journeys
+        .iter()
+        .filter(|journey| {
+            let topics = registered_topics(journey.member.document_hash, &journey.member.case_id);
+            !registered.contains(topics.as_slice())
+        })
+        .map(|journey| journey.member.id)
+        .collect()
+}

@@ -1,0 +1,146 @@
+//! One signer's lane: claim, prepare, sign, write, send; strictly in the order of its nonces.
+//!
+//! A lane sends a transaction before it signs the next: what a node refuses for now never leaves a gap behind it.
+
+mod prepare;
+mod send;
+
+use super::{Tools, flights::Phase};
+use crate::{
+    chain::{Delays, Signer},
+    registration::{Blocked, policy::batching},
+    store::StoreError,
+};
+use prepare::Obstacle;
+use std::time::Duration;
+use tokio_util::sync::CancellationToken;
+use tracing::warn;
+
+/// Nodes cap a sender at 16 pending transactions (reth's `TXPOOL_MAX_ACCOUNT_SLOTS_PER_SENDER`), and at the cap refuse even
+/// replacements.
+const MAX_IN_FLIGHT: usize = 15;
+/// More registrations than fit into any transaction.
+const MAX_CLAIM: usize = 650;
+/// The longest time until a lane that met an obstacle tries again.
+const LONGEST_PAUSE: Duration = Duration::from_secs(2);
+/// Queued work whose time has come is looked for this often when nothing tells of new work.
+const IDLE_LOOK: Duration = Duration::from_millis(500);
+
+/// One signer's lane.
+#[derive(Debug)]
+pub struct Lane {
+    tools: Tools,
+    signer: Signer,
+    /// The nonce after the last one given out; `None` before the first.
+    next_nonce: Option<u64>,
+    /// At most this many registrations together: halved while a batch reverts, to find the one that is at fault.
+    most: usize,
+    delays: Delays,
+}
+
+enum Step {
+    Moved,
+    Nothing,
+    Paused,
+}
+
+impl Lane {
+    /// A lane for this signer.
+    pub fn new(tools: Tools, signer: Signer) -> Self {
+        Self { tools, signer, next_nonce: None, most: MAX_CLAIM, delays: Delays::up_to(LONGEST_PAUSE) }
+    }
+
+    /// Works until `stop`; ends between two steps, so that everything it began is either on disk or undone.
+    pub async fn run(mut self, stop: CancellationToken) {
+        let mut news = self.tools.queue.news();
+        self.send_what_a_restart_left(&stop).await;
+        while !stop.is_cancelled() {
+            if stop.run_until_cancelled(self.room()).await.is_none() {
+                break;
+            }
+            news.mark_unchanged();
+            match self.step(&stop).await {
+                Step::Moved => self.delays.reset(),
+                Step::Nothing => {
+                    let look = tokio::time::timeout(IDLE_LOOK, news.changed());
+                    stop.run_until_cancelled(look).await;
+                }
+                Step::Paused => {
+                    let pause = tokio::time::sleep(self.delays.next());
+                    stop.run_until_cancelled(pause).await;
+                }
+            }
+        }
+    }
+
+    /// Waits until another transaction may go out, and a little more while others are out, for company.
+    async fn room(&self) {
+        let mut changes = self.tools.flights.changes();
+        loop {
+            changes.mark_unchanged();
+            let in_flight = self.tools.in_flight_of(self.signer.address());
+            if in_flight < MAX_IN_FLIGHT {
+                let carried: usize = self.tools.flights.all().iter().map(|flight| flight.members.len()).sum();
+                let queued = usize::try_from(self.tools.store.unfinished()).unwrap_or(usize::MAX);
+                let linger = batching::linger(in_flight, queued.saturating_sub(carried), MAX_CLAIM);
+                return tokio::time::sleep(linger).await;
+            }
+            // The sender lives as long as the tools do.
+            let _ = changes.changed().await;
+        }
+    }
+
+    async fn step(&mut self, stop: &CancellationToken) -> Step {
+        let mut claim = match self.tools.queue.claim(self.most).await {
+            Ok(claim) if claim.registrations.is_empty() => return Step::Nothing,
+            Ok(claim) => claim,
+            Err(error) => return self.store_failed(&error),
+        };
+        match self.prepare(&mut claim).await {
+            Ok(Some(flight)) => {
+                drop(claim);
+                self.most = (self.most * 2).min(MAX_CLAIM);
+                self.send(&flight, stop).await;
+                Step::Moved
+            }
+            Ok(None) => Step::Moved,
+            Err(Obstacle::Blocked(blocked, detail)) => {
+                self.block(&claim.ids(), blocked, &detail).await;
+                Step::Paused
+            }
+            Err(Obstacle::PoisonedBatch) => {
+                self.most = (claim.registrations.len() / 2).max(1);
+                Step::Moved
+            }
+            Err(Obstacle::Store(error)) => self.store_failed(&error),
+        }
+    }
+
+    fn store_failed(&mut self, error: &StoreError) -> Step {
+        warn!(signer = %self.signer.address(), error = %error, "the lane waits for the store");
+        // Another writer may have given out nonces; the store knows.
+        self.next_nonce = None;
+        Step::Paused
+    }
+
+    async fn block(&self, ids: &[crate::registration::RegistrationId], blocked: Blocked, detail: &str) {
+        let now = super::now();
+        match self.tools.store.block(ids, Some(blocked), now, now).await {
+            Ok(0) => {}
+            Ok(_) => {
+                crate::telemetry::events::blocked(self.signer.address(), blocked, ids.len(), detail);
+                self.tools.waiters.changed(&self.tools.store, ids).await;
+            }
+            Err(error) => warn!(error = %error, "a blocked reason could not be written"),
+        }
+    }
+
+    async fn send_what_a_restart_left(&mut self, stop: &CancellationToken) {
+        for flight in self.tools.flights.of(self.signer.address()) {
+            let unsent = flight.progress().phase == Phase::Signed;
+            if unsent {
+                self.send(&flight, stop).await;
+            }
+        }
+    }
+}

@@ -1,0 +1,274 @@
+//! From a claim to signed bytes on disk.
+
+use super::Lane;
+use crate::{
+    chain::{self, CallError, Chain, Fault, Outlook, Pair, Record, Refusal, Unsigned},
+    pipeline::{
+        flights::{Flight, Phase, Progress},
+        journey::{Journey, Vehicle},
+        now,
+        queue::Claim,
+    },
+    registration::{
+        Blocked, Failure, FailureReason, RegistrationId, Timestamp, TransactionId,
+        policy::{batching, fees},
+    },
+    store::{Attempt, Found, NewTransaction, QueuedRegistration, StoreError},
+    telemetry::events,
+};
+use alloy::primitives::{Bytes, U256, hex};
+use futures_util::{StreamExt, TryStreamExt, stream};
+use std::{sync::Arc, time::Duration};
+use uuid::Uuid;
+
+/// The gas of a block before the first one is seen: anvil's.
+const FIRST_BLOCK_GAS: u64 = 30_000_000;
+/// How soon a pair that is on chain, but not deep enough, is looked at again.
+const LOOK_AGAIN: Duration = Duration::from_millis(250);
+/// How many original transactions are looked up at once.
+const LOOKUPS: usize = 8;
+/// The balance must pay for this share more than the transaction's own gas: OP-stack chains charge L1 data and operator fees
+/// beside it, which nothing in the transaction limits.
+const L1_SLACK_DIVISOR: u64 = 10;
+
+/// What stands between a claim and a transaction.
+pub(super) enum Obstacle {
+    /// Something an operator can mend.
+    Blocked(Blocked, String),
+    /// One of several registrations makes the batch revert.
+    PoisonedBatch,
+    /// The store.
+    Store(StoreError),
+}
+
+impl From<StoreError> for Obstacle {
+    fn from(error: StoreError) -> Self {
+        Self::Store(error)
+    }
+}
+
+impl From<CallError> for Obstacle {
+    fn from(error: CallError) -> Self {
+        Self::Blocked(Blocked::NoEndpoint, error.to_string())
+    }
+}
+
+impl Lane {
+    /// Settles what is on chain already and makes a transaction of the rest; `None` when nothing is left to send.
+    pub(super) async fn prepare(&mut self, claim: &mut Claim) -> Result<Option<Arc<Flight>>, Obstacle> {
+        let prepared_at = now();
+        let block_gas = self.tools.head().map_or(FIRST_BLOCK_GAS, |head| head.gas_limit);
+        claim.truncate(batching::fit(case_lengths(&claim.registrations), block_gas));
+        let journeys: Vec<_> =
+            claim.registrations.iter().map(|row| Journey::begin(row.clone(), &self.tools.route)).collect();
+        let (mut calldata, mut gas_limit) = call_of(&claim.registrations);
+        let (outlook, simulated) = tokio::join!(
+            self.tools.chain.outlook(self.signer.address()),
+            self.tools.chain.simulate(self.signer.address(), &calldata, gas_limit)
+        );
+        let outlook = outlook?;
+        let new = match simulated {
+            Ok(new) => new,
+            Err(error) => return self.refused(claim, journeys, error).await,
+        };
+        let journeys = if new < claim.registrations.len() {
+            let left = self.settle_existing(claim, journeys, &outlook).await?;
+            (calldata, gas_limit) = call_of(&claim.registrations);
+            left
+        } else {
+            journeys
+        };
+        if claim.registrations.is_empty() {
+            return Ok(None);
+        }
+        self.sign(claim, journeys, &outlook, calldata, gas_limit, prepared_at).await.map(Some)
+    }
+
+    /// The simulation reverted, or nobody ran it.
+    async fn refused(
+        &self,
+        claim: &Claim,
+        mut journeys: Vec<Journey>,
+        error: CallError,
+    ) -> Result<Option<Arc<Flight>>, Obstacle> {
+        let Some(Refusal::Reverted(data)) = error.refusal() else {
+            return Err(match &error {
+                CallError::Unavailable { fault: Fault::Unreadable, .. } | CallError::Refused { .. } => {
+                    Obstacle::Blocked(Blocked::NodeRefuses, error.to_string())
+                }
+                CallError::Unavailable { .. } => error.into(),
+            });
+        };
+        if let Some(account) = chain::refused_registrar(data) {
+            let detail =
+                format!("the contract does not allow {account}: its owner adds it with addRegistrar({account})");
+            return Err(Obstacle::Blocked(Blocked::SignerNotAllowed, detail));
+        }
+        let [row] = claim.registrations.as_slice() else { return Err(Obstacle::PoisonedBatch) };
+        let failure = Failure {
+            reason: FailureReason::RejectedByContract,
+            message: format!(
+                "the contract {} refuses this registration: {error}, revert data {}",
+                self.tools.chain.contract(),
+                hex::encode_prefixed(data)
+            ),
+        };
+        self.tools.store.fail(row.id, &failure, now()).await?;
+        events::failed(row.id, row.trace.trace_id, &failure);
+        self.tools.waiters.changed(&self.tools.store, &[row.id]).await;
+        if let Some(journey) = journeys.pop() {
+            journey.failed();
+        }
+        Ok(None)
+    }
+
+    /// Some pairs are on chain: settles those that are deep enough, puts the others off, and keeps the rest in the claim.
+    async fn settle_existing(
+        &self,
+        claim: &mut Claim,
+        journeys: Vec<Journey>,
+        outlook: &Outlook,
+    ) -> Result<Vec<Journey>, Obstacle> {
+        let pairs = pairs_of(&claim.registrations);
+        let records = self.tools.chain.records(&pairs).await?;
+        let head = outlook.head.block.number;
+        let deep = |number: u64| (head + 1).saturating_sub(number) >= self.tools.settings.confirmations;
+        let lookups: Vec<_> = claim
+            .registrations
+            .iter()
+            .zip(&records)
+            .filter_map(|(row, record)| Some((row.clone(), (*record)?)))
+            .filter(|(_, record)| deep(record.block_number))
+            .collect();
+        let chain = &self.tools.chain;
+        let lookups = lookups.into_iter().map(|(row, record)| original(chain.clone(), row, record));
+        let found: Vec<Option<Found>> = stream::iter(lookups).buffered(LOOKUPS).try_collect().await?;
+        let found: Vec<Found> = found.into_iter().flatten().collect();
+        let settled: Vec<RegistrationId> = found.iter().map(|one| one.id).collect();
+        self.tools.store.found(&found, now()).await?;
+
+        let mut shallow = Vec::new();
+        let mut left = (Vec::new(), Vec::new());
+        for ((row, record), journey) in claim.registrations.drain(..).zip(records).zip(journeys) {
+            match (found.iter().find(|one| one.id == row.id), record) {
+                (Some(one), _) => {
+                    events::found_on_chain(row.id, row.trace.trace_id, one.hash, one.registrar);
+                    let depth = (head + 1).saturating_sub(one.block.number);
+                    journey.confirmed(&one.hash, &one.block, depth);
+                }
+                (None, Some(_)) => shallow.push(row.id),
+                (None, None) => {
+                    left.0.push(row);
+                    left.1.push(journey);
+                }
+            }
+        }
+        claim.registrations = left.0;
+        if !shallow.is_empty() {
+            let (now, later) = (now(), now().plus(LOOK_AGAIN));
+            self.tools.store.block(&shallow, Some(Blocked::AwaitingConfirmations), later, now).await?;
+        }
+        let changed = [settled, shallow].concat();
+        self.tools.waiters.changed(&self.tools.store, &changed).await;
+        Ok(left.1)
+    }
+
+    /// Prices, signs, and writes nonce and bytes in one database transaction. No node has seen anything yet.
+    async fn sign(
+        &mut self,
+        claim: &Claim,
+        mut journeys: Vec<Journey>,
+        outlook: &Outlook,
+        calldata: Bytes,
+        gas_limit: u64,
+        prepared_at: Timestamp,
+    ) -> Result<Arc<Flight>, Obstacle> {
+        let signer = self.signer.address();
+        let cap = self.tools.chain.max_fee_per_gas();
+        let fees = fees::price(outlook.head.base_fee, outlook.priority_fee, cap).map_err(|above| {
+            Obstacle::Blocked(Blocked::FeeCap, format!("{above}: wait, or raise REGISTRAR_MAX_FEE_GWEI"))
+        })?;
+        self.check_balance(outlook, gas_limit, fees.max_fee_per_gas)?;
+        let nonce = match self.next_nonce {
+            Some(next) => next,
+            None => self.tools.store.next_nonce(signer).await?.unwrap_or(0),
+        }
+        .max(outlook.nonce);
+
+        let unsigned = Unsigned {
+            chain_id: self.tools.chain.network().chain_id,
+            nonce,
+            to: Some(self.tools.chain.contract()),
+            calldata,
+            gas_limit,
+            fees,
+        };
+        let (hash, raw) = chain::sign(&self.signer, &unsigned)
+            .map_err(|error| Obstacle::Blocked(Blocked::NodeRefuses, format!("the signer {error}")))?;
+        let attempt = Attempt { hash, raw, fees };
+        let id = TransactionId::from(Uuid::now_v7());
+        let signed_at = now();
+        let new = NewTransaction { id, signer, nonce, gas_limit, prepared_at, signed_at, attempt: attempt.clone() };
+        self.tools.store.sign(&new, &claim.ids()).await?;
+        self.next_nonce = Some(nonce + 1);
+        events::transaction_signed(id, signer, nonce, hash, journeys.len(), signed_at.since(prepared_at));
+
+        let vehicle =
+            Vehicle { from: signer, nonce, batch_size: journeys.len(), gas_limit, attempt: &attempt, number: 1 };
+        for journey in &mut journeys {
+            journey.signed(&vehicle, self.tools.chain.primary());
+        }
+        let progress = Progress { phase: Phase::Signed, sent: None, timed_out: false, broadcast: None, missing: None };
+        let flight =
+            Arc::new(Flight::new(id, (signer, nonce), gas_limit, signed_at, vec![attempt], journeys, progress));
+        self.tools.flights.insert(flight.clone());
+        self.tools.waiters.changed(&self.tools.store, &flight.members).await;
+        Ok(flight)
+    }
+
+    /// The signer must be able to pay for this and for everything it has out: nodes count both.
+    fn check_balance(&self, outlook: &Outlook, gas_limit: u64, max_fee_per_gas: u128) -> Result<(), Obstacle> {
+        let cost = |gas: u64, fee: u128| U256::from(gas) * U256::from(fee);
+        let own = cost(gas_limit, max_fee_per_gas);
+        let out: U256 = self
+            .tools
+            .flights
+            .of(self.signer.address())
+            .iter()
+            .filter(|flight| !matches!(flight.progress().phase, Phase::Included(_)))
+            .filter_map(|flight| Some(cost(flight.gas_limit, flight.attempts.last()?.fees.max_fee_per_gas)))
+            .sum();
+        let needed = own + own / U256::from(L1_SLACK_DIVISOR) + out;
+        if outlook.balance >= needed {
+            return Ok(());
+        }
+        let detail =
+            format!("{} has {} wei and may need {needed} wei: send it some", self.signer.address(), outlook.balance);
+        Err(Obstacle::Blocked(Blocked::InsufficientFunds, detail))
+    }
+}
+
+/// The transaction that registered a pair before us; `None` when the node does not show it (yet).
+async fn original(chain: Chain, row: QueuedRegistration, record: Record) -> Result<Option<Found>, CallError> {
+    let original = chain.registered(row.document_hash, &row.case_id, record).await?;
+    Ok(original.map(|original| Found {
+        id: row.id,
+        hash: original.transaction,
+        registrar: original.registrar,
+        block: original.block,
+    }))
+}
+
+fn pairs_of(rows: &[QueuedRegistration]) -> Vec<Pair> {
+    rows.iter().map(|row| (row.document_hash, row.case_id.clone())).collect()
+}
+
+fn case_lengths(rows: &[QueuedRegistration]) -> impl Iterator<Item = usize> {
+    rows.iter().map(|row| row.case_id.as_str().len())
+}
+
+fn call_of(rows: &[QueuedRegistration]) -> (Bytes, u64) {
+    let calldata = chain::register_calldata(&pairs_of(rows));
+    let gas_limit = batching::gas_limit(&calldata, case_lengths(rows));
+    (calldata, gas_limit)
+}

@@ -1,0 +1,125 @@
+//! Broadcasting what is on disk, until a node has it. The bytes never change here.
+
+use super::Lane;
+use crate::{
+    chain::{CallError, Refusal},
+    pipeline::{
+        flights::{Flight, Phase},
+        now,
+    },
+    registration::Blocked,
+    telemetry::events,
+};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tracing::warn;
+
+/// What the answer to a broadcast means for us.
+#[derive(Debug, PartialEq, Eq)]
+enum Verdict {
+    /// A node has the bytes, or had them: the follower takes over.
+    Taken,
+    /// Nobody has them for certain; the same bytes again, later.
+    Again(Blocked),
+}
+
+fn verdict(result: &Result<(), CallError>) -> Verdict {
+    match result {
+        Ok(()) => Verdict::Taken,
+        Err(CallError::Unavailable { .. }) => Verdict::Again(Blocked::NoEndpoint),
+        Err(CallError::Refused { refusal, .. }) => match refusal {
+            // The nonce is consumed: by an attempt of ours, or by a stranger. The follower finds out which.
+            Refusal::AlreadyKnown | Refusal::NonceTooLow => Verdict::Taken,
+            Refusal::InsufficientFunds => Verdict::Again(Blocked::InsufficientFunds),
+            Refusal::FeeTooLow => Verdict::Again(Blocked::FeeCap),
+            Refusal::Throttled => Verdict::Again(Blocked::NoEndpoint),
+            Refusal::ReplacementUnderpriced
+            | Refusal::SenderLimit
+            | Refusal::Gas
+            | Refusal::Reverted(_)
+            | Refusal::UnknownBlock
+            | Refusal::OtherChain
+            | Refusal::Other => Verdict::Again(Blocked::NodeRefuses),
+        },
+    }
+}
+
+impl Lane {
+    /// Sends until a node has the bytes, the chain has settled them without us knowing, or `stop`: then the next start goes on.
+    pub(super) async fn send(&mut self, flight: &Flight, stop: &CancellationToken) {
+        let Some(vehicle) = flight.vehicle() else { return };
+        let begun = Instant::now();
+        loop {
+            let result = self.tools.chain.broadcast(&vehicle.attempt.raw).await;
+            flight.progress().broadcast = Some(Instant::now());
+            match verdict(&result) {
+                Verdict::Taken => {
+                    self.taken(flight).await;
+                    let (id, hash) = (flight.id, vehicle.attempt.hash);
+                    let endpoint = self.tools.chain.primary();
+                    events::transaction_sent(id, flight.signer, flight.nonce, hash, endpoint, begun.elapsed());
+                    return;
+                }
+                Verdict::Again(blocked) => {
+                    let detail = result.err().map(|error| error.to_string()).unwrap_or_default();
+                    self.block(&flight.members, blocked, &detail).await;
+                }
+            }
+            if stop.run_until_cancelled(tokio::time::sleep(self.delays.next())).await.is_none() {
+                return;
+            }
+            // A node may have taken the bytes although its answer was lost, and a block may hold them already.
+            if !self.tools.flights.contains(flight) || flight.progress().phase != Phase::Signed {
+                return;
+            }
+        }
+    }
+
+    async fn taken(&mut self, flight: &Flight) {
+        let at = now();
+        if let Err(error) = self.tools.store.sent(flight.id, at).await {
+            // The bytes are out and on disk; inclusion will say so too.
+            warn!(transaction_id = %flight.id, error = %error, "a sent transaction could not be marked as sent");
+        }
+        {
+            let mut progress = flight.progress();
+            if progress.phase == Phase::Signed {
+                progress.phase = Phase::Submitted;
+            }
+            progress.sent.get_or_insert(at);
+        }
+        if let Some(vehicle) = flight.vehicle() {
+            for journey in flight.journeys().iter_mut() {
+                journey.sent(&vehicle);
+            }
+        }
+        self.tools.waiters.changed(&self.tools.store, &flight.members).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::chain::Fault;
+
+    #[test]
+    fn only_a_nonce_that_is_taken_ends_sending() {
+        let refused = |refusal| {
+            Err(CallError::Refused { endpoint: String::new(), method: "", refusal, code: 0, message: String::new() })
+        };
+        let silent = |fault| Err(CallError::Unavailable { endpoint: String::new(), method: "", fault });
+        for (result, expected) in [
+            (Ok(()), Verdict::Taken),
+            (refused(Refusal::AlreadyKnown), Verdict::Taken),
+            (refused(Refusal::NonceTooLow), Verdict::Taken),
+            (refused(Refusal::InsufficientFunds), Verdict::Again(Blocked::InsufficientFunds)),
+            (refused(Refusal::FeeTooLow), Verdict::Again(Blocked::FeeCap)),
+            (refused(Refusal::SenderLimit), Verdict::Again(Blocked::NodeRefuses)),
+            (refused(Refusal::Throttled), Verdict::Again(Blocked::NoEndpoint)),
+            (silent(Fault::Timeout), Verdict::Again(Blocked::NoEndpoint)),
+            (silent(Fault::Status(502)), Verdict::Again(Blocked::NoEndpoint)),
+        ] {
+            assert_eq!(verdict(&result), expected, "{result:?}");
+        }
+    }
+}

@@ -1,0 +1,92 @@
+//! What a start does first: everything unfinished is taken up again, from the store alone.
+
+use super::{
+    Tools,
+    flights::{Flight, Phase, Progress},
+    journey::{Journey, Vehicle},
+    now,
+};
+use crate::{
+    chain::Signer,
+    registration::State,
+    store::{OpenTransaction, StoreError},
+};
+use alloy::primitives::Address;
+use std::sync::Arc;
+use tracing::info;
+
+/// Why the unfinished work cannot be taken up.
+#[derive(Debug, thiserror::Error)]
+pub enum RecoverError {
+    /// A signer was taken out of the settings while it has work in flight.
+    #[error(
+        "the signer {signer} has {transactions} transactions in flight and its key is not in REGISTRAR_SIGNER_KEYS: give the \
+         key until they are settled"
+    )]
+    MissingKey {
+        /// The signer.
+        signer: Address,
+        /// How many transactions it has in flight.
+        transactions: usize,
+    },
+    /// The store.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// Takes up every transaction that is not settled.
+///
+/// # Errors
+/// When the store cannot be read, or a signer's key is missing.
+pub async fn recover(tools: &Tools, signers: &[Signer]) -> Result<(), RecoverError> {
+    let open = tools.store.open_transactions().await?;
+    let known = |address: Address| signers.iter().any(|signer| signer.address() == address);
+    if let Some(stranger) = open.iter().map(|transaction| transaction.signer).find(|signer| !known(*signer)) {
+        let transactions = open.iter().filter(|transaction| transaction.signer == stranger).count();
+        return Err(RecoverError::MissingKey { signer: stranger, transactions });
+    }
+    if !open.is_empty() {
+        info!(transactions = open.len(), "taking up the transactions of the last run");
+    }
+    for transaction in open {
+        take_up(tools, transaction);
+    }
+    Ok(())
+}
+
+/// Follows a transaction again, each of its journeys in the stage and the trace it was in.
+pub(super) fn take_up(tools: &Tools, open: OpenTransaction) {
+    let Some(attempt) = open.attempts.last() else { return };
+    let phase = match (open.state, open.block) {
+        (State::Included, Some(block)) => Phase::Included(block),
+        (State::Signed, _) => Phase::Signed,
+        (State::Submitted | State::Included | State::Queued | State::Confirmed | State::Failed, _) => Phase::Submitted,
+    };
+    let vehicle = Vehicle {
+        from: open.signer,
+        nonce: open.nonce,
+        batch_size: open.members.len(),
+        gas_limit: open.gas_limit,
+        attempt,
+        number: open.attempts.len(),
+    };
+    let sent = phase != Phase::Signed;
+    let endpoint = tools.chain.primary();
+    let journeys = open
+        .members
+        .into_iter()
+        .map(|member| Journey::resume(member, &tools.route, &vehicle, sent, endpoint))
+        .collect();
+    let progress = Progress {
+        phase,
+        sent: open.sent,
+        timed_out: open.timed_out.is_some(),
+        // A node that forgot them over the restart gets the bytes at once.
+        broadcast: None,
+        missing: None,
+    };
+    let key = (open.signer, open.nonce);
+    let attempts = open.attempts.clone();
+    let flight = Flight::new(open.id, key, open.gas_limit, open.sent.unwrap_or_else(now), attempts, journeys, progress);
+    tools.flights.insert(Arc::new(flight));
+}

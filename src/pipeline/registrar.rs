@@ -1,0 +1,191 @@
+//! What the API asks for: accept, look, wait, diagnose, verify.
+
+use super::{Tools, Waiter, now, waiters::TooManyWaiters};
+use crate::{
+    chain::{BlockTag, CallError, Header, Network},
+    registration::{
+        CaseId, Diagnosis, DocumentHash, Finality, NewRegistration, Registration, RegistrationId, Timestamp,
+        diagnosis::{Evidence, diagnose},
+    },
+    store::{AcceptError, Accepted, Acceptor, Filter, StoreError},
+    telemetry::events,
+};
+use alloy::primitives::{Address, B256};
+use std::time::Duration;
+use tokio::sync::OwnedSemaphorePermit;
+
+/// The service, as the API sees it.
+#[derive(Clone, Debug)]
+pub struct Registrar {
+    tools: Tools,
+    acceptor: Acceptor,
+    signers: Vec<Address>,
+}
+
+/// What the chain says about a pair.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Chained {
+    /// Who registered it.
+    pub registrar: Address,
+    /// In which transaction, block and at what time; `None` when the node has the record but not its event.
+    pub transaction: Option<B256>,
+    /// The block's number.
+    pub block_number: u64,
+    /// The block's hash and time.
+    pub block: Option<(B256, Timestamp)>,
+    /// The block's depth; the block itself counts as 1.
+    pub confirmations: u64,
+    /// How final the block is.
+    pub finality: Finality,
+}
+
+/// The answer to "is it registered?"; `None` is no.
+pub type Verified = Option<Chained>;
+
+impl Registrar {
+    /// The service on these tools.
+    pub fn new(tools: Tools, acceptor: Acceptor, signers: Vec<Address>) -> Self {
+        Self { tools, acceptor, signers }
+    }
+
+    /// Accepts durably, or finds the registration with the same pair.
+    ///
+    /// # Errors
+    /// When nothing was accepted.
+    pub async fn accept(&self, asked: NewRegistration) -> Result<Accepted, AcceptError> {
+        let accepted = self.acceptor.accept(asked).await?;
+        let registration = &accepted.registration;
+        events::accepted(registration.id, registration.asked.trace.trace_id, accepted.fresh);
+        Ok(accepted)
+    }
+
+    /// A place to wait.
+    ///
+    /// # Errors
+    /// When all are taken.
+    pub fn place(&self) -> Result<OwnedSemaphorePermit, TooManyWaiters> {
+        self.tools.waiters.place()
+    }
+
+    /// Hears of every change of a registration from now on.
+    pub fn wait(&self, id: RegistrationId, place: OwnedSemaphorePermit) -> Waiter {
+        self.tools.waiters.wait(id, place)
+    }
+
+    /// One registration by its id.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub async fn get(&self, id: RegistrationId) -> Result<Option<Registration>, StoreError> {
+        self.tools.store.get(id).await
+    }
+
+    /// One registration by its pair.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub async fn find(&self, document: DocumentHash, case_id: &CaseId) -> Result<Option<Registration>, StoreError> {
+        self.tools.store.find(document, case_id).await
+    }
+
+    /// A page of registrations, newest first.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub async fn list(
+        &self,
+        filter: &Filter,
+        before: Option<RegistrationId>,
+        limit: u32,
+    ) -> Result<Vec<Registration>, StoreError> {
+        self.tools.store.list(filter, before, limit).await
+    }
+
+    /// Why a registration is not confirmed, by what is known now; `None` when it is settled.
+    pub fn diagnose(&self, registration: &Registration) -> Option<Diagnosis> {
+        if registration.state.is_settled() {
+            return None;
+        }
+        let block = registration.transaction.as_ref().and_then(|transaction| transaction.block);
+        Some(diagnose(&Evidence {
+            state: registration.state,
+            blocked: registration.blocked,
+            included_block: block.map(|block| block.number),
+            head_block: self.tools.head().map(|head| head.block.number),
+            confirmations_required: self.confirmations(),
+            mines_on_demand: false,
+            submitted: registration.times.submitted,
+            now: now(),
+        }))
+    }
+
+    /// Asks the chain, not the store.
+    ///
+    /// # Errors
+    /// When nobody answers.
+    pub async fn verify(&self, document: DocumentHash, case_id: &CaseId) -> Result<Verified, CallError> {
+        let chain = &self.tools.chain;
+        let records = chain.records(&[(document, case_id.clone())]).await?;
+        let Some(record) = records.into_iter().next().flatten() else { return Ok(None) };
+        let (original, head, safe, finalized) = tokio::try_join!(
+            chain.registered(document, case_id, record),
+            chain.known_header(BlockTag::Latest),
+            chain.header(BlockTag::Safe),
+            chain.header(BlockTag::Finalized),
+        )?;
+        let at_or_below = |head: Option<Header>| head.is_some_and(|head| record.block_number <= head.block.number);
+        let finality = match (at_or_below(finalized), at_or_below(safe)) {
+            (true, _) => Finality::Finalized,
+            (false, true) => Finality::Safe,
+            (false, false) => Finality::Unsafe,
+        };
+        Ok(Some(Chained {
+            registrar: record.registrar,
+            transaction: original.map(|original| original.transaction),
+            block_number: record.block_number,
+            block: original.map(|original| (original.block.hash, original.block.time)),
+            confirmations: (head.block.number + 1).saturating_sub(record.block_number),
+            finality,
+        }))
+    }
+
+    /// Whether an endpoint answers now.
+    pub fn chain_is_healthy(&self) -> bool {
+        self.tools.chain.is_healthy()
+    }
+
+    /// Whether the store answers now.
+    pub async fn store_is_usable(&self) -> bool {
+        self.tools.store.is_usable().await
+    }
+
+    /// The head as last seen.
+    pub fn head(&self) -> Option<Header> {
+        self.tools.head()
+    }
+
+    /// The network.
+    pub fn network(&self) -> &Network {
+        self.tools.chain.network()
+    }
+
+    /// The DocumentRegistry.
+    pub fn contract(&self) -> Address {
+        self.tools.chain.contract()
+    }
+
+    /// Who signs.
+    pub fn signers(&self) -> &[Address] {
+        &self.signers
+    }
+
+    /// The confirmation depth.
+    pub fn confirmations(&self) -> u64 {
+        self.tools.settings.confirmations
+    }
+
+    /// The confirmation clock.
+    pub fn confirmation_timeout(&self) -> Duration {
+        self.tools.settings.confirmation_timeout
+    }
+}

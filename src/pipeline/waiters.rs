@@ -1,0 +1,127 @@
+//! Whoever waits for a registration hears of each of its changes. What nobody waits for costs nothing.
+
+use super::flights::lock;
+use crate::{
+    registration::{Registration, RegistrationId, TransactionId},
+    store::Store,
+};
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex},
+};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, broadcast};
+
+/// How many changes a slow reader may be behind before the oldest are left out: more than a journey has.
+const CHANGES_KEPT: usize = 16;
+
+type Sender = broadcast::Sender<Arc<Registration>>;
+
+/// Who waits for what.
+#[derive(Clone, Debug)]
+pub struct Waiters {
+    by_id: Arc<Mutex<HashMap<RegistrationId, Sender>>>,
+    places: Arc<Semaphore>,
+}
+
+/// All places to wait are taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("too many calls and streams are waiting")]
+pub struct TooManyWaiters;
+
+/// A place to wait for one registration; given back when dropped.
+#[derive(Debug)]
+pub struct Waiter {
+    id: RegistrationId,
+    changes: broadcast::Receiver<Arc<Registration>>,
+    waiters: Waiters,
+    _place: OwnedSemaphorePermit,
+}
+
+impl Waiters {
+    /// Room for this many at once.
+    pub fn new(places: usize) -> Self {
+        Self { by_id: Arc::default(), places: Arc::new(Semaphore::new(places)) }
+    }
+
+    /// A place to wait, to be taken before anything is done that would have to be waited for.
+    ///
+    /// # Errors
+    /// When all are taken.
+    pub fn place(&self) -> Result<OwnedSemaphorePermit, TooManyWaiters> {
+        self.places.clone().try_acquire_owned().map_err(|_| TooManyWaiters)
+    }
+
+    /// Hears of every change from now on; what is there already is read after this.
+    pub fn wait(&self, id: RegistrationId, place: OwnedSemaphorePermit) -> Waiter {
+        let changes = lock(&self.by_id).entry(id).or_insert_with(|| Sender::new(CHANGES_KEPT)).subscribe();
+        Waiter { id, changes, waiters: self.clone(), _place: place }
+    }
+
+    /// Whether nobody waits.
+    pub fn is_empty(&self) -> bool {
+        lock(&self.by_id).is_empty()
+    }
+
+    /// All that these transactions carry has changed.
+    pub async fn changed_transactions(&self, store: &Store, transactions: &[TransactionId]) {
+        if self.is_empty() {
+            return;
+        }
+        for transaction in transactions {
+            match store.members_of(*transaction).await {
+                Ok(ids) => self.changed(store, &ids).await,
+                Err(error) => tracing::warn!(error = %error, "a change could not be told; it will be with the next"),
+            }
+        }
+    }
+
+    /// These have changed in the store: reads those that are waited for, once for all, and tells.
+    pub async fn changed(&self, store: &Store, ids: &[RegistrationId]) {
+        let awaited: Vec<_> = {
+            let by_id = lock(&self.by_id);
+            if by_id.is_empty() {
+                return;
+            }
+            ids.iter().filter(|id| by_id.contains_key(id)).copied().collect()
+        };
+        if awaited.is_empty() {
+            return;
+        }
+        match store.get_all(&awaited).await {
+            Ok(registrations) => {
+                let by_id = lock(&self.by_id);
+                for registration in registrations {
+                    if let Some(sender) = by_id.get(&registration.id) {
+                        // Everybody may have left since.
+                        let _ = sender.send(Arc::new(registration));
+                    }
+                }
+            }
+            Err(error) => tracing::warn!(error = %error, "a change could not be told; it will be with the next"),
+        }
+    }
+}
+
+impl Waiter {
+    /// The next change. A reader that was too slow goes on with the oldest that is kept.
+    pub async fn changed(&mut self) -> Arc<Registration> {
+        loop {
+            match self.changes.recv().await {
+                Ok(registration) => return registration,
+                Err(broadcast::error::RecvError::Lagged(_)) => {}
+                // The sender lives as long as this waiter: its entry goes only when the last one drops.
+                Err(broadcast::error::RecvError::Closed) => std::future::pending().await,
+            }
+        }
+    }
+}
+
+impl Drop for Waiter {
+    fn drop(&mut self) {
+        let mut by_id = lock(&self.waiters.by_id);
+        // This one still counts.
+        if by_id.get(&self.id).is_some_and(|sender| sender.receiver_count() <= 1) {
+            by_id.remove(&self.id);
+        }
+    }
+}

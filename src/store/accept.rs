@@ -1,0 +1,245 @@
+//! The promise: a registration is on disk before anybody hears of it.
+//!
+//! Requests that arrive while a commit is being made share the next one, so that a thousand of them cost a few `fsync`s and
+//! not a thousand.
+
+use super::{
+    Store, StoreError, rows,
+    sql::{chunks, tuples},
+};
+use crate::registration::{Event, NewRegistration, Registration, RegistrationId, State, Times, Timestamp};
+use sqlx::{Any, AssertSqlSafe, Row, Transaction};
+use std::{collections::HashMap, time::SystemTime};
+use tokio::sync::{mpsc, oneshot};
+use uuid::Uuid;
+
+/// How many requests may stand before the writer; more wait for a place.
+const BACKLOG: usize = 4096;
+/// How many share a commit at most, so that no commit takes long.
+const PER_COMMIT: usize = 256;
+
+/// An accepted registration.
+#[derive(Clone, Debug)]
+pub struct Accepted {
+    /// The registration as it stands.
+    pub registration: Registration,
+    /// Whether this request began a journey: a new pair, or a failed one that starts again.
+    pub fresh: bool,
+}
+
+/// Why nothing was accepted.
+#[derive(Debug, thiserror::Error)]
+pub enum AcceptError {
+    /// Too many registrations are unfinished.
+    #[error("{limit} registrations are unfinished already")]
+    QueueFull {
+        /// How many may be.
+        limit: u64,
+    },
+    /// The database cannot be written.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+type Answer = oneshot::Sender<Result<Accepted, AcceptError>>;
+
+/// Hands registrations to the task that writes them.
+#[derive(Clone, Debug)]
+pub struct Acceptor(mpsc::Sender<(NewRegistration, Answer)>);
+
+/// The task's end of an [`Acceptor`].
+#[derive(Debug)]
+pub struct Intake {
+    store: Store,
+    requests: mpsc::Receiver<(NewRegistration, Answer)>,
+}
+
+impl Acceptor {
+    /// An acceptor and the task that serves it; the task is spawned by whoever owns the store.
+    pub fn new(store: Store) -> (Self, Intake) {
+        let (sender, requests) = mpsc::channel(BACKLOG);
+        (Self(sender), Intake { store, requests })
+    }
+
+    /// Writes the registration, or finds the one with the same pair. When this returns `Ok`, it is on disk.
+    ///
+    /// # Errors
+    /// When nothing was accepted.
+    pub async fn accept(&self, asked: NewRegistration) -> Result<Accepted, AcceptError> {
+        let (answer, answered) = oneshot::channel();
+        self.0.send((asked, answer)).await.map_err(|_| StoreError::Closed)?;
+        answered.await.map_err(|_| StoreError::Closed)?
+    }
+}
+
+impl Intake {
+    /// Writes until every [`Acceptor`] is gone; calls `committed` after each commit that brought new work.
+    pub async fn run(mut self, committed: impl Fn()) {
+        let mut batch = Vec::with_capacity(PER_COMMIT);
+        while self.requests.recv_many(&mut batch, PER_COMMIT).await > 0 {
+            let (asked, answers): (Vec<_>, Vec<_>) = batch.drain(..).unzip();
+            match self.store.accept_batch(asked).await {
+                Ok(results) => {
+                    if results.iter().flatten().any(|accepted| accepted.fresh) {
+                        committed();
+                    }
+                    for (answer, result) in answers.into_iter().zip(results) {
+                        // A caller that hung up is not told; the work stands.
+                        let _ = answer.send(result);
+                    }
+                }
+                Err(error) => {
+                    tracing::error!(error = %error, requests = answers.len(), "registrations could not be written");
+                    let text = error.to_string();
+                    for answer in answers {
+                        let error = StoreError::Database(sqlx::Error::Protocol(text.clone()));
+                        let _ = answer.send(Err(error.into()));
+                    }
+                }
+            }
+        }
+    }
+}
+
+impl Store {
+    /// Accepts some in one commit; the results stand in the order of the requests.
+    async fn accept_batch(
+        &self,
+        asked: Vec<NewRegistration>,
+    ) -> Result<Vec<Result<Accepted, AcceptError>>, StoreError> {
+        let now = Timestamp::from(SystemTime::now());
+        let room = usize::try_from(self.queue_limit.saturating_sub(self.unfinished())).unwrap_or(usize::MAX);
+        let mut transaction = self.writer.begin().await?;
+        let new: Vec<_> = asked.iter().take(room).map(|asked| (RegistrationId::from(Uuid::now_v7()), asked)).collect();
+        let mut inserted: HashMap<RegistrationId, usize> = HashMap::with_capacity(new.len());
+        let mut position = 0;
+        for chunk in chunks(&new) {
+            for id in insert(&mut transaction, chunk, now).await? {
+                let within = chunk.iter().position(|(candidate, _)| *candidate == id);
+                inserted.insert(id, position + within.ok_or_else(|| StoreError::corrupt("an id nobody inserted"))?);
+            }
+            position += chunk.len();
+        }
+        let mut results: Vec<Option<Result<Accepted, AcceptError>>> = asked.iter().map(|_| None).collect();
+        for (id, index) in &inserted {
+            let registration = fresh(*id, asked[*index].clone(), now);
+            results[*index] = Some(Ok(Accepted { registration, fresh: true }));
+        }
+        let mut begun = inserted.len() as u64;
+        for (index, asked) in asked
+            .iter()
+            .enumerate()
+            .filter(|(index, _)| *index >= room || results[*index].is_none())
+            .collect::<Vec<_>>()
+        {
+            let result = self.find_or_restart(&mut transaction, asked, begun, now).await?;
+            begun += u64::from(matches!(&result, Ok(Accepted { fresh: true, .. })));
+            results[index] = Some(result);
+        }
+        transaction.commit().await?;
+        self.begun(begun);
+        results
+            .into_iter()
+            .map(|result| result.ok_or_else(|| StoreError::corrupt("a request without a result")))
+            .collect()
+    }
+
+    /// A pair that is there already: as it stands, or started again when it failed.
+    async fn find_or_restart(
+        &self,
+        transaction: &mut Transaction<'static, Any>,
+        asked: &NewRegistration,
+        begun: u64,
+        now: Timestamp,
+    ) -> Result<Result<Accepted, AcceptError>, StoreError> {
+        let full = self.unfinished() + begun >= self.queue_limit;
+        let Some(found) = find(transaction, asked).await? else {
+            return Ok(Err(AcceptError::QueueFull { limit: self.queue_limit }));
+        };
+        if found.state.next(Event::Restart).is_none() {
+            return Ok(Ok(Accepted { registration: found, fresh: false }));
+        }
+        if full {
+            return Ok(Err(AcceptError::QueueFull { limit: self.queue_limit }));
+        }
+        sqlx::query(
+            "UPDATE registrations SET state = $1, revision = revision + 1, blocked = '', retry_at = 0, reverts = 0, \
+             transaction_id = NULL, failure_reason = NULL, failure_message = NULL, failed_at = NULL, updated_at = $2 WHERE id = $3",
+        )
+        .bind(Event::Restart.target().code())
+        .bind(now.micros())
+        .bind(found.id.as_bytes().to_vec())
+        .execute(&mut **transaction)
+        .await?;
+        let restarted = find(transaction, asked).await?.ok_or(StoreError::Conflict)?;
+        Ok(Ok(Accepted { registration: restarted, fresh: true }))
+    }
+}
+
+async fn insert(
+    transaction: &mut Transaction<'static, Any>,
+    chunk: &[(RegistrationId, &NewRegistration)],
+    now: Timestamp,
+) -> Result<Vec<RegistrationId>, StoreError> {
+    let sql = format!(
+        "INSERT INTO registrations (id, document_hash, case_id, submitted_as, user_id, state, revision, trace_id, parent_span_id, \
+         sampled, baggage, created_at, updated_at) VALUES {} ON CONFLICT (document_hash, case_id) DO NOTHING RETURNING id",
+        tuples(1, chunk.len(), 13)
+    );
+    let mut query = sqlx::query(AssertSqlSafe(sql));
+    for (id, asked) in chunk {
+        query = query
+            .bind(id.as_bytes().to_vec())
+            .bind(asked.document_hash.as_bytes().to_vec())
+            .bind(asked.case_id.as_str().to_owned())
+            .bind(asked.submitted_as.clone())
+            .bind(asked.user_id.as_ref().map(|user| user.as_str().to_owned()))
+            .bind(State::Queued.code())
+            .bind(1_i64)
+            .bind(asked.trace.trace_id.to_bytes().to_vec())
+            .bind(asked.trace.parent.map(|span| span.to_bytes().to_vec()))
+            .bind(asked.trace.sampled.map(i64::from))
+            .bind(asked.trace.baggage.clone())
+            .bind(now.micros())
+            .bind(now.micros());
+    }
+    let rows = query.fetch_all(&mut **transaction).await?;
+    rows.iter().map(|row| super::open::bytes(row.try_get(0)?).map(RegistrationId::from_bytes)).collect()
+}
+
+async fn find(
+    transaction: &mut Transaction<'static, Any>,
+    asked: &NewRegistration,
+) -> Result<Option<Registration>, StoreError> {
+    let sql = format!("{} WHERE r.document_hash = $1 AND r.case_id = $2", rows::REGISTRATION);
+    let row = sqlx::query(AssertSqlSafe(sql))
+        .bind(asked.document_hash.as_bytes().to_vec())
+        .bind(asked.case_id.as_str().to_owned())
+        .fetch_optional(&mut **transaction)
+        .await?;
+    row.as_ref().map(rows::registration).transpose()
+}
+
+fn fresh(id: RegistrationId, asked: NewRegistration, now: Timestamp) -> Registration {
+    let times = Times {
+        created: now,
+        submitted: None,
+        included: None,
+        confirmed: None,
+        failed: None,
+        timed_out: None,
+        updated: now,
+    };
+    Registration {
+        id,
+        asked,
+        state: State::Queued,
+        finality: None,
+        revision: 1,
+        blocked: None,
+        transaction: None,
+        failure: None,
+        diagnosis: None,
+        times,
+    }
+}

@@ -1,0 +1,63 @@
+//! What the store can fail with, split by what the caller can do about it.
+
+use std::path::PathBuf;
+
+/// The store cannot be used right now, or holds something it should not.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The database refused a statement or could not be reached; nothing of it was written.
+    #[error("the database cannot be used: {0}")]
+    Database(#[from] sqlx::Error),
+    /// A row holds what no version of ours writes.
+    #[error("the database holds a value that cannot be read: {0}")]
+    Corrupt(String),
+    /// Rows were no longer as they had been read, so nothing was written. Reading again is enough.
+    #[error("the rows changed in the meantime")]
+    Conflict,
+    /// The task that writes has ended: the service is shutting down.
+    #[error("the store is closed")]
+    Closed,
+}
+
+impl StoreError {
+    /// A value that cannot be read.
+    pub(super) fn corrupt(what: impl ToString) -> Self {
+        Self::Corrupt(what.to_string())
+    }
+}
+
+/// Why the store cannot be opened. Nothing was written.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// Another process has it.
+    #[error("{} is in use by another registrar: stop that one, or give this one another REGISTRAR_DATABASE_URL", .0.display())]
+    InUse(PathBuf),
+    /// The file or its folder cannot be written.
+    #[error("{} cannot be written ({kind}): mend its permissions or give another REGISTRAR_DATABASE_URL", path.display())]
+    NotWritable {
+        /// The database file.
+        path: PathBuf,
+        /// What the operating system says.
+        kind: std::io::ErrorKind,
+    },
+    /// The database has tables that are not ours.
+    #[error(
+        "the database has tables that are not the registrar's (`{0}`): give it a database of its own in REGISTRAR_DATABASE_URL"
+    )]
+    Foreign(String),
+    /// It was made for another chain or contract.
+    #[error("{0}")]
+    OtherRegistry(#[from] super::OtherRegistry),
+    /// The migrations failed: most often a database of a newer version.
+    #[error("the database cannot be brought to this version: {0}")]
+    Migration(#[from] sqlx::migrate::MigrateError),
+    /// Anything else.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl From<sqlx::Error> for OpenError {
+    fn from(error: sqlx::Error) -> Self {
+        Self::Store(error.into())
+    }
+}

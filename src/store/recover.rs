@@ -1,0 +1,192 @@
+//! What a start has to know: every transaction that is not settled, its bytes and its members.
+
+use super::{
+    QueuedRegistration, Store, StoreError,
+    rows::{self, Columns},
+};
+use crate::registration::{Block, Finality, RegistrationId, State, Timestamp, TransactionId, policy::fees::Fees};
+use alloy::primitives::{Address, B256, Bytes};
+use sqlx::AssertSqlSafe;
+
+/// One signed version of a transaction.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Attempt {
+    /// Its hash.
+    pub hash: B256,
+    /// Its bytes (EIP-2718), as they are broadcast.
+    pub raw: Bytes,
+    /// What it offers.
+    pub fees: Fees,
+}
+
+/// A registration that a transaction carries.
+pub type Member = QueuedRegistration;
+
+/// A transaction of ours that is not settled.
+#[derive(Clone, Debug)]
+pub struct OpenTransaction {
+    /// Its id in the store.
+    pub id: TransactionId,
+    /// Who signed it.
+    pub signer: Address,
+    /// The signer's nonce.
+    pub nonce: u64,
+    /// Its gas limit.
+    pub gas_limit: u64,
+    /// Signed, submitted or included.
+    pub state: State,
+    /// When a node took it.
+    pub sent: Option<Timestamp>,
+    /// The block that was seen to include it.
+    pub block: Option<Block>,
+    /// When its confirmation clock ran out.
+    pub timed_out: Option<Timestamp>,
+    /// Every signed version, the latest last.
+    pub attempts: Vec<Attempt>,
+    /// What it carries.
+    pub members: Vec<Member>,
+}
+
+/// A block that holds confirmed registrations and is not final yet.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct UnfinalizedBlock {
+    /// The transaction in it.
+    pub id: TransactionId,
+    /// Whether the transaction is one of ours, which can be sent again after a reorg.
+    pub ours: bool,
+    /// How final it is known to be.
+    pub finality: Finality,
+    /// The block's number.
+    pub number: u64,
+    /// The block's hash.
+    pub hash: B256,
+}
+
+impl Store {
+    /// Every transaction of ours that is not settled, in the order of signers and nonces.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub async fn open_transactions(&self) -> Result<Vec<OpenTransaction>, StoreError> {
+        let found = sqlx::query(
+            "SELECT id, signer, nonce, gas_limit, state, sent_at, block_number, block_hash, block_time, timed_out_at \
+             FROM transactions WHERE state IN ('signed', 'submitted', 'included') ORDER BY signer, nonce",
+        )
+        .fetch_all(&self.writer)
+        .await?;
+        let mut open = Vec::with_capacity(found.len());
+        for row in &found {
+            let mut c = Columns::of(row);
+            let id = TransactionId::from_bytes(c.bytes()?);
+            let (signer, nonce, gas_limit) = (c.bytes()?, c.unsigned()?, c.unsigned()?.unwrap_or_default());
+            let (state, sent) = (c.code()?, c.time()?);
+            let block = match (c.unsigned()?, c.optional_bytes()?, c.time()?) {
+                (Some(number), Some(hash), Some(time)) => Some(Block { number, hash, time }),
+                _ => None,
+            };
+            let timed_out = c.time()?;
+            open.push(OpenTransaction {
+                id,
+                signer,
+                nonce: nonce.ok_or_else(|| StoreError::corrupt("an open transaction without a nonce"))?,
+                gas_limit,
+                state,
+                sent,
+                block,
+                timed_out,
+                attempts: self.attempts(id).await?,
+                members: self.members(id).await?,
+            });
+        }
+        Ok(open)
+    }
+
+    /// One past the highest nonce the signer was ever given here.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub async fn next_nonce(&self, signer: Address) -> Result<Option<u64>, StoreError> {
+        let row = sqlx::query("SELECT MAX(nonce) FROM transactions WHERE signer = $1")
+            .bind(signer.to_vec())
+            .fetch_one(&self.writer)
+            .await?;
+        Ok(Columns::of(&row).unsigned()?.map(|highest| highest + 1))
+    }
+
+    /// Every block that holds confirmed registrations and is not final yet.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub async fn unfinalized_blocks(&self) -> Result<Vec<UnfinalizedBlock>, StoreError> {
+        let found = sqlx::query(
+            "SELECT id, nonce, finality, block_number, block_hash FROM transactions \
+             WHERE state = 'confirmed' AND finality IN ('unsafe', 'safe')",
+        )
+        .fetch_all(&self.reader)
+        .await?;
+        found
+            .iter()
+            .map(|row| {
+                let mut c = Columns::of(row);
+                Ok(UnfinalizedBlock {
+                    id: TransactionId::from_bytes(c.bytes()?),
+                    ours: c.unsigned()?.is_some(),
+                    finality: c.code()?,
+                    number: c.unsigned()?.unwrap_or_default(),
+                    hash: c.bytes()?,
+                })
+            })
+            .collect()
+    }
+
+    /// The transaction as it is open now, if it is.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub async fn open_transaction(&self, id: TransactionId) -> Result<Option<OpenTransaction>, StoreError> {
+        Ok(self.open_transactions().await?.into_iter().find(|open| open.id == id))
+    }
+
+    /// The ids of all that a transaction carries.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub async fn members_of(&self, id: TransactionId) -> Result<Vec<RegistrationId>, StoreError> {
+        let found = sqlx::query("SELECT id FROM registrations WHERE transaction_id = $1")
+            .bind(id.as_bytes().to_vec())
+            .fetch_all(&self.reader)
+            .await?;
+        found.iter().map(|row| Columns::of(row).registration_id()).collect()
+    }
+
+    async fn attempts(&self, id: TransactionId) -> Result<Vec<Attempt>, StoreError> {
+        let found = sqlx::query(
+            "SELECT hash, raw, max_fee_per_gas, max_priority_fee_per_gas FROM attempts WHERE transaction_id = $1 ORDER BY number",
+        )
+        .bind(id.as_bytes().to_vec())
+        .fetch_all(&self.writer)
+        .await?;
+        found
+            .iter()
+            .map(|row| {
+                let mut c = Columns::of(row);
+                Ok(Attempt {
+                    hash: c.bytes()?,
+                    raw: c.get::<Vec<u8>>()?.into(),
+                    fees: Fees {
+                        max_fee_per_gas: c.unsigned()?.unwrap_or_default().into(),
+                        max_priority_fee_per_gas: c.unsigned()?.unwrap_or_default().into(),
+                    },
+                })
+            })
+            .collect()
+    }
+
+    async fn members(&self, id: TransactionId) -> Result<Vec<Member>, StoreError> {
+        let found = sqlx::query(AssertSqlSafe(format!("{} WHERE transaction_id = $1 ORDER BY id", rows::QUEUED)))
+            .bind(id.as_bytes().to_vec())
+            .fetch_all(&self.writer)
+            .await?;
+        found.iter().map(rows::queued).collect()
+    }
+}

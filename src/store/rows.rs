@@ -1,0 +1,202 @@
+//! Rows to domain values.
+
+use super::{QueuedRegistration, StoreError, open::bytes};
+use crate::registration::{
+    Block, Cost, Diagnosis, DocumentHash, Failure, NewRegistration, OurTransaction, Registration, RegistrationId,
+    SpanId, Times, Timestamp, TraceContext, TraceId, Transaction, UserId,
+};
+use alloy::primitives::{Address, B256};
+use serde::{Deserialize, Serialize};
+use sqlx::{Decode, Row, Type, any::AnyRow};
+use std::{collections::BTreeMap, str::FromStr};
+
+/// The columns of a registration and of the transaction that carries it; [`registration`] reads them by position.
+pub(super) const REGISTRATION: &str = "SELECT r.id, r.document_hash, r.case_id, r.submitted_as, r.user_id, r.state, r.revision, r.blocked, \
+     r.failure_reason, r.failure_message, r.trace_id, r.parent_span_id, r.sampled, r.baggage, r.created_at, r.failed_at, r.updated_at, \
+     t.hash, t.signer, t.nonce, t.batch_size, t.attempts, t.prepared_at, t.signed_at, t.sent_at, t.included_at, t.confirmed_at, \
+     t.timed_out_at, t.block_number, t.block_hash, t.block_time, t.gas_used, t.effective_gas_price, t.l1_fee, t.diagnosis, t.finality \
+     FROM registrations r LEFT JOIN transactions t ON t.id = r.transaction_id";
+
+/// The columns of what a lane needs to know; [`queued`] reads them.
+pub(super) const QUEUED: &str = "SELECT id, document_hash, case_id, user_id, trace_id, parent_span_id, sampled, baggage, created_at FROM registrations";
+
+/// Reads a row of [`QUEUED`].
+pub(super) fn queued(row: &AnyRow) -> Result<QueuedRegistration, StoreError> {
+    let mut c = Columns::of(row);
+    Ok(QueuedRegistration {
+        id: c.registration_id()?,
+        document_hash: c.document()?,
+        case_id: c.code()?,
+        user_id: c.user_id()?,
+        trace: c.trace()?,
+        created: Timestamp::from_micros(c.get()?),
+    })
+}
+
+/// Reads columns from left to right.
+pub(super) struct Columns<'r> {
+    row: &'r AnyRow,
+    next: usize,
+}
+
+impl<'r> Columns<'r> {
+    pub(super) fn of(row: &'r AnyRow) -> Self {
+        Self { row, next: 0 }
+    }
+
+    pub(super) fn get<T: Decode<'r, sqlx::Any> + Type<sqlx::Any>>(&mut self) -> Result<T, StoreError> {
+        let index = self.next;
+        self.next += 1;
+        Ok(self.row.try_get(index)?)
+    }
+
+    pub(super) fn bytes<T: for<'a> TryFrom<&'a [u8]>>(&mut self) -> Result<T, StoreError> {
+        bytes(self.get()?)
+    }
+
+    pub(super) fn optional_bytes<T: for<'a> TryFrom<&'a [u8]>>(&mut self) -> Result<Option<T>, StoreError> {
+        self.get::<Option<Vec<u8>>>()?.map(bytes).transpose()
+    }
+
+    pub(super) fn unsigned(&mut self) -> Result<Option<u64>, StoreError> {
+        Ok(self.get::<Option<i64>>()?.map(i64::cast_unsigned))
+    }
+
+    pub(super) fn time(&mut self) -> Result<Option<Timestamp>, StoreError> {
+        Ok(self.get::<Option<i64>>()?.map(Timestamp::from_micros))
+    }
+
+    pub(super) fn code<T: FromStr<Err: ToString>>(&mut self) -> Result<T, StoreError> {
+        self.get::<String>()?.parse().map_err(|error: T::Err| StoreError::corrupt(error.to_string()))
+    }
+
+    pub(super) fn wei(&mut self) -> Result<Option<u128>, StoreError> {
+        self.get::<Option<String>>()?.map(|text| text.parse().map_err(StoreError::corrupt)).transpose()
+    }
+
+    pub(super) fn document(&mut self) -> Result<DocumentHash, StoreError> {
+        DocumentHash::new(self.bytes()?).map_err(StoreError::corrupt)
+    }
+
+    pub(super) fn user_id(&mut self) -> Result<Option<UserId>, StoreError> {
+        let text = self.get::<Option<String>>()?.unwrap_or_default();
+        UserId::parse_optional(&text).map_err(StoreError::corrupt)
+    }
+
+    pub(super) fn registration_id(&mut self) -> Result<RegistrationId, StoreError> {
+        self.bytes().map(RegistrationId::from_bytes)
+    }
+
+    /// `trace_id, parent_span_id, sampled, baggage`.
+    pub(super) fn trace(&mut self) -> Result<TraceContext, StoreError> {
+        Ok(TraceContext {
+            trace_id: TraceId::from_bytes(self.bytes()?).ok_or_else(|| StoreError::corrupt("a zero trace id"))?,
+            parent: self.optional_bytes()?.and_then(SpanId::from_bytes),
+            sampled: self.get::<Option<i64>>()?.map(|flag| flag != 0),
+            baggage: self.get()?,
+        })
+    }
+}
+
+/// Reads a row of [`REGISTRATION`].
+pub(super) fn registration(row: &AnyRow) -> Result<Registration, StoreError> {
+    let mut columns = Columns::of(row);
+    let c = &mut columns;
+    let id = c.registration_id()?;
+    let document_hash = c.document()?;
+    let case_id = c.code()?;
+    let submitted_as = c.get()?;
+    let user_id = c.user_id()?;
+    let state = c.code()?;
+    let revision = c.get()?;
+    let blocked = c.get::<String>()?;
+    let blocked = (!blocked.is_empty()).then(|| blocked.parse()).transpose().map_err(StoreError::corrupt)?;
+    let failure = failure(c)?;
+    let trace = c.trace()?;
+    let created = Timestamp::from_micros(c.get()?);
+    let failed = c.time()?;
+    let updated = Timestamp::from_micros(c.get()?);
+    let mut times =
+        Times { created, submitted: None, included: None, confirmed: None, failed, timed_out: None, updated };
+    let carried = transaction(c, &mut times)?;
+    let diagnosis = c.get::<Option<String>>()?.map(|text| read_diagnosis(&text)).transpose()?;
+    let finality = c.get::<Option<String>>()?.map(|code| code.parse()).transpose().map_err(StoreError::corrupt)?;
+    let finality = finality.filter(|_| carried.as_ref().is_some_and(|transaction| transaction.block.is_some()));
+    Ok(Registration {
+        id,
+        asked: NewRegistration { document_hash, submitted_as, case_id, user_id, trace },
+        state,
+        finality,
+        revision,
+        blocked,
+        transaction: carried,
+        failure,
+        diagnosis,
+        times,
+    })
+}
+
+fn failure(c: &mut Columns<'_>) -> Result<Option<Failure>, StoreError> {
+    let reason = c.get::<Option<String>>()?;
+    let message = c.get::<Option<String>>()?.unwrap_or_default();
+    reason.map(|code| Ok(Failure { reason: code.parse().map_err(StoreError::corrupt)?, message })).transpose()
+}
+
+fn transaction(c: &mut Columns<'_>, times: &mut Times) -> Result<Option<Transaction>, StoreError> {
+    let hash = c.optional_bytes::<B256>()?;
+    let from = c.optional_bytes::<Address>()?;
+    let nonce = c.unsigned()?;
+    let batch_size = c.unsigned()?.unwrap_or_default();
+    let attempts = c.unsigned()?.unwrap_or_default();
+    let (prepared_at, signed_at) = (c.time()?, c.time()?);
+    times.submitted = c.time()?;
+    times.included = c.time()?;
+    times.confirmed = c.time()?;
+    times.timed_out = c.time()?;
+    let block = match (c.unsigned()?, c.optional_bytes()?, c.time()?) {
+        (Some(number), Some(hash), Some(time)) => Some(Block { number, hash, time }),
+        _ => None,
+    };
+    let (gas_used, price, l1_fee) = (c.unsigned()?, c.wei()?, c.wei()?);
+    let cost =
+        gas_used.zip(price).map(|(gas_used, effective_gas_price)| Cost { gas_used, effective_gas_price, l1_fee });
+    let small = |number: u64| u32::try_from(number).unwrap_or(u32::MAX);
+    let ours = nonce.zip(prepared_at).zip(signed_at).map(|((nonce, prepared_at), signed_at)| OurTransaction {
+        nonce,
+        batch_size: small(batch_size),
+        attempts: small(attempts),
+        prepared_at,
+        signed_at,
+        cost,
+    });
+    Ok(hash.zip(from).map(|(hash, from)| Transaction { hash, from, block, ours }))
+}
+
+/// A diagnosis as its column holds it.
+#[derive(Serialize, Deserialize)]
+struct StoredDiagnosis {
+    cause: String,
+    explanation: String,
+    evidence: BTreeMap<String, String>,
+    time: i64,
+}
+
+pub(super) fn write_diagnosis(diagnosis: &Diagnosis) -> Result<String, StoreError> {
+    let stored = StoredDiagnosis {
+        cause: diagnosis.cause.code().to_owned(),
+        explanation: diagnosis.explanation.clone(),
+        evidence: diagnosis.evidence.clone(),
+        time: diagnosis.time.micros(),
+    };
+    serde_json::to_string(&stored).map_err(StoreError::corrupt)
+}
+
+fn read_diagnosis(text: &str) -> Result<Diagnosis, StoreError> {
+    let stored: StoredDiagnosis = serde_json::from_str(text).map_err(StoreError::corrupt)?;
+    Ok(Diagnosis {
+        cause: stored.cause.parse().map_err(StoreError::corrupt)?,
+        explanation: stored.explanation,
+        evidence: stored.evidence,
+        time: Timestamp::from_micros(stored.time),
+    })
+}

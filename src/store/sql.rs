@@ -1,0 +1,58 @@
+//! Writing many rows with few statements.
+
+use std::fmt::Write;
+
+/// Sizes in which rows are written together. Few different texts, so that each statement is prepared once and kept.
+const CHUNKS: [usize; 4] = [128, 32, 8, 1];
+
+/// Splits rows into the longest chunks.
+pub(super) fn chunks<T>(mut rows: &[T]) -> impl Iterator<Item = &[T]> {
+    std::iter::from_fn(move || {
+        let size = CHUNKS.into_iter().find(|size| *size <= rows.len())?;
+        let (chunk, rest) = rows.split_at(size);
+        rows = rest;
+        Some(chunk)
+    })
+}
+
+/// `($1, $2), ($3, $4)` for two rows of two columns, counting from `first`.
+pub(super) fn tuples(first: usize, rows: usize, columns: usize) -> String {
+    let mut text = String::with_capacity(rows * columns * 6);
+    for row in 0..rows {
+        text.push_str(if row == 0 { "(" } else { ", (" });
+        text.push_str(&list(first + row * columns, columns));
+        text.push(')');
+    }
+    text
+}
+
+/// `$3, $4, $5` for three values, counting from `first`.
+pub(super) fn list(first: usize, count: usize) -> String {
+    let mut text = String::with_capacity(count * 6);
+    for number in first..first + count {
+        let comma = if number == first { "" } else { ", " };
+        // Writing into a String does not fail.
+        let _ = write!(text, "{comma}${number}");
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn placeholders_are_counted_through() {
+        assert_eq!(tuples(1, 2, 2), "($1, $2), ($3, $4)");
+        assert_eq!(list(3, 3), "$3, $4, $5");
+        assert_eq!(list(1, 0), "");
+    }
+
+    #[test]
+    fn chunks_cover_every_row_once_in_order() {
+        let rows: Vec<usize> = (0..301).collect();
+        let sizes: Vec<usize> = chunks(&rows).map(<[usize]>::len).collect();
+        assert_eq!(sizes, [128, 128, 32, 8, 1, 1, 1, 1, 1]);
+        assert_eq!(chunks(&rows).flatten().copied().collect::<Vec<_>>(), rows);
+    }
+}

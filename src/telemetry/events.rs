@@ -1,0 +1,119 @@
+//! One function per fact: its log line and its metric together, so that the logic shows one short line.
+
+use super::metrics;
+use crate::registration::{Blocked, Cost, Diagnosis, Failure, RegistrationId, TraceId, TransactionId};
+use alloy::primitives::{Address, B256};
+use std::time::Duration;
+use tracing::{debug, error, info, warn};
+
+/// A registration was accepted, or found.
+pub fn accepted(id: RegistrationId, trace_id: TraceId, fresh: bool) {
+    metrics().registrations(if fresh { "accepted" } else { "repeated" }, 1);
+    debug!(registration_id = %id, %trace_id, fresh, "registration accepted");
+}
+
+/// Bytes are signed and on disk; no node has seen them.
+pub fn transaction_signed(
+    id: TransactionId,
+    signer: Address,
+    nonce: u64,
+    hash: B256,
+    batch_size: usize,
+    took: Duration,
+) {
+    metrics().signed(batch_size);
+    metrics().stage("prepare", took);
+    info!(transaction_id = %id, %signer, nonce, tx_hash = %hash, batch_size, "transaction signed");
+}
+
+/// A node has taken the bytes.
+pub fn transaction_sent(id: TransactionId, signer: Address, nonce: u64, hash: B256, endpoint: &str, took: Duration) {
+    metrics().transaction("sent");
+    metrics().stage("send", took);
+    info!(transaction_id = %id, %signer, nonce, tx_hash = %hash, endpoint, "transaction sent");
+}
+
+/// The same bytes go out again.
+pub fn transaction_rebroadcast(id: TransactionId, nonce: u64, outcome: &str) {
+    metrics().transaction("rebroadcast");
+    info!(transaction_id = %id, nonce, outcome, "transaction sent again");
+}
+
+/// The transaction is in a canonical block.
+pub fn transaction_included(
+    id: TransactionId,
+    nonce: u64,
+    block_number: u64,
+    batch_size: usize,
+    released: usize,
+    cost: &Cost,
+) {
+    metrics().transaction("included");
+    metrics().spent(cost.gas_used, cost.fee());
+    info!(transaction_id = %id, nonce, block_number, batch_size, released, gas_used = cost.gas_used, "transaction included");
+}
+
+/// The including block has its confirmation depth.
+pub fn transaction_confirmed(id: TransactionId, nonce: u64, block_number: u64, registrations: usize, waited: Duration) {
+    metrics().transaction("confirmed");
+    metrics().stage("wait", waited);
+    metrics().registrations("confirmed", registrations as u64);
+    info!(transaction_id = %id, nonce, block_number, registrations, "transaction confirmed");
+}
+
+/// One registration went all the way.
+pub fn registration_confirmed(total: Duration) {
+    metrics().stage("total", total);
+}
+
+/// The pair was on chain already.
+pub fn found_on_chain(id: RegistrationId, trace_id: TraceId, hash: B256, registrar: Address) {
+    metrics().registrations("found", 1);
+    info!(registration_id = %id, %trace_id, tx_hash = %hash, %registrar, "registration found on chain");
+}
+
+/// The including block is no longer canonical.
+pub fn transaction_reorged(id: TransactionId, nonce: u64, block_number: u64) {
+    metrics().reorg();
+    warn!(transaction_id = %id, nonce, block_number, "the block of the transaction is no longer canonical");
+}
+
+/// The nonce is consumed and the work goes back to the queue.
+pub fn transaction_released(id: TransactionId, nonce: u64, reason: &str, registrations: usize) {
+    metrics().transaction("released");
+    warn!(transaction_id = %id, nonce, reason, registrations, "the transaction cannot register its work, which is queued again");
+}
+
+/// Some registrations wait for an operator.
+pub fn blocked(signer: Address, reason: Blocked, registrations: usize, detail: &str) {
+    warn!(%signer, reason = reason.code(), registrations, detail, "registrations are blocked");
+}
+
+/// A registration failed for good.
+pub fn failed(id: RegistrationId, trace_id: TraceId, failure: &Failure) {
+    metrics().registrations("failed", 1);
+    error!(registration_id = %id, %trace_id, reason = failure.reason.code(), detail = failure.message, "registration failed");
+}
+
+/// A transaction's confirmation clock ran out. Once per transaction, whoever waits.
+pub fn confirmation_timeout(
+    id: TransactionId,
+    nonce: u64,
+    hash: B256,
+    waited: Duration,
+    registrations: usize,
+    diagnosis: &Diagnosis,
+) {
+    let cause = diagnosis.cause.code();
+    metrics().timeout(cause);
+    error!(
+        transaction_id = %id,
+        nonce,
+        tx_hash = %hash,
+        registrations,
+        cause,
+        explanation = diagnosis.explanation,
+        "transaction not confirmed after {} seconds",
+        waited.as_secs()
+    );
+}
