@@ -90,10 +90,8 @@ impl Intake {
                 }
                 Err(error) => {
                     tracing::error!(error = %error, requests = answers.len(), "registrations could not be written");
-                    let text = error.to_string();
                     for answer in answers {
-                        let error = StoreError::Database(sqlx::Error::Protocol(text.clone()));
-                        let _ = answer.send(Err(error.into()));
+                        let _ = answer.send(Err(StoreError::NotWritten.into()));
                     }
                 }
             }

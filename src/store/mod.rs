@@ -4,6 +4,8 @@
 //! writing connection, so that writers queue up instead of colliding, and several that read.
 
 mod accept;
+#[cfg(test)]
+mod conformance;
 mod error;
 mod open;
 mod progress;

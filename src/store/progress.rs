@@ -83,6 +83,10 @@ impl Store {
         .bind(new.signed_at.micros())
         .execute(&mut *tx)
         .await?;
+        if inserted.rows_affected() != 1 {
+            tx.rollback().await?;
+            return Err(StoreError::Conflict);
+        }
         insert_attempt(&mut tx, new.id, &new.attempt, 1, new.signed_at).await?;
         insert_members(&mut tx, new.id, members).await?;
         let moved = sqlx::query(AssertSqlSafe(format!(
@@ -96,7 +100,7 @@ impl Store {
         .bind(new.id.as_bytes().to_vec())
         .execute(&mut *tx)
         .await?;
-        if inserted.rows_affected() != 1 || moved.rows_affected() != members.len() as u64 {
+        if moved.rows_affected() != members.len() as u64 {
             tx.rollback().await?;
             return Err(StoreError::Conflict);
         }
