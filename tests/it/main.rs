@@ -1,1 +1,22 @@
-//! The integration tests.
+//! The integration tests: the built binary against a real node, one file per area of behaviour.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::wildcard_enum_match_arm)]
+
+mod architecture;
+mod blocked;
+mod clocks;
+mod commands;
+mod confirmation;
+mod contract;
+mod crash;
+mod errors;
+mod exactly_once;
+mod failure;
+mod foreign;
+mod harness;
+mod limits;
+mod list;
+mod shutdown;
+mod start;
+mod surface;
+mod trace_id;
+mod watch;

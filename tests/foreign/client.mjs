@@ -1,0 +1,61 @@
+// Registers one document from Node and prints what came back as one line of JSON.
+//
+// usage: node client.mjs SERVER PROTO_FOLDER REQUEST_JSON DEADLINE_SECONDS
+//
+// Stock grpc-js with no decoder for google.rpc details: the plain trailers have to do.
+
+import { createRequire } from "node:module";
+
+const require = createRequire(import.meta.url);
+const grpc = require("@grpc/grpc-js");
+const loader = require("@grpc/proto-loader");
+
+const [server, protoFolder, request, deadline] = process.argv.slice(2);
+
+const definition = loader.loadSync("registrar/v1/registrar.proto", {
+  includeDirs: [protoFolder],
+  keepCase: true,
+  enums: String,
+  longs: String,
+});
+const { RegistrarService } = grpc.loadPackageDefinition(definition).registrar.v1;
+const client = new RegistrarService(server, grpc.credentials.createInsecure());
+
+/** What callers see of a call's metadata: text only. */
+function textOf(...parts) {
+  const text = {};
+  for (const part of parts) {
+    for (const [key, value] of Object.entries(part?.getMap() ?? {})) {
+      if (typeof value === "string") text[key] = value;
+    }
+  }
+  return text;
+}
+
+await new Promise((resolve, reject) =>
+  client.waitForReady(Date.now() + 20_000, (error) => (error ? reject(error) : resolve())),
+);
+
+const began = performance.now();
+const outcome = await new Promise((resolve) => {
+  let headers;
+  let answer;
+  const call = client.RegisterDocument(
+    JSON.parse(request),
+    { deadline: Date.now() + Number(deadline) * 1000 },
+    (error, response) => (answer = { error, response }),
+  );
+  call.on("metadata", (metadata) => (headers = metadata));
+  call.on("status", (status) =>
+    setImmediate(() =>
+      resolve({
+        code: grpc.status[status.code],
+        message: status.details,
+        registration: answer?.response?.registration,
+        metadata: textOf(headers, status.metadata),
+      }),
+    ),
+  );
+});
+console.log(JSON.stringify({ ...outcome, seconds: (performance.now() - began) / 1000 }));
+client.close();

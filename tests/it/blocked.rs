@@ -1,0 +1,119 @@
+//! What an operator can mend blocks with its reason, and goes on by itself when it is mended.
+
+use crate::harness::{
+    Fault, OWNER, Plan, Stack, State, account, document, eventually,
+    registry::{addRegistrarCall, removeRegistrarCall},
+};
+use futures_util::future::join_all;
+use serde_json::json;
+
+const CASE: &str = "case-1";
+const ETHER: u128 = 1_000_000_000_000_000_000;
+
+/// Registers a document that is blocked for this reason.
+async fn blocks(stack: &Stack, reason: &str) -> String {
+    let accepted = stack.client.accept(1, CASE).await;
+    let blocked = stack.client.sees(&accepted.id, reason, |registration| registration.blocked_reason == reason).await;
+    assert_eq!(blocked.state(), State::Queued);
+    assert_eq!(stack.registry.events().await, []);
+    accepted.id
+}
+
+/// The blocked registration goes on without being asked.
+async fn goes_on(stack: &Stack, id: &str) {
+    let confirmed = stack.client.reaches(id, State::Confirmed).await;
+    assert_eq!(confirmed.blocked_reason, "", "nothing blocks it any more");
+    stack.registry.holds_exactly([(document(1), CASE.into())]).await;
+}
+
+#[tokio::test]
+async fn an_empty_signer_blocks_and_goes_on_when_it_is_paid() {
+    let stack = Plan::on_demand().start().await;
+    stack.anvil.set_balance(account(1), 0).await;
+    let id = blocks(&stack, "INSUFFICIENT_FUNDS").await;
+
+    stack.anvil.set_balance(account(1), ETHER).await;
+
+    goes_on(&stack, &id).await;
+}
+
+#[tokio::test]
+async fn a_removed_registrar_blocks_and_goes_on_when_it_is_allowed_again() {
+    let stack = Plan::on_demand().start().await;
+    stack.registry.send(account(OWNER), removeRegistrarCall { account: account(1) }).await;
+    let id = blocks(&stack, "SIGNER_NOT_ALLOWED").await;
+
+    stack.registry.send(account(OWNER), addRegistrarCall { account: account(1) }).await;
+
+    goes_on(&stack, &id).await;
+}
+
+#[tokio::test]
+async fn a_base_fee_above_the_cap_blocks_and_goes_on_when_fees_fall() {
+    let stack = Plan::on_demand().set("REGISTRAR_MAX_FEE_GWEI", 2).start().await;
+    let base_fee = async |gwei: u64| {
+        let wei = alloy::primitives::U256::from(gwei * 1_000_000_000);
+        stack.anvil.rpc().run("anvil_setNextBlockBaseFeePerGas", json!([wei])).await;
+        stack.anvil.mine(1).await;
+    };
+    base_fee(100).await;
+    let id = blocks(&stack, "FEE_CAP").await;
+
+    base_fee(1).await;
+
+    goes_on(&stack, &id).await;
+}
+
+#[tokio::test]
+async fn a_node_that_is_away_blocks_and_goes_on_when_it_is_back() {
+    let stack = Plan::on_demand().through_proxy().start().await;
+    let away = stack.proxy().trap_all(Fault::LoseRequest);
+    let id = blocks(&stack, "NO_ENDPOINT").await;
+
+    away.release();
+
+    goes_on(&stack, &id).await;
+}
+
+#[tokio::test]
+async fn a_signer_that_is_no_longer_allowed_leaves_its_share_to_the_others() {
+    let stack = Plan::block_time(0.2).signers(2).start().await;
+    stack.registry.send(account(OWNER), removeRegistrarCall { account: account(1) }).await;
+
+    let answers = join_all((0..20).map(|number| stack.client.confirm(number, CASE))).await;
+
+    for registration in answers {
+        assert_eq!(registration.transaction.unwrap().from_address, account(2).to_string());
+    }
+}
+
+#[tokio::test]
+async fn an_empty_signer_leaves_its_share_to_the_others() {
+    let stack = Plan::block_time(0.2).signers(2).start().await;
+    stack.anvil.set_balance(account(1), 0).await;
+
+    let answers = join_all((0..20).map(|number| stack.client.confirm(number, CASE))).await;
+
+    for registration in answers {
+        assert_eq!(registration.transaction.unwrap().from_address, account(2).to_string());
+    }
+}
+
+#[tokio::test]
+async fn a_signer_removed_while_its_transaction_waits_loses_nothing() {
+    let stack = Plan::on_demand().start().await;
+    stack.anvil.stop_mining().await;
+    let accepted = stack.client.accept(1, CASE).await;
+    stack.client.reaches(&accepted.id, State::Submitted).await;
+    let call = removeRegistrarCall { account: account(1) };
+    stack.registry.send_at_a_premium(account(OWNER), call).await;
+    eventually("both", async || (stack.anvil.pending().await == 2).then_some(())).await;
+
+    // The removal comes first in the block, so the registration's transaction reverts in it.
+    stack.anvil.mine_on_demand().await;
+    let reason = "SIGNER_NOT_ALLOWED";
+    stack.client.sees(&accepted.id, reason, |registration| registration.blocked_reason == reason).await;
+    stack.registry.send(account(OWNER), addRegistrarCall { account: account(1) }).await;
+
+    goes_on(&stack, &accepted.id).await;
+}

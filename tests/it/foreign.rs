@@ -1,0 +1,60 @@
+//! Callers in other languages, with nothing but the proto and their stock library.
+
+use crate::harness::{Plan, document, foreign::Language};
+use serde_json::json;
+
+const CASE: &str = "case-1";
+
+async fn registers_a_document(language: Language) {
+    let stack = Plan::block_time(0.2).start().await;
+    let request = json!({ "document_hash": document(1), "case_id": CASE, "wait_for": "WAIT_FOR_CONFIRMED" });
+
+    let outcome = language.register(stack.service.grpc, &request, 30.0).await;
+
+    assert_eq!(outcome["code"], "OK", "{outcome}");
+    let registration = &outcome["registration"];
+    assert_eq!(registration["state"], "STATE_CONFIRMED", "{outcome}");
+    let hash = |name| registration[name].as_str();
+    assert_eq!(hash("documentHash"), Some(document(1).as_str()), "{outcome}");
+    let trace_id = outcome["metadata"]["x-trace-id"].as_str();
+    assert_eq!(hash("traceId"), trace_id, "{outcome}");
+    let events = stack.registry.events().await;
+    assert_eq!(registration["transaction"]["hash"], events[0].transaction.to_string(), "{outcome}");
+}
+
+async fn is_told_what_is_wrong(language: Language) -> serde_json::Value {
+    let stack = Plan::on_demand().start().await;
+    let request = json!({ "document_hash": "0x12", "case_id": "no case" });
+
+    let outcome = language.register(stack.service.grpc, &request, 30.0).await;
+
+    assert_eq!(outcome["code"], "INVALID_ARGUMENT", "{outcome}");
+    assert!(!outcome["message"].as_str().unwrap().is_empty(), "{outcome}");
+    assert_eq!(outcome["metadata"]["x-error-reason"], "INVALID_FIELD", "{outcome}");
+    assert_eq!(outcome["metadata"].get("x-registration-id"), None, "{outcome}");
+    outcome
+}
+
+#[tokio::test]
+async fn python_registers_a_document() {
+    registers_a_document(Language::Python).await;
+}
+
+#[tokio::test]
+async fn node_registers_a_document() {
+    registers_a_document(Language::Node).await;
+}
+
+#[tokio::test]
+async fn python_is_told_every_field_that_is_wrong() {
+    let outcome = is_told_what_is_wrong(Language::Python).await;
+    let violations = outcome["details"]["BadRequest"]["fieldViolations"].as_array().unwrap();
+    let mut fields: Vec<_> = violations.iter().map(|violation| violation["field"].as_str().unwrap()).collect();
+    fields.sort_unstable();
+    assert_eq!(fields, ["case_id", "document_hash"]);
+}
+
+#[tokio::test]
+async fn node_is_told_what_is_wrong() {
+    is_told_what_is_wrong(Language::Node).await;
+}

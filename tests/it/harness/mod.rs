@@ -1,0 +1,23 @@
+//! The real things that the tests run against, each started for one test and gone with it.
+
+pub mod anvil;
+pub mod cli;
+pub mod client;
+pub mod foreign;
+pub mod process;
+pub mod proxy;
+pub mod registry;
+pub mod rpc;
+pub mod service;
+pub mod stack;
+pub mod wait;
+
+pub use anvil::{Anvil, account};
+pub use client::{Client, Refusal, document, registering, seconds};
+pub use proxy::Fault;
+pub use registry::{OUTSIDER, OWNER, Registry};
+pub use service::Service;
+pub use stack::{Plan, Stack};
+pub use wait::{eventually, stays_pending, within};
+
+pub use registrar::api::proto::{Cause, Finality, Registration, State, WaitFor};

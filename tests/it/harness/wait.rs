@@ -1,0 +1,42 @@
+//! Waiting for a condition, with a limit, so that what never comes fails a test instead of hanging it.
+
+use std::{future::Future, time::Duration};
+
+/// Longer than anything awaited here takes on a busy machine with two cores.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// How often a condition is looked at that announces itself to nobody, such as a node's state.
+const LOOK: Duration = Duration::from_millis(20);
+
+/// Awaits a future.
+///
+/// # Panics
+/// When it does not come in time; `what` says what was awaited.
+pub async fn within<T>(what: &str, future: impl Future<Output = T>) -> T {
+    match tokio::time::timeout(PATIENCE, future).await {
+        Ok(value) => value,
+        Err(_) => panic!("waited {PATIENCE:?} in vain for {what}"),
+    }
+}
+
+/// Looks again and again until there is something to see.
+///
+/// # Panics
+/// When there is nothing in time; `what` says what was awaited.
+pub async fn eventually<T>(what: &str, mut look: impl AsyncFnMut() -> Option<T>) -> T {
+    within(what, async {
+        loop {
+            if let Some(seen) = look().await {
+                return seen;
+            }
+            tokio::time::sleep(LOOK).await;
+        }
+    })
+    .await
+}
+
+/// Whether a future is still not ready after everything that can run has run for `time`. For proving that something
+/// does not happen, after the condition that would make it happen too early is known to have been seen.
+pub async fn stays_pending(future: &mut (impl Future + Unpin), time: Duration) -> bool {
+    tokio::time::timeout(time, future).await.is_err()
+}

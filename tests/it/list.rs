@@ -1,0 +1,160 @@
+//! Lists: newest first, stable while rows arrive, filtered, and their page tokens bound to the filter.
+
+use crate::harness::{Client, Plan, Registration, State, document};
+use registrar::api::proto::ListRegistrationsRequest;
+use std::collections::BTreeSet;
+use tonic::Code;
+
+/// The ids on all pages from this token on.
+async fn pages(client: &Client, mut request: ListRegistrationsRequest) -> Vec<String> {
+    let mut ids = Vec::new();
+    loop {
+        let page = client.list(request.clone()).await.unwrap();
+        assert!(page.registrations.len() <= usize::try_from(request.page_size).unwrap());
+        ids.extend(page.registrations.into_iter().map(|registration| registration.id));
+        if page.next_page_token.is_empty() {
+            return ids;
+        }
+        request.page_token = page.next_page_token;
+    }
+}
+
+fn ids(registrations: Vec<Registration>) -> Vec<String> {
+    registrations.into_iter().map(|registration| registration.id).collect()
+}
+
+#[tokio::test]
+async fn pages_stay_stable_while_rows_arrive() {
+    let stack = Plan::block_time(0.2).start().await;
+    let mut accepted = Vec::new();
+    for number in 0..25 {
+        accepted.push(stack.client.accept(number, "before").await.id);
+    }
+    accepted.reverse();
+    let request = ListRegistrationsRequest { page_size: 10, ..Default::default() };
+    let first = stack.client.list(request.clone()).await.unwrap();
+
+    let mut later = Vec::new();
+    for number in 100..110 {
+        later.push(stack.client.accept(number, "after").await.id);
+    }
+    let rest = pages(&stack.client, ListRegistrationsRequest { page_token: first.next_page_token, ..request.clone() });
+    let mut seen = ids(first.registrations);
+    seen.extend(rest.await);
+
+    assert_eq!(seen, accepted, "newest first, each once, and none of those that came later");
+    later.reverse();
+    later.extend(accepted);
+    assert_eq!(pages(&stack.client, request).await, later, "a new list begins with the newest");
+}
+
+#[tokio::test]
+async fn registrations_accepted_at_once_are_all_listed_once_whatever_the_page_size() {
+    let stack = Plan::block_time(0.2).start().await;
+    let accepted = futures_util::future::join_all((0..100).map(|number| stack.client.accept(number, "case"))).await;
+    let accepted: BTreeSet<_> = accepted.into_iter().map(|registration| registration.id).collect();
+
+    for page_size in [1, 7, 100, 500] {
+        let request = ListRegistrationsRequest { page_size, ..Default::default() };
+        let seen = pages(&stack.client, request).await;
+        assert_eq!(seen.len(), 100, "pages of {page_size}");
+        assert_eq!(seen.iter().cloned().collect::<BTreeSet<_>>(), accepted, "pages of {page_size}");
+        assert!(seen.is_sorted_by(|newer, older| newer > older), "newest first, pages of {page_size}");
+    }
+    let default = stack.client.list(Default::default()).await.unwrap();
+    assert_eq!(default.registrations.len(), 50, "the default page");
+}
+
+#[tokio::test]
+async fn filters_by_state_case_and_document_are_joined() {
+    let stack = Plan::on_demand().start().await;
+    let a1 = stack.client.confirm(1, "a").await.id;
+    let b1 = stack.client.confirm(1, "b").await.id;
+    stack.anvil.stop_mining().await;
+    let a2 = stack.client.accept(2, "a").await.id;
+    stack.client.reaches(&a2, State::Submitted).await;
+    let list = async |states: &[State], case: &str, hash: Option<u64>| {
+        let request = ListRegistrationsRequest {
+            states: states.iter().map(|state| (*state).into()).collect(),
+            case_id: case.to_owned(),
+            document_hash: hash.map(document).unwrap_or_default(),
+            ..Default::default()
+        };
+        ids(stack.client.list(request).await.unwrap().registrations)
+    };
+
+    assert_eq!(list(&[], "", None).await, [a2.clone(), b1.clone(), a1.clone()]);
+    assert_eq!(list(&[], "a", None).await, [a2.clone(), a1.clone()]);
+    assert_eq!(list(&[], "", Some(1)).await, [b1.clone(), a1.clone()]);
+    assert_eq!(list(&[State::Confirmed], "", None).await, [b1.clone(), a1.clone()]);
+    assert_eq!(list(&[State::Submitted, State::Queued], "", None).await, [a2.clone()]);
+    assert_eq!(list(&[State::Confirmed], "a", Some(1)).await, [a1]);
+    assert_eq!(list(&[State::Failed], "", None).await, Vec::<String>::new());
+    assert_eq!(list(&[], "a", Some(9)).await, Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn a_filter_takes_a_document_hash_in_every_way_of_writing_it() {
+    let stack = Plan::on_demand().start().await;
+    let id = stack.client.accept(1, "a").await.id;
+    let request = ListRegistrationsRequest { document_hash: document(1)[2..].to_uppercase(), ..Default::default() };
+    assert_eq!(ids(stack.client.list(request).await.unwrap().registrations), [id]);
+}
+
+#[tokio::test]
+async fn a_page_token_is_bound_to_its_filter_and_a_broken_one_is_refused() {
+    let stack = Plan::on_demand().start().await;
+    for number in 0..3 {
+        stack.client.accept(number, "a").await;
+    }
+    let request = ListRegistrationsRequest { page_size: 1, case_id: "a".into(), ..Default::default() };
+    let token = stack.client.list(request.clone()).await.unwrap().next_page_token;
+    assert!(!token.is_empty());
+
+    let refused = async |request: ListRegistrationsRequest| {
+        let refusal = stack.client.list(request).await.unwrap_err();
+        assert_eq!(refusal.kind(), (Code::InvalidArgument, "INVALID_FIELD"));
+        assert_eq!(refusal.field_names(), ["page_token"]);
+    };
+    let with = |token: &str| ListRegistrationsRequest { page_token: token.to_owned(), ..request.clone() };
+    refused(ListRegistrationsRequest { case_id: "b".into(), ..with(&token) }).await;
+    refused(ListRegistrationsRequest { case_id: String::new(), ..with(&token) }).await;
+    refused(ListRegistrationsRequest { states: vec![State::Queued.into()], ..with(&token) }).await;
+    refused(ListRegistrationsRequest { document_hash: document(1), ..with(&token) }).await;
+    refused(with("nonsense")).await;
+    refused(with(&token[1..])).await;
+    refused(with(&format!("{token}A"))).await;
+    refused(with(&"A".repeat(100_000))).await;
+    refused(with("\u{0}")).await;
+
+    let other_size = ListRegistrationsRequest { page_size: 5, ..with(&token) };
+    assert_eq!(stack.client.list(other_size).await.unwrap().registrations.len(), 2, "the size is no filter");
+}
+
+#[tokio::test]
+async fn a_page_is_no_larger_than_500() {
+    let stack = Plan::on_demand().start().await;
+    for page_size in [501, i32::MAX] {
+        let request = ListRegistrationsRequest { page_size, ..Default::default() };
+        let refusal = stack.client.list(request).await.unwrap_err();
+        assert_eq!(
+            (refusal.kind(), refusal.field_names()),
+            ((Code::InvalidArgument, "INVALID_FIELD"), vec!["page_size"])
+        );
+    }
+}
+
+#[tokio::test]
+async fn lists_outlive_a_restart() {
+    let mut stack = Plan::on_demand().start().await;
+    for number in 0..3 {
+        stack.client.confirm(number, "a").await;
+    }
+    let request = ListRegistrationsRequest { page_size: 2, ..Default::default() };
+    let page = stack.client.list(request.clone()).await.unwrap();
+
+    stack.crash().await;
+
+    let next = ListRegistrationsRequest { page_token: page.next_page_token, ..request };
+    assert_eq!(stack.client.list(next).await.unwrap().registrations.len(), 1, "a token outlives it too");
+}
