@@ -14,6 +14,7 @@ mod recover;
 mod rows;
 mod settings;
 mod sql;
+mod write;
 
 pub use accept::{AcceptError, Accepted, Acceptor, Intake};
 pub use error::{OpenError, StoreError};
