@@ -87,7 +87,7 @@ async fn filters_by_state_case_and_document_are_joined() {
     assert_eq!(list(&[], "a", None).await, [a2.clone(), a1.clone()]);
     assert_eq!(list(&[], "", Some(1)).await, [b1.clone(), a1.clone()]);
     assert_eq!(list(&[State::Confirmed], "", None).await, [b1.clone(), a1.clone()]);
-    assert_eq!(list(&[State::Submitted, State::Queued], "", None).await, [a2.clone()]);
+    assert_eq!(list(&[State::Submitted, State::Queued], "", None).await, [a2]);
     assert_eq!(list(&[State::Confirmed], "a", Some(1)).await, [a1]);
     assert_eq!(list(&[State::Failed], "", None).await, Vec::<String>::new());
     assert_eq!(list(&[], "a", Some(9)).await, Vec::<String>::new());
