@@ -60,8 +60,8 @@ pub enum Error {
     #[error(transparent)]
     Serve(#[from] api::ServeError),
     /// The TLS stack cannot be set up.
-    #[error("the HTTP client cannot be set up")]
-    Http(#[from] reqwest::Error),
+    #[error(transparent)]
+    Setup(#[from] chain::SetupError),
     /// The contract was not deployed.
     #[error(transparent)]
     Deploy(#[from] DeployError),
@@ -85,7 +85,7 @@ impl Error {
             | Self::Recover(RecoverError::Store(_))
             | Self::Store(_)
             | Self::Serve(_)
-            | Self::Http(_)
+            | Self::Setup(_)
             | Self::Deploy(_)
             | Self::Grace => 1,
         }

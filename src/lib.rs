@@ -17,7 +17,7 @@
 //! # Arrows
 //!
 //! `main -> cli -> app, config, telemetry, api::proto, registration` · `app -> every room` ·
-//! `api -> pipeline, registration, store (its types), chain (its types), telemetry` ·
+//! `api -> pipeline, registration, telemetry` ·
 //! `pipeline -> registration, chain, store, telemetry` · `chain, store -> registration, telemetry` ·
 //! `telemetry -> registration` · `config -> every room's settings` · `registration -> nothing of ours`.
 //! `tests/it/architecture.rs` keeps this true.

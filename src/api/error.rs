@@ -2,9 +2,8 @@
 
 use super::{present::Presenter, proto};
 use crate::{
-    pipeline::TooManyWaiters,
+    pipeline::{AcceptError, StoreError, TooManyWaiters},
     registration::{Diagnosis, Registration},
-    store::{AcceptError, StoreError},
 };
 use prost::Message;
 use std::{collections::HashMap, time::Duration};
@@ -171,7 +170,7 @@ impl ApiError {
             Self::ConfirmationTimeout(registration) => status(confirmation_timeout(registration, presenter), presenter),
             Self::WaitTimeout(registration) => {
                 let shown = presenter.state(registration.state);
-                let state = shown.as_str_name();
+                let state = shown.as_str_name().trim_start_matches("STATE_");
                 let words = format!("accepted, and {state} when the wait ended; it goes on: ask again with its id");
                 let draft = Draft::new(Code::DeadlineExceeded, "WAIT_TIMEOUT", words)
                     .note("state", state)

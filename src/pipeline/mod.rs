@@ -19,11 +19,12 @@ pub use recovery::{RecoverError, recover};
 pub use registrar::{Chained, Registrar, Verified};
 pub use waiters::{TooManyWaiters, Waiter};
 
-use crate::{
-    chain::{Chain, Header},
-    registration::Timestamp,
-    store::Store,
+pub use crate::{
+    chain::{Header, Network},
+    store::{AcceptError, Filter, StoreError},
 };
+
+use crate::{chain::Chain, registration::Timestamp, store::Store};
 use alloy::primitives::Address;
 use flights::Flights;
 use journey::Route;
@@ -69,7 +70,7 @@ struct Head {
     since: Instant,
 }
 
-/// A chain that answers, and whose head does not move for this long, mines on demand as plain anvil does, or has stalled.
+/// A chain that answers, and whose head does not move for this long, mines on demand or has stalled.
 const STILL: Duration = Duration::from_secs(10);
 
 impl Tools {
@@ -103,9 +104,9 @@ impl Tools {
         self.head.borrow().map(|head| head.header)
     }
 
-    /// Whether the head has not moved for long: the chain mines on demand, or has stalled.
-    pub fn head_is_still(&self) -> bool {
-        self.head.borrow().is_some_and(|head| head.since.elapsed() >= STILL)
+    /// Whether the chain may mine on demand: it is anvil's, or its head has not moved for long.
+    fn may_mine_on_demand(&self) -> bool {
+        self.route.network.is_local() || self.head.borrow().is_some_and(|head| head.since.elapsed() >= STILL)
     }
 
     fn see_head(&self, header: Header) {

@@ -54,6 +54,20 @@ pub async fn recover(tools: &Tools, signers: &[Signer]) -> Result<(), RecoverErr
     Ok(())
 }
 
+/// Takes up what this signer has on disk and nobody follows: a commit may have gone through although its answer was lost.
+///
+/// # Errors
+/// When the store cannot be read.
+pub(super) async fn adopt(tools: &Tools, signer: Address) -> Result<(), StoreError> {
+    let followed: Vec<_> = tools.flights.of(signer).iter().map(|flight| flight.id).collect();
+    for open in tools.store.open_transactions().await? {
+        if open.signer == signer && !followed.contains(&open.id) {
+            take_up(tools, open);
+        }
+    }
+    Ok(())
+}
+
 /// Follows a transaction again, each of its journeys in the stage and the trace it was in.
 pub(super) fn take_up(tools: &Tools, open: OpenTransaction) {
     let Some(attempt) = open.attempts.last() else { return };

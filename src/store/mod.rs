@@ -13,16 +13,20 @@ mod read;
 mod recover;
 mod rows;
 mod settings;
+mod settle;
+mod sign;
 mod sql;
 mod write;
 
 pub use accept::{AcceptError, Accepted, Acceptor, Intake};
 pub use error::{OpenError, StoreError};
 pub use open::{OtherRegistry, Registry};
-pub use progress::{Found, Inclusion, NewTransaction};
+pub use progress::Inclusion;
 pub use read::{Filter, QueuedRegistration};
 pub use recover::{Attempt, Member, OpenTransaction, UnfinalizedBlock};
 pub use settings::{InvalidDatabaseUrl, Settings};
+pub use settle::Found;
+pub use sign::NewTransaction;
 
 use sqlx::AnyPool;
 use std::sync::{

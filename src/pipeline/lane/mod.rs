@@ -5,7 +5,7 @@
 mod prepare;
 mod send;
 
-use super::{Tools, flights::Phase};
+use super::{Tools, flights::Phase, recovery};
 use crate::{
     chain::{Delays, Signer},
     registration::{Blocked, policy::batching},
@@ -35,6 +35,8 @@ pub struct Lane {
     next_nonce: Option<u64>,
     /// At most this many registrations together: halved while a batch reverts, to find the one that is at fault.
     most: usize,
+    /// Whether a write failed, so that what is on disk may be more than what is in memory.
+    unsure: bool,
     delays: Delays,
 }
 
@@ -47,13 +49,13 @@ enum Step {
 impl Lane {
     /// A lane for this signer.
     pub fn new(tools: Tools, signer: Signer) -> Self {
-        Self { tools, signer, next_nonce: None, most: MAX_CLAIM, delays: Delays::up_to(LONGEST_PAUSE) }
+        Self { tools, signer, next_nonce: None, most: MAX_CLAIM, unsure: false, delays: Delays::up_to(LONGEST_PAUSE) }
     }
 
     /// Works until `stop`; ends between two steps, so that everything it began is either on disk or undone.
     pub async fn run(mut self, stop: CancellationToken) {
         let mut news = self.tools.queue.news();
-        self.send_what_a_restart_left(&stop).await;
+        self.send_what_is_signed(&stop).await;
         while !stop.is_cancelled() {
             if stop.run_until_cancelled(self.room()).await.is_none() {
                 break;
@@ -91,6 +93,13 @@ impl Lane {
     }
 
     async fn step(&mut self, stop: &CancellationToken) -> Step {
+        if self.unsure {
+            if let Err(error) = recovery::adopt(&self.tools, self.signer.address()).await {
+                return self.store_failed(&error);
+            }
+            self.unsure = false;
+            self.send_what_is_signed(stop).await;
+        }
         let mut claim = match self.tools.queue.claim(self.most).await {
             Ok(claim) if claim.registrations.is_empty() => return Step::Nothing,
             Ok(claim) => claim,
@@ -120,6 +129,7 @@ impl Lane {
         warn!(signer = %self.signer.address(), error = %error, "the lane waits for the store");
         // Another writer may have given out nonces; the store knows.
         self.next_nonce = None;
+        self.unsure = true;
         Step::Paused
     }
 
@@ -135,7 +145,8 @@ impl Lane {
         }
     }
 
-    async fn send_what_a_restart_left(&mut self, stop: &CancellationToken) {
+    /// What a restart, or a write that failed after its commit, left signed and unsent.
+    async fn send_what_is_signed(&mut self, stop: &CancellationToken) {
         for flight in self.tools.flights.of(self.signer.address()) {
             let unsent = flight.progress().phase == Phase::Signed;
             if unsent {

@@ -1,0 +1,137 @@
+//! What becomes of single registrations without a transaction of ours: found on chain, failed, blocked.
+
+use super::{
+    Store, StoreError,
+    progress::moves,
+    sql::{chunks, list},
+    write::Write,
+};
+use crate::registration::{Block, Blocked, Event, Failure, RegistrationId, State, Timestamp, TransactionId};
+use alloy::primitives::{Address, B256};
+use sqlx::AssertSqlSafe;
+
+/// A registration that was found on chain, made by somebody else's transaction.
+#[derive(Clone, Copy, Debug)]
+pub struct Found {
+    /// The registration.
+    pub id: RegistrationId,
+    /// The transaction that registered the pair.
+    pub hash: B256,
+    /// Who registered it.
+    pub registrar: Address,
+    /// The block.
+    pub block: Block,
+}
+
+impl Store {
+    /// These were found on chain at confirmation depth, registered by somebody else.
+    ///
+    /// # Errors
+    /// When the database cannot be written.
+    pub async fn found(&self, found: &[Found], at: Timestamp) -> Result<(), StoreError> {
+        let mut tx = Write::begin(&self.writer).await?;
+        let mut moved = 0;
+        for one in found {
+            let id = foreign_transaction(one.hash);
+            sqlx::query(
+                "INSERT INTO transactions (id, signer, state, hash, sent_at, included_at, confirmed_at, block_number, block_hash, \
+                 block_time) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) ON CONFLICT (id) DO NOTHING",
+            )
+            .bind(id.as_bytes().to_vec())
+            .bind(one.registrar.to_vec())
+            .bind(State::Confirmed.code())
+            .bind(one.hash.to_vec())
+            .bind(one.block.time.micros())
+            .bind(at.micros())
+            .bind(at.micros())
+            .bind(one.block.number.cast_signed())
+            .bind(one.block.hash.to_vec())
+            .bind(one.block.time.micros())
+            .execute(&mut *tx)
+            .await?;
+            let updated = sqlx::query(AssertSqlSafe(format!(
+                "UPDATE registrations SET state = $1, transaction_id = $2, blocked = '', revision = revision + 1, updated_at = $3 \
+                 WHERE id = $4 AND {}",
+                moves(Event::Confirm)
+            )))
+            .bind(Event::Confirm.target().code())
+            .bind(id.as_bytes().to_vec())
+            .bind(at.micros())
+            .bind(one.id.as_bytes().to_vec())
+            .execute(&mut *tx)
+            .await?;
+            moved += updated.rows_affected();
+        }
+        tx.commit().await?;
+        self.finished(moved);
+        Ok(())
+    }
+
+    /// This one cannot succeed as it stands.
+    ///
+    /// # Errors
+    /// When the database cannot be written.
+    pub async fn fail(&self, id: RegistrationId, failure: &Failure, at: Timestamp) -> Result<(), StoreError> {
+        let failed = sqlx::query(AssertSqlSafe(format!(
+            "UPDATE registrations SET state = $1, failure_reason = $2, failure_message = $3, blocked = '', failed_at = $4, \
+             updated_at = $5, revision = revision + 1 WHERE id = $6 AND {}",
+            moves(Event::Fail)
+        )))
+        .bind(Event::Fail.target().code())
+        .bind(failure.reason.code())
+        .bind(failure.message.clone())
+        .bind(at.micros())
+        .bind(at.micros())
+        .bind(id.as_bytes().to_vec())
+        .execute(&self.writer)
+        .await?;
+        self.finished(failed.rows_affected());
+        Ok(())
+    }
+
+    /// These wait for an operator and are looked at again at `retry_at`; `None` says that they move again. Returns how many
+    /// did not say so before.
+    ///
+    /// # Errors
+    /// When the database cannot be written.
+    pub async fn block(
+        &self,
+        ids: &[RegistrationId],
+        blocked: Option<Blocked>,
+        retry_at: Timestamp,
+        at: Timestamp,
+    ) -> Result<u64, StoreError> {
+        let code = blocked.map_or("", Blocked::code);
+        let mut tx = Write::begin(&self.writer).await?;
+        let mut changed = 0;
+        for chunk in chunks(ids) {
+            let among = list(4, chunk.len());
+            let mut news = sqlx::query(AssertSqlSafe(format!(
+                "UPDATE registrations SET blocked = $1, revision = revision + 1, updated_at = $2 WHERE blocked <> $3 AND id IN ({among})"
+            )))
+            .bind(code)
+            .bind(at.micros())
+            .bind(code);
+            let mut later = sqlx::query(AssertSqlSafe(format!(
+                "UPDATE registrations SET retry_at = $1 WHERE id IN ({})",
+                list(2, chunk.len())
+            )))
+            .bind(retry_at.micros());
+            for id in chunk {
+                news = news.bind(id.as_bytes().to_vec());
+                later = later.bind(id.as_bytes().to_vec());
+            }
+            changed += news.execute(&mut *tx).await?.rows_affected();
+            later.execute(&mut *tx).await?;
+        }
+        tx.commit().await?;
+        Ok(changed)
+    }
+}
+
+/// The store's id for a transaction that is not ours: the first half of its hash, so that a second find is the same row.
+fn foreign_transaction(hash: B256) -> TransactionId {
+    let mut bytes = [0; 16];
+    bytes.copy_from_slice(&hash[..16]);
+    TransactionId::from_bytes(bytes)
+}
