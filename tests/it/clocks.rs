@@ -26,7 +26,7 @@ async fn a_wait_that_ends_first_answers_wait_timeout_and_the_work_goes_on() {
 
     assert!(began.elapsed() >= Duration::from_secs(1), "answered after {:?}", began.elapsed());
     assert_eq!(refusal.kind(), (Code::DeadlineExceeded, "WAIT_TIMEOUT"));
-    assert_eq!(refusal.metadata["state"], "SUBMITTED");
+    assert_eq!(refusal.metadata["state"], "STATE_SUBMITTED");
     assert_eq!(refusal.metadata["blockedReason"], "");
     assert_eq!(refusal.registration().state(), State::Submitted);
     stack.anvil.mine_on_demand().await;
@@ -47,7 +47,7 @@ async fn a_wait_that_ends_while_the_registration_is_blocked_says_by_what() {
     let refusal = stack.client.register(request).await.unwrap_err();
 
     assert_eq!(refusal.kind(), (Code::DeadlineExceeded, "WAIT_TIMEOUT"));
-    assert_eq!(refusal.metadata["state"], "QUEUED");
+    assert_eq!(refusal.metadata["state"], "STATE_QUEUED");
     assert_eq!(refusal.metadata["blockedReason"], reason);
 }
 
@@ -99,7 +99,7 @@ async fn the_earliest_of_wait_and_deadline_ends_a_call() {
 async fn is_answered_before_its_deadline(language: Language) -> Value {
     const DEADLINE: f64 = 3.0;
     let stack = standstill(Plan::on_demand()).await;
-    let request = json!({ "document_hash": document(1), "case_id": CASE, "wait_for": "WAIT_FOR_CONFIRMED" });
+    let request = json!({ "documentHash": document(1), "caseId": CASE, "waitFor": "WAIT_FOR_CONFIRMED" });
 
     let outcome = language.register(stack.service.grpc, &request, DEADLINE).await;
 
@@ -163,10 +163,25 @@ async fn a_block_that_is_not_deep_enough_in_time_is_diagnosed_as_such() {
 
     assert_eq!(refusal.kind(), (Code::DeadlineExceeded, "CONFIRMATION_TIMEOUT"));
     assert_eq!(refusal.metadata["cause"], "awaiting_confirmations");
-    assert!(refusal.metadata["explanation"].contains("REGISTRAR_CONFIRMATIONS=1"), "{:?}", refusal.metadata);
+    assert!(refusal.metadata["explanation"].contains("1 of the 2 confirmations"), "{:?}", refusal.metadata);
     assert_eq!(refusal.registration().state(), State::Included);
     stack.anvil.mine(1).await;
     stack.client.reaches(&refusal.registration_id.unwrap(), State::Confirmed).await;
+}
+
+#[tokio::test]
+async fn a_newcomer_on_a_plain_anvil_who_wants_two_confirmations_is_told_what_to_set() {
+    // A head that stands still for ten seconds is taken for one of a node that mines on demand.
+    let plan = Plan::on_demand().set("REGISTRAR_CONFIRMATION_TIMEOUT", "11s").set("REGISTRAR_CONFIRMATIONS", 2);
+    let stack = plan.start().await;
+
+    let refusal = stack.client.register(registering(1, CASE, WaitFor::Confirmed)).await.unwrap_err();
+
+    let advice = "REGISTRAR_CONFIRMATIONS=1";
+    assert_eq!(refusal.reason, "CONFIRMATION_TIMEOUT");
+    assert!(refusal.metadata["explanation"].contains(advice), "{:?}", refusal.metadata);
+    let asked = stack.client.diagnose(&refusal.registration_id.unwrap()).await.unwrap().diagnosis.unwrap();
+    assert!(asked.explanation.contains(advice), "asking gives the same advice: {asked:?}");
 }
 
 #[tokio::test]

@@ -159,7 +159,8 @@ async fn a_crash_after_inclusion_that_the_service_has_not_seen_loses_nothing() {
     assert_ne!(stack.client.get(&accepted.id).await.unwrap().state(), State::Confirmed, "the service cannot know yet");
 
     stack.service.kill();
-    (trap.release(), logs.release());
+    trap.release();
+    logs.release();
     stack.start_again().await;
 
     assert_eq!(all_is_well(&stack, &accepted.id).await, event.transaction.to_string());

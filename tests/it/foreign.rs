@@ -7,7 +7,7 @@ const CASE: &str = "case-1";
 
 async fn registers_a_document(language: Language) {
     let stack = Plan::block_time(0.2).start().await;
-    let request = json!({ "document_hash": document(1), "case_id": CASE, "wait_for": "WAIT_FOR_CONFIRMED" });
+    let request = json!({ "documentHash": document(1), "caseId": CASE, "waitFor": "WAIT_FOR_CONFIRMED" });
 
     let outcome = language.register(stack.service.grpc, &request, 30.0).await;
 
@@ -24,7 +24,7 @@ async fn registers_a_document(language: Language) {
 
 async fn is_told_what_is_wrong(language: Language) -> serde_json::Value {
     let stack = Plan::on_demand().start().await;
-    let request = json!({ "document_hash": "0x12", "case_id": "no case" });
+    let request = json!({ "documentHash": "0x12", "caseId": "no case" });
 
     let outcome = language.register(stack.service.grpc, &request, 30.0).await;
 

@@ -87,7 +87,7 @@ async fn filters_by_state_case_and_document_are_joined() {
     assert_eq!(list(&[], "a", None).await, [a2.clone(), a1.clone()]);
     assert_eq!(list(&[], "", Some(1)).await, [b1.clone(), a1.clone()]);
     assert_eq!(list(&[State::Confirmed], "", None).await, [b1.clone(), a1.clone()]);
-    assert_eq!(list(&[State::Submitted, State::Queued], "", None).await, [a2.clone()]);
+    assert_eq!(list(&[State::Submitted, State::Queued], "", None).await, [a2]);
     assert_eq!(list(&[State::Confirmed], "a", Some(1)).await, [a1]);
     assert_eq!(list(&[State::Failed], "", None).await, Vec::<String>::new());
     assert_eq!(list(&[], "a", Some(9)).await, Vec::<String>::new());
@@ -124,7 +124,7 @@ async fn a_page_token_is_bound_to_its_filter_and_a_broken_one_is_refused() {
     refused(with("nonsense")).await;
     refused(with(&token[1..])).await;
     refused(with(&format!("{token}A"))).await;
-    refused(with(&"A".repeat(100_000))).await;
+    refused(with(&"A".repeat(60_000))).await;
     refused(with("\u{0}")).await;
 
     let other_size = ListRegistrationsRequest { page_size: 5, ..with(&token) };
@@ -132,15 +132,16 @@ async fn a_page_token_is_bound_to_its_filter_and_a_broken_one_is_refused() {
 }
 
 #[tokio::test]
-async fn a_page_is_no_larger_than_500() {
+async fn a_page_is_no_larger_than_500_whatever_is_asked_for() {
     let stack = Plan::on_demand().start().await;
-    for page_size in [501, i32::MAX] {
+    stack.anvil.stop_mining().await;
+    futures_util::future::join_all((0..502).map(|number| stack.client.accept(number, "case"))).await;
+
+    for page_size in [500, 501, i32::MAX] {
         let request = ListRegistrationsRequest { page_size, ..Default::default() };
-        let refusal = stack.client.list(request).await.unwrap_err();
-        assert_eq!(
-            (refusal.kind(), refusal.field_names()),
-            ((Code::InvalidArgument, "INVALID_FIELD"), vec!["page_size"])
-        );
+        let page = stack.client.list(request).await.unwrap();
+        assert_eq!(page.registrations.len(), 500, "asked for {page_size}");
+        assert!(!page.next_page_token.is_empty());
     }
 }
 

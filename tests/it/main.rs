@@ -1,5 +1,11 @@
 //! The integration tests: the built binary against a real node, one file per area of behaviour.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::wildcard_enum_match_arm)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::wildcard_enum_match_arm,
+    reason = "a test fails by panicking"
+)]
+#![allow(clippy::result_large_err, reason = "an error with all its details is large, and a test makes few")]
 
 mod architecture;
 mod blocked;

@@ -1,9 +1,10 @@
 //! Starting: what can be known at start is said at start, clearly, and nothing is made or opened before.
 
 use crate::harness::{
-    Anvil, Client, OWNER, Plan, Registry, Service, State, account,
+    Anvil, Client, Fault, OWNER, Plan, Registry, Service, State, account,
     registry::{addRegistrarCall, removeRegistrarCall},
     service::{Refused, Settings, command},
+    within,
 };
 use std::{
     fs,
@@ -237,6 +238,20 @@ async fn a_port_that_is_taken_is_said() {
         assert_ne!(refused.code, 0);
         assert!(refused.said.contains(&address), "{}", refused.said);
     }
+}
+
+#[tokio::test]
+async fn a_service_that_starts_before_its_node_waits_for_it() {
+    let (ground, settings) = Plan::on_demand().through_proxy().prepare().await;
+    let away = ground.proxy.as_ref().unwrap().trap_all(Fault::LoseRequest);
+    let starting = tokio::spawn(async move { Service::start(&settings).await });
+    away.sprung().await;
+
+    away.release();
+
+    let service = within("the start", starting).await.unwrap();
+    let client = Client::connect(service.grpc).await;
+    client.confirm(1, CASE).await;
 }
 
 /// Starts a service whose signer cannot work, and returns it after it has said so by name.

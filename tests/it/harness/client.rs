@@ -160,7 +160,7 @@ impl Client {
     pub async fn watch(&self, id: &str, until: WaitFor, after_revision: i64) -> Result<Watch, Refusal> {
         let request = WatchRegistrationRequest { id: id.to_owned(), until: until.into(), after_revision };
         let answer = traced(within("WatchRegistration", self.stub().watch_registration(request)).await)?;
-        Ok(Watch(answer.message))
+        Ok(Watch { states: answer.message, trace_id: answer.trace_id })
     }
 
     /// Follows a registration until this is true of it.
@@ -211,14 +211,18 @@ impl Client {
 }
 
 /// A stream of a registration's states.
-pub struct Watch(Streaming<WatchRegistrationResponse>);
+pub struct Watch {
+    states: Streaming<WatchRegistrationResponse>,
+    trace_id: String,
+}
 
 impl Watch {
     /// The next state; `None` at the end.
     pub async fn next(&mut self) -> Option<Result<Registration, Refusal>> {
-        match within("the next state", self.0.message()).await {
+        match within("the next state", self.states.message()).await {
             Ok(message) => Some(Ok(message?.registration.unwrap())),
-            Err(status) => Some(Err(status.into())),
+            // The headers of the stream have said its trace id.
+            Err(status) => Some(Err(Refusal::of(&status, self.trace_id.clone()))),
         }
     }
 
@@ -234,14 +238,21 @@ impl Watch {
 
 impl From<Status> for Refusal {
     fn from(status: Status) -> Self {
+        let trace_id = trace_id(status.metadata());
+        Self::of(&status, trace_id)
+    }
+}
+
+impl Refusal {
+    fn of(status: &Status, trace_id: String) -> Self {
         let text = |name| status.metadata().get(name).map(|value| value.to_str().unwrap().to_owned());
         let details = status.get_error_details();
         let info = details.error_info().unwrap_or_else(|| panic!("no ErrorInfo in {status:?}"));
         assert_eq!(info.domain, "registrar.v1");
         assert_eq!(text("x-error-reason").as_ref(), Some(&info.reason), "the trailer and ErrorInfo differ: {status:?}");
-        let size = trailers_size(&status);
+        let size = trailers_size(status);
         assert!(size < TRAILERS_BYTES, "{size} bytes of trailers: {status:?}");
-        let detail = registration_detail(&status);
+        let detail = registration_detail(status);
         let registration_id = text("x-registration-id");
         if let Some(registration) = detail.as_ref().and_then(|detail| detail.registration.as_ref()) {
             assert_eq!(Some(&registration.id), registration_id.as_ref(), "the trailer and the detail differ");
@@ -256,12 +267,10 @@ impl From<Status> for Refusal {
             retry_after: details.retry_info().map(|info| info.retry_delay.unwrap_or_default()),
             registration_id,
             detail,
-            trace_id: trace_id(status.metadata()),
+            trace_id,
         }
     }
-}
 
-impl Refusal {
     /// Code and reason, as the table of errors pairs them.
     pub fn kind(&self) -> (Code, &str) {
         (self.code, &self.reason)
