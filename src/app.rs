@@ -60,8 +60,8 @@ pub enum Error {
     #[error(transparent)]
     Serve(#[from] api::ServeError),
     /// The TLS stack cannot be set up.
-    #[error("the HTTP client cannot be set up")]
-    Http(#[from] reqwest::Error),
+    #[error(transparent)]
+    Setup(#[from] chain::SetupError),
     /// The contract was not deployed.
     #[error(transparent)]
     Deploy(#[from] DeployError),
@@ -85,7 +85,7 @@ impl Error {
             | Self::Recover(RecoverError::Store(_))
             | Self::Store(_)
             | Self::Serve(_)
-            | Self::Http(_)
+            | Self::Setup(_)
             | Self::Deploy(_)
             | Self::Grace => 1,
         }
@@ -102,7 +102,7 @@ pub async fn serve(
     ready: impl FnOnce(Listening),
 ) -> Result<(), Error> {
     let chain = Chain::new(&settings.chain)?;
-    if settings.chain.endpoints.len() == 1 {
+    if settings.chain.endpoints.len() == 1 && !settings.chain.endpoints[0].is_loopback() {
         warn!(
             endpoint = chain.primary(),
             "there is one RPC endpoint: no failover (REGISTRAR_RPC_URLS takes a comma list)"
@@ -145,6 +145,8 @@ pub async fn serve(
 
     let stop_watch = shutdown.clone();
     let result = watch_over(serving, &mut workers, stop_watch, settings.shutdown_grace).await;
+    // It holds a way to accept, and a scraper may keep its connection open.
+    admin.abort();
     let drain = async {
         while workers.join_next().await.is_some() {}
         // Every acceptor is gone with the server, so the intake ends when it has written what it holds.
@@ -152,7 +154,6 @@ pub async fn serve(
         store.close().await;
     };
     let drained = tokio::time::timeout(settings.shutdown_grace, drain).await;
-    admin.abort();
     result?;
     drained.map_err(|_| Error::Grace)?;
     info!("stopped");
@@ -201,7 +202,7 @@ async fn prove(chain: &Chain, shutdown: &CancellationToken) -> Result<Proof, Pro
         match chain.prove().await {
             Err(ProveError::Call(error)) if begun.elapsed() < PROOF_TIMEOUT => {
                 warn!(error = %error, "waiting for an RPC endpoint");
-                if shutdown.run_until_cancelled(tokio::time::sleep(delays.next())).await.is_none() {
+                if shutdown.run_until_cancelled(tokio::time::sleep(delays.next_delay())).await.is_none() {
                     return Err(error.into());
                 }
             }
@@ -216,7 +217,7 @@ async fn reconcile(follower: &mut Follower, shutdown: &CancellationToken) {
     let mut delays = Delays::up_to(LONGEST_PAUSE);
     while let Err(error) = follower.reconcile().await {
         warn!(error = %error, "the work of the last run could not be reconciled yet");
-        let pause = shutdown.run_until_cancelled(tokio::time::sleep(delays.next()));
+        let pause = shutdown.run_until_cancelled(tokio::time::sleep(delays.next_delay()));
         if pause.await.is_none() || begun.elapsed() >= PROOF_TIMEOUT {
             return;
         }

@@ -2,9 +2,8 @@
 
 use super::{present::Presenter, proto};
 use crate::{
-    pipeline::TooManyWaiters,
+    pipeline::{AcceptError, StoreError, TooManyWaiters},
     registration::{Diagnosis, Registration},
-    store::{AcceptError, StoreError},
 };
 use prost::Message;
 use std::{collections::HashMap, time::Duration};
@@ -15,8 +14,9 @@ use tonic_types::{ErrorDetails, FieldViolation, StatusExt, pb};
 const DOMAIN: &str = "registrar.v1";
 /// Encoded details stay below this, so that with base64 and the plain trailers all stay under 4 KiB.
 const MAX_DETAILS: usize = 2400;
-/// The longest explanation in the plain metadata of an `ErrorInfo`.
-const MAX_EXPLANATION: usize = 400;
+/// The longest message, and the longest explanation in the metadata of an `ErrorInfo`, in characters.
+const MAX_MESSAGE: usize = 500;
+const MAX_EXPLANATION: usize = 300;
 /// When a full queue or a full house is worth another try.
 const RETRY_FULL: Duration = Duration::from_secs(1);
 /// When a store or chain that does not answer is worth another try.
@@ -60,6 +60,7 @@ impl From<StoreError> for ApiError {
     fn from(error: StoreError) -> Self {
         match error {
             StoreError::Closed => Self::ShuttingDown(None),
+            StoreError::NotWritten => Self::StoreUnavailable,
             StoreError::Database(_) | StoreError::Corrupt(_) | StoreError::Conflict => {
                 tracing::error!(error = %error, "a call could not use the store");
                 Self::StoreUnavailable
@@ -169,7 +170,7 @@ impl ApiError {
             Self::ConfirmationTimeout(registration) => status(confirmation_timeout(registration, presenter), presenter),
             Self::WaitTimeout(registration) => {
                 let shown = presenter.state(registration.state);
-                let state = shown.as_str_name();
+                let state = shown.as_str_name().trim_start_matches("STATE_");
                 let words = format!("accepted, and {state} when the wait ended; it goes on: ask again with its id");
                 let draft = Draft::new(Code::DeadlineExceeded, "WAIT_TIMEOUT", words)
                     .note("state", state)
@@ -223,27 +224,42 @@ fn status(draft: Draft<'_>, presenter: &Presenter) -> Status {
     if let Some(registration) = draft.registration {
         put(&mut metadata, "x-registration-id", &registration.id.to_string());
     }
-    let message: String = draft.message.chars().take(MAX_EXPLANATION * 2).collect();
+    let message: String = draft.message.chars().take(MAX_MESSAGE).collect();
     let plain = Status::with_error_details_and_metadata(draft.code, message.clone(), details, metadata.clone());
     let Some(registration) = draft.registration else { return plain };
-    let Ok(mut rich) = pb::Status::decode(plain.details()) else { return plain };
-    rich.details.push(detail(registration, draft.diagnosis, presenter));
-    if rich.encoded_len() > MAX_DETAILS {
-        return plain;
-    }
+    let Ok(bare) = pb::Status::decode(plain.details()) else { return plain };
+    let rich = [false, true].into_iter().find_map(|short| {
+        let mut rich = bare.clone();
+        rich.details.push(detail(registration, draft.diagnosis, short, presenter));
+        (rich.encoded_len() <= MAX_DETAILS).then_some(rich)
+    });
+    let Some(rich) = rich else { return plain };
     Status::with_details_and_metadata(draft.code, message, rich.encode_to_vec().into(), metadata)
 }
 
-/// The registration as a detail; its own copy of the diagnosis is left out, for it stands beside it.
-fn detail(registration: &Registration, diagnosis: Option<&Diagnosis>, presenter: &Presenter) -> prost_types::Any {
+/// The registration as a detail. Its own copy of the diagnosis is left out where one stands beside it; the `short` form leaves
+/// out what is long and can be had by `GetRegistration`.
+fn detail(
+    registration: &Registration,
+    diagnosis: Option<&Diagnosis>,
+    short: bool,
+    presenter: &Presenter,
+) -> prost_types::Any {
     let mut shown = presenter.registration(registration);
-    if diagnosis.is_some() {
+    let mut diagnosis = diagnosis.map(|diagnosis| presenter.diagnosis(diagnosis));
+    if diagnosis.is_some() || short {
         shown.diagnosis = None;
     }
-    let detail = proto::RegistrationErrorDetail {
-        registration: Some(shown),
-        diagnosis: diagnosis.map(|diagnosis| presenter.diagnosis(diagnosis)),
-    };
+    if short {
+        shown.submitted_as.clear();
+        if let Some(diagnosis) = &mut diagnosis {
+            diagnosis.evidence.clear();
+        }
+        if let Some(failure) = &mut shown.failure {
+            failure.message.truncate(failure.message.floor_char_boundary(MAX_EXPLANATION));
+        }
+    }
+    let detail = proto::RegistrationErrorDetail { registration: Some(shown), diagnosis };
     prost_types::Any {
         type_url: "type.googleapis.com/registrar.v1.RegistrationErrorDetail".to_owned(),
         value: detail.encode_to_vec(),

@@ -1,6 +1,6 @@
 //! Page tokens: where the page before ended, bound to the filter it was made with.
 
-use crate::{registration::RegistrationId, store::Filter};
+use crate::{pipeline::Filter, registration::RegistrationId};
 use alloy::primitives::hex;
 use sha2::{Digest, Sha256};
 
@@ -12,25 +12,41 @@ pub(super) fn token(last: RegistrationId, filter: &Filter) -> String {
     hex::encode([last.as_bytes().as_slice(), &digest(filter)].concat())
 }
 
-/// Where the page begins; `None` for the first.
+/// A token's content: where the page before ended, and the digest of its filter.
+pub(super) type Token = (RegistrationId, [u8; DIGEST]);
+
+/// Reads a token; `None` is the empty one of the first page.
 ///
 /// # Errors
-/// When it is no token of ours, or one of another filter.
-pub(super) fn read(token: &str, filter: &Filter) -> Result<Option<RegistrationId>, &'static str> {
+/// When it is no token of ours.
+pub(super) fn read(token: &str) -> Result<Option<Token>, &'static str> {
+    const NONE: &str = "is no page token: give next_page_token of the page before";
     if token.is_empty() {
         return Ok(None);
     }
     let mut bytes = [0; 16 + DIGEST];
     if token.len() != bytes.len() * 2 || hex::decode_to_slice(token, &mut bytes).is_err() {
-        return Err("is no page token: give next_page_token of the page before");
+        return Err(NONE);
     }
     let (id, bound) = bytes.split_at(16);
-    if bound != digest(filter) {
-        return Err(
-            "belongs to another filter: a page token goes with the states, case_id and document_hash it was made with",
-        );
+    match (id.try_into(), bound.try_into()) {
+        (Ok(id), Ok(bound)) => Ok(Some((RegistrationId::from_bytes(id), bound))),
+        _ => Err(NONE),
     }
-    id.try_into().map(|id| Some(RegistrationId::from_bytes(id))).map_err(|_| "is no page token")
+}
+
+/// Where the page begins; `None` for the first.
+///
+/// # Errors
+/// When the token was made with another filter.
+pub(super) fn position(token: Option<Token>, filter: &Filter) -> Result<Option<RegistrationId>, &'static str> {
+    match token {
+        None => Ok(None),
+        Some((last, bound)) if bound == digest(filter) => Ok(Some(last)),
+        Some(_) => Err(
+            "belongs to another filter: a page token goes with the states, case_id and document_hash it was made with",
+        ),
+    }
 }
 
 fn digest(filter: &Filter) -> [u8; DIGEST] {
@@ -58,11 +74,12 @@ mod tests {
         let id = RegistrationId::from_bytes([7; 16]);
         let filter = Filter { states: vec![State::Confirmed], ..Filter::default() };
         let made = token(id, &filter);
-        assert_eq!(read(&made, &filter), Ok(Some(id)));
-        assert_eq!(read("", &filter), Ok(None));
-        assert!(read(&made, &Filter::default()).unwrap_err().contains("another filter"));
+        let made_token = read(&made).unwrap();
+        assert_eq!(position(made_token, &filter), Ok(Some(id)));
+        assert_eq!((read(""), position(None, &filter)), (Ok(None), Ok(None)));
+        assert!(position(made_token, &Filter::default()).unwrap_err().contains("another filter"));
         for bad in ["x", "00", &made[1..], &format!("{made}00"), "é"] {
-            assert!(read(bad, &filter).is_err(), "{bad}");
+            assert!(read(bad).is_err(), "{bad}");
         }
     }
 }

@@ -2,8 +2,7 @@
 
 use super::proto;
 use crate::{
-    chain::{Header, Network},
-    pipeline::{Chained, Registrar},
+    pipeline::{Chained, Header, Network, Registrar},
     registration::{
         CaseId, Cause, Diagnosis, DocumentHash, Failure, Finality, Registration, State, Timestamp, Transaction,
     },

@@ -2,10 +2,10 @@
 
 use super::{error::ApiError, page, proto};
 use crate::{
+    pipeline::Filter,
     registration::{
         CaseId, DocumentHash, NewRegistration, RegistrationId, State, TraceContext, UserId, policy::waiting::WaitFor,
     },
-    store::Filter,
 };
 use std::{fmt::Display, time::Duration};
 
@@ -130,15 +130,16 @@ pub(super) fn list(request: &proto::ListRegistrationsRequest) -> Result<List, Ap
         "page_size",
         match u32::try_from(request.page_size) {
             Ok(0) => Ok(DEFAULT_PAGE),
-            Ok(size) => Ok(size.min(MAX_PAGE)),
-            Err(_) => Err("is negative"),
+            Ok(size @ 1..=MAX_PAGE) => Ok(size),
+            Ok(_) | Err(_) => Err(format!("is not between 0 and {MAX_PAGE}")),
         },
     );
     let filter = (|| Some(Filter { states: states?, case_id: case_id?, document_hash: document_hash? }))();
-    // The token is bound to its filter, so it can be read only when the filter can.
-    let before = match &filter {
-        Some(filter) => faults.take("page_token", page::read(&request.page_token, filter)),
-        None => None,
+    let token = faults.take("page_token", page::read(&request.page_token));
+    // The token is bound to its filter, which can be held against it only when it can be read.
+    let before = match (&filter, token) {
+        (Some(filter), Some(token)) => faults.take("page_token", page::position(token, filter)),
+        _ => None,
     };
     faults.none((|| Some(List { filter: filter?, before: before?, size: size? }))())
 }

@@ -13,8 +13,8 @@ use tokio_stream::wrappers::TcpListenerStream;
 use tokio_util::sync::CancellationToken;
 use tonic::transport::Server;
 
-/// The largest message that is read; a request of ours has a few hundred bytes.
-const MAX_MESSAGE: usize = 64 * 1024;
+/// The largest message that is read. A request of ours has a few hundred bytes; up to here a fault in it is named by its field.
+const MAX_MESSAGE: usize = 1024 * 1024;
 /// Streams (calls) at once on one connection.
 const MAX_STREAMS: u32 = 1024;
 /// A client that does not answer a ping for this long is gone, and its places to wait are free again.

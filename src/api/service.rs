@@ -13,7 +13,7 @@ use super::{
 use crate::{
     pipeline::{Registrar, Waiter},
     registration::{
-        Registration, State,
+        Registration, State, TraceId,
         policy::waiting::{WaitFor, longest_wait},
     },
 };
@@ -23,7 +23,7 @@ use tokio::{sync::Mutex, time::Instant};
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status};
 
-/// An answer to `DiagnoseRegistration` is kept this long: a stuck document attracts many who ask.
+/// An answer to `DiagnoseRegistration` is kept this long while nothing changes: a stuck document attracts many who ask.
 const DIAGNOSIS_KEPT: Duration = Duration::from_secs(2);
 /// How many such answers are kept at most.
 const DIAGNOSES_KEPT: usize = 256;
@@ -108,18 +108,15 @@ impl Service {
         // Held throughout, so that evidence is gathered by one call at a time.
         let mut kept = self.diagnoses.lock().await;
         kept.retain(|(at, _)| at.elapsed() < DIAGNOSIS_KEPT);
-        let same = |answer: &proto::DiagnoseRegistrationResponse| {
-            answer.registration.as_ref().is_some_and(|registration| registration.id == id.to_string())
-        };
-        if let Some((_, answer)) = kept.iter().find(|(_, answer)| same(answer)) {
-            return Ok(answer.clone());
-        }
         let registration = self.registrar.get(id).await?.ok_or(ApiError::NotFound)?;
         let presenter = self.present();
-        let answer = proto::DiagnoseRegistrationResponse {
-            diagnosis: self.registrar.diagnose(&registration).map(|diagnosis| presenter.diagnosis(&diagnosis)),
-            registration: Some(presenter.registration(&registration)),
-        };
+        let shown = presenter.registration(&registration);
+        let same = |kept: &proto::Registration| (&kept.id, kept.revision) == (&shown.id, shown.revision);
+        if let Some((_, answer)) = kept.iter().find(|(_, answer)| answer.registration.as_ref().is_some_and(same)) {
+            return Ok(answer.clone());
+        }
+        let diagnosis = self.registrar.diagnose(&registration).map(|diagnosis| presenter.diagnosis(&diagnosis));
+        let answer = proto::DiagnoseRegistrationResponse { diagnosis, registration: Some(shown) };
         kept.truncate(DIAGNOSES_KEPT - 1);
         kept.push_front((Instant::now(), answer.clone()));
         Ok(answer)
@@ -134,7 +131,7 @@ impl Service {
         Ok(self.present().verified(&self.registrar, document, &case_id, found))
     }
 
-    async fn watch(&self, request: &proto::WatchRegistrationRequest) -> Result<Watching, ApiError> {
+    async fn watch(&self, request: &proto::WatchRegistrationRequest, trace_id: TraceId) -> Result<Watching, ApiError> {
         self.refuse_when_stopping()?;
         let asked = read::watch(request)?;
         let place = self.registrar.place()?;
@@ -145,6 +142,8 @@ impl Service {
             waiter,
             until: asked.until,
             told: asked.after_revision,
+            trace_id,
+            last: None,
             next: Some(Arc::new(current)),
             done: false,
         })
@@ -158,11 +157,23 @@ struct Watching {
     until: WaitFor,
     /// The last revision the reader knows.
     told: i64,
+    trace_id: TraceId,
+    last: Option<Arc<Registration>>,
     next: Option<Arc<Registration>>,
     done: bool,
 }
 
 impl Watching {
+    /// The stream's last word stands in its trailers, which the layer does not see.
+    fn shutting_down(&self) -> Status {
+        let last = self.last.as_deref().map(|last| Box::new(last.clone()));
+        let mut status = self.service.status(ApiError::ShuttingDown(last));
+        if let Ok(trace_id) = self.trace_id.to_string().parse() {
+            status.metadata_mut().insert("x-trace-id", trace_id);
+        }
+        status
+    }
+
     /// The next state that the reader does not know; `None` at the end.
     async fn next(mut self) -> Option<(Result<proto::WatchRegistrationResponse, Status>, Self)> {
         while !self.done {
@@ -172,11 +183,11 @@ impl Watching {
                     changed = self.waiter.changed() => changed,
                     () = self.service.stop.cancelled() => {
                         self.done = true;
-                        let status = self.service.status(ApiError::ShuttingDown(None));
-                        return Some((Err(status), self));
+                        return Some((Err(self.shutting_down()), self));
                     }
                 },
             };
+            self.last = Some(current.clone());
             self.done = self.until.is_reached(current.state, current.finality) || current.state == State::Failed;
             if current.revision > self.told {
                 self.told = current.revision;
@@ -230,7 +241,8 @@ impl RegistrarService for Service {
         &self,
         request: Request<proto::WatchRegistrationRequest>,
     ) -> Result<Response<Self::WatchRegistrationStream>, Status> {
-        let watching = self.watch(request.get_ref()).await.map_err(|error| self.status(error))?;
+        let trace_id = CallContext::of(&request).trace.trace_id;
+        let watching = self.watch(request.get_ref(), trace_id).await.map_err(|error| self.status(error))?;
         Ok(Response::new(stream::unfold(watching, Watching::next).boxed()))
     }
 

@@ -3,7 +3,7 @@
 use super::{
     BlockTag, CallError, Header, Network, Pair, Receipt, Refusal, Settings,
     contract::{self, DocumentRegistry, VERSION},
-    endpoint::Endpoint,
+    endpoint::{Endpoint, SetupError},
     wire::{Call, LogFilter, WireHeader, WireLog, WireReceipt},
 };
 use crate::registration::{Block, CaseId, DocumentHash};
@@ -103,7 +103,7 @@ impl Chain {
     ///
     /// # Errors
     /// When the TLS stack cannot be set up.
-    pub fn new(settings: &Settings) -> Result<Self, reqwest::Error> {
+    pub fn new(settings: &Settings) -> Result<Self, SetupError> {
         let url = &settings.endpoints[0];
         Ok(Self {
             endpoint: Endpoint::new(url)?,

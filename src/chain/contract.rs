@@ -153,7 +153,7 @@ mod tests {
     fn a_pair_is_encoded_for_the_function_that_costs_least() {
         let pair = (DocumentHash::new([1; 32]).unwrap(), "case-1".parse::<CaseId>().unwrap());
         let selector = |pairs: &[Pair]| <[u8; 4]>::try_from(&register_calldata(pairs)[..4]).unwrap();
-        assert_eq!(selector(&[pair.clone()]), DocumentRegistry::registerDocumentCall::SELECTOR);
+        assert_eq!(selector(std::slice::from_ref(&pair)), DocumentRegistry::registerDocumentCall::SELECTOR);
         assert_eq!(selector(&[pair.clone(), pair]), DocumentRegistry::registerDocumentsCall::SELECTOR);
     }
 }

@@ -26,7 +26,7 @@ impl Delays {
     }
 
     /// The next delay.
-    pub fn next(&mut self) -> Duration {
+    pub fn next_delay(&mut self) -> Duration {
         self.0.next_backoff().unwrap_or(self.0.max_interval)
     }
 
@@ -44,10 +44,10 @@ mod tests {
     fn delays_grow_to_the_longest_and_begin_again() {
         let longest = Duration::from_secs(2);
         let mut delays = Delays::up_to(longest);
-        let taken: Vec<_> = (0..12).map(|_| delays.next()).collect();
+        let taken: Vec<_> = (0..12).map(|_| delays.next_delay()).collect();
         assert!(taken[0] <= FIRST.mul_f64(1.0 + JITTER) && taken[0] >= FIRST.mul_f64(1.0 - JITTER));
         assert!(taken[11] >= longest.mul_f64(1.0 - JITTER) && taken[11] <= longest.mul_f64(1.0 + JITTER));
         delays.reset();
-        assert!(delays.next() <= FIRST.mul_f64(1.0 + JITTER));
+        assert!(delays.next_delay() <= FIRST.mul_f64(1.0 + JITTER));
     }
 }

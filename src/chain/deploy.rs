@@ -85,6 +85,6 @@ async fn included(chain: &Chain, hash: B256) -> Option<Address> {
         if let Ok(Some(receipt)) = chain.receipt(hash).await {
             return receipt.contract_address.filter(|_| receipt.succeeded);
         }
-        tokio::time::sleep(delays.next()).await;
+        tokio::time::sleep(delays.next_delay()).await;
     }
 }

@@ -26,6 +26,11 @@ const SEND_TIMEOUT: Duration = Duration::from_secs(5);
 /// Connections that stay open when nothing is asked.
 const IDLE_CONNECTIONS: usize = 16;
 
+/// The HTTP client cannot be set up: the TLS stack is broken.
+#[derive(Debug, thiserror::Error)]
+#[error("the HTTP client cannot be set up")]
+pub struct SetupError(#[source] reqwest::Error);
+
 /// An endpoint.
 #[derive(Clone, Debug)]
 pub struct Endpoint {
@@ -39,7 +44,7 @@ impl Endpoint {
     ///
     /// # Errors
     /// When the TLS stack cannot be set up.
-    pub fn new(url: &EndpointUrl) -> Result<Self, reqwest::Error> {
+    pub fn new(url: &EndpointUrl) -> Result<Self, SetupError> {
         let http = reqwest::Client::builder()
             .timeout(SEND_TIMEOUT)
             .connect_timeout(READ_TIMEOUT)
@@ -47,7 +52,7 @@ impl Endpoint {
             .tcp_nodelay(true)
             .no_proxy()
             .build()
-            .map_err(reqwest::Error::without_url)?;
+            .map_err(|error| SetupError(error.without_url()))?;
         let client = ClientBuilder::default().http_with_client(http, url.expose().clone());
         Ok(Self { name: url.name().into(), client, answers: Arc::new(AtomicBool::new(false)) })
     }

@@ -159,7 +159,12 @@ fn fault(kind: &TransportErrorKind) -> Fault {
             Some(error) if error.is_connect() => Fault::Connect,
             _ => Fault::Lost,
         },
-        _ => Fault::Unreadable,
+        TransportErrorKind::NonRetryable(_) => Fault::Lost,
+        // The enum is non-exhaustive; what is left are answers that do not fit their question.
+        TransportErrorKind::MissingBatchResponse(_)
+        | TransportErrorKind::BackendGone
+        | TransportErrorKind::PubsubUnavailable
+        | _ => Fault::Unreadable,
     }
 }
 

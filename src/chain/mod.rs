@@ -15,6 +15,7 @@ pub use client::{Chain, Outlook, Proof, ProveError, Record, Registered, WrongCha
 pub use contract::{InvalidArtifact, Pair, Unsigned, refused_registrar, register_calldata, registered_topics, sign};
 pub use delay::Delays;
 pub use deploy::{DeployError, deploy};
+pub use endpoint::SetupError;
 pub use error::{CallError, Fault, Refusal};
 pub use network::Network;
 pub use signer::{InvalidKey, Signer};

@@ -2,6 +2,9 @@
 
 use alloy::primitives::B256;
 
+/// The chain id of anvil and its like.
+const LOCAL: u64 = 31337;
+
 /// A network.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Network {
@@ -20,10 +23,15 @@ impl Network {
         let (name, title, explorer) = match chain_id {
             84532 => ("base-sepolia".to_owned(), "Base Sepolia".to_owned(), Some("https://sepolia.basescan.org")),
             8453 => ("base".to_owned(), "Base".to_owned(), Some("https://basescan.org")),
-            31337 => ("anvil".to_owned(), "anvil".to_owned(), None),
+            LOCAL => ("anvil".to_owned(), "anvil".to_owned(), None),
             other => (format!("chain-{other}"), format!("chain {other}"), None),
         };
         Self { chain_id, name, title, explorer }
+    }
+
+    /// Whether it is the chain id of development nodes.
+    pub fn is_local(&self) -> bool {
+        self.chain_id == LOCAL
     }
 
     /// The transaction on the block explorer; empty where there is none.

@@ -1,8 +1,8 @@
 //! WHO moves a registration along.
 //!
-//! A [`lane`] per signer takes queued work, prepares and sends it; one [`follower`] watches the chain for everybody; a
-//! [`journey`] tells one registration's story; [`waiters`] tells those who wait. What is done is in the store first: every
-//! piece of memory here can be lost and is read back by [`recovery`].
+//! A `lane` per signer takes queued work, prepares and sends it; one `follower` watches the chain for everybody; a
+//! `journey` tells one registration's story; `waiters` tells those who wait. What is done is in the store first: every
+//! piece of memory here can be lost and is read back by `recovery`.
 
 mod flights;
 mod follower;
@@ -19,11 +19,12 @@ pub use recovery::{RecoverError, recover};
 pub use registrar::{Chained, Registrar, Verified};
 pub use waiters::{TooManyWaiters, Waiter};
 
-use crate::{
-    chain::{Chain, Header},
-    registration::Timestamp,
-    store::Store,
+pub use crate::{
+    chain::{Header, Network},
+    store::{AcceptError, Filter, StoreError},
 };
+
+use crate::{chain::Chain, registration::Timestamp, store::Store};
 use alloy::primitives::Address;
 use flights::Flights;
 use journey::Route;
@@ -32,7 +33,7 @@ use std::{
     sync::Arc,
     time::{Duration, SystemTime},
 };
-use tokio::sync::watch;
+use tokio::{sync::watch, time::Instant};
 use waiters::Waiters;
 
 /// When a registration is confirmed, and how much work is taken.
@@ -59,8 +60,18 @@ pub struct Tools {
     waiters: Waiters,
     queue: Queue,
     route: Arc<Route>,
-    head: Arc<watch::Sender<Option<Header>>>,
+    head: Arc<watch::Sender<Option<Head>>>,
 }
+
+/// The head as last seen, and since when it is the same.
+#[derive(Clone, Copy, Debug)]
+struct Head {
+    header: Header,
+    since: Instant,
+}
+
+/// A chain that answers, and whose head does not move for this long, mines on demand or has stalled.
+const STILL: Duration = Duration::from_secs(10);
 
 impl Tools {
     /// The tools for one chain and store.
@@ -90,7 +101,22 @@ impl Tools {
 
     /// The head as last seen.
     pub fn head(&self) -> Option<Header> {
-        *self.head.borrow()
+        self.head.borrow().map(|head| head.header)
+    }
+
+    /// Whether the chain may mine on demand: it is anvil's, or its head has not moved for long.
+    fn may_mine_on_demand(&self) -> bool {
+        self.route.network.is_local() || self.head.borrow().is_some_and(|head| head.since.elapsed() >= STILL)
+    }
+
+    fn see_head(&self, header: Header) {
+        self.head.send_if_modified(|seen| {
+            let moved = seen.map(|seen| seen.header.block.hash) != Some(header.block.hash);
+            if moved {
+                *seen = Some(Head { header, since: Instant::now() });
+            }
+            moved
+        });
     }
 
     /// How many transactions of this signer are signed and not settled.

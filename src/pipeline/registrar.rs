@@ -113,7 +113,7 @@ impl Registrar {
             included_block: block.map(|block| block.number),
             head_block: self.tools.head().map(|head| head.block.number),
             confirmations_required: self.confirmations(),
-            mines_on_demand: false,
+            mines_on_demand: self.tools.may_mine_on_demand(),
             submitted: registration.times.submitted,
             now: now(),
         }))

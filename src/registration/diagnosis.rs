@@ -59,7 +59,7 @@ pub struct Evidence {
     pub head_block: Option<u64>,
     /// How deep a block must be; the block itself counts as 1.
     pub confirmations_required: u64,
-    /// Whether the chain mines a block only when there is a transaction, as plain anvil does.
+    /// Whether the chain may mine a block only when there is a transaction, as plain anvil does.
     pub mines_on_demand: bool,
     /// When a node took the transaction.
     pub submitted: Option<Timestamp>,
@@ -108,8 +108,8 @@ fn awaiting(seen: &Evidence, depth: u64) -> String {
     );
     if seen.mines_on_demand {
         format!(
-            "{base} This chain mines a block only when there is a transaction, so the next block may never come: start anvil \
-             with --block-time 1, or set REGISTRAR_CONFIRMATIONS=1."
+            "{base} No new block comes. A chain that mines only when there is a transaction, as plain anvil does, may never mine \
+             the next one: start anvil with --block-time 1, or set REGISTRAR_CONFIRMATIONS=1."
         )
     } else {
         format!("{base} It goes on with the next block.")

@@ -6,9 +6,10 @@
 use super::{
     Store, StoreError, rows,
     sql::{chunks, tuples},
+    write::Write,
 };
 use crate::registration::{Event, NewRegistration, Registration, RegistrationId, State, Times, Timestamp};
-use sqlx::{Any, AssertSqlSafe, Row, Transaction};
+use sqlx::{AssertSqlSafe, Row};
 use std::{collections::HashMap, time::SystemTime};
 use tokio::sync::{mpsc, oneshot};
 use uuid::Uuid;
@@ -90,10 +91,8 @@ impl Intake {
                 }
                 Err(error) => {
                     tracing::error!(error = %error, requests = answers.len(), "registrations could not be written");
-                    let text = error.to_string();
                     for answer in answers {
-                        let error = StoreError::Database(sqlx::Error::Protocol(text.clone()));
-                        let _ = answer.send(Err(error.into()));
+                        let _ = answer.send(Err(StoreError::NotWritten.into()));
                     }
                 }
             }
@@ -109,7 +108,7 @@ impl Store {
     ) -> Result<Vec<Result<Accepted, AcceptError>>, StoreError> {
         let now = Timestamp::from(SystemTime::now());
         let room = usize::try_from(self.queue_limit.saturating_sub(self.unfinished())).unwrap_or(usize::MAX);
-        let mut transaction = self.writer.begin().await?;
+        let mut transaction = Write::begin(&self.writer).await?;
         let new: Vec<_> = asked.iter().take(room).map(|asked| (RegistrationId::from(Uuid::now_v7()), asked)).collect();
         let mut inserted: HashMap<RegistrationId, usize> = HashMap::with_capacity(new.len());
         let mut position = 0;
@@ -147,7 +146,7 @@ impl Store {
     /// A pair that is there already: as it stands, or started again when it failed.
     async fn find_or_restart(
         &self,
-        transaction: &mut Transaction<'static, Any>,
+        transaction: &mut Write,
         asked: &NewRegistration,
         begun: u64,
         now: Timestamp,
@@ -177,7 +176,7 @@ impl Store {
 }
 
 async fn insert(
-    transaction: &mut Transaction<'static, Any>,
+    transaction: &mut Write,
     chunk: &[(RegistrationId, &NewRegistration)],
     now: Timestamp,
 ) -> Result<Vec<RegistrationId>, StoreError> {
@@ -207,10 +206,7 @@ async fn insert(
     rows.iter().map(|row| super::open::bytes(row.try_get(0)?).map(RegistrationId::from_bytes)).collect()
 }
 
-async fn find(
-    transaction: &mut Transaction<'static, Any>,
-    asked: &NewRegistration,
-) -> Result<Option<Registration>, StoreError> {
+async fn find(transaction: &mut Write, asked: &NewRegistration) -> Result<Option<Registration>, StoreError> {
     let sql = format!("{} WHERE r.document_hash = $1 AND r.case_id = $2", rows::REGISTRATION);
     let row = sqlx::query(AssertSqlSafe(sql))
         .bind(asked.document_hash.as_bytes().to_vec())

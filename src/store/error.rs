@@ -14,6 +14,9 @@ pub enum StoreError {
     /// Rows were no longer as they had been read, so nothing was written. Reading again is enough.
     #[error("the rows changed in the meantime")]
     Conflict,
+    /// A commit that was shared failed, and nothing of it was written. The log says why, once for all who shared it.
+    #[error("the database cannot be written")]
+    NotWritten,
     /// The task that writes has ended: the service is shutting down.
     #[error("the store is closed")]
     Closed,

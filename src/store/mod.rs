@@ -4,6 +4,8 @@
 //! writing connection, so that writers queue up instead of colliding, and several that read.
 
 mod accept;
+#[cfg(test)]
+mod conformance;
 mod error;
 mod open;
 mod progress;
@@ -12,6 +14,7 @@ mod recover;
 mod rows;
 mod settings;
 mod sql;
+mod write;
 
 pub use accept::{AcceptError, Accepted, Acceptor, Intake};
 pub use error::{OpenError, StoreError};

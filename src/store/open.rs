@@ -4,7 +4,7 @@ use super::{OpenError, Settings, Store, StoreError};
 use crate::registration::Timestamp;
 use alloy::primitives::{Address, B256};
 use sqlx::{
-    AnyPool, Row, SqlSafeStr,
+    AnyConnection, AnyPool, Connection, Row, SqlSafeStr,
     any::AnyPoolOptions,
     migrate::{Migration, MigrationType, Migrator},
 };
@@ -68,8 +68,10 @@ impl Store {
         let lock = lock(&path)?;
         sqlx::any::install_default_drivers();
         let url = format!("sqlite://{}?mode=rwc", path.display());
+        if path.exists() {
+            refuse_foreign(&format!("sqlite://{}?mode=ro", path.display())).await?;
+        }
         let writer = connect(&url, 1).await?;
-        refuse_foreign(&writer).await?;
         migrator().run(&writer).await?;
         let reader = connect(&url, READERS).await?;
         let unfinished = unfinished(&reader).await?;
@@ -173,10 +175,13 @@ async fn connect(url: &str, connections: u32) -> Result<AnyPool, sqlx::Error> {
         .await
 }
 
-async fn refuse_foreign(pool: &AnyPool) -> Result<(), OpenError> {
+/// Looks without writing anything, for a database that is somebody else's has to stay as it is.
+async fn refuse_foreign(url: &str) -> Result<(), OpenError> {
+    let mut connection = AnyConnection::connect(url).await?;
     let tables = sqlx::query("SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite_%'")
-        .fetch_all(pool)
+        .fetch_all(&mut connection)
         .await?;
+    connection.close().await?;
     for row in tables {
         let name: String = row.try_get(0)?;
         if !TABLES.contains(&name.as_str()) {

@@ -6,14 +6,13 @@
 use super::{
     Attempt, Store, StoreError, rows,
     sql::{chunks, list, tuples},
+    write::Write,
 };
 use crate::registration::{
     Block, Blocked, Cost, Diagnosis, Event, Failure, Finality, RegistrationId, State, Timestamp, TransactionId,
 };
 use alloy::primitives::{Address, B256};
-use sqlx::{Any, AssertSqlSafe, Transaction};
-
-type Tx = Transaction<'static, Any>;
+use sqlx::AssertSqlSafe;
 
 /// How often a registration's transactions may revert before it fails.
 const MAX_REVERTS: i64 = 3;
@@ -67,7 +66,7 @@ impl Store {
     /// # Errors
     /// [`StoreError::Conflict`] when one of the registrations is not queued any more, or the nonce is taken.
     pub async fn sign(&self, new: &NewTransaction, members: &[RegistrationId]) -> Result<(), StoreError> {
-        let mut tx = self.writer.begin().await?;
+        let mut tx = Write::begin(&self.writer).await?;
         let inserted = sqlx::query(
             "INSERT INTO transactions (id, signer, nonce, state, hash, gas_limit, batch_size, attempts, prepared_at, signed_at) \
              VALUES ($1, $2, $3, $4, $5, $6, $7, 1, $8, $9) ON CONFLICT DO NOTHING",
@@ -83,6 +82,9 @@ impl Store {
         .bind(new.signed_at.micros())
         .execute(&mut *tx)
         .await?;
+        if inserted.rows_affected() != 1 {
+            return Err(StoreError::Conflict);
+        }
         insert_attempt(&mut tx, new.id, &new.attempt, 1, new.signed_at).await?;
         insert_members(&mut tx, new.id, members).await?;
         let moved = sqlx::query(AssertSqlSafe(format!(
@@ -96,11 +98,10 @@ impl Store {
         .bind(new.id.as_bytes().to_vec())
         .execute(&mut *tx)
         .await?;
-        if inserted.rows_affected() != 1 || moved.rows_affected() != members.len() as u64 {
-            tx.rollback().await?;
+        if moved.rows_affected() != members.len() as u64 {
             return Err(StoreError::Conflict);
         }
-        Ok(tx.commit().await?)
+        tx.commit().await
     }
 
     /// A node has taken the transaction: the confirmation clock starts.
@@ -108,7 +109,7 @@ impl Store {
     /// # Errors
     /// When the database cannot be written.
     pub async fn sent(&self, id: TransactionId, at: Timestamp) -> Result<(), StoreError> {
-        let mut tx = self.writer.begin().await?;
+        let mut tx = Write::begin(&self.writer).await?;
         sqlx::query("UPDATE transactions SET state = $1, sent_at = $2 WHERE id = $3 AND state = 'signed'")
             .bind(State::Submitted.code())
             .bind(at.micros())
@@ -116,7 +117,7 @@ impl Store {
             .execute(&mut *tx)
             .await?;
         move_members(&mut tx, id, Event::Send, at).await?;
-        Ok(tx.commit().await?)
+        tx.commit().await
     }
 
     /// The transaction is in a canonical block and has registered all it carries but `released`, which go back to the queue;
@@ -133,7 +134,7 @@ impl Store {
         at: Timestamp,
     ) -> Result<(), StoreError> {
         let event = if deep { Event::Confirm } else { Event::Include };
-        let mut tx = self.writer.begin().await?;
+        let mut tx = Write::begin(&self.writer).await?;
         release_some(&mut tx, released, at).await?;
         // A node that included it had it, even if its answer never came: the clock then starts at inclusion.
         sqlx::query(
@@ -166,7 +167,7 @@ impl Store {
     /// # Errors
     /// When the database cannot be written.
     pub async fn confirmed(&self, id: TransactionId, at: Timestamp) -> Result<(), StoreError> {
-        let mut tx = self.writer.begin().await?;
+        let mut tx = Write::begin(&self.writer).await?;
         sqlx::query("UPDATE transactions SET state = $1, confirmed_at = $2 WHERE id = $3 AND state = 'included'")
             .bind(State::Confirmed.code())
             .bind(at.micros())
@@ -184,7 +185,7 @@ impl Store {
     /// # Errors
     /// When the database cannot be written.
     pub async fn reorged(&self, id: TransactionId, at: Timestamp) -> Result<(), StoreError> {
-        let mut tx = self.writer.begin().await?;
+        let mut tx = Write::begin(&self.writer).await?;
         let was_confirmed = sqlx::query(
             "UPDATE registrations SET revision = revision WHERE transaction_id = $1 AND state = 'confirmed'",
         )
@@ -217,7 +218,7 @@ impl Store {
         reverted: Option<&Failure>,
         at: Timestamp,
     ) -> Result<(), StoreError> {
-        let mut tx = self.writer.begin().await?;
+        let mut tx = Write::begin(&self.writer).await?;
         sqlx::query("UPDATE transactions SET state = 'released' WHERE id = $1")
             .bind(id.as_bytes().to_vec())
             .execute(&mut *tx)
@@ -261,7 +262,7 @@ impl Store {
     /// # Errors
     /// When the database cannot be written.
     pub async fn found(&self, found: &[Found], at: Timestamp) -> Result<(), StoreError> {
-        let mut tx = self.writer.begin().await?;
+        let mut tx = Write::begin(&self.writer).await?;
         let mut moved = 0;
         for one in found {
             let id = foreign_transaction(one.hash);
@@ -334,7 +335,7 @@ impl Store {
         at: Timestamp,
     ) -> Result<u64, StoreError> {
         let code = blocked.map_or("", Blocked::code);
-        let mut tx = self.writer.begin().await?;
+        let mut tx = Write::begin(&self.writer).await?;
         let mut changed = 0;
         for chunk in chunks(ids) {
             let among = list(4, chunk.len());
@@ -365,7 +366,7 @@ impl Store {
     /// # Errors
     /// When the database cannot be written.
     pub async fn timed_out(&self, id: TransactionId, diagnosis: &Diagnosis, at: Timestamp) -> Result<(), StoreError> {
-        let mut tx = self.writer.begin().await?;
+        let mut tx = Write::begin(&self.writer).await?;
         sqlx::query("UPDATE transactions SET timed_out_at = $1, diagnosis = $2 WHERE id = $3")
             .bind(at.micros())
             .bind(rows::write_diagnosis(diagnosis)?)
@@ -373,7 +374,7 @@ impl Store {
             .execute(&mut *tx)
             .await?;
         touch_members(&mut tx, id, at).await?;
-        Ok(tx.commit().await?)
+        tx.commit().await
     }
 
     /// The transaction's block is at or below the safe or finalized head.
@@ -381,7 +382,7 @@ impl Store {
     /// # Errors
     /// When the database cannot be written.
     pub async fn finality(&self, ids: &[TransactionId], finality: Finality, at: Timestamp) -> Result<(), StoreError> {
-        let mut tx = self.writer.begin().await?;
+        let mut tx = Write::begin(&self.writer).await?;
         for id in ids {
             sqlx::query("UPDATE transactions SET finality = $1 WHERE id = $2")
                 .bind(finality.code())
@@ -390,7 +391,7 @@ impl Store {
                 .await?;
             touch_members(&mut tx, *id, at).await?;
         }
-        Ok(tx.commit().await?)
+        tx.commit().await
     }
 }
 
@@ -407,7 +408,7 @@ fn moves(event: Event) -> String {
     format!("state IN ({})", codes.join(", "))
 }
 
-async fn move_members(tx: &mut Tx, id: TransactionId, event: Event, at: Timestamp) -> Result<u64, StoreError> {
+async fn move_members(tx: &mut Write, id: TransactionId, event: Event, at: Timestamp) -> Result<u64, StoreError> {
     let moved = sqlx::query(AssertSqlSafe(format!(
         "UPDATE registrations SET state = $1, blocked = '', revision = revision + 1, updated_at = $2 WHERE transaction_id = $3 AND {}",
         moves(event)
@@ -420,7 +421,7 @@ async fn move_members(tx: &mut Tx, id: TransactionId, event: Event, at: Timestam
     Ok(moved.rows_affected())
 }
 
-async fn touch_members(tx: &mut Tx, id: TransactionId, at: Timestamp) -> Result<(), StoreError> {
+async fn touch_members(tx: &mut Write, id: TransactionId, at: Timestamp) -> Result<(), StoreError> {
     sqlx::query("UPDATE registrations SET revision = revision + 1, updated_at = $1 WHERE transaction_id = $2")
         .bind(at.micros())
         .bind(id.as_bytes().to_vec())
@@ -429,7 +430,7 @@ async fn touch_members(tx: &mut Tx, id: TransactionId, at: Timestamp) -> Result<
     Ok(())
 }
 
-async fn release_some(tx: &mut Tx, ids: &[RegistrationId], at: Timestamp) -> Result<(), StoreError> {
+async fn release_some(tx: &mut Write, ids: &[RegistrationId], at: Timestamp) -> Result<(), StoreError> {
     for id in ids {
         sqlx::query(AssertSqlSafe(format!(
             "UPDATE registrations SET state = $1, transaction_id = NULL, revision = revision + 1, updated_at = $2 WHERE id = $3 AND {}",
@@ -445,7 +446,7 @@ async fn release_some(tx: &mut Tx, ids: &[RegistrationId], at: Timestamp) -> Res
 }
 
 async fn insert_attempt(
-    tx: &mut Tx,
+    tx: &mut Write,
     id: TransactionId,
     attempt: &Attempt,
     number: i64,
@@ -465,7 +466,7 @@ async fn insert_attempt(
     Ok(())
 }
 
-async fn insert_members(tx: &mut Tx, id: TransactionId, members: &[RegistrationId]) -> Result<(), StoreError> {
+async fn insert_members(tx: &mut Write, id: TransactionId, members: &[RegistrationId]) -> Result<(), StoreError> {
     let mut position = 0_i64;
     for chunk in chunks(members) {
         let sql = format!(

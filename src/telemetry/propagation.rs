@@ -32,6 +32,7 @@ pub fn extract(headers: &http::HeaderMap) -> TraceContext {
         .get("sentry-trace")
         .and_then(sentry_trace)
         .or_else(|| {
+            headers.get("traceparent").filter(|text| is_full_length(text))?;
             let context = TraceContextPropagator::new().extract(&headers);
             traceparent(context.span().span_context())
         })
@@ -52,6 +53,13 @@ pub fn mint() -> TraceId {
 /// A new span id.
 pub fn mint_span() -> Option<SpanId> {
     SpanId::from_bytes(RandomIdGenerator::default().new_span_id().to_bytes())
+}
+
+/// The SDK's propagator also takes ids that are too short, which the W3C rules call invalid
+/// (<https://www.w3.org/TR/trace-context/#traceparent-header-field-values>).
+fn is_full_length(traceparent: &str) -> bool {
+    let lengths: Vec<_> = traceparent.trim().split('-').map(str::len).collect();
+    matches!(lengths.as_slice(), [2, 32, 16, 2, ..])
 }
 
 type Named = (TraceId, Option<SpanId>, Option<bool>);

@@ -42,7 +42,7 @@ impl Follower {
             included_block,
             head_block: self.tools.head().map(|head| head.block.number),
             confirmations_required: self.tools.settings.confirmations,
-            mines_on_demand: self.mines_on_demand(),
+            mines_on_demand: self.tools.may_mine_on_demand(),
             submitted: Some(sent),
             now,
         });

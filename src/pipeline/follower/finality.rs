@@ -14,6 +14,8 @@ use tracing::error;
 /// How often the safe and finalized heads are asked for while a confirmed block is not final. They advance by whole L1
 /// batches, minutes apart on Base.
 const LOOK: Duration = Duration::from_secs(4);
+/// How many blocks are checked in one poll.
+const AT_ONCE: usize = 16;
 /// How often while somebody waits or work is out.
 const BUSY_LOOK: Duration = Duration::from_secs(1);
 
@@ -34,7 +36,14 @@ impl Follower {
             at if at <= safe => Finality::Safe,
             _ => Finality::Unsafe,
         };
-        let risen: Vec<_> = self.unfinalized.iter().filter(|block| reached(block) > block.finality).copied().collect();
+        let mut risen: Vec<_> =
+            self.unfinalized.iter().filter(|block| reached(block) > block.finality).copied().collect();
+        if risen.len() > AT_ONCE {
+            // The safe head advances by hundreds of blocks at once; inclusion must not wait for all of them.
+            risen.truncate(AT_ONCE);
+            self.finality_looked = None;
+        }
+        canonical.fetch(risen.iter().map(|block| block.number)).await?;
         let (mut made_safe, mut made_final) = (Vec::new(), Vec::new());
         for block in risen {
             let Some(header) = canonical.header(block.number).await? else { continue };

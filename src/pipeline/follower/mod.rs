@@ -36,8 +36,6 @@ const IDLE_POLL: Duration = Duration::from_secs(2);
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 /// Bytes that no block has taken go out again this often, for a node may have forgotten them.
 const REBROADCAST: Duration = Duration::from_secs(3);
-/// A chain whose head does not move for this long while it answers mines on demand, or has stalled.
-const STILL: Duration = Duration::from_secs(10);
 
 /// Why a poll did not finish; the next one goes on.
 #[derive(Debug, thiserror::Error)]
@@ -56,8 +54,6 @@ pub struct Follower {
     tools: Tools,
     unfinalized: Vec<UnfinalizedBlock>,
     finality_looked: Option<Instant>,
-    /// When the head last changed.
-    head_moved: Instant,
 }
 
 impl Follower {
@@ -67,7 +63,7 @@ impl Follower {
     /// When the store cannot be read.
     pub async fn new(tools: Tools) -> Result<Self, StoreError> {
         let unfinalized = tools.store.unfinalized_blocks().await?;
-        Ok(Self { tools, unfinalized, finality_looked: None, head_moved: Instant::now() })
+        Ok(Self { tools, unfinalized, finality_looked: None })
     }
 
     /// Brings everything that a restart left up to date: to be done before the queue flows.
@@ -93,7 +89,7 @@ impl Follower {
                 }
                 Err(error) => {
                     warn!(error = %error, "the follower could not finish a poll");
-                    delays.next()
+                    delays.next_delay()
                 }
             };
             let next = tokio::time::sleep(pause);
@@ -121,36 +117,27 @@ impl Follower {
         );
         let (head, nonces) = tokio::try_join!(self.tools.chain.known_header(BlockTag::Latest), nonces)?;
         let nonces: BTreeMap<Address, u64> = nonces.into_iter().collect();
-        self.see_head(head);
+        self.tools.see_head(head);
 
         let mut canonical = Canonical::new(self.tools.chain.clone(), head);
-        for flight in &flights {
-            let passed = nonces.get(&flight.signer).is_some_and(|nonce| *nonce > flight.nonce);
+        let mut passed = Vec::new();
+        for flight in flights {
+            let consumed = nonces.get(&flight.signer).is_some_and(|nonce| *nonce > flight.nonce);
             let phase = flight.progress().phase;
             match phase {
-                Phase::Signed | Phase::Submitted if passed => self.look_for(flight, &mut canonical).await?,
-                Phase::Submitted => self.rebroadcast_if_unseen(flight).await,
+                Phase::Signed | Phase::Submitted if consumed => passed.push(flight),
+                Phase::Submitted => self.rebroadcast_if_unseen(&flight).await,
                 Phase::Signed => {}
                 Phase::Included(block) => {
                     let depth = (head.block.number + 1).saturating_sub(block.number);
                     if depth >= self.tools.settings.confirmations {
-                        self.confirm_or_demote(flight, block, &mut canonical).await?;
+                        self.confirm_or_demote(&flight, block, &mut canonical).await?;
                     }
                 }
             }
         }
+        self.look_for(passed, &mut canonical).await?;
         self.check_finality(&mut canonical).await
-    }
-
-    fn see_head(&mut self, head: Header) {
-        let moved = self.tools.head.send_if_modified(|seen| {
-            let moved = seen.map(|seen| seen.block.hash) != Some(head.block.hash);
-            *seen = Some(head);
-            moved
-        });
-        if moved {
-            self.head_moved = Instant::now();
-        }
     }
 
     /// The same bytes again, in case the node forgot them. What it answers changes nothing: the chain decides.
@@ -164,10 +151,6 @@ impl Follower {
         };
         events::transaction_rebroadcast(flight.id, flight.nonce, &outcome);
     }
-
-    fn mines_on_demand(&self) -> bool {
-        self.head_moved.elapsed() >= STILL
-    }
 }
 
 /// The canonical headers that one poll has asked for, each once.
@@ -180,6 +163,17 @@ pub(super) struct Canonical {
 impl Canonical {
     fn new(chain: Chain, head: Header) -> Self {
         Self { chain, head, headers: HashMap::from([(head.block.number, Some(head))]) }
+    }
+
+    /// Asks for these headers at once, so that [`Self::header`] has them.
+    async fn fetch(&mut self, numbers: impl IntoIterator<Item = u64>) -> Result<(), CallError> {
+        let unknown: BTreeSet<u64> = numbers.into_iter().filter(|number| !self.headers.contains_key(number)).collect();
+        let chain = &self.chain;
+        let asked = unknown
+            .into_iter()
+            .map(|number| async move { Ok::<_, CallError>((number, chain.header(BlockTag::Number(number)).await?)) });
+        self.headers.extend(try_join_all(asked).await?);
+        Ok(())
     }
 
     /// The canonical header of this number; `None` when the node has none.

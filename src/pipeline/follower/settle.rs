@@ -2,7 +2,7 @@
 
 use super::{Canonical, Follower, PollError, SharedFlight};
 use crate::{
-    chain::{Receipt, registered_topics},
+    chain::{CallError, Chain, Receipt, registered_topics},
     pipeline::{flights::Phase, now},
     registration::{Block, Cost, Failure, FailureReason, Finality, RegistrationId},
     store::{Inclusion, UnfinalizedBlock},
@@ -17,12 +17,32 @@ use tokio::time::Instant;
 const MISSING_GRACE: Duration = Duration::from_secs(10);
 
 impl Follower {
-    /// The nonce has passed: finds the receipt of whichever attempt was included.
-    pub(super) async fn look_for(&mut self, flight: &SharedFlight, canonical: &mut Canonical) -> Result<(), PollError> {
-        let asked = flight.attempts.iter().map(|attempt| self.tools.chain.receipt(attempt.hash));
-        let receipts = try_join_all(asked).await?;
-        let found = flight.attempts.iter().zip(receipts).find_map(|(attempt, receipt)| Some((attempt.hash, receipt?)));
-        let Some((hash, receipt)) = found else { return self.missing(flight, canonical).await };
+    /// The nonces of these have passed: finds the receipts of whichever attempts were included, all at once, and settles one
+    /// after the other.
+    pub(super) async fn look_for(
+        &mut self,
+        passed: Vec<SharedFlight>,
+        canonical: &mut Canonical,
+    ) -> Result<(), PollError> {
+        let chain = self.tools.chain.clone();
+        let found = try_join_all(passed.into_iter().map(|flight| receipt_of(&chain, flight))).await?;
+        canonical.fetch(found.iter().filter_map(|(_, receipt)| Some(receipt.as_ref()?.1.block_number))).await?;
+        for (flight, receipt) in found {
+            match receipt {
+                Some((hash, receipt)) => self.settle(&flight, hash, receipt, canonical).await?,
+                None => self.missing(&flight, canonical).await?,
+            }
+        }
+        Ok(())
+    }
+
+    async fn settle(
+        &mut self,
+        flight: &SharedFlight,
+        hash: B256,
+        receipt: Receipt,
+        canonical: &mut Canonical,
+    ) -> Result<(), PollError> {
         flight.progress().missing = None;
         let header = canonical.header(receipt.block_number).await?;
         let Some(header) = header.filter(|header| header.block.hash == receipt.block_hash) else {
@@ -151,6 +171,14 @@ impl Follower {
         self.tools.queue.tell();
         Ok(())
     }
+}
+
+/// The receipt of the attempt that was included, with its hash.
+async fn receipt_of(chain: &Chain, flight: SharedFlight) -> Result<(SharedFlight, Option<(B256, Receipt)>), CallError> {
+    let asked = flight.attempts.iter().map(|attempt| chain.receipt(attempt.hash));
+    let receipts = try_join_all(asked).await?;
+    let found = flight.attempts.iter().zip(receipts).find_map(|(attempt, receipt)| Some((attempt.hash, receipt?)));
+    Ok((flight, found))
 }
 
 /// The registrations whose own event is not in the receipt: skipped as duplicates, and to be found on chain by the next look.

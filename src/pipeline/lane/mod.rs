@@ -66,7 +66,7 @@ impl Lane {
                     stop.run_until_cancelled(look).await;
                 }
                 Step::Paused => {
-                    let pause = tokio::time::sleep(self.delays.next());
+                    let pause = tokio::time::sleep(self.delays.next_delay());
                     stop.run_until_cancelled(pause).await;
                 }
             }

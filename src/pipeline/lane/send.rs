@@ -65,7 +65,7 @@ impl Lane {
                     self.block(&flight.members, blocked, &detail).await;
                 }
             }
-            if stop.run_until_cancelled(tokio::time::sleep(self.delays.next())).await.is_none() {
+            if stop.run_until_cancelled(tokio::time::sleep(self.delays.next_delay())).await.is_none() {
                 return;
             }
             // A node may have taken the bytes although its answer was lost, and a block may hold them already.

@@ -1,0 +1,61 @@
+# The few commands people run. `make demo` first; `make help` lists them.
+SHELL := /bin/bash
+.ONESHELL:
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+FOREIGN := tests/foreign
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+# Says what is missing, or installs it where apt-get may: $(call need,command,debian package).
+need = @command -v $(1) >/dev/null || { \
+	if command -v apt-get >/dev/null && [ "$$(id -u)" = 0 ]; then apt-get update -qq && apt-get install -y -qq $(2); \
+	else echo "$(1) is missing: install it ($(2)) and try again" >&2; exit 1; fi; }
+
+.PHONY: help
+help: ## Lists the commands
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
+
+.PHONY: demo
+demo: contracts/node_modules/.stamp ## Registers a real file on a chain of its own and shows what happened
+	$(call need,cargo,cargo)
+	cargo build --locked
+	target/debug/registrar dev --once README.md --case demo-1
+
+.PHONY: test
+test: contracts/node_modules/.stamp $(FOREIGN)/node_modules/.stamp $(FOREIGN)/.venv/.stamp ## Runs every test, on real anvil
+	$(call need,cargo,cargo)
+	cargo test --locked
+
+.PHONY: bench
+bench: contracts/node_modules/.stamp ## Measures against the bars and prints ratios
+	$(call need,cargo,cargo)
+	cargo bench --locked --bench registrar -- $(ARGS)
+
+.PHONY: lint
+lint: contracts/node_modules/.stamp ## Checks format, lints, proto and contract artifact
+	cargo fmt --check
+	cargo clippy --locked --all-targets -- -D warnings
+	contracts/node_modules/.bin/buf lint proto
+	npm run --silent check --prefix contracts
+
+.PHONY: deny
+deny: ## Checks licences, bans and sources of every dependency
+	command -v cargo-deny >/dev/null || cargo install --locked cargo-deny
+	cargo deny --config .deny.toml check licenses bans sources
+
+contracts/node_modules/.stamp: contracts/package-lock.json
+	$(call need,npm,nodejs npm)
+	npm ci --prefix contracts --no-audit --no-fund --loglevel=error
+	touch $@
+
+$(FOREIGN)/node_modules/.stamp: $(FOREIGN)/package-lock.json
+	$(call need,npm,nodejs npm)
+	npm ci --prefix $(FOREIGN) --no-audit --no-fund --loglevel=error
+	touch $@
+
+$(FOREIGN)/.venv/.stamp: $(FOREIGN)/requirements.txt
+	$(call need,python3,python3 python3-venv)
+	python3 -m venv $(FOREIGN)/.venv
+	$(FOREIGN)/.venv/bin/pip install --quiet -r $(FOREIGN)/requirements.txt
+	touch $@

@@ -1,0 +1,250 @@
+//! What every engine's store has to do, on a real database.
+
+use super::*;
+use crate::registration::{
+    Block, Blocked, Cost, Diagnosis, Failure, FailureReason, Finality, NewRegistration, Registration, RegistrationId,
+    State, Timestamp, TransactionId, diagnosis::Cause, policy::fees::Fees,
+};
+use alloy::primitives::{Address, B256};
+use std::collections::BTreeMap;
+use uuid::Uuid;
+
+const SIGNER: Address = Address::repeat_byte(9);
+
+struct Rig {
+    store: Store,
+    acceptor: Acceptor,
+    settings: Settings,
+    _folder: tempfile::TempDir,
+}
+
+impl Rig {
+    async fn new(queue_limit: u64) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let settings = Settings::parse(&format!("sqlite://{}/r.db", folder.path().display())).unwrap();
+        let store = Store::open(&settings, queue_limit).await.unwrap();
+        let (acceptor, intake) = Acceptor::new(store.clone());
+        tokio::spawn(intake.run(|| {}));
+        Self { store, acceptor, settings, _folder: folder }
+    }
+
+    async fn accept(&self, document: u8, case: &str) -> Accepted {
+        self.acceptor.accept(asked(document, case)).await.unwrap()
+    }
+
+    async fn get(&self, id: RegistrationId) -> Registration {
+        self.store.get(id).await.unwrap().unwrap()
+    }
+
+    async fn signed(&self, nonce: u64, members: &[RegistrationId]) -> TransactionId {
+        let new = transaction(nonce);
+        self.store.sign(&new, members).await.unwrap();
+        new.id
+    }
+}
+
+fn asked(document: u8, case: &str) -> NewRegistration {
+    NewRegistration {
+        document_hash: crate::registration::DocumentHash::new([document; 32]).unwrap(),
+        submitted_as: format!("as given {document}"),
+        case_id: case.parse().unwrap(),
+        user_id: None,
+        trace: crate::telemetry::propagation::extract(&http::HeaderMap::new()),
+    }
+}
+
+fn transaction(nonce: u64) -> NewTransaction {
+    let attempt = Attempt {
+        hash: B256::from_slice(&[&[1; 24][..], &nonce.to_be_bytes()].concat()),
+        raw: vec![nonce as u8; 3].into(),
+        fees: Fees { max_fee_per_gas: 5, max_priority_fee_per_gas: 1 },
+    };
+    let id = TransactionId::from(Uuid::now_v7());
+    NewTransaction { id, signer: SIGNER, nonce, gas_limit: 50_000, prepared_at: at(10), signed_at: at(11), attempt }
+}
+
+fn inclusion(number: u64) -> Inclusion {
+    Inclusion {
+        hash: B256::repeat_byte(1),
+        block: Block { number, hash: B256::repeat_byte(number as u8), time: at(20) },
+        cost: Cost { gas_used: 40_000, effective_gas_price: 3, l1_fee: Some(7) },
+    }
+}
+
+fn at(seconds: u64) -> Timestamp {
+    Timestamp::from_seconds(seconds)
+}
+
+#[tokio::test]
+async fn a_pair_is_one_registration_however_often_it_comes() {
+    let rig = Rig::new(100).await;
+    let first = rig.accept(1, "a").await;
+    let calls = (0..20).map(|_| rig.accept(1, "a"));
+    for again in futures_util::future::join_all(calls).await {
+        assert_eq!((again.registration.id, again.fresh), (first.registration.id, false));
+    }
+    assert!(first.fresh);
+    assert!(rig.accept(1, "b").await.fresh && rig.accept(2, "a").await.fresh);
+    assert_eq!(rig.store.unfinished(), 3);
+    assert_eq!(rig.get(first.registration.id).await, first.registration);
+}
+
+#[tokio::test]
+async fn a_batch_goes_through_its_states_and_keeps_what_it_learned() {
+    let rig = Rig::new(100).await;
+    let ids = [rig.accept(1, "a").await.registration.id, rig.accept(2, "a").await.registration.id];
+    let id = rig.signed(4, &ids).await;
+    assert!(rig.store.queued(at(1_000), 10).await.unwrap().is_empty());
+    rig.store.sent(id, at(12)).await.unwrap();
+    rig.store.included(id, &inclusion(7), &[], false, at(13)).await.unwrap();
+    let seen = rig.get(ids[1]).await;
+    let carried = seen.transaction.clone().unwrap();
+    assert_eq!((seen.state, seen.finality), (State::Included, Some(Finality::Unsafe)));
+    assert_eq!((seen.times.submitted, seen.times.included), (Some(at(12)), Some(at(13))));
+    assert_eq!(carried.block, Some(inclusion(7).block));
+    let ours = carried.ours.unwrap();
+    assert_eq!((ours.nonce, ours.batch_size, ours.attempts), (4, 2, 1));
+    assert_eq!(ours.cost.unwrap().fee(), 40_000 * 3 + 7);
+    rig.store.confirmed(id, at(14)).await.unwrap();
+    rig.store.finality(&[id], Finality::Safe, at(15)).await.unwrap();
+    let done = rig.get(ids[0]).await;
+    assert_eq!(
+        (done.state, done.finality, done.times.confirmed),
+        (State::Confirmed, Some(Finality::Safe), Some(at(14)))
+    );
+    assert_eq!(done.revision, 6);
+    assert_eq!(rig.store.unfinished(), 0);
+    assert_eq!(rig.store.next_nonce(SIGNER).await.unwrap(), Some(5));
+    assert_eq!(rig.store.unfinalized_blocks().await.unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn what_is_not_queued_any_more_or_a_nonce_that_is_taken_refuses_the_whole_transaction() {
+    let rig = Rig::new(100).await;
+    let (one, two) = (rig.accept(1, "a").await.registration.id, rig.accept(2, "a").await.registration.id);
+    rig.signed(0, &[one]).await;
+    assert!(matches!(rig.store.sign(&transaction(1), &[two, one]).await, Err(StoreError::Conflict)));
+    assert!(matches!(rig.store.sign(&transaction(0), &[two]).await, Err(StoreError::Conflict)));
+    assert_eq!(rig.get(two).await.state, State::Queued);
+    assert_eq!(rig.store.open_transactions().await.unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn a_released_transaction_queues_its_work_and_three_reverts_fail_it() {
+    let rig = Rig::new(100).await;
+    let id = rig.accept(1, "a").await.registration.id;
+    let failure = Failure { reason: FailureReason::TransactionReverted, message: "reverted".into() };
+    for (nonce, expected) in [(0, State::Queued), (1, State::Queued), (2, State::Failed)] {
+        let transaction = rig.signed(nonce, &[id]).await;
+        rig.store.release(transaction, Some(&failure), at(30)).await.unwrap();
+        assert_eq!(rig.get(id).await.state, expected, "after revert {nonce}");
+    }
+    let failed = rig.get(id).await;
+    assert_eq!((failed.failure, failed.times.failed, rig.store.unfinished()), (Some(failure), Some(at(30)), 0));
+    let again = rig.accept(1, "a").await;
+    assert_eq!((again.registration.id, again.registration.state, again.fresh), (id, State::Queued, true));
+    assert_eq!((again.registration.failure, rig.store.unfinished()), (None, 1));
+}
+
+#[tokio::test]
+async fn a_duplicate_in_a_batch_goes_back_to_the_queue_and_the_others_go_on() {
+    let rig = Rig::new(100).await;
+    let ids = [rig.accept(1, "a").await.registration.id, rig.accept(2, "a").await.registration.id];
+    let id = rig.signed(0, &ids).await;
+    rig.store.included(id, &inclusion(3), &ids[1..], true, at(13)).await.unwrap();
+    assert_eq!((rig.get(ids[0]).await.state, rig.get(ids[1]).await.state), (State::Confirmed, State::Queued));
+    let found = Found { id: ids[1], hash: B256::repeat_byte(5), registrar: SIGNER, block: inclusion(2).block };
+    rig.store.found(&[found], at(14)).await.unwrap();
+    let found = rig.get(ids[1]).await;
+    assert_eq!(found.state, State::Confirmed);
+    let original = found.transaction.unwrap();
+    assert_eq!((original.hash, original.ours, rig.store.unfinished()), (B256::repeat_byte(5), None, 0));
+}
+
+#[tokio::test]
+async fn a_reorg_brings_confirmed_work_back() {
+    let rig = Rig::new(100).await;
+    let id = rig.accept(1, "a").await.registration.id;
+    let transaction = rig.signed(0, &[id]).await;
+    rig.store.included(transaction, &inclusion(3), &[], true, at(13)).await.unwrap();
+    rig.store.reorged(transaction, at(14)).await.unwrap();
+    let back = rig.get(id).await;
+    assert_eq!((back.state, back.finality, rig.store.unfinished()), (State::Submitted, None, 1));
+    assert_eq!(rig.store.open_transactions().await.unwrap()[0].attempts.len(), 1);
+}
+
+#[tokio::test]
+async fn blocked_work_says_so_once_and_waits_for_its_time() {
+    let rig = Rig::new(100).await;
+    let id = rig.accept(1, "a").await.registration.id;
+    let ids = [id];
+    let block = |until| rig.store.block(&ids, Some(Blocked::FeeCap), at(until), at(5));
+    assert_eq!((block(50).await.unwrap(), block(50).await.unwrap()), (1, 0));
+    assert!(rig.store.queued(at(49), 10).await.unwrap().is_empty());
+    assert_eq!(rig.store.queued(at(50), 10).await.unwrap().len(), 1);
+    assert_eq!(rig.get(id).await.blocked, Some(Blocked::FeeCap));
+    rig.signed(0, &[id]).await;
+    assert_eq!(rig.get(id).await.blocked, None);
+}
+
+#[tokio::test]
+async fn a_full_queue_takes_what_it_knows_and_nothing_new() {
+    let rig = Rig::new(2).await;
+    let known = rig.accept(1, "a").await.registration.id;
+    rig.accept(2, "a").await;
+    let refused = rig.acceptor.accept(asked(3, "a")).await;
+    assert!(matches!(refused, Err(AcceptError::QueueFull { limit: 2 })));
+    assert_eq!(rig.accept(1, "a").await.registration.id, known);
+}
+
+#[tokio::test]
+async fn a_reopened_store_has_everything_and_a_second_one_is_refused() {
+    let rig = Rig::new(100).await;
+    let id = rig.accept(1, "a").await.registration.id;
+    let transaction = rig.signed(0, &[id]).await;
+    let diagnosis = Diagnosis {
+        cause: Cause::Pending,
+        explanation: "still".into(),
+        evidence: BTreeMap::from([("a".into(), "b".into())]),
+        time: at(40),
+    };
+    rig.store.timed_out(transaction, &diagnosis, at(40)).await.unwrap();
+    assert!(matches!(Store::open(&rig.settings, 100).await, Err(OpenError::InUse(_))));
+    let before = rig.get(id).await;
+    assert_eq!(before.diagnosis, Some(diagnosis));
+    let Rig { store, acceptor, settings, _folder } = rig;
+    drop(acceptor);
+    store.close().await;
+    drop(store);
+    let store = open_again(&settings).await;
+    assert_eq!(store.get(id).await.unwrap().unwrap(), before);
+    let open = store.open_transactions().await.unwrap();
+    assert_eq!((open.len(), open[0].members.len(), open[0].nonce), (1, 1, 0));
+    assert_eq!(open[0].timed_out, Some(at(40)));
+}
+
+/// The writing task drops its handle on the store a moment after its last acceptor is gone.
+async fn open_again(settings: &Settings) -> Store {
+    loop {
+        match Store::open(settings, 100).await {
+            Err(OpenError::InUse(_)) => tokio::task::yield_now().await,
+            opened => return opened.unwrap(),
+        }
+    }
+}
+
+#[tokio::test]
+async fn pages_are_newest_first_and_filtered() {
+    let rig = Rig::new(100).await;
+    for document in 1..=5 {
+        rig.accept(document, if document % 2 == 0 { "even" } else { "odd" }).await;
+    }
+    let filter = Filter { case_id: Some("odd".parse().unwrap()), ..Filter::default() };
+    let first = rig.store.list(&filter, None, 2).await.unwrap();
+    let documents =
+        |page: &[Registration]| page.iter().map(|r| r.asked.document_hash.as_bytes()[0]).collect::<Vec<_>>();
+    assert_eq!(documents(&first), [5, 3]);
+    assert_eq!(documents(&rig.store.list(&filter, Some(first[1].id), 2).await.unwrap()), [1]);
+    let failed = Filter { states: vec![State::Failed], ..Filter::default() };
+    assert!(rig.store.list(&failed, None, 5).await.unwrap().is_empty());
+}

@@ -1,0 +1,55 @@
+//! A database transaction that is committed, or leaves nothing of itself behind.
+//!
+//! sqlx counts how deep its transactions are nested, and loses count when SQLite rolls one back by itself, as it does on a full
+//! disk (<https://www.sqlite.org/lang_transaction.html#response_to_errors_within_a_transaction>): from then on its commits
+//! release savepoints of a transaction that is never committed, and report success. So a connection on which anything went
+//! wrong is closed here and never used again.
+
+use super::StoreError;
+use sqlx::{Any, AnyConnection, AnyPool, pool::PoolConnection};
+use std::ops::{Deref, DerefMut};
+
+/// A transaction. Dropped without [`Write::commit`], it closes its connection, which undoes it.
+#[derive(Debug)]
+pub(super) struct Write {
+    connection: PoolConnection<Any>,
+    committed: bool,
+}
+
+impl Write {
+    /// Begins one.
+    pub(super) async fn begin(pool: &AnyPool) -> Result<Self, StoreError> {
+        let mut write = Self { connection: pool.acquire().await?, committed: false };
+        sqlx::query("BEGIN").execute(&mut *write).await?;
+        Ok(write)
+    }
+
+    /// When this returns `Ok`, all of it is on disk.
+    pub(super) async fn commit(mut self) -> Result<(), StoreError> {
+        sqlx::query("COMMIT").execute(&mut *self).await?;
+        self.committed = true;
+        Ok(())
+    }
+}
+
+impl Deref for Write {
+    type Target = AnyConnection;
+
+    fn deref(&self) -> &AnyConnection {
+        &self.connection
+    }
+}
+
+impl DerefMut for Write {
+    fn deref_mut(&mut self) -> &mut AnyConnection {
+        &mut self.connection
+    }
+}
+
+impl Drop for Write {
+    fn drop(&mut self) {
+        if !self.committed {
+            self.connection.close_on_drop();
+        }
+    }
+}
