@@ -11,6 +11,8 @@ use crate::{
     stack::{Ground, Stack},
 };
 use alloy::primitives::B256;
+use registrar::api::proto::{Finality, ListRegistrationsRequest};
+use serde_json::json;
 use std::{collections::BTreeSet, time::Duration};
 use tokio::time::{Instant, sleep};
 
@@ -124,8 +126,16 @@ fn check(outcome: &Outcome, counts: &std::collections::BTreeMap<B256, u64>, drai
 }
 
 async fn idle(stack: &Stack, report: &mut Report) {
-    // What the load left behind, as looking for finality, settles first.
-    sleep(Duration::from_secs(3)).await;
+    // What is confirmed and not final is something to do: with a hundred blocks on top it becomes final.
+    stack.ground.anvil.rpc().run("anvil_mine", json!(["0x64"])).await;
+    let newest = ListRegistrationsRequest { page_size: 1, ..Default::default() };
+    loop {
+        let page = stack.connect().await.list_registrations(newest.clone()).await.unwrap().into_inner();
+        if page.registrations.iter().all(|registration| registration.finality() == Finality::Finalized) {
+            break;
+        }
+        sleep(Duration::from_millis(500)).await;
+    }
     progress(format!("nothing to do for {IDLE:?}"));
     let before = RpcCalls::of(&stack.service).await;
     let begun = Instant::now();
