@@ -47,7 +47,7 @@ pub enum Error {
     #[error(transparent)]
     Store(#[from] StoreError),
     /// A port cannot be opened.
-    #[error("{setting}: {address} cannot be listened on ({kind}): it may be in use, give another")]
+    #[error("{setting}: {address} cannot be listened on: {kind}; give another")]
     Listen {
         /// The setting's name.
         setting: &'static str,
@@ -109,6 +109,12 @@ pub async fn serve(
         );
     }
     let proof = prove(&chain, &shutdown).await?;
+    let listener = listen("REGISTRAR_LISTEN", settings.api.listen).await?;
+    let admin_listener = listen("REGISTRAR_ADMIN_LISTEN", settings.admin_listen).await?;
+    let listening = Listening {
+        grpc: listener.local_addr().unwrap_or(settings.api.listen),
+        admin: admin_listener.local_addr().unwrap_or(settings.admin_listen),
+    };
     let store = Store::open(&settings.store, settings.pipeline.queue_limit).await?;
     store.bind(&registry(&chain, &proof), now()).await?;
     let tools = Tools::new(
@@ -122,12 +128,6 @@ pub async fn serve(
     reconcile(&mut follower, &shutdown).await;
     look_at_signers(&tools, &settings.chain.signers).await;
 
-    let listener = listen("REGISTRAR_LISTEN", settings.api.listen).await?;
-    let admin_listener = listen("REGISTRAR_ADMIN_LISTEN", settings.admin_listen).await?;
-    let listening = Listening {
-        grpc: listener.local_addr().unwrap_or(settings.api.listen),
-        admin: admin_listener.local_addr().unwrap_or(settings.admin_listen),
-    };
     let (acceptor, intake) = Acceptor::new(store.clone());
     let addresses = settings.chain.signers.iter().map(Signer::address).collect();
     let registrar = Registrar::new(tools.clone(), acceptor, addresses);

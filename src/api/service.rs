@@ -73,10 +73,10 @@ impl Service {
         };
         let accepted = self.registrar.accept(asked.asked).await?;
         let Some(place) = place else { return Ok(Arc::new(accepted.registration)) };
-        let id = accepted.registration.id;
-        let waiter = self.registrar.wait(id, place);
+        let accepted = accepted.registration;
+        let waiter = self.registrar.wait(accepted.id, place);
         let wait = Wait { wait_for: asked.wait_for, begun: context.begun, longest };
-        wait::wait(&self.registrar, id, waiter, &wait, &self.stop).await
+        wait::wait(&self.registrar, accepted, waiter, &wait, &self.stop).await
     }
 
     async fn get(&self, request: proto::GetRegistrationRequest) -> Result<Registration, ApiError> {

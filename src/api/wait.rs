@@ -3,7 +3,7 @@
 use super::error::ApiError;
 use crate::{
     pipeline::{Registrar, Waiter},
-    registration::{Registration, RegistrationId, State, Timestamp, policy::waiting::WaitFor},
+    registration::{Registration, State, Timestamp, policy::waiting::WaitFor},
 };
 use std::{
     sync::Arc,
@@ -48,12 +48,14 @@ fn verdict(registration: &Registration, wait_for: WaitFor) -> Verdict {
 /// Waits; returns the registration as far as it was to come.
 pub(super) async fn wait(
     registrar: &Registrar,
-    id: RegistrationId,
+    accepted: Registration,
     mut waiter: Waiter,
     wait: &Wait,
     stop: &CancellationToken,
 ) -> Result<Arc<Registration>, ApiError> {
-    let mut current = Arc::new(registrar.get(id).await?.ok_or(ApiError::NotFound)?);
+    // It may have moved between being accepted and being waited for. A store that cannot be read now does not undo the promise.
+    let moved = registrar.get(accepted.id).await.ok().flatten();
+    let mut current = Arc::new(moved.unwrap_or(accepted));
     loop {
         match verdict(&current, wait.wait_for) {
             Verdict::Reached => return Ok(current),

@@ -1,7 +1,7 @@
 //! What the rest of the service asks of the chain. The seam where a pool of endpoints comes in: today it is the first one.
 
 use super::{
-    BlockTag, CallError, Header, Network, Pair, Receipt, Refusal, Settings,
+    BlockTag, CallError, Fault, Header, Network, Pair, Receipt, Refusal, Settings,
     contract::{self, DocumentRegistry, VERSION},
     endpoint::{Endpoint, SetupError},
     wire::{Call, LogFilter, WireHeader, WireLog, WireReceipt},
@@ -37,7 +37,7 @@ pub enum WrongChain {
     },
     /// No code.
     #[error(
-        "there is no contract at {0}: `registrar deploy` deploys one and prints its address for REGISTRAR_CONTRACT_ADDRESS"
+        "there is no contract at {0}: `registrar deploy` deploys one and prints its address for REGISTRAR_CONTRACT_ADDRESS (a restarted anvil is a new chain, without the old contract)"
     )]
     NoCode(Address),
     /// Another contract.
@@ -237,7 +237,7 @@ impl Chain {
     /// [`Refusal::Reverted`] when it would revert.
     pub async fn simulate(&self, from: Address, calldata: &Bytes, gas_limit: u64) -> Result<usize, CallError> {
         let answer = self.call(Some(from), Some(gas_limit), calldata).await?;
-        contract::registered(&answer).ok_or_else(|| self.unreadable("eth_call"))
+        contract::registered(&answer).ok_or_else(|| self.no_result(&answer))
     }
 
     /// The records of these pairs at the head, in order; `None` where there is none.
@@ -249,7 +249,7 @@ impl Chain {
         let records = DocumentRegistry::recordsOfCall::abi_decode_returns(&answer)
             .ok()
             .filter(|records| records.len() == pairs.len())
-            .ok_or_else(|| self.unreadable("eth_call"))?;
+            .ok_or_else(|| self.no_result(&answer))?;
         let found = |record: DocumentRegistry::Record| {
             (!record.registrar.is_zero())
                 .then(|| Record { registrar: record.registrar, block_number: record.blockNumber.to() })
@@ -323,7 +323,13 @@ impl Chain {
         self.endpoint.read("eth_call", (call, "latest")).await
     }
 
+    /// A call to an address without code succeeds with nothing.
+    fn no_result(&self, answer: &Bytes) -> CallError {
+        let fault = if answer.is_empty() { Fault::NoContract } else { Fault::Unreadable };
+        CallError::Unavailable { endpoint: self.endpoint.name().to_owned(), method: "eth_call", fault }
+    }
+
     fn unreadable(&self, method: &'static str) -> CallError {
-        CallError::Unavailable { endpoint: self.endpoint.name().to_owned(), method, fault: super::Fault::Unreadable }
+        CallError::Unavailable { endpoint: self.endpoint.name().to_owned(), method, fault: Fault::Unreadable }
     }
 }

@@ -6,7 +6,7 @@ use super::{
     delay::Delays,
 };
 use crate::registration::policy::fees::{self, AboveCap};
-use alloy::primitives::{Address, B256, U256};
+use alloy::primitives::{Address, B256, U256, utils::format_ether};
 use std::time::Duration;
 
 /// How long a deployment may take to be included.
@@ -25,7 +25,7 @@ pub enum DeployError {
     #[error("{0}: wait, or raise REGISTRAR_MAX_FEE_GWEI")]
     Fees(#[from] AboveCap),
     /// The signer cannot pay.
-    #[error("{signer} has {balance} wei, and deploying may cost {needed} wei: send it some")]
+    #[error("{signer} has {} ETH, and deploying may cost {} ETH: send it some", format_ether(*balance), format_ether(*needed))]
     InsufficientFunds {
         /// The first signer.
         signer: Address,

@@ -122,7 +122,7 @@ impl Endpoint {
         let answers = !matches!(result, Err(CallError::Unavailable { .. }));
         let before = self.answers.swap(answers, Ordering::Relaxed);
         match result {
-            Err(error) if before => {
+            Err(error) if before && !answers => {
                 tracing::warn!(endpoint = %self.name, error = %error, "the endpoint does not answer")
             }
             Ok(_) | Err(_) if answers && !before => tracing::info!(endpoint = %self.name, "the endpoint answers"),

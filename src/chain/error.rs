@@ -64,6 +64,9 @@ pub enum Fault {
     /// The connection broke.
     #[error("connection lost")]
     Lost,
+    /// The contract's address has no code any more, so the node shows another chain than the one that was proved.
+    #[error("there is no contract at its address: the node was restarted, or shows another chain")]
+    NoContract,
 }
 
 /// What a node's refusal means for us.
@@ -141,6 +144,7 @@ impl CallError {
                 Fault::Status(_) => "status",
                 Fault::Unreadable => "unreadable",
                 Fault::Lost => "lost",
+                Fault::NoContract => "no_contract",
             },
         }
     }

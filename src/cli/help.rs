@@ -28,8 +28,7 @@ that the same variable with _FILE names, as REGISTRAR_SIGNER_KEYS_FILE:
   REGISTRAR_RPC_URLS      the chain's JSON-RPC endpoints in order of preference,
                           separated by commas [default: BASE_SEPOLIA_RPC_PRIMARY,
                           _BACKUP_1 and _BACKUP_2, else https://sepolia.base.org]
-  REGISTRAR_DATABASE_URL  where accepted work is kept: sqlite://FILE, or
-                          postgres://USER:PASSWORD@HOST/DATABASE
+  REGISTRAR_DATABASE_URL  where accepted work is kept: sqlite://FILE
                           [default: sqlite://registrar.db, made when absent]
 "
     };
@@ -65,8 +64,7 @@ for in $REGISTRAR_ANVIL, in contracts/node_modules from here upward, on the PATH
 
 The chain is a new one each time, the database lies in a temporary folder, and
 the signers are accounts whose keys anvil publishes; your own keys, endpoints and
-database are left alone. SENTRY_DSN and the OTLP variables work as in `serve`,
-with every trace kept. Log lines below `warn` are left out unless RUST_LOG asks
+database are left alone. Log lines below `warn` are left out unless RUST_LOG asks
 for them. Ctrl-C ends everything.
 
 Examples:

@@ -9,7 +9,11 @@ use tracing::{debug, error, info, warn};
 /// A registration was accepted, or found.
 pub fn accepted(id: RegistrationId, trace_id: TraceId, fresh: bool) {
     metrics().registrations(if fresh { "accepted" } else { "repeated" }, 1);
-    debug!(registration_id = %id, %trace_id, fresh, "registration accepted");
+    if fresh {
+        info!(registration_id = %id, %trace_id, "registration accepted");
+    } else {
+        debug!(registration_id = %id, %trace_id, "registration found");
+    }
 }
 
 /// Bytes are signed and on disk; no node has seen them.
@@ -62,8 +66,10 @@ pub fn transaction_confirmed(id: TransactionId, nonce: u64, block_number: u64, r
 }
 
 /// One registration went all the way.
-pub fn registration_confirmed(total: Duration) {
+pub fn registration_confirmed(id: RegistrationId, trace_id: TraceId, hash: B256, block_number: u64, total: Duration) {
     metrics().stage("total", total);
+    let total_ms = total.as_millis() as u64;
+    info!(registration_id = %id, %trace_id, tx_hash = %hash, block_number, total_ms, "registration confirmed");
 }
 
 /// The pair was on chain already.

@@ -80,7 +80,10 @@ pub fn init(settings: &Settings) {
         filter_fn(|metadata| !["alloy", "reqwest", "hyper"].iter().any(|room| metadata.target().starts_with(room)));
     let spans = settings.spans;
     let spans = filter_fn(move |metadata| spans || metadata.is_event());
-    let layer = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).fmt_fields(TraceIdOnly);
+    let layer = tracing_subscriber::fmt::layer()
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
+        .fmt_fields(TraceIdOnly);
     let layer = match settings.log_format {
         LogFormat::Text => layer.event_format(TextLines).boxed(),
         LogFormat::Json => layer

@@ -17,8 +17,7 @@ pub struct Metrics {
     registry: Registry,
     registrations: Family<Outcome, Counter>,
     stage_duration: Family<Stage, Histogram>,
-    in_flight: Gauge,
-    unfinished: Gauge,
+    in_flight: Family<StateLabel, Gauge>,
     timeouts: Family<CauseLabel, Counter>,
     transactions: Family<ResultLabel, Counter>,
     batch_size: Histogram,
@@ -37,6 +36,11 @@ struct Outcome {
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct Stage {
     stage: &'static str,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct StateLabel {
+    state: &'static str,
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
@@ -76,8 +80,7 @@ impl Metrics {
             registry: Registry::with_prefix("registrar"),
             registrations: Family::default(),
             stage_duration: Family::new_with_constructor(seconds),
-            in_flight: Gauge::default(),
-            unfinished: Gauge::default(),
+            in_flight: Family::default(),
             timeouts: Family::default(),
             transactions: Family::default(),
             batch_size: Histogram::new(exponential_buckets(1.0, 2.0, 11)),
@@ -99,8 +102,7 @@ impl Metrics {
             "Time a transaction or registration spends in a stage: prepare, send, wait, total",
             self.stage_duration.clone(),
         );
-        r.register("in_flight_transactions", "Transactions that are signed and not settled", self.in_flight.clone());
-        r.register("unfinished_registrations", "Registrations neither confirmed nor failed", self.unfinished.clone());
+        r.register("in_flight", "Registrations neither confirmed nor failed, by state", self.in_flight.clone());
         r.register(
             "confirmation_timeouts",
             "Transactions whose confirmation clock ran out, by cause",
@@ -160,10 +162,9 @@ impl Metrics {
         self.reorgs.inc();
     }
 
-    /// How much is under way.
-    pub fn under_way(&self, in_flight: usize, unfinished: u64) {
-        self.in_flight.set(i64::try_from(in_flight).unwrap_or(i64::MAX));
-        self.unfinished.set(unfinished.cast_signed());
+    /// How many registrations are in this state.
+    pub fn in_flight(&self, state: &'static str, registrations: usize) {
+        self.in_flight.get_or_create(&StateLabel { state }).set(i64::try_from(registrations).unwrap_or(i64::MAX));
     }
 
     /// A JSON-RPC call.

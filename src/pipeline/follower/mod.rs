@@ -14,6 +14,7 @@ use super::{
 };
 use crate::{
     chain::{BlockTag, CallError, Chain, Delays, Header},
+    registration::State,
     store::{StoreError, UnfinalizedBlock},
     telemetry::{events, metrics},
 };
@@ -81,7 +82,7 @@ impl Follower {
         while !stop.is_cancelled() {
             let polled = self.poll().await;
             self.check_clocks().await;
-            metrics().under_way(self.tools.in_flight(), self.tools.store.unfinished());
+            self.count_in_flight();
             let pause = match polled {
                 Ok(()) => {
                     delays.reset();
@@ -138,6 +139,29 @@ impl Follower {
         }
         self.look_for(passed, &mut canonical).await?;
         self.check_finality(&mut canonical).await
+    }
+
+    fn count_in_flight(&self) {
+        let (mut signed, mut submitted, mut included) = (0, 0, 0);
+        for flight in self.tools.flights.all() {
+            let phase = flight.progress().phase;
+            *match phase {
+                Phase::Signed => &mut signed,
+                Phase::Submitted => &mut submitted,
+                Phase::Included(_) => &mut included,
+            } += flight.members.len();
+        }
+        let unfinished = usize::try_from(self.tools.store.unfinished()).unwrap_or(usize::MAX);
+        let queued = unfinished.saturating_sub(signed + submitted + included);
+        let counts = [
+            (State::Queued, queued),
+            (State::Signed, signed),
+            (State::Submitted, submitted),
+            (State::Included, included),
+        ];
+        for (state, count) in counts {
+            metrics().in_flight(state.code(), count);
+        }
     }
 
     /// The same bytes again, in case the node forgot them. What it answers changes nothing: the chain decides.

@@ -132,7 +132,9 @@ impl Follower {
         let journeys = std::mem::take(&mut *flight.journeys());
         events::transaction_confirmed(flight.id, flight.nonce, block.number, journeys.len(), at.since(sent));
         for journey in journeys {
-            events::registration_confirmed(at.since(journey.member.created));
+            let member = &journey.member;
+            let total = at.since(member.created);
+            events::registration_confirmed(member.id, member.trace.trace_id, hash, block.number, total);
             journey.confirmed(&hash, &block, depth);
         }
         self.tools.flights.remove(flight);

@@ -16,7 +16,7 @@ use crate::{
     store::{Attempt, Found, NewTransaction, QueuedRegistration, StoreError},
     telemetry::events,
 };
-use alloy::primitives::{Bytes, U256, hex};
+use alloy::primitives::{Bytes, U256, hex, utils::format_ether};
 use futures_util::{StreamExt, TryStreamExt, stream};
 use std::{sync::Arc, time::Duration};
 use uuid::Uuid;
@@ -93,9 +93,8 @@ impl Lane {
     ) -> Result<Option<Arc<Flight>>, Obstacle> {
         let Some(Refusal::Reverted(data)) = error.refusal() else {
             return Err(match &error {
-                CallError::Unavailable { fault: Fault::Unreadable, .. } | CallError::Refused { .. } => {
-                    Obstacle::Blocked(Blocked::NodeRefuses, error.to_string())
-                }
+                CallError::Unavailable { fault: Fault::Unreadable | Fault::NoContract, .. }
+                | CallError::Refused { .. } => Obstacle::Blocked(Blocked::NodeRefuses, error.to_string()),
                 CallError::Unavailable { .. } => error.into(),
             });
         };
@@ -242,8 +241,8 @@ impl Lane {
         if outlook.balance >= needed {
             return Ok(());
         }
-        let detail =
-            format!("{} has {} wei and may need {needed} wei: send it some", self.signer.address(), outlook.balance);
+        let (has, needs) = (format_ether(outlook.balance), format_ether(needed));
+        let detail = format!("{} has {has} ETH and may need {needs} ETH: send it some", self.signer.address());
         Err(Obstacle::Blocked(Blocked::InsufficientFunds, detail))
     }
 }

@@ -1,0 +1,52 @@
+//! From the arrival of the block that confirms, as a fast observer sees it, to the answer at the caller.
+
+use crate::{
+    harness::WaitFor,
+    load,
+    observer::Observer,
+    report::{Bar, Report, percentile, progress},
+    stack::{Ground, Stack},
+};
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// 25 requests a second, for twelve seconds.
+const PERIOD: Duration = Duration::from_millis(40);
+const REQUESTS: u64 = 300;
+const LOOK: Duration = Duration::from_millis(5);
+
+/// Measures it with a block every second, and with one every 200 ms as on Base.
+pub async fn measure(report: &mut Report) {
+    for (block_time, depth) in [(1.0, 1), (1.0, 2), (0.2, 1), (0.2, 2)] {
+        at(block_time, depth, report).await;
+    }
+}
+
+async fn at(block_time: f64, depth: u64, report: &mut Report) {
+    let name = format!("{block_time} s blocks, depth {depth}");
+    progress(format!("{REQUESTS} requests wait for their confirmation: {name}"));
+    let settings = [("REGISTRAR_CONFIRMATIONS", &*depth.to_string())];
+    let stack = Stack::start(Ground::mining_every(block_time).await, &settings).await;
+    let observer = Observer::start(&stack.ground.anvil, LOOK).await;
+    let (answers, outcome) = load::open_loop(&stack, 0..REQUESTS, PERIOD, WaitFor::Confirmed, |_, registration| {
+        let block = registration.transaction.as_ref().and_then(|transaction| transaction.block_number);
+        (Instant::now(), block)
+    })
+    .await;
+    let mut took: Vec<f64> = answers
+        .into_iter()
+        .filter_map(|(answered, block)| {
+            let seen = observer.seen(block? + depth - 1)?;
+            // The service may see a block a moment before the observer does.
+            Some(answered.saturating_duration_since(seen).as_secs_f64() * 1e3)
+        })
+        .collect();
+    took.sort_by(f64::total_cmp);
+    let lost = REQUESTS - took.len() as u64;
+    if lost > 0 {
+        report.note(format!("{lost} of {REQUESTS} answers could not be timed at {name}: {}", outcome.errors()));
+    }
+    report.bar(format!("block to answer, {name}, p95"), percentile(&took, 0.95), "ms", Bar::AtMost(250.0));
+    report.figure(format!("block to answer, {name}, p50"), percentile(&took, 0.5), "ms");
+    stack.note_warnings(&name, report);
+}

@@ -1,0 +1,106 @@
+//! `make bench`: the service under load, beside what its node can do alone, in one run on one machine.
+//!
+//! Absolute figures belong to the machine they were measured on. What counts is the table's last columns: each figure against
+//! the bar that the project holds itself to.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::wildcard_enum_match_arm)]
+
+mod accept;
+mod answer;
+mod gas;
+// Shared with the tests, which use more of it.
+#[allow(dead_code, unused_imports)]
+#[path = "../it/harness/mod.rs"]
+mod harness;
+mod load;
+mod memory;
+mod observer;
+mod process;
+mod raw;
+mod report;
+mod rpc_calls;
+mod stack;
+mod throughput;
+
+use clap::{Parser, ValueEnum};
+use report::Report;
+use std::process::ExitCode;
+use tokio::signal::unix::{SignalKind, signal};
+
+/// Measures the registrar on a local node and prints each figure beside its bar.
+#[derive(Parser)]
+#[command(name = "make bench", bin_name = "cargo bench --bench registrar --")]
+struct Args {
+    /// Measure this alone; may be given several times
+    #[arg(long, value_name = "ROW")]
+    only: Vec<Section>,
+    /// Print one JSON object instead of a table
+    #[arg(long)]
+    json: bool,
+    /// Exit with 1 when a bar is missed
+    #[arg(long)]
+    strict: bool,
+    /// What cargo says to every benchmark
+    #[arg(long, hide = true)]
+    bench: bool,
+}
+
+/// What can be measured by itself.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Section {
+    /// Registrations on chain per second, beside the node's own limit
+    Throughput,
+    /// RPC calls per registration under load, and per minute with nothing to do
+    Calls,
+    /// From a request to the answer that it is on disk
+    Accept,
+    /// From the block that confirms to the answer
+    Answer,
+    /// Memory with 10,000 registrations in flight
+    Memory,
+    /// Gas per document
+    Gas,
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let args = Args::parse();
+    if cfg!(debug_assertions) {
+        eprintln!("warning: this is a debug build; `cargo bench` makes an optimised one");
+    }
+    let mut interrupted = signal(SignalKind::interrupt()).unwrap();
+    let mut terminated = signal(SignalKind::terminate()).unwrap();
+    // Whichever way this ends, dropping the measurement kills the node and the service that it started.
+    let report = tokio::select! {
+        report = measure(&args.only) => report,
+        _ = interrupted.recv() => return ExitCode::from(130),
+        _ = terminated.recv() => return ExitCode::from(143),
+    };
+    if args.json {
+        println!("{}", report.json());
+    } else {
+        print!("{report}");
+    }
+    if args.strict && !report.passes() { ExitCode::FAILURE } else { ExitCode::SUCCESS }
+}
+
+async fn measure(only: &[Section]) -> Report {
+    let wanted = |section| only.is_empty() || only.contains(&section);
+    let mut report = Report::default();
+    if wanted(Section::Gas) {
+        gas::measure(&mut report).await;
+    }
+    if wanted(Section::Accept) {
+        accept::measure(&mut report).await;
+    }
+    if wanted(Section::Answer) {
+        answer::measure(&mut report).await;
+    }
+    if wanted(Section::Memory) {
+        memory::measure(&mut report).await;
+    }
+    let (throughput, calls) = (wanted(Section::Throughput), wanted(Section::Calls));
+    if throughput || calls {
+        throughput::measure(&mut report, throughput, calls).await;
+    }
+    report
+}

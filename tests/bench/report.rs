@@ -1,0 +1,150 @@
+//! The table: what was measured, the bar it is held against, and whether it passes.
+
+use console::{Alignment, pad_str};
+use serde_json::{Value, json};
+use std::fmt;
+
+/// What was measured so far.
+#[derive(Default)]
+pub struct Report {
+    rows: Vec<Row>,
+    notes: Vec<String>,
+}
+
+struct Row {
+    name: String,
+    measured: f64,
+    unit: &'static str,
+    bar: Option<Bar>,
+}
+
+/// What a figure is held against.
+#[derive(Clone, Copy)]
+pub enum Bar {
+    /// It passes from here on up.
+    AtLeast(f64),
+    /// It passes up to here.
+    AtMost(f64),
+}
+
+impl Bar {
+    fn value(self) -> f64 {
+        let (Self::AtLeast(value) | Self::AtMost(value)) = self;
+        value
+    }
+
+    fn passes(self, measured: f64) -> bool {
+        match self {
+            Self::AtLeast(least) => measured >= least,
+            Self::AtMost(most) => measured <= most,
+        }
+    }
+}
+
+impl Row {
+    fn passes(&self) -> Option<bool> {
+        self.bar.map(|bar| bar.passes(self.measured))
+    }
+
+    /// The figure as a share of its bar; none of a bar of zero.
+    fn ratio(&self) -> Option<f64> {
+        self.bar.map(Bar::value).filter(|bar| *bar != 0.0).map(|bar| self.measured / bar)
+    }
+}
+
+impl Report {
+    /// A figure that is held against a bar.
+    pub fn bar(&mut self, name: impl Into<String>, measured: f64, unit: &'static str, bar: Bar) {
+        self.rows.push(Row { name: name.into(), measured, unit, bar: Some(bar) });
+    }
+
+    /// A figure for orientation.
+    pub fn figure(&mut self, name: impl Into<String>, measured: f64, unit: &'static str) {
+        self.rows.push(Row { name: name.into(), measured, unit, bar: None });
+    }
+
+    /// Something that a reader of the table should know.
+    pub fn note(&mut self, note: impl Into<String>) {
+        self.notes.push(note.into());
+    }
+
+    /// Whether no bar was missed.
+    pub fn passes(&self) -> bool {
+        self.rows.iter().all(|row| row.passes() != Some(false))
+    }
+
+    /// The same for machines.
+    pub fn json(&self) -> Value {
+        let row = |row: &Row| {
+            let (least, most) = match row.bar {
+                Some(Bar::AtLeast(least)) => (Some(least), None),
+                Some(Bar::AtMost(most)) => (None, Some(most)),
+                None => (None, None),
+            };
+            json!({ "name": row.name, "measured": row.measured, "unit": row.unit, "at_least": least, "at_most": most,
+                "ratio": row.ratio(), "pass": row.passes() })
+        };
+        json!({ "rows": self.rows.iter().map(row).collect::<Vec<_>>(), "notes": self.notes, "pass": self.passes() })
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let heading = ["", "measured", "bar", "of bar", ""].map(str::to_owned);
+        let lines: Vec<[String; 5]> = [heading].into_iter().chain(self.rows.iter().map(cells)).collect();
+        let widths: [usize; 5] =
+            std::array::from_fn(|column| lines.iter().map(|line| line[column].chars().count()).max().unwrap_or(0));
+        for line in &lines {
+            let padded: Vec<_> = line
+                .iter()
+                .zip(widths)
+                .enumerate()
+                .map(|(column, (cell, width))| {
+                    let side = if (1..4).contains(&column) { Alignment::Right } else { Alignment::Left };
+                    pad_str(cell, width, side, None)
+                })
+                .collect();
+            writeln!(f, "{}", padded.join("  ").trim_end())?;
+        }
+        if !self.notes.is_empty() {
+            writeln!(f)?;
+        }
+        self.notes.iter().try_for_each(|note| writeln!(f, "{note}"))
+    }
+}
+
+fn cells(row: &Row) -> [String; 5] {
+    let bar = match row.bar {
+        Some(Bar::AtLeast(least)) => format!("at least {}", number(least)),
+        Some(Bar::AtMost(most)) => format!("at most {}", number(most)),
+        None => String::new(),
+    };
+    let ratio = row.ratio().map(|ratio| format!("{ratio:.2}")).unwrap_or_default();
+    let verdict = match row.passes() {
+        Some(true) => "pass",
+        Some(false) => "MISS",
+        None => "",
+    };
+    let measured = format!("{} {}", number(row.measured), row.unit);
+    [row.name.clone(), measured.trim().to_owned(), bar, ratio, verdict.to_owned()]
+}
+
+/// As many digits as mean something: none after the point from 100 on, three below 1.
+fn number(value: f64) -> String {
+    match value.abs() {
+        size if size >= 100.0 || value == value.trunc() => format!("{value:.0}"),
+        size if size >= 1.0 => format!("{value:.2}"),
+        _ => format!("{value:.3}"),
+    }
+}
+
+/// The value below which this share of the sorted samples lies (nearest rank); zero without samples.
+pub fn percentile(sorted: &[f64], share: f64) -> f64 {
+    let rank = (share * sorted.len() as f64).ceil() as usize;
+    sorted.get(rank.max(1) - 1).copied().unwrap_or_default()
+}
+
+/// Tells a person at the terminal what is going on.
+pub fn progress(what: impl fmt::Display) {
+    eprintln!("bench: {what}");
+}

@@ -1,0 +1,137 @@
+//! Registrations on chain per second, as a share of what the same node does without us; and the calls that this takes.
+
+use crate::{
+    harness::document,
+    load::{self, Outcome, Until},
+    observer::Observer,
+    process::Cpu,
+    raw::{self, Raw},
+    report::{Bar, Report, progress},
+    rpc_calls::RpcCalls,
+    stack::{Ground, Stack},
+};
+use alloy::primitives::B256;
+use std::{collections::BTreeSet, time::Duration};
+use tokio::time::{Instant, sleep};
+
+const CLIENTS: usize = 64;
+const LOAD: Duration = Duration::from_secs(20);
+const IDLE: Duration = Duration::from_secs(20);
+/// Enough for several full blocks.
+const RAW_SINGLES: u64 = 21_000;
+const RAW_BATCHED: u64 = 42_000;
+const BATCH: usize = 100;
+
+/// Numbers of documents that no other part of the run uses.
+const RAW_FIRST: u64 = 1_000_000_000;
+
+/// Measures the node alone, the service under load, the node again, and the service with nothing to do.
+pub async fn measure(report: &mut Report, throughput: bool, calls: bool) {
+    let stack = Stack::start(Ground::mining_every(1.0).await, &[]).await;
+    let before = if throughput { Some(singles(&stack.ground, RAW_FIRST).await) } else { None };
+    progress(format!("{CLIENTS} clients register documents for {LOAD:?}"));
+    let loaded = under_load(&stack, report).await;
+    if let Some(before) = before {
+        let after = singles(&stack.ground, RAW_FIRST + RAW_SINGLES).await;
+        progress("the node alone, batches of 100");
+        let first = RAW_FIRST + 2 * RAW_SINGLES;
+        let batched = raw::limit(&stack.ground, first..first + RAW_BATCHED, BATCH).await;
+        // The machine may have other things to do at one time or the other.
+        let single = f64::midpoint(before.rate, after.rate);
+        report.bar("throughput: service / node alone (aim 1.5)", loaded.rate / single, "", Bar::AtLeast(0.5));
+        report.figure("throughput: service, on chain", loaded.rate, "/s");
+        report.figure("throughput: service, accepted", loaded.accept_rate, "/s");
+        report.figure("throughput: node alone, singles, before", before.rate, "/s");
+        report.figure("throughput: node alone, singles, after", after.rate, "/s");
+        report.figure("throughput: node alone, batches of 100", batched.rate, "/s");
+    }
+    if calls {
+        let per_registration = loaded.calls.total() / loaded.registered as f64;
+        report.bar("RPC calls per registration under load", per_registration, "", Bar::AtMost(0.2));
+        report.note(format!("calls under load: {}", loaded.calls.by_method()));
+        idle(&stack, report).await;
+    }
+    stack.note_warnings("throughput", report);
+}
+
+async fn singles(ground: &Ground, first: u64) -> Raw {
+    progress(format!("the node alone, {RAW_SINGLES} single registrations"));
+    let raw = raw::limit(ground, first..first + RAW_SINGLES, 1).await;
+    progress(format!("{} of them at {:.0}/s", raw.registered, raw.rate));
+    raw
+}
+
+struct Loaded {
+    rate: f64,
+    accept_rate: f64,
+    registered: u64,
+    calls: RpcCalls,
+}
+
+async fn under_load(stack: &Stack, report: &mut Report) -> Loaded {
+    let mut observer = Observer::start(&stack.ground.anvil, Duration::from_millis(10)).await;
+    let calls_before = RpcCalls::of(&stack.service).await;
+    let cpu_before = Cpu::now();
+    let first_block = observer.next().await + 1;
+    let begun = Instant::now();
+    let outcome = load::closed_loop(stack, CLIENTS, 0, Until::Time(begun + LOAD)).await;
+    let accepting = begun.elapsed();
+    progress(format!("{} accepted in {:.1} s; draining", outcome.accepted.len(), accepting.as_secs_f64()));
+    let drained = load::drained(stack, &outcome).await;
+    let cpu = Cpu::now().zip(cpu_before).map(|(now, before)| now - before);
+    let calls = RpcCalls::of(&stack.service).await.since(&calls_before);
+
+    progress("counting events");
+    let (counts, last) = stack.ground.registered(first_block..=observer.head()).await;
+    let end = last.and_then(|block| observer.seen(block)).unwrap_or_else(Instant::now);
+    check(&outcome, &counts, drained, report);
+    let registered = counts.len() as u64;
+    let took = (end - begun).as_secs_f64();
+    if let Some(cpu) = cpu {
+        let each = |used: Duration| used.as_secs_f64() * 1e6 / registered as f64;
+        report.note(format!(
+            "CPU under load, per registration: service {:.0} us, node {:.0} us, this load program {:.0} us",
+            each(cpu.service),
+            each(cpu.node),
+            each(cpu.bench)
+        ));
+    }
+    Loaded {
+        rate: registered as f64 / took,
+        accept_rate: outcome.accepted.len() as f64 / accepting.as_secs_f64(),
+        registered,
+        calls,
+    }
+}
+
+/// What was accepted is on chain, once; nothing else is.
+fn check(outcome: &Outcome, counts: &std::collections::BTreeMap<B256, u64>, drained: bool, report: &mut Report) {
+    let accepted: BTreeSet<B256> = outcome.accepted.iter().map(|number| document(*number).parse().unwrap()).collect();
+    let lost = accepted.iter().filter(|hash| !counts.contains_key(*hash)).count();
+    let twice = counts.values().filter(|count| **count > 1).count();
+    let unasked = counts.keys().filter(|hash| !accepted.contains(*hash)).count();
+    report.bar("accepted and not on chain", lost as f64, "", Bar::AtMost(0.0));
+    report.bar("on chain twice", twice as f64, "", Bar::AtMost(0.0));
+    if unasked > 0 {
+        report.note(format!("{unasked} registrations are on chain although their callers got an error"));
+    }
+    if !drained {
+        report.note("the queue did not drain in time");
+    }
+    if !outcome.errors.is_empty() {
+        report.note(format!("errors under load: {}", outcome.errors()));
+    }
+}
+
+async fn idle(stack: &Stack, report: &mut Report) {
+    // What the load left behind, as looking for finality, settles first.
+    sleep(Duration::from_secs(3)).await;
+    progress(format!("nothing to do for {IDLE:?}"));
+    let before = RpcCalls::of(&stack.service).await;
+    let begun = Instant::now();
+    sleep(IDLE).await;
+    let calls = RpcCalls::of(&stack.service).await.since(&before);
+    let per_minute = calls.total() * 60.0 / begun.elapsed().as_secs_f64();
+    report.bar("RPC calls per minute with nothing to do", per_minute, "", Bar::AtMost(90.0));
+    report.note(format!("calls with nothing to do: {}", calls.by_method()));
+}
