@@ -5,7 +5,7 @@ use crate::harness::{
     cli::{Run, run},
     document,
 };
-use std::{fs, path::PathBuf, process::Command};
+use std::{fs, path::PathBuf};
 use tempfile::TempDir;
 
 const CASE: &str = "case-1";
@@ -237,34 +237,6 @@ async fn deploying_without_settings_or_to_another_chain_says_what_is_wrong() {
     let other = run(&["deploy"], &variables).await;
     assert_eq!((other.code, other.stdout.as_str()), (64, ""), "{other:?}");
     assert!(other.stderr.contains("31337"), "{other:?}");
-}
-
-#[tokio::test]
-async fn one_command_shows_a_newcomer_the_whole_journey_and_leaves_nothing_behind() {
-    let (directory, file) = hello();
-    let mark = format!("registrar-test-{}", directory.path().file_name().unwrap().to_str().unwrap());
-
-    let variables = [("REGISTRAR_TEST_MARK", mark.as_str()), ("TMPDIR", directory.path().to_str().unwrap())];
-    let run = run(&["dev", "--once", file.to_str().unwrap()], &variables).await;
-
-    assert_eq!(run.code, 0, "{run:?}");
-    let said = format!("{}{}", run.stdout, run.stderr);
-    assert!(said.to_lowercase().contains("confirmed"), "{said}");
-    for stage in ["prepare", "send", "wait"] {
-        assert!(said.to_lowercase().contains(stage), "the waterfall shows {stage}: {said}");
-    }
-    let left: Vec<String> = processes_with(&mark);
-    assert!(left.is_empty(), "left behind: {left:?}");
-    let files: Vec<_> = fs::read_dir(directory.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
-    assert_eq!(files, ["hello.txt"], "only the document is there");
-}
-
-/// The processes with this text in their environment.
-fn processes_with(mark: &str) -> Vec<String> {
-    let output = Command::new("ps").args(["axeww", "-o", "pid,command"]).output().unwrap();
-    let text = String::from_utf8_lossy(&output.stdout);
-    assert!(text.lines().count() > 1, "ps shows nothing");
-    text.lines().filter(|line| line.contains(mark)).map(str::to_owned).collect()
 }
 
 #[tokio::test]

@@ -131,6 +131,8 @@ async fn a_full_disk_refuses_new_work_and_keeps_what_was_accepted() {
             Err(refusal) => refused.push((number, refusal)),
         }
     }
+    let lines = service.log().len();
+    assert!(lines < 5_000, "{lines} lines of log in a few seconds");
     service.kill();
 
     let service = Service::start(&settings).await;

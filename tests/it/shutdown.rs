@@ -3,7 +3,7 @@
 use crate::harness::{Client, Fault, Plan, State, WaitFor, document, registering, within};
 use futures_util::future::join_all;
 use std::time::Duration;
-use tokio::time::Instant;
+use tokio::{io::AsyncWriteExt, net::TcpStream, time::Instant};
 use tonic::Code;
 
 const CASE: &str = "case-1";
@@ -115,9 +115,17 @@ async fn shutting_down_in_the_middle_of_a_flood_loses_nothing() {
 }
 
 #[tokio::test]
-async fn a_second_sigterm_changes_nothing() {
-    let mut stack = Plan::on_demand().start().await;
+async fn connections_that_say_nothing_and_never_close_cannot_keep_the_service() {
+    let mut stack = Plan::on_demand().set("REGISTRAR_SHUTDOWN_GRACE", "3s").start().await;
+    let silent = TcpStream::connect(stack.service.grpc).await.unwrap();
+    let mut deaf = TcpStream::connect(stack.service.grpc).await.unwrap();
+    // An HTTP/2 client that sends its preface and empty settings, and then reads nothing, not even the farewell.
+    deaf.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0").await.unwrap();
+    let http = TcpStream::connect(stack.service.admin).await.unwrap();
+    stack.client.confirm(1, CASE).await;
+
     stack.service.terminate();
-    stack.service.terminate();
+
     assert_eq!(stack.service.exit_code().await, 0);
+    drop((silent, deaf, http));
 }

@@ -218,7 +218,7 @@ async fn reflection_describes_the_service_in_both_versions() {
 }
 
 #[tokio::test]
-async fn an_idle_service_leaves_its_node_in_peace_and_a_busy_one_asks_for_everybody_at_once() {
+async fn a_busy_service_asks_its_node_for_everybody_at_once() {
     let stack = Plan::block_time(0.2).through_proxy().start().await;
     let before: u64 = stack.proxy().counts().values().sum();
     const COUNT: u64 = 500;
@@ -230,5 +230,5 @@ async fn an_idle_service_leaves_its_node_in_peace_and_a_busy_one_asks_for_everyb
 
     let counts = stack.proxy().counts();
     let calls = counts.values().sum::<u64>() - before;
-    assert!(calls < COUNT, "{calls} calls for {COUNT} registrations: {counts:?}");
+    assert!(calls * 10 <= COUNT * 3, "{calls} calls for {COUNT} registrations: {counts:?}");
 }

@@ -7,18 +7,25 @@ use std::{
     process::{Child, Command, ExitStatus, Stdio},
     sync::{Arc, Mutex},
     thread::JoinHandle,
+    time::Duration,
 };
-use tokio::sync::watch;
+use tokio::{sync::watch, time::Instant};
 
 /// How much of a process's output is printed when a test fails.
 const PRINTED_LINES: usize = 120;
 
-/// A running child. Killed when dropped, whether the test passed or not.
+/// How long a process gets to end and to take its own children along before it is killed.
+const LAST_WORDS: Duration = Duration::from_secs(10);
+/// How often an end is looked for while nothing else can run.
+const LOOK: Duration = Duration::from_millis(5);
+
+/// A running child. Ended when dropped, whether the test passed or not.
 pub struct Process {
     name: String,
     child: Child,
     lines: Lines,
     readers: Vec<JoinHandle<()>>,
+    has_children: bool,
 }
 
 /// What a process has said so far, on both of its outputs.
@@ -35,7 +42,13 @@ impl Process {
         let mut child = command.spawn().unwrap_or_else(|error| panic!("{name} cannot be started: {error}"));
         let lines = Lines { kept: Arc::default(), count: watch::Sender::new(0) };
         let readers = vec![lines.read(child.stdout.take().unwrap()), lines.read(child.stderr.take().unwrap())];
-        Self { name: name.to_owned(), child, lines, readers }
+        Self { name: name.to_owned(), child, lines, readers, has_children: false }
+    }
+
+    /// Says that it has children of its own: when dropped it is told to end and take them along, not just killed.
+    pub fn with_children(mut self) -> Self {
+        self.has_children = true;
+        self
     }
 
     /// What it has said.
@@ -88,16 +101,33 @@ impl Process {
         .await
     }
 
-    /// Waits for the readers to reach the end, so that nothing said is missed.
+    /// Waits for the readers to reach the end, so that nothing said is missed. A child of its own that was left behind
+    /// would keep the outputs open for ever.
     fn drain(&mut self) {
-        for reader in self.readers.drain(..) {
-            let _ = reader.join();
+        let begun = Instant::now();
+        while begun.elapsed() < LAST_WORDS && !self.readers.iter().all(JoinHandle::is_finished) {
+            std::thread::sleep(LOOK);
+        }
+        self.readers.clear();
+    }
+
+    /// SIGTERM, and some time to heed it.
+    fn end_gently(&mut self) {
+        if self.child.try_wait().is_ok_and(|status| status.is_none()) {
+            self.signal(Signal::TERM);
+            let begun = Instant::now();
+            while begun.elapsed() < LAST_WORDS && self.child.try_wait().is_ok_and(|status| status.is_none()) {
+                std::thread::sleep(LOOK);
+            }
         }
     }
 }
 
 impl Drop for Process {
     fn drop(&mut self) {
+        if self.has_children {
+            self.end_gently();
+        }
         self.kill();
         if std::thread::panicking() {
             let lines = self.lines.all();

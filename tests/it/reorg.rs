@@ -1,0 +1,61 @@
+//! A block that is no longer canonical takes back what it held, and nothing is lost by it.
+
+use crate::harness::{Plan, Registration, State, WaitFor, document};
+use serde_json::json;
+
+const CASE: &str = "case-1";
+
+#[tokio::test]
+async fn a_reorg_takes_an_inclusion_back_and_the_same_transaction_is_confirmed_after_all() {
+    let stack = Plan::on_demand().set("REGISTRAR_CONFIRMATIONS", 3).start().await;
+    let accepted = stack.client.accept(1, CASE).await;
+    let included = stack.client.reaches(&accepted.id, State::Included).await;
+    stack.anvil.stop_mining().await;
+    let mut watch = stack.client.watch(&accepted.id, WaitFor::Confirmed, included.revision).await.unwrap();
+
+    // The newest block is replaced by an empty one, and two more come: deep enough for a confirmation that must not be.
+    stack.anvil.rpc().run("anvil_reorg", json!([1, []])).await;
+    stack.anvil.mine(2).await;
+    assert_eq!(stack.registry.events().await, [], "the chain has forgotten it");
+
+    let taken_back = loop {
+        let seen = watch.next().await.unwrap().unwrap();
+        if seen.state() != State::Included {
+            break seen;
+        }
+    };
+    assert_eq!(taken_back.state(), State::Submitted);
+    stack.anvil.mine_on_demand().await;
+    let again = |seen: &Registration| seen.state() == State::Included && seen.revision > taken_back.revision;
+    stack.client.sees(&accepted.id, "another inclusion", again).await;
+    stack.anvil.mine(2).await;
+    let confirmed = watch.rest().await.pop().unwrap();
+    assert_eq!(confirmed.state(), State::Confirmed);
+    let before = included.transaction.unwrap();
+    let after = confirmed.transaction.unwrap();
+    assert_eq!(after.hash, before.hash, "the same bytes went out again");
+    assert_ne!(after.block_hash, before.block_hash);
+    stack.registry.holds_exactly([(document(1), CASE.into())]).await;
+}
+
+#[tokio::test]
+async fn a_confirmation_that_a_deeper_reorg_takes_back_is_made_again() {
+    // Blocks are looked at again when they become safe, which is two blocks behind the head.
+    let stack = Plan::on_demand().anvil(&["--slots-in-an-epoch", "2"]).start().await;
+    let confirmed = stack.client.confirm(1, CASE).await;
+    let mut watch = stack.client.watch(&confirmed.id, WaitFor::Finalized, confirmed.revision).await.unwrap();
+
+    stack.anvil.rpc().run("anvil_reorg", json!([1, []])).await;
+    stack.anvil.mine(5).await;
+
+    let before = confirmed.transaction.unwrap();
+    let again = loop {
+        let seen = watch.next().await.unwrap().unwrap();
+        let after = seen.transaction.as_ref().unwrap();
+        if seen.state() == State::Confirmed && after.block_hash != before.block_hash {
+            break seen;
+        }
+    };
+    assert_eq!(again.transaction.unwrap().hash, before.hash, "the same bytes went out again");
+    stack.registry.holds_exactly([(document(1), CASE.into())]).await;
+}
