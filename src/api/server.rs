@@ -41,6 +41,7 @@ pub async fn serve(
     stop: CancellationToken,
 ) -> Result<(), ServeError> {
     let (reporter, health_service) = tonic_health::server::health_reporter();
+    health::look(&reporter, &registrar).await;
     let service = Service::new(registrar.clone(), settings, stop.clone());
     let service = RegistrarServiceServer::new(service)
         .max_decoding_message_size(MAX_MESSAGE)
