@@ -167,6 +167,8 @@ impl Tasks {
     /// Waits for `shutdown`, or for something to end by itself, without which nothing would move any more.
     async fn until_end(&mut self, shutdown: &CancellationToken) -> Result<(), Error> {
         tokio::select! {
+            // In this order, for everything ends once `shutdown` is there.
+            biased;
             () = shutdown.cancelled() => Ok(()),
             ended = &mut self.server => Err(match ended {
                 Ok(Err(error)) => error.into(),

@@ -1,12 +1,12 @@
 //! What becomes of single registrations without a transaction of ours: found on chain, failed, blocked.
 
 use super::{
-    Store, StoreError,
+    Store, StoreError, UnfinalizedBlock,
     progress::moves,
     sql::{chunks, list},
     write::Write,
 };
-use crate::registration::{Block, Blocked, Event, Failure, RegistrationId, State, Timestamp, TransactionId};
+use crate::registration::{Block, Blocked, Event, Failure, Finality, RegistrationId, State, Timestamp, TransactionId};
 use alloy::primitives::{Address, B256};
 use sqlx::AssertSqlSafe;
 
@@ -24,11 +24,12 @@ pub struct Found {
 }
 
 impl Store {
-    /// These were found on chain at confirmation depth, registered by somebody else.
+    /// These were found on chain at confirmation depth, registered by somebody else. Returns the blocks to watch until they are
+    /// final.
     ///
     /// # Errors
     /// When the database cannot be written.
-    pub async fn found(&self, found: &[Found], at: Timestamp) -> Result<(), StoreError> {
+    pub async fn found(&self, found: &[Found], at: Timestamp) -> Result<Vec<UnfinalizedBlock>, StoreError> {
         let mut tx = Write::begin(&self.writer).await?;
         let mut moved = 0;
         for one in found {
@@ -64,7 +65,14 @@ impl Store {
         }
         tx.commit().await?;
         self.finished(moved);
-        Ok(())
+        let watched = |one: &Found| UnfinalizedBlock {
+            id: foreign_transaction(one.hash),
+            ours: false,
+            finality: Finality::Unsafe,
+            number: one.block.number,
+            hash: one.block.hash,
+        };
+        Ok(found.iter().map(watched).collect())
     }
 
     /// This one cannot succeed as it stands.

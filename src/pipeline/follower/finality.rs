@@ -1,9 +1,10 @@
-//! From confirmed to safe to finalized: each step checks that the block is still the canonical one.
+//! From confirmed to safe to finalized: each step is sure that the block is still the canonical one, by the unbroken line of
+//! heads since it was last seen to be, or by asking.
 
-use super::{Canonical, Follower, PollError};
+use super::{Canonical, Follower, PollError, Unfinalized};
 use crate::{
     chain::{BlockTag, Header},
-    pipeline::{now, recovery},
+    pipeline::{flights::lock, now, recovery},
     registration::Finality,
     store::UnfinalizedBlock,
 };
@@ -22,6 +23,8 @@ const BUSY_LOOK: Duration = Duration::from_secs(1);
 impl Follower {
     /// Raises the finality of confirmed blocks, and finds those that were reorged out.
     pub(super) async fn check_finality(&mut self, canonical: &mut Canonical) -> Result<(), PollError> {
+        self.take_over_what_was_found();
+        let lineage = self.lineage;
         let every = if self.tools.flights.is_empty() && self.tools.waiters.is_empty() { LOOK } else { BUSY_LOOK };
         let due = self.finality_looked.is_none_or(|looked| looked.elapsed() >= every);
         if self.unfinalized.is_empty() || !due {
@@ -37,22 +40,27 @@ impl Follower {
             _ => Finality::Unsafe,
         };
         let mut risen: Vec<_> =
-            self.unfinalized.iter().filter(|block| reached(block) > block.finality).copied().collect();
-        if risen.len() > AT_ONCE {
+            self.unfinalized.iter().filter(|seen| reached(&seen.block) > seen.block.finality).copied().collect();
+        let unsure = |seen: &Unfinalized| seen.canonical_in != Some(lineage);
+        if risen.iter().filter(|seen| unsure(seen)).count() > AT_ONCE {
             // The safe head advances by hundreds of blocks at once; inclusion must not wait for all of them.
             risen.truncate(AT_ONCE);
             self.finality_looked = None;
         }
-        canonical.fetch(risen.iter().map(|block| block.number)).await?;
+        canonical.fetch(risen.iter().filter(|seen| unsure(seen)).map(|seen| seen.block.number)).await?;
         let (mut made_safe, mut made_final) = (Vec::new(), Vec::new());
-        for block in risen {
-            let Some(header) = canonical.header(block.number).await? else { continue };
-            if header.block.hash != block.hash {
-                self.reorged_after_confirmation(&block).await?;
-            } else if reached(&block) == Finality::Finalized {
-                made_final.push(block.id);
-            } else {
-                made_safe.push(block.id);
+        for seen in risen {
+            let block = seen.block;
+            if unsure(&seen) {
+                let Some(header) = canonical.header(block.number).await? else { continue };
+                if header.block.hash != block.hash {
+                    self.reorged_after_confirmation(&block).await?;
+                    continue;
+                }
+            }
+            match reached(&block) {
+                Finality::Finalized => made_final.push(block.id),
+                Finality::Safe | Finality::Unsafe => made_safe.push(block.id),
             }
         }
         let at = now();
@@ -61,19 +69,29 @@ impl Follower {
                 continue;
             }
             self.tools.store.finality(ids, finality, at).await?;
-            for block in self.unfinalized.iter_mut().filter(|block| ids.contains(&block.id)) {
-                block.finality = finality;
+            for seen in self.unfinalized.iter_mut().filter(|seen| ids.contains(&seen.block.id)) {
+                seen.block.finality = finality;
+                seen.canonical_in = Some(lineage);
             }
             self.tools.waiters.changed_transactions(&self.tools.store, ids).await;
         }
-        self.unfinalized.retain(|block| block.finality != Finality::Finalized);
+        self.unfinalized.retain(|seen| seen.block.finality != Finality::Finalized);
         Ok(())
+    }
+
+    /// What the lanes found on chain, made by others, is watched like our own.
+    fn take_over_what_was_found(&mut self) {
+        for block in std::mem::take(&mut *lock(&self.tools.found)) {
+            if self.unfinalized.iter().all(|seen| seen.block.id != block.id) {
+                self.unfinalized.push(Unfinalized { block, canonical_in: None });
+            }
+        }
     }
 
     /// What was reported as confirmed is not on the canonical chain: our own bytes go out again.
     async fn reorged_after_confirmation(&mut self, block: &UnfinalizedBlock) -> Result<(), PollError> {
         error!(transaction_id = %block.id, block_number = block.number, "a confirmed transaction was reorged out");
-        self.unfinalized.retain(|other| other.id != block.id);
+        self.unfinalized.retain(|seen| seen.block.id != block.id);
         if block.ours {
             self.tools.store.reorged(block.id, now()).await?;
             if let Some(open) = self.tools.store.open_transaction(block.id).await? {

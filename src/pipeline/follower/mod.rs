@@ -53,8 +53,10 @@ pub enum PollError {
 #[derive(Debug)]
 pub struct Follower {
     tools: Tools,
-    unfinalized: Vec<UnfinalizedBlock>,
+    unfinalized: Vec<Unfinalized>,
     finality_looked: Option<Instant>,
+    /// Counts how often the head was not a descendant of the one before, as far as was looked.
+    lineage: u64,
 }
 
 impl Follower {
@@ -64,7 +66,8 @@ impl Follower {
     /// When the store cannot be read.
     pub async fn new(tools: Tools) -> Result<Self, StoreError> {
         let unfinalized = tools.store.unfinalized_blocks().await?;
-        Ok(Self { tools, unfinalized, finality_looked: None })
+        let unfinalized = unfinalized.into_iter().map(|block| Unfinalized { block, canonical_in: None }).collect();
+        Ok(Self { tools, unfinalized, finality_looked: None, lineage: 0 })
     }
 
     /// Brings everything that a restart left up to date: to be done before the queue flows.
@@ -120,9 +123,10 @@ impl Follower {
         );
         let (head, nonces) = tokio::try_join!(self.tools.chain.known_header(BlockTag::Latest), nonces)?;
         let nonces: BTreeMap<Address, u64> = nonces.into_iter().collect();
+        let mut canonical = Canonical::new(self.tools.chain.clone(), head);
+        self.check_lineage(head, &mut canonical).await?;
         self.tools.see_head(head);
 
-        let mut canonical = Canonical::new(self.tools.chain.clone(), head);
         let mut passed = Vec::new();
         for flight in flights {
             let consumed = nonces.get(&flight.signer).is_some_and(|nonce| *nonce > flight.nonce);
@@ -141,6 +145,25 @@ impl Follower {
         }
         self.look_for(passed, &mut canonical).await?;
         self.check_finality(&mut canonical).await
+    }
+
+    /// A head that descends from the one before leaves every block canonical that was. Where it does not, or nobody can say,
+    /// each block is to be looked at again.
+    async fn check_lineage(&mut self, head: Header, canonical: &mut Canonical) -> Result<(), CallError> {
+        let Some(before) = self.tools.head().filter(|_| !self.unfinalized.is_empty()) else {
+            // Nothing depends on it now, and nobody looks until something does.
+            self.lineage += 1;
+            return Ok(());
+        };
+        let descends = head.block.hash == before.block.hash
+            || head.parent_hash == before.block.hash
+            || (head.block.number > before.block.number
+                && canonical.header(before.block.number).await?.map(|header| header.block.hash)
+                    == Some(before.block.hash));
+        if !descends {
+            self.lineage += 1;
+        }
+        Ok(())
     }
 
     fn count_in_flight(&self) {
@@ -177,6 +200,14 @@ impl Follower {
         };
         events::transaction_rebroadcast(flight.id, flight.nonce, &outcome);
     }
+}
+
+/// A block that holds confirmed registrations and is not final yet.
+#[derive(Clone, Copy, Debug)]
+struct Unfinalized {
+    block: UnfinalizedBlock,
+    /// The lineage of heads in which it was seen to be canonical: while that lasts, it still is.
+    canonical_in: Option<u64>,
 }
 
 /// The canonical headers that one poll has asked for, each once.

@@ -1,6 +1,6 @@
 //! What became of a transaction whose nonce has passed: included, reverted, replaced, reorged.
 
-use super::{Canonical, Follower, PollError, SharedFlight};
+use super::{Canonical, Follower, PollError, SharedFlight, Unfinalized};
 use crate::{
     chain::{CallError, Chain, Receipt, registered_topics},
     pipeline::{flights::Phase, now},
@@ -139,13 +139,8 @@ impl Follower {
         }
         self.tools.flights.remove(flight);
         let finality = Finality::Unsafe;
-        self.unfinalized.push(UnfinalizedBlock {
-            id: flight.id,
-            ours: true,
-            finality,
-            number: block.number,
-            hash: block.hash,
-        });
+        let block = UnfinalizedBlock { id: flight.id, ours: true, finality, number: block.number, hash: block.hash };
+        self.unfinalized.push(Unfinalized { block, canonical_in: Some(self.lineage) });
     }
 
     /// The nonce is consumed, and no receipt of ours is to be had: by a stranger's transaction, if that stays so.
