@@ -2,6 +2,7 @@
 
 mod anvil;
 mod calls;
+mod ground;
 mod settings;
 
 use super::{
@@ -17,12 +18,13 @@ use super::{
 use crate::{
     api::proto::WaitFor,
     app::{self, Listening},
-    config::{DeploySettings, Environment, Settings},
+    config::Environment,
     registration::CaseId,
     telemetry,
 };
 use alloy::primitives::Address;
 use anvil::Anvil;
+use ground::Ground;
 use std::net::SocketAddr;
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
@@ -67,24 +69,9 @@ async fn with_anvil(
     screen: &Screen,
     shutdown: CancellationToken,
 ) -> Exit {
-    let database = match tempfile::tempdir() {
-        Ok(folder) => folder,
-        Err(error) => return complain(&error, Exit::Failed),
-    };
-    let environment = settings::environment(environment, anvil.url(), database.path());
-    let mut serve = settings::serve_args(args);
-    let deployment = match DeploySettings::read(&serve.network, &environment) {
-        Ok(settings) => settings,
-        Err(faults) => return complain(&faults, Exit::Usage),
-    };
-    let contract = match app::deploy(deployment, None).await {
-        Ok(contract) => contract,
-        Err(error) => return complain(&error, Exit::from_code(error.exit_code())),
-    };
-    serve.contract_address = Some(contract.to_string());
-    let settings = match Settings::read(&serve, &environment) {
-        Ok(settings) => settings,
-        Err(faults) => return complain(&faults, Exit::Usage),
+    let Ground { contract, settings, folder: _database } = match Ground::lay(anvil.url(), args, environment).await {
+        Ok(ground) => ground,
+        Err(exit) => return exit,
     };
     telemetry::init(&settings.telemetry);
 
