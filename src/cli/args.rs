@@ -1,6 +1,6 @@
 //! What can be asked for on the command line. Secrets are never arguments.
 
-use super::help;
+use super::{help, program};
 use crate::{
     api::proto::{State, WaitFor},
     config::{NetworkArgs, ServeArgs},
@@ -69,7 +69,7 @@ pub enum ClientCommand {
 #[command(next_help_heading = "Connection")]
 pub struct Connection {
     /// The service's gRPC address
-    #[arg(long, env = "REGISTRAR_SERVER", value_name = "URL", default_value = "http://127.0.0.1:50051")]
+    #[arg(long, env = "REGISTRAR_SERVER", value_name = "URL", default_value = program::USUAL_SERVER)]
     pub server: String,
     /// Print one JSON object a line (protobuf's canonical JSON; an error is {"error":{…}}) instead of text
     #[arg(long)]

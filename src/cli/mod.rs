@@ -12,6 +12,7 @@ mod exit;
 mod help;
 mod json;
 mod live;
+mod program;
 mod query;
 mod register;
 mod screen;

@@ -27,7 +27,9 @@ const LARGEST_PAGE: u32 = 500;
 
 /// Runs a client command.
 pub async fn run(command: ClientCommand, environment: &Environment) -> Exit {
-    let screen = Screen::of_process(connection(&command).json, environment);
+    let Connection { server, json } = connection(&command);
+    let mut screen = Screen::of_process(*json, environment);
+    screen.program = screen.program.at(server, environment);
     let ended = match command {
         ClientCommand::Register(args) => register::run(args, &screen).await,
         ClientCommand::Status(args) => status(args, &screen).await,
@@ -130,7 +132,7 @@ async fn watch(args: WatchArgs, screen: &Screen) -> Call<Exit> {
     match broken {
         None if stages::reached(&registration, until) => Ok(Exit::Done),
         None if registration.state() == State::Failed => Ok(Exit::Failed),
-        broken => Err(broken.unwrap_or_else(Trouble::ended).about(&registration)),
+        broken => Err(broken.unwrap_or_else(Trouble::ended).about(&registration, until)),
     }
 }
 

@@ -105,7 +105,7 @@ async fn accept_and_wait(client: &Client, screen: &Screen, wanted: &Wanted) -> C
             _ = tokio::signal::ctrl_c() => Err(Trouble::interrupted()),
         }
     };
-    let answer = answer.map_err(|trouble| trouble.about(live.last().unwrap_or(&accepted)));
+    let answer = answer.map_err(|trouble| trouble.about(live.last().unwrap_or(&accepted), wanted.wait_for));
     if let Ok(registration) = &answer {
         live.show(registration);
     }

@@ -4,10 +4,11 @@ use super::{
     Exit,
     document::DocumentError,
     json,
+    program::Program,
     screen::{Colour, Screen, say_line},
     time,
 };
-use crate::api::proto::{self, RegistrationErrorDetail};
+use crate::api::proto::{self, RegistrationErrorDetail, WaitFor};
 use prost::Message;
 use serde_json::{Value, json};
 use std::{collections::BTreeMap, error::Error, time::Duration};
@@ -45,6 +46,8 @@ pub(super) struct Trouble {
     pub registration_id: String,
     /// Accepted work as it was last seen.
     pub registration: Option<proto::Registration>,
+    /// How far it was waited for.
+    pub until: WaitFor,
     /// Why it is not confirmed.
     pub diagnosis: Option<proto::Diagnosis>,
     /// The trace of the call; empty when there was none.
@@ -62,6 +65,7 @@ impl Trouble {
             retry_after: None,
             registration_id: String::new(),
             registration: None,
+            until: WaitFor::Unspecified,
             diagnosis: None,
             trace_id: String::new(),
         })
@@ -129,13 +133,15 @@ impl Trouble {
                 .as_ref()
                 .map_or_else(|| trailer("x-registration-id"), |known| known.id.clone()),
             registration,
+            until: WaitFor::Unspecified,
             diagnosis: about.and_then(|about| about.diagnosis),
             trace_id: trailer("x-trace-id"),
         })
     }
 
-    /// The same, about work that is known to be accepted.
-    pub(super) fn about(mut self: Box<Self>, registration: &proto::Registration) -> Box<Self> {
+    /// The same, about work that is known to be accepted, and was waited for as far as this.
+    pub(super) fn about(mut self: Box<Self>, registration: &proto::Registration, until: WaitFor) -> Box<Self> {
+        self.until = until;
         self.registration_id.clone_from(&registration.id);
         self.registration.get_or_insert_with(|| registration.clone());
         self
@@ -168,33 +174,38 @@ impl Trouble {
     }
 
     /// What to do next.
-    pub(super) fn advice(&self) -> String {
+    pub(super) fn advice(&self, program: &Program) -> String {
         let id = &self.registration_id;
+        let watch = program.ask(&format!("watch {id}{}", until(self.until)));
         let again = self.retry_after.map_or("later".to_owned(), |delay| format!("in {}", time::human(delay)));
         match (self.reason.as_str(), id.is_empty()) {
             (SERVER_UNREACHABLE, _) => {
-                "start one with `registrar dev` or `registrar serve`, or name another with --server or REGISTRAR_SERVER"
-                    .into()
+                let (dev, serve) = (program.run("dev"), program.run("serve"));
+                format!("start one with `{dev}` or `{serve}`, or name another with --server or REGISTRAR_SERVER")
             }
             (CONNECTION_LOST, true) => {
                 "run the same command again: a document is registered once per case, however often it is sent".into()
             }
             ("CONFIRMATION_TIMEOUT", false) => {
-                format!(
-                    "it stays accepted and goes on; `registrar explain {id}` looks again, `registrar watch {id}` follows it"
-                )
+                let explain = program.ask(&format!("explain {id}"));
+                format!("it stays accepted and goes on; `{explain}` looks again, `{watch}` follows it")
             }
             (_, false) if self.exit() == Exit::Unfinished => {
-                format!("it is accepted and goes on by itself: `registrar watch {id}` follows it")
+                format!("it is accepted and goes on by itself: `{watch}` follows it")
             }
             ("REGISTRATION_NOT_FOUND", _) => {
-                "`registrar list` shows what this server has, `registrar verify` asks the chain".into()
+                format!(
+                    "`{}` shows what this server has, `{}` asks the chain",
+                    program.ask("list"),
+                    program.run("verify")
+                )
             }
             ("STORE_UNAVAILABLE", true) => "nothing was accepted: try again, and look at the server's database".into(),
             ("INVALID_FIELD" | INVALID_ARGUMENTS, _) => "mend that and try again; --help has examples".into(),
-            (_, false) => format!(
-                "registering it again starts it again once the cause is mended; `registrar status {id}` shows it"
-            ),
+            (_, false) => {
+                let status = program.ask(&format!("status {id}"));
+                format!("registering it again starts it again once the cause is mended; `{status}` shows it")
+            }
             _ if self.code == Code::Unimplemented => {
                 "the server at that address does not offer this; is it a registrar?".into()
             }
@@ -206,7 +217,7 @@ impl Trouble {
     }
 
     /// `{"error":{…}}`, without what is not known.
-    pub(super) fn json(&self) -> Value {
+    pub(super) fn json(&self, program: &Program) -> Value {
         let mut error = json!({ "code": name(self.code), "message": self.message, "exitCode": self.exit().code() });
         let mut put = |key: &str, value: Value| {
             if !value.is_null() && value != "" {
@@ -216,7 +227,7 @@ impl Trouble {
         put("reason", self.reason.clone().into());
         put("registrationId", self.registration_id.clone().into());
         put("traceId", self.trace_id.clone().into());
-        put("advice", self.advice().into());
+        put("advice", self.advice(program).into());
         put("metadata", if self.metadata.is_empty() { Value::Null } else { json!(self.metadata) });
         let fields: Vec<Value> =
             self.fields.iter().map(|(field, problem)| json!({ "field": field, "description": problem })).collect();
@@ -230,7 +241,7 @@ impl Trouble {
     /// Tells it: JSON to standard output, words to standard error.
     pub(super) fn report(&self, screen: &Screen) -> Exit {
         if screen.json {
-            say_line(&self.json().to_string());
+            say_line(&self.json(&screen.program).to_string());
         } else {
             eprint!("{}", self.words(screen));
         }
@@ -256,7 +267,7 @@ impl Trouble {
         if let Some(blocked) = self.metadata.get("blockedReason").filter(|reason| !reason.is_empty()) {
             line("blocked", blocked);
         }
-        line("next", &self.advice());
+        line("next", &self.advice(&screen.program));
         if !self.trace_id.is_empty() {
             line("trace", &self.trace_id);
         }
@@ -275,6 +286,16 @@ fn registration_detail(status: &Status) -> Option<RegistrationErrorDetail> {
     let details = tonic_types::pb::Status::decode(status.details()).ok()?.details;
     let ours = details.iter().find(|any| any.type_url.ends_with("/registrar.v1.RegistrationErrorDetail"))?;
     RegistrationErrorDetail::decode(ours.value.as_slice()).ok()
+}
+
+/// The option of `watch` that waits as far. Nothing for its default.
+fn until(level: WaitFor) -> String {
+    match level {
+        WaitFor::Unspecified | WaitFor::Confirmed => String::new(),
+        WaitFor::Accepted | WaitFor::Submitted | WaitFor::Included | WaitFor::Safe | WaitFor::Finalized => {
+            format!(" --until {}", level.as_str_name().trim_start_matches("WAIT_FOR_").to_lowercase())
+        }
+    }
 }
 
 /// The code as gRPC's documents write it (<https://grpc.io/docs/guides/status-codes/>).
@@ -304,6 +325,10 @@ fn name(code: Code) -> &'static str {
 mod tests {
     use super::*;
     use tonic_types::{ErrorDetails, pb};
+
+    fn registrar() -> Program {
+        Program::called("registrar".as_ref())
+    }
 
     fn trouble(code: Code, id: &str) -> Box<Trouble> {
         let mut trouble = Trouble::local(code, "", String::new());
@@ -343,7 +368,7 @@ mod tests {
         let status = Status::with_details(Code::DeadlineExceeded, "not confirmed", rich.encode_to_vec().into());
         let trouble = Trouble::from_status(&status);
         assert_eq!(trouble.exit(), Exit::Unfinished);
-        let json = trouble.json();
+        let json = trouble.json(&registrar());
         assert_eq!(json["error"]["code"], "DEADLINE_EXCEEDED");
         assert_eq!(json["error"]["reason"], "CONFIRMATION_TIMEOUT");
         assert_eq!(json["error"]["registrationId"], "the-id");
@@ -360,6 +385,19 @@ mod tests {
         status.metadata_mut().insert("x-registration-id", "the-id".parse().unwrap());
         let trouble = Trouble::from_status(&status);
         assert_eq!((trouble.reason.as_str(), trouble.exit()), ("SHUTTING_DOWN", Exit::Unfinished));
-        assert!(trouble.advice().contains("registrar watch the-id"));
+        assert!(trouble.advice(&registrar()).contains("`registrar watch the-id`"));
+    }
+
+    #[test]
+    fn the_advice_follows_as_far_as_was_asked() {
+        let registration = proto::Registration { id: "the-id".into(), ..Default::default() };
+        for (asked, command) in [
+            (WaitFor::Confirmed, "`registrar watch the-id`"),
+            (WaitFor::Safe, "`registrar watch the-id --until safe`"),
+            (WaitFor::Finalized, "`registrar watch the-id --until finalized`"),
+        ] {
+            let trouble = trouble(Code::DeadlineExceeded, "").about(&registration, asked);
+            assert!(trouble.advice(&registrar()).contains(command), "{}", trouble.advice(&registrar()));
+        }
     }
 }

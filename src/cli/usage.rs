@@ -1,7 +1,11 @@
 //! Arguments that cannot be read. What was typed is never repeated, for it may be a secret: only names of ours, and flags
 //! that look like a flag.
 
-use super::{Exit, args::Arguments, args::Command};
+use super::{
+    Exit,
+    args::{Arguments, Command},
+    program::Program,
+};
 use clap::{
     CommandFactory, FromArgMatches,
     error::{ContextKind, ContextValue, ErrorKind},
@@ -52,10 +56,13 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Command, A
         .try_get_matches_from(&arguments)
         .and_then(|matches| Arguments::from_arg_matches(&matches))
         .map(|arguments| arguments.command)
-        .map_err(|error| answer(error, arguments.get(1).and_then(|name| name.to_str())))
+        .map_err(|error| {
+            let program = arguments.first().map_or_else(Program::of_process, |name| Program::called(name));
+            answer(error, &program, arguments.get(1).and_then(|name| name.to_str()))
+        })
 }
 
-fn answer(error: clap::Error, subcommand: Option<&str>) -> Answer {
+fn answer(error: clap::Error, program: &Program, subcommand: Option<&str>) -> Answer {
     // clap's own words are right for help; for faults they repeat what was typed.
     if error.kind() == ErrorKind::DisplayHelp || error.kind() == ErrorKind::DisplayVersion {
         return Answer::Help(error);
@@ -64,12 +71,12 @@ fn answer(error: clap::Error, subcommand: Option<&str>) -> Answer {
         return Answer::Fault(error.render().to_string());
     }
     let known = Arguments::command().get_subcommands().any(|command| Some(command.get_name()) == subcommand);
-    let command = subcommand.filter(|_| known).map_or("registrar".to_owned(), |name| format!("registrar {name}"));
+    let help = subcommand.filter(|_| known).map_or("--help".to_owned(), |name| format!("{name} --help"));
     let mut text = format!("error: {}\n", fault(&error));
     if matches!(subcommand, Some("serve" | "deploy" | "dev")) {
         text.push_str(&format!("\n{SECRETS}\n"));
     }
-    text.push_str(&format!("\nTry `{command} --help`."));
+    text.push_str(&format!("\nTry `{}`.", program.run(&help)));
     Answer::Fault(text)
 }
 

@@ -92,7 +92,7 @@ async fn with_anvil(
         let exit = match document {
             Some(document) => once(&stack, document, args.case.clone(), screen, &shutdown).await,
             None => {
-                say(&calls::screen(&stack));
+                say(&calls::screen(&stack, screen.program.clone()));
                 shutdown.cancelled().await;
                 Exit::Done
             }
@@ -138,8 +138,8 @@ async fn once(stack: &Stack, document: Document, case: CaseId, screen: &Screen, 
         if exit != Exit::Done {
             return Ok(exit);
         }
-        say_line("\nAnybody can ask the chain, with a service that is running:");
-        say_line(&format!("  registrar verify {text} --case {case}\n"));
+        say_line("\nWhat the chain answers to whoever asks:\n");
+        say_line(&format!("$ {}", screen.program.run(&format!("verify {text} --case {case}"))));
         query::verify_with(&client, screen, text, case.to_string()).await
     };
     tokio::select! {
@@ -147,6 +147,10 @@ async fn once(stack: &Stack, document: Document, case: CaseId, screen: &Screen, 
             Ok(exit) => exit,
             // What was accepted goes with this stack: there is nothing to follow.
             Err(trouble) if trouble.was_interrupted() => Exit::Interrupted,
+            Err(trouble) if trouble.exit() == Exit::Unfinished => {
+                eprintln!("error: it came no further while this stack ran ({})", trouble.reason);
+                Exit::Failed
+            }
             Err(trouble) => trouble.report(screen),
         },
         () = shutdown.cancelled() => Exit::Interrupted,
