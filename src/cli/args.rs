@@ -1,6 +1,9 @@
 //! What can be asked for on the command line. Secrets are never arguments.
 
-use super::{help, program};
+use super::{
+    help,
+    program::{self, Program},
+};
 use crate::{
     api::proto::{State, WaitFor},
     config::{NetworkArgs, ServeArgs},
@@ -9,11 +12,12 @@ use crate::{
 use alloy::primitives::Address;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::{ffi::OsString, path::PathBuf, time::Duration};
+use uuid::Uuid;
 
 /// Registers document hashes on Base Sepolia over gRPC, and knows what happened.
 #[derive(Parser, Debug)]
 #[command(name = "registrar", version, max_term_width = 120, after_help = help::TOP, subcommand_required = true,
-          arg_required_else_help = true, disable_help_subcommand = true)]
+          arg_required_else_help = true)]
 pub(super) struct Arguments {
     #[command(subcommand)]
     pub command: Command,
@@ -146,7 +150,8 @@ pub struct StatusArgs {
 #[derive(Args, Debug)]
 pub struct WatchArgs {
     /// The registration's id
-    pub id: uuid::Uuid,
+    #[arg(value_parser = id)]
+    pub id: Uuid,
     /// Where to stop
     #[arg(long, value_name = "LEVEL", default_value = "confirmed")]
     pub until: Level,
@@ -200,7 +205,8 @@ pub struct VerifyArgs {
 #[derive(Args, Debug)]
 pub struct ExplainArgs {
     /// The registration's id
-    pub id: uuid::Uuid,
+    #[arg(value_parser = id)]
+    pub id: Uuid,
     /// Which server.
     #[command(flatten)]
     pub connection: Connection,
@@ -269,6 +275,15 @@ impl From<Stand> for State {
             Stand::Failed => Self::Failed,
         }
     }
+}
+
+/// What an id looks like, and where there are some.
+pub(super) fn wanted_id(program: &Program) -> String {
+    format!("registration id (a UUID, as `{}` shows it)", program.run("list"))
+}
+
+fn id(text: &str) -> Result<Uuid, String> {
+    text.parse().map_err(|_| format!("is no {}", wanted_id(&Program::of_process())))
 }
 
 /// The text is not repeated: somebody may have pasted a key.

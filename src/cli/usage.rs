@@ -182,6 +182,10 @@ mod tests {
         assert!(refused(&["register", "a", "--case"]).contains("needs one value"));
         assert!(refused(&["register", "a", "--case", "x", "--wait-for", "soon"]).contains("finalized"));
         assert!(refused(&["register", "a", "--case", "a@b"]).contains("--case"));
+        for command in ["watch", "explain"] {
+            let text = refused(&[command, "foo"]);
+            assert!(text.contains("<ID>: is no registration id (a UUID, as `"), "{text}");
+        }
         assert!(refused(&["frobnicate"]).contains("no such command"));
     }
 
@@ -190,6 +194,8 @@ mod tests {
         for arguments in [["registrar", "--help"], ["registrar", "--version"]] {
             assert!(matches!(parse(arguments.iter().map(OsString::from)), Err(Answer::Help(_))));
         }
+        let of_subcommand = ["registrar", "help", "register"].iter().map(OsString::from);
+        assert!(matches!(parse(of_subcommand), Err(Answer::Help(help)) if help.to_string().contains("--wait-for")));
         for command in ["serve", "deploy"] {
             let Err(Answer::Help(help)) = parse(["registrar", command, "--help"].iter().map(OsString::from)) else {
                 panic!("no help");
