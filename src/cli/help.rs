@@ -108,7 +108,8 @@ Examples:
   registrar list --case CASE-1 --limit 10 --json";
 
 pub(super) const VERIFY: &str = "\
-Exit code 0 when it is registered on chain, 1 when it is not.
+Exit codes: 0 registered on chain; 1 not registered, or the server cannot reach
+the chain now; 69 server not reachable.
 
 Example:
   registrar verify contract.pdf --case CASE-1";

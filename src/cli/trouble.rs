@@ -19,6 +19,10 @@ use tonic_types::StatusExt;
 pub(super) const SERVER_UNREACHABLE: &str = "SERVER_UNREACHABLE";
 /// Of a connection that broke, or a server that no longer answers.
 pub(super) const CONNECTION_LOST: &str = "CONNECTION_LOST";
+/// Of a server that no RPC endpoint answers.
+const CHAIN_UNREACHABLE: &str = "ALL_RPC_ENDPOINTS_UNAVAILABLE";
+/// Of a server whose database cannot be used.
+const STORE_UNAVAILABLE: &str = "STORE_UNAVAILABLE";
 /// Of arguments that no server was asked about.
 const INVALID_ARGUMENTS: &str = "INVALID_ARGUMENTS";
 /// Of a Ctrl-C while waiting for accepted work.
@@ -40,6 +44,8 @@ pub(super) struct Trouble {
     pub metadata: BTreeMap<String, String>,
     /// Every field that is wrong, and why.
     pub fields: Vec<(String, String)>,
+    /// Whether the call only asked, so that there was nothing to accept.
+    pub only_asked: bool,
     /// When trying again can help.
     pub retry_after: Option<Duration>,
     /// Of accepted work; empty otherwise.
@@ -62,6 +68,7 @@ impl Trouble {
             message,
             metadata: BTreeMap::new(),
             fields: Vec::new(),
+            only_asked: false,
             retry_after: None,
             registration_id: String::new(),
             registration: None,
@@ -128,6 +135,7 @@ impl Trouble {
                 .bad_request()
                 .map(|bad| bad.field_violations.iter().map(|f| (f.field.clone(), f.description.clone())).collect())
                 .unwrap_or_default(),
+            only_asked: false,
             retry_after: details.retry_info().and_then(|retry| retry.retry_delay),
             registration_id: registration
                 .as_ref()
@@ -147,6 +155,12 @@ impl Trouble {
         self
     }
 
+    /// The same, of a call that only asked.
+    pub(super) fn of_question(mut self: Box<Self>) -> Box<Self> {
+        self.only_asked = true;
+        self
+    }
+
     /// How the process ends.
     pub(super) fn exit(&self) -> Exit {
         let accepted = !self.registration_id.is_empty();
@@ -154,6 +168,12 @@ impl Trouble {
             Code::InvalidArgument => Exit::Usage,
             Code::DeadlineExceeded | Code::Unavailable | Code::Cancelled | Code::ResourceExhausted if accepted => {
                 Exit::Unfinished
+            }
+            // The server is there, and cannot say.
+            Code::Unavailable
+                if self.only_asked && matches!(self.reason.as_str(), CHAIN_UNREACHABLE | STORE_UNAVAILABLE) =>
+            {
+                Exit::Failed
             }
             Code::DeadlineExceeded | Code::Unavailable => Exit::Unreachable,
             Code::Cancelled => Exit::Interrupted,
@@ -178,11 +198,13 @@ impl Trouble {
         let id = &self.registration_id;
         let watch = program.ask(&format!("watch {id}{}", until(self.until)));
         let again = self.retry_after.map_or("later".to_owned(), |delay| format!("in {}", time::human(delay)));
+        let nothing = if self.only_asked { "" } else { "nothing was accepted: " };
         match (self.reason.as_str(), id.is_empty()) {
             (SERVER_UNREACHABLE, _) => {
                 let (dev, serve) = (program.run("dev"), program.run("serve"));
                 format!("start one with `{dev}` or `{serve}`, or name another with --server or REGISTRAR_SERVER")
             }
+            (CONNECTION_LOST, true) if self.only_asked => "run the same command again".into(),
             (CONNECTION_LOST, true) => {
                 "run the same command again: a document is registered once per case, however often it is sent".into()
             }
@@ -200,7 +222,8 @@ impl Trouble {
                     program.run("verify")
                 )
             }
-            ("STORE_UNAVAILABLE", true) => "nothing was accepted: try again, and look at the server's database".into(),
+            (STORE_UNAVAILABLE, true) => format!("{nothing}try again, and look at the server's database"),
+            (CHAIN_UNREACHABLE, true) => format!("{nothing}the server cannot reach the chain now; try again {again}"),
             ("INVALID_FIELD" | INVALID_ARGUMENTS, _) => "mend that and try again; --help has examples".into(),
             (_, false) => {
                 let status = program.ask(&format!("status {id}"));
@@ -210,7 +233,7 @@ impl Trouble {
                 "the server at that address does not offer this; is it a registrar?".into()
             }
             _ if self.code == Code::ResourceExhausted || self.code == Code::Unavailable => {
-                format!("nothing was accepted: try again {again}")
+                format!("{nothing}try again {again}")
             }
             _ => "the server's log has the details under the trace id".into(),
         }
@@ -386,6 +409,25 @@ mod tests {
         let trouble = Trouble::from_status(&status);
         assert_eq!((trouble.reason.as_str(), trouble.exit()), ("SHUTTING_DOWN", Exit::Unfinished));
         assert!(trouble.advice(&registrar()).contains("`registrar watch the-id`"));
+    }
+
+    #[test]
+    fn a_question_that_the_server_cannot_answer_now_is_no_server_out_of_reach() {
+        for (reason, asked, registering) in [
+            (CHAIN_UNREACHABLE, Exit::Failed, Exit::Unreachable),
+            (STORE_UNAVAILABLE, Exit::Failed, Exit::Unreachable),
+            ("SHUTTING_DOWN", Exit::Unreachable, Exit::Unreachable),
+            (SERVER_UNREACHABLE, Exit::Unreachable, Exit::Unreachable),
+            (CONNECTION_LOST, Exit::Unreachable, Exit::Unreachable),
+        ] {
+            let trouble = Trouble::local(Code::Unavailable, reason, String::new());
+            assert_eq!(trouble.exit(), registering, "{reason}");
+            let question = trouble.of_question();
+            assert_eq!(question.exit(), asked, "{reason}");
+            assert!(!question.advice(&registrar()).contains("accepted"), "{}", question.advice(&registrar()));
+        }
+        let verify = Trouble::local(Code::Unavailable, CHAIN_UNREACHABLE, String::new()).of_question();
+        assert!(verify.advice(&registrar()).contains("the server cannot reach the chain now"));
     }
 
     #[test]
