@@ -6,7 +6,6 @@ use super::{
     json,
     program::Program,
     screen::{Colour, Screen, say_line},
-    time,
 };
 use crate::api::proto::{self, RegistrationErrorDetail, WaitFor};
 use prost::Message;
@@ -20,11 +19,11 @@ pub(super) const SERVER_UNREACHABLE: &str = "SERVER_UNREACHABLE";
 /// Of a connection that broke, or a server that no longer answers.
 pub(super) const CONNECTION_LOST: &str = "CONNECTION_LOST";
 /// Of a server that no RPC endpoint answers.
-const CHAIN_UNREACHABLE: &str = "ALL_RPC_ENDPOINTS_UNAVAILABLE";
+pub(super) const CHAIN_UNREACHABLE: &str = "ALL_RPC_ENDPOINTS_UNAVAILABLE";
 /// Of a server whose database cannot be used.
-const STORE_UNAVAILABLE: &str = "STORE_UNAVAILABLE";
+pub(super) const STORE_UNAVAILABLE: &str = "STORE_UNAVAILABLE";
 /// Of arguments that no server was asked about.
-const INVALID_ARGUMENTS: &str = "INVALID_ARGUMENTS";
+pub(super) const INVALID_ARGUMENTS: &str = "INVALID_ARGUMENTS";
 /// Of a Ctrl-C while waiting for accepted work.
 const INTERRUPTED: &str = "INTERRUPTED";
 
@@ -61,7 +60,7 @@ pub(super) struct Trouble {
 }
 
 impl Trouble {
-    fn local(code: Code, reason: &str, message: String) -> Box<Self> {
+    pub(super) fn local(code: Code, reason: &str, message: String) -> Box<Self> {
         Box::new(Self {
             code,
             reason: reason.to_owned(),
@@ -193,52 +192,6 @@ impl Trouble {
         }
     }
 
-    /// What to do next.
-    pub(super) fn advice(&self, program: &Program) -> String {
-        let id = &self.registration_id;
-        let watch = program.ask(&format!("watch {id}{}", until(self.until)));
-        let again = self.retry_after.map_or("later".to_owned(), |delay| format!("in {}", time::human(delay)));
-        let nothing = if self.only_asked { "" } else { "nothing was accepted: " };
-        match (self.reason.as_str(), id.is_empty()) {
-            (SERVER_UNREACHABLE, _) => {
-                let (dev, serve) = (program.run("dev"), program.run("serve"));
-                format!("start one with `{dev}` or `{serve}`, or name another with --server or REGISTRAR_SERVER")
-            }
-            (CONNECTION_LOST, true) if self.only_asked => "run the same command again".into(),
-            (CONNECTION_LOST, true) => {
-                "run the same command again: a document is registered once per case, however often it is sent".into()
-            }
-            ("CONFIRMATION_TIMEOUT", false) => {
-                let explain = program.ask(&format!("explain {id}"));
-                format!("it stays accepted and goes on; `{explain}` looks again, `{watch}` follows it")
-            }
-            (_, false) if self.exit() == Exit::Unfinished => {
-                format!("it is accepted and goes on by itself: `{watch}` follows it")
-            }
-            ("REGISTRATION_NOT_FOUND", _) => {
-                format!(
-                    "`{}` shows what this server has, `{}` asks the chain",
-                    program.ask("list"),
-                    program.run("verify")
-                )
-            }
-            (STORE_UNAVAILABLE, true) => format!("{nothing}try again, and look at the server's database"),
-            (CHAIN_UNREACHABLE, true) => format!("{nothing}the server cannot reach the chain now; try again {again}"),
-            ("INVALID_FIELD" | INVALID_ARGUMENTS, _) => "mend that and try again; --help has examples".into(),
-            (_, false) => {
-                let status = program.ask(&format!("status {id}"));
-                format!("registering it again starts it again once the cause is mended; `{status}` shows it")
-            }
-            _ if self.code == Code::Unimplemented => {
-                "the server at that address does not offer this; is it a registrar?".into()
-            }
-            _ if self.code == Code::ResourceExhausted || self.code == Code::Unavailable => {
-                format!("{nothing}try again {again}")
-            }
-            _ => "the server's log has the details under the trace id".into(),
-        }
-    }
-
     /// `{"error":{…}}`, without what is not known.
     pub(super) fn json(&self, program: &Program) -> Value {
         let mut error = json!({ "code": name(self.code), "message": self.message, "exitCode": self.exit().code() });
@@ -309,16 +262,6 @@ fn registration_detail(status: &Status) -> Option<RegistrationErrorDetail> {
     let details = tonic_types::pb::Status::decode(status.details()).ok()?.details;
     let ours = details.iter().find(|any| any.type_url.ends_with("/registrar.v1.RegistrationErrorDetail"))?;
     RegistrationErrorDetail::decode(ours.value.as_slice()).ok()
-}
-
-/// The option of `watch` that waits as far. Nothing for its default.
-fn until(level: WaitFor) -> String {
-    match level {
-        WaitFor::Unspecified | WaitFor::Confirmed => String::new(),
-        WaitFor::Accepted | WaitFor::Submitted | WaitFor::Included | WaitFor::Safe | WaitFor::Finalized => {
-            format!(" --until {}", level.as_str_name().trim_start_matches("WAIT_FOR_").to_lowercase())
-        }
-    }
 }
 
 /// The code as gRPC's documents write it (<https://grpc.io/docs/guides/status-codes/>).
@@ -428,18 +371,5 @@ mod tests {
         }
         let verify = Trouble::local(Code::Unavailable, CHAIN_UNREACHABLE, String::new()).of_question();
         assert!(verify.advice(&registrar()).contains("the server cannot reach the chain now"));
-    }
-
-    #[test]
-    fn the_advice_follows_as_far_as_was_asked() {
-        let registration = proto::Registration { id: "the-id".into(), ..Default::default() };
-        for (asked, command) in [
-            (WaitFor::Confirmed, "`registrar watch the-id`"),
-            (WaitFor::Safe, "`registrar watch the-id --until safe`"),
-            (WaitFor::Finalized, "`registrar watch the-id --until finalized`"),
-        ] {
-            let trouble = trouble(Code::DeadlineExceeded, "").about(&registration, asked);
-            assert!(trouble.advice(&registrar()).contains(command), "{}", trouble.advice(&registrar()));
-        }
     }
 }
