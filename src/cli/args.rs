@@ -1,6 +1,9 @@
 //! What can be asked for on the command line. Secrets are never arguments.
 
-use super::help;
+use super::{
+    help,
+    program::{self, Program},
+};
 use crate::{
     api::proto::{State, WaitFor},
     config::{NetworkArgs, ServeArgs},
@@ -9,11 +12,12 @@ use crate::{
 use alloy::primitives::Address;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::{ffi::OsString, path::PathBuf, time::Duration};
+use uuid::Uuid;
 
 /// Registers document hashes on Base Sepolia over gRPC, and knows what happened.
 #[derive(Parser, Debug)]
-#[command(name = "registrar", version, max_term_width = 120, after_help = help::TOP, subcommand_required = true,
-          arg_required_else_help = true, disable_help_subcommand = true)]
+#[command(name = "registrar", version, max_term_width = 80, after_help = help::TOP, subcommand_required = true,
+          arg_required_else_help = true)]
 pub(super) struct Arguments {
     #[command(subcommand)]
     pub command: Command,
@@ -25,7 +29,7 @@ pub enum Command {
     /// Run the service
     #[command(after_help = help::SERVE)]
     Serve(Box<ServeArgs>),
-    /// Try everything on this machine: anvil, the contract and the service in one foreground process
+    /// Try it on this machine: a chain, the contract and the service
     #[command(after_help = help::DEV)]
     Dev(Box<DevArgs>),
     /// Deploy the DocumentRegistry contract and print its address
@@ -46,7 +50,7 @@ pub enum ClientCommand {
     /// Registering the same document for the same case again is safe: it answers with the same registration.
     #[command(after_help = help::REGISTER)]
     Register(RegisterArgs),
-    /// Show where a registration stands: by its id, or every case of a document
+    /// Show where a registration stands, or every case of a document
     #[command(after_help = help::STATUS)]
     Status(StatusArgs),
     /// Follow a registration until it is confirmed
@@ -55,12 +59,13 @@ pub enum ClientCommand {
     /// List registrations, newest first
     #[command(after_help = help::LIST)]
     List(ListArgs),
-    /// Ask the chain, not the service's memory: is this document registered for this case?
+    /// Ask the chain itself: is this document registered for this case?
     #[command(after_help = help::VERIFY)]
     Verify(VerifyArgs),
-    /// Say why a registration is not confirmed, from evidence gathered now
+    /// Say why a registration is not confirmed, with the numbers of now
+    #[command(after_help = help::EXPLAIN)]
     Explain(ExplainArgs),
-    /// Show what the server is: version, network, contract, signers, confirmation rule
+    /// Show the server's version, network, contract, signers and rules
     Info(InfoArgs),
 }
 
@@ -69,7 +74,7 @@ pub enum ClientCommand {
 #[command(next_help_heading = "Connection")]
 pub struct Connection {
     /// The service's gRPC address
-    #[arg(long, env = "REGISTRAR_SERVER", value_name = "URL", default_value = "http://127.0.0.1:50051")]
+    #[arg(long, env = "REGISTRAR_SERVER", value_name = "URL", default_value = program::USUAL_SERVER)]
     pub server: String,
     /// Print one JSON object a line (protobuf's canonical JSON; an error is {"error":{…}}) instead of text
     #[arg(long)]
@@ -120,7 +125,7 @@ pub struct RegisterArgs {
     /// How long to wait at most, as 30s or 2m. It ends the call, never the work [default: the server's]
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     pub wait_timeout: Option<Duration>,
-    /// Your opaque id of the end user, for user impact in Sentry; never an e-mail address
+    /// Your opaque id of the end user, kept with the registration; never an e-mail address
     #[arg(long, value_name = "ID", value_parser = user_id)]
     pub user_id: Option<UserId>,
     /// Which server.
@@ -146,7 +151,8 @@ pub struct StatusArgs {
 #[derive(Args, Debug)]
 pub struct WatchArgs {
     /// The registration's id
-    pub id: uuid::Uuid,
+    #[arg(value_parser = id)]
+    pub id: Uuid,
     /// Where to stop
     #[arg(long, value_name = "LEVEL", default_value = "confirmed")]
     pub until: Level,
@@ -200,7 +206,8 @@ pub struct VerifyArgs {
 #[derive(Args, Debug)]
 pub struct ExplainArgs {
     /// The registration's id
-    pub id: uuid::Uuid,
+    #[arg(value_parser = id)]
+    pub id: Uuid,
     /// Which server.
     #[command(flatten)]
     pub connection: Connection,
@@ -269,6 +276,15 @@ impl From<Stand> for State {
             Stand::Failed => Self::Failed,
         }
     }
+}
+
+/// What an id looks like, and where there are some.
+pub(super) fn wanted_id(program: &Program) -> String {
+    format!("registration id (a UUID, as `{}` shows it)", program.run("list"))
+}
+
+fn id(text: &str) -> Result<Uuid, String> {
+    text.parse().map_err(|_| format!("is no {}", wanted_id(&Program::of_process())))
 }
 
 /// The text is not repeated: somebody may have pasted a key.

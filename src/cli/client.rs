@@ -85,7 +85,7 @@ impl Client {
     pub(super) async fn get(&self, key: proto::get_registration_request::Key) -> Call<proto::Registration> {
         let request = proto::GetRegistrationRequest { key: Some(key) };
         let answer = self.service.clone().get_registration(soon(request)).await;
-        self.registration(answer.map(|answer| answer.into_inner().registration))
+        self.registration(answer.map(|answer| answer.into_inner().registration)).map_err(Trouble::of_question)
     }
 
     pub(super) async fn list(
@@ -93,7 +93,7 @@ impl Client {
         request: proto::ListRegistrationsRequest,
     ) -> Call<proto::ListRegistrationsResponse> {
         let answer = self.service.clone().list_registrations(soon(request)).await;
-        answer.map(tonic::Response::into_inner).map_err(|status| self.trouble(&status))
+        answer.map(tonic::Response::into_inner).map_err(|status| self.question(&status))
     }
 
     /// Each state of a registration, until the server ends the stream.
@@ -101,34 +101,39 @@ impl Client {
         &self,
         request: proto::WatchRegistrationRequest,
     ) -> Call<impl Stream<Item = Call<proto::Registration>> + Unpin + use<>> {
-        let answer = self.service.clone().watch_registration(request).await.map_err(|status| self.trouble(&status))?;
+        let answer = self.service.clone().watch_registration(request).await.map_err(|status| self.question(&status))?;
         let this = self.clone();
         Ok(answer
             .into_inner()
-            .map_err(move |status| this.trouble(&status))
+            .map_err(move |status| this.question(&status))
             .try_filter_map(|item| std::future::ready(Ok(item.registration))))
     }
 
     pub(super) async fn verify(&self, request: proto::VerifyDocumentRequest) -> Call<proto::VerifyDocumentResponse> {
         let answer = self.service.clone().verify_document(soon(request)).await;
-        answer.map(tonic::Response::into_inner).map_err(|status| self.trouble(&status))
+        answer.map(tonic::Response::into_inner).map_err(|status| self.question(&status))
     }
 
     pub(super) async fn diagnose(&self, id: String) -> Call<proto::DiagnoseRegistrationResponse> {
         let request = proto::DiagnoseRegistrationRequest { id };
         let answer = self.service.clone().diagnose_registration(soon(request)).await;
-        answer.map(tonic::Response::into_inner).map_err(|status| self.trouble(&status))
+        answer.map(tonic::Response::into_inner).map_err(|status| self.question(&status))
     }
 
     pub(super) async fn info(&self) -> Call<proto::GetServiceInfoResponse> {
         let answer = self.service.clone().get_service_info(soon(proto::GetServiceInfoRequest {})).await;
-        answer.map(tonic::Response::into_inner).map_err(|status| self.trouble(&status))
+        answer.map(tonic::Response::into_inner).map_err(|status| self.question(&status))
     }
 
     fn registration(&self, answer: Result<Option<proto::Registration>, Status>) -> Call<proto::Registration> {
         answer
             .and_then(|found| found.ok_or_else(|| Status::internal("the server's answer holds no registration")))
             .map_err(|status| self.trouble(&status))
+    }
+
+    /// What is wrong with a call that only asks.
+    fn question(&self, status: &Status) -> Box<Trouble> {
+        self.trouble(status).of_question()
     }
 
     fn trouble(&self, status: &Status) -> Box<Trouble> {

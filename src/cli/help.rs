@@ -5,7 +5,7 @@ pub(super) const TOP: &str = "\
 Begin here:
   registrar dev --once contract.pdf               see it work on this machine:
                                                   no account, no key, no network
-  registrar dev                                   keep it running, and talk to it
+  registrar dev                                   keep it running, and call it
                                                   from another terminal
   registrar register contract.pdf --case CASE-1   put the file's hash on chain,
                                                   wait until it is confirmed
@@ -15,7 +15,8 @@ Only the document's sha2-256 and the case id leave this machine; the file never
 does. The pair of both is the key: sending it again is safe.
 
 Exit codes: 0 done; 1 failed; 64 wrong arguments or settings; 69 server not
-reachable, nothing accepted; 75 accepted but not there yet: it goes on by itself.";
+reachable, nothing accepted; 75 accepted but not there yet: it goes on by
+itself.";
 
 /// The secrets of the service. A macro, because `concat!` takes literals alone.
 macro_rules! secrets {
@@ -25,9 +26,10 @@ Secrets are never arguments. They come from the environment, or from the file
 that the same variable with _FILE names, as REGISTRAR_SIGNER_KEYS_FILE:
   REGISTRAR_SIGNER_KEYS   required: private keys that sign and pay, separated by
                           commas; each account needs some ETH
-  REGISTRAR_RPC_URLS      the chain's JSON-RPC endpoints in order of preference,
-                          separated by commas [default: BASE_SEPOLIA_RPC_PRIMARY,
-                          _BACKUP_1 and _BACKUP_2, else https://sepolia.base.org]
+  REGISTRAR_RPC_URLS      the chain's JSON-RPC endpoints, separated by commas;
+                          this version uses the first one alone
+                          [default: BASE_SEPOLIA_RPC_PRIMARY, _BACKUP_1 and
+                          _BACKUP_2, else https://sepolia.base.org]
   REGISTRAR_DATABASE_URL  where accepted work is kept: sqlite://FILE
                           [default: sqlite://registrar.db, made when absent]
 "
@@ -43,7 +45,7 @@ a second one leaves at once (130).
 
 Example:
   export REGISTRAR_SIGNER_KEYS_FILE=/run/secrets/signer-keys
-  export REGISTRAR_RPC_URLS=https://rpc.example/KEY,https://sepolia.base.org
+  export REGISTRAR_RPC_URLS=https://rpc.example/KEY
   export REGISTRAR_CONTRACT_ADDRESS=$(registrar deploy)
   registrar serve"
 );
@@ -59,13 +61,14 @@ Example:
 );
 
 pub(super) const DEV: &str = "\
-Needs anvil: `make demo` or `npm ci --prefix contracts` installs it. It is looked
-for in $REGISTRAR_ANVIL, in contracts/node_modules from here upward, on the PATH.
+Needs anvil: `make demo` or `npm ci --prefix contracts` installs it. It is
+looked for in $REGISTRAR_ANVIL, in contracts/node_modules from here upward, on
+the PATH.
 
 The chain is a new one each time, the database lies in a temporary folder, and
-the signers are accounts whose keys anvil publishes; your own keys, endpoints and
-database are left alone. Log lines below `warn` are left out unless RUST_LOG asks
-for them. Ctrl-C ends everything.
+the signers are accounts whose keys anvil publishes; your own keys, endpoints
+and database are left alone. Log lines below `warn` are left out unless RUST_LOG
+asks for them. Ctrl-C ends everything.
 
 Examples:
   registrar dev
@@ -105,10 +108,19 @@ how to go on.
 
 Examples:
   registrar list --state queued,submitted
-  registrar list --case CASE-1 --limit 10 --json";
+  registrar list --case CASE-1 --limit 10 --json
+  registrar list --hash contract.pdf";
+
+pub(super) const EXPLAIN: &str = "\
+This version tells two causes apart: `pending`, in no block yet, and
+`awaiting_confirmations`, in a block that is not deep enough yet.
+
+Example:
+  registrar explain 0198c5f2-7f2e-7d3b-9a55-2f1f8f0f8a11";
 
 pub(super) const VERIFY: &str = "\
-Exit code 0 when it is registered on chain, 1 when it is not.
+Exit codes: 0 registered on chain; 1 not registered, or the server cannot reach
+the chain now; 69 server not reachable.
 
 Example:
   registrar verify contract.pdf --case CASE-1";

@@ -1,10 +1,13 @@
 //! Messages as protobuf's canonical JSON (<https://protobuf.dev/programming-guides/json/>): camelCase names, 64-bit numbers
-//! as strings, fields at their default left out.
+//! as strings. A field at its default is there, for a script that asks for `.registered` wants `false`, not nothing; only what
+//! can be absent, as an optional number or a message, is left out when it is.
 
 use crate::api::proto;
 use prost::Message;
-use prost_reflect::{DescriptorPool, DynamicMessage};
+use prost_reflect::{DescriptorPool, DynamicMessage, SerializeOptions};
 use std::sync::OnceLock;
+
+const OPTIONS: SerializeOptions = SerializeOptions::new().skip_default_fields(false);
 
 /// A message of ours, with its name in the proto.
 pub(super) trait Canonical: Message {
@@ -33,12 +36,18 @@ impl Canonical for proto::GetServiceInfoResponse {
 
 /// The message as a JSON value; null if the descriptors compiled in did not fit the code compiled in.
 pub(super) fn value<M: Canonical>(message: &M) -> serde_json::Value {
-    dynamic(message).and_then(|message| serde_json::to_value(message).ok()).unwrap_or_default()
+    dynamic(message)
+        .and_then(|message| message.serialize_with_options(serde_json::value::Serializer, &OPTIONS).ok())
+        .unwrap_or_default()
 }
 
 /// The message as one line of JSON, in the order of its fields.
 pub(super) fn line<M: Canonical>(message: &M) -> String {
-    dynamic(message).and_then(|message| serde_json::to_string(&message).ok()).unwrap_or_default()
+    let mut json = serde_json::Serializer::new(Vec::new());
+    dynamic(message)
+        .and_then(|message| message.serialize_with_options(&mut json, &OPTIONS).ok())
+        .and_then(|()| String::from_utf8(json.into_inner()).ok())
+        .unwrap_or_default()
 }
 
 fn dynamic<M: Canonical>(message: &M) -> Option<DynamicMessage> {
@@ -72,11 +81,22 @@ mod tests {
         assert_eq!(
             line(&registration),
             concat!(
-                r#"{"id":"0198c5f2-7f2e-7d3b-9a55-2f1f8f0f8a11","caseId":"CASE-1","state":"STATE_CONFIRMED","revision":"7","#,
-                r#""transaction":{"nonce":"0","blockNumber":"18446744073709551615","batchSize":3},"#,
-                r#""createTime":"2023-11-14T22:13:20.005Z"}"#
+                r#"{"id":"0198c5f2-7f2e-7d3b-9a55-2f1f8f0f8a11","documentHash":"","submittedAs":"","caseId":"CASE-1","#,
+                r#""state":"STATE_CONFIRMED","finality":"FINALITY_UNSPECIFIED","revision":"7","blockedReason":"","#,
+                r#""transaction":{"hash":"","fromAddress":"","nonce":"0","blockNumber":"18446744073709551615","blockHash":"","#,
+                r#""effectiveGasPriceWei":"","feeWei":"","l1FeeWei":"","batchSize":3,"attempts":0,"explorerUrl":""},"#,
+                r#""createTime":"2023-11-14T22:13:20.005Z","traceId":""}"#
             )
         );
+    }
+
+    #[test]
+    fn a_pair_that_is_not_registered_reads_as_false_and_has_no_block() {
+        let answer = value(&proto::VerifyDocumentResponse { case_id: "CASE-1".into(), ..Default::default() });
+        assert_eq!((&answer["registered"], &answer["caseId"]), (&false.into(), &"CASE-1".into()));
+        for absent in ["blockNumber", "confirmations", "blockTime"] {
+            assert!(answer.get(absent).is_none(), "{answer}");
+        }
     }
 
     #[test]

@@ -4,6 +4,7 @@
 //! Answers go to standard output; progress, and errors for people, to standard error. With `--json` standard output gets one
 //! JSON object a line, a call's error included: `{"error":{"code":…,"reason":…,"message":…}}`.
 
+mod advice;
 mod args;
 mod client;
 mod dev;
@@ -12,6 +13,7 @@ mod exit;
 mod help;
 mod json;
 mod live;
+mod program;
 mod query;
 mod register;
 mod screen;

@@ -2,10 +2,12 @@
 
 use super::{
     ClientCommand, Exit,
-    args::{Connection, ExplainArgs, InfoArgs, ListArgs, StatusArgs, VerifyArgs, WatchArgs},
+    args::{self, Connection, ExplainArgs, InfoArgs, ListArgs, StatusArgs, VerifyArgs, WatchArgs},
     client::Client,
-    document, json,
+    document::{self, DocumentError},
+    json,
     live::Live,
+    program::Program,
     register,
     screen::{Screen, say, say_line},
     stages, summary, time,
@@ -27,7 +29,9 @@ const LARGEST_PAGE: u32 = 500;
 
 /// Runs a client command.
 pub async fn run(command: ClientCommand, environment: &Environment) -> Exit {
-    let screen = Screen::of_process(connection(&command).json, environment);
+    let Connection { server, json } = connection(&command);
+    let mut screen = Screen::of_process(*json, environment);
+    screen.program = screen.program.at(server, environment);
     let ended = match command {
         ClientCommand::Register(args) => register::run(args, &screen).await,
         ClientCommand::Status(args) => status(args, &screen).await,
@@ -58,7 +62,10 @@ async fn status(args: StatusArgs, screen: &Screen) -> Call<Exit> {
         show(&client.get(Key::Id(id.to_string())).await?, screen);
         return Ok(Exit::Done);
     }
-    let document_hash = document::resolve(&args.what, screen.live).await?.text;
+    let document_hash = match document::resolve(&args.what, screen.live).await {
+        Err(error @ DocumentError::Neither(..)) => return Err(Trouble::usage(neither(&error, &screen.program))),
+        resolved => resolved?.text,
+    };
     let client = Client::connect(&args.connection.server).await?;
     if let Some(case) = args.case {
         let key = DocumentKey { document_hash, case_id: case.to_string() };
@@ -82,6 +89,11 @@ async fn status(args: StatusArgs, screen: &Screen) -> Call<Exit> {
         }
     }
     if found { Ok(Exit::Done) } else { Err(Trouble::not_found("this document is registered for no case")) }
+}
+
+/// Why an argument is no document, where it could have been an id as well.
+fn neither(error: &DocumentError, program: &Program) -> String {
+    format!("{error}; nor is it a {}", args::wanted_id(program))
 }
 
 fn show(registration: &Registration, screen: &Screen) {
@@ -130,7 +142,7 @@ async fn watch(args: WatchArgs, screen: &Screen) -> Call<Exit> {
     match broken {
         None if stages::reached(&registration, until) => Ok(Exit::Done),
         None if registration.state() == State::Failed => Ok(Exit::Failed),
-        broken => Err(broken.unwrap_or_else(Trouble::ended).about(&registration)),
+        broken => Err(broken.unwrap_or_else(Trouble::ended).about(&registration, until)),
     }
 }
 

@@ -28,6 +28,22 @@ pub(super) struct Wanted {
     pub user_id: String,
 }
 
+impl Wanted {
+    /// The call that waits as far as `wait_for`. Every field is in each of them, so that the first one, which has the work
+    /// accepted, is refused for whatever is wrong with any.
+    fn request(&self, wait_for: WaitFor) -> RegisterDocumentRequest {
+        // More seconds than protobuf can count are for the server to refuse, too.
+        let longest = prost_types::Duration { seconds: i64::MAX, nanos: 0 };
+        RegisterDocumentRequest {
+            document_hash: self.document.text.clone(),
+            case_id: self.case.to_string(),
+            wait_for: wait_for.into(),
+            wait_timeout: self.wait_timeout.map(|wait| wait.try_into().unwrap_or(longest)),
+            user_id: self.user_id.clone(),
+        }
+    }
+}
+
 /// `registrar register`.
 pub(super) async fn run(args: RegisterArgs, screen: &Screen) -> Call<Exit> {
     let document = document::resolve(&args.document, screen.live).await?;
@@ -73,21 +89,14 @@ pub(super) async fn register(client: &Client, screen: &Screen, wanted: Wanted) -
 /// Two calls, for one could not tell a connection that broke before the work was accepted from one that broke after: the
 /// first has it accepted, the second waits. Both name the same pair, so it is registered once.
 async fn accept_and_wait(client: &Client, screen: &Screen, wanted: &Wanted) -> Call<Registration> {
-    let request = |wait_for: WaitFor| RegisterDocumentRequest {
-        document_hash: wanted.document.text.clone(),
-        case_id: wanted.case.to_string(),
-        wait_for: wait_for.into(),
-        wait_timeout: wanted.wait_timeout.filter(|_| wait_for != WaitFor::Accepted).and_then(|d| d.try_into().ok()),
-        user_id: wanted.user_id.clone(),
-    };
     let mut live = Live::new(screen, false);
-    let accepted = client.register(request(WaitFor::Accepted)).await?;
+    let accepted = client.register(wanted.request(WaitFor::Accepted)).await?;
     live.show(&accepted);
     if stages::reached(&accepted, wanted.wait_for) {
         return Ok(accepted);
     }
     let answer = {
-        let waiting = client.register(request(wanted.wait_for));
+        let waiting = client.register(wanted.request(wanted.wait_for));
         let following = follow(client, &accepted, wanted.wait_for, &mut live);
         tokio::select! {
             biased;
@@ -96,7 +105,7 @@ async fn accept_and_wait(client: &Client, screen: &Screen, wanted: &Wanted) -> C
             _ = tokio::signal::ctrl_c() => Err(Trouble::interrupted()),
         }
     };
-    let answer = answer.map_err(|trouble| trouble.about(live.last().unwrap_or(&accepted)));
+    let answer = answer.map_err(|trouble| trouble.about(live.last().unwrap_or(&accepted), wanted.wait_for));
     if let Ok(registration) = &answer {
         live.show(registration);
     }
@@ -115,4 +124,26 @@ async fn follow(client: &Client, accepted: &Registration, until: WaitFor, live: 
         }
     }
     future::pending().await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_call_that_accepts_is_refused_for_whatever_the_call_that_waits_would_be() {
+        let hash = crate::registration::DocumentHash::new([1; 32]).unwrap();
+        for wait_timeout in [None, Some(Duration::from_secs(36_000)), Some(Duration::MAX)] {
+            let wanted = Wanted {
+                document: Document { text: hash.to_string(), hash, file: None },
+                case: "CASE-1".parse().unwrap(),
+                wait_for: WaitFor::Confirmed,
+                wait_timeout,
+                user_id: "user-1".to_owned(),
+            };
+            let (accepting, waiting) = (wanted.request(WaitFor::Accepted), wanted.request(WaitFor::Confirmed));
+            assert_eq!(accepting.wait_timeout.is_some(), wait_timeout.is_some());
+            assert_eq!(RegisterDocumentRequest { wait_for: WaitFor::Confirmed.into(), ..accepting }, waiting);
+        }
+    }
 }

@@ -1,5 +1,6 @@
 //! For whom the output is: a person at a terminal, a file, a program; and how wide and how colourful it may be.
 
+use super::program::Program;
 use crate::config::Environment;
 use std::{
     fmt::Display,
@@ -12,7 +13,7 @@ const PLAIN_WIDTH: usize = 80;
 const WIDEST: usize = 120;
 
 /// For whom the output is.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Screen {
     /// JSON for a program.
     pub json: bool,
@@ -24,6 +25,8 @@ pub(super) struct Screen {
     pub out: Paint,
     /// The colours of standard error.
     pub err: Paint,
+    /// How a reader calls this program again.
+    pub program: Program,
 }
 
 /// Colours, or none.
@@ -72,6 +75,7 @@ impl Screen {
             width: width.min(WIDEST),
             out: Paint(colour && out && !json),
             err: Paint(colour && err && !json),
+            program: Program::of_process(),
         }
     }
 }

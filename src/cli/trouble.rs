@@ -4,10 +4,10 @@ use super::{
     Exit,
     document::DocumentError,
     json,
+    program::Program,
     screen::{Colour, Screen, say_line},
-    time,
 };
-use crate::api::proto::{self, RegistrationErrorDetail};
+use crate::api::proto::{self, RegistrationErrorDetail, WaitFor};
 use prost::Message;
 use serde_json::{Value, json};
 use std::{collections::BTreeMap, error::Error, time::Duration};
@@ -18,8 +18,12 @@ use tonic_types::StatusExt;
 pub(super) const SERVER_UNREACHABLE: &str = "SERVER_UNREACHABLE";
 /// Of a connection that broke, or a server that no longer answers.
 pub(super) const CONNECTION_LOST: &str = "CONNECTION_LOST";
+/// Of a server that no RPC endpoint answers.
+pub(super) const CHAIN_UNREACHABLE: &str = "ALL_RPC_ENDPOINTS_UNAVAILABLE";
+/// Of a server whose database cannot be used.
+pub(super) const STORE_UNAVAILABLE: &str = "STORE_UNAVAILABLE";
 /// Of arguments that no server was asked about.
-const INVALID_ARGUMENTS: &str = "INVALID_ARGUMENTS";
+pub(super) const INVALID_ARGUMENTS: &str = "INVALID_ARGUMENTS";
 /// Of a Ctrl-C while waiting for accepted work.
 const INTERRUPTED: &str = "INTERRUPTED";
 
@@ -39,12 +43,16 @@ pub(super) struct Trouble {
     pub metadata: BTreeMap<String, String>,
     /// Every field that is wrong, and why.
     pub fields: Vec<(String, String)>,
+    /// Whether the call only asked, so that there was nothing to accept.
+    pub only_asked: bool,
     /// When trying again can help.
     pub retry_after: Option<Duration>,
     /// Of accepted work; empty otherwise.
     pub registration_id: String,
     /// Accepted work as it was last seen.
     pub registration: Option<proto::Registration>,
+    /// How far it was waited for.
+    pub until: WaitFor,
     /// Why it is not confirmed.
     pub diagnosis: Option<proto::Diagnosis>,
     /// The trace of the call; empty when there was none.
@@ -52,16 +60,18 @@ pub(super) struct Trouble {
 }
 
 impl Trouble {
-    fn local(code: Code, reason: &str, message: String) -> Box<Self> {
+    pub(super) fn local(code: Code, reason: &str, message: String) -> Box<Self> {
         Box::new(Self {
             code,
             reason: reason.to_owned(),
             message,
             metadata: BTreeMap::new(),
             fields: Vec::new(),
+            only_asked: false,
             retry_after: None,
             registration_id: String::new(),
             registration: None,
+            until: WaitFor::Unspecified,
             diagnosis: None,
             trace_id: String::new(),
         })
@@ -124,20 +134,29 @@ impl Trouble {
                 .bad_request()
                 .map(|bad| bad.field_violations.iter().map(|f| (f.field.clone(), f.description.clone())).collect())
                 .unwrap_or_default(),
+            only_asked: false,
             retry_after: details.retry_info().and_then(|retry| retry.retry_delay),
             registration_id: registration
                 .as_ref()
                 .map_or_else(|| trailer("x-registration-id"), |known| known.id.clone()),
             registration,
+            until: WaitFor::Unspecified,
             diagnosis: about.and_then(|about| about.diagnosis),
             trace_id: trailer("x-trace-id"),
         })
     }
 
-    /// The same, about work that is known to be accepted.
-    pub(super) fn about(mut self: Box<Self>, registration: &proto::Registration) -> Box<Self> {
+    /// The same, about work that is known to be accepted, and was waited for as far as this.
+    pub(super) fn about(mut self: Box<Self>, registration: &proto::Registration, until: WaitFor) -> Box<Self> {
+        self.until = until;
         self.registration_id.clone_from(&registration.id);
         self.registration.get_or_insert_with(|| registration.clone());
+        self
+    }
+
+    /// The same, of a call that only asked.
+    pub(super) fn of_question(mut self: Box<Self>) -> Box<Self> {
+        self.only_asked = true;
         self
     }
 
@@ -148,6 +167,12 @@ impl Trouble {
             Code::InvalidArgument => Exit::Usage,
             Code::DeadlineExceeded | Code::Unavailable | Code::Cancelled | Code::ResourceExhausted if accepted => {
                 Exit::Unfinished
+            }
+            // The server is there, and cannot say.
+            Code::Unavailable
+                if self.only_asked && matches!(self.reason.as_str(), CHAIN_UNREACHABLE | STORE_UNAVAILABLE) =>
+            {
+                Exit::Failed
             }
             Code::DeadlineExceeded | Code::Unavailable => Exit::Unreachable,
             Code::Cancelled => Exit::Interrupted,
@@ -167,46 +192,8 @@ impl Trouble {
         }
     }
 
-    /// What to do next.
-    pub(super) fn advice(&self) -> String {
-        let id = &self.registration_id;
-        let again = self.retry_after.map_or("later".to_owned(), |delay| format!("in {}", time::human(delay)));
-        match (self.reason.as_str(), id.is_empty()) {
-            (SERVER_UNREACHABLE, _) => {
-                "start one with `registrar dev` or `registrar serve`, or name another with --server or REGISTRAR_SERVER"
-                    .into()
-            }
-            (CONNECTION_LOST, true) => {
-                "run the same command again: a document is registered once per case, however often it is sent".into()
-            }
-            ("CONFIRMATION_TIMEOUT", false) => {
-                format!(
-                    "it stays accepted and goes on; `registrar explain {id}` looks again, `registrar watch {id}` follows it"
-                )
-            }
-            (_, false) if self.exit() == Exit::Unfinished => {
-                format!("it is accepted and goes on by itself: `registrar watch {id}` follows it")
-            }
-            ("REGISTRATION_NOT_FOUND", _) => {
-                "`registrar list` shows what this server has, `registrar verify` asks the chain".into()
-            }
-            ("STORE_UNAVAILABLE", true) => "nothing was accepted: try again, and look at the server's database".into(),
-            ("INVALID_FIELD" | INVALID_ARGUMENTS, _) => "mend that and try again; --help has examples".into(),
-            (_, false) => format!(
-                "registering it again starts it again once the cause is mended; `registrar status {id}` shows it"
-            ),
-            _ if self.code == Code::Unimplemented => {
-                "the server at that address does not offer this; is it a registrar?".into()
-            }
-            _ if self.code == Code::ResourceExhausted || self.code == Code::Unavailable => {
-                format!("nothing was accepted: try again {again}")
-            }
-            _ => "the server's log has the details under the trace id".into(),
-        }
-    }
-
     /// `{"error":{…}}`, without what is not known.
-    pub(super) fn json(&self) -> Value {
+    pub(super) fn json(&self, program: &Program) -> Value {
         let mut error = json!({ "code": name(self.code), "message": self.message, "exitCode": self.exit().code() });
         let mut put = |key: &str, value: Value| {
             if !value.is_null() && value != "" {
@@ -216,7 +203,7 @@ impl Trouble {
         put("reason", self.reason.clone().into());
         put("registrationId", self.registration_id.clone().into());
         put("traceId", self.trace_id.clone().into());
-        put("advice", self.advice().into());
+        put("advice", self.advice(program).into());
         put("metadata", if self.metadata.is_empty() { Value::Null } else { json!(self.metadata) });
         let fields: Vec<Value> =
             self.fields.iter().map(|(field, problem)| json!({ "field": field, "description": problem })).collect();
@@ -230,7 +217,7 @@ impl Trouble {
     /// Tells it: JSON to standard output, words to standard error.
     pub(super) fn report(&self, screen: &Screen) -> Exit {
         if screen.json {
-            say_line(&self.json().to_string());
+            say_line(&self.json(&screen.program).to_string());
         } else {
             eprint!("{}", self.words(screen));
         }
@@ -256,7 +243,7 @@ impl Trouble {
         if let Some(blocked) = self.metadata.get("blockedReason").filter(|reason| !reason.is_empty()) {
             line("blocked", blocked);
         }
-        line("next", &self.advice());
+        line("next", &self.advice(&screen.program));
         if !self.trace_id.is_empty() {
             line("trace", &self.trace_id);
         }
@@ -305,6 +292,10 @@ mod tests {
     use super::*;
     use tonic_types::{ErrorDetails, pb};
 
+    fn registrar() -> Program {
+        Program::called("registrar".as_ref())
+    }
+
     fn trouble(code: Code, id: &str) -> Box<Trouble> {
         let mut trouble = Trouble::local(code, "", String::new());
         trouble.registration_id = id.to_owned();
@@ -343,7 +334,7 @@ mod tests {
         let status = Status::with_details(Code::DeadlineExceeded, "not confirmed", rich.encode_to_vec().into());
         let trouble = Trouble::from_status(&status);
         assert_eq!(trouble.exit(), Exit::Unfinished);
-        let json = trouble.json();
+        let json = trouble.json(&registrar());
         assert_eq!(json["error"]["code"], "DEADLINE_EXCEEDED");
         assert_eq!(json["error"]["reason"], "CONFIRMATION_TIMEOUT");
         assert_eq!(json["error"]["registrationId"], "the-id");
@@ -360,6 +351,25 @@ mod tests {
         status.metadata_mut().insert("x-registration-id", "the-id".parse().unwrap());
         let trouble = Trouble::from_status(&status);
         assert_eq!((trouble.reason.as_str(), trouble.exit()), ("SHUTTING_DOWN", Exit::Unfinished));
-        assert!(trouble.advice().contains("registrar watch the-id"));
+        assert!(trouble.advice(&registrar()).contains("`registrar watch the-id`"));
+    }
+
+    #[test]
+    fn a_question_that_the_server_cannot_answer_now_is_no_server_out_of_reach() {
+        for (reason, asked, registering) in [
+            (CHAIN_UNREACHABLE, Exit::Failed, Exit::Unreachable),
+            (STORE_UNAVAILABLE, Exit::Failed, Exit::Unreachable),
+            ("SHUTTING_DOWN", Exit::Unreachable, Exit::Unreachable),
+            (SERVER_UNREACHABLE, Exit::Unreachable, Exit::Unreachable),
+            (CONNECTION_LOST, Exit::Unreachable, Exit::Unreachable),
+        ] {
+            let trouble = Trouble::local(Code::Unavailable, reason, String::new());
+            assert_eq!(trouble.exit(), registering, "{reason}");
+            let question = trouble.of_question();
+            assert_eq!(question.exit(), asked, "{reason}");
+            assert!(!question.advice(&registrar()).contains("accepted"), "{}", question.advice(&registrar()));
+        }
+        let verify = Trouble::local(Code::Unavailable, CHAIN_UNREACHABLE, String::new()).of_question();
+        assert!(verify.advice(&registrar()).contains("the server cannot reach the chain now"));
     }
 }

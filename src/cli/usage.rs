@@ -1,15 +1,26 @@
 //! Arguments that cannot be read. What was typed is never repeated, for it may be a secret: only names of ours, and flags
 //! that look like a flag.
 
-use super::{Exit, args::Arguments, args::Command};
+use super::{
+    Exit,
+    args::{Arguments, Command},
+    program::Program,
+};
 use clap::{
     CommandFactory, FromArgMatches,
     error::{ContextKind, ContextValue, ErrorKind},
 };
-use std::{error::Error as _, ffi::OsString};
+use std::{borrow::Cow, error::Error as _, ffi::OsString};
 
-const SECRETS: &str = "Secrets are never arguments: give them in the environment (REGISTRAR_RPC_URLS, REGISTRAR_SIGNER_KEYS, \
-                       REGISTRAR_DATABASE_URL), or in a file named by the same variable with _FILE.";
+const SECRETS: &str = "\
+Secrets are never arguments: give them in the environment (REGISTRAR_RPC_URLS,
+REGISTRAR_SIGNER_KEYS, REGISTRAR_DATABASE_URL), or in a file named by the same
+variable with _FILE.";
+/// What an option for a secret would have in its name.
+const SECRET_WORDS: [&str; 8] = ["key", "secret", "private", "password", "mnemonic", "seed", "rpc", "database"];
+/// Hex digits of a private key, and words of the shortest mnemonic (BIP-39).
+const KEY_DIGITS: usize = 64;
+const MNEMONIC_WORDS: usize = 12;
 /// The longest flag that is repeated; ours are shorter.
 const LONGEST_FLAG: usize = 32;
 
@@ -52,10 +63,14 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Command, A
         .try_get_matches_from(&arguments)
         .and_then(|matches| Arguments::from_arg_matches(&matches))
         .map(|arguments| arguments.command)
-        .map_err(|error| answer(error, arguments.get(1).and_then(|name| name.to_str())))
+        .map_err(|error| {
+            let program = arguments.first().map_or_else(Program::of_process, |name| Program::called(name));
+            let words: Vec<_> = arguments.iter().map(|argument| argument.to_string_lossy()).collect();
+            answer(error, &program, &words)
+        })
 }
 
-fn answer(error: clap::Error, subcommand: Option<&str>) -> Answer {
+fn answer(error: clap::Error, program: &Program, words: &[Cow<'_, str>]) -> Answer {
     // clap's own words are right for help; for faults they repeat what was typed.
     if error.kind() == ErrorKind::DisplayHelp || error.kind() == ErrorKind::DisplayVersion {
         return Answer::Help(error);
@@ -63,25 +78,51 @@ fn answer(error: clap::Error, subcommand: Option<&str>) -> Answer {
     if error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
         return Answer::Fault(error.render().to_string());
     }
+    let subcommand = words.get(1).map(AsRef::as_ref);
     let known = Arguments::command().get_subcommands().any(|command| Some(command.get_name()) == subcommand);
-    let command = subcommand.filter(|_| known).map_or("registrar".to_owned(), |name| format!("registrar {name}"));
+    let help = subcommand.filter(|_| known).map_or("--help".to_owned(), |name| format!("{name} --help"));
     let mut text = format!("error: {}\n", fault(&error));
-    if matches!(subcommand, Some("serve" | "deploy" | "dev")) {
+    if matches!(subcommand, Some("serve" | "deploy")) || meant_as_secret(&error, words) {
         text.push_str(&format!("\n{SECRETS}\n"));
     }
-    text.push_str(&format!("\nTry `{command} --help`."));
+    text.push_str(&format!("\nTry `{}`.", program.run(&help)));
     Answer::Fault(text)
 }
 
-fn fault(error: &clap::Error) -> String {
-    let text = |kind| match error.get(kind) {
+/// Whether somebody seems to have given a secret, or looked for an option that takes one.
+fn meant_as_secret(error: &clap::Error, words: &[Cow<'_, str>]) -> bool {
+    let faulty = [ContextKind::InvalidArg, ContextKind::InvalidSubcommand, ContextKind::InvalidValue];
+    if faulty.into_iter().filter_map(|kind| context(error, kind)).any(|text| looks_secret(&text)) {
+        return true;
+    }
+    // clap names an option that it does not know without its value, which hangs on it or follows.
+    let Some(option) = context(error, ContextKind::InvalidArg).filter(|_| is_unknown(error)) else { return false };
+    let takes_one = flag(&option).is_some_and(|name| SECRET_WORDS.iter().any(|word| name.contains(word)));
+    takes_one || words.iter().skip_while(|word| !word.starts_with(&option)).take(2).any(|word| looks_secret(word))
+}
+
+/// A private key, a URL that may hold one, or a mnemonic.
+fn looks_secret(text: &str) -> bool {
+    let key = text.split(|c: char| !c.is_ascii_hexdigit()).any(|digits| digits.len() >= KEY_DIGITS);
+    key || text.contains("://") || text.split_whitespace().count() >= MNEMONIC_WORDS
+}
+
+fn is_unknown(error: &clap::Error) -> bool {
+    error.kind() == ErrorKind::UnknownArgument || error.kind() == ErrorKind::InvalidSubcommand
+}
+
+fn context(error: &clap::Error, kind: ContextKind) -> Option<String> {
+    match error.get(kind) {
         Some(ContextValue::String(text)) => Some(text.clone()),
         Some(ContextValue::Strings(texts)) => Some(texts.join(", ")),
         _ => None,
-    };
+    }
+}
+
+fn fault(error: &clap::Error) -> String {
+    let text = |kind| context(error, kind);
     let named = text(ContextKind::InvalidArg).unwrap_or_default();
-    let unknown = error.kind() == ErrorKind::UnknownArgument || error.kind() == ErrorKind::InvalidSubcommand;
-    if unknown {
+    if is_unknown(error) {
         let suggestion = text(ContextKind::SuggestedArg).or_else(|| text(ContextKind::SuggestedSubcommand));
         let suggestion = suggestion.map(|name| format!(": did you mean {name}?")).unwrap_or_default();
         return match flag(&named) {
@@ -175,7 +216,63 @@ mod tests {
         assert!(refused(&["register", "a", "--case"]).contains("needs one value"));
         assert!(refused(&["register", "a", "--case", "x", "--wait-for", "soon"]).contains("finalized"));
         assert!(refused(&["register", "a", "--case", "a@b"]).contains("--case"));
+        for command in ["watch", "explain"] {
+            let text = refused(&[command, "foo"]);
+            assert!(text.contains("<ID>: is no registration id (a UUID, as `"), "{text}");
+        }
         assert!(refused(&["frobnicate"]).contains("no such command"));
+    }
+
+    #[test]
+    fn secrets_are_spoken_of_where_one_seems_to_be_meant() {
+        let url = format!("https://rpc.example/{SECRET}");
+        let hanging = format!("--owner={SECRET}");
+        for arguments in [
+            vec!["serve", "--lisen"],
+            vec!["deploy", "--owner", "me"],
+            vec!["dev", "--rpc-url", &url],
+            vec!["dev", "--signer-keys", "x"],
+            vec!["dev", "--once", "a", SECRET],
+            vec!["dev", "--block-time", &SECRET[2..]],
+            vec!["dev", &hanging],
+            vec!["register", "a", "--case", &url],
+            vec!["register", "a", "--case", "one two three four five six seven eight nine ten eleven twelve"],
+            vec![SECRET],
+        ] {
+            assert!(refused(&arguments).contains("Secrets are never arguments"), "{arguments:?}");
+        }
+        for arguments in [
+            vec!["dev", "--case", "a b"],
+            vec!["dev", "--block-time", "soon"],
+            vec!["dev", "--blok-time", "5"],
+            vec!["register", SECRET],
+            vec!["register", SECRET, "--case", "a b"],
+            vec!["list", "--page-tokn", "x"],
+            vec!["list", "--page-token"],
+            vec!["watch", "foo"],
+            vec!["frobnicate"],
+        ] {
+            assert!(!refused(&arguments).contains("Secrets are never arguments"), "{arguments:?}");
+        }
+    }
+
+    #[test]
+    fn no_help_is_wider_than_80_columns_or_promises_what_is_not_there() {
+        let mut top = Arguments::command();
+        top.build();
+        for command in std::iter::once(&top).chain(top.get_subcommands()) {
+            let examples = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+            for help in
+                [examples, command.clone().render_help().to_string(), command.clone().render_long_help().to_string()]
+            {
+                for line in help.lines() {
+                    assert!(line.chars().count() <= 80, "{}: {line}", command.get_name());
+                }
+                for absent in ["Sentry", "OTLP", "failover", "Postgres"] {
+                    assert!(!help.contains(absent), "{}: {absent}", command.get_name());
+                }
+            }
+        }
     }
 
     #[test]
@@ -183,6 +280,8 @@ mod tests {
         for arguments in [["registrar", "--help"], ["registrar", "--version"]] {
             assert!(matches!(parse(arguments.iter().map(OsString::from)), Err(Answer::Help(_))));
         }
+        let of_subcommand = ["registrar", "help", "register"].iter().map(OsString::from);
+        assert!(matches!(parse(of_subcommand), Err(Answer::Help(help)) if help.to_string().contains("--wait-for")));
         for command in ["serve", "deploy"] {
             let Err(Answer::Help(help)) = parse(["registrar", command, "--help"].iter().map(OsString::from)) else {
                 panic!("no help");

@@ -1,14 +1,16 @@
 //! What `registrar dev` shows: what runs, and calls that work as they are pasted.
 
-use super::Stack;
+use super::{super::program::Program, Stack};
+use crate::config::Environment;
 
 /// The sha2-256 of the five bytes `hello`, so that every call below is about one document.
 const HELLO: &str = "2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824";
 
 /// The whole screen.
-pub(super) fn screen(stack: &Stack) -> String {
+pub(super) fn screen(stack: &Stack, program: Program) -> String {
     let Stack { grpc, admin, rpc, anvil, contract, .. } = stack;
-    let server = if grpc.port() == 50051 { String::new() } else { format!(" --server http://{grpc}") };
+    // What another terminal has in its environment is not known.
+    let program = program.at(&format!("http://{grpc}"), &Environment::default());
     format!(
         "\
 registrar is running. Ctrl-C ends it; nothing of it stays.
@@ -21,8 +23,8 @@ registrar is running. Ctrl-C ends it; nothing of it stays.
 Register the document `hello` from another terminal:
 
   # with this command line
-  registrar register {HELLO} --case HELLO-1{server}
-  registrar verify   {HELLO} --case HELLO-1{server}
+  {register}
+  {verify}
 
   # with grpcurl
   grpcurl -plaintext -d '{{\"documentHash\": \"{HELLO}\", \"caseId\": \"HELLO-1\"}}' \\
@@ -31,6 +33,8 @@ Register the document `hello` from another terminal:
   # with Python (pip install grpcio grpcio-reflection)
 {python}
 ",
+        register = program.ask(&format!("register {HELLO} --case HELLO-1")),
+        verify = program.ask(&format!("verify   {HELLO} --case HELLO-1")),
         python = python(&grpc.to_string())
     )
 }

@@ -2,6 +2,7 @@
 
 mod anvil;
 mod calls;
+mod ground;
 mod settings;
 
 use super::{
@@ -17,12 +18,13 @@ use super::{
 use crate::{
     api::proto::WaitFor,
     app::{self, Listening},
-    config::{DeploySettings, Environment, Settings},
+    config::Environment,
     registration::CaseId,
     telemetry,
 };
 use alloy::primitives::Address;
 use anvil::Anvil;
+use ground::Ground;
 use std::net::SocketAddr;
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
@@ -67,24 +69,9 @@ async fn with_anvil(
     screen: &Screen,
     shutdown: CancellationToken,
 ) -> Exit {
-    let database = match tempfile::tempdir() {
-        Ok(folder) => folder,
-        Err(error) => return complain(&error, Exit::Failed),
-    };
-    let environment = settings::environment(environment, anvil.url(), database.path());
-    let mut serve = settings::serve_args(args);
-    let deployment = match DeploySettings::read(&serve.network, &environment) {
-        Ok(settings) => settings,
-        Err(faults) => return complain(&faults, Exit::Usage),
-    };
-    let contract = match app::deploy(deployment, None).await {
-        Ok(contract) => contract,
-        Err(error) => return complain(&error, Exit::from_code(error.exit_code())),
-    };
-    serve.contract_address = Some(contract.to_string());
-    let settings = match Settings::read(&serve, &environment) {
-        Ok(settings) => settings,
-        Err(faults) => return complain(&faults, Exit::Usage),
+    let Ground { contract, settings, folder: _database } = match Ground::lay(anvil.url(), args, environment).await {
+        Ok(ground) => ground,
+        Err(exit) => return exit,
     };
     telemetry::init(&settings.telemetry);
 
@@ -105,7 +92,7 @@ async fn with_anvil(
         let exit = match document {
             Some(document) => once(&stack, document, args.case.clone(), screen, &shutdown).await,
             None => {
-                say(&calls::screen(&stack));
+                say(&calls::screen(&stack, screen.program.clone()));
                 shutdown.cancelled().await;
                 Exit::Done
             }
@@ -151,8 +138,8 @@ async fn once(stack: &Stack, document: Document, case: CaseId, screen: &Screen, 
         if exit != Exit::Done {
             return Ok(exit);
         }
-        say_line("\nAnybody can ask the chain, with a service that is running:");
-        say_line(&format!("  registrar verify {text} --case {case}\n"));
+        say_line("\nWhat the chain answers to whoever asks:\n");
+        say_line(&format!("$ {}", screen.program.run(&format!("verify {text} --case {case}"))));
         query::verify_with(&client, screen, text, case.to_string()).await
     };
     tokio::select! {
@@ -160,6 +147,10 @@ async fn once(stack: &Stack, document: Document, case: CaseId, screen: &Screen, 
             Ok(exit) => exit,
             // What was accepted goes with this stack: there is nothing to follow.
             Err(trouble) if trouble.was_interrupted() => Exit::Interrupted,
+            Err(trouble) if trouble.exit() == Exit::Unfinished => {
+                eprintln!("error: it came no further while this stack ran ({})", trouble.reason);
+                Exit::Failed
+            }
             Err(trouble) => trouble.report(screen),
         },
         () = shutdown.cancelled() => Exit::Interrupted,

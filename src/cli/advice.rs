@@ -1,0 +1,89 @@
+//! What to do next, when something went wrong.
+
+use super::{
+    Exit,
+    program::Program,
+    time,
+    trouble::{CHAIN_UNREACHABLE, CONNECTION_LOST, INVALID_ARGUMENTS, SERVER_UNREACHABLE, STORE_UNAVAILABLE, Trouble},
+};
+use crate::api::proto::WaitFor;
+use tonic::Code;
+
+impl Trouble {
+    /// What to do next.
+    pub(super) fn advice(&self, program: &Program) -> String {
+        let id = &self.registration_id;
+        let watch = program.ask(&format!("watch {id}{}", until(self.until)));
+        let again = self.retry_after.map_or("later".to_owned(), |delay| format!("in {}", time::human(delay)));
+        let nothing = if self.only_asked { "" } else { "nothing was accepted: " };
+        match (self.reason.as_str(), id.is_empty()) {
+            (SERVER_UNREACHABLE, _) => {
+                let (dev, serve) = (program.run("dev"), program.run("serve"));
+                format!("start one with `{dev}` or `{serve}`, or name another with --server or REGISTRAR_SERVER")
+            }
+            (CONNECTION_LOST, true) if self.only_asked => "run the same command again".into(),
+            (CONNECTION_LOST, true) => {
+                "run the same command again: a document is registered once per case, however often it is sent".into()
+            }
+            ("CONFIRMATION_TIMEOUT", false) => {
+                let explain = program.ask(&format!("explain {id}"));
+                format!("it stays accepted and goes on; `{explain}` looks again, `{watch}` follows it")
+            }
+            (_, false) if self.exit() == Exit::Unfinished => {
+                format!("it is accepted and goes on by itself: `{watch}` follows it")
+            }
+            ("REGISTRATION_NOT_FOUND", _) => {
+                format!(
+                    "`{}` shows what this server has, `{}` asks the chain",
+                    program.ask("list"),
+                    program.run("verify")
+                )
+            }
+            (STORE_UNAVAILABLE, true) => format!("{nothing}try again, and look at the server's database"),
+            (CHAIN_UNREACHABLE, true) => format!("{nothing}the server cannot reach the chain now; try again {again}"),
+            ("INVALID_FIELD" | INVALID_ARGUMENTS, _) => "mend that and try again; --help has examples".into(),
+            (_, false) => {
+                let status = program.ask(&format!("status {id}"));
+                format!("registering it again starts it again once the cause is mended; `{status}` shows it")
+            }
+            _ if self.code == Code::Unimplemented => {
+                "the server at that address does not offer this; is it a registrar?".into()
+            }
+            _ if self.code == Code::ResourceExhausted || self.code == Code::Unavailable => {
+                format!("{nothing}try again {again}")
+            }
+            _ => "the server's log has the details under the trace id".into(),
+        }
+    }
+}
+
+/// The option of `watch` that waits as far. Nothing for its default.
+fn until(level: WaitFor) -> String {
+    match level {
+        WaitFor::Unspecified | WaitFor::Confirmed => String::new(),
+        WaitFor::Accepted | WaitFor::Submitted | WaitFor::Included | WaitFor::Safe | WaitFor::Finalized => {
+            format!(" --until {}", level.as_str_name().trim_start_matches("WAIT_FOR_").to_lowercase())
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::proto::Registration;
+
+    #[test]
+    fn the_advice_follows_as_far_as_was_asked() {
+        let registrar = Program::called("registrar".as_ref());
+        let registration = Registration { id: "the-id".into(), ..Default::default() };
+        for (asked, command) in [
+            (WaitFor::Confirmed, "`registrar watch the-id`"),
+            (WaitFor::Safe, "`registrar watch the-id --until safe`"),
+            (WaitFor::Finalized, "`registrar watch the-id --until finalized`"),
+        ] {
+            let trouble = Trouble::local(Code::DeadlineExceeded, "WAIT_TIMEOUT", String::new());
+            let advice = trouble.about(&registration, asked).advice(&registrar);
+            assert!(advice.contains(command), "{advice}");
+        }
+    }
+}
