@@ -14,7 +14,6 @@ const [server, protoFolder, request, deadline] = process.argv.slice(2);
 
 const definition = loader.loadSync("registrar/v1/registrar.proto", {
   includeDirs: [protoFolder],
-  keepCase: true,
   enums: String,
   longs: String,
 });

@@ -26,7 +26,7 @@ async fn a_wait_that_ends_first_answers_wait_timeout_and_the_work_goes_on() {
 
     assert!(began.elapsed() >= Duration::from_secs(1), "answered after {:?}", began.elapsed());
     assert_eq!(refusal.kind(), (Code::DeadlineExceeded, "WAIT_TIMEOUT"));
-    assert_eq!(refusal.metadata["state"], "STATE_SUBMITTED");
+    assert_eq!(refusal.metadata["state"], "SUBMITTED");
     assert_eq!(refusal.metadata["blockedReason"], "");
     assert_eq!(refusal.registration().state(), State::Submitted);
     stack.anvil.mine_on_demand().await;
@@ -47,7 +47,7 @@ async fn a_wait_that_ends_while_the_registration_is_blocked_says_by_what() {
     let refusal = stack.client.register(request).await.unwrap_err();
 
     assert_eq!(refusal.kind(), (Code::DeadlineExceeded, "WAIT_TIMEOUT"));
-    assert_eq!(refusal.metadata["state"], "STATE_QUEUED");
+    assert_eq!(refusal.metadata["state"], "QUEUED");
     assert_eq!(refusal.metadata["blockedReason"], reason);
 }
 
