@@ -13,7 +13,11 @@ use std::{
     net::SocketAddr,
     time::{Duration, SystemTime},
 };
-use tokio::{net::TcpListener, task::JoinSet, time::Instant};
+use tokio::{
+    net::TcpListener,
+    task::{JoinHandle, JoinSet},
+    time::{Instant, timeout_at},
+};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
@@ -21,6 +25,9 @@ use tracing::{error, info, warn};
 const PROOF_TIMEOUT: Duration = Duration::from_secs(30);
 /// The longest time between two tries.
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
+
+/// Closing the database takes a moment at least.
+const CLOSING: Duration = Duration::from_secs(1);
 
 /// Where the service listens, once it does.
 #[derive(Clone, Copy, Debug)]
@@ -65,11 +72,11 @@ pub enum Error {
     /// The contract was not deployed.
     #[error(transparent)]
     Deploy(#[from] DeployError),
-    /// Draining took longer than the grace.
+    /// Something that should run for ever did not.
     #[error(
-        "shutting down took longer than REGISTRAR_SHUTDOWN_GRACE; what was accepted is on disk and goes on with the next start"
+        "a part of the service ended by itself, and the log says why; what was accepted is on disk and goes on with the next start"
     )]
-    Grace,
+    Ended,
 }
 
 impl Error {
@@ -87,7 +94,7 @@ impl Error {
             | Self::Serve(_)
             | Self::Setup(_)
             | Self::Deploy(_)
-            | Self::Grace => 1,
+            | Self::Ended => 1,
         }
     }
 }
@@ -117,12 +124,8 @@ pub async fn serve(
     };
     let store = Store::open(&settings.store, settings.pipeline.queue_limit).await?;
     store.bind(&registry(&chain, &proof), now()).await?;
-    let tools = Tools::new(
-        chain,
-        store.clone(),
-        settings.pipeline.clone(),
-        usize::try_from(settings.api.max_waiters).unwrap_or(usize::MAX),
-    );
+    let max_waiters = usize::try_from(settings.api.max_waiters).unwrap_or(usize::MAX);
+    let tools = Tools::new(chain, store.clone(), settings.pipeline.clone(), max_waiters);
     pipeline::recover(&tools, &settings.chain.signers).await?;
     let mut follower = Follower::new(tools.clone()).await?;
     reconcile(&mut follower, &shutdown).await;
@@ -131,57 +134,71 @@ pub async fn serve(
     let (acceptor, intake) = Acceptor::new(store.clone());
     let addresses = settings.chain.signers.iter().map(Signer::address).collect();
     let registrar = Registrar::new(tools.clone(), acceptor, addresses);
-
     let mut workers = JoinSet::new();
-    let news = tools.clone();
-    let writing = tokio::spawn(intake.run(move || news.queued()));
     workers.spawn(follower.run(shutdown.clone()));
     for signer in settings.chain.signers {
         workers.spawn(Lane::new(tools.clone(), signer).run(shutdown.clone()));
     }
-    let admin = tokio::spawn(api::serve_admin(admin_listener, registrar.clone(), shutdown.clone()));
-    let serving = tokio::spawn(api::serve(listener, registrar, settings.api, shutdown.clone()));
+    let mut tasks = Tasks {
+        workers,
+        intake: tokio::spawn(intake.run(move || tools.queued())),
+        admin: tokio::spawn(api::serve_admin(admin_listener, registrar.clone(), shutdown.clone())),
+        server: tokio::spawn(api::serve(listener, registrar, settings.api, shutdown.clone())),
+    };
     ready(listening);
 
-    let stop_watch = shutdown.clone();
-    let result = watch_over(serving, &mut workers, stop_watch, settings.shutdown_grace).await;
-    // It holds a way to accept, and a scraper may keep its connection open.
-    admin.abort();
-    let drain = async {
-        while workers.join_next().await.is_some() {}
-        // Every acceptor is gone with the server, so the intake ends when it has written what it holds.
-        let _ = writing.await;
-        store.close().await;
-    };
-    let drained = tokio::time::timeout(settings.shutdown_grace, drain).await;
-    result?;
-    drained.map_err(|_| Error::Grace)?;
+    let ended = tasks.until_end(&shutdown).await;
+    shutdown.cancel();
+    info!("shutting down");
+    tasks.drain(Instant::now() + settings.shutdown_grace, store).await;
     info!("stopped");
-    Ok(())
+    ended
 }
 
-/// Waits for the server to end: by `shutdown`, or because it or a worker broke, which ends everything else too.
-async fn watch_over(
-    mut serving: tokio::task::JoinHandle<Result<(), api::ServeError>>,
-    workers: &mut JoinSet<()>,
-    shutdown: CancellationToken,
-    grace: Duration,
-) -> Result<(), Error> {
-    tokio::select! {
-        () = shutdown.cancelled() => {}
-        ended = &mut serving => {
-            shutdown.cancel();
-            return ended.map_or(Ok(()), |served| served).map_err(Error::from);
-        }
-        Some(ended) = workers.join_next() => {
-            error!(panicked = ended.is_err(), "a worker ended by itself; shutting down, for nothing would move any more");
-            shutdown.cancel();
+/// Everything that runs.
+struct Tasks {
+    workers: JoinSet<()>,
+    intake: JoinHandle<()>,
+    admin: JoinHandle<std::io::Result<()>>,
+    server: JoinHandle<Result<(), api::ServeError>>,
+}
+
+impl Tasks {
+    /// Waits for `shutdown`, or for something to end by itself, without which nothing would move any more.
+    async fn until_end(&mut self, shutdown: &CancellationToken) -> Result<(), Error> {
+        tokio::select! {
+            () = shutdown.cancelled() => Ok(()),
+            ended = &mut self.server => Err(match ended {
+                Ok(Err(error)) => error.into(),
+                Ok(Ok(())) | Err(_) => Error::Ended,
+            }),
+            Some(_) = self.workers.join_next() => Err(Error::Ended),
+            _ = &mut self.intake => Err(Error::Ended),
         }
     }
-    info!("shutting down");
-    match tokio::time::timeout(grace, serving).await {
-        Ok(ended) => ended.map_or(Ok(()), |served| served).map_err(Error::from),
-        Err(_) => Err(Error::Grace),
+
+    /// Lets everything finish its step: first the calls, then the workers, then the writer. Whoever does not make it in time,
+    /// for a node or a client that does not answer, is left behind: what was accepted is on disk and goes on with the next start.
+    async fn drain(mut self, deadline: Instant, store: Store) {
+        // It holds a way to accept, and a scraper may keep its connection open.
+        self.admin.abort();
+        let half = deadline - deadline.saturating_duration_since(Instant::now()) / 2;
+        if !self.server.is_finished() && timeout_at(half, &mut self.server).await.is_err() {
+            warn!("some connections did not end in time and are cut");
+            self.server.abort();
+        }
+        let workers = async { while self.workers.join_next().await.is_some() {} };
+        if timeout_at(deadline, workers).await.is_err() {
+            warn!("some work did not reach a step's end in time; it goes on with the next start");
+            self.workers.abort_all();
+        }
+        // A connection that was cut may still hold a way to accept: then the writer has nothing left to write, and is cut too.
+        if !self.intake.is_finished() && timeout_at(deadline, &mut self.intake).await.is_err() {
+            self.intake.abort();
+        }
+        if timeout_at(deadline.max(Instant::now() + CLOSING), store.close()).await.is_err() {
+            warn!("the database did not close in time");
+        }
     }
 }
 

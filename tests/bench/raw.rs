@@ -23,8 +23,6 @@ use tokio::{task::JoinSet, time::Instant};
 const FEES: Fees = Fees { max_fee_per_gas: 100_000_000_000_000, max_priority_fee_per_gas: 1_000_000_000 };
 /// Transactions per request. More at once is not faster.
 const PER_REQUEST: usize = 100;
-/// A chain on which nothing arrives any more has taken all it takes.
-const QUIET_BLOCKS: u64 = 5;
 
 /// What one raw run showed.
 pub struct Raw {
@@ -39,7 +37,9 @@ pub async fn limit(ground: &Ground, numbers: Range<u64>, per_transaction: usize)
     let signed = presign(ground, numbers.clone(), per_transaction).await;
     let wanted = numbers.end - numbers.start;
     let mut observer = Observer::start(&ground.anvil, Duration::from_millis(5)).await;
-    // From one block on, so that the first block of the run is a whole one.
+    // From a block on that came in time, so that the first block of the run is a whole one: signing may have held up the one
+    // before it.
+    observer.next().await;
     let before = observer.next().await;
     let begun = Instant::now();
     let mut senders = JoinSet::new();
@@ -49,30 +49,32 @@ pub async fn limit(ground: &Ground, numbers: Range<u64>, per_transaction: usize)
     while let Some(sent) = senders.join_next().await {
         sent.unwrap();
     }
-    let mut quiet = 0;
-    while quiet < QUIET_BLOCKS && ground.anvil.pending().await > 0 {
-        let block = observer.next().await;
-        let count: alloy::primitives::U64 = ground
-            .anvil
-            .rpc()
-            .call("eth_getBlockTransactionCountByNumber", json!([alloy::primitives::U64::from(block)]))
-            .await;
-        quiet = if count.is_zero() { quiet + 1 } else { 0 };
+    while ground.anvil.pending().await > 0 {
+        observer.next().await;
     }
-    let after = observer.head();
-    let (mut registered, mut best) = (0, 0.0_f64);
-    for block in before + 1..=after {
+    // What left the pool a moment ago is in a block that the observer may not have seen yet.
+    observer.next().await;
+    let (mut registered, mut blocks) = (0, Vec::new());
+    for block in before + 1..=observer.head() {
         let (documents, _) = ground.registered(block..=block).await;
-        registered += documents.len() as u64;
         if let (false, Some(seen)) = (documents.is_empty(), observer.seen(block)) {
-            // The last block is seldom full: the rate is the best that any block could claim for the run up to it.
-            best = best.max(registered as f64 / (seen - begun).as_secs_f64());
+            registered += documents.len() as u64;
+            blocks.push((registered, (seen - begun).as_secs_f64()));
         }
     }
+    let seen = |(registered, seconds): &(u64, f64)| format!("{registered} at {seconds:.2} s");
+    progress(format!("on chain: {}", blocks.iter().map(seen).collect::<Vec<_>>().join(", ")));
     if registered != wanted {
         progress(format!("the node mined {registered} of {wanted} raw registrations"));
     }
-    Raw { rate: best, registered }
+    Raw { rate: rate(&blocks), registered }
+}
+
+/// Registrations per second up to the last block that was full: the rest of the work ends somewhere inside the next one, and
+/// counting that as a whole block would make the node slower than it is.
+fn rate(blocks: &[(u64, f64)]) -> f64 {
+    let full = if blocks.len() > 1 { &blocks[..blocks.len() - 1] } else { blocks };
+    full.last().map(|(registered, seconds)| *registered as f64 / seconds).unwrap_or_default()
 }
 
 /// The signed bytes by account, each in the order of its nonces.

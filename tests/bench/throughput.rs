@@ -1,4 +1,5 @@
-//! Registrations on chain per second, as a share of what the same node does without us; and the calls that this takes.
+//! Registrations on chain per second, as a share of what the same node does without us; and the RPC calls that the service
+//! makes meanwhile, and when there is nothing to do.
 
 use crate::{
     harness::document,
@@ -11,7 +12,10 @@ use crate::{
     stack::{Ground, Stack},
 };
 use alloy::primitives::B256;
-use std::{collections::BTreeSet, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 use tokio::time::{Instant, sleep};
 
 const CLIENTS: usize = 64;
@@ -25,9 +29,12 @@ const BATCH: usize = 100;
 /// Numbers of documents that no other part of the run uses.
 const RAW_FIRST: u64 = 1_000_000_000;
 
-/// Measures the node alone, the service under load, the node again, and the service with nothing to do.
+/// Measures the service with nothing to do, the node alone, the service under load, the node again, and the quiet after it.
 pub async fn measure(report: &mut Report, throughput: bool, calls: bool) {
     let stack = Stack::start(Ground::mining_every(1.0).await, &[]).await;
+    if calls {
+        idle(&stack, "nothing to do", report).await;
+    }
     let before = if throughput { Some(singles(&stack.ground, RAW_FIRST).await) } else { None };
     progress(format!("{CLIENTS} clients register documents for {LOAD:?}"));
     let loaded = under_load(&stack, report).await;
@@ -49,7 +56,8 @@ pub async fn measure(report: &mut Report, throughput: bool, calls: bool) {
         let per_registration = loaded.calls.total() / loaded.registered as f64;
         report.bar("RPC calls per registration under load", per_registration, "", Bar::AtMost(0.2));
         report.note(format!("calls under load: {}", loaded.calls.by_method()));
-        idle(&stack, report).await;
+        // Confirmed is not final: until it is, the service has to look for reorgs now and then.
+        idle(&stack, "all confirmed, not final", report).await;
     }
     stack.note_warnings("throughput", report);
 }
@@ -105,7 +113,7 @@ async fn under_load(stack: &Stack, report: &mut Report) -> Loaded {
 }
 
 /// What was accepted is on chain, once; nothing else is.
-fn check(outcome: &Outcome, counts: &std::collections::BTreeMap<B256, u64>, drained: bool, report: &mut Report) {
+fn check(outcome: &Outcome, counts: &BTreeMap<B256, u64>, drained: bool, report: &mut Report) {
     let accepted: BTreeSet<B256> = outcome.accepted.iter().map(|number| document(*number).parse().unwrap()).collect();
     let lost = accepted.iter().filter(|hash| !counts.contains_key(*hash)).count();
     let twice = counts.values().filter(|count| **count > 1).count();
@@ -123,15 +131,15 @@ fn check(outcome: &Outcome, counts: &std::collections::BTreeMap<B256, u64>, drai
     }
 }
 
-async fn idle(stack: &Stack, report: &mut Report) {
-    // What the load left behind, as looking for finality, settles first.
+async fn idle(stack: &Stack, when: &str, report: &mut Report) {
+    // What starting or the last transactions left behind settles first.
     sleep(Duration::from_secs(3)).await;
-    progress(format!("nothing to do for {IDLE:?}"));
+    progress(format!("no request for {IDLE:?}: {when}"));
     let before = RpcCalls::of(&stack.service).await;
     let begun = Instant::now();
     sleep(IDLE).await;
     let calls = RpcCalls::of(&stack.service).await.since(&before);
     let per_minute = calls.total() * 60.0 / begun.elapsed().as_secs_f64();
-    report.bar("RPC calls per minute with nothing to do", per_minute, "", Bar::AtMost(90.0));
-    report.note(format!("calls with nothing to do: {}", calls.by_method()));
+    report.bar(format!("RPC calls per minute, {when}"), per_minute, "", Bar::AtMost(90.0));
+    report.note(format!("calls, {when}: {}", calls.by_method()));
 }

@@ -193,7 +193,7 @@ macro_rules! reflected_services {
         let mut client = ServerReflectionClient::new(channel($stack.service.grpc).await);
         let ask =
             |message_request| ServerReflectionRequest { host: String::new(), message_request: Some(message_request) };
-        let requests = tokio_stream::iter([
+        let requests = futures_util::stream::iter([
             ask(MessageRequest::ListServices(String::new())),
             ask(MessageRequest::FileContainingSymbol("registrar.v1.RegistrarService".into())),
         ]);

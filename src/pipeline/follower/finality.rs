@@ -13,7 +13,7 @@ use tracing::error;
 
 /// How often the safe and finalized heads are asked for while a confirmed block is not final. They advance by whole L1
 /// batches, minutes apart on Base.
-const LOOK: Duration = Duration::from_secs(4);
+const LOOK: Duration = Duration::from_secs(10);
 /// How many blocks are checked in one poll.
 const AT_ONCE: usize = 16;
 /// How often while somebody waits or work is out.

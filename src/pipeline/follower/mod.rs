@@ -86,7 +86,9 @@ impl Follower {
             let pause = match polled {
                 Ok(()) => {
                     delays.reset();
-                    if self.tools.flights.is_empty() { IDLE_POLL } else { BUSY_POLL }
+                    // Without a time of the last look, the look was cut short and goes on.
+                    let behind = self.finality_looked.is_none() && !self.unfinalized.is_empty();
+                    if self.tools.flights.is_empty() && !behind { IDLE_POLL } else { BUSY_POLL }
                 }
                 Err(error) => {
                     warn!(error = %error, "the follower could not finish a poll");
