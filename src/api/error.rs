@@ -146,7 +146,7 @@ impl ApiError {
                 Draft::new(
                     Code::Unavailable,
                     "STORE_UNAVAILABLE",
-                    "the database cannot be used; nothing was accepted, try again",
+                    "the database cannot be used now; this call changed nothing, try again",
                 )
                 .retry(RETRY_DOWN),
                 presenter,

@@ -54,7 +54,7 @@ async fn screen(process: &mut Process) -> String {
 
 /// The lines from the one that begins like this to the one that ends like that.
 fn excerpt(screen: &str, begins: &str, ends: &str) -> String {
-    let lines = screen.lines().skip_while(|line| !line.trim().starts_with(begins));
+    let lines = screen.lines().skip_while(|line| !line.trim().contains(begins));
     let mut taken = Vec::new();
     for line in lines {
         taken.push(line);
