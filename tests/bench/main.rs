@@ -8,7 +8,7 @@ mod accept;
 mod answer;
 mod gas;
 // Shared with the tests, which use more of it.
-#[allow(dead_code, unused_imports, clippy::result_large_err)]
+#[allow(dead_code, unused_imports)]
 #[path = "../it/harness/mod.rs"]
 mod harness;
 mod load;

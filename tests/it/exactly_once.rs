@@ -1,7 +1,7 @@
 //! A pair of document and case is registered once, whoever asks and however often.
 
 use crate::harness::{
-    Client, OUTSIDER, Plan, State, WaitFor, account, document, eventually, registering,
+    Client, Finality, OUTSIDER, Plan, State, WaitFor, account, document, eventually, registering,
     registry::{registerDocumentCall, registerDocumentsCall},
 };
 use futures_util::future::join_all;
@@ -95,6 +95,20 @@ async fn a_pair_that_another_registrar_put_on_chain_comes_back_with_its_original
     assert_eq!(transaction.nonce, None, "the nonce is not ours");
     assert_eq!(stack.anvil.nonce(account(1)).await, 0, "nothing was sent for it");
     stack.registry.holds_exactly([(document(1), CASE.into())]).await;
+}
+
+#[tokio::test]
+async fn a_pair_that_another_registrar_put_on_chain_becomes_final_like_our_own() {
+    let stack = Plan::on_demand().anvil(&["--slots-in-an-epoch", "2"]).start().await;
+    let call = registerDocumentCall { documentHash: document(1).parse().unwrap(), caseId: CASE.into() };
+    stack.registry.send(account(OUTSIDER), call).await;
+    let found = stack.client.confirm(1, CASE).await;
+    assert_eq!(found.finality(), Finality::Unsafe);
+
+    stack.anvil.mine(5).await;
+
+    let finalized = registering(1, CASE, WaitFor::Finalized);
+    assert_eq!(stack.client.register(finalized).await.unwrap().finality(), Finality::Finalized);
 }
 
 #[tokio::test]
