@@ -170,9 +170,24 @@ async fn a_thousand_documents_at_once_over_three_signers_are_registered_once_eac
         transactions.entry(event.registrar).or_default().insert(event.transaction);
     }
     assert_eq!(transactions.len(), 3, "every signer takes part: {transactions:?}");
+    let count: usize = transactions.values().map(BTreeSet::len).sum();
+    assert!(count < 200, "they share transactions: there are {count}");
     for (signer, hashes) in transactions {
         // As many nonces are used as there are transactions that registered something: none is a filler, none is missing.
         assert_eq!(stack.anvil.nonce(signer).await, hashes.len() as u64, "the nonces of {signer}");
     }
     assert_eq!(stack.anvil.pending().await, 0);
+}
+
+#[tokio::test]
+async fn blocks_that_hold_little_get_batches_that_fit() {
+    const COUNT: u64 = 200;
+    // About seventy registrations.
+    let stack = Plan::block_time(0.2).anvil(&["--gas-limit", "2000000"]).start().await;
+
+    let answers = join_all((0..COUNT).map(|number| stack.client.confirm(number, CASE))).await;
+
+    let largest = answers.iter().map(|answer| answer.transaction.as_ref().unwrap().batch_size).max().unwrap();
+    assert!(largest > 1 && largest < 75, "a batch of {largest}");
+    stack.registry.holds_exactly((0..COUNT).map(|number| (document(number), CASE.to_owned()))).await;
 }

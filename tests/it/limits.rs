@@ -1,8 +1,8 @@
 //! What is bounded: the queue, the waiters, the size of a message; and the disk.
 
-use crate::harness::{Client, Plan, Service, State, WaitFor, document, eventually, registering, within};
+use crate::harness::{Client, Plan, Service, State, WaitFor, document, eventually, registering, stays_pending, within};
 use futures_util::future::join_all;
-use std::process::Command;
+use std::{process::Command, time::Duration};
 use tonic::Code;
 
 const CASE: &str = "case-1";
@@ -43,6 +43,35 @@ async fn a_flood_never_overfills_the_queue() {
     let (taken, refused): (Vec<_>, Vec<_>) = answers.into_iter().partition(Result::is_ok);
     assert_eq!(taken.len(), LIMIT);
     assert!(refused.into_iter().all(|answer| answer.unwrap_err().reason == "QUEUE_FULL"));
+}
+
+#[tokio::test]
+async fn no_more_than_fifteen_transactions_of_a_signer_wait_for_a_block_and_the_rest_follows() {
+    // Nodes keep 16 of a sender, and refuse even a replacement when these are taken.
+    const MOST: u64 = 15;
+    let stack = Plan::on_demand().start().await;
+    stack.anvil.stop_mining().await;
+    for number in 0..MOST {
+        let accepted = stack.client.accept(number, CASE).await;
+        stack.client.reaches(&accepted.id, State::Submitted).await;
+    }
+    assert_eq!(stack.anvil.pending().await, MOST, "one each, for each was alone when it came");
+
+    let mut waiting = Vec::new();
+    for number in MOST..MOST + 5 {
+        waiting.push(stack.client.accept(number, CASE).await);
+    }
+    let mut sixteenth = Box::pin(eventually("one more", async || (stack.anvil.pending().await > MOST).then_some(())));
+    assert!(stays_pending(&mut sixteenth, Duration::from_millis(500)).await, "one more is sent");
+    for registration in &waiting {
+        assert_eq!(stack.client.get(&registration.id).await.unwrap().state(), State::Queued);
+    }
+
+    stack.anvil.mine_on_demand().await;
+    for registration in &waiting {
+        stack.client.reaches(&registration.id, State::Confirmed).await;
+    }
+    stack.registry.holds_exactly((0..MOST + 5).map(|number| (document(number), CASE.to_owned()))).await;
 }
 
 /// Calls that wait leave no room for another one.

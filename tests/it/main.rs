@@ -5,6 +5,7 @@
     clippy::wildcard_enum_match_arm,
     reason = "a test fails by panicking"
 )]
+#![allow(clippy::result_large_err, reason = "an error with all its details is large, and a test makes few")]
 
 mod architecture;
 mod blocked;

@@ -2,6 +2,7 @@
 
 use crate::harness::{
     Anvil, Client, Fault, OWNER, Plan, Registry, Service, State, account,
+    anvil::KEYS,
     registry::{addRegistrarCall, removeRegistrarCall},
     service::{Refused, Settings, command},
     within,
@@ -151,6 +152,27 @@ async fn a_second_copy_on_the_same_database_is_refused_and_the_first_goes_on() {
     stack.client.confirm(1, CASE).await;
     stack.service.terminate();
     assert_eq!(stack.service.exit_code().await, 0);
+    stack.start_again().await;
+}
+
+#[tokio::test]
+async fn a_key_that_is_taken_away_while_its_work_is_out_is_asked_for() {
+    let mut stack = Plan::on_demand().start().await;
+    stack.anvil.stop_mining().await;
+    let accepted = stack.client.accept(1, CASE).await;
+    stack.client.reaches(&accepted.id, State::Submitted).await;
+    stack.service.kill();
+
+    let without = stack.settings.clone().set("REGISTRAR_SIGNER_KEYS", KEYS[2]);
+    let refused = Service::refused(&without).await;
+
+    blames_the_settings(&refused, &["REGISTRAR_SIGNER_KEYS", &account(1).to_string()]);
+    stack.start_again().await;
+    stack.anvil.mine_on_demand().await;
+    stack.client.reaches(&accepted.id, State::Confirmed).await;
+    // Once it is drained, it may go.
+    stack.service.kill();
+    stack.settings = without;
     stack.start_again().await;
 }
 

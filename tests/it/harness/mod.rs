@@ -1,7 +1,5 @@
 //! The real things that the tests run against, each started for one test and gone with it.
 
-#![allow(clippy::result_large_err, reason = "an error with all its details is large, and a test makes few")]
-
 pub mod anvil;
 pub mod cli;
 pub mod client;
