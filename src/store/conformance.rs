@@ -178,7 +178,7 @@ async fn blocked_work_says_so_once_and_waits_for_its_time() {
     let rig = Rig::new(100).await;
     let id = rig.accept(1, "a").await.registration.id;
     let ids = [id];
-    let block = |until| rig.store.block(&ids, Some(Blocked::FeeCap), at(until), at(5));
+    let block = |until| rig.store.block(&ids, Blocked::FeeCap, at(until), at(5));
     assert_eq!((block(50).await.unwrap(), block(50).await.unwrap()), (1, 0));
     assert!(rig.store.queued(at(49), 10).await.unwrap().is_empty());
     assert_eq!(rig.store.queued(at(50), 10).await.unwrap().len(), 1);

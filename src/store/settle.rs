@@ -10,6 +10,9 @@ use crate::registration::{Block, Blocked, Event, Failure, RegistrationId, State,
 use alloy::primitives::{Address, B256};
 use sqlx::AssertSqlSafe;
 
+/// What no node is known to have, so that something may stand in its way: the answer to a send may come after the chain's own.
+const UNSENT: &str = "state IN ('queued', 'signed')";
+
 /// A registration that was found on chain, made by somebody else's transaction.
 #[derive(Clone, Copy, Debug)]
 pub struct Found {
@@ -89,31 +92,32 @@ impl Store {
         Ok(())
     }
 
-    /// These wait for an operator and are looked at again at `retry_at`; `None` says that they move again. Returns how many
-    /// did not say so before.
+    /// These wait for an operator and are looked at again at `retry_at`. What has gone on in the meantime stays as it is.
+    /// Returns how many did not say so before.
     ///
     /// # Errors
     /// When the database cannot be written.
     pub async fn block(
         &self,
         ids: &[RegistrationId],
-        blocked: Option<Blocked>,
+        blocked: Blocked,
         retry_at: Timestamp,
         at: Timestamp,
     ) -> Result<u64, StoreError> {
-        let code = blocked.map_or("", Blocked::code);
+        let code = blocked.code();
         let mut tx = Write::begin(&self.writer).await?;
         let mut changed = 0;
         for chunk in chunks(ids) {
             let among = list(4, chunk.len());
             let mut news = sqlx::query(AssertSqlSafe(format!(
-                "UPDATE registrations SET blocked = $1, revision = revision + 1, updated_at = $2 WHERE blocked <> $3 AND id IN ({among})"
+                "UPDATE registrations SET blocked = $1, revision = revision + 1, updated_at = $2 \
+                 WHERE blocked <> $3 AND id IN ({among}) AND {UNSENT}"
             )))
             .bind(code)
             .bind(at.micros())
             .bind(code);
             let mut later = sqlx::query(AssertSqlSafe(format!(
-                "UPDATE registrations SET retry_at = $1 WHERE id IN ({})",
+                "UPDATE registrations SET retry_at = $1 WHERE id IN ({}) AND {UNSENT}",
                 list(2, chunk.len())
             )))
             .bind(retry_at.micros());
