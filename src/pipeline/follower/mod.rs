@@ -25,7 +25,7 @@ use std::{
     sync::Arc,
     time::Duration,
 };
-use tokio::time::Instant;
+use tokio::{task::JoinSet, time::Instant};
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
@@ -55,6 +55,8 @@ pub struct Follower {
     tools: Tools,
     unfinalized: Vec<UnfinalizedBlock>,
     finality_looked: Option<Instant>,
+    /// The broadcasts of the last poll that had some: a node that does not answer them must not hold up the next polls.
+    rebroadcasts: JoinSet<()>,
 }
 
 impl Follower {
@@ -64,7 +66,7 @@ impl Follower {
     /// When the store cannot be read.
     pub async fn new(tools: Tools) -> Result<Self, StoreError> {
         let unfinalized = tools.store.unfinalized_blocks().await?;
-        Ok(Self { tools, unfinalized, finality_looked: None })
+        Ok(Self { tools, unfinalized, finality_looked: None, rebroadcasts: JoinSet::new() })
     }
 
     /// Brings everything that a restart left up to date: to be done before the queue flows.
@@ -123,13 +125,13 @@ impl Follower {
         self.tools.see_head(head);
 
         let mut canonical = Canonical::new(self.tools.chain.clone(), head);
-        let mut passed = Vec::new();
+        let (mut passed, mut unseen) = (Vec::new(), Vec::new());
         for flight in flights {
             let consumed = nonces.get(&flight.signer).is_some_and(|nonce| *nonce > flight.nonce);
             let phase = flight.progress().phase;
             match phase {
                 Phase::Signed | Phase::Submitted if consumed => passed.push(flight),
-                Phase::Submitted => self.rebroadcast_if_unseen(&flight).await,
+                Phase::Submitted => unseen.push(flight),
                 Phase::Signed => {}
                 Phase::Included(block) => {
                     let depth = (head.block.number + 1).saturating_sub(block.number);
@@ -139,6 +141,7 @@ impl Follower {
                 }
             }
         }
+        self.rebroadcast(unseen);
         self.look_for(passed, &mut canonical).await?;
         self.check_finality(&mut canonical).await
     }
@@ -167,16 +170,28 @@ impl Follower {
     }
 
     /// The same bytes again, in case the node forgot them. What it answers changes nothing: the chain decides.
-    async fn rebroadcast_if_unseen(&self, flight: &Flight) {
-        let due = flight.progress().broadcast.is_none_or(|at| at.elapsed() >= REBROADCAST);
-        let Some(attempt) = flight.attempts.last().filter(|_| due) else { return };
-        flight.progress().broadcast = Some(Instant::now());
-        let outcome = match self.tools.chain.broadcast(&attempt.raw).await {
-            Ok(()) => "taken".to_owned(),
-            Err(error) => error.to_string(),
-        };
-        events::transaction_rebroadcast(flight.id, flight.nonce, &outcome);
+    fn rebroadcast(&mut self, unseen: Vec<SharedFlight>) {
+        while self.rebroadcasts.try_join_next().is_some() {}
+        if !self.rebroadcasts.is_empty() {
+            return;
+        }
+        for flight in unseen {
+            let due = flight.progress().broadcast.is_none_or(|at| at.elapsed() >= REBROADCAST);
+            if due {
+                flight.progress().broadcast = Some(Instant::now());
+                self.rebroadcasts.spawn(rebroadcast(self.tools.chain.clone(), flight));
+            }
+        }
     }
+}
+
+async fn rebroadcast(chain: Chain, flight: SharedFlight) {
+    let Some(attempt) = flight.attempts.last() else { return };
+    let outcome = match chain.broadcast(&attempt.raw).await {
+        Ok(()) => "taken".to_owned(),
+        Err(error) => error.to_string(),
+    };
+    events::transaction_rebroadcast(flight.id, flight.nonce, &outcome);
 }
 
 /// The canonical headers that one poll has asked for, each once.
