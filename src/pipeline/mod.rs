@@ -24,13 +24,17 @@ pub use crate::{
     store::{AcceptError, Filter, StoreError},
 };
 
-use crate::{chain::Chain, registration::Timestamp, store::Store};
+use crate::{
+    chain::Chain,
+    registration::Timestamp,
+    store::{Store, UnfinalizedBlock},
+};
 use alloy::primitives::Address;
 use flights::Flights;
 use journey::Route;
 use queue::Queue;
 use std::{
-    sync::Arc,
+    sync::{Arc, Mutex},
     time::{Duration, SystemTime},
 };
 use tokio::{sync::watch, time::Instant};
@@ -61,6 +65,8 @@ pub struct Tools {
     queue: Queue,
     route: Arc<Route>,
     head: Arc<watch::Sender<Option<Head>>>,
+    /// Blocks in which a lane found what somebody else had registered, until the follower takes them over.
+    found: Arc<Mutex<Vec<UnfinalizedBlock>>>,
 }
 
 /// The head as last seen, and since when it is the same.
@@ -86,6 +92,7 @@ impl Tools {
             waiters: Waiters::new(max_waiters),
             route: Arc::new(route),
             head: Arc::new(watch::Sender::new(None)),
+            found: Arc::default(),
         }
     }
 

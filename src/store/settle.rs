@@ -1,12 +1,13 @@
 //! What becomes of single registrations without a transaction of ours: found on chain, failed, blocked.
 
 use super::{
-    Store, StoreError,
+    Store, StoreError, UnfinalizedBlock,
     progress::moves,
+    rows::Columns,
     sql::{chunks, list},
     write::Write,
 };
-use crate::registration::{Block, Blocked, Event, Failure, RegistrationId, State, Timestamp, TransactionId};
+use crate::registration::{Block, Blocked, Event, Failure, Finality, RegistrationId, State, Timestamp, TransactionId};
 use alloy::primitives::{Address, B256};
 use sqlx::AssertSqlSafe;
 
@@ -27,18 +28,22 @@ pub struct Found {
 }
 
 impl Store {
-    /// These were found on chain at confirmation depth, registered by somebody else.
+    /// These were found on chain at confirmation depth, registered by somebody else. One that is not queued any more stays as it
+    /// is: it was looked up before another lane signed it. Returns the blocks that hold them.
     ///
     /// # Errors
     /// When the database cannot be written.
-    pub async fn found(&self, found: &[Found], at: Timestamp) -> Result<(), StoreError> {
+    pub async fn found(&self, found: &[Found], at: Timestamp) -> Result<Vec<UnfinalizedBlock>, StoreError> {
         let mut tx = Write::begin(&self.writer).await?;
         let mut moved = 0;
+        let mut blocks = Vec::with_capacity(found.len());
         for one in found {
             let id = foreign_transaction(one.hash);
             sqlx::query(
                 "INSERT INTO transactions (id, signer, state, hash, sent_at, included_at, confirmed_at, block_number, block_hash, \
-                 block_time) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) ON CONFLICT (id) DO NOTHING",
+                 block_time) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) ON CONFLICT (id) DO UPDATE SET \
+                 block_number = excluded.block_number, block_hash = excluded.block_hash, block_time = excluded.block_time, \
+                 finality = excluded.finality WHERE transactions.block_hash <> excluded.block_hash",
             )
             .bind(id.as_bytes().to_vec())
             .bind(one.registrar.to_vec())
@@ -52,22 +57,49 @@ impl Store {
             .bind(one.block.time.micros())
             .execute(&mut *tx)
             .await?;
-            let updated = sqlx::query(AssertSqlSafe(format!(
+            let updated = sqlx::query(
                 "UPDATE registrations SET state = $1, transaction_id = $2, blocked = '', revision = revision + 1, updated_at = $3 \
-                 WHERE id = $4 AND {}",
-                moves(Event::Confirm)
-            )))
+                 WHERE id = $4 AND state = $5",
+            )
             .bind(Event::Confirm.target().code())
             .bind(id.as_bytes().to_vec())
             .bind(at.micros())
             .bind(one.id.as_bytes().to_vec())
+            .bind(State::Queued.code())
             .execute(&mut *tx)
             .await?;
             moved += updated.rows_affected();
+            let (finality, Block { number, hash, .. }) = (Finality::Unsafe, one.block);
+            blocks.push(UnfinalizedBlock { id, ours: false, finality, number, hash });
         }
         tx.commit().await?;
         self.finished(moved);
-        Ok(())
+        Ok(blocks)
+    }
+
+    /// Somebody else's transaction is no longer canonical: what it had registered is queued again. Returns that.
+    ///
+    /// # Errors
+    /// When the database cannot be written.
+    pub async fn lost(&self, id: TransactionId, at: Timestamp) -> Result<Vec<RegistrationId>, StoreError> {
+        let mut tx = Write::begin(&self.writer).await?;
+        let queued = sqlx::query(AssertSqlSafe(format!(
+            "UPDATE registrations SET state = $1, transaction_id = NULL, revision = revision + 1, updated_at = $2 \
+             WHERE transaction_id = $3 AND {} RETURNING id",
+            moves(Event::Lose)
+        )))
+        .bind(Event::Lose.target().code())
+        .bind(at.micros())
+        .bind(id.as_bytes().to_vec())
+        .fetch_all(&mut *tx)
+        .await?;
+        sqlx::query("DELETE FROM transactions WHERE id = $1 AND nonce IS NULL")
+            .bind(id.as_bytes().to_vec())
+            .execute(&mut *tx)
+            .await?;
+        tx.commit().await?;
+        self.begun(queued.len() as u64);
+        queued.iter().map(|row| Columns::of(row).registration_id()).collect()
     }
 
     /// This one cannot succeed as it stands.

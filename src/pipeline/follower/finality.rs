@@ -3,7 +3,7 @@
 use super::{Canonical, Follower, PollError};
 use crate::{
     chain::{BlockTag, Header},
-    pipeline::{now, recovery},
+    pipeline::{flights::lock, now, recovery},
     registration::Finality,
     store::UnfinalizedBlock,
 };
@@ -22,6 +22,7 @@ const BUSY_LOOK: Duration = Duration::from_secs(1);
 impl Follower {
     /// Raises the finality of confirmed blocks, and finds those that were reorged out.
     pub(super) async fn check_finality(&mut self, canonical: &mut Canonical) -> Result<(), PollError> {
+        self.take_over_found();
         let every = if self.tools.flights.is_empty() && self.tools.waiters.is_empty() { LOOK } else { BUSY_LOOK };
         let due = self.finality_looked.is_none_or(|looked| looked.elapsed() >= every);
         if self.unfinalized.is_empty() || !due {
@@ -70,17 +71,31 @@ impl Follower {
         Ok(())
     }
 
-    /// What was reported as confirmed is not on the canonical chain: our own bytes go out again.
+    fn take_over_found(&mut self) {
+        let found = std::mem::take(&mut *lock(&self.tools.found));
+        for block in found {
+            self.unfinalized.retain(|known| known.id != block.id);
+            self.unfinalized.push(block);
+        }
+    }
+
+    /// What was reported as confirmed is not on the canonical chain: our own bytes go out again, and what somebody else had
+    /// registered is queued. Only what is written is forgotten here.
     async fn reorged_after_confirmation(&mut self, block: &UnfinalizedBlock) -> Result<(), PollError> {
         error!(transaction_id = %block.id, block_number = block.number, "a confirmed transaction was reorged out");
-        self.unfinalized.retain(|other| other.id != block.id);
+        let store = &self.tools.store;
         if block.ours {
-            self.tools.store.reorged(block.id, now()).await?;
-            if let Some(open) = self.tools.store.open_transaction(block.id).await? {
+            store.reorged(block.id, now()).await?;
+            if let Some(open) = store.open_transaction(block.id).await? {
                 recovery::take_up(&self.tools, open);
             }
+            self.tools.waiters.changed_transactions(store, &[block.id]).await;
+        } else {
+            let queued = store.lost(block.id, now()).await?;
+            self.tools.queue.tell();
+            self.tools.waiters.changed(store, &queued).await;
         }
-        self.tools.waiters.changed_transactions(&self.tools.store, &[block.id]).await;
+        self.unfinalized.retain(|other| other.id != block.id);
         Ok(())
     }
 }

@@ -4,7 +4,7 @@ use super::Lane;
 use crate::{
     chain::{self, CallError, Chain, Fault, Outlook, Pair, Record, Refusal, Unsigned},
     pipeline::{
-        flights::{Flight, Phase, Progress},
+        flights::{Flight, Phase, Progress, lock},
         journey::{Journey, Vehicle},
         now,
         queue::Claim,
@@ -144,7 +144,8 @@ impl Lane {
         let found: Vec<Option<Found>> = stream::iter(lookups).buffered(LOOKUPS).try_collect().await?;
         let found: Vec<Found> = found.into_iter().flatten().collect();
         let settled: Vec<RegistrationId> = found.iter().map(|one| one.id).collect();
-        self.tools.store.found(&found, now()).await?;
+        let blocks = self.tools.store.found(&found, now()).await?;
+        lock(&self.tools.found).extend(blocks);
 
         let mut shallow = Vec::new();
         let mut left = (Vec::new(), Vec::new());
