@@ -14,7 +14,7 @@ use crate::{
     pipeline::{Registrar, Waiter},
     registration::{
         Registration, State, TraceId,
-        policy::waiting::{WaitFor, longest_wait},
+        policy::waiting::{WaitFor, ends_with_the_clock, longest_wait},
     },
 };
 use futures_util::{Stream, StreamExt, stream};
@@ -63,7 +63,8 @@ impl Service {
     ) -> Result<Arc<Registration>, ApiError> {
         self.refuse_when_stopping()?;
         let asked = read::register(request, context.trace, self.settings.max_wait)?;
-        let longest = longest_wait(asked.wait_for, asked.wait_timeout, context.deadline, self.settings.max_wait);
+        let longest = longest_wait(asked.wait_timeout, context.deadline, self.settings.max_wait);
+        let by_clock = ends_with_the_clock(asked.wait_for, asked.wait_timeout);
         // A place to wait is taken first: who cannot wait is told so before anything is accepted.
         let place = match asked.wait_for {
             WaitFor::Accepted => None,
@@ -75,7 +76,7 @@ impl Service {
         let Some(place) = place else { return Ok(Arc::new(accepted.registration)) };
         let accepted = accepted.registration;
         let waiter = self.registrar.wait(accepted.id, place);
-        let wait = Wait { wait_for: asked.wait_for, begun: context.begun, longest };
+        let wait = Wait { wait_for: asked.wait_for, begun: context.begun, longest, by_clock };
         wait::wait(&self.registrar, accepted, waiter, &wait, &self.stop).await
     }
 

@@ -21,8 +21,10 @@ pub(super) struct Wait {
     pub(super) wait_for: WaitFor,
     /// When the call came.
     pub(super) begun: Instant,
-    /// The longest it waits; `None` leaves it to the confirmation clock.
-    pub(super) longest: Option<Duration>,
+    /// The longest it waits.
+    pub(super) longest: Duration,
+    /// Whether the confirmation clock ends it too.
+    pub(super) by_clock: bool,
 }
 
 /// What a registration means to somebody who waits for it.
@@ -71,18 +73,19 @@ pub(super) async fn wait(
     }
 }
 
-/// When the call stops waiting. With no wait of its own it is the confirmation clock's length from the call on while nothing is
-/// sent, and the clock itself once it runs.
+/// When the call stops waiting. With no wait of its own the confirmation clock ends it too: its length from the call on while
+/// nothing is sent, and the clock itself once it runs.
 fn ends(registrar: &Registrar, current: &Registration, wait: &Wait) -> Instant {
-    let clock = registrar.confirmation_timeout();
-    match (wait.longest, current.times.submitted) {
-        (Some(longest), _) => wait.begun + longest,
-        (None, None) => wait.begun + clock,
-        (None, Some(submitted)) => {
-            let gone = Timestamp::from(SystemTime::now()).since(submitted);
-            Instant::now() + clock.saturating_sub(gone) + DIAGNOSIS_SLACK
-        }
+    let longest = wait.begun + wait.longest;
+    if !wait.by_clock {
+        return longest;
     }
+    let clock = registrar.confirmation_timeout();
+    let by_clock = current.times.submitted.map_or(wait.begun + clock, |submitted| {
+        let gone = Timestamp::from(SystemTime::now()).since(submitted);
+        Instant::now() + clock.saturating_sub(gone) + DIAGNOSIS_SLACK
+    });
+    longest.min(by_clock)
 }
 
 /// The wait is over and the registration is not there yet: because nobody answers on the way to the chain, or just so.

@@ -32,7 +32,8 @@ pub struct TooManyWaiters;
 #[derive(Debug)]
 pub struct Waiter {
     id: RegistrationId,
-    changes: broadcast::Receiver<Arc<Registration>>,
+    /// `None` only while it is dropped.
+    changes: Option<broadcast::Receiver<Arc<Registration>>>,
     waiters: Waiters,
     _place: OwnedSemaphorePermit,
 }
@@ -54,7 +55,7 @@ impl Waiters {
     /// Hears of every change from now on; what is there already is read after this.
     pub fn wait(&self, id: RegistrationId, place: OwnedSemaphorePermit) -> Waiter {
         let changes = lock(&self.by_id).entry(id).or_insert_with(|| Sender::new(CHANGES_KEPT)).subscribe();
-        Waiter { id, changes, waiters: self.clone(), _place: place }
+        Waiter { id, changes: Some(changes), waiters: self.clone(), _place: place }
     }
 
     /// Whether nobody waits.
@@ -105,8 +106,9 @@ impl Waiters {
 impl Waiter {
     /// The next change. A reader that was too slow goes on with the oldest that is kept.
     pub async fn changed(&mut self) -> Arc<Registration> {
+        let Some(changes) = &mut self.changes else { return std::future::pending().await };
         loop {
-            match self.changes.recv().await {
+            match changes.recv().await {
                 Ok(registration) => return registration,
                 Err(broadcast::error::RecvError::Lagged(_)) => {}
                 // The sender lives as long as this waiter: its entry goes only when the last one drops.
@@ -119,9 +121,38 @@ impl Waiter {
 impl Drop for Waiter {
     fn drop(&mut self) {
         let mut by_id = lock(&self.waiters.by_id);
-        // This one still counts.
-        if by_id.get(&self.id).is_some_and(|sender| sender.receiver_count() <= 1) {
+        // Under the lock, so that of two who leave at once the second sees that it is the last.
+        self.changes = None;
+        if by_id.get(&self.id).is_some_and(|sender| sender.receiver_count() == 0) {
             by_id.remove(&self.id);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn those_who_leave_at_once_leave_nothing_behind() {
+        let waiters = Waiters::new(1_000);
+        for round in 0..2_000_u32 {
+            let mut bytes = [0; 16];
+            bytes[..4].copy_from_slice(&round.to_be_bytes());
+            let id = RegistrationId::from_bytes(bytes);
+            let together = Arc::new(std::sync::Barrier::new(4));
+            let leaving = [(); 4].map(|()| {
+                let (waiter, together) = (waiters.wait(id, waiters.place().unwrap()), together.clone());
+                std::thread::spawn(move || {
+                    together.wait();
+                    drop(waiter);
+                })
+            });
+            for thread in leaving {
+                thread.join().unwrap();
+            }
+            assert!(waiters.is_empty(), "round {round}");
+        }
+        assert_eq!(waiters.places.available_permits(), 1_000);
     }
 }

@@ -36,6 +36,8 @@ pub enum Event {
     Reorg,
     /// Its transaction can never include it: the nonce was consumed at depth without registering it.
     Release,
+    /// Somebody else's transaction that had registered it is no longer canonical.
+    Lose,
     /// It cannot succeed as it stands.
     Fail,
     /// The caller registers the failed pair again.
@@ -73,7 +75,7 @@ impl State {
             (Signed | Submitted, Event::Include) => Some(Included),
             (Queued | Signed | Submitted | Included, Event::Confirm) => Some(Confirmed),
             (Included | Confirmed, Event::Reorg) => Some(Submitted),
-            (Signed | Submitted | Included, Event::Release) => Some(Queued),
+            (Signed | Submitted | Included, Event::Release) | (Confirmed, Event::Lose) => Some(Queued),
             (Queued | Signed | Submitted | Included, Event::Fail) => Some(Failed),
             (Failed, Event::Restart) => Some(Queued),
             (
@@ -84,6 +86,7 @@ impl State {
                 | Event::Confirm
                 | Event::Reorg
                 | Event::Release
+                | Event::Lose
                 | Event::Fail
                 | Event::Restart,
             ) => None,
@@ -109,7 +112,7 @@ impl Event {
             Self::Send | Self::Reorg => State::Submitted,
             Self::Include => State::Included,
             Self::Confirm => State::Confirmed,
-            Self::Release | Self::Restart => State::Queued,
+            Self::Release | Self::Lose | Self::Restart => State::Queued,
             Self::Fail => State::Failed,
         }
     }
@@ -157,13 +160,14 @@ impl FromStr for Finality {
 mod tests {
     use super::*;
 
-    const EVENTS: [Event; 8] = [
+    const EVENTS: [Event; 9] = [
         Event::Sign,
         Event::Send,
         Event::Include,
         Event::Confirm,
         Event::Reorg,
         Event::Release,
+        Event::Lose,
         Event::Fail,
         Event::Restart,
     ];
@@ -172,13 +176,13 @@ mod tests {
     #[test]
     fn the_truth_table() {
         let table = [
-            //                 S s I C R r F again
-            (State::Queued, "S..C..F."),
-            (State::Signed, ".sIC.qF."),
-            (State::Submitted, "..IC.qF."),
-            (State::Included, "...CsqF."),
-            (State::Confirmed, "....s..."),
-            (State::Failed, ".......q"),
+            //                 S s I C R r l F again
+            (State::Queued, "S..C...F."),
+            (State::Signed, ".sIC.q.F."),
+            (State::Submitted, "..IC.q.F."),
+            (State::Included, "...Csq.F."),
+            (State::Confirmed, "....s.q.."),
+            (State::Failed, "........q"),
         ];
         let letter = |state: Option<State>| match state {
             None => '.',

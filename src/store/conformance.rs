@@ -162,6 +162,33 @@ async fn a_duplicate_in_a_batch_goes_back_to_the_queue_and_the_others_go_on() {
 }
 
 #[tokio::test]
+async fn what_somebody_else_registered_is_queued_again_when_it_is_reorged_out() {
+    let rig = Rig::new(100).await;
+    let id = rig.accept(1, "a").await.registration.id;
+    let found = |number| Found { id, hash: B256::repeat_byte(5), registrar: SIGNER, block: inclusion(number).block };
+    let blocks = rig.store.found(&[found(2)], at(14)).await.unwrap();
+    assert_eq!(rig.store.unfinalized_blocks().await.unwrap(), blocks);
+    assert_eq!(rig.store.lost(blocks[0].id, at(15)).await.unwrap(), [id]);
+    let queued = rig.get(id).await;
+    assert_eq!((queued.state, queued.transaction, rig.store.unfinished()), (State::Queued, None, 1));
+    assert_eq!(rig.store.unfinalized_blocks().await.unwrap(), []);
+    rig.store.found(&[found(3)], at(16)).await.unwrap();
+    assert_eq!(rig.get(id).await.transaction.unwrap().block, Some(inclusion(3).block));
+    assert_eq!(rig.store.unfinished(), 0);
+}
+
+#[tokio::test]
+async fn what_was_signed_after_it_was_looked_up_stays_with_its_transaction() {
+    let rig = Rig::new(100).await;
+    let id = rig.accept(1, "a").await.registration.id;
+    let transaction = rig.signed(0, &[id]).await;
+    let found = Found { id, hash: B256::repeat_byte(5), registrar: SIGNER, block: inclusion(2).block };
+    rig.store.found(&[found], at(14)).await.unwrap();
+    assert_eq!((rig.get(id).await.state, rig.store.unfinished()), (State::Signed, 1));
+    assert_eq!(rig.store.members_of(transaction).await.unwrap(), [id]);
+}
+
+#[tokio::test]
 async fn a_reorg_brings_confirmed_work_back() {
     let rig = Rig::new(100).await;
     let id = rig.accept(1, "a").await.registration.id;
@@ -178,7 +205,7 @@ async fn blocked_work_says_so_once_and_waits_for_its_time() {
     let rig = Rig::new(100).await;
     let id = rig.accept(1, "a").await.registration.id;
     let ids = [id];
-    let block = |until| rig.store.block(&ids, Some(Blocked::FeeCap), at(until), at(5));
+    let block = |until| rig.store.block(&ids, Blocked::FeeCap, at(until), at(5));
     assert_eq!((block(50).await.unwrap(), block(50).await.unwrap()), (1, 0));
     assert!(rig.store.queued(at(49), 10).await.unwrap().is_empty());
     assert_eq!(rig.store.queued(at(50), 10).await.unwrap().len(), 1);

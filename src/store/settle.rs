@@ -3,12 +3,16 @@
 use super::{
     Store, StoreError, UnfinalizedBlock,
     progress::moves,
+    rows::Columns,
     sql::{chunks, list},
     write::Write,
 };
 use crate::registration::{Block, Blocked, Event, Failure, Finality, RegistrationId, State, Timestamp, TransactionId};
 use alloy::primitives::{Address, B256};
 use sqlx::AssertSqlSafe;
+
+/// What no node is known to have, so that something may stand in its way: the answer to a send may come after the chain's own.
+const UNSENT: &str = "state IN ('queued', 'signed')";
 
 /// A registration that was found on chain, made by somebody else's transaction.
 #[derive(Clone, Copy, Debug)]
@@ -24,19 +28,22 @@ pub struct Found {
 }
 
 impl Store {
-    /// These were found on chain at confirmation depth, registered by somebody else. Returns the blocks to watch until they are
-    /// final.
+    /// These were found on chain at confirmation depth, registered by somebody else. One that is not queued any more stays as it
+    /// is: it was looked up before another lane signed it. Returns the blocks that hold them.
     ///
     /// # Errors
     /// When the database cannot be written.
     pub async fn found(&self, found: &[Found], at: Timestamp) -> Result<Vec<UnfinalizedBlock>, StoreError> {
         let mut tx = Write::begin(&self.writer).await?;
         let mut moved = 0;
+        let mut blocks = Vec::with_capacity(found.len());
         for one in found {
             let id = foreign_transaction(one.hash);
             sqlx::query(
                 "INSERT INTO transactions (id, signer, state, hash, sent_at, included_at, confirmed_at, block_number, block_hash, \
-                 block_time) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) ON CONFLICT (id) DO NOTHING",
+                 block_time) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) ON CONFLICT (id) DO UPDATE SET \
+                 block_number = excluded.block_number, block_hash = excluded.block_hash, block_time = excluded.block_time, \
+                 finality = excluded.finality WHERE transactions.block_hash <> excluded.block_hash",
             )
             .bind(id.as_bytes().to_vec())
             .bind(one.registrar.to_vec())
@@ -50,29 +57,49 @@ impl Store {
             .bind(one.block.time.micros())
             .execute(&mut *tx)
             .await?;
-            let updated = sqlx::query(AssertSqlSafe(format!(
+            let updated = sqlx::query(
                 "UPDATE registrations SET state = $1, transaction_id = $2, blocked = '', revision = revision + 1, updated_at = $3 \
-                 WHERE id = $4 AND {}",
-                moves(Event::Confirm)
-            )))
+                 WHERE id = $4 AND state = $5",
+            )
             .bind(Event::Confirm.target().code())
             .bind(id.as_bytes().to_vec())
             .bind(at.micros())
             .bind(one.id.as_bytes().to_vec())
+            .bind(State::Queued.code())
             .execute(&mut *tx)
             .await?;
             moved += updated.rows_affected();
+            let (finality, Block { number, hash, .. }) = (Finality::Unsafe, one.block);
+            blocks.push(UnfinalizedBlock { id, ours: false, finality, number, hash });
         }
         tx.commit().await?;
         self.finished(moved);
-        let watched = |one: &Found| UnfinalizedBlock {
-            id: foreign_transaction(one.hash),
-            ours: false,
-            finality: Finality::Unsafe,
-            number: one.block.number,
-            hash: one.block.hash,
-        };
-        Ok(found.iter().map(watched).collect())
+        Ok(blocks)
+    }
+
+    /// Somebody else's transaction is no longer canonical: what it had registered is queued again. Returns that.
+    ///
+    /// # Errors
+    /// When the database cannot be written.
+    pub async fn lost(&self, id: TransactionId, at: Timestamp) -> Result<Vec<RegistrationId>, StoreError> {
+        let mut tx = Write::begin(&self.writer).await?;
+        let queued = sqlx::query(AssertSqlSafe(format!(
+            "UPDATE registrations SET state = $1, transaction_id = NULL, revision = revision + 1, updated_at = $2 \
+             WHERE transaction_id = $3 AND {} RETURNING id",
+            moves(Event::Lose)
+        )))
+        .bind(Event::Lose.target().code())
+        .bind(at.micros())
+        .bind(id.as_bytes().to_vec())
+        .fetch_all(&mut *tx)
+        .await?;
+        sqlx::query("DELETE FROM transactions WHERE id = $1 AND nonce IS NULL")
+            .bind(id.as_bytes().to_vec())
+            .execute(&mut *tx)
+            .await?;
+        tx.commit().await?;
+        self.begun(queued.len() as u64);
+        queued.iter().map(|row| Columns::of(row).registration_id()).collect()
     }
 
     /// This one cannot succeed as it stands.
@@ -97,31 +124,32 @@ impl Store {
         Ok(())
     }
 
-    /// These wait for an operator and are looked at again at `retry_at`; `None` says that they move again. Returns how many
-    /// did not say so before.
+    /// These wait for an operator and are looked at again at `retry_at`. What has gone on in the meantime stays as it is.
+    /// Returns how many did not say so before.
     ///
     /// # Errors
     /// When the database cannot be written.
     pub async fn block(
         &self,
         ids: &[RegistrationId],
-        blocked: Option<Blocked>,
+        blocked: Blocked,
         retry_at: Timestamp,
         at: Timestamp,
     ) -> Result<u64, StoreError> {
-        let code = blocked.map_or("", Blocked::code);
+        let code = blocked.code();
         let mut tx = Write::begin(&self.writer).await?;
         let mut changed = 0;
         for chunk in chunks(ids) {
             let among = list(4, chunk.len());
             let mut news = sqlx::query(AssertSqlSafe(format!(
-                "UPDATE registrations SET blocked = $1, revision = revision + 1, updated_at = $2 WHERE blocked <> $3 AND id IN ({among})"
+                "UPDATE registrations SET blocked = $1, revision = revision + 1, updated_at = $2 \
+                 WHERE blocked <> $3 AND id IN ({among}) AND {UNSENT}"
             )))
             .bind(code)
             .bind(at.micros())
             .bind(code);
             let mut later = sqlx::query(AssertSqlSafe(format!(
-                "UPDATE registrations SET retry_at = $1 WHERE id IN ({})",
+                "UPDATE registrations SET retry_at = $1 WHERE id IN ({}) AND {UNSENT}",
                 list(2, chunk.len())
             )))
             .bind(retry_at.micros());

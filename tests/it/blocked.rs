@@ -117,3 +117,18 @@ async fn a_signer_removed_while_its_transaction_waits_loses_nothing() {
 
     goes_on(&stack, &accepted.id).await;
 }
+
+#[tokio::test]
+async fn a_send_that_is_answered_after_the_confirmation_blocks_nothing() {
+    let mut stack = Plan::on_demand().through_proxy().start().await;
+    let trap = stack.proxy().trap("eth_sendRawTransaction", Fault::HoldAnswer);
+    let confirmed = stack.client.confirm(1, CASE).await;
+
+    stack.service.logged("the lane to go on", |line| line["message"] == "the endpoint does not answer").await;
+    trap.release();
+    // The lane takes the next registration only when it is done with the first.
+    stack.client.confirm(2, CASE).await;
+
+    let later = stack.client.get(&confirmed.id).await.unwrap();
+    assert_eq!((later.blocked_reason.as_str(), later.revision), ("", confirmed.revision), "it was over");
+}

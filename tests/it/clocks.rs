@@ -229,3 +229,31 @@ async fn a_node_that_was_stopped_is_told_from_a_slow_one() {
 
     assert_eq!(refusal.kind(), (Code::Unavailable, "ALL_RPC_ENDPOINTS_UNAVAILABLE"));
 }
+
+#[tokio::test]
+async fn a_long_deadline_does_not_make_a_call_wait_longer_than_the_servers_maximum() {
+    let plan = Plan::on_demand().set("REGISTRAR_CONFIRMATION_TIMEOUT", "1s").set("REGISTRAR_MAX_WAIT", "2s");
+    let stack = plan.start().await;
+    stack.anvil.set_balance(crate::harness::account(1), 0).await;
+    let mut request = Request::new(registering(1, CASE, WaitFor::Confirmed));
+    request.set_timeout(Duration::from_secs(3600));
+    let began = Instant::now();
+
+    let refusal = stack.client.register(request).await.unwrap_err();
+
+    assert_eq!(refusal.kind(), (Code::DeadlineExceeded, "WAIT_TIMEOUT"));
+    assert!(began.elapsed() < Duration::from_secs(10), "answered after {:?}", began.elapsed());
+}
+
+#[tokio::test]
+async fn the_confirmation_clock_runs_for_what_is_included_though_its_sending_was_never_answered() {
+    let plan = Plan::on_demand().through_proxy().set("REGISTRAR_CONFIRMATIONS", 2);
+    let stack = plan.set("REGISTRAR_CONFIRMATION_TIMEOUT", "1s").start().await;
+    let _trap = stack.proxy().trap("eth_sendRawTransaction", Fault::HoldAnswer);
+    let accepted = stack.client.accept(1, CASE).await;
+    stack.client.reaches(&accepted.id, State::Included).await;
+
+    let refusal = stack.client.register(registering(1, CASE, WaitFor::Confirmed)).await.unwrap_err();
+
+    assert_eq!(refusal.kind(), (Code::DeadlineExceeded, "CONFIRMATION_TIMEOUT"));
+}

@@ -1,13 +1,13 @@
 //! A registration's journey to its confirmation, and how far a call waits along it.
 
 use crate::harness::{
-    Client, Finality, Plan, Registration, Stack, State, WaitFor, account, document, eventually, registering,
+    Client, Fault, Finality, Plan, Registration, Stack, State, WaitFor, account, document, eventually, registering,
     stays_pending, within,
 };
 use alloy::primitives::B256;
 use serde_json::json;
 use std::time::Duration;
-use tokio::task::JoinHandle;
+use tokio::{task::JoinHandle, time::Instant};
 
 const CASE: &str = "case-1";
 
@@ -196,4 +196,27 @@ async fn a_caller_that_hangs_up_loses_nothing() {
     let confirmed = stack.client.reaches(&accepted.id, State::Confirmed).await;
     assert_eq!(confirmed.id, accepted.id);
     stack.registry.holds_exactly([(document(1), CASE.into())]).await;
+}
+
+#[tokio::test]
+async fn a_node_that_takes_no_transactions_keeps_nobody_from_hearing_of_inclusion() {
+    const COUNT: u64 = 8;
+    let stack = Plan::on_demand().through_proxy().start().await;
+    stack.anvil.stop_mining().await;
+    let mut accepted = Vec::new();
+    for number in 0..COUNT {
+        let one = stack.client.accept(number, CASE).await;
+        stack.client.reaches(&one.id, State::Submitted).await;
+        accepted.push(one);
+    }
+    let trap = stack.proxy().trap("eth_sendRawTransaction", Fault::HoldRequest);
+    trap.sprung().await;
+    let began = Instant::now();
+
+    stack.anvil.mine(1).await;
+
+    for one in &accepted {
+        stack.client.reaches(&one.id, State::Confirmed).await;
+    }
+    assert!(began.elapsed() < Duration::from_secs(4), "heard of after {:?}", began.elapsed());
 }

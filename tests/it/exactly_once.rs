@@ -1,13 +1,20 @@
 //! A pair of document and case is registered once, whoever asks and however often.
 
 use crate::harness::{
-    Client, Finality, OUTSIDER, Plan, State, WaitFor, account, document, eventually, registering,
+    Client, Finality, OUTSIDER, Plan, Stack, State, WaitFor, account, document, eventually, registering,
     registry::{registerDocumentCall, registerDocumentsCall},
 };
 use futures_util::future::join_all;
+use serde_json::json;
 use std::collections::{BTreeMap, BTreeSet};
 
 const CASE: &str = "case-1";
+
+/// Puts the first document on chain without the service.
+async fn registered_by_an_outsider(stack: &Stack) {
+    let call = registerDocumentCall { documentHash: document(1).parse().unwrap(), caseId: CASE.into() };
+    stack.registry.send(account(OUTSIDER), call).await;
+}
 
 #[tokio::test]
 async fn the_same_request_twice_gives_one_registration_and_one_event() {
@@ -98,20 +105,6 @@ async fn a_pair_that_another_registrar_put_on_chain_comes_back_with_its_original
 }
 
 #[tokio::test]
-async fn a_pair_that_another_registrar_put_on_chain_becomes_final_like_our_own() {
-    let stack = Plan::on_demand().anvil(&["--slots-in-an-epoch", "2"]).start().await;
-    let call = registerDocumentCall { documentHash: document(1).parse().unwrap(), caseId: CASE.into() };
-    stack.registry.send(account(OUTSIDER), call).await;
-    let found = stack.client.confirm(1, CASE).await;
-    assert_eq!(found.finality(), Finality::Unsafe);
-
-    stack.anvil.mine(5).await;
-
-    let finalized = registering(1, CASE, WaitFor::Finalized);
-    assert_eq!(stack.client.register(finalized).await.unwrap().finality(), Finality::Finalized);
-}
-
-#[tokio::test]
 async fn what_is_on_chain_in_the_middle_of_a_batch_harms_nobody_else() {
     let stack = Plan::block_time(0.2).start().await;
     let call = registerDocumentsCall {
@@ -190,4 +183,33 @@ async fn blocks_that_hold_little_get_batches_that_fit() {
     let largest = answers.iter().map(|answer| answer.transaction.as_ref().unwrap().batch_size).max().unwrap();
     assert!(largest > 1 && largest < 75, "a batch of {largest}");
     stack.registry.holds_exactly((0..COUNT).map(|number| (document(number), CASE.to_owned()))).await;
+}
+
+#[tokio::test]
+async fn a_pair_that_was_found_on_chain_becomes_safe_and_final_too() {
+    let stack = Plan::on_demand().anvil(&["--slots-in-an-epoch", "2"]).start().await;
+    registered_by_an_outsider(&stack).await;
+    let found = stack.client.confirm(1, CASE).await;
+    assert_eq!(found.finality(), Finality::Unsafe);
+
+    stack.anvil.mine(10).await;
+
+    let mut watch = stack.client.watch(&found.id, WaitFor::Finalized, 0).await.unwrap();
+    assert_eq!(watch.rest().await.last().unwrap().finality(), Finality::Finalized);
+}
+
+#[tokio::test]
+async fn a_pair_that_was_found_on_chain_and_reorged_out_is_registered_by_us() {
+    let stack = Plan::on_demand().anvil(&["--slots-in-an-epoch", "2"]).start().await;
+    registered_by_an_outsider(&stack).await;
+    let found = stack.client.confirm(1, CASE).await;
+
+    stack.anvil.rpc().run("anvil_reorg", json!([1, []])).await;
+    assert_eq!(stack.registry.events().await, []);
+    stack.anvil.mine(10).await;
+
+    eventually("our own event", async || stack.registry.events().await.pop()).await;
+    let confirmed = stack.client.reaches(&found.id, State::Confirmed).await;
+    assert_eq!(confirmed.transaction.unwrap().from_address, account(1).to_string());
+    stack.registry.holds_exactly([(document(1), CASE.into())]).await;
 }

@@ -81,24 +81,30 @@ impl Follower {
 
     /// What the lanes found on chain, made by others, is watched like our own.
     fn take_over_what_was_found(&mut self) {
-        for block in std::mem::take(&mut *lock(&self.tools.found)) {
-            if self.unfinalized.iter().all(|seen| seen.block.id != block.id) {
-                self.unfinalized.push(Unfinalized { block, canonical_in: None });
-            }
+        let found = std::mem::take(&mut *lock(&self.tools.found));
+        for block in found {
+            self.unfinalized.retain(|seen| seen.block.id != block.id);
+            self.unfinalized.push(Unfinalized { block, canonical_in: None });
         }
     }
 
-    /// What was reported as confirmed is not on the canonical chain: our own bytes go out again.
+    /// What was reported as confirmed is not on the canonical chain: our own bytes go out again, and what somebody else had
+    /// registered is queued. Only what is written is forgotten here.
     async fn reorged_after_confirmation(&mut self, block: &UnfinalizedBlock) -> Result<(), PollError> {
         error!(transaction_id = %block.id, block_number = block.number, "a confirmed transaction was reorged out");
-        self.unfinalized.retain(|seen| seen.block.id != block.id);
+        let store = &self.tools.store;
         if block.ours {
-            self.tools.store.reorged(block.id, now()).await?;
-            if let Some(open) = self.tools.store.open_transaction(block.id).await? {
+            store.reorged(block.id, now()).await?;
+            if let Some(open) = store.open_transaction(block.id).await? {
                 recovery::take_up(&self.tools, open);
             }
+            self.tools.waiters.changed_transactions(store, &[block.id]).await;
+        } else {
+            let queued = store.lost(block.id, now()).await?;
+            self.tools.queue.tell();
+            self.tools.waiters.changed(store, &queued).await;
         }
-        self.tools.waiters.changed_transactions(&self.tools.store, &[block.id]).await;
+        self.unfinalized.retain(|seen| seen.block.id != block.id);
         Ok(())
     }
 }

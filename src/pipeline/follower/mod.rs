@@ -25,7 +25,7 @@ use std::{
     sync::Arc,
     time::Duration,
 };
-use tokio::time::Instant;
+use tokio::{task::JoinSet, time::Instant};
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
@@ -57,6 +57,8 @@ pub struct Follower {
     finality_looked: Option<Instant>,
     /// Counts how often the head was not a descendant of the one before, as far as was looked.
     lineage: u64,
+    /// The broadcasts of the last poll that had some: a node that does not answer them must not hold up the next polls.
+    rebroadcasts: JoinSet<()>,
 }
 
 impl Follower {
@@ -67,7 +69,7 @@ impl Follower {
     pub async fn new(tools: Tools) -> Result<Self, StoreError> {
         let unfinalized = tools.store.unfinalized_blocks().await?;
         let unfinalized = unfinalized.into_iter().map(|block| Unfinalized { block, canonical_in: None }).collect();
-        Ok(Self { tools, unfinalized, finality_looked: None, lineage: 0 })
+        Ok(Self { tools, unfinalized, finality_looked: None, lineage: 0, rebroadcasts: JoinSet::new() })
     }
 
     /// Brings everything that a restart left up to date: to be done before the queue flows.
@@ -127,13 +129,13 @@ impl Follower {
         self.check_lineage(head, &mut canonical).await?;
         self.tools.see_head(head);
 
-        let mut passed = Vec::new();
+        let (mut passed, mut unseen) = (Vec::new(), Vec::new());
         for flight in flights {
             let consumed = nonces.get(&flight.signer).is_some_and(|nonce| *nonce > flight.nonce);
             let phase = flight.progress().phase;
             match phase {
                 Phase::Signed | Phase::Submitted if consumed => passed.push(flight),
-                Phase::Submitted => self.rebroadcast_if_unseen(&flight).await,
+                Phase::Submitted => unseen.push(flight),
                 Phase::Signed => {}
                 Phase::Included(block) => {
                     let depth = (head.block.number + 1).saturating_sub(block.number);
@@ -143,6 +145,7 @@ impl Follower {
                 }
             }
         }
+        self.rebroadcast(unseen);
         self.look_for(passed, &mut canonical).await?;
         self.check_finality(&mut canonical).await
     }
@@ -190,15 +193,18 @@ impl Follower {
     }
 
     /// The same bytes again, in case the node forgot them. What it answers changes nothing: the chain decides.
-    async fn rebroadcast_if_unseen(&self, flight: &Flight) {
-        let due = flight.progress().broadcast.is_none_or(|at| at.elapsed() >= REBROADCAST);
-        let Some(attempt) = flight.attempts.last().filter(|_| due) else { return };
-        flight.progress().broadcast = Some(Instant::now());
-        let outcome = match self.tools.chain.broadcast(&attempt.raw).await {
-            Ok(()) => "taken".to_owned(),
-            Err(error) => error.to_string(),
-        };
-        events::transaction_rebroadcast(flight.id, flight.nonce, &outcome);
+    fn rebroadcast(&mut self, unseen: Vec<SharedFlight>) {
+        while self.rebroadcasts.try_join_next().is_some() {}
+        if !self.rebroadcasts.is_empty() {
+            return;
+        }
+        for flight in unseen {
+            let due = flight.progress().broadcast.is_none_or(|at| at.elapsed() >= REBROADCAST);
+            if due {
+                flight.progress().broadcast = Some(Instant::now());
+                self.rebroadcasts.spawn(rebroadcast(self.tools.chain.clone(), flight));
+            }
+        }
     }
 }
 
@@ -208,6 +214,15 @@ struct Unfinalized {
     block: UnfinalizedBlock,
     /// The lineage of heads in which it was seen to be canonical: while that lasts, it still is.
     canonical_in: Option<u64>,
+}
+
+async fn rebroadcast(chain: Chain, flight: SharedFlight) {
+    let Some(attempt) = flight.attempts.last() else { return };
+    let outcome = match chain.broadcast(&attempt.raw).await {
+        Ok(()) => "taken".to_owned(),
+        Err(error) => error.to_string(),
+    };
+    events::transaction_rebroadcast(flight.id, flight.nonce, &outcome);
 }
 
 /// The canonical headers that one poll has asked for, each once.

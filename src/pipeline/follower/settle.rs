@@ -90,7 +90,12 @@ impl Follower {
             journeys.retain(|journey| !released.contains(&journey.member.id));
             journeys.iter().for_each(|journey| journey.included(&block, &cost));
         }
-        flight.progress().phase = Phase::Included(block);
+        {
+            let mut progress = flight.progress();
+            progress.phase = Phase::Included(block);
+            // As in the store: a node that included it had it, even if its answer never came.
+            progress.sent.get_or_insert(at);
+        }
         if !released.is_empty() {
             self.tools.queue.tell();
         }

@@ -135,7 +135,7 @@ impl Lane {
 
     async fn block(&self, ids: &[crate::registration::RegistrationId], blocked: Blocked, detail: &str) {
         let now = super::now();
-        match self.tools.store.block(ids, Some(blocked), now, now).await {
+        match self.tools.store.block(ids, blocked, now, now).await {
             Ok(0) => {}
             Ok(_) => {
                 crate::telemetry::events::blocked(self.signer.address(), blocked, ids.len(), detail);

@@ -166,7 +166,7 @@ impl Lane {
         claim.registrations = left.0;
         if !shallow.is_empty() {
             let (now, later) = (now(), now().plus(LOOK_AGAIN));
-            self.tools.store.block(&shallow, Some(Blocked::AwaitingConfirmations), later, now).await?;
+            self.tools.store.block(&shallow, Blocked::AwaitingConfirmations, later, now).await?;
         }
         let changed = [settled, shallow].concat();
         self.tools.waiters.changed(&self.tools.store, &changed).await;

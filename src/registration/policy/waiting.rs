@@ -38,20 +38,15 @@ impl WaitFor {
     }
 }
 
-/// The longest a call waits, from its beginning. `None` means that the confirmation clock alone ends it: a call that asks for
-/// no wait of its own, for nothing beyond confirmation, and has no deadline.
-pub fn longest_wait(
-    wait_for: WaitFor,
-    asked: Option<Duration>,
-    deadline: Option<Duration>,
-    max_wait: Duration,
-) -> Option<Duration> {
-    let wait = asked.or_else(|| (wait_for > WaitFor::Confirmed).then_some(max_wait)).map(|wait| wait.min(max_wait));
-    let deadline = deadline.map(|left| left.saturating_sub(answer_margin(left)));
-    match (wait, deadline) {
-        (Some(wait), Some(deadline)) => Some(wait.min(deadline)),
-        (wait, deadline) => wait.or(deadline),
-    }
+/// The longest a call waits, from its beginning: the wait it asks for or the server's maximum, and never past its deadline.
+pub fn longest_wait(asked: Option<Duration>, deadline: Option<Duration>, max_wait: Duration) -> Duration {
+    let wait = asked.unwrap_or(max_wait).min(max_wait);
+    deadline.map_or(wait, |left| wait.min(left.saturating_sub(answer_margin(left))))
+}
+
+/// Whether the confirmation clock ends a call too: one that asks for no wait of its own, and for nothing beyond confirmation.
+pub fn ends_with_the_clock(wait_for: WaitFor, asked: Option<Duration>) -> bool {
+    asked.is_none() && wait_for <= WaitFor::Confirmed
 }
 
 /// What is kept of a caller's deadline so that the details arrive before the caller gives up: max(250 ms, 5%).
@@ -70,18 +65,30 @@ mod tests {
     fn a_call_ends_at_the_earliest_of_wait_and_deadline_less_its_margin() {
         let seconds = Duration::from_secs;
         let millis = Duration::from_millis;
-        for (wait_for, asked, deadline, expected) in [
-            (WaitFor::Confirmed, None, None, None),
-            (WaitFor::Confirmed, Some(seconds(5)), None, Some(seconds(5))),
-            (WaitFor::Confirmed, None, Some(seconds(2)), Some(millis(1750))),
-            (WaitFor::Confirmed, None, Some(seconds(100)), Some(seconds(95))),
-            (WaitFor::Confirmed, Some(seconds(1)), Some(seconds(100)), Some(seconds(1))),
-            (WaitFor::Confirmed, Some(seconds(50)), Some(seconds(10)), Some(millis(9500))),
-            (WaitFor::Confirmed, None, Some(millis(100)), Some(Duration::ZERO)),
-            (WaitFor::Finalized, None, None, Some(MAX)),
-            (WaitFor::Finalized, Some(seconds(9)), None, Some(seconds(9))),
+        for (asked, deadline, expected) in [
+            (None, None, MAX),
+            (Some(seconds(5)), None, seconds(5)),
+            (Some(seconds(301)), None, MAX),
+            (None, Some(seconds(2)), millis(1750)),
+            (None, Some(seconds(100)), seconds(95)),
+            (None, Some(seconds(99_999_999 * 3600)), MAX),
+            (Some(seconds(1)), Some(seconds(100)), seconds(1)),
+            (Some(seconds(50)), Some(seconds(10)), millis(9500)),
+            (None, Some(millis(100)), Duration::ZERO),
         ] {
-            assert_eq!(longest_wait(wait_for, asked, deadline, MAX), expected, "{wait_for:?} {asked:?} {deadline:?}");
+            assert_eq!(longest_wait(asked, deadline, MAX), expected, "{asked:?} {deadline:?}");
+        }
+    }
+
+    #[test]
+    fn the_clock_ends_a_call_that_asks_for_no_wait_and_nothing_beyond_confirmation() {
+        for (wait_for, asked, expected) in [
+            (WaitFor::Submitted, None, true),
+            (WaitFor::Confirmed, None, true),
+            (WaitFor::Confirmed, Some(MAX), false),
+            (WaitFor::Safe, None, false),
+        ] {
+            assert_eq!(ends_with_the_clock(wait_for, asked), expected, "{wait_for:?} {asked:?}");
         }
     }
 
