@@ -25,7 +25,8 @@ demo: contracts/node_modules/.stamp ## Registers a real file on a chain of its o
 .PHONY: test
 test: contracts/node_modules/.stamp $(FOREIGN)/node_modules/.stamp $(FOREIGN)/.venv/.stamp ## Runs every test, on real anvil
 	$(call need,cargo,cargo)
-	cargo test --locked
+	# The tests wait for blocks more than they compute.
+	RUST_TEST_THREADS=$${RUST_TEST_THREADS:-4} cargo test --locked
 
 .PHONY: bench
 bench: contracts/node_modules/.stamp ## Measures against the bars and prints ratios
