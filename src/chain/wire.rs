@@ -33,6 +33,7 @@ impl BlockTag {
 pub(super) struct WireHeader {
     number: U64,
     hash: B256,
+    parent_hash: B256,
     timestamp: U64,
     gas_limit: U64,
     base_fee_per_gas: Option<U128>,
@@ -43,6 +44,8 @@ pub(super) struct WireHeader {
 pub struct Header {
     /// Number, hash and time.
     pub block: Block,
+    /// Hash of the block before it.
+    pub parent_hash: B256,
     /// How much gas a block holds.
     pub gas_limit: u64,
     /// Wei per gas; zero before EIP-1559.
@@ -57,6 +60,7 @@ impl From<WireHeader> for Header {
                 hash: wire.hash,
                 time: Timestamp::from_seconds(wire.timestamp.to()),
             },
+            parent_hash: wire.parent_hash,
             gas_limit: wire.gas_limit.to(),
             base_fee: wire.base_fee_per_gas.map_or(0, |fee| fee.to()),
         }

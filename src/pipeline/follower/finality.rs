@@ -79,6 +79,21 @@ impl Follower {
         }
     }
 
+    /// Finds what a reorg took away, from the newest block down to the first that is still canonical.
+    pub(super) async fn demote_unfinalized(&mut self, canonical: &mut Canonical) -> Result<(), PollError> {
+        self.take_over_found();
+        let mut newest_first = self.unfinalized.clone();
+        newest_first.sort_unstable_by_key(|block| std::cmp::Reverse(block.number));
+        for block in newest_first {
+            match canonical.header(block.number).await? {
+                Some(header) if header.block.hash == block.hash => break,
+                Some(_) => self.reorged_after_confirmation(&block).await?,
+                None => {}
+            }
+        }
+        Ok(())
+    }
+
     /// What was reported as confirmed is not on the canonical chain: our own bytes go out again, and what somebody else had
     /// registered is queued. Only what is written is forgotten here.
     async fn reorged_after_confirmation(&mut self, block: &UnfinalizedBlock) -> Result<(), PollError> {

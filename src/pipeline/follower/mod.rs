@@ -38,6 +38,15 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 /// Bytes that no block has taken go out again this often, for a node may have forgotten them.
 const REBROADCAST: Duration = Duration::from_secs(3);
 
+/// Whether the chain that was followed is canonical no more.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Left {
+    No,
+    Yes,
+    /// The node is behind where it was: asked again with the next poll.
+    Unknown,
+}
+
 /// Why a poll did not finish; the next one goes on.
 #[derive(Debug, thiserror::Error)]
 pub enum PollError {
@@ -55,6 +64,8 @@ pub struct Follower {
     tools: Tools,
     unfinalized: Vec<UnfinalizedBlock>,
     finality_looked: Option<Instant>,
+    /// The newest head whose chain holds every block that is followed; `None` before the first poll.
+    followed: Option<Header>,
     /// The broadcasts of the last poll that had some: a node that does not answer them must not hold up the next polls.
     rebroadcasts: JoinSet<()>,
 }
@@ -66,7 +77,7 @@ impl Follower {
     /// When the store cannot be read.
     pub async fn new(tools: Tools) -> Result<Self, StoreError> {
         let unfinalized = tools.store.unfinalized_blocks().await?;
-        Ok(Self { tools, unfinalized, finality_looked: None, rebroadcasts: JoinSet::new() })
+        Ok(Self { tools, unfinalized, finality_looked: None, followed: None, rebroadcasts: JoinSet::new() })
     }
 
     /// Brings everything that a restart left up to date: to be done before the queue flows.
@@ -125,25 +136,48 @@ impl Follower {
         self.tools.see_head(head);
 
         let mut canonical = Canonical::new(self.tools.chain.clone(), head);
+        let left = self.chain_was_left(&mut canonical).await?;
         let (mut passed, mut unseen) = (Vec::new(), Vec::new());
         for flight in flights {
             let consumed = nonces.get(&flight.signer).is_some_and(|nonce| *nonce > flight.nonce);
             let phase = flight.progress().phase;
             match phase {
                 Phase::Signed | Phase::Submitted if consumed => passed.push(flight),
-                Phase::Submitted => unseen.push(flight),
+                Phase::Submitted => {
+                    flight.progress().missing = None;
+                    unseen.push(flight);
+                }
                 Phase::Signed => {}
                 Phase::Included(block) => {
-                    let depth = (head.block.number + 1).saturating_sub(block.number);
-                    if depth >= self.tools.settings.confirmations {
-                        self.confirm_or_demote(&flight, block, &mut canonical).await?;
+                    let deep = self.depth(block.number, &canonical) >= self.tools.settings.confirmations;
+                    if deep || left != Left::No {
+                        self.confirm_or_demote(&flight, block, deep, &mut canonical).await?;
                     }
                 }
             }
         }
+        if left != Left::No {
+            self.demote_unfinalized(&mut canonical).await?;
+        }
+        if left != Left::Unknown {
+            self.followed = Some(head);
+        }
         self.rebroadcast(unseen);
         self.look_for(passed, &mut canonical).await?;
         self.check_finality(&mut canonical).await
+    }
+
+    /// Whether the chain of the last head was left for another one, so that what is followed has to be looked at again.
+    async fn chain_was_left(&self, canonical: &mut Canonical) -> Result<Left, CallError> {
+        let Some(last) = self.followed else { return Ok(Left::Yes) };
+        if [canonical.head.block.hash, canonical.head.parent_hash].contains(&last.block.hash) {
+            return Ok(Left::No);
+        }
+        Ok(match canonical.header(last.block.number).await? {
+            Some(header) if header.block.hash == last.block.hash => Left::No,
+            Some(_) => Left::Yes,
+            None => Left::Unknown,
+        })
     }
 
     fn count_in_flight(&self) {

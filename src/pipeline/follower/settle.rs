@@ -60,7 +60,7 @@ impl Follower {
         }
     }
 
-    fn depth(&self, number: u64, canonical: &Canonical) -> u64 {
+    pub(super) fn depth(&self, number: u64, canonical: &Canonical) -> u64 {
         (canonical.head.block.number + 1).saturating_sub(number).max(1)
     }
 
@@ -106,15 +106,19 @@ impl Follower {
         Ok(())
     }
 
-    /// The including block is deep enough: confirmed, if it is still canonical.
+    /// Demoted if the including block is not canonical any more, else confirmed if it is `deep` enough.
     pub(super) async fn confirm_or_demote(
         &mut self,
         flight: &SharedFlight,
         block: Block,
+        deep: bool,
         canonical: &mut Canonical,
     ) -> Result<(), PollError> {
         let Some(header) = canonical.header(block.number).await? else { return Ok(()) };
         if header.block.hash == block.hash {
+            if !deep {
+                return Ok(());
+            }
             self.tools.store.confirmed(flight.id, now()).await?;
             let hash = flight.attempts.last().map_or(B256::ZERO, |attempt| attempt.hash);
             self.land(flight, block, hash, self.depth(block.number, canonical));
