@@ -13,7 +13,11 @@ use std::{
     net::SocketAddr,
     time::{Duration, SystemTime},
 };
-use tokio::{net::TcpListener, task::JoinSet, time::Instant};
+use tokio::{
+    net::TcpListener,
+    task::{JoinHandle, JoinSet},
+    time::Instant,
+};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
@@ -134,7 +138,8 @@ pub async fn serve(
 
     let mut workers = JoinSet::new();
     let news = tools.clone();
-    let writing = tokio::spawn(intake.run(move || news.queued()));
+    let served = CancellationToken::new();
+    let writing = tokio::spawn(intake.run(served.clone(), move || news.queued()));
     workers.spawn(follower.run(shutdown.clone()));
     for signer in settings.chain.signers {
         workers.spawn(Lane::new(tools.clone(), signer).run(shutdown.clone()));
@@ -143,35 +148,44 @@ pub async fn serve(
     let serving = tokio::spawn(api::serve(listener, registrar, settings.api, shutdown.clone()));
     ready(listening);
 
-    let stop_watch = shutdown.clone();
-    let result = watch_over(serving, &mut workers, stop_watch, settings.shutdown_grace).await;
-    // It holds a way to accept, and a scraper may keep its connection open.
+    let ended = watch_over(serving, &mut workers, &shutdown).await;
+    let ends = Instant::now() + settings.shutdown_grace;
+    let result = match ended {
+        Ended::Asked(serving) => finish_calls(serving, settings.shutdown_grace / 2).await,
+        Ended::ByItself(result) => result,
+    };
+    // A scraper may keep its connection open.
     admin.abort();
+    served.cancel();
     let drain = async {
-        while workers.join_next().await.is_some() {}
-        // Every acceptor is gone with the server, so the intake ends when it has written what it holds.
+        finish_steps(&mut workers, ends - settings.shutdown_grace / 4).await;
         let _ = writing.await;
         store.close().await;
     };
-    let drained = tokio::time::timeout(settings.shutdown_grace, drain).await;
+    let drained = tokio::time::timeout_at(ends, drain).await;
     result?;
     drained.map_err(|_| Error::Grace)?;
     info!("stopped");
     Ok(())
 }
 
-/// Waits for the server to end: by `shutdown`, or because it or a worker broke, which ends everything else too.
-async fn watch_over(
-    mut serving: tokio::task::JoinHandle<Result<(), api::ServeError>>,
-    workers: &mut JoinSet<()>,
-    shutdown: CancellationToken,
-    grace: Duration,
-) -> Result<(), Error> {
+type Serving = JoinHandle<Result<(), api::ServeError>>;
+
+/// How serving came to its end.
+enum Ended {
+    /// By `shutdown`, or because a worker broke; the server still answers the calls it has.
+    Asked(Serving),
+    /// The server broke.
+    ByItself(Result<(), Error>),
+}
+
+/// Waits for `shutdown`, or for the server or a worker to break, which ends everything else too.
+async fn watch_over(mut serving: Serving, workers: &mut JoinSet<()>, shutdown: &CancellationToken) -> Ended {
     tokio::select! {
         () = shutdown.cancelled() => {}
         ended = &mut serving => {
             shutdown.cancel();
-            return ended.map_or(Ok(()), |served| served).map_err(Error::from);
+            return Ended::ByItself(ended.map_or(Ok(()), |served| served).map_err(Error::from));
         }
         Some(ended) = workers.join_next() => {
             error!(panicked = ended.is_err(), "a worker ended by itself; shutting down, for nothing would move any more");
@@ -179,9 +193,28 @@ async fn watch_over(
         }
     }
     info!("shutting down");
-    match tokio::time::timeout(grace, serving).await {
+    Ended::Asked(serving)
+}
+
+/// Lets the server answer the calls it has. A caller that stalls in the middle of a call is left after `patience`: nothing was
+/// accepted of what it has not sent, and what it does not read is on disk.
+async fn finish_calls(serving: Serving, patience: Duration) -> Result<(), Error> {
+    match tokio::time::timeout(patience, serving).await {
         Ok(ended) => ended.map_or(Ok(()), |served| served).map_err(Error::from),
-        Err(_) => Err(Error::Grace),
+        Err(_) => {
+            warn!("some callers neither end their calls nor read their answers; they are left behind");
+            Ok(())
+        }
+    }
+}
+
+/// Lets the lanes and the follower end their steps. One that waits for a node is cut off at `until`: a write that it is in is
+/// done or undone by the database, and what is on disk is taken up by the next start.
+async fn finish_steps(workers: &mut JoinSet<()>, until: Instant) {
+    let ended = tokio::time::timeout_at(until, async { while workers.join_next().await.is_some() {} }).await;
+    if ended.is_err() {
+        warn!("a node keeps a worker waiting; it is cut off");
+        workers.shutdown().await;
     }
 }
 

@@ -7,6 +7,7 @@ use crate::registration::{
 };
 use alloy::primitives::{Address, B256};
 use std::collections::BTreeMap;
+use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 const SIGNER: Address = Address::repeat_byte(9);
@@ -24,7 +25,7 @@ impl Rig {
         let settings = Settings::parse(&format!("sqlite://{}/r.db", folder.path().display())).unwrap();
         let store = Store::open(&settings, queue_limit).await.unwrap();
         let (acceptor, intake) = Acceptor::new(store.clone());
-        tokio::spawn(intake.run(|| {}));
+        tokio::spawn(intake.run(CancellationToken::new(), || {}));
         Self { store, acceptor, settings, _folder: folder }
     }
 
