@@ -248,3 +248,24 @@ async fn a_confirmed_transaction_that_is_reorged_out_leaves_no_gap_before_the_ne
     stack.client.reaches(&first.id, State::Confirmed).await;
     stack.registry.holds_exactly([1, 2].map(|number| (document(number), CASE.into()))).await;
 }
+
+#[tokio::test]
+async fn a_receipt_that_is_not_to_be_had_keeps_no_other_transaction() {
+    let stack = Plan::on_demand().through_proxy().start().await;
+    stack.anvil.stop_mining().await;
+    let mut sent = Vec::new();
+    for number in [1, 2] {
+        let accepted = stack.client.accept(number, CASE).await;
+        sent.push(stack.client.reaches(&accepted.id, State::Submitted).await);
+    }
+    let hash = &sent[0].transaction.as_ref().unwrap().hash;
+    let trap = stack.proxy().trap_about("eth_getTransactionReceipt", hash, Fault::LoseRequest);
+
+    stack.anvil.mine(1).await;
+
+    trap.sprung().await;
+    stack.client.reaches(&sent[1].id, State::Confirmed).await;
+    assert_eq!(stack.client.get(&sent[0].id).await.unwrap().state(), State::Submitted);
+    trap.release();
+    stack.client.reaches(&sent[0].id, State::Confirmed).await;
+}

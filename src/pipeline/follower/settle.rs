@@ -9,7 +9,7 @@ use crate::{
     telemetry::events,
 };
 use alloy::primitives::B256;
-use futures_util::future::try_join_all;
+use futures_util::future::{join_all, try_join_all};
 use std::{collections::HashSet, time::Duration};
 use tokio::time::Instant;
 
@@ -18,22 +18,30 @@ const MISSING_GRACE: Duration = Duration::from_secs(10);
 
 impl Follower {
     /// The nonces of these have passed: finds the receipts of whichever attempts were included, all at once, and settles one
-    /// after the other.
+    /// after the other. One that cannot be looked for keeps none of the others; the first error is returned at the end.
     pub(super) async fn look_for(
         &mut self,
         passed: Vec<SharedFlight>,
         canonical: &mut Canonical,
     ) -> Result<(), PollError> {
         let chain = self.tools.chain.clone();
-        let found = try_join_all(passed.into_iter().map(|flight| receipt_of(&chain, flight))).await?;
-        canonical.fetch(found.iter().filter_map(|(_, receipt)| Some(receipt.as_ref()?.1.block_number))).await?;
-        for (flight, receipt) in found {
-            match receipt {
-                Some((hash, receipt)) => self.settle(&flight, hash, receipt, canonical).await?,
-                None => self.missing(&flight, canonical).await?,
+        let looked = join_all(passed.into_iter().map(|flight| receipt_of(&chain, flight))).await;
+        let (mut found, mut result) = (Vec::with_capacity(looked.len()), Ok(()));
+        for one in looked {
+            match one {
+                Ok(one) => found.push(one),
+                Err(error) => result = result.and(Err(error.into())),
             }
         }
-        Ok(())
+        canonical.fetch(found.iter().filter_map(|(_, receipt)| Some(receipt.as_ref()?.1.block_number))).await?;
+        for (flight, receipt) in found {
+            let settled = match receipt {
+                Some((hash, receipt)) => self.settle(&flight, hash, receipt, canonical).await,
+                None => self.missing(&flight, canonical).await,
+            };
+            result = result.and(settled);
+        }
+        result
     }
 
     async fn settle(
