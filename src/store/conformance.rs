@@ -216,6 +216,23 @@ async fn blocked_work_says_so_once_and_waits_for_its_time() {
 }
 
 #[tokio::test]
+async fn what_blocked_the_sending_is_forgotten_when_the_work_is_queued_again() {
+    let rig = Rig::new(100).await;
+    let ids = [rig.accept(1, "a").await.registration.id, rig.accept(2, "a").await.registration.id];
+    for (nonce, in_part) in [(0, true), (1, false)] {
+        let transaction = rig.signed(nonce, &ids[usize::from(!in_part)..]).await;
+        rig.store.block(&ids, Blocked::NoEndpoint, at(5), at(5)).await.unwrap();
+        if in_part {
+            rig.store.included(transaction, &inclusion(3), &ids[1..], true, at(6)).await.unwrap();
+        } else {
+            rig.store.release(transaction, None, at(7)).await.unwrap();
+        }
+        let queued = rig.get(ids[1]).await;
+        assert_eq!((queued.state, queued.blocked), (State::Queued, None), "released in part: {in_part}");
+    }
+}
+
+#[tokio::test]
 async fn a_full_queue_takes_what_it_knows_and_nothing_new() {
     let rig = Rig::new(2).await;
     let known = rig.accept(1, "a").await.registration.id;
