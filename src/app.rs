@@ -139,9 +139,11 @@ pub async fn serve(
     for signer in settings.chain.signers {
         workers.spawn(Lane::new(tools.clone(), signer).run(shutdown.clone()));
     }
+    let served = CancellationToken::new();
     let mut tasks = Tasks {
         workers,
-        intake: tokio::spawn(intake.run(move || tools.queued())),
+        intake: tokio::spawn(intake.run(served.clone(), move || tools.queued())),
+        served,
         admin: tokio::spawn(api::serve_admin(admin_listener, registrar.clone(), shutdown.clone())),
         server: tokio::spawn(api::serve(listener, registrar, settings.api, shutdown.clone())),
     };
@@ -159,6 +161,8 @@ pub async fn serve(
 struct Tasks {
     workers: JoinSet<()>,
     intake: JoinHandle<()>,
+    /// Said when the calls have ended, so that the writer writes what has come and ends.
+    served: CancellationToken,
     admin: JoinHandle<std::io::Result<()>>,
     server: JoinHandle<Result<(), api::ServeError>>,
 }
@@ -182,21 +186,22 @@ impl Tasks {
     /// Lets everything finish its step: first the calls, then the workers, then the writer. Whoever does not make it in time,
     /// for a node or a client that does not answer, is left behind: what was accepted is on disk and goes on with the next start.
     async fn drain(mut self, deadline: Instant, store: Store) {
-        // It holds a way to accept, and a scraper may keep its connection open.
+        // A scraper may keep its connection open.
         self.admin.abort();
         let half = deadline - deadline.saturating_duration_since(Instant::now()) / 2;
         if !self.server.is_finished() && timeout_at(half, &mut self.server).await.is_err() {
             warn!("some connections did not end in time and are cut");
             self.server.abort();
         }
+        self.served.cancel();
+        let left = deadline.saturating_duration_since(Instant::now());
         let workers = async { while self.workers.join_next().await.is_some() {} };
-        if timeout_at(deadline, workers).await.is_err() {
+        if timeout_at(deadline - left / 4, workers).await.is_err() {
             warn!("some work did not reach a step's end in time; it goes on with the next start");
-            self.workers.abort_all();
+            self.workers.shutdown().await;
         }
-        // A connection that was cut may still hold a way to accept: then the writer has nothing left to write, and is cut too.
         if !self.intake.is_finished() && timeout_at(deadline, &mut self.intake).await.is_err() {
-            self.intake.abort();
+            warn!("the writer did not end in time");
         }
         if timeout_at(deadline.max(Instant::now() + CLOSING), store.close()).await.is_err() {
             warn!("the database did not close in time");

@@ -14,8 +14,9 @@ use tonic_types::{ErrorDetails, FieldViolation, StatusExt, pb};
 const DOMAIN: &str = "registrar.v1";
 /// Encoded details stay below this, so that with base64 and the plain trailers all stay under 4 KiB.
 const MAX_DETAILS: usize = 2400;
-/// The longest message, and the longest explanation in the metadata of an `ErrorInfo`, in characters.
+/// The longest message, in bytes on the wire.
 const MAX_MESSAGE: usize = 500;
+/// The longest explanation in the metadata of an `ErrorInfo`, in characters.
 const MAX_EXPLANATION: usize = 300;
 /// When a full queue or a full house is worth another try.
 const RETRY_FULL: Duration = Duration::from_secs(1);
@@ -224,7 +225,7 @@ fn status(draft: Draft<'_>, presenter: &Presenter) -> Status {
     if let Some(registration) = draft.registration {
         put(&mut metadata, "x-registration-id", &registration.id.to_string());
     }
-    let message: String = draft.message.chars().take(MAX_MESSAGE).collect();
+    let message = on_the_wire(&draft.message, MAX_MESSAGE);
     let plain = Status::with_error_details_and_metadata(draft.code, message.clone(), details, metadata.clone());
     let Some(registration) = draft.registration else { return plain };
     let Ok(bare) = pb::Status::decode(plain.details()) else { return plain };
@@ -235,6 +236,17 @@ fn status(draft: Draft<'_>, presenter: &Presenter) -> Status {
     });
     let Some(rich) = rich else { return plain };
     Status::with_details_and_metadata(draft.code, message, rich.encode_to_vec().into(), metadata)
+}
+
+/// As much of a message as fits into so many bytes: what is not plain ASCII is percent-encoded, byte by byte
+/// (<https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-HTTP2.md#responses>).
+fn on_the_wire(message: &str, most: usize) -> String {
+    let mut bytes = 0;
+    let fits = |c: &char| {
+        bytes += if matches!(c, ' '..='~') && *c != '%' { 1 } else { 3 * c.len_utf8() };
+        bytes <= most
+    };
+    message.chars().take_while(fits).collect()
 }
 
 /// The registration as a detail. Its own copy of the diagnosis is left out where one stands beside it; the `short` form leaves
@@ -270,5 +282,56 @@ fn detail(
 fn put(metadata: &mut MetadataMap, key: &'static str, value: &str) {
     if let Ok(value) = value.parse() {
         metadata.insert(key, value);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::registration::{
+        Failure, FailureReason, NewRegistration, RegistrationId, State, Times, Timestamp, UserId,
+    };
+
+    /// As large as each of its texts can be, and none of them plain ASCII where that can be.
+    fn failed() -> Registration {
+        let at = Timestamp::from_seconds(1_800_000_000);
+        Registration {
+            id: RegistrationId::from_bytes([7; 16]),
+            asked: NewRegistration {
+                document_hash: crate::registration::DocumentHash::new([7; 32]).unwrap(),
+                submitted_as: "x".repeat(100),
+                case_id: "c".repeat(64).parse().unwrap(),
+                user_id: UserId::parse_optional(&"u".repeat(128)).unwrap(),
+                trace: crate::telemetry::propagation::extract(&http::HeaderMap::new()),
+            },
+            state: State::Failed,
+            finality: None,
+            revision: i64::MAX,
+            blocked: None,
+            transaction: None,
+            failure: Some(Failure {
+                reason: FailureReason::RejectedByContract,
+                message: format!("the node says {}, revert data 0x{}", "\u{fffd}".repeat(200), "0".repeat(10_000)),
+            }),
+            diagnosis: None,
+            times: Times {
+                created: at,
+                submitted: Some(at),
+                included: Some(at),
+                confirmed: None,
+                failed: Some(at),
+                timed_out: None,
+                updated: at,
+            },
+        }
+    }
+
+    #[test]
+    fn all_trailers_stay_under_4_kib_whatever_a_node_says() {
+        let presenter = Presenter::of(crate::pipeline::Network::of(84532), None);
+        let response = ApiError::Failed(Box::new(failed())).into_status(&presenter).into_http::<tonic::body::Body>();
+        let size: usize = response.headers().iter().map(|(name, value)| name.as_str().len() + value.len()).sum();
+        assert!(size < 4096 - 128, "{size} bytes");
+        assert!(response.headers().contains_key("grpc-status-details-bin"));
     }
 }

@@ -18,7 +18,11 @@ pub(super) struct Presenter {
 
 impl Presenter {
     pub(super) fn new(registrar: &Registrar) -> Self {
-        Self { network: registrar.network().clone(), head: registrar.head() }
+        Self::of(registrar.network().clone(), registrar.head())
+    }
+
+    pub(super) fn of(network: Network, head: Option<Header>) -> Self {
+        Self { network, head }
     }
 
     pub(super) fn registration(&self, registration: &Registration) -> proto::Registration {

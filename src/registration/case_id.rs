@@ -133,7 +133,10 @@ impl UserId {
 /// `something@something.something`, anywhere in the text. Lenient on purpose: a false alarm costs the caller a rename,
 /// a miss leaks an address.
 fn looks_like_email(text: &str) -> bool {
-    text.split_once('@').is_some_and(|(local, domain)| !local.is_empty() && domain.trim_matches('.').contains('.'))
+    text.match_indices('@').any(|(at, _)| {
+        let (local, domain) = (&text[..at], &text[at + 1..]);
+        local.chars().any(char::is_alphanumeric) && domain.trim_matches('.').contains('.')
+    })
 }
 
 #[cfg(test)]
@@ -173,6 +176,8 @@ mod tests {
         for (text, fault) in [
             ("jo@mail.example", Email),
             ("mailto:jo@mail.example", Email),
+            ("@jo@mail.example", Email),
+            ("@@jo@mail.example", Email),
             ("a b", NotVisible { position: 1 }),
             ("ä", NotVisible { position: 0 }),
             (&"x".repeat(129), TooLong { bytes: 129 }),

@@ -12,6 +12,7 @@ use crate::registration::{Event, NewRegistration, Registration, RegistrationId, 
 use sqlx::{AssertSqlSafe, Row};
 use std::{collections::HashMap, time::SystemTime};
 use tokio::sync::{mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 /// How many requests may stand before the writer; more wait for a place.
@@ -74,10 +75,21 @@ impl Acceptor {
 }
 
 impl Intake {
-    /// Writes until every [`Acceptor`] is gone; calls `committed` after each commit that brought new work.
-    pub async fn run(mut self, committed: impl Fn()) {
+    /// Writes until every [`Acceptor`] is gone, or until `close`: then what has come is written, and nothing more is taken.
+    /// Calls `committed` after each commit that brought new work.
+    pub async fn run(mut self, close: CancellationToken, committed: impl Fn()) {
         let mut batch = Vec::with_capacity(PER_COMMIT);
-        while self.requests.recv_many(&mut batch, PER_COMMIT).await > 0 {
+        loop {
+            match close.run_until_cancelled(self.requests.recv_many(&mut batch, PER_COMMIT)).await {
+                Some(0) => return,
+                Some(_) => {}
+                None => {
+                    self.requests.close();
+                    if self.requests.recv_many(&mut batch, PER_COMMIT).await == 0 {
+                        return;
+                    }
+                }
+            }
             let (asked, answers): (Vec<_>, Vec<_>) = batch.drain(..).unzip();
             match self.store.accept_batch(asked).await {
                 Ok(results) => {

@@ -7,6 +7,7 @@ use crate::registration::{
 };
 use alloy::primitives::{Address, B256};
 use std::collections::BTreeMap;
+use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 const SIGNER: Address = Address::repeat_byte(9);
@@ -24,7 +25,7 @@ impl Rig {
         let settings = Settings::parse(&format!("sqlite://{}/r.db", folder.path().display())).unwrap();
         let store = Store::open(&settings, queue_limit).await.unwrap();
         let (acceptor, intake) = Acceptor::new(store.clone());
-        tokio::spawn(intake.run(|| {}));
+        tokio::spawn(intake.run(CancellationToken::new(), || {}));
         Self { store, acceptor, settings, _folder: folder }
     }
 
@@ -212,6 +213,23 @@ async fn blocked_work_says_so_once_and_waits_for_its_time() {
     assert_eq!(rig.get(id).await.blocked, Some(Blocked::FeeCap));
     rig.signed(0, &[id]).await;
     assert_eq!(rig.get(id).await.blocked, None);
+}
+
+#[tokio::test]
+async fn what_blocked_the_sending_is_forgotten_when_the_work_is_queued_again() {
+    let rig = Rig::new(100).await;
+    let ids = [rig.accept(1, "a").await.registration.id, rig.accept(2, "a").await.registration.id];
+    for (nonce, in_part) in [(0, true), (1, false)] {
+        let transaction = rig.signed(nonce, &ids[usize::from(!in_part)..]).await;
+        rig.store.block(&ids, Blocked::NoEndpoint, at(5), at(5)).await.unwrap();
+        if in_part {
+            rig.store.included(transaction, &inclusion(3), &ids[1..], true, at(6)).await.unwrap();
+        } else {
+            rig.store.release(transaction, None, at(7)).await.unwrap();
+        }
+        let queued = rig.get(ids[1]).await;
+        assert_eq!((queued.state, queued.blocked), (State::Queued, None), "released in part: {in_part}");
+    }
 }
 
 #[tokio::test]

@@ -163,7 +163,7 @@ impl Store {
             failed = marked.rows_affected();
         }
         sqlx::query(AssertSqlSafe(format!(
-            "UPDATE registrations SET state = $1, transaction_id = NULL, reverts = reverts + $2, revision = revision + 1, \
+            "UPDATE registrations SET state = $1, transaction_id = NULL, blocked = '', reverts = reverts + $2, revision = revision + 1, \
              updated_at = $3 WHERE transaction_id = $4 AND {}",
             moves(Event::Release)
         )))
@@ -243,7 +243,8 @@ async fn touch_members(tx: &mut Write, id: TransactionId, at: Timestamp) -> Resu
 async fn release_some(tx: &mut Write, ids: &[RegistrationId], at: Timestamp) -> Result<(), StoreError> {
     for id in ids {
         sqlx::query(AssertSqlSafe(format!(
-            "UPDATE registrations SET state = $1, transaction_id = NULL, revision = revision + 1, updated_at = $2 WHERE id = $3 AND {}",
+            "UPDATE registrations SET state = $1, transaction_id = NULL, blocked = '', revision = revision + 1, updated_at = $2 \
+             WHERE id = $3 AND {}",
             moves(Event::Release)
         )))
         .bind(Event::Release.target().code())

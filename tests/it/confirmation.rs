@@ -220,3 +220,52 @@ async fn a_node_that_takes_no_transactions_keeps_nobody_from_hearing_of_inclusio
     }
     assert!(began.elapsed() < Duration::from_secs(4), "heard of after {:?}", began.elapsed());
 }
+
+#[tokio::test]
+async fn a_shallow_reorg_on_a_node_that_mines_on_demand_is_noticed_without_another_block() {
+    let stack = Plan::on_demand().set("REGISTRAR_CONFIRMATIONS", 3).start().await;
+    let accepted = stack.client.accept(1, CASE).await;
+    stack.client.reaches(&accepted.id, State::Included).await;
+
+    stack.anvil.rpc().run("anvil_reorg", json!([1, []])).await;
+    assert_eq!(stack.registry.events().await, []);
+
+    eventually("the same bytes again", async || stack.registry.events().await.pop()).await;
+    stack.anvil.mine(2).await;
+    stack.client.reaches(&accepted.id, State::Confirmed).await;
+    stack.registry.holds_exactly([(document(1), CASE.into())]).await;
+}
+
+#[tokio::test]
+async fn a_confirmed_transaction_that_is_reorged_out_leaves_no_gap_before_the_next_nonce() {
+    let stack = Plan::on_demand().start().await;
+    let first = stack.client.confirm(1, CASE).await;
+
+    stack.anvil.rpc().run("anvil_reorg", json!([1, []])).await;
+    assert_eq!(stack.registry.events().await, []);
+
+    stack.client.confirm(2, CASE).await;
+    stack.client.reaches(&first.id, State::Confirmed).await;
+    stack.registry.holds_exactly([1, 2].map(|number| (document(number), CASE.into()))).await;
+}
+
+#[tokio::test]
+async fn a_receipt_that_is_not_to_be_had_keeps_no_other_transaction() {
+    let stack = Plan::on_demand().through_proxy().start().await;
+    stack.anvil.stop_mining().await;
+    let mut sent = Vec::new();
+    for number in [1, 2] {
+        let accepted = stack.client.accept(number, CASE).await;
+        sent.push(stack.client.reaches(&accepted.id, State::Submitted).await);
+    }
+    let hash = &sent[0].transaction.as_ref().unwrap().hash;
+    let trap = stack.proxy().trap_about("eth_getTransactionReceipt", hash, Fault::LoseRequest);
+
+    stack.anvil.mine(1).await;
+
+    trap.sprung().await;
+    stack.client.reaches(&sent[1].id, State::Confirmed).await;
+    assert_eq!(stack.client.get(&sent[0].id).await.unwrap().state(), State::Submitted);
+    trap.release();
+    stack.client.reaches(&sent[0].id, State::Confirmed).await;
+}

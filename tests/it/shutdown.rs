@@ -1,10 +1,11 @@
 //! SIGTERM: no new work, no lost work, every caller answered, exit code 0.
 
-use crate::harness::{Client, Fault, Plan, State, WaitFor, document, registering, within};
-use futures_util::future::join_all;
+use crate::harness::{Client, Fault, Plan, State, WaitFor, client, document, registering, within};
+use futures_util::{future::join_all, stream};
+use registrar::api::proto::{RegisterDocumentRequest, RegisterDocumentResponse};
 use std::time::Duration;
 use tokio::{io::AsyncWriteExt, net::TcpStream, time::Instant};
-use tonic::Code;
+use tonic::{Code, Request, client::Grpc, codegen::http::uri::PathAndQuery};
 
 const CASE: &str = "case-1";
 
@@ -129,4 +130,27 @@ async fn connections_that_say_nothing_and_never_close_cannot_keep_the_service() 
 
     assert_eq!(stack.service.exit_code().await, 0);
     drop((silent, deaf, http));
+}
+
+#[tokio::test]
+async fn a_caller_that_stalls_in_the_middle_of_its_request_cannot_keep_the_service_beyond_its_grace() {
+    let grace = Duration::from_secs(4);
+    let mut stack = Plan::on_demand().set("REGISTRAR_SHUTDOWN_GRACE", "4s").start().await;
+    let channel = client::channel(stack.service.grpc).await;
+    let stalled = tokio::spawn(async move {
+        let mut grpc = Grpc::new(channel);
+        grpc.ready().await.unwrap();
+        let codec = tonic_prost::ProstCodec::<RegisterDocumentRequest, RegisterDocumentResponse>::default();
+        let path = PathAndQuery::from_static("/registrar.v1.RegistrarService/RegisterDocument");
+        grpc.client_streaming(Request::new(stream::pending()), path, codec).await.map(drop)
+    });
+    // The server has begun with the other call when it answers this one.
+    stack.client.info().await;
+    let began = Instant::now();
+
+    stack.service.terminate();
+
+    assert_eq!(stack.service.exit_code().await, 0);
+    assert!(began.elapsed() < grace + Duration::from_secs(1), "it took {:?}", began.elapsed());
+    within("the call to end", stalled).await.unwrap().unwrap_err();
 }

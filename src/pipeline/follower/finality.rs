@@ -1,7 +1,7 @@
-//! From confirmed to safe to finalized: each step is sure that the block is still the canonical one, by the unbroken line of
-//! heads since it was last seen to be, or by asking.
+//! From confirmed to safe to finalized. A block that was canonical is so as long as each head descends from the one before; a
+//! poll that finds the line broken looks at every block again first.
 
-use super::{Canonical, Follower, PollError, Unfinalized};
+use super::{Canonical, Follower, PollError};
 use crate::{
     chain::{BlockTag, Header},
     pipeline::{flights::lock, now, recovery},
@@ -15,16 +15,13 @@ use tracing::error;
 /// How often the safe and finalized heads are asked for while a confirmed block is not final. They advance by whole L1
 /// batches, minutes apart on Base.
 const LOOK: Duration = Duration::from_secs(10);
-/// How many blocks are checked in one poll.
-const AT_ONCE: usize = 16;
 /// How often while somebody waits or work is out.
 const BUSY_LOOK: Duration = Duration::from_secs(1);
 
 impl Follower {
     /// Raises the finality of confirmed blocks, and finds those that were reorged out.
     pub(super) async fn check_finality(&mut self, canonical: &mut Canonical) -> Result<(), PollError> {
-        self.take_over_what_was_found();
-        let lineage = self.lineage;
+        self.take_over_found();
         let every = if self.tools.flights.is_empty() && self.tools.waiters.is_empty() { LOOK } else { BUSY_LOOK };
         let due = self.finality_looked.is_none_or(|looked| looked.elapsed() >= every);
         if self.unfinalized.is_empty() || !due {
@@ -39,19 +36,11 @@ impl Follower {
             at if at <= safe => Finality::Safe,
             _ => Finality::Unsafe,
         };
-        let mut risen: Vec<_> =
-            self.unfinalized.iter().filter(|seen| reached(&seen.block) > seen.block.finality).copied().collect();
-        let unsure = |seen: &Unfinalized| seen.canonical_in != Some(lineage);
-        if risen.iter().filter(|seen| unsure(seen)).count() > AT_ONCE {
-            // The safe head advances by hundreds of blocks at once; inclusion must not wait for all of them.
-            risen.truncate(AT_ONCE);
-            self.finality_looked = None;
-        }
-        canonical.fetch(risen.iter().filter(|seen| unsure(seen)).map(|seen| seen.block.number)).await?;
+        let risen: Vec<_> = self.unfinalized.iter().filter(|block| reached(block) > block.finality).copied().collect();
         let (mut made_safe, mut made_final) = (Vec::new(), Vec::new());
-        for seen in risen {
-            let block = seen.block;
-            if unsure(&seen) {
+        for block in risen {
+            // What a lane found was canonical when it was found, between two polls; ours was in a poll, and its line is unbroken.
+            if !block.ours {
                 let Some(header) = canonical.header(block.number).await? else { continue };
                 if header.block.hash != block.hash {
                     self.reorged_after_confirmation(&block).await?;
@@ -69,23 +58,36 @@ impl Follower {
                 continue;
             }
             self.tools.store.finality(ids, finality, at).await?;
-            for seen in self.unfinalized.iter_mut().filter(|seen| ids.contains(&seen.block.id)) {
-                seen.block.finality = finality;
-                seen.canonical_in = Some(lineage);
+            for block in self.unfinalized.iter_mut().filter(|block| ids.contains(&block.id)) {
+                block.finality = finality;
             }
             self.tools.waiters.changed_transactions(&self.tools.store, ids).await;
         }
-        self.unfinalized.retain(|seen| seen.block.finality != Finality::Finalized);
+        self.unfinalized.retain(|block| block.finality != Finality::Finalized);
         Ok(())
     }
 
-    /// What the lanes found on chain, made by others, is watched like our own.
-    fn take_over_what_was_found(&mut self) {
+    fn take_over_found(&mut self) {
         let found = std::mem::take(&mut *lock(&self.tools.found));
         for block in found {
-            self.unfinalized.retain(|seen| seen.block.id != block.id);
-            self.unfinalized.push(Unfinalized { block, canonical_in: None });
+            self.unfinalized.retain(|known| known.id != block.id);
+            self.unfinalized.push(block);
         }
+    }
+
+    /// Finds what a reorg took away, from the newest block down to the first that is still canonical.
+    pub(super) async fn demote_unfinalized(&mut self, canonical: &mut Canonical) -> Result<(), PollError> {
+        self.take_over_found();
+        let mut newest_first = self.unfinalized.clone();
+        newest_first.sort_unstable_by_key(|block| std::cmp::Reverse(block.number));
+        for block in newest_first {
+            match canonical.header(block.number).await? {
+                Some(header) if header.block.hash == block.hash => break,
+                Some(_) => self.reorged_after_confirmation(&block).await?,
+                None => {}
+            }
+        }
+        Ok(())
     }
 
     /// What was reported as confirmed is not on the canonical chain: our own bytes go out again, and what somebody else had
@@ -104,7 +106,7 @@ impl Follower {
             self.tools.queue.tell();
             self.tools.waiters.changed(store, &queued).await;
         }
-        self.unfinalized.retain(|seen| seen.block.id != block.id);
+        self.unfinalized.retain(|other| other.id != block.id);
         Ok(())
     }
 }

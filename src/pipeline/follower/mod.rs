@@ -38,6 +38,15 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 /// Bytes that no block has taken go out again this often, for a node may have forgotten them.
 const REBROADCAST: Duration = Duration::from_secs(3);
 
+/// Whether the chain that was followed is canonical no more.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Left {
+    No,
+    Yes,
+    /// The node is behind where it was: asked again with the next poll.
+    Unknown,
+}
+
 /// Why a poll did not finish; the next one goes on.
 #[derive(Debug, thiserror::Error)]
 pub enum PollError {
@@ -53,10 +62,10 @@ pub enum PollError {
 #[derive(Debug)]
 pub struct Follower {
     tools: Tools,
-    unfinalized: Vec<Unfinalized>,
+    unfinalized: Vec<UnfinalizedBlock>,
     finality_looked: Option<Instant>,
-    /// Counts how often the head was not a descendant of the one before, as far as was looked.
-    lineage: u64,
+    /// The newest head whose chain holds every block that is followed; `None` before the first poll.
+    followed: Option<Header>,
     /// The broadcasts of the last poll that had some: a node that does not answer them must not hold up the next polls.
     rebroadcasts: JoinSet<()>,
 }
@@ -68,8 +77,7 @@ impl Follower {
     /// When the store cannot be read.
     pub async fn new(tools: Tools) -> Result<Self, StoreError> {
         let unfinalized = tools.store.unfinalized_blocks().await?;
-        let unfinalized = unfinalized.into_iter().map(|block| Unfinalized { block, canonical_in: None }).collect();
-        Ok(Self { tools, unfinalized, finality_looked: None, lineage: 0, rebroadcasts: JoinSet::new() })
+        Ok(Self { tools, unfinalized, finality_looked: None, followed: None, rebroadcasts: JoinSet::new() })
     }
 
     /// Brings everything that a restart left up to date: to be done before the queue flows.
@@ -91,9 +99,7 @@ impl Follower {
             let pause = match polled {
                 Ok(()) => {
                     delays.reset();
-                    // Without a time of the last look, the look was cut short and goes on.
-                    let behind = self.finality_looked.is_none() && !self.unfinalized.is_empty();
-                    if self.tools.flights.is_empty() && !behind { IDLE_POLL } else { BUSY_POLL }
+                    if self.tools.flights.is_empty() { IDLE_POLL } else { BUSY_POLL }
                 }
                 Err(error) => {
                     warn!(error = %error, "the follower could not finish a poll");
@@ -125,48 +131,54 @@ impl Follower {
         );
         let (head, nonces) = tokio::try_join!(self.tools.chain.known_header(BlockTag::Latest), nonces)?;
         let nonces: BTreeMap<Address, u64> = nonces.into_iter().collect();
-        let mut canonical = Canonical::new(self.tools.chain.clone(), head);
-        self.check_lineage(head, &mut canonical).await?;
         self.tools.see_head(head);
 
+        let mut canonical = Canonical::new(self.tools.chain.clone(), head);
+        let left = self.chain_was_left(&mut canonical).await?;
         let (mut passed, mut unseen) = (Vec::new(), Vec::new());
         for flight in flights {
             let consumed = nonces.get(&flight.signer).is_some_and(|nonce| *nonce > flight.nonce);
             let phase = flight.progress().phase;
             match phase {
                 Phase::Signed | Phase::Submitted if consumed => passed.push(flight),
-                Phase::Submitted => unseen.push(flight),
+                Phase::Submitted => {
+                    flight.progress().missing = None;
+                    unseen.push(flight);
+                }
                 Phase::Signed => {}
                 Phase::Included(block) => {
-                    let depth = (head.block.number + 1).saturating_sub(block.number);
-                    if depth >= self.tools.settings.confirmations {
-                        self.confirm_or_demote(&flight, block, &mut canonical).await?;
+                    let deep = self.depth(block.number, &canonical) >= self.tools.settings.confirmations;
+                    if deep || left != Left::No {
+                        self.confirm_or_demote(&flight, block, deep, &mut canonical).await?;
                     }
                 }
             }
         }
+        if left == Left::Yes {
+            self.demote_unfinalized(&mut canonical).await?;
+        }
+        if left != Left::Unknown {
+            self.followed = Some(head);
+        }
         self.rebroadcast(unseen);
         self.look_for(passed, &mut canonical).await?;
-        self.check_finality(&mut canonical).await
+        match left {
+            Left::No | Left::Yes => self.check_finality(&mut canonical).await,
+            Left::Unknown => Ok(()),
+        }
     }
 
-    /// A head that descends from the one before leaves every block canonical that was. Where it does not, or nobody can say,
-    /// each block is to be looked at again.
-    async fn check_lineage(&mut self, head: Header, canonical: &mut Canonical) -> Result<(), CallError> {
-        let Some(before) = self.tools.head().filter(|_| !self.unfinalized.is_empty()) else {
-            // Nothing depends on it now, and nobody looks until something does.
-            self.lineage += 1;
-            return Ok(());
-        };
-        let descends = head.block.hash == before.block.hash
-            || head.parent_hash == before.block.hash
-            || (head.block.number > before.block.number
-                && canonical.header(before.block.number).await?.map(|header| header.block.hash)
-                    == Some(before.block.hash));
-        if !descends {
-            self.lineage += 1;
+    /// Whether the chain of the last head was left for another one, so that what is followed has to be looked at again.
+    async fn chain_was_left(&self, canonical: &mut Canonical) -> Result<Left, CallError> {
+        let Some(last) = self.followed else { return Ok(Left::Yes) };
+        if [canonical.head.block.hash, canonical.head.parent_hash].contains(&last.block.hash) {
+            return Ok(Left::No);
         }
-        Ok(())
+        Ok(match canonical.header(last.block.number).await? {
+            Some(header) if header.block.hash == last.block.hash => Left::No,
+            Some(_) => Left::Yes,
+            None => Left::Unknown,
+        })
     }
 
     fn count_in_flight(&self) {
@@ -206,14 +218,6 @@ impl Follower {
             }
         }
     }
-}
-
-/// A block that holds confirmed registrations and is not final yet.
-#[derive(Clone, Copy, Debug)]
-struct Unfinalized {
-    block: UnfinalizedBlock,
-    /// The lineage of heads in which it was seen to be canonical: while that lasts, it still is.
-    canonical_in: Option<u64>,
 }
 
 async fn rebroadcast(chain: Chain, flight: SharedFlight) {

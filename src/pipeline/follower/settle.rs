@@ -1,6 +1,6 @@
 //! What became of a transaction whose nonce has passed: included, reverted, replaced, reorged.
 
-use super::{Canonical, Follower, PollError, SharedFlight, Unfinalized};
+use super::{Canonical, Follower, PollError, SharedFlight};
 use crate::{
     chain::{CallError, Chain, Receipt, registered_topics},
     pipeline::{flights::Phase, now},
@@ -9,7 +9,7 @@ use crate::{
     telemetry::events,
 };
 use alloy::primitives::B256;
-use futures_util::future::try_join_all;
+use futures_util::future::{join_all, try_join_all};
 use std::{collections::HashSet, time::Duration};
 use tokio::time::Instant;
 
@@ -18,22 +18,30 @@ const MISSING_GRACE: Duration = Duration::from_secs(10);
 
 impl Follower {
     /// The nonces of these have passed: finds the receipts of whichever attempts were included, all at once, and settles one
-    /// after the other.
+    /// after the other. One that cannot be looked for keeps none of the others; the first error is returned at the end.
     pub(super) async fn look_for(
         &mut self,
         passed: Vec<SharedFlight>,
         canonical: &mut Canonical,
     ) -> Result<(), PollError> {
         let chain = self.tools.chain.clone();
-        let found = try_join_all(passed.into_iter().map(|flight| receipt_of(&chain, flight))).await?;
-        canonical.fetch(found.iter().filter_map(|(_, receipt)| Some(receipt.as_ref()?.1.block_number))).await?;
-        for (flight, receipt) in found {
-            match receipt {
-                Some((hash, receipt)) => self.settle(&flight, hash, receipt, canonical).await?,
-                None => self.missing(&flight, canonical).await?,
+        let looked = join_all(passed.into_iter().map(|flight| receipt_of(&chain, flight))).await;
+        let (mut found, mut result) = (Vec::with_capacity(looked.len()), Ok(()));
+        for one in looked {
+            match one {
+                Ok(one) => found.push(one),
+                Err(error) => result = result.and(Err(error.into())),
             }
         }
-        Ok(())
+        canonical.fetch(found.iter().filter_map(|(_, receipt)| Some(receipt.as_ref()?.1.block_number))).await?;
+        for (flight, receipt) in found {
+            let settled = match receipt {
+                Some((hash, receipt)) => self.settle(&flight, hash, receipt, canonical).await,
+                None => self.missing(&flight, canonical).await,
+            };
+            result = result.and(settled);
+        }
+        result
     }
 
     async fn settle(
@@ -60,7 +68,7 @@ impl Follower {
         }
     }
 
-    fn depth(&self, number: u64, canonical: &Canonical) -> u64 {
+    pub(super) fn depth(&self, number: u64, canonical: &Canonical) -> u64 {
         (canonical.head.block.number + 1).saturating_sub(number).max(1)
     }
 
@@ -106,15 +114,19 @@ impl Follower {
         Ok(())
     }
 
-    /// The including block is deep enough: confirmed, if it is still canonical.
+    /// Demoted if the including block is not canonical any more, else confirmed if it is `deep` enough.
     pub(super) async fn confirm_or_demote(
         &mut self,
         flight: &SharedFlight,
         block: Block,
+        deep: bool,
         canonical: &mut Canonical,
     ) -> Result<(), PollError> {
         let Some(header) = canonical.header(block.number).await? else { return Ok(()) };
         if header.block.hash == block.hash {
+            if !deep {
+                return Ok(());
+            }
             self.tools.store.confirmed(flight.id, now()).await?;
             let hash = flight.attempts.last().map_or(B256::ZERO, |attempt| attempt.hash);
             self.land(flight, block, hash, self.depth(block.number, canonical));
@@ -144,8 +156,13 @@ impl Follower {
         }
         self.tools.flights.remove(flight);
         let finality = Finality::Unsafe;
-        let block = UnfinalizedBlock { id: flight.id, ours: true, finality, number: block.number, hash: block.hash };
-        self.unfinalized.push(Unfinalized { block, canonical_in: Some(self.lineage) });
+        self.unfinalized.push(UnfinalizedBlock {
+            id: flight.id,
+            ours: true,
+            finality,
+            number: block.number,
+            hash: block.hash,
+        });
     }
 
     /// The nonce is consumed, and no receipt of ours is to be had: by a stranger's transaction, if that stays so.

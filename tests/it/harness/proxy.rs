@@ -57,6 +57,8 @@ struct Shared {
 struct Rule {
     /// `None` means every method.
     method: Option<String>,
+    /// Only calls with this in their parameters; the empty text is in all of them.
+    about: String,
     fault: Fault,
     caught: watch::Sender<Vec<Value>>,
     released: watch::Sender<bool>,
@@ -89,12 +91,17 @@ impl Proxy {
 
     /// From now on, does this to calls of this method.
     pub fn trap(&self, method: &str, fault: Fault) -> Trap {
-        self.add(Some(method.to_owned()), fault)
+        self.add(Some(method.to_owned()), "", fault)
+    }
+
+    /// From now on, does this to calls of this method with this text in their parameters.
+    pub fn trap_about(&self, method: &str, about: &str, fault: Fault) -> Trap {
+        self.add(Some(method.to_owned()), about, fault)
     }
 
     /// From now on, does this to every call.
     pub fn trap_all(&self, fault: Fault) -> Trap {
-        self.add(None, fault)
+        self.add(None, "", fault)
     }
 
     /// How many calls of this method have come so far.
@@ -107,9 +114,10 @@ impl Proxy {
         self.shared.counts.lock().unwrap().clone()
     }
 
-    fn add(&self, method: Option<String>, fault: Fault) -> Trap {
+    fn add(&self, method: Option<String>, about: &str, fault: Fault) -> Trap {
         let rule = Arc::new(Rule {
             method,
+            about: about.to_owned(),
             fault,
             caught: watch::Sender::new(Vec::new()),
             released: watch::Sender::new(false),
@@ -148,7 +156,8 @@ impl Drop for Trap {
 
 impl Rule {
     fn catches(&self, call: &Value) -> bool {
-        self.method.as_deref().is_none_or(|method| call["method"] == method)
+        let method = self.method.as_deref().is_none_or(|method| call["method"] == method);
+        method && call["params"].to_string().contains(&self.about)
     }
 
     fn note(&self, calls: &[Value]) {
