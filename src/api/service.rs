@@ -13,7 +13,7 @@ use super::{
 use crate::{
     pipeline::{Registrar, Waiter},
     registration::{
-        Registration, State, TraceId,
+        Registration, RegistrationId, State, TraceId,
         policy::waiting::{WaitFor, ends_with_the_clock, longest_wait},
     },
 };
@@ -27,6 +27,8 @@ use tonic::{Request, Response, Status};
 const DIAGNOSIS_KEPT: Duration = Duration::from_secs(2);
 /// How many such answers are kept at most.
 const DIAGNOSES_KEPT: usize = 256;
+/// A watched registration that does not change is read again this often.
+const LOOK_AGAIN: Duration = Duration::from_secs(15);
 
 type KeptDiagnosis = (Instant, proto::DiagnoseRegistrationResponse);
 
@@ -144,6 +146,7 @@ impl Service {
             until: asked.until,
             told: asked.after_revision,
             trace_id,
+            id: asked.id,
             last: None,
             next: Some(Arc::new(current)),
             done: false,
@@ -159,6 +162,7 @@ struct Watching {
     /// The last revision the reader knows.
     told: i64,
     trace_id: TraceId,
+    id: RegistrationId,
     last: Option<Arc<Registration>>,
     next: Option<Arc<Registration>>,
     done: bool,
@@ -182,6 +186,11 @@ impl Watching {
                 Some(current) => current,
                 None => tokio::select! {
                     changed = self.waiter.changed() => changed,
+                    // A change that could not be told is in the store all the same.
+                    () = tokio::time::sleep(LOOK_AGAIN) => match self.service.registrar.get(self.id).await {
+                        Ok(Some(registration)) => Arc::new(registration),
+                        Ok(None) | Err(_) => continue,
+                    },
                     () = self.service.stop.cancelled() => {
                         self.done = true;
                         return Some((Err(self.shutting_down()), self));

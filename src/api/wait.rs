@@ -27,23 +27,16 @@ pub(super) struct Wait {
     pub(super) by_clock: bool,
 }
 
-/// What a registration means to somebody who waits for it.
-enum Verdict {
-    Reached,
-    Failed,
-    TimedOut,
-    Waiting,
-}
-
-fn verdict(registration: &Registration, wait_for: WaitFor) -> Verdict {
-    if wait_for.is_reached(registration.state, registration.finality) {
-        Verdict::Reached
-    } else if registration.state == State::Failed {
-        Verdict::Failed
-    } else if registration.times.timed_out.is_some() && registration.state != State::Confirmed {
-        Verdict::TimedOut
+/// The answer to somebody who waits, if the registration is far enough for one.
+fn answer(current: &Arc<Registration>, wait_for: WaitFor) -> Option<Result<Arc<Registration>, ApiError>> {
+    if wait_for.is_reached(current.state, current.finality) {
+        Some(Ok(current.clone()))
+    } else if current.state == State::Failed {
+        Some(Err(ApiError::Failed(boxed(current))))
+    } else if current.times.timed_out.is_some() && current.state != State::Confirmed {
+        Some(Err(ApiError::ConfirmationTimeout(boxed(current))))
     } else {
-        Verdict::Waiting
+        None
     }
 }
 
@@ -59,15 +52,16 @@ pub(super) async fn wait(
     let moved = registrar.get(accepted.id).await.ok().flatten();
     let mut current = Arc::new(moved.unwrap_or(accepted));
     loop {
-        match verdict(&current, wait.wait_for) {
-            Verdict::Reached => return Ok(current),
-            Verdict::Failed => return Err(ApiError::Failed(boxed(&current))),
-            Verdict::TimedOut => return Err(ApiError::ConfirmationTimeout(boxed(&current))),
-            Verdict::Waiting => {}
+        if let Some(answer) = answer(&current, wait.wait_for) {
+            return answer;
         }
         tokio::select! {
             changed = waiter.changed() => current = changed,
-            () = tokio::time::sleep_until(ends(registrar, &current, wait)) => return Err(ended(registrar, &current)),
+            () = tokio::time::sleep_until(ends(registrar, &current, wait)) => {
+                // A change that could not be told is in the store all the same.
+                let last = registrar.get(current.id).await.ok().flatten().map_or(current, Arc::new);
+                return answer(&last, wait.wait_for).unwrap_or_else(|| Err(ended(registrar, &last)));
+            }
             () = stop.cancelled() => return Err(ApiError::ShuttingDown(Some(boxed(&current)))),
         }
     }

@@ -1,6 +1,6 @@
 //! One RPC endpoint: its client, its timeouts, and one span and one measurement for each call.
 
-use super::{CallError, EndpointUrl};
+use super::{CallError, EndpointUrl, Fault};
 use crate::telemetry::metrics;
 use alloy::{
     primitives::Bytes,
@@ -104,7 +104,7 @@ impl Endpoint {
         let result = match answer {
             Ok(answer) => answer.map_err(|error| CallError::of(&self.name, method, &error)),
             Err(_) => {
-                let fault = super::Fault::Timeout;
+                let fault = Fault::Timeout;
                 Err(CallError::Unavailable { endpoint: self.name.to_string(), method, fault })
             }
         };
@@ -117,9 +117,10 @@ impl Endpoint {
         result
     }
 
-    /// What the node says about our request never counts against it; silence does.
+    /// What the node says about our request never counts against it, nor does a word that there are too many; silence does.
     fn note<R>(&self, result: &Result<R, CallError>) {
-        let answers = !matches!(result, Err(CallError::Unavailable { .. }));
+        let throttled = matches!(result, Err(CallError::Unavailable { fault: Fault::Throttled { .. }, .. }));
+        let answers = throttled || !matches!(result, Err(CallError::Unavailable { .. }));
         let before = self.answers.swap(answers, Ordering::Relaxed);
         match result {
             Err(error) if before && !answers => {

@@ -65,7 +65,7 @@ pub(super) async fn adopt(tools: &Tools, signer: Address) -> Result<(), StoreErr
             take_up(tools, open);
         }
     }
-    Ok(())
+    tools.store.recount().await
 }
 
 /// Follows a transaction again, each of its journeys in the stage and the trace it was in.

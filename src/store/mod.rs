@@ -57,6 +57,15 @@ impl Store {
             self.unfinished.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |now| Some(now.saturating_sub(count)));
     }
 
+    /// Counts the unfinished again, after a write of which it is not known whether it went through.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub async fn recount(&self) -> Result<(), StoreError> {
+        self.unfinished.store(open::unfinished(&self.reader).await?, Ordering::Relaxed);
+        Ok(())
+    }
+
     fn begun(&self, count: u64) {
         self.unfinished.fetch_add(count, Ordering::Relaxed);
     }

@@ -202,7 +202,7 @@ fn migrator() -> Migrator {
     Migrator { migrations: Cow::Owned(vec![init]), ..Migrator::DEFAULT }
 }
 
-async fn unfinished(pool: &AnyPool) -> Result<u64, sqlx::Error> {
+pub(super) async fn unfinished(pool: &AnyPool) -> Result<u64, sqlx::Error> {
     let row =
         sqlx::query("SELECT COUNT(*) FROM registrations WHERE state IN ('queued', 'signed', 'submitted', 'included')")
             .fetch_one(pool)

@@ -56,7 +56,7 @@ impl Store {
     ) -> Result<(), StoreError> {
         let event = if deep { Event::Confirm } else { Event::Include };
         let mut tx = Write::begin(&self.writer).await?;
-        release_some(&mut tx, released, at).await?;
+        release_some(&mut tx, id, released, at).await?;
         // A node that included it had it, even if its answer never came: the clock then starts at inclusion.
         sqlx::query(
             "UPDATE transactions SET state = $1, hash = $2, sent_at = COALESCE(sent_at, $3), included_at = $4, \
@@ -240,16 +240,22 @@ async fn touch_members(tx: &mut Write, id: TransactionId, at: Timestamp) -> Resu
     Ok(())
 }
 
-async fn release_some(tx: &mut Write, ids: &[RegistrationId], at: Timestamp) -> Result<(), StoreError> {
+async fn release_some(
+    tx: &mut Write,
+    transaction: TransactionId,
+    ids: &[RegistrationId],
+    at: Timestamp,
+) -> Result<(), StoreError> {
     for id in ids {
         sqlx::query(AssertSqlSafe(format!(
             "UPDATE registrations SET state = $1, transaction_id = NULL, blocked = '', revision = revision + 1, updated_at = $2 \
-             WHERE id = $3 AND {}",
+             WHERE id = $3 AND transaction_id = $4 AND {}",
             moves(Event::Release)
         )))
         .bind(Event::Release.target().code())
         .bind(at.micros())
         .bind(id.as_bytes().to_vec())
+        .bind(transaction.as_bytes().to_vec())
         .execute(&mut **tx)
         .await?;
     }

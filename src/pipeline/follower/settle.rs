@@ -16,6 +16,15 @@ use tokio::time::Instant;
 /// A consumed nonce without a receipt for any of our hashes is believed after this long, for a node's "null" proves nothing.
 const MISSING_GRACE: Duration = Duration::from_secs(10);
 
+/// Why a transaction can never register its work.
+#[derive(Clone, Copy, Debug)]
+enum Released {
+    /// It is in a block, and reverted.
+    Reverted,
+    /// A stranger's transaction consumed its nonce.
+    Displaced,
+}
+
 impl Follower {
     /// The nonces of these have passed: finds the receipts of whichever attempts were included, all at once, and settles one
     /// after the other. One that cannot be looked for keeps none of the others; the first error is returned at the end.
@@ -62,7 +71,7 @@ impl Follower {
         if receipt.succeeded {
             self.include(flight, hash, &receipt, header.block, depth, deep).await
         } else if deep {
-            self.release(flight, "reverted").await
+            self.release(flight, Released::Reverted).await
         } else {
             Ok(())
         }
@@ -171,17 +180,24 @@ impl Follower {
         let (since, at_head) = *flight.progress().missing.get_or_insert((Instant::now(), head));
         let deep = head + 1 >= at_head + self.tools.settings.confirmations;
         if deep && since.elapsed() >= MISSING_GRACE {
-            return self.release(flight, "its nonce was consumed by another transaction").await;
+            return self.release(flight, Released::Displaced).await;
         }
         Ok(())
     }
 
     /// The transaction can never register its work, and its nonce is consumed at depth: the work is queued again.
-    async fn release(&mut self, flight: &SharedFlight, reason: &str) -> Result<(), PollError> {
-        let reverted = (reason == "reverted").then(|| Failure {
-            reason: FailureReason::TransactionReverted,
-            message: "its transactions were mined and reverted three times; the last one is in the log".to_owned(),
-        });
+    async fn release(&mut self, flight: &SharedFlight, why: Released) -> Result<(), PollError> {
+        let (reason, reverted) = match why {
+            Released::Displaced => ("its nonce was consumed by another transaction", None),
+            Released::Reverted => (
+                "it reverted",
+                Some(Failure {
+                    reason: FailureReason::TransactionReverted,
+                    message: "its transactions were mined and reverted three times; the last one is in the log"
+                        .to_owned(),
+                }),
+            ),
+        };
         self.tools.store.release(flight.id, reverted.as_ref(), now()).await?;
         events::transaction_released(flight.id, flight.nonce, reason, flight.members.len());
         self.tools.flights.remove(flight);
