@@ -101,11 +101,6 @@ impl Tools {
         self.queue.tell();
     }
 
-    /// How many transactions are signed and not settled.
-    pub fn in_flight(&self) -> usize {
-        self.flights.len()
-    }
-
     /// The head as last seen.
     pub fn head(&self) -> Option<Header> {
         self.head.borrow().map(|head| head.header)

@@ -50,11 +50,6 @@ pub fn mint() -> TraceId {
     }
 }
 
-/// A new span id.
-pub fn mint_span() -> Option<SpanId> {
-    SpanId::from_bytes(RandomIdGenerator::default().new_span_id().to_bytes())
-}
-
 /// The SDK's propagator also takes ids that are too short, which the W3C rules call invalid
 /// (<https://www.w3.org/TR/trace-context/#traceparent-header-field-values>).
 fn is_full_length(traceparent: &str) -> bool {
