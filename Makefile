@@ -7,10 +7,12 @@ SHELL := /bin/bash
 FOREIGN := tests/foreign
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-# Says what is missing, or installs it where apt-get may: $(call need,command,debian package).
-need = @command -v $(1) >/dev/null || { \
+# Says what is missing, or installs it where apt-get may: $(call need,what proves that it is there,debian packages).
+need = @$(1) >/dev/null 2>&1 || { \
 	if command -v apt-get >/dev/null && [ "$$(id -u)" = 0 ]; then apt-get update -qq && apt-get install -y -qq $(2); \
-	else echo "$(1) is missing: install it ($(2)) and try again" >&2; exit 1; fi; }
+	else echo "something is missing: install $(2) and try again" >&2; exit 1; fi; }
+# Distributions' Rust is too old; rustup has the right one.
+need_rust = @command -v cargo >/dev/null || { echo "Rust is missing: install it from https://rustup.rs and try again" >&2; exit 1; }
 
 .PHONY: help
 help: ## Lists the commands
@@ -18,23 +20,24 @@ help: ## Lists the commands
 
 .PHONY: demo
 demo: contracts/node_modules/.stamp ## Registers a real file on a chain of its own and shows what happened
-	$(call need,cargo,cargo)
+	$(need_rust)
 	cargo build --locked
 	target/debug/registrar dev --once README.md --case demo-1
 
 .PHONY: test
 test: contracts/node_modules/.stamp $(FOREIGN)/node_modules/.stamp $(FOREIGN)/.venv/.stamp ## Runs every test, on real anvil
-	$(call need,cargo,cargo)
+	$(need_rust)
 	# The tests wait for blocks more than they compute.
 	RUST_TEST_THREADS=$${RUST_TEST_THREADS:-4} cargo test --locked
 
 .PHONY: bench
 bench: contracts/node_modules/.stamp ## Measures against the bars and prints ratios
-	$(call need,cargo,cargo)
+	$(need_rust)
 	cargo bench --locked --bench registrar -- $(ARGS)
 
 .PHONY: lint
 lint: contracts/node_modules/.stamp ## Checks format, lints, proto and contract artifact
+	$(need_rust)
 	cargo fmt --check
 	cargo clippy --locked --all-targets -- -D warnings
 	contracts/node_modules/.bin/buf lint proto
@@ -46,17 +49,17 @@ deny: ## Checks licences, bans and sources of every dependency
 	cargo deny --config .deny.toml check licenses bans sources
 
 contracts/node_modules/.stamp: contracts/package-lock.json
-	$(call need,npm,nodejs npm)
+	$(call need,npm --version,nodejs npm)
 	npm ci --prefix contracts --no-audit --no-fund --loglevel=error
 	touch $@
 
 $(FOREIGN)/node_modules/.stamp: $(FOREIGN)/package-lock.json
-	$(call need,npm,nodejs npm)
+	$(call need,npm --version,nodejs npm)
 	npm ci --prefix $(FOREIGN) --no-audit --no-fund --loglevel=error
 	touch $@
 
 $(FOREIGN)/.venv/.stamp: $(FOREIGN)/requirements.txt
-	$(call need,python3,python3 python3-venv)
+	$(call need,python3 -c 'import ensurepip',python3 python3-venv)
 	python3 -m venv $(FOREIGN)/.venv
 	$(FOREIGN)/.venv/bin/pip install --quiet -r $(FOREIGN)/requirements.txt
 	touch $@
