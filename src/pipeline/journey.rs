@@ -149,3 +149,143 @@ impl Journey {
         self.register.record("status", "failed_precondition");
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        registration::{DocumentHash, Timestamp},
+        telemetry::propagation,
+    };
+    use alloy::primitives::B256;
+    use std::{
+        collections::BTreeMap,
+        sync::{Mutex, PoisonError},
+    };
+    use tracing::{Subscriber, field, span};
+    use tracing_subscriber::{Layer, layer::Context, prelude::*, registry::LookupSpan};
+
+    type Fields = BTreeMap<&'static str, String>;
+
+    /// Notes each span's op, parent and data, in the order in which they began.
+    #[derive(Clone, Default)]
+    struct Notes(Arc<Mutex<Vec<(u64, &'static str, Option<&'static str>, Fields)>>>);
+
+    struct Visitor<'a>(&'a mut Fields);
+
+    impl field::Visit for Visitor<'_> {
+        fn record_debug(&mut self, field: &field::Field, value: &dyn std::fmt::Debug) {
+            self.0.insert(field.name(), format!("{value:?}"));
+        }
+
+        fn record_str(&mut self, field: &field::Field, value: &str) {
+            self.0.insert(field.name(), value.to_owned());
+        }
+    }
+
+    impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Notes {
+        fn on_new_span(&self, attributes: &span::Attributes<'_>, id: &span::Id, context: Context<'_, S>) {
+            let mut fields = Fields::new();
+            attributes.record(&mut Visitor(&mut fields));
+            let parent = context.span(id).and_then(|span| span.parent()).map(|parent| parent.name());
+            let note = (id.into_u64(), attributes.metadata().name(), parent, fields);
+            self.0.lock().unwrap_or_else(PoisonError::into_inner).push(note);
+        }
+
+        fn on_record(&self, id: &span::Id, values: &span::Record<'_>, _: Context<'_, S>) {
+            let mut notes = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            if let Some(note) = notes.iter_mut().rev().find(|note| note.0 == id.into_u64()) {
+                values.record(&mut Visitor(&mut note.3));
+            }
+        }
+    }
+
+    fn member() -> Member {
+        Member {
+            id: crate::registration::RegistrationId::from_bytes([7; 16]),
+            document_hash: DocumentHash::new([1; 32]).unwrap(),
+            case_id: "case-1".parse().unwrap(),
+            user_id: None,
+            trace: propagation::extract(&http::HeaderMap::new()),
+            created: Timestamp::from_seconds(1),
+        }
+    }
+
+    #[test]
+    fn a_journey_is_prepare_send_and_wait_under_one_span_with_the_data_people_search_by() {
+        let notes = Notes::default();
+        let trace_id = tracing::subscriber::with_default(tracing_subscriber::registry().with(notes.clone()), || {
+            let route = Route { network: Arc::new(Network::of(84532)), contract: Address::repeat_byte(3) };
+            let fees = Fees { max_fee_per_gas: 40, max_priority_fee_per_gas: 2 };
+            let attempt = Attempt { hash: B256::repeat_byte(9), raw: vec![1].into(), fees };
+            let from = Address::repeat_byte(4);
+            let vehicle = Vehicle { from, nonce: 5, batch_size: 6, gas_limit: 70, attempt: &attempt, number: 1 };
+            let block = Block { number: 8, hash: B256::repeat_byte(8), time: Timestamp::from_seconds(2) };
+            let cost = Cost { gas_used: 60, effective_gas_price: 3, l1_fee: None };
+            let mut journey = Journey::begin(member(), &route);
+            let trace_id = journey.member.trace.trace_id.to_string();
+            journey.signed(&vehicle, "base.example");
+            journey.sent(&vehicle);
+            journey.included(&block, &cost);
+            journey.confirmed(&attempt.hash, &block, 2);
+            trace_id
+        });
+        let notes = notes.0.lock().unwrap();
+        let hash = B256::repeat_byte(9).to_string();
+        let expected: [(&str, Option<&str>, &[(&str, &str)]); 4] = [
+            (
+                "blockchain.register",
+                None,
+                &[
+                    ("otel.name", "Register Document on Blockchain"),
+                    ("trace_id", &trace_id),
+                    ("caseId", "case-1"),
+                    ("network", "base-sepolia"),
+                    ("txHash", &hash),
+                    ("blockNumber", "8"),
+                    ("status", "ok"),
+                ],
+            ),
+            (
+                "blockchain.prepare",
+                Some("blockchain.register"),
+                &[
+                    ("otel.name", "Prepare Transaction Data"),
+                    ("nonce", "5"),
+                    ("batchSize", "6"),
+                    ("gasLimit", "70"),
+                    ("maxFeePerGas", "40"),
+                    ("maxPriorityFeePerGas", "2"),
+                ],
+            ),
+            (
+                "blockchain.send",
+                Some("blockchain.register"),
+                &[
+                    ("otel.name", "Submit Transaction to Base Sepolia"),
+                    ("txHash", &hash),
+                    ("endpoint", "base.example"),
+                    ("attempt", "1"),
+                ],
+            ),
+            (
+                "blockchain.wait",
+                Some("blockchain.register"),
+                &[
+                    ("otel.name", "Wait for Transaction Confirmation"),
+                    ("txHash", &hash),
+                    ("blockNumber", "8"),
+                    ("gasUsed", "60"),
+                    ("confirmations", "2"),
+                ],
+            ),
+        ];
+        assert_eq!(notes.len(), expected.len());
+        for ((_, op, parent, fields), (expected_op, expected_parent, data)) in notes.iter().zip(expected) {
+            assert_eq!((*op, *parent), (expected_op, expected_parent));
+            for (key, value) in data {
+                assert_eq!(fields.get(key).map(String::as_str), Some(*value), "{op} {key}");
+            }
+        }
+    }
+}
