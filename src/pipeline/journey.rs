@@ -167,9 +167,14 @@ mod tests {
 
     type Fields = BTreeMap<&'static str, String>;
 
-    /// Notes each span's op, parent and data, in the order in which they began.
+    /// A span's id, op, parent's op and data.
+    type Note = (u64, &'static str, Option<&'static str>, Fields);
+    /// What a note should hold: op, parent's op, and some of the data.
+    type Expected<'a> = (&'a str, Option<&'a str>, &'a [(&'a str, &'a str)]);
+
+    /// Notes each span, in the order in which they began.
     #[derive(Clone, Default)]
-    struct Notes(Arc<Mutex<Vec<(u64, &'static str, Option<&'static str>, Fields)>>>);
+    struct Notes(Arc<Mutex<Vec<Note>>>);
 
     struct Visitor<'a>(&'a mut Fields);
 
@@ -232,7 +237,7 @@ mod tests {
         });
         let notes = notes.0.lock().unwrap();
         let hash = B256::repeat_byte(9).to_string();
-        let expected: [(&str, Option<&str>, &[(&str, &str)]); 4] = [
+        let expected: [Expected<'_>; 4] = [
             (
                 "blockchain.register",
                 None,
