@@ -155,55 +155,12 @@ mod tests {
     use super::*;
     use crate::{
         registration::{DocumentHash, Timestamp},
-        telemetry::propagation,
+        telemetry::{capture, propagation},
     };
     use alloy::primitives::B256;
-    use std::{
-        collections::BTreeMap,
-        sync::{Mutex, PoisonError},
-    };
-    use tracing::{Subscriber, field, span};
-    use tracing_subscriber::{Layer, layer::Context, prelude::*, registry::LookupSpan};
 
-    type Fields = BTreeMap<&'static str, String>;
-
-    /// A span's id, op, parent's op and data.
-    type Note = (u64, &'static str, Option<&'static str>, Fields);
-    /// What a note should hold: op, parent's op, and some of the data.
+    /// What a span should hold: op, parent's op, and some of the data.
     type Expected<'a> = (&'a str, Option<&'a str>, &'a [(&'a str, &'a str)]);
-
-    /// Notes each span, in the order in which they began.
-    #[derive(Clone, Default)]
-    struct Notes(Arc<Mutex<Vec<Note>>>);
-
-    struct Visitor<'a>(&'a mut Fields);
-
-    impl field::Visit for Visitor<'_> {
-        fn record_debug(&mut self, field: &field::Field, value: &dyn std::fmt::Debug) {
-            self.0.insert(field.name(), format!("{value:?}"));
-        }
-
-        fn record_str(&mut self, field: &field::Field, value: &str) {
-            self.0.insert(field.name(), value.to_owned());
-        }
-    }
-
-    impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Notes {
-        fn on_new_span(&self, attributes: &span::Attributes<'_>, id: &span::Id, context: Context<'_, S>) {
-            let mut fields = Fields::new();
-            attributes.record(&mut Visitor(&mut fields));
-            let parent = context.span(id).and_then(|span| span.parent()).map(|parent| parent.name());
-            let note = (id.into_u64(), attributes.metadata().name(), parent, fields);
-            self.0.lock().unwrap_or_else(PoisonError::into_inner).push(note);
-        }
-
-        fn on_record(&self, id: &span::Id, values: &span::Record<'_>, _: Context<'_, S>) {
-            let mut notes = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-            if let Some(note) = notes.iter_mut().rev().find(|note| note.0 == id.into_u64()) {
-                values.record(&mut Visitor(&mut note.3));
-            }
-        }
-    }
 
     fn member() -> Member {
         Member {
@@ -218,8 +175,7 @@ mod tests {
 
     #[test]
     fn a_journey_is_prepare_send_and_wait_under_one_span_with_the_data_people_search_by() {
-        let notes = Notes::default();
-        let trace_id = tracing::subscriber::with_default(tracing_subscriber::registry().with(notes.clone()), || {
+        let (trace_id, spans) = capture::spans(|| {
             let route = Route { network: Arc::new(Network::of(84532)), contract: Address::repeat_byte(3) };
             let fees = Fees { max_fee_per_gas: 40, max_priority_fee_per_gas: 2 };
             let attempt = Attempt { hash: B256::repeat_byte(9), raw: vec![1].into(), fees };
@@ -235,7 +191,6 @@ mod tests {
             journey.confirmed(&attempt.hash, &block, 2);
             trace_id
         });
-        let notes = notes.0.lock().unwrap();
         let hash = B256::repeat_byte(9).to_string();
         let expected: [Expected<'_>; 4] = [
             (
@@ -285,11 +240,11 @@ mod tests {
                 ],
             ),
         ];
-        assert_eq!(notes.len(), expected.len());
-        for ((_, op, parent, fields), (expected_op, expected_parent, data)) in notes.iter().zip(expected) {
-            assert_eq!((*op, *parent), (expected_op, expected_parent));
+        assert_eq!(spans.len(), expected.len());
+        for (span, (op, parent, data)) in spans.iter().zip(expected) {
+            assert_eq!((span.op, span.parent), (op, parent));
             for (key, value) in data {
-                assert_eq!(fields.get(key).map(String::as_str), Some(*value), "{op} {key}");
+                assert_eq!(span.data.get(key).map(String::as_str), Some(*value), "{op} {key}");
             }
         }
     }

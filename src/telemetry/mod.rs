@@ -1,5 +1,7 @@
 //! The only room that names opentelemetry: logs, spans, trace ids, metrics.
 
+#[cfg(test)]
+pub(crate) mod capture;
 pub mod events;
 mod log;
 mod metrics;
