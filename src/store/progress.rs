@@ -3,7 +3,11 @@
 //! A batch moves with a few statements, however large it is. Each names the states it may move from, by
 //! [`Event::sources`], so that a late or repeated report changes nothing.
 
-use super::{Store, StoreError, rows, write::Write};
+use super::{
+    Store, StoreError,
+    rows::{self, Columns},
+    write::Write,
+};
 use crate::registration::{
     Block, Cost, Diagnosis, Event, Failure, Finality, RegistrationId, State, Timestamp, TransactionId,
 };
@@ -107,12 +111,12 @@ impl Store {
     /// When the database cannot be written.
     pub async fn reorged(&self, id: TransactionId, at: Timestamp) -> Result<(), StoreError> {
         let mut tx = Write::begin(&self.writer).await?;
-        let was_confirmed = sqlx::query(
-            "UPDATE registrations SET revision = revision WHERE transaction_id = $1 AND state = 'confirmed'",
-        )
-        .bind(id.as_bytes().to_vec())
-        .execute(&mut *tx)
-        .await?;
+        let was_confirmed =
+            sqlx::query("SELECT COUNT(*) FROM registrations WHERE transaction_id = $1 AND state = 'confirmed'")
+                .bind(id.as_bytes().to_vec())
+                .fetch_one(&mut *tx)
+                .await?;
+        let was_confirmed = Columns::of(&was_confirmed).unsigned()?.unwrap_or_default();
         sqlx::query(
             "UPDATE transactions SET state = $1, finality = $2, included_at = NULL, confirmed_at = NULL, block_number = NULL, \
              block_hash = NULL, block_time = NULL, gas_used = NULL, effective_gas_price = NULL, l1_fee = NULL WHERE id = $3",
@@ -124,7 +128,7 @@ impl Store {
         .await?;
         move_members(&mut tx, id, Event::Reorg, at).await?;
         tx.commit().await?;
-        self.begun(was_confirmed.rows_affected());
+        self.begun(was_confirmed);
         Ok(())
     }
 

@@ -6,7 +6,7 @@ use super::{
 };
 use crate::registration::{Block, Finality, RegistrationId, State, Timestamp, TransactionId, policy::fees::Fees};
 use alloy::primitives::{Address, B256, Bytes};
-use sqlx::AssertSqlSafe;
+use sqlx::{AssertSqlSafe, any::AnyRow};
 
 /// One signed version of a transaction.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -62,43 +62,59 @@ pub struct UnfinalizedBlock {
     pub hash: B256,
 }
 
+/// The columns of an open transaction; [`Store::open_row`] reads them.
+const OPEN: &str = "SELECT id, signer, nonce, gas_limit, state, sent_at, block_number, block_hash, block_time, timed_out_at \
+                    FROM transactions WHERE state IN ('signed', 'submitted', 'included')";
+
 impl Store {
     /// Every transaction of ours that is not settled, in the order of signers and nonces.
     ///
     /// # Errors
     /// When the database cannot be read.
     pub async fn open_transactions(&self) -> Result<Vec<OpenTransaction>, StoreError> {
-        let found = sqlx::query(
-            "SELECT id, signer, nonce, gas_limit, state, sent_at, block_number, block_hash, block_time, timed_out_at \
-             FROM transactions WHERE state IN ('signed', 'submitted', 'included') ORDER BY signer, nonce",
-        )
-        .fetch_all(&self.writer)
-        .await?;
+        let found =
+            sqlx::query(AssertSqlSafe(format!("{OPEN} ORDER BY signer, nonce"))).fetch_all(&self.writer).await?;
         let mut open = Vec::with_capacity(found.len());
         for row in &found {
-            let mut c = Columns::of(row);
-            let id = TransactionId::from_bytes(c.bytes()?);
-            let (signer, nonce, gas_limit) = (c.bytes()?, c.unsigned()?, c.unsigned()?.unwrap_or_default());
-            let (state, sent) = (c.code()?, c.time()?);
-            let block = match (c.unsigned()?, c.optional_bytes()?, c.time()?) {
-                (Some(number), Some(hash), Some(time)) => Some(Block { number, hash, time }),
-                _ => None,
-            };
-            let timed_out = c.time()?;
-            open.push(OpenTransaction {
-                id,
-                signer,
-                nonce: nonce.ok_or_else(|| StoreError::corrupt("an open transaction without a nonce"))?,
-                gas_limit,
-                state,
-                sent,
-                block,
-                timed_out,
-                attempts: self.attempts(id).await?,
-                members: self.members(id).await?,
-            });
+            open.push(self.open_row(row).await?);
         }
         Ok(open)
+    }
+
+    /// The transaction as it is open now, if it is.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub async fn open_transaction(&self, id: TransactionId) -> Result<Option<OpenTransaction>, StoreError> {
+        let found = sqlx::query(AssertSqlSafe(format!("{OPEN} AND id = $1")))
+            .bind(id.as_bytes().to_vec())
+            .fetch_optional(&self.writer)
+            .await?;
+        match found {
+            Some(row) => self.open_row(&row).await.map(Some),
+            None => Ok(None),
+        }
+    }
+
+    /// Reads a row of [`OPEN`], and what belongs to it.
+    async fn open_row(&self, row: &AnyRow) -> Result<OpenTransaction, StoreError> {
+        let mut c = Columns::of(row);
+        let id = TransactionId::from_bytes(c.bytes()?);
+        let (signer, nonce, gas_limit) = (c.bytes()?, c.unsigned()?, c.unsigned()?.unwrap_or_default());
+        let (state, sent) = (c.code()?, c.time()?);
+        let (block, timed_out) = (c.block()?, c.time()?);
+        Ok(OpenTransaction {
+            id,
+            signer,
+            nonce: nonce.ok_or_else(|| StoreError::corrupt("an open transaction without a nonce"))?,
+            gas_limit,
+            state,
+            sent,
+            block,
+            timed_out,
+            attempts: self.attempts(id).await?,
+            members: self.members(id).await?,
+        })
     }
 
     /// One past the highest nonce the signer was ever given here.
@@ -137,14 +153,6 @@ impl Store {
                 })
             })
             .collect()
-    }
-
-    /// The transaction as it is open now, if it is.
-    ///
-    /// # Errors
-    /// When the database cannot be read.
-    pub async fn open_transaction(&self, id: TransactionId) -> Result<Option<OpenTransaction>, StoreError> {
-        Ok(self.open_transactions().await?.into_iter().find(|open| open.id == id))
     }
 
     /// The ids of all that a transaction carries.

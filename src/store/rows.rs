@@ -70,6 +70,14 @@ impl<'r> Columns<'r> {
         self.get::<String>()?.parse().map_err(|error: T::Err| StoreError::corrupt(error.to_string()))
     }
 
+    /// `block_number, block_hash, block_time`.
+    pub(super) fn block(&mut self) -> Result<Option<Block>, StoreError> {
+        Ok(match (self.unsigned()?, self.optional_bytes()?, self.time()?) {
+            (Some(number), Some(hash), Some(time)) => Some(Block { number, hash, time }),
+            _ => None,
+        })
+    }
+
     pub(super) fn wei(&mut self) -> Result<Option<u128>, StoreError> {
         self.get::<Option<String>>()?.map(|text| text.parse().map_err(StoreError::corrupt)).transpose()
     }
@@ -153,10 +161,7 @@ fn transaction(c: &mut Columns<'_>, times: &mut Times) -> Result<Option<Transact
     times.included = c.time()?;
     times.confirmed = c.time()?;
     times.timed_out = c.time()?;
-    let block = match (c.unsigned()?, c.optional_bytes()?, c.time()?) {
-        (Some(number), Some(hash), Some(time)) => Some(Block { number, hash, time }),
-        _ => None,
-    };
+    let block = c.block()?;
     let (gas_used, price, l1_fee) = (c.unsigned()?, c.wei()?, c.wei()?);
     let cost =
         gas_used.zip(price).map(|(gas_used, effective_gas_price)| Cost { gas_used, effective_gas_price, l1_fee });

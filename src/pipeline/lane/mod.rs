@@ -8,8 +8,9 @@ mod send;
 use super::{Tools, flights::Phase, recovery};
 use crate::{
     chain::{Delays, Signer},
-    registration::{Blocked, policy::batching},
+    registration::{Blocked, RegistrationId, policy::batching},
     store::StoreError,
+    telemetry::events,
 };
 use prepare::Obstacle;
 use std::time::Duration;
@@ -133,12 +134,12 @@ impl Lane {
         Step::Paused
     }
 
-    async fn block(&self, ids: &[crate::registration::RegistrationId], blocked: Blocked, detail: &str) {
+    async fn block(&self, ids: &[RegistrationId], blocked: Blocked, detail: &str) {
         let now = super::now();
         match self.tools.store.block(ids, blocked, now, now).await {
             Ok(0) => {}
             Ok(_) => {
-                crate::telemetry::events::blocked(self.signer.address(), blocked, ids.len(), detail);
+                events::blocked(self.signer.address(), blocked, ids.len(), detail);
                 self.tools.waiters.changed(&self.tools.store, ids).await;
             }
             Err(error) => warn!(error = %error, "a blocked reason could not be written"),
