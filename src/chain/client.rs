@@ -1,10 +1,11 @@
 //! What the rest of the service asks of the chain. The seam where a pool of endpoints comes in: today it is the first one.
 
 use super::{
-    BlockTag, CallError, Fault, Header, Network, Pair, Receipt, Refusal, Settings,
+    BlockTag, CallError, EndpointState, EndpointView, Fault, FeeHistory, Header, Network, Overview, Pair, Receipt,
+    Refusal, Settings, Witness,
     contract::{self, DocumentRegistry, VERSION},
     endpoint::{Endpoint, SetupError},
-    wire::{Call, LogFilter, WireHeader, WireLog, WireReceipt},
+    wire::{Call, LogFilter, WireFeeHistory, WireHeader, WireLog, WireReceipt},
 };
 use crate::registration::{Block, CaseId, DocumentHash};
 use alloy::{
@@ -281,6 +282,75 @@ impl Chain {
         Ok(event.zip(header).filter(|((_, block_hash), header)| *block_hash == header.block.hash).map(
             |((transaction, _), header)| Registered { registrar: record.registrar, transaction, block: header.block },
         ))
+    }
+
+    /// Every endpoint and the head, as last seen; asks nothing.
+    pub fn overview(&self) -> Overview {
+        let endpoint = EndpointView {
+            name: self.endpoint.name().to_owned(),
+            state: if self.endpoint.is_healthy() { EndpointState::Healthy } else { EndpointState::Down },
+            head: None,
+            lag: None,
+            latency: None,
+            consecutive_failures: 0,
+            error: None,
+        };
+        Overview { endpoints: vec![endpoint], stalled: None }
+    }
+
+    /// The receipt as each of the first `most` usable endpoints shows it, asked at once.
+    pub async fn receipts_everywhere(&self, hash: B256, most: usize) -> Vec<Witness<Option<Receipt>>> {
+        let _ = most;
+        vec![Witness { endpoint: self.endpoint.name().to_owned(), answer: self.receipt(hash).await }]
+    }
+
+    /// Whether each of the first `most` usable endpoints knows the transaction, pending or included; asked at once.
+    pub async fn known_everywhere(&self, hash: B256, most: usize) -> Vec<Witness<bool>> {
+        let _ = most;
+        let answer = self.endpoint.read::<_, Option<serde_json::Value>>("eth_getTransactionByHash", (hash,)).await;
+        vec![Witness {
+            endpoint: self.endpoint.name().to_owned(),
+            answer: answer.map(|transaction| transaction.is_some()),
+        }]
+    }
+
+    /// The account's nonce at the head as each of the first `most` usable endpoints shows it, asked at once.
+    pub async fn nonces_everywhere(&self, account: Address, most: usize) -> Vec<Witness<u64>> {
+        let _ = most;
+        vec![Witness { endpoint: self.endpoint.name().to_owned(), answer: self.nonce(account).await }]
+    }
+
+    /// Fees of the newest `blocks` blocks.
+    ///
+    /// # Errors
+    /// When nobody answers.
+    pub async fn fee_history(&self, blocks: u64) -> Result<FeeHistory, CallError> {
+        let wire: WireFeeHistory =
+            self.endpoint.read("eth_feeHistory", (U64::from(blocks), "latest", [FeeHistory::PERCENTILE])).await?;
+        Ok(wire.into())
+    }
+
+    /// Runs calldata of `from` on the contract as of the end of block `number`: its revert data when it reverts, else `None`.
+    ///
+    /// # Errors
+    /// When nobody answers.
+    pub async fn revert_at(
+        &self,
+        from: Address,
+        calldata: &Bytes,
+        gas_limit: u64,
+        number: u64,
+    ) -> Result<Option<Bytes>, CallError> {
+        let call =
+            Call { from: Some(from), to: self.contract, gas: Some(U64::from(gas_limit)), data: calldata.clone() };
+        let answer: Result<Bytes, _> = self.endpoint.read("eth_call", (call, BlockTag::Number(number).text())).await;
+        match answer {
+            Ok(_) => Ok(None),
+            Err(error) => match error.refusal() {
+                Some(Refusal::Reverted(data)) => Ok(Some(data.clone())),
+                _ => Err(error),
+            },
+        }
     }
 
     /// A transaction's receipt; `None` proves nothing.

@@ -9,6 +9,7 @@ mod error;
 mod network;
 mod signer;
 mod url;
+mod view;
 mod wire;
 
 pub use client::{Chain, Outlook, Proof, ProveError, Record, Registered, WrongChain};
@@ -20,7 +21,8 @@ pub use error::{CallError, Fault, Refusal};
 pub use network::Network;
 pub use signer::{InvalidKey, Signer};
 pub use url::{EndpointUrl, InvalidEndpointUrl, number_repeated_hosts};
-pub use wire::{BlockTag, Header, Receipt};
+pub use view::{EndpointState, EndpointView, Overview, Stall, Witness};
+pub use wire::{BlockTag, FeeHistory, Header, Receipt};
 
 use alloy::primitives::{Address, utils::parse_units};
 
