@@ -253,7 +253,7 @@ async fn a_reopened_store_has_everything_and_a_second_one_is_refused() {
         evidence: BTreeMap::from([("a".into(), "b".into())]),
         time: at(40),
     };
-    rig.store.timed_out(transaction, &diagnosis, at(40)).await.unwrap();
+    assert!(rig.store.timed_out(transaction, &diagnosis, at(40)).await.unwrap());
     assert!(matches!(Store::open(&rig.settings, 100).await, Err(OpenError::InUse(_))));
     let before = rig.get(id).await;
     assert_eq!(before.diagnosis, Some(diagnosis));

@@ -98,7 +98,11 @@ impl Follower {
         if block.ours {
             store.reorged(block.id, now()).await?;
             if let Some(open) = store.open_transaction(block.id).await? {
+                let key = (open.signer, open.nonce);
                 recovery::take_up(&self.tools, open);
+                if let Some(flight) = self.tools.flights.get(key.0, key.1) {
+                    flight.progress().memory.reorged_out = Some(block.number);
+                }
             }
             self.tools.waiters.changed_transactions(store, &[block.id]).await;
         } else {

@@ -11,6 +11,7 @@ mod settle;
 use super::{
     Tools,
     flights::{Flight, Phase},
+    now,
 };
 use crate::{
     chain::{BlockTag, CallError, Chain, Delays, Header},
@@ -19,6 +20,7 @@ use crate::{
     telemetry::{events, metrics},
 };
 use alloy::primitives::Address;
+use clock::Clocks;
 use futures_util::future::try_join_all;
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -88,13 +90,17 @@ impl Follower {
         self.poll().await
     }
 
-    /// Watches until `stop`; ends between two polls.
-    pub async fn run(mut self, stop: CancellationToken) {
+    /// Watches until `stop`; ends between two polls. The clock runs beside the polls, for neither may hold up the other.
+    pub async fn run(self, stop: CancellationToken) {
+        let clocks = Clocks::new(self.tools.clone());
+        tokio::join!(clocks.run(&stop), self.watch(&stop));
+    }
+
+    async fn watch(mut self, stop: &CancellationToken) {
         let mut delays = Delays::up_to(LONGEST_PAUSE);
         let mut changes = self.tools.flights.changes();
         while !stop.is_cancelled() {
             let polled = self.poll().await;
-            self.check_clocks().await;
             self.count_in_flight();
             let pause = match polled {
                 Ok(()) => {
@@ -222,7 +228,9 @@ impl Follower {
 
 async fn rebroadcast(chain: Chain, flight: SharedFlight) {
     let Some(attempt) = flight.attempts.last() else { return };
-    let outcome = match chain.broadcast(&attempt.raw).await {
+    let result = chain.broadcast(&attempt.raw).await;
+    flight.heard(&result, now());
+    let outcome = match result {
         Ok(()) => "taken".to_owned(),
         Err(error) => error.to_string(),
     };

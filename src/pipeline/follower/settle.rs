@@ -110,6 +110,8 @@ impl Follower {
         {
             let mut progress = flight.progress();
             progress.phase = Phase::Included(block);
+            progress.memory.reorged_out = None;
+            progress.memory.refusal = None;
             // As in the store: a node that included it had it, even if its answer never came.
             progress.sent.get_or_insert(at);
         }
@@ -144,6 +146,7 @@ impl Follower {
             events::transaction_reorged(flight.id, flight.nonce, block.number);
             let mut progress = flight.progress();
             progress.phase = Phase::Submitted;
+            progress.memory.reorged_out = Some(block.number);
             // Nodes do not put the transactions of a dropped block back into their pools for certain.
             progress.broadcast = None;
         }

@@ -5,7 +5,11 @@
 mod prepare;
 mod send;
 
-use super::{Tools, flights::Phase, recovery};
+use super::{
+    Tools,
+    flights::{Flight, Phase, lock},
+    recovery,
+};
 use crate::{
     chain::{Delays, Signer},
     registration::{Blocked, RegistrationId, policy::batching},
@@ -13,13 +17,13 @@ use crate::{
     telemetry::events,
 };
 use prepare::Obstacle;
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
 /// Nodes cap a sender at 16 pending transactions (reth's `TXPOOL_MAX_ACCOUNT_SLOTS_PER_SENDER`), and at the cap refuse even
 /// replacements.
-const MAX_IN_FLIGHT: usize = 15;
+pub(super) const MAX_IN_FLIGHT: usize = 15;
 /// More registrations than fit into any transaction.
 const MAX_CLAIM: usize = 650;
 /// The longest time until a lane that met an obstacle tries again.
@@ -106,7 +110,9 @@ impl Lane {
             Ok(claim) => claim,
             Err(error) => return self.store_failed(&error),
         };
-        match self.prepare(&mut claim).await {
+        let prepared = self.prepare(&mut claim).await;
+        self.remember(&prepared);
+        match prepared {
             Ok(Some(flight)) => {
                 drop(claim);
                 self.most = (self.most * 2).min(MAX_CLAIM);
@@ -114,8 +120,8 @@ impl Lane {
                 Step::Moved
             }
             Ok(None) => Step::Moved,
-            Err(Obstacle::Blocked(blocked, detail)) => {
-                self.block(&claim.ids(), blocked, &detail).await;
+            Err(Obstacle::Held(hindrance)) => {
+                self.block(&claim.ids(), hindrance.blocked(), &hindrance.to_string()).await;
                 Step::Paused
             }
             Err(Obstacle::PoisonedBatch) => {
@@ -123,6 +129,16 @@ impl Lane {
                 Step::Moved
             }
             Err(Obstacle::Store(error)) => self.store_failed(&error),
+        }
+    }
+
+    /// What stands in the way now, for whoever asks why.
+    fn remember(&self, prepared: &Result<Option<Arc<Flight>>, Obstacle>) {
+        let mut hindrances = lock(&self.tools.hindrances);
+        match prepared {
+            Err(Obstacle::Held(hindrance)) => drop(hindrances.insert(self.signer.address(), hindrance.clone())),
+            Ok(_) => drop(hindrances.remove(&self.signer.address())),
+            Err(Obstacle::PoisonedBatch | Obstacle::Store(_)) => {}
         }
     }
 

@@ -11,12 +11,13 @@ use crate::{
     },
     registration::{
         Blocked, Failure, FailureReason, RegistrationId, Timestamp, TransactionId,
+        diagnosis::Hindrance,
         policy::{batching, fees},
     },
     store::{Attempt, Found, NewTransaction, QueuedRegistration, StoreError},
     telemetry::events,
 };
-use alloy::primitives::{Bytes, U256, hex, utils::format_ether};
+use alloy::primitives::{Bytes, U256, hex};
 use futures_util::{StreamExt, TryStreamExt, stream};
 use std::{sync::Arc, time::Duration};
 use uuid::Uuid;
@@ -34,7 +35,7 @@ const L1_SLACK_DIVISOR: u64 = 10;
 /// What stands between a claim and a transaction.
 pub(super) enum Obstacle {
     /// Something an operator can mend.
-    Blocked(Blocked, String),
+    Held(Hindrance),
     /// One of several registrations makes the batch revert.
     PoisonedBatch,
     /// The store.
@@ -49,7 +50,7 @@ impl From<StoreError> for Obstacle {
 
 impl From<CallError> for Obstacle {
     fn from(error: CallError) -> Self {
-        Self::Blocked(Blocked::NoEndpoint, error.to_string())
+        Self::Held(Hindrance::NoEndpoint(error.to_string()))
     }
 }
 
@@ -94,14 +95,12 @@ impl Lane {
         let Some(Refusal::Reverted(data)) = error.refusal() else {
             return Err(match &error {
                 CallError::Unavailable { fault: Fault::Unreadable | Fault::NoContract, .. }
-                | CallError::Refused { .. } => Obstacle::Blocked(Blocked::NodeRefuses, error.to_string()),
+                | CallError::Refused { .. } => Obstacle::Held(Hindrance::Other(error.to_string())),
                 CallError::Unavailable { .. } => error.into(),
             });
         };
         if let Some(account) = chain::refused_registrar(data) {
-            let detail =
-                format!("the contract does not allow {account}: its owner adds it with addRegistrar({account})");
-            return Err(Obstacle::Blocked(Blocked::SignerNotAllowed, detail));
+            return Err(Obstacle::Held(Hindrance::NotAllowed(account)));
         }
         let [row] = claim.registrations.as_slice() else { return Err(Obstacle::PoisonedBatch) };
         let failure = Failure {
@@ -185,9 +184,8 @@ impl Lane {
     ) -> Result<Arc<Flight>, Obstacle> {
         let signer = self.signer.address();
         let cap = self.tools.chain.max_fee_per_gas();
-        let fees = fees::price(outlook.head.base_fee, outlook.priority_fee, cap).map_err(|above| {
-            Obstacle::Blocked(Blocked::FeeCap, format!("{above}: wait, or raise REGISTRAR_MAX_FEE_GWEI"))
-        })?;
+        let fees = fees::price(outlook.head.base_fee, outlook.priority_fee, cap)
+            .map_err(|above| Obstacle::Held(Hindrance::FeeCap(above)))?;
         self.check_balance(outlook, gas_limit, fees.max_fee_per_gas)?;
         let nonce = match self.next_nonce {
             Some(next) => next,
@@ -204,7 +202,7 @@ impl Lane {
             fees,
         };
         let (hash, raw) = chain::sign(&self.signer, &unsigned)
-            .map_err(|error| Obstacle::Blocked(Blocked::NodeRefuses, format!("the signer {error}")))?;
+            .map_err(|error| Obstacle::Held(Hindrance::Other(format!("the signer {error}"))))?;
         let attempt = Attempt { hash, raw, fees };
         let id = TransactionId::from(Uuid::now_v7());
         let signed_at = now();
@@ -218,7 +216,7 @@ impl Lane {
         for journey in &mut journeys {
             journey.signed(&vehicle, self.tools.chain.primary());
         }
-        let progress = Progress { phase: Phase::Signed, sent: None, timed_out: false, broadcast: None, missing: None };
+        let progress = Progress::new(Phase::Signed);
         let flight =
             Arc::new(Flight::new(id, (signer, nonce), gas_limit, signed_at, vec![attempt], journeys, progress));
         self.tools.flights.insert(flight.clone());
@@ -242,9 +240,8 @@ impl Lane {
         if outlook.balance >= needed {
             return Ok(());
         }
-        let (has, needs) = (format_ether(outlook.balance), format_ether(needed));
-        let detail = format!("{} has {has} ETH and may need {needs} ETH: send it some", self.signer.address());
-        Err(Obstacle::Blocked(Blocked::InsufficientFunds, detail))
+        let (signer, balance) = (self.signer.address(), outlook.balance);
+        Err(Obstacle::Held(Hindrance::Funds { signer, balance, needed }))
     }
 }
 

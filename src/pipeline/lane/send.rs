@@ -52,6 +52,7 @@ impl Lane {
         loop {
             let result = self.tools.chain.broadcast(&vehicle.attempt.raw).await;
             flight.progress().broadcast = Some(Instant::now());
+            flight.heard(&result, now());
             match verdict(&result) {
                 Verdict::Taken => {
                     self.taken(flight).await;
@@ -87,6 +88,8 @@ impl Lane {
                 progress.phase = Phase::Submitted;
             }
             progress.sent.get_or_insert(at);
+            progress.memory.taken_by = Some(self.tools.chain.primary().to_owned());
+            progress.memory.taken_at = self.tools.head().map(|head| head.block.number);
         }
         if let Some(vehicle) = flight.vehicle() {
             for journey in flight.journeys().iter_mut() {
