@@ -12,7 +12,7 @@ use alloy::{
         layers::{RateLimitRetryPolicy, RetryPolicy},
     },
 };
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 /// What came instead of a result.
 #[derive(Clone, Debug)]
@@ -36,6 +36,8 @@ pub(super) enum Meaning {
 
 /// Too many requests: a matter of patience, never of health.
 const THROTTLED: Meaning = Meaning::Failed(Fault::Throttled { retry_after: None });
+/// Infura's credits come back with the next day in UTC; whether somebody paid for more is asked now and then.
+const SPENT: Duration = Duration::from_secs(5 * 60);
 /// A proxy found no node behind it.
 const BACKEND: Meaning = Meaning::Failed(Fault::Backend);
 
@@ -140,18 +142,12 @@ fn words(payload: &ErrorPayload) -> Option<Meaning> {
 }
 
 /// With the time to come back: the header's, else Infura's `data.rate.backoff_seconds` or words such as "try again in 4ms" (both
-/// as alloy reads them), else the next day in UTC when the day's credits are spent (402).
+/// as alloy reads them), else a long one when the day's credits are spent (402).
 fn throttled(answer: &Answer<'_>, status: Option<u16>) -> Meaning {
     let hint = || RateLimitRetryPolicy::default().backoff_hint(&TransportError::ErrorResp(answer.payload?.clone()));
-    let tomorrow = || (status == Some(402)).then(|| until_tomorrow(SystemTime::now()));
-    let retry_after = answer.retry_after.or_else(hint).or_else(tomorrow);
+    let spent = || (status == Some(402)).then_some(SPENT);
+    let retry_after = answer.retry_after.or_else(hint).or_else(spent);
     Meaning::Failed(Fault::Throttled { retry_after })
-}
-
-fn until_tomorrow(now: SystemTime) -> Duration {
-    const DAY: u64 = 24 * 60 * 60;
-    let seconds = now.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
-    Duration::from_secs(DAY - seconds % DAY)
 }
 
 #[cfg(test)]
@@ -250,8 +246,7 @@ mod tests {
         for status in [400, 404, 413, 500, 502, 503] {
             assert_eq!(bare(status, None), Meaning::Failed(Fault::Status(status)));
         }
-        let Meaning::Failed(Fault::Throttled { retry_after: Some(spent) }) = bare(402, None) else { panic!() };
-        assert!(spent <= Duration::from_secs(86_400), "Infura's credits come back with the next day in UTC");
+        assert_eq!(bare(402, None), after(Some(SPENT)));
     }
 
     #[test]

@@ -12,6 +12,8 @@ use tokio::time::Instant;
 
 /// How long an endpoint is left alone that says it is asked too often, but not for how long.
 const THROTTLED: Duration = Duration::from_secs(1);
+/// How long an endpoint is left alone at most, whatever it asks for: then it is asked once, and may say so again.
+const LONGEST_THROTTLED: Duration = Duration::from_secs(5 * 60);
 /// An endpoint that has been well for this long has its circuit begin with the shortest time again.
 const STEADY: Duration = Duration::from_secs(60);
 /// A head is out of step when so many of the endpoint's own probes in a row say so: two endpoints are never asked at the same instant.
@@ -148,7 +150,7 @@ impl Health {
     pub fn called(&mut self, name: &str, error: Option<&CallError>, took: Duration, now: Instant) -> Option<Change> {
         match error {
             Some(CallError::Unavailable { fault: Fault::Throttled { retry_after }, .. }) => {
-                self.throttled_until = Some(now + retry_after.unwrap_or(THROTTLED));
+                self.throttled_until = Some(now + retry_after.unwrap_or(THROTTLED).min(LONGEST_THROTTLED));
                 return None;
             }
             Some(error @ CallError::Unavailable { fault, .. }) => {
