@@ -28,7 +28,10 @@ impl BlockTag {
     }
 }
 
-#[derive(Debug, Deserialize)]
+/// The method that every header is asked with.
+pub(super) const BLOCK_BY_NUMBER: &str = "eth_getBlockByNumber";
+
+#[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct WireHeader {
     number: U64,
@@ -125,6 +128,17 @@ impl Receipt {
             contract_address: wire.contract_address,
             events: wire.logs.into_iter().filter(|log| log.address == contract).map(|log| log.topics).collect(),
         })
+    }
+}
+
+/// Whether a node is still syncing: `false`, or an object that says how far it is.
+#[derive(Debug, Deserialize)]
+#[serde(from = "serde_json::Value")]
+pub(super) struct WireSyncing(pub(super) bool);
+
+impl From<serde_json::Value> for WireSyncing {
+    fn from(value: serde_json::Value) -> Self {
+        Self(value.as_bool().unwrap_or(value.is_object()))
     }
 }
 

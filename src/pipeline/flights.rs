@@ -5,7 +5,7 @@ use super::{
     journey::{Journey, Vehicle},
 };
 use crate::{
-    chain::CallError,
+    chain::{CallError, Sent},
     registration::{Block, RegistrationId, Timestamp, TransactionId, diagnosis::Refused, policy::fees::Fees},
     store::Attempt,
 };
@@ -138,13 +138,15 @@ impl Flight {
     }
 
     /// Remembers what came of sending the bytes. A node that does not answer has said nothing.
-    pub fn heard(&self, sent: &Result<(), CallError>, at: Timestamp) {
+    pub fn heard(&self, sent: &Result<Sent, CallError>, at: Timestamp) {
+        let memory = &mut self.progress().memory;
         match sent {
-            Ok(()) => self.progress().memory.refusal = None,
-            Err(CallError::Unavailable { .. }) => {}
-            Err(error @ CallError::Refused { .. }) => {
-                self.progress().memory.refusal = evidence::refused(error, at);
+            Ok(sent) => {
+                memory.refusal = None;
+                memory.taken_by.get_or_insert_with(|| sent.endpoint.clone());
             }
+            Err(error @ CallError::Refused { .. }) => memory.refusal = evidence::refused(error, at),
+            Err(CallError::Unavailable { .. } | CallError::NoEndpoint { .. }) => {}
         }
     }
 

@@ -33,11 +33,11 @@ use crate::{
 };
 use alloy::primitives::Address;
 use diagnoses::Diagnoses;
-use flights::Flights;
+use flights::{Flights, lock};
 use journey::Route;
 use queue::Queue;
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     sync::{Arc, Mutex},
     time::{Duration, SystemTime},
 };
@@ -71,6 +71,8 @@ pub struct Tools {
     head: Arc<watch::Sender<Option<Head>>>,
     /// What stood in each signer's way when its lane last tried.
     hindrances: Arc<Mutex<HashMap<Address, Hindrance>>>,
+    /// The signers that have out as many transactions as they may.
+    full: Arc<Mutex<HashSet<Address>>>,
     diagnoses: Arc<Diagnoses>,
     /// Blocks of other people's transactions that settled work of ours; the follower takes them over until they are final.
     found: Arc<Mutex<Vec<UnfinalizedBlock>>>,
@@ -97,6 +99,7 @@ impl Tools {
             route: Arc::new(route),
             head: Arc::new(watch::Sender::new(None)),
             hindrances: Arc::default(),
+            full: Arc::default(),
             diagnoses: Arc::default(),
             found: Arc::default(),
         }
@@ -120,6 +123,16 @@ impl Tools {
             }
             moved
         });
+    }
+
+    /// Whether this signer has out as many transactions as it may.
+    fn set_full(&self, signer: Address, full: bool) {
+        let mut all = lock(&self.full);
+        if full {
+            all.insert(signer);
+        } else {
+            all.remove(&signer);
+        }
     }
 
     /// How many transactions of this signer are signed and not settled.

@@ -22,6 +22,7 @@ mod foreign;
 mod harness;
 mod limits;
 mod list;
+mod proxy;
 mod reorg;
 mod shutdown;
 mod start;

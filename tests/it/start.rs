@@ -265,7 +265,7 @@ async fn a_port_that_is_taken_is_said() {
 #[tokio::test]
 async fn a_service_that_starts_before_its_node_waits_for_it() {
     let (ground, settings) = Plan::on_demand().through_proxy().prepare().await;
-    let away = ground.proxy.as_ref().unwrap().trap_all(Fault::LoseRequest);
+    let away = ground.proxies[0].trap_all(Fault::LoseRequest);
     let starting = tokio::spawn(async move { Service::start(&settings).await });
     away.sprung().await;
 

@@ -23,9 +23,13 @@ pub fn refused(error: &CallError, at: Timestamp) -> Option<Refused> {
         Refusal::InsufficientFunds => Meaning::Funds,
         Refusal::SenderLimit => Meaning::SenderLimit,
         Refusal::Gas => Meaning::Gas,
-        Refusal::Reverted(_) | Refusal::UnknownBlock | Refusal::Throttled | Refusal::OtherChain | Refusal::Other => {
-            Meaning::Other
-        }
+        Refusal::NonceGap
+        | Refusal::TipAboveFee
+        | Refusal::FeeAboveNodeCap
+        | Refusal::Reverted(_)
+        | Refusal::UnknownBlock
+        | Refusal::OtherChain
+        | Refusal::Other => Meaning::Other,
     };
     Some(Refused { endpoint: endpoint.clone(), code: *code, words: message.clone(), meaning, at })
 }
@@ -99,5 +103,6 @@ pub(super) fn silence(error: &CallError) -> String {
     match error {
         CallError::Unavailable { fault, .. } => fault.to_string(),
         CallError::Refused { message, code, .. } => format!("{message} (code {code})"),
+        CallError::NoEndpoint { why, .. } => why.clone(),
     }
 }

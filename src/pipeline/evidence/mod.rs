@@ -8,7 +8,6 @@ pub use convert::refused;
 use super::{
     Tools,
     flights::{Flight, Phase, lock},
-    lane::MAX_IN_FLIGHT,
     now,
 };
 use crate::registration::{
@@ -110,9 +109,15 @@ fn waiting(tools: &Tools, signer: Address) -> Vec<Arc<Flight>> {
     flights
 }
 
-/// The transaction that queued work waits for when every signer has out as many as it may.
+/// The transaction that queued work waits for when no signer may sign another one: each has out as many as it may, or one that
+/// no node takes.
 fn before_all(tools: &Tools, signers: &[Address]) -> Option<Earlier> {
-    let full = signers.iter().all(|signer| tools.in_flight_of(*signer) >= MAX_IN_FLIGHT);
+    let full = lock(&tools.full).clone();
+    let stuck = |signer: &Address| {
+        let unsent = |flight: &Arc<Flight>| flight.progress().phase == Phase::Signed;
+        full.contains(signer) || tools.flights.of(*signer).iter().any(unsent)
+    };
     let lowest = || signers.iter().find_map(|signer| waiting(tools, *signer).into_iter().next());
-    full.then(lowest).flatten().map(|flight| convert::earlier(&flight))
+    let earlier = signers.iter().all(stuck).then(lowest)?;
+    earlier.map(|flight| convert::earlier(&flight))
 }

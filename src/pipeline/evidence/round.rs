@@ -8,7 +8,7 @@ use super::convert;
 use crate::{
     chain::{BlockTag, CallError, Chain, Pair, Witness, register_calldata},
     pipeline::flights::Flight,
-    registration::diagnosis::{Answers, ChainSeen, ReceiptSeen, Revert, Witnessed},
+    registration::diagnosis::{Answers, ChainSeen, EndpointSeen, ReceiptSeen, Revert, Witnessed},
 };
 use std::time::Duration;
 use tokio::time::{Instant, timeout_at};
@@ -32,18 +32,18 @@ pub(super) async fn ask(chain: &Chain, flight: &Flight, seen: &ChainSeen) -> Ans
     let begun = Instant::now();
     let (first, (hash, _)) = (begun + FIRST, flight.latest());
     let (receipts, known, nonces) = tokio::join!(
-        timeout_at(first, chain.receipts_everywhere(hash, WITNESSES)),
-        timeout_at(first, chain.known_everywhere(hash, WITNESSES)),
-        timeout_at(first, chain.nonces_everywhere(flight.signer, NONCE_WITNESSES)),
+        chain.receipts_everywhere(hash, WITNESSES, first),
+        chain.known_everywhere(hash, WITNESSES, first),
+        chain.nonces_everywhere(flight.signer, NONCE_WITNESSES, first),
     );
-    let (receipts, known, nonces) =
-        (receipts.unwrap_or_default(), known.unwrap_or_default(), nonces.unwrap_or_default());
-    let silent = seen.usable.iter().take(WITNESSES).filter_map(|endpoint| {
-        let name = endpoint.name.as_str();
-        let heard = [heard(&receipts, name), heard(&known, name), heard(&nonces, name)];
-        let spoke = heard.iter().any(|heard| matches!(heard, Some(Ok(()))));
-        let why = heard.into_iter().flatten().find_map(Result::err).unwrap_or_else(|| "timed out".to_owned());
-        (!spoke).then(|| Witnessed { endpoint: name.to_owned(), says: why })
+    let silent = seen.usable.iter().filter_map(|endpoint| {
+        let heard = [heard(&receipts, endpoint), heard(&known, endpoint), heard(&nonces, endpoint)];
+        let mut heard = heard.into_iter().flatten();
+        let silent = heard.clone().all(|heard| heard.is_err());
+        // Whoever is usable and was not asked at all asked to be left alone, or enough others were asked.
+        let nobody = receipts.is_empty().then(|| endpoint.error.clone().unwrap_or_else(|| "rate limited".to_owned()));
+        let why = heard.find_map(Result::err).or(nobody).filter(|_| silent)?;
+        Some(Witnessed { endpoint: endpoint.name.clone(), says: why })
     });
     let answers = Answers {
         silent: silent.collect(),
@@ -62,8 +62,8 @@ pub(super) async fn ask(chain: &Chain, flight: &Flight, seen: &ChainSeen) -> Ans
 }
 
 /// What an endpoint said to a question, if it was asked.
-fn heard<T>(witnesses: &[Witness<T>], endpoint: &str) -> Option<Result<(), String>> {
-    let witness = witnesses.iter().find(|witness| witness.endpoint == endpoint)?;
+fn heard<T>(witnesses: &[Witness<T>], endpoint: &EndpointSeen) -> Option<Result<(), String>> {
+    let witness = witnesses.iter().find(|witness| witness.endpoint == endpoint.name)?;
     Some(witness.answer.as_ref().map(drop).map_err(convert::silence))
 }
 

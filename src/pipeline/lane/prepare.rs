@@ -96,7 +96,7 @@ impl Lane {
             return Err(match &error {
                 CallError::Unavailable { fault: Fault::Unreadable | Fault::NoContract, .. }
                 | CallError::Refused { .. } => Obstacle::Held(Hindrance::Other(error.to_string())),
-                CallError::Unavailable { .. } => error.into(),
+                CallError::Unavailable { .. } | CallError::NoEndpoint { .. } => error.into(),
             });
         };
         if let Some(account) = chain::refused_registrar(data) {

@@ -3,8 +3,8 @@
 //! of it, as that the nodes forgot it.
 
 use super::{
-    Answers, Cause, Earlier, Evidence, FeesSeen, Hindrance, Meaning, ReceiptSeen, Refused, Sent, StallSeen, Subject,
-    Unsent, Witnessed,
+    Answers, Cause, Earlier, EndpointSeen, Evidence, FeesSeen, Hindrance, Meaning, ReceiptSeen, Refused, Sent,
+    StallSeen, Subject, Unsent, Witnessed,
 };
 use crate::registration::{Blocked, policy::batching::TRANSACTION_GAS_CAP, policy::fees::AboveCap};
 use alloy::primitives::{Address, U256};
@@ -134,7 +134,7 @@ pub(super) fn decide(seen: &Evidence) -> Finding<'_> {
             .or_else(|| of_its_nonce(sent))
             .or_else(|| kept_out(seen, sent))
             .or_else(|| lost(seen, sent))
-            .or_else(|| of_the_endpoints(seen))
+            .or_else(|| of_the_endpoints(seen, sent))
             .unwrap_or(Finding::Waiting),
     }
 }
@@ -277,12 +277,18 @@ fn meant(refused: &Refused) -> Option<Finding<'_>> {
     }
 }
 
-/// Nothing is wrong with the transaction itself: one endpoint may be, or the node that was to mine on demand.
-fn of_the_endpoints(seen: &Evidence) -> Option<Finding<'_>> {
-    let slowest = seen.chain.usable.iter().filter_map(|endpoint| Some((endpoint.lag?, endpoint.name.as_str()))).max();
-    slowest
-        .filter(|(lag, _)| *lag > APART)
-        .map(|(lag, endpoint)| Finding::Behindhand { endpoint, lag })
+/// Nothing is wrong with the transaction itself: but only an endpoint that is behind knows it, or the node that was to mine on
+/// demand does not.
+fn of_the_endpoints<'a>(seen: &'a Evidence, sent: &Sent) -> Option<Finding<'a>> {
+    let behind = |name: &str| {
+        let lagging = |endpoint: &&EndpointSeen| endpoint.name == name && endpoint.lag.is_some_and(|lag| lag > APART);
+        seen.chain.usable.iter().find(lagging)
+    };
+    let knows = || sent.answers.known.iter().filter(|witness| witness.says);
+    let only_behind = knows().all(|witness| behind(&witness.endpoint).is_some());
+    let first = knows().next().and_then(|witness| behind(&witness.endpoint)).filter(|_| only_behind);
+    first
+        .map(|endpoint| Finding::Behindhand { endpoint: &endpoint.name, lag: endpoint.lag.unwrap_or_default() })
         .or_else(|| seen.chain.stalled.map(Finding::Stalled))
 }
 

@@ -4,6 +4,7 @@ pub mod anvil;
 pub mod cli;
 pub mod client;
 pub mod foreign;
+pub mod metrics;
 pub mod process;
 pub mod proxy;
 pub mod registry;
@@ -14,7 +15,7 @@ pub mod wait;
 
 pub use anvil::{Anvil, account};
 pub use client::{Client, Refusal, document, registering, seconds};
-pub use proxy::Fault;
+pub use proxy::{Fault, HttpAnswer, Proxy};
 pub use registry::{OUTSIDER, OWNER, Registry};
 pub use service::Service;
 pub use stack::{Plan, Stack};

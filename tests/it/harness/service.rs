@@ -2,6 +2,7 @@
 
 use super::{
     anvil::{CHAIN_ID, KEYS},
+    metrics::Metrics,
     process::Process,
     registry::Registry,
     wait::within,
@@ -121,6 +122,13 @@ impl Service {
         let response = super::rpc::http_client().get(format!("http://{}{path}", self.admin)).send();
         let response = within(path, response).await.unwrap();
         (response.status().as_u16(), response.text().await.unwrap())
+    }
+
+    /// What it counts.
+    pub async fn metrics(&self) -> Metrics {
+        let (status, text) = self.http("/metrics").await;
+        assert_eq!(status, 200, "{text}");
+        Metrics::read(&text)
     }
 }
 

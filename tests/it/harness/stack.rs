@@ -16,8 +16,8 @@ pub struct Stack {
     pub client: Client,
     /// The service.
     pub service: Service,
-    /// What stands between the service and the node, when it was asked for.
-    proxy: Option<Proxy>,
+    /// What stands between the service and its nodes, in the order of the settings, when it was asked for.
+    proxies: Vec<Proxy>,
     /// The contract.
     pub registry: Registry,
     /// The node.
@@ -32,13 +32,14 @@ pub struct Plan {
     anvil: Vec<String>,
     settings: Vec<(String, String)>,
     signers: usize,
-    proxy: bool,
+    /// The URLs of the nodes behind proxies; `None` is the stack's own.
+    endpoints: Vec<Option<String>>,
 }
 
 impl Plan {
     /// One signer, on a node that mines a block for each transaction.
     pub fn on_demand() -> Self {
-        Self { anvil: Vec::new(), settings: Vec::new(), signers: 1, proxy: false }
+        Self { anvil: Vec::new(), settings: Vec::new(), signers: 1, endpoints: Vec::new() }
     }
 
     /// One signer, on a node that mines a block every so many seconds.
@@ -65,8 +66,19 @@ impl Plan {
     }
 
     /// With a proxy between the service and the node.
-    pub fn through_proxy(mut self) -> Self {
-        self.proxy = true;
+    pub fn through_proxy(self) -> Self {
+        self.endpoints(1)
+    }
+
+    /// With so many more endpoints, each a proxy in front of the node.
+    pub fn endpoints(mut self, count: usize) -> Self {
+        self.endpoints.extend((0..count).map(|_| None));
+        self
+    }
+
+    /// With one more endpoint: a proxy in front of another node.
+    pub fn endpoint_at(mut self, url: &str) -> Self {
+        self.endpoints.push(Some(url.to_owned()));
         self
     }
 
@@ -75,8 +87,8 @@ impl Plan {
         let (ground, settings) = self.prepare().await;
         let service = Service::start(&settings).await;
         let client = Client::connect(service.grpc).await;
-        let Ground { proxy, registry, anvil, directory, .. } = ground;
-        Stack { client, service, proxy, registry, anvil, settings, directory }
+        let Ground { proxies, registry, anvil, directory } = ground;
+        Stack { client, service, proxies, registry, anvil, settings, directory }
     }
 
     /// Starts all but the service.
@@ -84,19 +96,23 @@ impl Plan {
         let arguments: Vec<&str> = self.anvil.iter().map(String::as_str).collect();
         let anvil = Anvil::start(&arguments).await;
         let registry = Registry::deploy(&anvil, self.signers).await;
-        let proxy = if self.proxy { Some(Proxy::before(anvil.url()).await) } else { None };
+        let mut proxies = Vec::new();
+        for endpoint in &self.endpoints {
+            proxies.push(Proxy::before(endpoint.as_deref().unwrap_or(anvil.url())).await);
+        }
         let directory = TempDir::new().unwrap();
-        let endpoint = proxy.as_ref().map_or(anvil.url(), Proxy::url);
-        let settings = Settings::new(endpoint, &registry, self.signers, &directory.path().join("registrar.db"));
+        let urls: Vec<String> = proxies.iter().map(Proxy::secret_url).collect();
+        let urls = if urls.is_empty() { anvil.url().to_owned() } else { urls.join(",") };
+        let settings = Settings::new(&urls, &registry, self.signers, &directory.path().join("registrar.db"));
         let settings = self.settings.iter().fold(settings, |settings, (name, value)| settings.set(name, value));
-        (Ground { proxy, registry, anvil, directory }, settings)
+        (Ground { proxies, registry, anvil, directory }, settings)
     }
 }
 
 /// What a service stands on.
 pub struct Ground {
-    /// What stands between the service and the node, when it was asked for.
-    pub proxy: Option<Proxy>,
+    /// What stands between the service and its nodes, in the order of the settings, when it was asked for.
+    pub proxies: Vec<Proxy>,
     /// The contract.
     pub registry: Registry,
     /// The node.
@@ -113,9 +129,14 @@ impl Ground {
 }
 
 impl Stack {
-    /// What stands between the service and the node.
+    /// What stands between the service and the node, or the first of its nodes.
     pub fn proxy(&self) -> &Proxy {
-        self.proxy.as_ref().expect("the plan has no proxy")
+        self.proxies.first().expect("the plan has no proxy")
+    }
+
+    /// What stands between the service and its nodes, in the order of the settings.
+    pub fn proxies(&self) -> &[Proxy] {
+        &self.proxies
     }
 
     /// Starts the service again on the same database, after it was killed or has ended.

@@ -79,8 +79,12 @@ pub(super) fn nonces_differ(nonce: u64, ahead: &str, behind: &str) -> Told {
 
 pub(super) fn behindhand(endpoint: &str, lag: Duration) -> Told {
     differ(
-        &format!("{} is {} behind the others", name(endpoint), seconds(lag)),
-        "Nothing else is known to be wrong; the same bytes are sent again every 3 s.",
+        &format!(
+            "{} is {} behind the others, and of those that were asked it alone knows it",
+            name(endpoint),
+            seconds(lag)
+        ),
+        &format!("{AGAIN}."),
     )
     .note("laggingEndpoint", endpoint)
     .note("lagSeconds", lag.as_secs())

@@ -20,7 +20,7 @@ const NAME: usize = 32;
 const WORDS: usize = 64;
 
 /// What the service does with every transaction that no block holds.
-const AGAIN: &str = "The same bytes are sent again every 3 s";
+const AGAIN: &str = "The same bytes go to every endpoint again every 3 s";
 
 /// A sentence and its numbers.
 #[derive(Clone, PartialEq, Eq, Debug)]

@@ -9,7 +9,7 @@ use alloy::primitives::{Address, U256};
 use std::time::Duration;
 
 /// What is not done in this version.
-const STAYS: &str = "It is not replaced with a higher offer in this version";
+const STAYS: &str = "This version does not replace it with a higher offer";
 
 pub(super) fn replaced(seen: &Evidence, next: u64, since: Duration) -> Told {
     Told::new(format!(
@@ -26,8 +26,8 @@ pub(super) fn replaced(seen: &Evidence, next: u64, since: Duration) -> Told {
 
 pub(super) fn outbid(seen: &Evidence, refused: &Refused) -> Told {
     Told::new(format!(
-        "{} holds another transaction with nonce {} of {} that offers more: somebody else signs with this key; find out who. \
-         {AGAIN}; once the other one is mined, the work is queued again under another nonce.",
+        "{} holds another transaction with nonce {} of {} that offers more: somebody else signs with this key. {AGAIN}; \
+         once the other one is mined, the work is queued under another nonce.",
         name(&refused.endpoint),
         nonce(seen),
         signer(seen)
@@ -81,7 +81,7 @@ pub(super) fn fee_too_low(seen: &Evidence, base_fee: u128) -> Told {
 pub(super) fn fee_refused(seen: &Evidence, refused: &Refused) -> Told {
     let offers = sent(seen).map(|sent| {
         let (most, tip) = (sent.fees.max_fee_per_gas, sent.fees.max_priority_fee_per_gas);
-        format!(" It offers at most {} per gas, {} of it as priority fee.", gwei(most), gwei(tip))
+        format!(" It offers at most {} per gas, {} as priority fee.", gwei(most), gwei(tip))
     });
     Told::new(format!("{}{} {STAYS}. {}", quoted(refused), offers.unwrap_or_default(), tried_again(seen)))
         .note_refusal(refused)

@@ -1,0 +1,184 @@
+//! The proxy's side of the connections: listening, and doing to each call what the rule says that catches it.
+
+use super::{
+    Fault, Rule, Shared, heads,
+    node::{Lost, result},
+};
+use http_body_util::{BodyExt, Full};
+use hyper::{
+    Request, Response,
+    body::{Bytes, Incoming},
+    server::conn::http1,
+    service::service_fn,
+};
+use hyper_util::rt::TokioIo;
+use serde_json::Value;
+use std::{error::Error, net::SocketAddr, sync::Arc};
+use tokio::{
+    net::{TcpListener, TcpSocket, TcpStream},
+    task::JoinSet,
+};
+
+/// How many connections may wait to be accepted.
+const BACKLOG: u32 = 1024;
+
+/// A port that stays ours while nobody listens on it: a socket that is bound and does not listen refuses connections, and
+/// keeps everybody else from binding.
+pub(super) struct Port {
+    _reserved: TcpSocket,
+    pub(super) address: SocketAddr,
+}
+
+impl Port {
+    pub(super) fn reserve() -> Self {
+        let socket = bound("127.0.0.1:0".parse().unwrap());
+        let address = socket.local_addr().unwrap();
+        Self { _reserved: socket, address }
+    }
+
+    pub(super) fn listen(&self) -> TcpListener {
+        bound(self.address).listen(BACKLOG).unwrap()
+    }
+}
+
+fn bound(address: SocketAddr) -> TcpSocket {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.set_reuseaddr(true).unwrap();
+    socket.bind(address).unwrap();
+    socket
+}
+
+/// Serves until it is dropped, but for the times when connections are to be refused.
+pub(super) async fn serve(port: Port, mut listener: TcpListener, shared: Arc<Shared>) {
+    let mut refusing = shared.refusing.subscribe();
+    loop {
+        // Dropped with this task, and every connection with it.
+        let mut connections = JoinSet::new();
+        tokio::select! {
+            biased;
+            _ = refusing.wait_for(|rules| *rules > 0) => {}
+            () = accept(&listener, &mut connections, &shared) => return,
+        }
+        drop(listener);
+        connections.shutdown().await;
+        shared.refused();
+        // The sender lives as long as what is shared.
+        let _ = refusing.wait_for(|rules| *rules == 0).await;
+        listener = port.listen();
+    }
+}
+
+async fn accept(listener: &TcpListener, connections: &mut JoinSet<()>, shared: &Arc<Shared>) {
+    while let Ok((stream, _)) = listener.accept().await {
+        connections.spawn(converse(stream, shared.clone()));
+        while connections.try_join_next().is_some() {}
+    }
+}
+
+async fn converse(stream: TcpStream, shared: Arc<Shared>) {
+    // Answers are small, and a delay of theirs would look like one of the service.
+    let _ = stream.set_nodelay(true);
+    let service = service_fn(|request| answer(&shared, request));
+    let mut connection = http1::Builder::new().serve_connection(TokioIo::new(stream), service);
+    // A connection that ends in an error is one that was lost on purpose, or whose caller was killed.
+    let ended = (&mut connection).await;
+    let lost = ended.as_ref().err().and_then(|error| error.source()?.downcast_ref::<Lost>());
+    if let Some(Lost::Reset) = lost {
+        let _ = connection.into_parts().io.into_inner().set_zero_linger();
+    }
+}
+
+async fn answer(shared: &Shared, request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Lost> {
+    let body = request.into_body().collect().await.map_err(|_| Lost::Closed)?.to_bytes();
+    let calls = match serde_json::from_slice(&body) {
+        Ok(Value::Array(batch)) => batch,
+        Ok(call) => vec![call],
+        Err(error) => panic!("the service sends what is no JSON: {error}"),
+    };
+    shared.see(&calls);
+    match shared.rule_for(&calls) {
+        Some(rule) => suffer(shared, &rule, &calls, body).await,
+        None => shared.node.forward(body).await,
+    }
+}
+
+/// Does to these calls what the rule says. A rule notes what it has caught when its fault has taken effect.
+async fn suffer(shared: &Shared, rule: &Rule, calls: &[Value], body: Bytes) -> Result<Response<Full<Bytes>>, Lost> {
+    let node = &shared.node;
+    match rule.fault {
+        Fault::HoldRequest => {
+            rule.note(calls);
+            rule.release().await;
+            node.forward(body).await
+        }
+        Fault::HoldAnswer => {
+            let answer = node.forward(body).await;
+            rule.note(calls);
+            rule.release().await;
+            answer
+        }
+        Fault::LoseRequest | Fault::Refuse => {
+            rule.note(calls);
+            Err(Lost::Closed)
+        }
+        Fault::LoseAnswer => {
+            node.forward(body).await?;
+            rule.note(calls);
+            Err(Lost::Closed)
+        }
+        Fault::LoseEverySecondAnswer => {
+            let answer = node.forward(body).await;
+            let lost = rule.turn().is_multiple_of(2);
+            rule.note(calls);
+            if lost { Err(Lost::Closed) } else { answer }
+        }
+        Fault::Reset => {
+            rule.note(calls);
+            Err(Lost::Reset)
+        }
+        Fault::Hang => {
+            rule.note(calls);
+            std::future::pending().await
+        }
+        Fault::Slow(time) => {
+            let answer = node.forward(body).await;
+            rule.note(calls);
+            tokio::time::sleep(time).await;
+            answer
+        }
+        Fault::Twice => {
+            node.forward(body.clone()).await?;
+            let answer = node.forward(body).await;
+            rule.note(calls);
+            answer
+        }
+        Fault::Http(http) => {
+            rule.note(calls);
+            http.head().body(Full::from(http.body(&calls[0]))).map_err(|_| Lost::Closed)
+        }
+        Fault::Error(_) | Fault::Result(_) | Fault::FrozenAt(_) | Fault::Behind(_) | Fault::Ahead { .. } => {
+            let answer = each(shared, rule, calls, body.starts_with(b"[")).await?;
+            rule.note(calls);
+            let response = Response::builder().header("content-type", "application/json");
+            response.body(Full::from(answer.to_string())).map_err(|_| Lost::Closed)
+        }
+    }
+}
+
+/// Answers for the node, call by call.
+async fn each(shared: &Shared, rule: &Rule, calls: &[Value], batch: bool) -> Result<Value, Lost> {
+    let node = &shared.node;
+    let mut answers = Vec::new();
+    for call in calls {
+        answers.push(match rule.fault {
+            _ if !rule.catches(call) => node.ask(call).await?,
+            Fault::Error(error) => error.answer(call),
+            Fault::Result(json) => result(call, serde_json::from_str(json).unwrap()),
+            Fault::FrozenAt(head) => heads::behind(node, call, head).await?,
+            Fault::Behind(blocks) => heads::behind(node, call, node.head().await?.saturating_sub(blocks)).await?,
+            Fault::Ahead { blocks, seconds } => heads::ahead(node, call, blocks, seconds).await?,
+            _ => node.ask(call).await?,
+        });
+    }
+    Ok(if batch { Value::Array(answers) } else { answers.remove(0) })
+}
