@@ -36,6 +36,8 @@
 //! 6. `pipeline::follower` finds the receipt once the nonce has passed, checks its block against the canonical one, settles each
 //!    registration by its own event, counts depth, and wakes whoever waits.
 //! 7. A reorg sends it back to 5; a consumed nonce that registered nothing sends its work back to 4.
+//! 8. What is late, or asked about, is diagnosed: `pipeline::evidence` gathers what can be seen, once for all who ask, and
+//!    `registration::diagnosis` names the one cause, the sentence and the numbers. It ends waits, never work.
 //!
 //! # Invariants
 //!

@@ -35,7 +35,7 @@ impl Clocks {
         Self { tools, rounds: JoinSet::new() }
     }
 
-    /// Watches the clocks until `stop`. A round that goes on then is left behind: the clock runs out again with the next start.
+    /// Watches the clocks until `stop`, and then lets the rounds end that go on, so that what is written is reported too.
     pub(super) async fn run(mut self, stop: &CancellationToken) {
         let mut changes = self.tools.flights.changes();
         while !stop.is_cancelled() {
@@ -46,6 +46,7 @@ impl Clocks {
                 stop.run_until_cancelled(tokio::time::sleep(LOOK)).await;
             }
         }
+        while self.rounds.join_next().await.is_some() {}
     }
 
     /// Begins a round for every transaction whose clock has run out, once.

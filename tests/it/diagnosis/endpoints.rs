@@ -8,11 +8,14 @@ async fn endpoints_that_die_after_they_took_the_transaction_are_rpc_unavailable(
     let mut stack = late_after(Plan::on_demand().endpoints(2), 4).start().await;
     stack.anvil.stop_mining().await;
     submit(&stack, 1).await;
-    let away: Vec<_> = stack.proxies().iter().map(|proxy| proxy.trap_all(Fault::Refuse)).collect();
+    let away: Vec<_> = stack.proxies().iter().map(|proxy| proxy.trap_all(Fault::LoseRequest)).collect();
 
     let diagnosis = is_late(&mut stack, 1, Cause::RpcUnavailable).await;
 
     says(&diagnosis, &["127.0.0.1#1", "127.0.0.1#2", "on disk"]);
+    proves(&diagnosis, &[("usableEndpoints", "0 of 2")]);
+    let asked: u64 = stack.proxies().iter().map(|proxy| proxy.count("eth_getTransactionByHash")).sum();
+    assert_eq!(asked, 0, "that nobody answers is known without asking");
     drop(away);
     stack.anvil.mine_on_demand().await;
     let id = stack.client.get_pair(&document(1), CASE).await.unwrap().id;

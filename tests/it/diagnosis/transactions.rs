@@ -2,9 +2,9 @@
 
 use super::{CASE, asked, explained, is_late, late_after, proves, says, submit};
 use crate::harness::{
-    Cause, Fault, OWNER, Plan, Stack, State, account, document, eventually,
+    Cause, Fault, OUTSIDER, OWNER, Plan, Stack, State, account, document, eventually,
     proxy::dialects::{NodeError, SENDER_LIMIT},
-    registry::{addRegistrarCall, removeRegistrarCall},
+    registry::{addRegistrarCall, registerDocumentCall, removeRegistrarCall},
 };
 use alloy::primitives::{B256, U64, U256};
 use serde_json::{Value, json};
@@ -262,6 +262,27 @@ async fn a_revert_in_a_block_that_is_not_deep_enough_is_reverted_and_says_why() 
     stack.client.reaches(&id, State::Included).await;
     stack.anvil.mine(1).await;
     stack.client.reaches(&id, State::Confirmed).await;
+}
+
+#[tokio::test]
+async fn a_pair_that_somebody_else_registered_a_moment_ago_awaits_its_confirmations() {
+    let stack = Plan::on_demand().set("REGISTRAR_CONFIRMATIONS", 3).start().await;
+    let call = registerDocumentCall { documentHash: document(1).parse().unwrap(), caseId: CASE.into() };
+    let block = stack.registry.send(account(OUTSIDER), call).await.block_number.unwrap();
+    let accepted = stack.client.accept(1, CASE).await;
+    let reason = "AWAITING_CONFIRMATIONS";
+    stack.client.sees(&accepted.id, reason, |registration| registration.blocked_reason == reason).await;
+
+    let diagnosis = asked(&stack, &accepted.id).await;
+
+    assert_eq!(diagnosis.cause(), Cause::AwaitingConfirmations, "{diagnosis:?}");
+    proves(
+        &diagnosis,
+        &[("includedBlock", &block.to_string()), ("confirmations", "1"), ("confirmationsRequired", "3")],
+    );
+    says(&diagnosis, &["on chain already", &format!("block {block}")]);
+    stack.anvil.mine(2).await;
+    stack.client.reaches(&accepted.id, State::Confirmed).await;
 }
 
 #[tokio::test]
