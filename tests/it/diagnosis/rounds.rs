@@ -1,6 +1,6 @@
 //! Gathering evidence: bounded, shared, and never in anybody's way.
 
-use super::{CASE, asked, late_after, of_the_error, proves, submit};
+use super::{CASE, asked, is_report, late_after, of_the_error, proves, submit};
 use crate::harness::{Cause, Fault, Plan, Stack, State, WaitFor, account, registering};
 use futures_util::future::join_all;
 use std::time::Duration;
@@ -109,16 +109,20 @@ async fn a_round_that_gets_no_answers_ends_in_two_seconds_and_says_less() {
 
 #[tokio::test]
 async fn a_round_holds_up_neither_the_work_nor_its_confirmation_and_what_is_confirmed_meanwhile_was_not_late() {
-    let (stack, id) = stuck(late_after(Plan::on_demand().through_proxy(), 1)).await;
+    let (mut stack, id) = stuck(late_after(Plan::on_demand().through_proxy(), 1)).await;
     let hangs = stack.proxy().trap(OF_ROUNDS, Fault::Hang);
     hangs.sprung().await;
     let began = Instant::now();
 
     stack.anvil.mine(1).await;
-    let confirmed = stack.client.reaches(&id, State::Confirmed).await;
-
+    stack.client.reaches(&id, State::Confirmed).await;
     assert!(began.elapsed() < Duration::from_secs(1), "confirmed after {:?}", began.elapsed());
-    assert_eq!(confirmed.diagnosis, None, "it was not late");
+
+    // When a later one is reported, the round of the first has ended too.
+    let later = submit(&stack, 2).await;
+    stack.service.logged("the later report", |line| is_report(line) && line["registration_id"] == later.id).await;
+    assert_eq!(stack.service.log().iter().filter(|line| is_report(line)).count(), 1, "the first was not late");
+    assert_eq!(stack.client.get(&id).await.unwrap().diagnosis, None);
 }
 
 #[tokio::test]
