@@ -1,129 +1,12 @@
 //! The truth table: a row for each cause, and for each pair of causes that can be true together.
 
+mod seen;
+
 use super::*;
-use crate::registration::{
-    Blocked, RegistrationId,
-    policy::fees::{AboveCap, Fees},
-};
-use alloy::primitives::{Address, B256, U256, bytes};
+use crate::registration::{Blocked, policy::fees::AboveCap};
+use alloy::primitives::{B256, U256, bytes};
+use seen::*;
 use std::{collections::HashSet, time::Duration};
-
-const GWEI: u128 = 1_000_000_000;
-const SIGNER: Address = Address::repeat_byte(0xaa);
-const GAS: u64 = 52_000;
-const SUBMITTED: u64 = 1_000;
-
-/// As long as a host may be, so that the longest explanation is seen too.
-const A: &str = "first-and-by-far-the-longest-name-of-an-endpoint.example.com";
-const B: &str = "second-and-nearly-the-longest-name-of-an-endpoint.example.com";
-
-fn endpoint(name: &str, state: &'static str) -> EndpointSeen {
-    let error = (state == "down").then(|| "timed out".to_owned());
-    EndpointSeen { name: name.into(), state, head: Some(120), lag: None, latency: None, error }
-}
-
-fn says<T: Clone>(what: T) -> Vec<Witnessed<T>> {
-    [A, B].map(|name| Witnessed { endpoint: name.into(), says: what.clone() }).into()
-}
-
-fn refused(meaning: Meaning) -> Refused {
-    let words = "a node's words, which may be rather long and are cut where it is too much to read".to_owned();
-    Refused { endpoint: A.into(), code: -32003, words, meaning, at: Timestamp::from_seconds(SUBMITTED + 28) }
-}
-
-fn receipt(succeeded: bool) -> ReceiptSeen {
-    ReceiptSeen { block: 120, block_hash: B256::repeat_byte(1), succeeded, gas_used: 30_000 }
-}
-
-fn evidence(subject: Subject) -> Evidence {
-    Evidence {
-        now: Timestamp::from_seconds(SUBMITTED + 31),
-        submitted: Some(Timestamp::from_seconds(SUBMITTED)),
-        confirmations_required: 2,
-        chain: ChainSeen {
-            usable: vec![endpoint(A, "healthy"), endpoint(B, "healthy")],
-            unusable: vec![],
-            stalled: None,
-            head: Some(HeadSeen { number: 120, gas_limit: 30_000_000, base_fee: GWEI, still: Duration::ZERO }),
-            mines_on_demand: false,
-        },
-        subject,
-    }
-}
-
-/// A transaction that two nodes know and nothing is wrong with.
-fn sent() -> Sent {
-    let blocks = vec![BlockSeen { room: 1_000_000, low_tip: 1 }; 10];
-    Sent {
-        signer: SIGNER,
-        nonce: 7,
-        hash: B256::repeat_byte(7),
-        gas_limit: GAS,
-        fees: Fees { max_fee_per_gas: 8 * GWEI, max_priority_fee_per_gas: GWEI / 1000 },
-        taken_by: Some(A.into()),
-        earlier: None,
-        reorged_out: None,
-        refusal: None,
-        missing_for: None,
-        in_flight: 1,
-        answers: Answers {
-            receipts: says(None),
-            known: says(true),
-            nonces: says(7),
-            balance: Some(U256::from(10).pow(U256::from(18))),
-            fees: Some(FeesSeen { next_base_fee: GWEI, blocks }),
-            ..Answers::default()
-        },
-    }
-}
-
-fn earlier() -> Earlier {
-    let registration = Some(RegistrationId::from_bytes([5; 16]));
-    Earlier { nonce: 4, hash: B256::repeat_byte(4), registration }
-}
-
-fn stall(seen: &mut Evidence) {
-    seen.chain.stalled = Some(StallSeen { head: 120, lasting: Duration::from_secs(29) });
-}
-
-// What can be wrong with a transaction that was sent, to be put together.
-fn forgotten(sent: &mut Sent) {
-    sent.answers.known = says(false);
-}
-fn refuses(meaning: Meaning) -> impl Fn(&mut Sent) {
-    move |sent| (sent.answers.known, sent.refusal) = (says(false), Some(refused(meaning)))
-}
-fn poor(sent: &mut Sent) {
-    sent.answers.balance = Some(U256::from(GAS) * U256::from(8 * GWEI) - U256::from(1));
-}
-fn huge(sent: &mut Sent) {
-    (sent.gas_limit, sent.answers.balance) = (40_000_000, None);
-}
-fn cheap(sent: &mut Sent) {
-    sent.answers.fees.as_mut().unwrap().next_base_fee = 8 * GWEI + 1;
-}
-fn crowded(sent: &mut Sent) {
-    let blocks = &mut sent.answers.fees.as_mut().unwrap().blocks;
-    blocks[4..].fill(BlockSeen { room: GAS - 1, low_tip: GWEI / 100 });
-}
-fn used(sent: &mut Sent) {
-    (sent.answers.nonces, sent.missing_for) = (says(8), Some(Duration::from_secs(3)));
-}
-fn gapped(sent: &mut Sent) {
-    sent.answers.nonces = says(5);
-}
-fn reorged(sent: &mut Sent) {
-    sent.reorged_out = Some(118);
-}
-fn included(sent: &mut Sent) {
-    sent.answers.receipts = says(Some(receipt(true)));
-}
-fn failed(sent: &mut Sent) {
-    sent.answers.receipts = says(Some(receipt(false)));
-}
-fn behind(sent: &mut Sent) {
-    sent.earlier = Some(earlier());
-}
 
 /// What is so, the cause, and what its explanation has to say.
 type Row = (&'static str, Evidence, Cause, &'static [&'static str]);
@@ -131,7 +14,7 @@ type Row = (&'static str, Evidence, Cause, &'static [&'static str]);
 fn with(faults: &[&dyn Fn(&mut Sent)]) -> Evidence {
     let mut sent = sent();
     faults.iter().for_each(|fault| fault(&mut sent));
-    evidence(Subject::Sent(Box::new(sent)))
+    looked_at(Subject::Sent(Box::new(sent)))
 }
 
 fn changed(mut seen: Evidence, change: impl Fn(&mut Evidence)) -> Evidence {
@@ -140,11 +23,11 @@ fn changed(mut seen: Evidence, change: impl Fn(&mut Evidence)) -> Evidence {
 }
 
 fn held(blocked: Blocked, hindrance: Option<Hindrance>) -> Evidence {
-    evidence(Subject::Unsent(Unsent { blocked: Some(blocked), hindrance, ..Unsent::default() }))
+    looked_at(Subject::Unsent(Unsent { blocked: Some(blocked), hindrance, ..Unsent::default() }))
 }
 
 fn in_a_block() -> Evidence {
-    evidence(Subject::Included { block: 120 })
+    looked_at(Subject::Included { block: 120 })
 }
 
 fn down(seen: &mut Evidence) {
@@ -159,6 +42,7 @@ fn silent(sent: &mut Sent) {
 fn of_endpoints_and_blocks() -> Vec<Row> {
     use Cause::*;
     let lagging = |seen: &mut Evidence| seen.chain.usable[1].lag = Some(Duration::from_secs(9));
+    let first_lags = |seen: &mut Evidence| seen.chain.usable[0].lag = Some(Duration::from_secs(9));
     let local = |seen: &mut Evidence| {
         stall(seen);
         seen.chain.mines_on_demand = true;
@@ -203,6 +87,7 @@ fn of_endpoints_and_blocks() -> Vec<Row> {
             &["9 s behind"],
         ),
         ("one lags, and both know it", changed(with(&[]), lagging), Pending, &[]),
+        ("the first lags, and both know it", changed(with(&[]), first_lags), Pending, &[]),
         ("one lags, forgotten", changed(with(&[&forgotten]), lagging), DroppedFromMempool, &[]),
         ("one lags, poor", changed(with(&[&poor]), lagging), InsufficientFunds, &[]),
         ("in a block", in_a_block(), AwaitingConfirmations, &["block 120", "1 of the 2 confirmations"]),
@@ -256,6 +141,7 @@ fn of_the_transaction() -> Vec<Row> {
         ("used a moment ago", with(&[&used, &missed]), Pending, &["nonce 7"]),
         ("outbid", with(&[&refuses(Meaning::Replacement)]), ReplacedExternally, &["nonce 7", "offers more"]),
         ("gap", with(&[&gapped]), NonceGap, &["is 5", "has 7", "send any transaction with nonce 5"]),
+        ("a gap of one", with(&[&|sent| sent.answers.nonces = says(6)]), NonceGap, &["is 6"]),
         ("gap and forgotten", with(&[&gapped, &forgotten]), NonceGap, &[]),
         ("behind", with(&[&behind]), BlockedByEarlierNonce, &["nonce 4", "0x04040404", "05050505-0505"]),
         ("behind, forgotten, poor", with(&[&behind, &forgotten, &poor]), BlockedByEarlierNonce, &[]),
@@ -300,7 +186,7 @@ fn of_the_queue() -> Vec<Row> {
     let funds = Hindrance::Funds { signer: SIGNER, balance: U256::from(1), needed: U256::from(GWEI) };
     let cap = Hindrance::FeeCap(AboveCap { needed: 6 * GWEI, cap: 5 * GWEI });
     let nobody = Hindrance::NoEndpoint("first.example does not answer eth_call: timed out".into());
-    let unsent = |unsent| evidence(Subject::Unsent(unsent));
+    let unsent = |unsent| looked_at(Subject::Unsent(unsent));
     let found = Unsent { blocked: Some(Blocked::AwaitingConfirmations), found_in: Some(119), ..Unsent::default() };
     let later = Unsent { earlier: Some(earlier()), ..Unsent::default() };
     vec![
