@@ -77,9 +77,14 @@ impl Diagnoses {
 impl Tools {
     /// Why a transaction is not confirmed.
     pub(super) async fn diagnose(&self, flight: &Flight, blocked: Option<Blocked>) -> Arc<Round> {
-        let key = key_of(flight, blocked);
         let round = async { Round::of(evidence::of_flight(self, flight, blocked).await) };
-        self.diagnoses.shared(key, round).await
+        match key_of(flight, blocked) {
+            // Nobody is asked about what a block holds, so that it costs nothing to look anew.
+            Key::Transaction(_, Phase::Included(_), _) => Arc::new(round.await),
+            key @ (Key::Transaction(_, Phase::Signed | Phase::Submitted, _) | Key::Registration(..)) => {
+                self.diagnoses.shared(key, round).await
+            }
+        }
     }
 
     /// Why a transaction is not confirmed, seen now; the same for those who ask next.
