@@ -116,6 +116,9 @@ pub async fn serve(
         );
     }
     let proof = prove(&chain, &shutdown).await?;
+    let mut workers = JoinSet::new();
+    let (watched, stop) = (chain.clone(), shutdown.clone());
+    workers.spawn(async move { watched.watch(&stop).await });
     let listener = listen("REGISTRAR_LISTEN", settings.api.listen).await?;
     let admin_listener = listen("REGISTRAR_ADMIN_LISTEN", settings.admin_listen).await?;
     let listening = Listening {
@@ -134,7 +137,6 @@ pub async fn serve(
     let (acceptor, intake) = Acceptor::new(store.clone());
     let addresses = settings.chain.signers.iter().map(Signer::address).collect();
     let registrar = Registrar::new(tools.clone(), acceptor, addresses);
-    let mut workers = JoinSet::new();
     workers.spawn(follower.run(shutdown.clone()));
     for signer in settings.chain.signers {
         workers.spawn(Lane::new(tools.clone(), signer).run(shutdown.clone()));
@@ -215,7 +217,11 @@ impl Tasks {
 /// When the chain cannot be reached, is another one, or refuses the deployment.
 pub async fn deploy(settings: DeploySettings, owner: Option<Address>) -> Result<Address, Error> {
     let chain = Chain::new(&settings.chain)?;
-    Ok(chain::deploy(&chain, &settings.chain.signers, owner).await?)
+    let never = CancellationToken::new();
+    tokio::select! {
+        deployed = chain::deploy(&chain, &settings.chain.signers, owner) => Ok(deployed?),
+        () = chain.watch(&never) => Err(Error::Ended),
+    }
 }
 
 /// Proves chain and contract, as long as it takes an endpoint to answer, up to a limit.

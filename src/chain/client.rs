@@ -1,22 +1,25 @@
-//! What the rest of the service asks of the chain. The seam where a pool of endpoints comes in: today it is the first one.
+//! What the rest of the service asks of the chain: which question, and what an answer to it is worth. The pool finds who answers.
 
 use super::{
-    BlockTag, CallError, Fault, Header, Network, Pair, Receipt, Refusal, Settings,
+    BlockTag, CallError, Fault, FeeHistory, Header, Network, Overview, Pair, Receipt, Refusal, Settings, Witness,
     contract::{self, DocumentRegistry, VERSION},
-    endpoint::{Endpoint, SetupError},
-    wire::{Call, LogFilter, WireHeader, WireLog, WireReceipt},
+    endpoint::SetupError,
+    pool::{Pool, Sent, Worth},
+    wire::{BLOCK_BY_NUMBER, Call, LogFilter, WireFeeHistory, WireHeader, WireLog, WireReceipt},
 };
 use crate::registration::{Block, CaseId, DocumentHash};
 use alloy::{
     primitives::{Address, B256, Bytes, U64, U128, U256},
+    rpc::json_rpc::{RpcRecv, RpcSend},
     sol_types::SolCall,
 };
 use std::sync::Arc;
+use tokio_util::sync::CancellationToken;
 
 /// The chain, the contract on it, and the way there.
 #[derive(Clone, Debug)]
 pub struct Chain {
-    endpoint: Endpoint,
+    pool: Pool,
     network: Arc<Network>,
     contract: Address,
     max_fee_per_gas: u128,
@@ -104,10 +107,10 @@ impl Chain {
     /// # Errors
     /// When the TLS stack cannot be set up.
     pub fn new(settings: &Settings) -> Result<Self, SetupError> {
-        let url = &settings.endpoints[0];
+        let network = Arc::new(Network::of(settings.chain_id));
         Ok(Self {
-            endpoint: Endpoint::new(url)?,
-            network: Arc::new(Network::of(settings.chain_id)),
+            pool: Pool::new(&settings.endpoints, settings.chain_id, network.is_local())?,
+            network,
             contract: settings.contract,
             max_fee_per_gas: settings.max_fee_per_gas,
         })
@@ -128,27 +131,34 @@ impl Chain {
         self.max_fee_per_gas
     }
 
-    /// Whether an endpoint answers now.
+    /// Whether an endpoint is usable now.
     pub fn is_healthy(&self) -> bool {
-        self.endpoint.is_healthy()
+        self.pool.is_usable()
     }
 
     /// The endpoint that transactions go to first.
     pub fn primary(&self) -> &str {
-        self.endpoint.name()
+        self.pool.first()
     }
 
-    /// Proves that the endpoint is on the right chain.
+    /// Probes the endpoints until `stop`. Without it, one that is down stays so.
+    pub async fn watch(&self, stop: &CancellationToken) {
+        self.pool.watch(stop).await;
+    }
+
+    /// Proves of each endpoint that it is on the right chain. One that is right is enough.
     ///
     /// # Errors
-    /// When it is not, or does not answer.
+    /// When all are on other chains, or none that is right answers.
     pub async fn prove_chain(&self) -> Result<(), ProveError> {
-        let actual: U64 = self.endpoint.read("eth_chainId", ()).await?;
-        let (actual, expected) = (actual.to::<u64>(), self.network.chain_id);
-        if actual == expected {
-            return Ok(());
+        self.pool.begin().await;
+        if let Some((endpoint, actual)) = self.pool.wrong_chain() {
+            return Err(WrongChain::ChainId { endpoint, actual, expected: self.network.chain_id }.into());
         }
-        Err(WrongChain::ChainId { endpoint: self.endpoint.name().to_owned(), actual, expected }.into())
+        if !self.pool.is_usable() {
+            return Err(self.pool.nobody("eth_chainId").into());
+        }
+        Ok(())
     }
 
     /// Proves chain and contract, and says which registry it is.
@@ -157,7 +167,8 @@ impl Chain {
     /// When chain or contract is another one, or nobody answers.
     pub async fn prove(&self) -> Result<Proof, ProveError> {
         self.prove_chain().await?;
-        let code: Bytes = self.endpoint.read("eth_getCode", (self.contract, "latest")).await?;
+        let worth = |code: &Bytes| some(!code.is_empty());
+        let code: Bytes = self.pool.read("eth_getCode", (self.contract, "latest"), worth).await?;
         if code.is_empty() {
             return Err(WrongChain::NoCode(self.contract).into());
         }
@@ -168,8 +179,8 @@ impl Chain {
             return Err(other());
         }
         let number = u64::try_from(deployed).map_err(|_| other())?;
-        let (genesis, deploy) =
-            tokio::try_join!(self.known_header(BlockTag::Number(0)), self.known_header(BlockTag::Number(number)))?;
+        let (genesis, deploy) = tokio::try_join!(self.known_header(0), self.known_header(number))?;
+        self.pool.tell_absent();
         Ok(Proof { genesis_hash: genesis.block.hash, deploy_block: deploy.block })
     }
 
@@ -181,26 +192,43 @@ impl Chain {
         Ok(self.view(&DocumentRegistry::isRegistrarCall { account }).await?.unwrap_or(false))
     }
 
-    /// A block's header; `None` when the node does not have it.
+    /// The head. It never goes back, but when the chain's head really falls (see [`Self::falls`]).
+    ///
+    /// # Errors
+    /// When no endpoint shows a head that can be believed.
+    pub async fn head(&self) -> Result<Header, CallError> {
+        self.pool.latest().await
+    }
+
+    /// The head as the last probes showed it: at most a second old, and asks nothing.
+    pub fn probed_head(&self) -> Option<Header> {
+        self.pool.probed_head()
+    }
+
+    /// How often the head fell. Whoever followed it has to look at everything again.
+    pub fn falls(&self) -> u64 {
+        self.pool.falls()
+    }
+
+    /// A block's header; `None` when no endpoint has it.
     ///
     /// # Errors
     /// When nobody answers.
     pub async fn header(&self, tag: BlockTag) -> Result<Option<Header>, CallError> {
-        let header: Result<Option<WireHeader>, _> =
-            self.endpoint.read("eth_getBlockByNumber", (tag.text(), false)).await;
-        match header {
+        let worth = |header: &Option<WireHeader>| some(header.is_some());
+        match self.pool.read(BLOCK_BY_NUMBER, (tag.text(), false), worth).await {
             Ok(header) => Ok(header.map(Header::from)),
             Err(error) if error.refusal() == Some(&Refusal::UnknownBlock) => Ok(None),
             Err(error) => Err(error),
         }
     }
 
-    /// A header that every node has; its absence counts as no answer.
+    /// The header of a block that every node has; its absence counts as no answer.
     ///
     /// # Errors
     /// When nobody answers.
-    pub async fn known_header(&self, tag: BlockTag) -> Result<Header, CallError> {
-        self.header(tag).await?.ok_or_else(|| self.unreadable("eth_getBlockByNumber"))
+    async fn known_header(&self, number: u64) -> Result<Header, CallError> {
+        self.header(BlockTag::Number(number)).await?.ok_or_else(|| self.useless(BLOCK_BY_NUMBER, Fault::Unreadable))
     }
 
     /// The signer's nonce at the head: how many of its transactions are in blocks.
@@ -208,8 +236,7 @@ impl Chain {
     /// # Errors
     /// When nobody answers.
     pub async fn nonce(&self, account: Address) -> Result<u64, CallError> {
-        let nonce: U64 = self.endpoint.read("eth_getTransactionCount", (account, "latest")).await?;
-        Ok(nonce.to())
+        self.pool.nonce(account).await
     }
 
     /// The account's balance in wei.
@@ -217,7 +244,7 @@ impl Chain {
     /// # Errors
     /// When nobody answers.
     pub async fn balance(&self, account: Address) -> Result<U256, CallError> {
-        self.endpoint.read("eth_getBalance", (account, "latest")).await
+        self.pool.read("eth_getBalance", (account, "latest"), |_| Worth::Good).await
     }
 
     /// What preparing a transaction of this account needs to know.
@@ -225,9 +252,9 @@ impl Chain {
     /// # Errors
     /// When nobody answers.
     pub async fn outlook(&self, account: Address) -> Result<Outlook, CallError> {
-        let tip = self.endpoint.read::<_, U128>("eth_maxPriorityFeePerGas", ());
+        let tip = self.pool.read("eth_maxPriorityFeePerGas", (), |_: &U128| Worth::Good);
         let (head, nonce, balance, tip) =
-            tokio::try_join!(self.known_header(BlockTag::Latest), self.nonce(account), self.balance(account), tip)?;
+            tokio::try_join!(self.head(), self.nonce(account), self.balance(account), tip)?;
         Ok(Outlook { head, nonce, balance, priority_fee: tip.to() })
     }
 
@@ -275,7 +302,7 @@ impl Chain {
             address: self.contract,
             topics: contract::registered_topics(document, case),
         };
-        let logs = self.endpoint.read::<_, Vec<WireLog>>("eth_getLogs", (filter,));
+        let logs = self.pool.read("eth_getLogs", (filter,), |logs: &Vec<WireLog>| some(!logs.is_empty()));
         let (logs, header) = tokio::try_join!(logs, self.header(number))?;
         let event = logs.into_iter().find_map(|log| Some((log.transaction_hash?, log.block_hash?)));
         Ok(event.zip(header).filter(|((_, block_hash), header)| *block_hash == header.block.hash).map(
@@ -283,30 +310,103 @@ impl Chain {
         ))
     }
 
+    /// Every endpoint and the head, as last seen; asks nothing.
+    pub fn overview(&self) -> Overview {
+        self.pool.overview()
+    }
+
+    /// The receipt as each of the first `most` usable endpoints shows it, asked at once.
+    pub async fn receipts_everywhere(&self, hash: B256, most: usize) -> Vec<Witness<Option<Receipt>>> {
+        let receipt = |wire: Option<WireReceipt>| wire.and_then(|wire| Receipt::of(wire, self.contract));
+        self.everywhere("eth_getTransactionReceipt", (hash,), most, receipt).await
+    }
+
+    /// Whether each of the first `most` usable endpoints knows the transaction, pending or included; asked at once.
+    pub async fn known_everywhere(&self, hash: B256, most: usize) -> Vec<Witness<bool>> {
+        let known = |transaction: Option<serde_json::Value>| transaction.is_some();
+        self.everywhere("eth_getTransactionByHash", (hash,), most, known).await
+    }
+
+    /// The account's nonce at the head as each of the first `most` usable endpoints shows it, asked at once.
+    pub async fn nonces_everywhere(&self, account: Address, most: usize) -> Vec<Witness<u64>> {
+        self.everywhere("eth_getTransactionCount", (account, "latest"), most, |nonce: U64| nonce.to()).await
+    }
+
+    async fn everywhere<P: RpcSend, W: RpcRecv, R>(
+        &self,
+        method: &'static str,
+        params: P,
+        most: usize,
+        read: impl Fn(W) -> R,
+    ) -> Vec<Witness<R>> {
+        let asked = self.pool.ask_each(method, params, most).await;
+        asked.into_iter().map(|(endpoint, answer)| Witness { endpoint, answer: answer.map(&read) }).collect()
+    }
+
+    /// Fees of the newest `blocks` blocks.
+    ///
+    /// # Errors
+    /// When nobody answers.
+    pub async fn fee_history(&self, blocks: u64) -> Result<FeeHistory, CallError> {
+        let params = (U64::from(blocks), BlockTag::Latest.text(), [FeeHistory::PERCENTILE]);
+        let wire = self.pool.read("eth_feeHistory", params, |_: &WireFeeHistory| Worth::Good).await?;
+        Ok(wire.into())
+    }
+
+    /// Runs calldata of `from` on the contract as of the end of block `number`: its revert data when it reverts, else `None`.
+    ///
+    /// # Errors
+    /// When nobody answers.
+    pub async fn revert_at(
+        &self,
+        from: Address,
+        calldata: &Bytes,
+        gas_limit: u64,
+        number: u64,
+    ) -> Result<Option<Bytes>, CallError> {
+        let call =
+            Call { from: Some(from), to: self.contract, gas: Some(U64::from(gas_limit)), data: calldata.clone() };
+        match self.pool.read("eth_call", (call, BlockTag::Number(number).text()), |_: &Bytes| Worth::Good).await {
+            Ok(_) => Ok(None),
+            Err(error) => match error.refusal() {
+                Some(Refusal::Reverted(data)) => Ok(Some(data.clone())),
+                _ => Err(error),
+            },
+        }
+    }
+
     /// A transaction's receipt; `None` proves nothing.
     ///
     /// # Errors
     /// When nobody answers.
     pub async fn receipt(&self, hash: B256) -> Result<Option<Receipt>, CallError> {
-        let receipt: Option<WireReceipt> = self.endpoint.read("eth_getTransactionReceipt", (hash,)).await?;
+        let worth = |receipt: &Option<WireReceipt>| some(receipt.is_some());
+        let receipt = self.pool.read("eth_getTransactionReceipt", (hash,), worth).await?;
         Ok(receipt.and_then(|wire| Receipt::of(wire, self.contract)))
     }
 
-    /// Broadcasts signed bytes. A node that has them already counts as success.
+    /// Sends signed bytes to the endpoint that comes first, and to all others when its answer leaves open whether it has them. A
+    /// node that has them already counts as success.
     ///
     /// # Errors
     /// When no node took them, or it is not clear whether one did.
-    pub async fn broadcast(&self, raw: &Bytes) -> Result<(), CallError> {
-        match self.endpoint.broadcast(raw).await {
-            Err(error) if error.refusal() == Some(&Refusal::AlreadyKnown) => Ok(()),
-            result => result,
-        }
+    pub async fn send(&self, raw: &Bytes) -> Result<Sent, CallError> {
+        self.pool.send(raw).await
+    }
+
+    /// Sends signed bytes that no block shows to every endpoint: the one that took them may have forgotten them, or kept them to
+    /// itself.
+    ///
+    /// # Errors
+    /// When no node took them, or it is not clear whether one did.
+    pub async fn send_everywhere(&self, raw: &Bytes) -> Result<Sent, CallError> {
+        self.pool.send_everywhere(raw).await
     }
 
     /// How much gas deploying takes, by the node's estimate.
     pub(super) async fn estimate_deploy(&self, from: Address, code: &Bytes) -> Result<u64, CallError> {
         let call = serde_json::json!({ "from": from, "data": code });
-        let gas: U64 = self.endpoint.read("eth_estimateGas", (call,)).await?;
+        let gas = self.pool.read("eth_estimateGas", (call,), |_: &U64| Worth::Good).await?;
         Ok(gas.to())
     }
 
@@ -320,16 +420,21 @@ impl Chain {
 
     async fn call(&self, from: Option<Address>, gas: Option<u64>, data: &Bytes) -> Result<Bytes, CallError> {
         let call = Call { from, to: self.contract, gas: gas.map(U64::from), data: data.clone() };
-        self.endpoint.read("eth_call", (call, "latest")).await
+        // A call to an address without code succeeds with nothing.
+        self.pool.read("eth_call", (call, BlockTag::Latest.text()), |answer: &Bytes| some(!answer.is_empty())).await
     }
 
-    /// A call to an address without code succeeds with nothing.
     fn no_result(&self, answer: &Bytes) -> CallError {
-        let fault = if answer.is_empty() { Fault::NoContract } else { Fault::Unreadable };
-        CallError::Unavailable { endpoint: self.endpoint.name().to_owned(), method: "eth_call", fault }
+        self.useless("eth_call", if answer.is_empty() { Fault::NoContract } else { Fault::Unreadable })
     }
 
-    fn unreadable(&self, method: &'static str) -> CallError {
-        CallError::Unavailable { endpoint: self.endpoint.name().to_owned(), method, fault: Fault::Unreadable }
+    /// Nobody had a better answer; the first endpoint stands for all.
+    fn useless(&self, method: &'static str, fault: Fault) -> CallError {
+        CallError::unavailable(self.pool.first(), method, fault)
     }
+}
+
+/// An answer that says something is good; another endpoint may know more than one that says nothing.
+fn some(says_something: bool) -> Worth {
+    if says_something { Worth::Good } else { Worth::Poor }
 }

@@ -3,22 +3,33 @@
 use backoff::{ExponentialBackoff, ExponentialBackoffBuilder, backoff::Backoff};
 use std::time::Duration;
 
-/// The first delay.
+/// The first delay between two tries.
 const FIRST: Duration = Duration::from_millis(100);
+/// How long a circuit stays open the first time, and at most.
+const CIRCUIT: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(60));
 /// Delays vary by this share, so that many who wait do not come back together.
 const JITTER: f64 = 0.2;
 
-/// Growing delays: 100 ms, then double each time, each 20% more or less, up to a longest one; for ever.
+/// Growing delays, each double the one before, up to a longest one; for ever.
 #[derive(Debug)]
 pub struct Delays(ExponentialBackoff);
 
 impl Delays {
-    /// Delays that grow up to `longest`.
+    /// Between tries: from 100 ms up to `longest`, each 20% more or less.
     pub fn up_to(longest: Duration) -> Self {
+        Self::new(FIRST.min(longest), longest, JITTER)
+    }
+
+    /// Of a circuit: 5 s, doubling to 60 s.
+    pub(super) fn of_a_circuit() -> Self {
+        Self::new(CIRCUIT.0, CIRCUIT.1, 0.0)
+    }
+
+    fn new(first: Duration, longest: Duration, jitter: f64) -> Self {
         let backoff = ExponentialBackoffBuilder::new()
-            .with_initial_interval(FIRST.min(longest))
+            .with_initial_interval(first)
             .with_multiplier(2.0)
-            .with_randomization_factor(JITTER)
+            .with_randomization_factor(jitter)
             .with_max_interval(longest)
             .with_max_elapsed_time(None)
             .build();
@@ -49,5 +60,12 @@ mod tests {
         assert!(taken[11] >= longest.mul_f64(1.0 - JITTER) && taken[11] <= longest.mul_f64(1.0 + JITTER));
         delays.reset();
         assert!(delays.next_delay() <= FIRST.mul_f64(1.0 + JITTER));
+    }
+
+    #[test]
+    fn a_circuit_stays_open_5_s_then_twice_as_long_each_time_up_to_60_s() {
+        let mut delays = Delays::of_a_circuit();
+        let seconds: Vec<_> = (0..6).map(|_| delays.next_delay().as_secs()).collect();
+        assert_eq!(seconds, [5, 10, 20, 40, 60, 60]);
     }
 }

@@ -70,7 +70,7 @@ pub async fn deploy(chain: &Chain, signers: &[Signer], owner: Option<Address>) -
     let unsigned =
         Unsigned { chain_id: chain.network().chain_id, nonce: outlook.nonce, to: None, calldata, gas_limit, fees };
     let (hash, raw) = contract::sign(payer, &unsigned)?;
-    chain.broadcast(&raw).await?;
+    chain.send(&raw).await?;
     match tokio::time::timeout(INCLUSION_TIMEOUT, included(chain, hash)).await {
         Ok(Some(address)) => Ok(address),
         Ok(None) => Err(DeployError::Reverted(hash)),

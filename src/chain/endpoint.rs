@@ -1,21 +1,15 @@
 //! One RPC endpoint: its client, its timeouts, and one span and one measurement for each call.
 
-use super::{CallError, EndpointUrl, Fault};
+use super::{CallError, EndpointUrl, Fault, transport::Http};
 use crate::telemetry::metrics;
 use alloy::{
-    primitives::Bytes,
+    primitives::{B256, Bytes},
     rpc::{
-        client::{ClientBuilder, RpcClient},
+        client::RpcClient,
         json_rpc::{RpcRecv, RpcSend},
     },
 };
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 use tokio::time::Instant;
 use tracing::Instrument;
 
@@ -36,7 +30,6 @@ pub struct SetupError(#[source] reqwest::Error);
 pub struct Endpoint {
     name: Arc<str>,
     client: RpcClient,
-    answers: Arc<AtomicBool>,
 }
 
 impl Endpoint {
@@ -53,8 +46,8 @@ impl Endpoint {
             .no_proxy()
             .build()
             .map_err(|error| SetupError(error.without_url()))?;
-        let client = ClientBuilder::default().http_with_client(http, url.expose().clone());
-        Ok(Self { name: url.name().into(), client, answers: Arc::new(AtomicBool::new(false)) })
+        let client = RpcClient::new(Http::new(http, url.expose().clone()), url.is_loopback());
+        Ok(Self { name: url.name().into(), client })
     }
 
     /// The endpoint's name.
@@ -62,26 +55,25 @@ impl Endpoint {
         &self.name
     }
 
-    /// Whether the last call was answered.
-    pub fn is_healthy(&self) -> bool {
-        self.answers.load(Ordering::Relaxed)
-    }
-
-    /// Reads something.
+    /// Reads something; `attempt` counts from 1 over the endpoints that are asked the same.
     ///
     /// # Errors
     /// When the node does not answer within two seconds, or refuses.
-    pub async fn read<P: RpcSend, R: RpcRecv>(&self, method: &'static str, params: P) -> Result<R, CallError> {
-        self.call(method, params, READ_TIMEOUT).await
+    pub async fn read<P: RpcSend, R: RpcRecv>(
+        &self,
+        method: &'static str,
+        params: P,
+        attempt: u32,
+    ) -> Result<R, CallError> {
+        self.call(method, params, attempt, READ_TIMEOUT).await
     }
 
     /// Broadcasts signed bytes.
     ///
     /// # Errors
     /// When the node does not answer within five seconds (it may have them all the same), or refuses.
-    pub async fn broadcast(&self, raw: &Bytes) -> Result<(), CallError> {
-        let hash: Result<alloy::primitives::B256, _> =
-            self.call("eth_sendRawTransaction", (raw.clone(),), SEND_TIMEOUT).await;
+    pub async fn broadcast(&self, raw: &Bytes, attempt: u32) -> Result<(), CallError> {
+        let hash: Result<B256, _> = self.call("eth_sendRawTransaction", (raw.clone(),), attempt, SEND_TIMEOUT).await;
         hash.map(drop)
     }
 
@@ -89,6 +81,7 @@ impl Endpoint {
         &self,
         method: &'static str,
         params: P,
+        attempt: u32,
         timeout: Duration,
     ) -> Result<R, CallError> {
         let begun = Instant::now();
@@ -96,38 +89,20 @@ impl Endpoint {
             "rpc.client",
             otel.name = method,
             endpoint = %self.name,
-            attempt = 1,
+            attempt,
             rpc.response.status_code = tracing::field::Empty
         );
         let request = self.client.request(method, params);
         let answer = async { tokio::time::timeout(timeout, request).await }.instrument(span.clone()).await;
         let result = match answer {
             Ok(answer) => answer.map_err(|error| CallError::of(&self.name, method, &error)),
-            Err(_) => {
-                let fault = Fault::Timeout;
-                Err(CallError::Unavailable { endpoint: self.name.to_string(), method, fault })
-            }
+            Err(_) => Err(CallError::unavailable(&self.name, method, Fault::Timeout)),
         };
         let outcome = result.as_ref().map_or_else(CallError::outcome, |_| "ok");
         if let Err(CallError::Refused { code, .. }) = &result {
             span.record("rpc.response.status_code", *code);
         }
         metrics().rpc_request(&self.name, method, outcome, begun.elapsed());
-        self.note(&result);
         result
-    }
-
-    /// What the node says about our request never counts against it, nor does a word that there are too many; silence does.
-    fn note<R>(&self, result: &Result<R, CallError>) {
-        let throttled = matches!(result, Err(CallError::Unavailable { fault: Fault::Throttled { .. }, .. }));
-        let answers = throttled || !matches!(result, Err(CallError::Unavailable { .. }));
-        let before = self.answers.swap(answers, Ordering::Relaxed);
-        match result {
-            Err(error) if before && !answers => {
-                tracing::warn!(endpoint = %self.name, error = %error, "the endpoint does not answer")
-            }
-            Ok(_) | Err(_) if answers && !before => tracing::info!(endpoint = %self.name, "the endpoint answers"),
-            Ok(_) | Err(_) => {}
-        }
     }
 }

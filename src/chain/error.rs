@@ -1,9 +1,14 @@
 //! What a call to a node can come to, split by what the caller can do about it.
 //!
-//! A node's text is read in one table here. No error holds a URL: alloy's own would, so they are taken apart and dropped.
+//! No error holds a URL: alloy's own would, so they are taken apart and dropped.
 
+use super::{
+    dialect::{Answer, Meaning, meaning},
+    transport::{HttpRefusal, Unreadable},
+};
 use alloy::{
     primitives::Bytes,
+    rpc::json_rpc::ErrorPayload,
     transports::{RpcError, TransportError, TransportErrorKind},
 };
 use std::time::Duration;
@@ -38,6 +43,14 @@ pub enum CallError {
         /// The node's words, shortened and without URLs.
         message: String,
     },
+    /// No endpoint may be asked just now.
+    #[error("no RPC endpoint is usable for {method}: {why}")]
+    NoEndpoint {
+        /// The JSON-RPC method.
+        method: &'static str,
+        /// Each endpoint, and what is wrong with it.
+        why: String,
+    },
 }
 
 /// What went wrong between us and a node.
@@ -50,7 +63,7 @@ pub enum Fault {
     #[error("timed out")]
     Timeout,
     /// Too many requests; a matter of patience, not of health.
-    #[error("rate limited")]
+    #[error("rate limited{}", retry_after.map_or_else(String::new, |delay| format!(" for {} s", delay.as_secs())))]
     Throttled {
         /// When to come back, where the node says so.
         retry_after: Option<Duration>,
@@ -58,12 +71,21 @@ pub enum Fault {
     /// An HTTP status without a JSON-RPC answer.
     #[error("HTTP status {0}")]
     Status(u16),
+    /// The node, or the proxy before it, says that it failed inside.
+    #[error("the node failed inside")]
+    Backend,
     /// An answer that is no JSON-RPC, or none to our question.
     #[error("unreadable answer")]
     Unreadable,
     /// The connection broke.
     #[error("connection lost")]
     Lost,
+    /// The answer is from before a block that was seen already.
+    #[error("it is behind the block that was seen last")]
+    Behind,
+    /// It shows a head whose parent nobody has.
+    #[error("it shows a head without a parent")]
+    Implausible,
     /// The contract's address has no code any more, so the node shows another chain than the one that was proved.
     #[error("there is no contract at its address: the node was restarted, or shows another chain")]
     NoContract,
@@ -74,25 +96,29 @@ pub enum Fault {
 pub enum Refusal {
     /// It has these very bytes already: success.
     AlreadyKnown,
-    /// The nonce is consumed, by one of our attempts or by a stranger.
+    /// The nonce is consumed, by one of our attempts or by a stranger: the receipts say by which.
     NonceTooLow,
+    /// An earlier nonce is missing: its bytes go out again.
+    NonceGap,
     /// Another attempt of ours is pending, and this one does not outbid it.
     ReplacementUnderpriced,
-    /// The offer is below what the node takes.
+    /// The offer is below what the node takes: wait, or bid more.
     FeeTooLow,
-    /// The signer cannot pay.
+    /// The priority fee is above the maximum fee: a fault of ours.
+    TipAboveFee,
+    /// The node's own limit on what a transaction may cost: another node may take it.
+    FeeAboveNodeCap,
+    /// The signer cannot pay: wait until it can.
     InsufficientFunds,
-    /// The node takes no more from this signer for now.
+    /// No more from this signer for now, whichever endpoint is asked: fewer in flight.
     SenderLimit,
-    /// More gas than a transaction or block may have, or less than it needs.
+    /// More gas than a transaction or block may have, or less than it needs: a smaller batch.
     Gas,
     /// The call or its simulation reverted, with this data.
     Reverted(Bytes),
-    /// The node does not know the block that was asked about.
+    /// The node does not know the block that was asked about: another one may.
     UnknownBlock,
-    /// Too many requests.
-    Throttled,
-    /// Signed for another chain.
+    /// The node is on another chain: it is never asked again.
     OtherChain,
     /// Anything else.
     Other,
@@ -101,35 +127,54 @@ pub enum Refusal {
 impl CallError {
     /// Takes alloy's error apart.
     pub(super) fn of(endpoint: &str, method: &'static str, error: &TransportError) -> Self {
-        match error {
-            RpcError::ErrorResp(payload) => {
-                let data = payload.as_revert_data();
-                Self::Refused {
-                    endpoint: endpoint.to_owned(),
-                    method,
-                    refusal: classify(payload.code, &payload.message, data),
-                    code: payload.code,
-                    message: presentable(&payload.message),
+        let answer = match error {
+            RpcError::ErrorResp(payload) => Answer { status: None, retry_after: None, payload: Some(payload) },
+            RpcError::Transport(TransportErrorKind::Custom(cause)) => match cause.downcast_ref::<HttpRefusal>() {
+                Some(HttpRefusal { status, retry_after, payload }) => {
+                    Answer { status: Some(*status), retry_after: *retry_after, payload: payload.as_ref() }
                 }
-            }
-            RpcError::Transport(kind) => {
-                Self::Unavailable { endpoint: endpoint.to_owned(), method, fault: fault(kind) }
-            }
-            RpcError::NullResp
+                None => return Self::unavailable(endpoint, method, fault(cause.as_ref())),
+            },
+            // Answers that do not fit their question.
+            RpcError::Transport(_)
+            | RpcError::NullResp
             | RpcError::UnsupportedFeature(_)
             | RpcError::LocalUsageError(_)
             | RpcError::SerError(_)
-            | RpcError::DeserError { .. } => {
-                Self::Unavailable { endpoint: endpoint.to_owned(), method, fault: Fault::Unreadable }
-            }
+            | RpcError::DeserError { .. } => return Self::unavailable(endpoint, method, Fault::Unreadable),
+        };
+        match (meaning(&answer), answer.payload) {
+            (Meaning::Refused(refusal), Some(ErrorPayload { code, message, .. })) => Self::Refused {
+                endpoint: endpoint.to_owned(),
+                method,
+                refusal,
+                code: *code,
+                message: presentable(message),
+            },
+            (Meaning::Refused(_), None) => Self::unavailable(endpoint, method, Fault::Unreadable),
+            (Meaning::Failed(fault), _) => Self::unavailable(endpoint, method, fault),
         }
+    }
+
+    /// An endpoint that did not do its work.
+    pub(super) fn unavailable(endpoint: &str, method: &'static str, fault: Fault) -> Self {
+        Self::Unavailable { endpoint: endpoint.to_owned(), method, fault }
     }
 
     /// What the refusal means, if the node answered.
     pub fn refusal(&self) -> Option<&Refusal> {
         match self {
             Self::Refused { refusal, .. } => Some(refusal),
-            Self::Unavailable { .. } => None,
+            Self::Unavailable { .. } | Self::NoEndpoint { .. } => None,
+        }
+    }
+
+    /// What went wrong on the way, if the node did not answer.
+    #[cfg(test)]
+    fn fault(&self) -> Option<&Fault> {
+        match self {
+            Self::Unavailable { fault, .. } => Some(fault),
+            Self::Refused { .. } | Self::NoEndpoint { .. } => None,
         }
     }
 
@@ -137,83 +182,31 @@ impl CallError {
     pub fn outcome(&self) -> &'static str {
         match self {
             Self::Refused { .. } => "refused",
+            Self::NoEndpoint { .. } => "no_endpoint",
             Self::Unavailable { fault, .. } => match fault {
                 Fault::Connect => "connect",
                 Fault::Timeout => "timeout",
                 Fault::Throttled { .. } => "throttled",
                 Fault::Status(_) => "status",
+                Fault::Backend => "backend",
                 Fault::Unreadable => "unreadable",
                 Fault::Lost => "lost",
+                Fault::Behind => "behind",
+                Fault::Implausible => "implausible",
                 Fault::NoContract => "no_contract",
             },
         }
     }
 }
 
-fn fault(kind: &TransportErrorKind) -> Fault {
-    match kind {
-        TransportErrorKind::HttpError(error) if error.status == 429 => Fault::Throttled { retry_after: None },
-        TransportErrorKind::HttpError(error) => Fault::Status(error.status),
-        TransportErrorKind::HttpErrorWithRetryAfter { error, retry_after } => match error.status {
-            429 | 503 => Fault::Throttled { retry_after: Some(*retry_after) },
-            status => Fault::Status(status),
-        },
-        TransportErrorKind::Custom(error) => match error.downcast_ref::<reqwest::Error>() {
-            Some(error) if error.is_timeout() => Fault::Timeout,
-            Some(error) if error.is_connect() => Fault::Connect,
-            _ => Fault::Lost,
-        },
-        TransportErrorKind::NonRetryable(_) => Fault::Lost,
-        // The enum is non-exhaustive; what is left are answers that do not fit their question.
-        TransportErrorKind::MissingBatchResponse(_)
-        | TransportErrorKind::BackendGone
-        | TransportErrorKind::PubsubUnavailable
-        | _ => Fault::Unreadable,
+fn fault(error: &(dyn std::error::Error + Send + Sync + 'static)) -> Fault {
+    if error.is::<Unreadable>() {
+        return Fault::Unreadable;
     }
-}
-
-/// The table from a node's words to what they mean. Texts are compared in lower case and in this order: a later row may be
-/// part of an earlier one. Each row names who says it.
-const TEXTS: [(&str, Refusal); 25] = [
-    ("already known", Refusal::AlreadyKnown),    // geth, reth
-    ("already imported", Refusal::AlreadyKnown), // anvil
-    ("nonce too low", Refusal::NonceTooLow),     // geth, reth, anvil
-    ("replacement transaction underpriced", Refusal::ReplacementUnderpriced), // geth, reth, anvil
-    ("transaction underpriced", Refusal::FeeTooLow), // geth, reth
-    ("gas price below minimum", Refusal::FeeTooLow), // geth
-    ("priority fee below minimum", Refusal::FeeTooLow), // reth
-    ("max fee per gas less than block base fee", Refusal::FeeTooLow), // geth, anvil
-    ("insufficient funds", Refusal::InsufficientFunds), // geth, reth, anvil
-    ("txpool is full", Refusal::SenderLimit),    // geth, reth (also its cap per sender)
-    ("account limit exceeded", Refusal::SenderLimit), // geth
-    ("sender is over rate limit", Refusal::SenderLimit), // Base's proxyd, -32017
-    ("in-flight transaction limit", Refusal::SenderLimit), // geth, reth, for delegated accounts
-    ("exceeds block gas limit", Refusal::Gas),   // geth, reth
-    ("gas limit too high", Refusal::Gas),        // geth, reth, anvil
-    ("maximum per-transaction gas limit", Refusal::Gas), // Base
-    ("max transaction gas limit", Refusal::Gas), // reth
-    ("intrinsic gas too", Refusal::Gas),         // geth, reth, anvil
-    ("insufficient gas for floor data", Refusal::Gas), // geth
-    ("invalid chain id", Refusal::OtherChain),   // geth, reth, anvil
-    ("header not found", Refusal::UnknownBlock), // geth
-    ("block not found", Refusal::UnknownBlock),  // reth
-    ("blockoutofrange", Refusal::UnknownBlock),  // anvil
-    ("rate limit", Refusal::Throttled),          // Base's proxyd -32016, most providers
-    ("exceeded its compute units", Refusal::Throttled), // Alchemy, 429
-];
-
-fn classify(code: i64, message: &str, data: Option<Bytes>) -> Refusal {
-    // Code 3 is geth's and reth's for a revert with data; a revert without data says so in words.
-    if code == 3 || data.is_some() {
-        return Refusal::Reverted(data.unwrap_or_default());
-    }
-    let message = message.to_lowercase();
-    let known = TEXTS.iter().find(|(text, _)| message.contains(text)).map(|(_, refusal)| refusal.clone());
-    match known {
-        Some(refusal) => refusal,
-        None if message.contains("revert") => Refusal::Reverted(Bytes::new()),
-        None if code == 429 => Refusal::Throttled,
-        None => Refusal::Other,
+    match error.downcast_ref::<reqwest::Error>() {
+        Some(error) if error.is_timeout() => Fault::Timeout,
+        Some(error) if error.is_connect() => Fault::Connect,
+        _ => Fault::Lost,
     }
 }
 
@@ -229,39 +222,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_dialect_is_understood() {
-        for (code, message, expected) in [
-            (-32000, "already known", Refusal::AlreadyKnown),
-            (-32003, "transaction already imported", Refusal::AlreadyKnown),
-            (-32000, "nonce too low: next nonce 5, tx nonce 4", Refusal::NonceTooLow),
-            (-32003, "nonce too low", Refusal::NonceTooLow),
-            (-32000, "replacement transaction underpriced", Refusal::ReplacementUnderpriced),
-            (-32000, "transaction underpriced", Refusal::FeeTooLow),
-            (-32003, "transaction priority fee below minimum required priority fee 1000000", Refusal::FeeTooLow),
-            (-32003, "max fee per gas less than block base fee", Refusal::FeeTooLow),
-            (-32003, "Insufficient funds for gas * price + value", Refusal::InsufficientFunds),
-            (-32000, "insufficient funds for gas * price + value: balance 0", Refusal::InsufficientFunds),
-            (-32003, "txpool is full", Refusal::SenderLimit),
-            (-32017, "sender is over rate limit", Refusal::SenderLimit),
-            (-32000, "exceeds block gas limit", Refusal::Gas),
-            (-32000, "intrinsic gas too high -- CallGasCostMoreThanGasLimit", Refusal::Gas),
-            (-32003, "invalid chain id for signer", Refusal::OtherChain),
-            (-32001, "block not found: 0x10", Refusal::UnknownBlock),
-            (-32602, "BlockOutOfRangeError { requested: 9, head: 1 }", Refusal::UnknownBlock),
-            (-32016, "over rate limit", Refusal::Throttled),
-            (429, "slow down", Refusal::Throttled),
-            (3, "execution reverted", Refusal::Reverted(Bytes::new())),
-            (-32000, "execution reverted", Refusal::Reverted(Bytes::new())),
-            (-32603, "something else", Refusal::Other),
-        ] {
-            assert_eq!(classify(code, message, None), expected, "{code} {message}");
-        }
-    }
-
-    #[test]
     fn a_nodes_words_lose_their_urls_and_their_length() {
         assert_eq!(presentable("bad key at https://base.example/v2/k3y now"), "bad key at <url> now");
         assert_eq!(presentable("a\u{1b}[2J\nb"), "a[2J b");
         assert_eq!(presentable(&"x".repeat(500)).len(), MAX_MESSAGE);
+    }
+
+    #[test]
+    fn a_json_rpc_error_in_a_429_keeps_its_status_and_its_retry_after() {
+        let payload = ErrorPayload { code: -32000, message: "go away".into(), data: None };
+        let refusal = HttpRefusal { status: 429, retry_after: Some(Duration::from_secs(3)), payload: Some(payload) };
+        let error = CallError::of("node", "eth_call", &TransportErrorKind::custom(refusal));
+        assert_eq!(error.fault(), Some(&Fault::Throttled { retry_after: Some(Duration::from_secs(3)) }));
+        assert_eq!(error.to_string(), "node does not answer eth_call: rate limited for 3 s");
     }
 }

@@ -4,11 +4,15 @@ mod client;
 mod contract;
 mod delay;
 mod deploy;
+mod dialect;
 mod endpoint;
 mod error;
 mod network;
+mod pool;
 mod signer;
+mod transport;
 mod url;
+mod view;
 mod wire;
 
 pub use client::{Chain, Outlook, Proof, ProveError, Record, Registered, WrongChain};
@@ -18,9 +22,11 @@ pub use deploy::{DeployError, deploy};
 pub use endpoint::SetupError;
 pub use error::{CallError, Fault, Refusal};
 pub use network::Network;
+pub use pool::Sent;
 pub use signer::{InvalidKey, Signer};
 pub use url::{EndpointUrl, InvalidEndpointUrl, number_repeated_hosts};
-pub use wire::{BlockTag, Header, Receipt};
+pub use view::{EndpointState, EndpointView, Overview, Stall, Witness};
+pub use wire::{BlockTag, FeeHistory, Header, Receipt};
 
 use alloy::primitives::{Address, utils::parse_units};
 

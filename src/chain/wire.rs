@@ -28,7 +28,10 @@ impl BlockTag {
     }
 }
 
-#[derive(Debug, Deserialize)]
+/// The method that every header is asked with.
+pub(super) const BLOCK_BY_NUMBER: &str = "eth_getBlockByNumber";
+
+#[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct WireHeader {
     number: U64,
@@ -125,6 +128,54 @@ impl Receipt {
             contract_address: wire.contract_address,
             events: wire.logs.into_iter().filter(|log| log.address == contract).map(|log| log.topics).collect(),
         })
+    }
+}
+
+/// Whether a node is still syncing: `false`, or an object that says how far it is.
+#[derive(Debug, Deserialize)]
+#[serde(from = "serde_json::Value")]
+pub(super) struct WireSyncing(pub(super) bool);
+
+impl From<serde_json::Value> for WireSyncing {
+    fn from(value: serde_json::Value) -> Self {
+        Self(value.as_bool().unwrap_or(value.is_object()))
+    }
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct WireFeeHistory {
+    base_fee_per_gas: Vec<U128>,
+    gas_used_ratio: Vec<f64>,
+    #[serde(default)]
+    reward: Option<Vec<Vec<U128>>>,
+}
+
+/// Fees of the newest blocks, the oldest first.
+#[derive(Clone, PartialEq, Debug)]
+pub struct FeeHistory {
+    /// Wei per gas of each block.
+    pub base_fees: Vec<u128>,
+    /// Wei per gas that the block after the newest will ask.
+    pub next_base_fee: u128,
+    /// Which share of its gas limit each block used.
+    pub fullness: Vec<f64>,
+    /// The priority fee, in wei per gas, that a tenth of each block's gas was bought below; zero of an empty block.
+    pub low_tips: Vec<u128>,
+}
+
+impl FeeHistory {
+    /// Which percentile of a block's priority fees is asked for.
+    pub(super) const PERCENTILE: f64 = 10.0;
+}
+
+impl From<WireFeeHistory> for FeeHistory {
+    fn from(wire: WireFeeHistory) -> Self {
+        let mut base_fees: Vec<u128> = wire.base_fee_per_gas.into_iter().map(|fee| fee.to()).collect();
+        let next_base_fee = base_fees.pop().unwrap_or_default();
+        let tips = wire.reward.unwrap_or_default();
+        let low_tips = tips.iter().map(|block| block.first().map_or(0, |tip| tip.to())).collect();
+        Self { base_fees, next_base_fee, fullness: wire.gas_used_ratio, low_tips }
     }
 }
 

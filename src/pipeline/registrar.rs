@@ -129,7 +129,7 @@ impl Registrar {
         let Some(record) = records.into_iter().next().flatten() else { return Ok(None) };
         let (original, head, safe, finalized) = tokio::try_join!(
             chain.registered(document, case_id, record),
-            chain.known_header(BlockTag::Latest),
+            chain.head(),
             chain.header(BlockTag::Safe),
             chain.header(BlockTag::Finalized),
         )?;

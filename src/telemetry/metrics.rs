@@ -25,6 +25,9 @@ pub struct Metrics {
     fee_spent: Counter<f64, std::sync::atomic::AtomicU64>,
     reorgs: Counter,
     rpc_requests: Family<RpcLabels, Histogram>,
+    rpc_endpoint_state: Family<EndpointStateLabels, Gauge>,
+    rpc_endpoint_head: Family<EndpointLabel, Gauge>,
+    rpc_failovers: Family<FailoverLabels, Counter>,
     grpc_requests: Family<GrpcLabels, Histogram>,
 }
 
@@ -61,6 +64,24 @@ struct RpcLabels {
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct EndpointLabel {
+    endpoint: String,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct EndpointStateLabels {
+    endpoint: String,
+    state: &'static str,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct FailoverLabels {
+    from: String,
+    to: String,
+    reason: &'static str,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct GrpcLabels {
     method: &'static str,
     code: &'static str,
@@ -88,6 +109,9 @@ impl Metrics {
             fee_spent: Counter::default(),
             reorgs: Counter::default(),
             rpc_requests: Family::new_with_constructor(seconds),
+            rpc_endpoint_state: Family::default(),
+            rpc_endpoint_head: Family::default(),
+            rpc_failovers: Family::default(),
             grpc_requests: Family::new_with_constructor(seconds),
         };
         metrics.register();
@@ -117,6 +141,17 @@ impl Metrics {
             "rpc_request_duration_seconds",
             "JSON-RPC calls by endpoint, method and outcome",
             self.rpc_requests.clone(),
+        );
+        r.register(
+            "rpc_endpoint_state",
+            "1 for the state an endpoint is in, 0 for the others",
+            self.rpc_endpoint_state.clone(),
+        );
+        r.register("rpc_endpoint_head", "Number of the newest block an endpoint shows", self.rpc_endpoint_head.clone());
+        r.register(
+            "rpc_failovers",
+            "Calls that moved on from one endpoint to the next, by why",
+            self.rpc_failovers.clone(),
         );
         r.register("grpc_request_duration_seconds", "gRPC calls by method and code", self.grpc_requests.clone());
     }
@@ -171,6 +206,26 @@ impl Metrics {
     pub fn rpc_request(&self, endpoint: &str, method: &'static str, outcome: &'static str, took: Duration) {
         let labels = RpcLabels { endpoint: endpoint.to_owned(), method, outcome };
         self.rpc_requests.get_or_create(&labels).observe(took.as_secs_f64());
+    }
+
+    /// An endpoint is in this one of all states.
+    pub fn rpc_endpoint_state<const N: usize>(&self, endpoint: &str, state: &'static str, all: [&'static str; N]) {
+        for one in all {
+            let labels = EndpointStateLabels { endpoint: endpoint.to_owned(), state: one };
+            self.rpc_endpoint_state.get_or_create(&labels).set(i64::from(one == state));
+        }
+    }
+
+    /// The newest block an endpoint shows.
+    pub fn rpc_endpoint_head(&self, endpoint: &str, number: u64) {
+        let label = EndpointLabel { endpoint: endpoint.to_owned() };
+        self.rpc_endpoint_head.get_or_create(&label).set(i64::try_from(number).unwrap_or(i64::MAX));
+    }
+
+    /// A call moved on from one endpoint to the next.
+    pub fn rpc_failover(&self, from: &str, to: &str, reason: &'static str) {
+        let labels = FailoverLabels { from: from.to_owned(), to: to.to_owned(), reason };
+        self.rpc_failovers.get_or_create(&labels).inc();
     }
 
     /// A gRPC call.

@@ -124,7 +124,7 @@ async fn a_send_that_is_answered_after_the_confirmation_blocks_nothing() {
     let trap = stack.proxy().trap("eth_sendRawTransaction", Fault::HoldAnswer);
     let confirmed = stack.client.confirm(1, CASE).await;
 
-    stack.service.logged("the lane to go on", |line| line["message"] == "the endpoint does not answer").await;
+    stack.service.logged("the lane to go on", |line| line["message"] == "RPC endpoint 127.0.0.1 unhealthy").await;
     trap.release();
     // The lane takes the next registration only when it is done with the first.
     stack.client.confirm(2, CASE).await;

@@ -21,10 +21,7 @@ const BUSY_LOOK: Duration = Duration::from_secs(1);
 impl Follower {
     /// Raises the finality of confirmed blocks, and finds those that were reorged out.
     pub(super) async fn check_finality(&mut self, canonical: &mut Canonical) -> Result<(), PollError> {
-        self.take_over_found();
-        let every = if self.tools.flights.is_empty() && self.tools.waiters.is_empty() { LOOK } else { BUSY_LOOK };
-        let due = self.finality_looked.is_none_or(|looked| looked.elapsed() >= every);
-        if self.unfinalized.is_empty() || !due {
+        if !self.finality_is_due() {
             return Ok(());
         }
         self.finality_looked = Some(Instant::now());
@@ -41,10 +38,13 @@ impl Follower {
         for block in risen {
             // What a lane found was canonical when it was found, between two polls; ours was in a poll, and its line is unbroken.
             if !block.ours {
-                let Some(header) = canonical.header(block.number).await? else { continue };
-                if header.block.hash != block.hash {
-                    self.reorged_after_confirmation(&block).await?;
-                    continue;
+                match canonical.holds(block.number, block.hash).await? {
+                    Some(true) => {}
+                    Some(false) => {
+                        self.reorged_after_confirmation(&block).await?;
+                        continue;
+                    }
+                    None => continue,
                 }
             }
             match reached(&block) {
@@ -67,6 +67,13 @@ impl Follower {
         Ok(())
     }
 
+    /// Whether the safe and finalized heads are to be asked for.
+    pub(super) fn finality_is_due(&mut self) -> bool {
+        self.take_over_found();
+        let every = if self.tools.flights.is_empty() && self.tools.waiters.is_empty() { LOOK } else { BUSY_LOOK };
+        !self.unfinalized.is_empty() && self.finality_looked.is_none_or(|looked| looked.elapsed() >= every)
+    }
+
     fn take_over_found(&mut self) {
         let found = std::mem::take(&mut *lock(&self.tools.found));
         for block in found {
@@ -81,9 +88,9 @@ impl Follower {
         let mut newest_first = self.unfinalized.clone();
         newest_first.sort_unstable_by_key(|block| std::cmp::Reverse(block.number));
         for block in newest_first {
-            match canonical.header(block.number).await? {
-                Some(header) if header.block.hash == block.hash => break,
-                Some(_) => self.reorged_after_confirmation(&block).await?,
+            match canonical.holds(block.number, block.hash).await? {
+                Some(true) => break,
+                Some(false) => self.reorged_after_confirmation(&block).await?,
                 None => {}
             }
         }

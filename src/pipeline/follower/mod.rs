@@ -18,7 +18,7 @@ use crate::{
     store::{StoreError, UnfinalizedBlock},
     telemetry::{events, metrics},
 };
-use alloy::primitives::Address;
+use alloy::primitives::{Address, B256};
 use futures_util::future::try_join_all;
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -31,7 +31,7 @@ use tracing::warn;
 
 /// Between polls while work is out: half of Base's block time of 200 ms, and well inside the 250 ms that an answer may take.
 const BUSY_POLL: Duration = Duration::from_millis(100);
-/// Between polls while nothing is out: keeps the head fresh and the endpoint's health known at 30 calls a minute.
+/// Between polls while nothing is out, which ask nothing but, now and then, how final the last blocks are.
 const IDLE_POLL: Duration = Duration::from_secs(2);
 /// The longest time between polls while nobody answers.
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
@@ -66,6 +66,8 @@ pub struct Follower {
     finality_looked: Option<Instant>,
     /// The newest head whose chain holds every block that is followed; `None` before the first poll.
     followed: Option<Header>,
+    /// How often the head had fallen when everything was last looked at.
+    falls: u64,
     /// The broadcasts of the last poll that had some: a node that does not answer them must not hold up the next polls.
     rebroadcasts: JoinSet<()>,
 }
@@ -77,7 +79,7 @@ impl Follower {
     /// When the store cannot be read.
     pub async fn new(tools: Tools) -> Result<Self, StoreError> {
         let unfinalized = tools.store.unfinalized_blocks().await?;
-        Ok(Self { tools, unfinalized, finality_looked: None, followed: None, rebroadcasts: JoinSet::new() })
+        Ok(Self { tools, unfinalized, finality_looked: None, followed: None, falls: 0, rebroadcasts: JoinSet::new() })
     }
 
     /// Brings everything that a restart left up to date: to be done before the queue flows.
@@ -123,17 +125,23 @@ impl Follower {
 
     async fn poll(&mut self) -> Result<(), PollError> {
         let flights = self.tools.flights.all();
+        if flights.is_empty() && !self.finality_is_due() {
+            // Nothing is followed: the probes' head is fresh enough for whoever wants to know it.
+            self.tools.chain.probed_head().into_iter().for_each(|head| self.tools.see_head(head));
+            return Ok(());
+        }
+        let falls = self.tools.chain.falls();
         let signers: BTreeSet<Address> = flights.iter().map(|flight| flight.signer).collect();
         let nonces = try_join_all(
             signers
                 .iter()
                 .map(|signer| async { Ok::<_, CallError>((*signer, self.tools.chain.nonce(*signer).await?)) }),
         );
-        let (head, nonces) = tokio::try_join!(self.tools.chain.known_header(BlockTag::Latest), nonces)?;
+        let (head, nonces) = tokio::try_join!(self.tools.chain.head(), nonces)?;
         let nonces: BTreeMap<Address, u64> = nonces.into_iter().collect();
         self.tools.see_head(head);
 
-        let mut canonical = Canonical::new(self.tools.chain.clone(), head);
+        let mut canonical = Canonical::new(self.tools.chain.clone(), head, falls != self.falls);
         let left = self.chain_was_left(&mut canonical).await?;
         let (mut passed, mut unseen) = (Vec::new(), Vec::new());
         for flight in flights {
@@ -159,6 +167,7 @@ impl Follower {
         }
         if left != Left::Unknown {
             self.followed = Some(head);
+            self.falls = falls;
         }
         self.rebroadcast(unseen);
         self.look_for(passed, &mut canonical).await?;
@@ -170,7 +179,7 @@ impl Follower {
 
     /// Whether the chain of the last head was left for another one, so that what is followed has to be looked at again.
     async fn chain_was_left(&self, canonical: &mut Canonical) -> Result<Left, CallError> {
-        let Some(last) = self.followed else { return Ok(Left::Yes) };
+        let Some(last) = self.followed.filter(|_| !canonical.fallen) else { return Ok(Left::Yes) };
         if [canonical.head.block.hash, canonical.head.parent_hash].contains(&last.block.hash) {
             return Ok(Left::No);
         }
@@ -222,8 +231,8 @@ impl Follower {
 
 async fn rebroadcast(chain: Chain, flight: SharedFlight) {
     let Some(attempt) = flight.attempts.last() else { return };
-    let outcome = match chain.broadcast(&attempt.raw).await {
-        Ok(()) => "taken".to_owned(),
+    let outcome = match chain.send_everywhere(&attempt.raw).await {
+        Ok(sent) => format!("taken by {}", sent.endpoint),
         Err(error) => error.to_string(),
     };
     events::transaction_rebroadcast(flight.id, flight.nonce, &outcome);
@@ -233,12 +242,14 @@ async fn rebroadcast(chain: Chain, flight: SharedFlight) {
 pub(super) struct Canonical {
     chain: Chain,
     head: Header,
+    /// Whether the head fell since the last look: then a block that nobody has is gone.
+    fallen: bool,
     headers: HashMap<u64, Option<Header>>,
 }
 
 impl Canonical {
-    fn new(chain: Chain, head: Header) -> Self {
-        Self { chain, head, headers: HashMap::from([(head.block.number, Some(head))]) }
+    fn new(chain: Chain, head: Header, fallen: bool) -> Self {
+        Self { chain, head, fallen, headers: HashMap::from([(head.block.number, Some(head))]) }
     }
 
     /// Asks for these headers at once, so that [`Self::header`] has them.
@@ -250,6 +261,14 @@ impl Canonical {
             .map(|number| async move { Ok::<_, CallError>((number, chain.header(BlockTag::Number(number)).await?)) });
         self.headers.extend(try_join_all(asked).await?);
         Ok(())
+    }
+
+    /// Whether a block is canonical; `None` when that cannot be said just now.
+    async fn holds(&mut self, number: u64, hash: B256) -> Result<Option<bool>, CallError> {
+        Ok(match self.header(number).await? {
+            Some(header) => Some(header.block.hash == hash),
+            None => self.fallen.then_some(false),
+        })
     }
 
     /// The canonical header of this number; `None` when the node has none.

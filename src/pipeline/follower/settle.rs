@@ -16,6 +16,9 @@ use tokio::time::Instant;
 /// A consumed nonce without a receipt for any of our hashes is believed after this long, for a node's "null" proves nothing.
 const MISSING_GRACE: Duration = Duration::from_secs(10);
 
+/// How many endpoints are heard before a nonce counts as consumed by a stranger.
+const WITNESSES: usize = 2;
+
 /// Why a transaction can never register its work.
 #[derive(Clone, Copy, Debug)]
 enum Released {
@@ -131,8 +134,8 @@ impl Follower {
         deep: bool,
         canonical: &mut Canonical,
     ) -> Result<(), PollError> {
-        let Some(header) = canonical.header(block.number).await? else { return Ok(()) };
-        if header.block.hash == block.hash {
+        let Some(canonical_still) = canonical.holds(block.number, block.hash).await? else { return Ok(()) };
+        if canonical_still {
             if !deep {
                 return Ok(());
             }
@@ -179,10 +182,22 @@ impl Follower {
         let head = canonical.head.block.number;
         let (since, at_head) = *flight.progress().missing.get_or_insert((Instant::now(), head));
         let deep = head + 1 >= at_head + self.tools.settings.confirmations;
-        if deep && since.elapsed() >= MISSING_GRACE {
+        if deep && since.elapsed() >= MISSING_GRACE && self.is_displaced(flight).await {
             return self.release(flight, Released::Displaced).await;
         }
         Ok(())
+    }
+
+    /// Whether every endpoint that answers, and more than one where there are more, says that the nonce is consumed and that none
+    /// of our attempts did it.
+    async fn is_displaced(&self, flight: &SharedFlight) -> bool {
+        let chain = &self.tools.chain;
+        let nonces = chain.nonces_everywhere(flight.signer, WITNESSES).await;
+        let receipts =
+            join_all(flight.attempts.iter().map(|attempt| chain.receipts_everywhere(attempt.hash, WITNESSES))).await;
+        let consumed = nonces.iter().all(|witness| matches!(witness.answer, Ok(nonce) if nonce > flight.nonce));
+        let unseen = receipts.iter().flatten().all(|witness| matches!(witness.answer, Ok(None)));
+        !nonces.is_empty() && consumed && unseen
     }
 
     /// The transaction can never register its work, and its nonce is consumed at depth: the work is queued again.

@@ -8,7 +8,10 @@ mod send;
 use super::{Tools, flights::Phase, recovery};
 use crate::{
     chain::{Delays, Signer},
-    registration::{Blocked, RegistrationId, policy::batching},
+    registration::{
+        Blocked, RegistrationId,
+        policy::{batching, window::Window},
+    },
     store::StoreError,
     telemetry::events,
 };
@@ -17,9 +20,6 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
-/// Nodes cap a sender at 16 pending transactions (reth's `TXPOOL_MAX_ACCOUNT_SLOTS_PER_SENDER`), and at the cap refuse even
-/// replacements.
-const MAX_IN_FLIGHT: usize = 15;
 /// More registrations than fit into any transaction.
 const MAX_CLAIM: usize = 650;
 /// The longest time until a lane that met an obstacle tries again.
@@ -38,6 +38,8 @@ pub struct Lane {
     most: usize,
     /// Whether a write failed, so that what is on disk may be more than what is in memory.
     unsure: bool,
+    /// How many transactions may be out.
+    window: Window,
     delays: Delays,
 }
 
@@ -50,7 +52,8 @@ enum Step {
 impl Lane {
     /// A lane for this signer.
     pub fn new(tools: Tools, signer: Signer) -> Self {
-        Self { tools, signer, next_nonce: None, most: MAX_CLAIM, unsure: false, delays: Delays::up_to(LONGEST_PAUSE) }
+        let (window, delays) = (Window::default(), Delays::up_to(LONGEST_PAUSE));
+        Self { tools, signer, next_nonce: None, most: MAX_CLAIM, unsure: false, window, delays }
     }
 
     /// Works until `stop`; ends between two steps, so that everything it began is either on disk or undone.
@@ -82,7 +85,7 @@ impl Lane {
         loop {
             changes.mark_unchanged();
             let in_flight = self.tools.in_flight_of(self.signer.address());
-            if in_flight < MAX_IN_FLIGHT {
+            if in_flight < self.window.size() {
                 let carried: usize = self.tools.flights.all().iter().map(|flight| flight.members.len()).sum();
                 let queued = usize::try_from(self.tools.store.unfinished()).unwrap_or(usize::MAX);
                 let linger = batching::linger(in_flight, queued.saturating_sub(carried), MAX_CLAIM);

@@ -95,7 +95,7 @@ impl Lane {
             return Err(match &error {
                 CallError::Unavailable { fault: Fault::Unreadable | Fault::NoContract, .. }
                 | CallError::Refused { .. } => Obstacle::Blocked(Blocked::NodeRefuses, error.to_string()),
-                CallError::Unavailable { .. } => error.into(),
+                CallError::Unavailable { .. } | CallError::NoEndpoint { .. } => error.into(),
             });
         };
         if let Some(account) = chain::refused_registrar(data) {

@@ -2,7 +2,7 @@
 
 use super::Lane;
 use crate::{
-    chain::{CallError, Refusal},
+    chain::{CallError, Refusal, Sent},
     pipeline::{
         flights::{Flight, Phase},
         now,
@@ -23,17 +23,19 @@ enum Verdict {
     Again(Blocked),
 }
 
-fn verdict(result: &Result<(), CallError>) -> Verdict {
+fn verdict(result: &Result<Sent, CallError>) -> Verdict {
     match result {
-        Ok(()) => Verdict::Taken,
-        Err(CallError::Unavailable { .. }) => Verdict::Again(Blocked::NoEndpoint),
+        Ok(_) => Verdict::Taken,
+        Err(CallError::Unavailable { .. } | CallError::NoEndpoint { .. }) => Verdict::Again(Blocked::NoEndpoint),
         Err(CallError::Refused { refusal, .. }) => match refusal {
             // The nonce is consumed: by an attempt of ours, or by a stranger. The follower finds out which.
             Refusal::AlreadyKnown | Refusal::NonceTooLow => Verdict::Taken,
             Refusal::InsufficientFunds => Verdict::Again(Blocked::InsufficientFunds),
             Refusal::FeeTooLow => Verdict::Again(Blocked::FeeCap),
-            Refusal::Throttled => Verdict::Again(Blocked::NoEndpoint),
             Refusal::ReplacementUnderpriced
+            | Refusal::NonceGap
+            | Refusal::TipAboveFee
+            | Refusal::FeeAboveNodeCap
             | Refusal::SenderLimit
             | Refusal::Gas
             | Refusal::Reverted(_)
@@ -50,17 +52,21 @@ impl Lane {
         let Some(vehicle) = flight.vehicle() else { return };
         let begun = Instant::now();
         loop {
-            let result = self.tools.chain.broadcast(&vehicle.attempt.raw).await;
+            let result = self.tools.chain.send(&vehicle.attempt.raw).await;
             flight.progress().broadcast = Some(Instant::now());
             match verdict(&result) {
                 Verdict::Taken => {
                     self.taken(flight).await;
                     let (id, hash) = (flight.id, vehicle.attempt.hash);
-                    let endpoint = self.tools.chain.primary();
-                    events::transaction_sent(id, flight.signer, flight.nonce, hash, endpoint, begun.elapsed());
+                    self.window.taken();
+                    let sent = result.map_or_else(|_| self.tools.chain.primary().to_owned(), |sent| sent.endpoint);
+                    events::transaction_sent(id, flight.signer, flight.nonce, hash, &sent, begun.elapsed());
                     return;
                 }
                 Verdict::Again(blocked) => {
+                    if result.as_ref().err().and_then(CallError::refusal) == Some(&Refusal::SenderLimit) {
+                        self.window.limited(self.tools.in_flight_of(self.signer.address()));
+                    }
                     let detail = result.err().map(|error| error.to_string()).unwrap_or_default();
                     self.block(&flight.members, blocked, &detail).await;
                 }
@@ -109,13 +115,13 @@ mod tests {
         };
         let silent = |fault| Err(CallError::Unavailable { endpoint: String::new(), method: "", fault });
         for (result, expected) in [
-            (Ok(()), Verdict::Taken),
+            (Ok(Sent { endpoint: String::new() }), Verdict::Taken),
             (refused(Refusal::AlreadyKnown), Verdict::Taken),
             (refused(Refusal::NonceTooLow), Verdict::Taken),
             (refused(Refusal::InsufficientFunds), Verdict::Again(Blocked::InsufficientFunds)),
             (refused(Refusal::FeeTooLow), Verdict::Again(Blocked::FeeCap)),
             (refused(Refusal::SenderLimit), Verdict::Again(Blocked::NodeRefuses)),
-            (refused(Refusal::Throttled), Verdict::Again(Blocked::NoEndpoint)),
+            (Err(CallError::NoEndpoint { method: "", why: String::new() }), Verdict::Again(Blocked::NoEndpoint)),
             (silent(Fault::Timeout), Verdict::Again(Blocked::NoEndpoint)),
             (silent(Fault::Status(502)), Verdict::Again(Blocked::NoEndpoint)),
         ] {

@@ -3,3 +3,4 @@
 pub mod batching;
 pub mod fees;
 pub mod waiting;
+pub mod window;

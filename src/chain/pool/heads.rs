@@ -1,0 +1,131 @@
+//! What the endpoints' heads say about each other, and about the chain.
+//!
+//! | endpoints with a head | who leads |
+//! |---|---|
+//! | one | itself: there is nothing to compare with |
+//! | two | the newer by block time; but one from the future does not lead, nor one whose own parent it cannot show |
+//! | three and more | as with two, and at most the second newest: a lone liar does not lead |
+//!
+//! A frozen primary cannot hide behind itself, for what others show counts against it, and so does not its own word. Distance is
+//! measured in time, never in blocks: five of Base's blocks share a second.
+
+use super::judge::Standing;
+use crate::{chain::Header, registration::Timestamp};
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// Farther behind than this is too far.
+const MOST_LAG: Duration = Duration::from_secs(3);
+/// A block's time may be this far in the future: clocks differ.
+const FUTURE: Duration = Duration::from_secs(5);
+/// No head moved for this long, and none is younger: the chain stands still.
+const STILL: Duration = Duration::from_secs(10);
+
+/// A head as one endpoint showed it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Seen {
+    /// The head.
+    pub header: Header,
+    /// Since when it is this one, by our clock.
+    pub since: Instant,
+    /// Whether the endpoint could show the block before, where that was asked.
+    pub plausible: bool,
+}
+
+/// What the heads say.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Review {
+    /// Each endpoint's, in order.
+    pub standings: Vec<Standing>,
+    /// Since when no head moves, if that is long.
+    pub still_since: Option<Instant>,
+}
+
+/// Compares the heads of all endpoints that answer, at `now` by our clock and `time` by the calendar.
+pub fn review(heads: &[Option<Seen>], now: Instant, time: Timestamp) -> Review {
+    let known: Vec<&Seen> = heads.iter().flatten().collect();
+    let future = |seen: &Seen| seen.header.block.time.since(time) > FUTURE;
+    // Where all are in the future, it is our clock that is wrong, or the chain's (anvil can be told another time).
+    let all_future = known.iter().all(|seen| future(seen));
+    let alone = known.len() < 2;
+    let possible = |seen: &Seen| alone || (seen.plausible && (all_future || !future(seen)));
+
+    let mut times: Vec<Timestamp> =
+        known.iter().filter(|seen| possible(seen)).map(|seen| seen.header.block.time).collect();
+    times.sort_unstable();
+    let lead = if times.len() > 2 { times.get(times.len() - 2) } else { times.last() };
+    let standing = |seen: &Seen| match lead {
+        _ if !possible(seen) => Standing::Implausible,
+        Some(lead) if lead.since(seen.header.block.time) > MOST_LAG => {
+            Standing::Behind(lead.since(seen.header.block.time))
+        }
+        Some(_) | None => Standing::Level,
+    };
+    let standings = heads.iter().map(|seen| seen.as_ref().map_or(Standing::Level, standing)).collect();
+
+    let moved = known.iter().filter(|seen| possible(seen)).map(|seen| seen.since).max();
+    let newest = times.last().copied();
+    let still_since = moved
+        .zip(newest)
+        .filter(|(moved, newest)| now.saturating_duration_since(*moved) >= STILL && time.since(*newest) >= STILL);
+    Review { standings, still_since: still_since.map(|(moved, _)| moved) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::registration::Block;
+    use alloy::primitives::B256;
+
+    const NOW: u64 = 1_000;
+
+    /// A head of this age in seconds (negative: from the future), shown since `since` seconds.
+    fn seen(start: Instant, age: i64, since: u64, plausible: bool) -> Option<Seen> {
+        let time = Timestamp::from_seconds(NOW.saturating_add_signed(-age));
+        let since = start - Duration::from_secs(since);
+        let block = Block { number: 1, hash: B256::ZERO, time };
+        Some(Seen { header: Header { block, parent_hash: B256::ZERO, gas_limit: 0, base_fee: 0 }, since, plausible })
+    }
+
+    #[test]
+    fn each_number_of_endpoints_has_its_rule() {
+        use Standing::*;
+        let start = Instant::now() + Duration::from_secs(10_000);
+        let fresh = |age| seen(start, age, 0, true);
+        let behind = |seconds| Behind(Duration::from_secs(seconds));
+        for (what, heads, expected) in [
+            ("none answers", vec![None, None], vec![Level, Level]),
+            ("one alone is not judged, however old", vec![fresh(900)], vec![Level]),
+            ("nor when the others do not answer", vec![fresh(900), None], vec![Level, Level]),
+            ("nor from the future", vec![fresh(-900)], vec![Level]),
+            ("nor without a parent", vec![seen(start, 0, 0, false)], vec![Level]),
+            ("two together", vec![fresh(1), fresh(0)], vec![Level, Level]),
+            ("three seconds are not too far", vec![fresh(3), fresh(0)], vec![Level, Level]),
+            ("a frozen primary is behind the backup", vec![fresh(4), fresh(0)], vec![behind(4), Level]),
+            ("a frozen backup is behind the primary", vec![fresh(0), fresh(60)], vec![Level, behind(60)]),
+            ("a head from the future does not lead", vec![fresh(-60), fresh(0)], vec![Implausible, Level]),
+            ("a little of the future is a matter of clocks", vec![fresh(-3), fresh(0)], vec![Level, Level]),
+            ("two from the future: our clock is wrong", vec![fresh(-60), fresh(-60)], vec![Level, Level]),
+            ("no parent, no lead", vec![seen(start, 0, 0, false), fresh(9)], vec![Implausible, Level]),
+            ("two of three agree", vec![fresh(9), fresh(0), fresh(0)], vec![behind(9), Level, Level]),
+            ("a lone leader of three does not lead", vec![fresh(0), fresh(9), fresh(9)], vec![Level, Level, Level]),
+            ("a frozen primary of three", vec![fresh(60), fresh(1), fresh(0)], vec![behind(59), Level, Level]),
+            ("one away, one frozen", vec![None, fresh(60), fresh(0)], vec![Level, behind(60), Level]),
+        ] {
+            let review = review(&heads, start, Timestamp::from_seconds(NOW));
+            assert_eq!(review.standings, expected, "{what}");
+        }
+    }
+
+    #[test]
+    fn the_chain_stands_still_when_no_endpoint_shows_anything_newer() {
+        let start = Instant::now() + Duration::from_secs(10_000);
+        let still = |heads: &[Option<Seen>]| review(heads, start, Timestamp::from_seconds(NOW)).still_since.is_some();
+        let head = |age, since| seen(start, age, since, true);
+        assert!(still(&[head(12, 10), head(12, 11)]), "all heads old and unmoved");
+        assert!(!still(&[head(12, 10), head(0, 0)]), "one moves");
+        assert!(!still(&[head(12, 2)]), "just arrived, though old: the node may be catching up");
+        assert!(!still(&[head(2, 10)]), "young, though unmoved: our own clock stood still");
+        assert!(!still(&[None]), "nobody answers: that is no stall");
+    }
+}

@@ -1,0 +1,389 @@
+//! What is known of one endpoint, kept up to date by every call and probe; `judge` decides what it means.
+
+use super::{
+    heads::Seen,
+    judge::{ChainProof, Facts, Reason, Standing, judge},
+    latency::Latency,
+    window::{SPAN, Window},
+};
+use crate::chain::{CallError, Delays, EndpointState, EndpointView, Fault, Header};
+use std::{collections::VecDeque, time::Duration};
+use tokio::time::Instant;
+
+/// How long an endpoint is left alone that says it is asked too often, but not for how long.
+const THROTTLED: Duration = Duration::from_secs(1);
+/// An endpoint that has been well for this long has its circuit begin with the shortest time again.
+const STEADY: Duration = Duration::from_secs(60);
+/// A head is out of step when so many of the endpoint's own probes in a row say so: two endpoints are never asked at the same instant.
+const OUT_OF_STEP: u32 = 2;
+/// Heads without a parent in a row that make it doubted.
+const ORPHANS: u32 = 3;
+
+/// What is known of one endpoint.
+#[derive(Debug)]
+pub struct Health {
+    state: EndpointState,
+    reason: Reason,
+    since: Instant,
+    chain: ChainProof,
+    consecutive_failures: u32,
+    timed_out: bool,
+    suspicions: VecDeque<Instant>,
+    window: Window,
+    latency: Latency,
+    head: Option<Seen>,
+    standing: Standing,
+    /// How many probes in a row showed a head out of step.
+    out_of_step: u32,
+    syncing: bool,
+    good_probes: u32,
+    throttled_until: Option<Instant>,
+    circuit: Delays,
+    /// Until when nothing is asked of it while it is down.
+    circuit_until: Instant,
+    /// How often in a row it could not show the block before its head.
+    orphans: u32,
+    error: Option<String>,
+}
+
+/// A change of state.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Change {
+    /// From here.
+    pub from: EndpointState,
+    /// To what the view shows.
+    pub view: EndpointView,
+    /// Why.
+    pub reason: Reason,
+}
+
+impl Health {
+    /// An endpoint that was not asked yet: nothing is sent to it before it has proved its chain.
+    pub fn new(now: Instant) -> Self {
+        Self {
+            state: EndpointState::Down,
+            reason: Reason::Gone,
+            since: now,
+            chain: ChainProof::Unknown,
+            consecutive_failures: 0,
+            timed_out: false,
+            suspicions: VecDeque::new(),
+            window: Window::default(),
+            latency: Latency::default(),
+            head: None,
+            standing: Standing::Level,
+            out_of_step: 0,
+            syncing: false,
+            good_probes: 0,
+            throttled_until: None,
+            circuit: Delays::of_a_circuit(),
+            circuit_until: now,
+            orphans: 0,
+            error: None,
+        }
+    }
+
+    /// How much it is trusted.
+    pub fn state(&self) -> EndpointState {
+        self.state
+    }
+
+    /// Which chain it is on.
+    pub fn chain(&self) -> ChainProof {
+        self.chain
+    }
+
+    /// Whether it asked to be left alone for a while.
+    pub fn is_throttled(&self, now: Instant) -> bool {
+        self.throttled_until.is_some_and(|until| now < until)
+    }
+
+    /// For how long it is to be left alone.
+    pub fn throttled_for(&self, now: Instant) -> Option<Duration> {
+        self.throttled_until.and_then(|until| until.checked_duration_since(now))
+    }
+
+    /// After how long without an answer a read is asked of another endpoint too.
+    pub fn hedge_after(&self) -> Duration {
+        self.latency.hedge_after()
+    }
+
+    /// Whether the circuit is open: nothing is asked of it, not even by a probe.
+    pub fn is_open(&self, now: Instant) -> bool {
+        self.state == EndpointState::Down && now < self.circuit_until
+    }
+
+    /// The circuit opens, or stays open after a probe that failed.
+    pub fn open(&mut self, now: Instant) {
+        self.circuit_until = now + self.circuit.next_delay();
+    }
+
+    /// The head, as it stands beside the others.
+    pub fn head(&self) -> Option<Seen> {
+        self.head
+    }
+
+    /// Whether its head counts when others are compared with it: it answers, and stands with them.
+    pub fn is_trusted(&self) -> bool {
+        self.state.is_usable() && self.standing == Standing::Level
+    }
+
+    /// What others see of it.
+    pub fn view(&self, name: &str) -> EndpointView {
+        EndpointView {
+            name: name.to_owned(),
+            state: self.state,
+            head: self.head.map(|seen| seen.header.block),
+            lag: match self.standing {
+                Standing::Behind(lag) => Some(lag),
+                Standing::Level | Standing::Implausible => None,
+            },
+            latency: self.latency.mean(),
+            consecutive_failures: self.consecutive_failures,
+            error: self.error.clone().filter(|_| self.state != EndpointState::Healthy),
+        }
+    }
+
+    /// A call ended. What the node says about our request never counts against it, nor does a word that there are too many.
+    pub fn called(&mut self, name: &str, error: Option<&CallError>, took: Duration, now: Instant) -> Option<Change> {
+        match error {
+            Some(CallError::Unavailable { fault: Fault::Throttled { retry_after }, .. }) => {
+                self.throttled_until = Some(now + retry_after.unwrap_or(THROTTLED));
+                return None;
+            }
+            Some(error @ CallError::Unavailable { fault, .. }) => {
+                self.consecutive_failures += 1;
+                self.good_probes = 0;
+                self.timed_out = *fault == Fault::Timeout;
+                if self.timed_out && self.state != EndpointState::Suspect {
+                    self.suspicions.push_back(now);
+                }
+                self.error = Some(error.to_string());
+                self.window.add(now, true);
+            }
+            Some(CallError::Refused { .. } | CallError::NoEndpoint { .. }) | None => {
+                self.consecutive_failures = 0;
+                self.latency.add(took);
+                self.window.add(now, false);
+            }
+        }
+        self.judge(name, now)
+    }
+
+    /// It said which chain it is on.
+    pub fn proved(&mut self, name: &str, chain: ChainProof, now: Instant) -> Option<Change> {
+        self.chain = chain;
+        if let ChainProof::Wrong(id) = chain {
+            self.error = Some(format!("{name} is on chain {id}"));
+        }
+        self.judge(name, now)
+    }
+
+    /// It proved its chain when the service began: that is enough for a start.
+    pub fn begin(&mut self, now: Instant) {
+        self.chain = ChainProof::Right;
+        self.state = EndpointState::Healthy;
+        self.reason = Reason::Well;
+        self.since = now;
+    }
+
+    /// A probe was answered with this head, plausible or not.
+    pub fn probed(&mut self, name: &str, header: Header, plausible: bool, now: Instant) -> Option<Change> {
+        self.good_probes += 1;
+        let since = self.head.filter(|seen| seen.header.block.hash == header.block.hash).map_or(now, |seen| seen.since);
+        self.head = Some(Seen { header, since, plausible });
+        self.judge(name, now)
+    }
+
+    /// Somebody asked for the block before its head: whether it could show it. A load balancer may ask another node for it, so
+    /// that only the third time in a row counts.
+    pub fn showed_parent(&mut self, name: &str, shown: bool, now: Instant) -> Option<Change> {
+        self.orphans = if shown { 0 } else { self.orphans + 1 };
+        if self.orphans < ORPHANS {
+            return None;
+        }
+        self.out_of_step = OUT_OF_STEP;
+        self.stands(name, Standing::Implausible, true, now)
+    }
+
+    /// Whether its head has to show the block before it, whatever it is.
+    pub fn is_doubted(&self) -> bool {
+        self.standing == Standing::Implausible
+    }
+
+    /// It says whether it is still syncing.
+    pub fn syncs(&mut self, syncing: bool) {
+        self.syncing = syncing;
+    }
+
+    /// How its head stands to the others'. `own` says that the word is about a head that it has just shown.
+    pub fn stands(&mut self, name: &str, standing: Standing, own: bool, now: Instant) -> Option<Change> {
+        if standing == Standing::Level {
+            self.out_of_step = 0;
+            self.standing = Standing::Level;
+        } else {
+            self.out_of_step += u32::from(own);
+            if self.out_of_step >= OUT_OF_STEP || self.standing != Standing::Level {
+                self.standing = standing;
+                // Being well again is counted from the last probe that was not.
+                self.good_probes = self.good_probes.min(u32::from(self.state == EndpointState::Suspect));
+                self.error = Some(match standing {
+                    Standing::Behind(lag) => format!("{name} is {:.1} s behind the others", lag.as_secs_f64()),
+                    Standing::Implausible => format!("{name} shows a head that cannot be"),
+                    Standing::Level => String::new(),
+                });
+            }
+        }
+        self.judge(name, now)
+    }
+
+    fn judge(&mut self, name: &str, now: Instant) -> Option<Change> {
+        while self.suspicions.front().is_some_and(|at| now.duration_since(*at) >= SPAN) {
+            self.suspicions.pop_front();
+        }
+        let (calls, failed) = self.window.count(now);
+        let facts = Facts {
+            chain: self.chain,
+            consecutive_failures: self.consecutive_failures,
+            timed_out: self.timed_out,
+            suspicions: self.suspicions.len(),
+            calls,
+            failed,
+            latency: self.latency.mean().unwrap_or_default(),
+            standing: self.standing,
+            syncing: self.syncing,
+            good_probes: self.good_probes,
+        };
+        let (state, reason) = judge(self.state, &facts);
+        if state == self.state {
+            return None;
+        }
+        let from = std::mem::replace(&mut self.state, state);
+        if from == EndpointState::Healthy && now.duration_since(self.since) >= STEADY {
+            self.circuit.reset();
+        }
+        (self.reason, self.since) = (reason, now);
+        match state {
+            EndpointState::Down => {
+                // It has to prove its chain anew: what comes back may be another node.
+                self.chain = ChainProof::Unknown;
+                self.good_probes = 0;
+                self.open(now);
+            }
+            EndpointState::Healthy | EndpointState::Degraded if from == EndpointState::Down => {
+                self.window.clear();
+                self.suspicions.clear();
+            }
+            EndpointState::Healthy | EndpointState::Degraded | EndpointState::Suspect | EndpointState::Quarantined => {}
+        }
+        Some(Change { from, view: self.view(name), reason })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        chain::Refusal,
+        registration::{Block, Timestamp},
+    };
+    use alloy::primitives::B256;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    fn failure(fault: Fault) -> CallError {
+        CallError::unavailable("node", "eth_call", fault)
+    }
+
+    fn healthy(now: Instant) -> Health {
+        let mut health = Health::new(now);
+        health.begin(now);
+        health
+    }
+
+    fn probe(health: &mut Health, now: Instant) -> Option<Change> {
+        let block = Block { number: 1, hash: B256::ZERO, time: Timestamp::from_seconds(1) };
+        let header = Header { block, parent_hash: B256::ZERO, gas_limit: 0, base_fee: 0 };
+        health.called("node", None, Duration::from_millis(5), now);
+        health.probed("node", header, true, now)
+    }
+
+    #[test]
+    fn a_timeout_is_told_once_and_one_good_probe_ends_the_suspicion() {
+        let now = Instant::now();
+        let mut health = healthy(now);
+        let change = health.called("node", Some(&failure(Fault::Timeout)), SECOND, now).unwrap();
+        assert_eq!((change.from, change.view.state), (EndpointState::Healthy, EndpointState::Suspect));
+        assert_eq!(change.view.error.as_deref(), Some("node does not answer eth_call: timed out"));
+        assert_eq!(health.called("node", Some(&failure(Fault::Timeout)), SECOND, now), None, "told already");
+        assert_eq!(health.called("node", None, SECOND, now), None, "a late answer to somebody else is no probe");
+        assert_eq!(probe(&mut health, now).unwrap().view.state, EndpointState::Healthy);
+    }
+
+    #[test]
+    fn what_the_node_says_about_our_request_never_counts_against_it() {
+        let now = Instant::now();
+        let mut health = healthy(now);
+        for _ in 0..100 {
+            let (endpoint, message) = (String::new(), String::new());
+            let refusal = Refusal::InsufficientFunds;
+            let refused = CallError::Refused { endpoint, method: "eth_call", refusal, code: -32000, message };
+            assert_eq!(health.called("node", Some(&refused), Duration::from_millis(1), now), None);
+            let throttled = failure(Fault::Throttled { retry_after: Some(SECOND) });
+            assert_eq!(health.called("node", Some(&throttled), Duration::from_millis(1), now), None);
+        }
+        assert_eq!(health.state(), EndpointState::Healthy);
+        assert!(health.is_throttled(now) && !health.is_throttled(now + SECOND));
+    }
+
+    #[test]
+    fn what_was_gone_proves_its_chain_and_answers_twice_before_it_is_asked_again() {
+        let now = Instant::now();
+        let mut health = healthy(now);
+        let gone = (0..5).filter_map(|_| health.called("node", Some(&failure(Fault::Connect)), SECOND, now)).count();
+        assert_eq!((gone, health.state(), health.chain()), (1, EndpointState::Down, ChainProof::Unknown));
+        assert_eq!((probe(&mut health, now), probe(&mut health, now)), (None, None), "not before it proves its chain");
+        let back = health.proved("node", ChainProof::Right, now).unwrap();
+        assert_eq!((back.from, back.view.state), (EndpointState::Down, EndpointState::Healthy));
+    }
+
+    #[test]
+    fn a_head_is_out_of_step_only_when_two_probes_say_so_and_well_after_three() {
+        let now = Instant::now();
+        let mut health = healthy(now);
+        let behind = Standing::Behind(Duration::from_secs(9));
+        assert_eq!(health.stands("node", behind, true, now), None, "asked a moment before the others");
+        assert_eq!(health.stands("node", behind, false, now), None, "another's probe says nothing new");
+        let change = health.stands("node", behind, true, now).unwrap();
+        assert_eq!(
+            (change.view.state, change.reason),
+            (EndpointState::Degraded, Reason::Behind(Duration::from_secs(9)))
+        );
+        health.stands("node", Standing::Level, true, now);
+        assert_eq!((probe(&mut health, now), probe(&mut health, now)), (None, None));
+        assert_eq!(probe(&mut health, now).unwrap().view.state, EndpointState::Healthy);
+    }
+
+    #[test]
+    fn the_circuit_of_one_that_fails_again_soon_stays_open_longer() {
+        let mut now = Instant::now();
+        let mut health = healthy(now);
+        let fall = |health: &mut Health, now| {
+            for _ in 0..5 {
+                health.called("node", Some(&failure(Fault::Connect)), SECOND, now);
+            }
+            health.circuit_until.duration_since(now).as_secs()
+        };
+        let rise = |health: &mut Health, now| {
+            health.proved("node", ChainProof::Right, now);
+            probe(health, now);
+            probe(health, now);
+        };
+        assert_eq!(fall(&mut health, now), 5);
+        rise(&mut health, now);
+        assert_eq!(fall(&mut health, now), 10);
+        rise(&mut health, now);
+        now += STEADY;
+        assert_eq!(fall(&mut health, now), 5, "it was well for a minute");
+    }
+}

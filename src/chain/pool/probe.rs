@@ -1,0 +1,181 @@
+//! Probes: each endpoint is asked for its head every second, whether anybody needs it or not, so that it is known who can take over.
+
+use super::{ChainProof, Pool};
+use crate::{
+    chain::{
+        BlockTag, CallError, EndpointState, Header,
+        wire::{BLOCK_BY_NUMBER, WireHeader, WireSyncing},
+    },
+    telemetry::metrics,
+};
+use alloy::primitives::U64;
+use futures_util::future::join_all;
+use std::time::Duration;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tracing::Instrument;
+
+/// Between probes.
+const EVERY: Duration = Duration::from_secs(1);
+/// A second probe follows a good one this soon when an endpoint is coming back.
+const SOON: Duration = Duration::from_millis(100);
+/// How often the chain id is asked for again: a load balancer may change what is behind it.
+const CHAIN_EVERY: Duration = Duration::from_secs(60);
+/// How often it is asked whether it is still syncing.
+const SYNCING_EVERY: Duration = Duration::from_secs(30);
+/// A head that is so many blocks above all others has to show its parent.
+const LEAP: u64 = 32;
+
+/// When an endpoint was last asked what is not asked each time.
+#[derive(Debug, Default)]
+struct Asked {
+    chain: Option<Instant>,
+    syncing: Option<Instant>,
+}
+
+impl Asked {
+    fn is_due(asked: Option<Instant>, every: Duration) -> bool {
+        asked.is_none_or(|asked| asked.elapsed() >= every)
+    }
+}
+
+impl Pool {
+    /// Asks every endpoint that has not proved its chain yet to do so; those that can take part at once.
+    pub async fn begin(&self) {
+        join_all((0..self.0.members.len()).map(|position| self.begin_one(position))).await;
+    }
+
+    async fn begin_one(&self, position: usize) {
+        let member = &self.0.members[position];
+        if member.health().chain() == ChainProof::Unknown {
+            self.check_chain(position).await;
+        }
+        if member.health().chain() == ChainProof::Right && self.check_head(position).await.is_ok() {
+            let mut health = member.health();
+            if !health.state().is_usable() {
+                health.begin(Instant::now());
+                let state = health.state();
+                drop(health);
+                self.enter(position, state);
+                self.tell_first("well");
+            }
+        }
+    }
+
+    /// Every endpoint that answered is on another chain: the first one, and its chain.
+    pub fn wrong_chain(&self) -> Option<(String, u64)> {
+        let wrong = |member: &super::Member| match member.health().chain() {
+            ChainProof::Wrong(id) => Some((member.endpoint.name().to_owned(), id)),
+            ChainProof::Right | ChainProof::Unknown => None,
+        };
+        let all: Option<Vec<_>> = self.0.members.iter().map(wrong).collect();
+        all?.into_iter().next()
+    }
+
+    /// Probes all endpoints until `stop`, each at its own pace: one that hangs holds up none of the others.
+    pub async fn watch(&self, stop: &CancellationToken) {
+        let watched = (0..self.0.members.len()).map(|position| self.watch_one(position));
+        stop.run_until_cancelled(join_all(watched)).await;
+    }
+
+    async fn watch_one(&self, position: usize) {
+        let mut asked = Asked { chain: Some(Instant::now()), syncing: None };
+        loop {
+            let pause = self.probe(position, &mut asked).await;
+            tokio::time::sleep(pause).await;
+        }
+    }
+
+    /// One probe; returns how long to wait until the next.
+    async fn probe(&self, position: usize, asked: &mut Asked) -> Duration {
+        let member = &self.0.members[position];
+        let now = Instant::now();
+        let (state, throttled, open) = {
+            let health = member.health();
+            (health.state(), health.is_throttled(now), health.is_open(now))
+        };
+        // While nobody can be asked, an open circuit helps nobody.
+        if state == EndpointState::Quarantined || throttled || (open && self.is_usable()) {
+            return EVERY;
+        }
+        let good = self.check(position, asked).await;
+        let mut health = member.health();
+        match (health.state(), good) {
+            (EndpointState::Down, true) => SOON,
+            (EndpointState::Down, false) => {
+                if state == EndpointState::Down {
+                    health.open(Instant::now());
+                }
+                EVERY
+            }
+            (_, _) => EVERY,
+        }
+    }
+
+    /// Asks what is due, in one span; whether all of it was answered.
+    async fn check(&self, position: usize, asked: &mut Asked) -> bool {
+        let member = &self.0.members[position];
+        let name = member.endpoint.name();
+        let span = tracing::debug_span!(
+            "rpc.health_check",
+            otel.name = format!("Check {name}"),
+            endpoint = name,
+            blockNumber = tracing::field::Empty,
+            lag = tracing::field::Empty
+        );
+        let checks = async {
+            if member.health().chain() == ChainProof::Unknown || Asked::is_due(asked.chain, CHAIN_EVERY) {
+                asked.chain = Some(Instant::now());
+                self.check_chain(position).await;
+                if member.health().chain() != ChainProof::Right {
+                    return false;
+                }
+            }
+            if Asked::is_due(asked.syncing, SYNCING_EVERY) {
+                asked.syncing = Some(Instant::now());
+                if let Ok(WireSyncing(syncing)) = self.call(position, "eth_syncing", (), 1).await {
+                    member.health().syncs(syncing);
+                }
+            }
+            self.check_head(position).await.is_ok()
+        };
+        let good = checks.instrument(span.clone()).await;
+        let view = member.health().view(name);
+        if let Some(head) = view.head {
+            span.record("blockNumber", head.number);
+            metrics().rpc_endpoint_head(name, head.number);
+        }
+        span.record("lag", view.lag.unwrap_or_default().as_secs_f64());
+        good
+    }
+
+    /// Asks which chain it is on. No answer leaves it as it was.
+    pub(super) async fn check_chain(&self, position: usize) {
+        let member = &self.0.members[position];
+        let Ok(id) = self.call::<_, U64>(position, "eth_chainId", (), 1).await else { return };
+        let id = id.to::<u64>();
+        let chain = if id == self.0.chain_id { ChainProof::Right } else { ChainProof::Wrong(id) };
+        let change = member.health().proved(member.endpoint.name(), chain, Instant::now());
+        self.changed(position, change);
+    }
+
+    async fn check_head(&self, position: usize) -> Result<(), CallError> {
+        let member = &self.0.members[position];
+        let params = (BlockTag::Latest.text(), false);
+        let head = Header::from(self.call::<_, WireHeader>(position, BLOCK_BY_NUMBER, params, 1).await?);
+        let plausible = self.is_plausible(position, &head).await;
+        let change = member.health().probed(member.endpoint.name(), head, plausible, Instant::now());
+        self.changed(position, change);
+        self.review(position);
+        Ok(())
+    }
+
+    /// Whether an endpoint that shows a head far above all others can show the block before it.
+    async fn is_plausible(&self, position: usize, head: &Header) -> bool {
+        let heads = self.0.members.iter().enumerate().filter(|(other, _)| *other != position);
+        let highest = heads.filter_map(|(_, member)| Some(member.health().head()?.header.block.number)).max();
+        let leaps = highest.is_some_and(|highest| head.block.number > highest + LEAP);
+        let doubted = self.0.members[position].health().is_doubted();
+        !(leaps || doubted) || self.shows_parent(position, head).await
+    }
+}

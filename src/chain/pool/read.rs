@@ -1,0 +1,221 @@
+//! Reads: from the first endpoint; from the next one too when it takes too long, fails, or answers from behind.
+
+use super::Pool;
+use crate::{
+    chain::{CallError, Refusal},
+    telemetry::metrics,
+};
+use alloy::rpc::json_rpc::{RpcRecv, RpcSend};
+use futures_util::{StreamExt, future::BoxFuture, stream::FuturesUnordered};
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// What an answer is worth.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Worth {
+    /// It is taken.
+    Good,
+    /// Another endpoint may know more; taken when none does.
+    Poor,
+    /// Not taken, whoever else says nothing.
+    Void(Rejected),
+}
+
+/// Why an answer is not taken.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Rejected {
+    /// It is from before what was seen.
+    Behind,
+}
+
+enum Weighed<R> {
+    /// To be returned.
+    Final(Result<R, CallError>),
+    /// The next endpoint is asked too, for this reason.
+    Wanting(&'static str, Result<R, CallError>),
+}
+
+type Asked<R> = BoxFuture<'static, (usize, Result<R, CallError>)>;
+
+impl Pool {
+    /// Calls the endpoint at this position, on its account.
+    pub(super) async fn call<P: RpcSend, R: RpcRecv>(
+        &self,
+        position: usize,
+        method: &'static str,
+        params: P,
+        attempt: u32,
+    ) -> Result<R, CallError> {
+        let begun = Instant::now();
+        let result = self.0.members[position].endpoint.read(method, params, attempt).await;
+        self.account(position, result.as_ref().err(), begun.elapsed());
+        result
+    }
+
+    /// Notes how a call ended.
+    pub(super) fn account(&self, position: usize, error: Option<&CallError>, took: Duration) {
+        let member = &self.0.members[position];
+        let change = member.health().called(member.endpoint.name(), error, took, Instant::now());
+        self.changed(position, change);
+    }
+
+    /// Reads something, from whichever endpoint answers well first; `worth` says what an answer is worth.
+    ///
+    /// # Errors
+    /// When no endpoint answers, or one refuses.
+    pub async fn read<P, R>(&self, method: &'static str, params: P, worth: impl Fn(&R) -> Worth) -> Result<R, CallError>
+    where
+        P: RpcSend + 'static,
+        R: RpcRecv + 'static,
+    {
+        Ok(self.read_but(&[], method, params, worth).await?.1)
+    }
+
+    /// The same, from any endpoint but these; also says from which.
+    pub(super) async fn read_but<P, R>(
+        &self,
+        but: &[usize],
+        method: &'static str,
+        params: P,
+        worth: impl Fn(&R) -> Worth,
+    ) -> Result<(usize, R), CallError>
+    where
+        P: RpcSend + 'static,
+        R: RpcRecv + 'static,
+    {
+        let mut route = self.route();
+        route.retain(|position| !but.contains(position));
+        match *route.as_slice() {
+            [] => Err(self.nobody(method)),
+            [only] => {
+                let answer = self.call(only, method, params, 1).await?;
+                match worth(&answer) {
+                    Worth::Good | Worth::Poor => Ok((only, answer)),
+                    Worth::Void(rejected) => Err(self.reject(only, method, rejected)),
+                }
+            }
+            _ => self.read_of_many(&route, method, params, worth).await,
+        }
+    }
+
+    async fn read_of_many<P, R>(
+        &self,
+        route: &[usize],
+        method: &'static str,
+        params: P,
+        worth: impl Fn(&R) -> Worth,
+    ) -> Result<(usize, R), CallError>
+    where
+        P: RpcSend + 'static,
+        R: RpcRecv + 'static,
+    {
+        let mut attempt = 0;
+        let mut waiting = route.iter().copied();
+        let mut ask = |position: usize| -> Asked<R> {
+            attempt += 1;
+            let (pool, params, attempt) = (self.clone(), params.clone(), attempt);
+            Box::pin(async move { (position, pool.call(position, method, params, attempt).await) })
+        };
+        let mut running = FuturesUnordered::new();
+        let mut last = route[0];
+        running.extend(waiting.next().map(&mut ask));
+        let hedge = tokio::time::sleep(self.0.members[last].health().hedge_after());
+        tokio::pin!(hedge);
+        let mut hedged = false;
+        let mut poor: Option<(usize, Result<R, CallError>)> = None;
+        loop {
+            let reason = tokio::select! {
+                biased;
+                Some((position, result)) = running.next() => match self.weigh(position, method, result, &worth) {
+                    Weighed::Final(result) => {
+                        leave(running);
+                        return Ok((position, result?));
+                    }
+                    Weighed::Wanting(reason, result) => {
+                        // A poor answer is better than none, and the first word better than a later one.
+                        if poor.as_ref().is_none_or(|(_, poor)| poor.is_err() && result.is_ok()) {
+                            poor = Some((position, result));
+                        }
+                        reason
+                    }
+                },
+                () = &mut hedge, if !hedged => {
+                    hedged = true;
+                    "hedge"
+                }
+            };
+            if let Some(next) = waiting.next() {
+                self.moved_on(last, next, reason);
+                last = next;
+                running.push(ask(next));
+            } else if running.is_empty() {
+                let (position, result) = poor.unwrap_or_else(|| (last, Err(self.nobody(method))));
+                return Ok((position, result?));
+            }
+        }
+    }
+
+    fn weigh<R>(
+        &self,
+        position: usize,
+        method: &'static str,
+        result: Result<R, CallError>,
+        worth: impl Fn(&R) -> Worth,
+    ) -> Weighed<R> {
+        match result {
+            Ok(answer) => match worth(&answer) {
+                Worth::Good => Weighed::Final(Ok(answer)),
+                Worth::Poor => Weighed::Wanting("behind", Ok(answer)),
+                Worth::Void(rejected) => Weighed::Wanting("behind", Err(self.reject(position, method, rejected))),
+            },
+            Err(error) => match error.refusal() {
+                Some(Refusal::UnknownBlock) => Weighed::Wanting("behind", Err(error)),
+                Some(_) => Weighed::Final(Err(error)),
+                None => Weighed::Wanting(error.outcome(), Err(error)),
+            },
+        }
+    }
+
+    fn reject(&self, position: usize, method: &'static str, rejected: Rejected) -> CallError {
+        let fault = match rejected {
+            Rejected::Behind => super::Fault::Behind,
+        };
+        CallError::unavailable(self.0.members[position].endpoint.name(), method, fault)
+    }
+
+    /// Asks each of the first `most` usable endpoints the same, at once.
+    pub async fn ask_each<P, R>(
+        &self,
+        method: &'static str,
+        params: P,
+        most: usize,
+    ) -> Vec<(String, Result<R, CallError>)>
+    where
+        P: RpcSend,
+        R: RpcRecv,
+    {
+        let asked = self.route().into_iter().take(most).map(|position| {
+            let params = params.clone();
+            async move {
+                let name = self.0.members[position].endpoint.name().to_owned();
+                (name, self.call(position, method, params, 1).await)
+            }
+        });
+        futures_util::future::join_all(asked).await
+    }
+
+    pub(super) fn moved_on(&self, from: usize, to: usize, reason: &'static str) {
+        metrics().rpc_failover(self.name(from), self.name(to), reason);
+    }
+
+    pub(super) fn name(&self, position: usize) -> &str {
+        self.0.members[position].endpoint.name()
+    }
+}
+
+/// What was asked and is not waited for any more still tells how its endpoint does; every call ends with its timeout.
+pub(super) fn leave<T: Send + 'static>(mut running: FuturesUnordered<BoxFuture<'static, T>>) {
+    if !running.is_empty() {
+        tokio::spawn(async move { while running.next().await.is_some() {} });
+    }
+}
