@@ -39,6 +39,12 @@ const THROTTLED: Meaning = Meaning::Failed(Fault::Throttled { retry_after: None 
 /// A proxy found no node behind it.
 const BACKEND: Meaning = Meaning::Failed(Fault::Backend);
 
+/// It is not our request that is wrong but our key, or the path: another endpoint may take it. Alchemy and Infura put a JSON-RPC
+/// error into the body.
+const UNWANTED: [u16; 3] = [401, 403, 404];
+/// Nobody who wants to be left alone for longer means it; and a time that is too far to count to would be a panic.
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+
 const fn refused(refusal: Refusal) -> Meaning {
     Meaning::Refused(refusal)
 }
@@ -112,7 +118,9 @@ pub(super) fn meaning(answer: &Answer<'_>) -> Meaning {
         (Some(meaning), _) => meaning,
         (None, Some(status @ (402 | 429))) => throttled(answer, Some(status)),
         (None, Some(503)) if answer.retry_after.is_some() => throttled(answer, Some(503)),
-        (None, Some(status)) if status >= 500 || answer.payload.is_none() => Meaning::Failed(Fault::Status(status)),
+        (None, Some(status)) if status >= 500 || UNWANTED.contains(&status) || answer.payload.is_none() => {
+            Meaning::Failed(Fault::Status(status))
+        }
         // A refusal in words that nobody taught us, whatever the status.
         (None, _) => Meaning::Refused(Refusal::Other),
     }
@@ -144,14 +152,14 @@ fn words(payload: &ErrorPayload) -> Option<Meaning> {
 fn throttled(answer: &Answer<'_>, status: Option<u16>) -> Meaning {
     let hint = || RateLimitRetryPolicy::default().backoff_hint(&TransportError::ErrorResp(answer.payload?.clone()));
     let tomorrow = || (status == Some(402)).then(|| until_tomorrow(SystemTime::now()));
-    let retry_after = answer.retry_after.or_else(hint).or_else(tomorrow);
+    let retry_after = answer.retry_after.or_else(hint).or_else(tomorrow).map(|delay| delay.min(DAY));
     Meaning::Failed(Fault::Throttled { retry_after })
 }
 
 fn until_tomorrow(now: SystemTime) -> Duration {
-    const DAY: u64 = 24 * 60 * 60;
+    let day = DAY.as_secs();
     let seconds = now.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
-    Duration::from_secs(DAY - seconds % DAY)
+    Duration::from_secs(day - seconds % day)
 }
 
 #[cfg(test)]
@@ -227,6 +235,8 @@ mod tests {
             ("QuickNode", None, -32012, "credits limited to 6000/sec", THROTTLED),
             ("any", None, -32601, "the method does not exist", no(Other)),
             ("any", Some(400), -32602, "invalid params", no(Other)),
+            ("Alchemy", Some(401), -32600, "Must be authenticated!", Meaning::Failed(Fault::Status(401))),
+            ("Infura", Some(403), -32002, "rejected due to project ID settings", Meaning::Failed(Fault::Status(403))),
             ("any", Some(500), -32000, "something", Meaning::Failed(Fault::Status(500))),
             ("any", None, -32603, "something else", BACKEND),
         ]
@@ -247,6 +257,7 @@ mod tests {
         assert_eq!(bare(429, None), THROTTLED);
         assert_eq!(bare(429, wait), after(wait));
         assert_eq!(bare(503, wait), after(wait));
+        assert_eq!(bare(429, Some(Duration::MAX)), after(Some(DAY)), "a time that cannot be counted to");
         for status in [400, 404, 413, 500, 502, 503] {
             assert_eq!(bare(status, None), Meaning::Failed(Fault::Status(status)));
         }
