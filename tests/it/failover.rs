@@ -109,13 +109,10 @@ async fn a_primary_that_answers_every_call_with_a_page_for_people_is_left() {
 }
 
 #[tokio::test]
-async fn a_primary_that_was_not_paid_is_left() {
-    is_taken_over_and_down(Fault::status(402), "status").await;
-}
-
-#[tokio::test]
 async fn a_primary_that_does_not_want_our_key_is_left() {
-    is_taken_over_and_down(Fault::Http(HttpAnswer::status(401).saying(BAD_KEY)), "").await;
+    for status in [401, 403] {
+        is_taken_over(Fault::Http(HttpAnswer::status(status).saying(BAD_KEY)), "status").await.0.ends().await;
+    }
 }
 
 #[tokio::test]

@@ -53,6 +53,16 @@ async fn an_endpoint_that_throttles_in_its_providers_own_words_is_left_alone_and
     }
 }
 
+#[tokio::test]
+async fn an_endpoint_whose_credits_are_spent_is_left_alone_and_stays_healthy() {
+    is_left_alone_and_stays_healthy(Fault::status(402)).await;
+}
+
+#[tokio::test]
+async fn an_endpoint_that_wants_to_be_left_alone_for_ages_harms_nobody() {
+    is_left_alone_and_stays_healthy(Fault::Http(THROTTLED.retry_after(u64::MAX))).await;
+}
+
 /// When the primary says how long to wait, nothing comes for that long.
 async fn is_not_asked_before_its_time(fault: HttpAnswer) {
     let (story, said) = Story::of(two_endpoints(), async |story| {
