@@ -41,6 +41,10 @@ const SPENT: Duration = Duration::from_secs(5 * 60);
 /// A proxy found no node behind it.
 const BACKEND: Meaning = Meaning::Failed(Fault::Backend);
 
+/// It is not our request that is wrong but our key, or the path: another endpoint may take it. Alchemy and Infura put a JSON-RPC
+/// error into the body.
+const UNWANTED: [u16; 3] = [401, 403, 404];
+
 const fn refused(refusal: Refusal) -> Meaning {
     Meaning::Refused(refusal)
 }
@@ -114,7 +118,9 @@ pub(super) fn meaning(answer: &Answer<'_>) -> Meaning {
         (Some(meaning), _) => meaning,
         (None, Some(status @ (402 | 429))) => throttled(answer, Some(status)),
         (None, Some(503)) if answer.retry_after.is_some() => throttled(answer, Some(503)),
-        (None, Some(status)) if status >= 500 || answer.payload.is_none() => Meaning::Failed(Fault::Status(status)),
+        (None, Some(status)) if status >= 500 || UNWANTED.contains(&status) || answer.payload.is_none() => {
+            Meaning::Failed(Fault::Status(status))
+        }
         // A refusal in words that nobody taught us, whatever the status.
         (None, _) => Meaning::Refused(Refusal::Other),
     }
@@ -223,6 +229,8 @@ mod tests {
             ("QuickNode", None, -32012, "credits limited to 6000/sec", THROTTLED),
             ("any", None, -32601, "the method does not exist", no(Other)),
             ("any", Some(400), -32602, "invalid params", no(Other)),
+            ("Alchemy", Some(401), -32600, "Must be authenticated!", Meaning::Failed(Fault::Status(401))),
+            ("Infura", Some(403), -32002, "rejected due to project ID settings", Meaning::Failed(Fault::Status(403))),
             ("any", Some(500), -32000, "something", Meaning::Failed(Fault::Status(500))),
             ("any", None, -32603, "something else", BACKEND),
         ]

@@ -43,6 +43,7 @@ impl Pool {
     /// Asks every endpoint that has not proved its chain yet to do so; those that can take part at once.
     pub async fn begin(&self) {
         join_all((0..self.0.members.len()).map(|position| self.begin_one(position))).await;
+        self.tell_first("start");
     }
 
     async fn begin_one(&self, position: usize) {
@@ -57,7 +58,6 @@ impl Pool {
                 let state = health.state();
                 drop(health);
                 self.enter(position, state);
-                self.tell_first("well");
             }
         }
     }

@@ -1,6 +1,6 @@
 //! A caller in Rust. Every answer and every error is held to the rules that all of them share.
 
-use super::wait::within;
+use super::{proxy, wait::within};
 use alloy::primitives::keccak256;
 use prost::Message;
 use registrar::api::proto::{
@@ -250,6 +250,7 @@ impl Refusal {
         let info = details.error_info().unwrap_or_else(|| panic!("no ErrorInfo in {status:?}"));
         assert_eq!(info.domain, "registrar.v1");
         assert_eq!(text("x-error-reason").as_ref(), Some(&info.reason), "the trailer and ErrorInfo differ: {status:?}");
+        assert_eq!(proxy::leak(&format!("{status:?}")), None, "an endpoint's URL is told");
         let size = trailers_size(status);
         assert!(size < TRAILERS_BYTES, "{size} bytes of trailers: {status:?}");
         let detail = registration_detail(status);

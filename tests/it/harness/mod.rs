@@ -11,6 +11,7 @@ pub mod registry;
 pub mod rpc;
 pub mod service;
 pub mod stack;
+pub mod story;
 pub mod wait;
 
 pub use anvil::{Anvil, account};
@@ -19,6 +20,7 @@ pub use proxy::{Fault, HttpAnswer, Proxy};
 pub use registry::{OUTSIDER, OWNER, Registry};
 pub use service::Service;
 pub use stack::{Plan, Stack};
+pub use story::Story;
 pub use wait::{eventually, stays_pending, within};
 
 pub use registrar::api::proto::{Cause, Finality, Registration, State, WaitFor};

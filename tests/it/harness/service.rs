@@ -4,6 +4,7 @@ use super::{
     anvil::{CHAIN_ID, KEYS},
     metrics::Metrics,
     process::Process,
+    proxy,
     registry::Registry,
     wait::within,
 };
@@ -129,6 +130,14 @@ impl Service {
         let (status, text) = self.http("/metrics").await;
         assert_eq!(status, 200, "{text}");
         Metrics::read(&text)
+    }
+}
+
+/// No test, whatever it does, may make the service tell where its endpoints are.
+impl Drop for Service {
+    fn drop(&mut self) {
+        let leaks = self.process.lines().all().into_iter().find(|line| proxy::leak(line).is_some());
+        assert!(leaks.is_none() || std::thread::panicking(), "an endpoint's URL is logged: {leaks:?}");
     }
 }
 

@@ -85,10 +85,7 @@ impl Plan {
     /// Starts it all.
     pub async fn start(self) -> Stack {
         let (ground, settings) = self.prepare().await;
-        let service = Service::start(&settings).await;
-        let client = Client::connect(service.grpc).await;
-        let Ground { proxies, registry, anvil, directory } = ground;
-        Stack { client, service, proxies, registry, anvil, settings, directory }
+        ground.start(settings).await
     }
 
     /// Starts all but the service.
@@ -125,6 +122,14 @@ impl Ground {
     /// The database's file.
     pub fn database(&self) -> PathBuf {
         self.directory.path().join("registrar.db")
+    }
+
+    /// Starts the service on it.
+    pub async fn start(self, settings: Settings) -> Stack {
+        let service = Service::start(&settings).await;
+        let client = Client::connect(service.grpc).await;
+        let Self { proxies, registry, anvil, directory } = self;
+        Stack { client, service, proxies, registry, anvil, settings, directory }
     }
 }
 

@@ -83,6 +83,12 @@ pub const NO_BACKEND: [NodeError; 3] = [
 /// What proxyd says when none of its nodes is usable.
 pub const PROXYD_NO_BACKEND: NodeError = NodeError::new(-32011, "no backends available for method");
 
+/// The gateway does not want this key, and says which one.
+pub const BAD_KEY: NodeError = NodeError::new(
+    -32600,
+    "Must be authenticated! http://us3r:passw0rd@127.0.0.1/v2/k3y-in-path?key=k3y-in-query is not active",
+);
+
 /// The node does not know the block that was asked about.
 pub const UNKNOWN_BLOCK: [NodeError; 2] = [
     NodeError::new(-32000, "header not found"),          // geth

@@ -77,8 +77,9 @@ enum Body {
     Error(NodeError),
 }
 
-/// What a gateway says in HTML.
-const HTML: &str = "<html><head><title>Bad gateway</title></head><body><h1>Bad gateway</h1></body></html>";
+/// What a gateway says in HTML. It repeats the URL, with all that is secret in it.
+const HTML: &str = "<html><head><title>Bad gateway</title></head><body><h1>Bad gateway</h1>\
+    http://us3r:passw0rd@127.0.0.1/v2/k3y-in-path?key=k3y-in-query</body></html>";
 
 impl HttpAnswer {
     /// This status, and nothing else.
