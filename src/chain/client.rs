@@ -17,6 +17,9 @@ use std::sync::Arc;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+/// How many endpoints have to agree, where there are so many.
+const WITNESSES: usize = 2;
+
 /// The chain, the contract on it, and the way there.
 #[derive(Clone, Debug)]
 pub struct Chain {
@@ -137,6 +140,11 @@ impl Chain {
         self.pool.is_usable()
     }
 
+    /// How many endpoints there are, usable or not.
+    pub fn endpoints(&self) -> usize {
+        self.pool.overview().endpoints.len()
+    }
+
     /// The endpoint that transactions go to first.
     pub fn primary(&self) -> &str {
         self.pool.first()
@@ -232,6 +240,23 @@ impl Chain {
         self.header(BlockTag::Number(number)).await?.ok_or_else(|| self.useless(BLOCK_BY_NUMBER, Fault::Unreadable))
     }
 
+    /// Whether two healthy endpoints show this block, and one of number `reached` on top of it. With fewer there is nobody to
+    /// contradict, and one that does not answer contradicts nothing.
+    pub async fn is_agreed(&self, block: &Block, reached: u64) -> bool {
+        let params = |number| (BlockTag::Number(number).text(), false);
+        let shown = self.pool.ask_healthy::<_, Option<WireHeader>>(BLOCK_BY_NUMBER, params(block.number), WITNESSES);
+        let on_top = async {
+            match reached > block.number {
+                true => self.pool.ask_healthy(BLOCK_BY_NUMBER, params(reached), WITNESSES).await,
+                false => Vec::new(),
+            }
+        };
+        let (shown, on_top) = tokio::join!(shown, on_top);
+        let same = |header: Option<WireHeader>| header.is_some_and(|header| Header::from(header).block == *block);
+        let there = |header: Option<WireHeader>| header.is_some();
+        shown.into_iter().flatten().all(same) && on_top.into_iter().flatten().all(there)
+    }
+
     /// The signer's nonce at the head: how many of its transactions are in blocks.
     ///
     /// # Errors
@@ -264,7 +289,7 @@ impl Chain {
     /// # Errors
     /// [`Refusal::Reverted`] when it would revert.
     pub async fn simulate(&self, from: Address, calldata: &Bytes, gas_limit: u64) -> Result<usize, CallError> {
-        let answer = self.call(Some(from), Some(gas_limit), calldata).await?;
+        let answer = self.call(Some(from), Some(gas_limit), calldata, has_code).await?;
         contract::registered(&answer).ok_or_else(|| self.no_result(&answer))
     }
 
@@ -273,7 +298,12 @@ impl Chain {
     /// # Errors
     /// When nobody answers.
     pub async fn records(&self, pairs: &[Pair]) -> Result<Vec<Option<Record>>, CallError> {
-        let answer = self.call(None, None, &contract::records_calldata(pairs)).await?;
+        // One that has no record may be behind one that has.
+        let complete = |answer: &Bytes| {
+            let records = DocumentRegistry::recordsOfCall::abi_decode_returns(answer).unwrap_or_default();
+            some(!records.is_empty() && records.iter().all(|record| !record.registrar.is_zero()))
+        };
+        let answer = self.call(None, None, &contract::records_calldata(pairs), complete).await?;
         let records = DocumentRegistry::recordsOfCall::abi_decode_returns(&answer)
             .ok()
             .filter(|records| records.len() == pairs.len())
@@ -334,6 +364,13 @@ impl Chain {
     pub async fn nonces_everywhere(&self, account: Address, most: usize, until: Instant) -> Vec<Witness<u64>> {
         let nonce = |nonce: U64| nonce.to();
         self.everywhere("eth_getTransactionCount", (account, "latest"), (most, until), nonce).await
+    }
+
+    /// The header of this number as each of the first `most` usable endpoints shows it, asked at once and heard `until` then.
+    pub async fn headers_everywhere(&self, number: u64, most: usize, until: Instant) -> Vec<Witness<Option<Header>>> {
+        let header = |wire: Option<WireHeader>| wire.map(Header::from);
+        let params = (BlockTag::Number(number).text(), false);
+        self.everywhere(BLOCK_BY_NUMBER, params, (most, until), header).await
     }
 
     async fn everywhere<P: RpcSend + 'static, W: RpcRecv + 'static, R>(
@@ -415,17 +452,22 @@ impl Chain {
     }
 
     async fn view<C: SolCall>(&self, call: &C) -> Result<Option<C::Return>, CallError> {
-        match self.call(None, None, &call.abi_encode().into()).await {
+        match self.call(None, None, &call.abi_encode().into(), has_code).await {
             Ok(answer) => Ok(C::abi_decode_returns(&answer).ok()),
             Err(error) if matches!(error.refusal(), Some(Refusal::Reverted(_))) => Ok(None),
             Err(error) => Err(error),
         }
     }
 
-    async fn call(&self, from: Option<Address>, gas: Option<u64>, data: &Bytes) -> Result<Bytes, CallError> {
+    async fn call(
+        &self,
+        from: Option<Address>,
+        gas: Option<u64>,
+        data: &Bytes,
+        worth: impl Fn(&Bytes) -> Worth,
+    ) -> Result<Bytes, CallError> {
         let call = Call { from, to: self.contract, gas: gas.map(U64::from), data: data.clone() };
-        // A call to an address without code succeeds with nothing.
-        self.pool.read("eth_call", (call, BlockTag::Latest.text()), |answer: &Bytes| some(!answer.is_empty())).await
+        self.pool.read("eth_call", (call, BlockTag::Latest.text()), worth).await
     }
 
     fn no_result(&self, answer: &Bytes) -> CallError {
@@ -436,6 +478,11 @@ impl Chain {
     fn useless(&self, method: &'static str, fault: Fault) -> CallError {
         CallError::unavailable(self.pool.first(), method, fault)
     }
+}
+
+/// A call to an address without code succeeds with nothing.
+fn has_code(answer: &Bytes) -> Worth {
+    some(!answer.is_empty())
 }
 
 /// An answer that says something is good; another endpoint may know more than one that says nothing.

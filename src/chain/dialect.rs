@@ -131,13 +131,13 @@ fn words(payload: &ErrorPayload) -> Option<Meaning> {
     let text = payload.message.to_lowercase();
     // Code 3 is geth's, reth's and anvil's for a revert with data; one without data says so in words. anvil repeats the data's
     // bytes in the words, so that these are not looked at.
-    if payload.code == 3 || data.is_some() {
+    if data.is_some() || (payload.code == 3 && text.contains("revert")) {
         return Some(Meaning::Refused(Refusal::Reverted(data.unwrap_or_default())));
     }
     if let Some((_, meaning)) = TEXTS.iter().find(|(known, _)| text.contains(known)) {
         return Some(meaning.clone());
     }
-    if text.contains("revert") {
+    if text.contains("execution reverted") {
         return Some(Meaning::Refused(Refusal::Reverted(Bytes::new())));
     }
     if let Some((_, meaning)) = CODES.iter().find(|(code, _)| *code == payload.code) {
@@ -210,6 +210,8 @@ mod tests {
             ("geth, reth", None, -32000, "in-flight transaction limit reached for delegated accounts", no(SenderLimit)),
             ("geth", None, -32000, "execution reverted", no(Reverted(Bytes::new()))),
             ("geth, reth", None, 3, "execution reverted", no(Reverted(Bytes::new()))),
+            ("any", None, -32000, "state was reverted, try again", no(Other)),
+            ("any", None, 3, "something else", no(Other)),
             ("geth, reth", None, 4, "The transaction was added to the mempool but wasn't processed in 2s.", Meaning::Failed(Fault::Timeout)),
             ("anvil", None, -32603, "Transaction confirmation timeout", Meaning::Failed(Fault::Timeout)),
             ("geth", None, -32000, "header not found", no(UnknownBlock)),

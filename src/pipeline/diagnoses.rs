@@ -79,11 +79,9 @@ impl Tools {
     pub(super) async fn diagnose(&self, flight: &Flight, blocked: Option<Blocked>) -> Arc<Round> {
         let round = async { Round::of(evidence::of_flight(self, flight, blocked).await) };
         match key_of(flight, blocked) {
-            // Nobody is asked about what a block holds, so that it costs nothing to look anew.
-            Key::Transaction(_, Phase::Included(_), _) => Arc::new(round.await),
-            key @ (Key::Transaction(_, Phase::Signed | Phase::Submitted, _) | Key::Registration(..)) => {
-                self.diagnoses.shared(key, round).await
-            }
+            // Nobody is asked about what only waits for its depth, so that it costs nothing to look anew.
+            Key::Transaction(_, Phase::Included(block), _) if !evidence::is_deep(self, &block) => Arc::new(round.await),
+            key @ (Key::Transaction(..) | Key::Registration(..)) => self.diagnoses.shared(key, round).await,
         }
     }
 

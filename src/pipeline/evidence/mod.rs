@@ -11,7 +11,7 @@ use super::{
     now,
 };
 use crate::registration::{
-    Blocked, Registration, Timestamp,
+    Block, Blocked, Registration, Timestamp,
     diagnosis::{Answers, ChainSeen, Earlier, Evidence, Hindrance, Sent, Subject, Unsent},
 };
 use alloy::primitives::Address;
@@ -27,7 +27,11 @@ pub async fn of_flight(tools: &Tools, flight: &Flight, blocked: Option<Blocked>)
         (progress.phase, progress.sent)
     };
     let subject = match phase {
-        Phase::Included(block) => Subject::Included { block: block.number },
+        Phase::Included(block) => {
+            let asked = !chain.usable.is_empty() && is_deep(tools, &block);
+            let shown = if asked { round::shown(&tools.chain, &block).await } else { Vec::new() };
+            Subject::Included { block: block.number, shown }
+        }
         Phase::Signed => {
             let hindrance = flight.progress().memory.refusal.clone().map(Hindrance::Refused);
             Subject::Unsent(Unsent {
@@ -39,6 +43,12 @@ pub async fn of_flight(tools: &Tools, flight: &Flight, blocked: Option<Blocked>)
         Phase::Submitted => Subject::Sent(Box::new(sent(tools, flight, &chain).await)),
     };
     evidence(tools, chain, submitted, subject)
+}
+
+/// Whether a block is at confirmation depth, so that what it holds would be confirmed if all agreed.
+pub fn is_deep(tools: &Tools, block: &Block) -> bool {
+    let depth = tools.head().map_or(0, |head| (head.block.number + 1).saturating_sub(block.number));
+    depth >= tools.settings.confirmations
 }
 
 /// What is known of a registration that no transaction of ours carries.

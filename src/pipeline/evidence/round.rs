@@ -8,7 +8,10 @@ use super::convert;
 use crate::{
     chain::{BlockTag, CallError, Chain, Pair, Witness, register_calldata},
     pipeline::flights::Flight,
-    registration::diagnosis::{Answers, ChainSeen, EndpointSeen, ReceiptSeen, Revert, Witnessed},
+    registration::{
+        Block,
+        diagnosis::{Answers, ChainSeen, EndpointSeen, ReceiptSeen, Revert, Witnessed},
+    },
 };
 use std::time::Duration;
 use tokio::time::{Instant, timeout_at};
@@ -106,6 +109,12 @@ async fn what_keeps_it_out(
     let gas_limit = seen.head.map_or(0, |head| head.gas_limit);
     let fees = fees.ok().and_then(Result::ok).map(|history| convert::fees(&history, gas_limit));
     Answers { balance: balance.ok().and_then(Result::ok), fees, ..answers }
+}
+
+/// Whether each endpoint shows this very block.
+pub(super) async fn shown(chain: &Chain, block: &Block) -> Vec<Witnessed<bool>> {
+    let witnesses = chain.headers_everywhere(block.number, WITNESSES, Instant::now() + LONGEST).await;
+    convert::answered(&witnesses, |header| header.is_some_and(|header| header.block.hash == block.hash))
 }
 
 /// The block in which somebody else registered a pair: one call.

@@ -123,7 +123,7 @@ fn timed_out(tools: &Tools, flight: &Flight, round: &Round, at: Timestamp) -> Ti
     let head = chain.head;
     let depth = |block: u64| head.map_or(0, |head| (head.number + 1).saturating_sub(block));
     let confirmations = match &round.evidence.subject {
-        Subject::Included { block } => depth(*block),
+        Subject::Included { block, .. } => depth(*block),
         Subject::Unsent(_) | Subject::Sent(_) => 0,
     };
     let network = tools.chain.network();

@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     chain::{BlockTag, CallError, Chain, Delays, Header},
-    registration::State,
+    registration::{Block, State},
     store::{StoreError, UnfinalizedBlock},
     telemetry::{events, metrics},
 };
@@ -168,10 +168,8 @@ impl Follower {
                 }
             }
         }
-        if left == Left::Yes {
-            self.demote_unfinalized(&mut canonical).await?;
-        }
-        if left != Left::Unknown {
+        let known = left != Left::Yes || self.demote_unfinalized(&mut canonical).await?;
+        if left != Left::Unknown && known {
             self.followed = Some(head);
             self.falls = falls;
         }
@@ -253,11 +251,14 @@ pub(super) struct Canonical {
     /// Whether the head fell since the last look: then a block that nobody has is gone.
     fallen: bool,
     headers: HashMap<u64, Option<Header>>,
+    /// Whether the endpoints agree about a block and its depth.
+    agreed: HashMap<B256, bool>,
 }
 
 impl Canonical {
     fn new(chain: Chain, head: Header, fallen: bool) -> Self {
-        Self { chain, head, fallen, headers: HashMap::from([(head.block.number, Some(head))]) }
+        let headers = HashMap::from([(head.block.number, Some(head))]);
+        Self { chain, head, fallen, headers, agreed: HashMap::new() }
     }
 
     /// Asks for these headers at once, so that [`Self::header`] has them.
@@ -269,6 +270,16 @@ impl Canonical {
             .map(|number| async move { Ok::<_, CallError>((number, chain.header(BlockTag::Number(number)).await?)) });
         self.headers.extend(try_join_all(asked).await?);
         Ok(())
+    }
+
+    /// Whether the endpoints agree that a block is `confirmations` deep: one of them alone may be mistaken, or lie.
+    async fn is_agreed(&mut self, block: &Block, confirmations: u64) -> bool {
+        if let Some(agreed) = self.agreed.get(&block.hash) {
+            return *agreed;
+        }
+        let agreed = self.chain.is_agreed(block, block.number + confirmations.saturating_sub(1)).await;
+        self.agreed.insert(block.hash, agreed);
+        agreed
     }
 
     /// Whether a block is canonical; `None` when that cannot be said just now.

@@ -16,6 +16,8 @@ use tokio::time::Instant;
 /// A consumed nonce without a receipt for any of our hashes is believed after this long, for a node's "null" proves nothing.
 const MISSING_GRACE: Duration = Duration::from_secs(10);
 
+/// And after this long when only one of several endpoints can be asked.
+const LONE_GRACE: Duration = Duration::from_secs(60);
 /// How many endpoints are heard before a nonce counts as consumed by a stranger.
 const WITNESSES: usize = 2;
 /// How long they have to answer.
@@ -72,7 +74,8 @@ impl Follower {
             return Ok(());
         };
         let depth = self.depth(header.block.number, canonical);
-        let deep = depth >= self.tools.settings.confirmations;
+        let confirmations = self.tools.settings.confirmations;
+        let deep = depth >= confirmations && canonical.is_agreed(&header.block, confirmations).await;
         if receipt.succeeded {
             self.include(flight, hash, &receipt, header.block, depth, deep).await
         } else if deep {
@@ -140,7 +143,7 @@ impl Follower {
     ) -> Result<(), PollError> {
         let Some(canonical_still) = canonical.holds(block.number, block.hash).await? else { return Ok(()) };
         if canonical_still {
-            if !deep {
+            if !deep || !canonical.is_agreed(&block, self.tools.settings.confirmations).await {
                 return Ok(());
             }
             self.tools.store.confirmed(flight.id, now()).await?;
@@ -187,7 +190,7 @@ impl Follower {
         let head = canonical.head.block.number;
         let (since, at_head) = *flight.progress().missing.get_or_insert((Instant::now(), head));
         let deep = head + 1 >= at_head + self.tools.settings.confirmations;
-        if deep && since.elapsed() >= MISSING_GRACE && self.is_displaced(flight).await {
+        if deep && since.elapsed() >= MISSING_GRACE && self.is_displaced(flight, since.elapsed()).await {
             return self.release(flight, Released::Displaced).await;
         }
         Ok(())
@@ -195,7 +198,7 @@ impl Follower {
 
     /// Whether every endpoint that answers, and more than one where there are more, says that the nonce is consumed and that none
     /// of our attempts did it.
-    async fn is_displaced(&self, flight: &SharedFlight) -> bool {
+    async fn is_displaced(&self, flight: &SharedFlight, missing: Duration) -> bool {
         let chain = &self.tools.chain;
         let until = Instant::now() + HEARING;
         let nonces = chain.nonces_everywhere(flight.signer, WITNESSES, until).await;
@@ -203,7 +206,8 @@ impl Follower {
         let receipts = join_all(asked).await;
         let consumed = nonces.iter().all(|witness| matches!(witness.answer, Ok(nonce) if nonce > flight.nonce));
         let unseen = receipts.iter().flatten().all(|witness| matches!(witness.answer, Ok(None)));
-        !nonces.is_empty() && consumed && unseen
+        let enough = nonces.len() >= WITNESSES.min(chain.endpoints()) || missing >= LONE_GRACE && !nonces.is_empty();
+        enough && consumed && unseen
     }
 
     /// The transaction can never register its work, and its nonce is consumed at depth: the work is queued again.

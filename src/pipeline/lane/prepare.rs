@@ -20,12 +20,17 @@ use crate::{
 use alloy::primitives::{Bytes, U256, hex};
 use futures_util::{StreamExt, TryStreamExt, stream};
 use std::{sync::Arc, time::Duration};
+use tokio::time::Instant;
 use uuid::Uuid;
 
 /// The gas of a block before the first one is seen: anvil's.
 const FIRST_BLOCK_GAS: u64 = 30_000_000;
 /// How soon a pair that is on chain, but not deep enough, is looked at again.
 const LOOK_AGAIN: Duration = Duration::from_millis(250);
+/// How many endpoints are heard about a nonce that is higher than ours.
+const NONCE_WITNESSES: usize = 2;
+/// How long they have to answer.
+const HEARING: Duration = Duration::from_secs(2);
 /// How many original transactions are looked up at once.
 const LOOKUPS: usize = 8;
 /// The balance must pay for this share more than the transaction's own gas: OP-stack chains charge L1 data and operator fees
@@ -130,7 +135,8 @@ impl Lane {
         let pairs = pairs_of(&claim.registrations);
         let records = self.tools.chain.records(&pairs).await?;
         let head = outlook.head.block.number;
-        let deep = |number: u64| (head + 1).saturating_sub(number) >= self.tools.settings.confirmations;
+        let confirmations = self.tools.settings.confirmations;
+        let deep = |number: u64| (head + 1).saturating_sub(number) >= confirmations;
         let lookups: Vec<_> = claim
             .registrations
             .iter()
@@ -139,7 +145,7 @@ impl Lane {
             .filter(|(_, record)| deep(record.block_number))
             .collect();
         let chain = &self.tools.chain;
-        let lookups = lookups.into_iter().map(|(row, record)| original(chain.clone(), row, record));
+        let lookups = lookups.into_iter().map(|(row, record)| original(chain.clone(), row, record, confirmations));
         let found: Vec<Option<Found>> = stream::iter(lookups).buffered(LOOKUPS).try_collect().await?;
         let found: Vec<Found> = found.into_iter().flatten().collect();
         let settled: Vec<RegistrationId> = found.iter().map(|one| one.id).collect();
@@ -187,11 +193,11 @@ impl Lane {
         let fees = fees::price(outlook.head.base_fee, outlook.priority_fee, cap)
             .map_err(|above| Obstacle::Held(Hindrance::FeeCap(above)))?;
         self.check_balance(outlook, gas_limit, fees.max_fee_per_gas)?;
-        let nonce = match self.next_nonce {
+        let next = match self.next_nonce {
             Some(next) => next,
             None => self.tools.store.next_nonce(signer).await?.unwrap_or(0),
-        }
-        .max(outlook.nonce);
+        };
+        let nonce = if outlook.nonce > next { next.max(self.agreed_nonce(outlook).await) } else { next };
 
         let unsigned = Unsigned {
             chain_id: self.tools.chain.network().chain_id,
@@ -224,6 +230,14 @@ impl Lane {
         Ok(flight)
     }
 
+    /// The signer's nonce is higher than ours: it has sent something that we do not know of. One endpoint alone could leave a gap
+    /// that nothing fills, so that the lowest of two counts.
+    async fn agreed_nonce(&self, outlook: &Outlook) -> u64 {
+        let until = Instant::now() + HEARING;
+        let witnesses = self.tools.chain.nonces_everywhere(self.signer.address(), NONCE_WITNESSES, until).await;
+        witnesses.into_iter().filter_map(|witness| witness.answer.ok()).fold(outlook.nonce, u64::min)
+    }
+
     /// The signer must be able to pay for this and for everything it has out: nodes count both.
     fn check_balance(&self, outlook: &Outlook, gas_limit: u64, max_fee_per_gas: u128) -> Result<(), Obstacle> {
         let cost = |gas: u64, fee: u128| U256::from(gas) * U256::from(fee);
@@ -245,10 +259,16 @@ impl Lane {
     }
 }
 
-/// The transaction that registered a pair before us; `None` when the node does not show it (yet).
-async fn original(chain: Chain, row: QueuedRegistration, record: Record) -> Result<Option<Found>, CallError> {
-    let original = chain.registered(row.document_hash, &row.case_id, record).await?;
-    Ok(original.map(|original| Found {
+/// The transaction that registered a pair before us, so many blocks deep; `None` when the nodes do not show it, or do not agree (yet).
+async fn original(
+    chain: Chain,
+    row: QueuedRegistration,
+    record: Record,
+    confirmations: u64,
+) -> Result<Option<Found>, CallError> {
+    let Some(original) = chain.registered(row.document_hash, &row.case_id, record).await? else { return Ok(None) };
+    let agreed = chain.is_agreed(&original.block, original.block.number + confirmations.saturating_sub(1)).await;
+    Ok(agreed.then_some(Found {
         id: row.id,
         hash: original.transaction,
         registrar: original.registrar,

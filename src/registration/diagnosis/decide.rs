@@ -30,6 +30,8 @@ pub(super) enum Finding<'a> {
     Stalled(StallSeen),
     /// One endpoint shows a receipt, and another one shows none or another block.
     ReceiptsDiffer { shows: &'a str, block: u64, differs: &'a str },
+    /// One endpoint shows the block that holds it, and another one does not.
+    BlocksDiffer { shows: &'a str, block: u64, differs: &'a str },
     /// One endpoint shows the nonce as consumed, and another one does not.
     NoncesDiffer { ahead: &'a str, behind: &'a str },
     /// One endpoint is behind the others.
@@ -97,7 +99,10 @@ impl Finding<'_> {
         match self {
             Self::NoEndpoint | Self::Unanswered(_) | Self::Silence(_) => Cause::RpcUnavailable,
             Self::Stalled(_) => Cause::ChainStalled,
-            Self::ReceiptsDiffer { .. } | Self::NoncesDiffer { .. } | Self::Behindhand { .. } => Cause::RpcDisagreement,
+            Self::ReceiptsDiffer { .. }
+            | Self::BlocksDiffer { .. }
+            | Self::NoncesDiffer { .. }
+            | Self::Behindhand { .. } => Cause::RpcDisagreement,
             Self::Awaiting { .. } | Self::AwaitingFound { .. } => Cause::AwaitingConfirmations,
             Self::Reverted { .. } | Self::WouldRevert(_) => Cause::Reverted,
             Self::Reorged { .. } => Cause::Reorged,
@@ -124,9 +129,9 @@ pub(super) fn decide(seen: &Evidence) -> Finding<'_> {
     let stalled = chain.stalled.filter(|_| !chain.mines_on_demand).map(Finding::Stalled);
     match &seen.subject {
         Subject::Unsent(unsent) => held(seen, unsent).or(stalled).unwrap_or_else(|| in_the_queue(unsent)),
-        Subject::Included { block } => {
-            stalled.unwrap_or_else(|| Finding::Awaiting { block: *block, depth: depth(seen, *block) })
-        }
+        Subject::Included { block, shown } => contradicted(*block, shown)
+            .or(stalled)
+            .unwrap_or_else(|| Finding::Awaiting { block: *block, depth: depth(seen, *block) }),
         Subject::Sent(sent) => silence(&sent.answers)
             .or(stalled)
             .or_else(|| sent.earlier.as_ref().map(Finding::Behind))
@@ -173,6 +178,12 @@ fn without_numbers<'a>(seen: &Evidence, unsent: &'a Unsent, blocked: Blocked) ->
 
 fn in_the_queue(unsent: &Unsent) -> Finding<'_> {
     unsent.earlier.as_ref().map_or(Finding::Queued(None), Finding::Behind)
+}
+
+/// One endpoint shows the block that another one does not.
+fn contradicted(block: u64, shown: &[Witnessed<bool>]) -> Option<Finding<'_>> {
+    let first = |says| shown.iter().find(|witness| witness.says == says).map(|witness| witness.endpoint.as_str());
+    Some(Finding::BlocksDiffer { shows: first(true)?, block, differs: first(false)? })
 }
 
 /// Endpoints that were asked, and none of which said anything.

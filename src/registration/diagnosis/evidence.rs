@@ -87,6 +87,8 @@ pub enum Subject {
     Included {
         /// The block's number.
         block: u64,
+        /// Whether each endpoint shows that very block; asked once it is deep enough and not confirmed all the same.
+        shown: Vec<Witnessed<bool>>,
     },
 }
 

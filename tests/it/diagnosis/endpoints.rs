@@ -51,6 +51,25 @@ async fn an_anvil_that_mines_nothing_is_stalled_too_and_the_words_say_what_to_do
 }
 
 #[tokio::test]
+async fn an_endpoint_that_does_not_show_the_block_keeps_it_from_being_confirmed_and_is_named() {
+    let mut stack = late_after(Plan::on_demand().endpoints(2), 3).start().await;
+    stack.anvil.stop_mining().await;
+    submit(&stack, 1).await;
+    let block = stack.anvil.head().await + 1;
+    let number = format!("{block:#x}\"");
+    let hides = stack.proxies()[1].trap_about("eth_getBlockByNumber", &number, Fault::NULL);
+    stack.anvil.mine(1).await;
+
+    let diagnosis = is_late(&mut stack, 1, Cause::RpcDisagreement).await;
+
+    proves(&diagnosis, &[("state", "included"), ("blockShownBy", "127.0.0.1#1"), ("blockNotShownBy", "127.0.0.1#2")]);
+    says(&diagnosis, &[&format!("127.0.0.1#1 shows block {block}"), "127.0.0.1#2 does not"]);
+    hides.release();
+    let id = stack.client.get_pair(&document(1), CASE).await.unwrap().id;
+    stack.client.reaches(&id, State::Confirmed).await;
+}
+
+#[tokio::test]
 async fn an_endpoint_that_shows_a_receipt_and_one_that_does_not_disagree() {
     let mut stack = late_after(Plan::on_demand().endpoints(2), 3).start().await;
     stack.anvil.stop_mining().await;

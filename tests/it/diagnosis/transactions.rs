@@ -191,7 +191,7 @@ async fn somebody_elses_transaction_at_our_nonce_is_replaced_externally() {
     let diagnosis = is_late(&mut stack, 1, Cause::ReplacedExternally).await;
 
     proves(&diagnosis, &[("nonce", "0"), ("chainNonce", "1"), ("noReceiptFrom", "127.0.0.1")]);
-    says(&diagnosis, &["somebody else signs with this key", "queued again under another nonce"]);
+    says(&diagnosis, &["somebody else signs with this key", "queued under another nonce"]);
     goes_on(&stack, 1).await;
     stack.registry.holds_exactly([(document(1), CASE.into())]).await;
 }

@@ -27,7 +27,12 @@ fn held(blocked: Blocked, hindrance: Option<Hindrance>) -> Evidence {
 }
 
 fn in_a_block() -> Evidence {
-    looked_at(Subject::Included { block: 120 })
+    looked_at(Subject::Included { block: 120, shown: vec![] })
+}
+
+fn shown(by: [bool; 2]) -> Evidence {
+    let shown = [A, B].into_iter().zip(by).map(|(name, says)| Witnessed { endpoint: name.into(), says });
+    looked_at(Subject::Included { block: 119, shown: shown.collect() })
 }
 
 fn down(seen: &mut Evidence) {
@@ -91,6 +96,9 @@ fn of_endpoints_and_blocks() -> Vec<Row> {
         ("one lags, forgotten", changed(with(&[&forgotten]), lagging), DroppedFromMempool, &[]),
         ("one lags, poor", changed(with(&[&poor]), lagging), InsufficientFunds, &[]),
         ("in a block", in_a_block(), AwaitingConfirmations, &["block 120", "1 of the 2 confirmations"]),
+        ("deep, and they differ", shown([false, true]), RpcDisagreement, &["second-and", "block 119", "first-and"]),
+        ("deep, and they agree", shown([true, true]), AwaitingConfirmations, &["2 of the 2", "agree"]),
+        ("deep, and neither shows it", shown([false, false]), AwaitingConfirmations, &[]),
         ("in a block nobody told of", with(&[&included]), AwaitingConfirmations, &["1 of the 2"]),
         ("included and poor", with(&[&included, &poor]), AwaitingConfirmations, &[]),
         ("receipt of a lost block", with(&[&abandoned]), Reorged, &["Block 120"]),

@@ -42,7 +42,7 @@ fn silent_in_words(silent: &Witnessed<String>) -> String {
 pub(super) fn stalled(seen: &Evidence, stall: &StallSeen) -> Told {
     let (still, head) = (seconds(stall.lasting), stall.head);
     let standing = match &seen.subject {
-        Subject::Included { block } => format!(" The transaction is in block {block}."),
+        Subject::Included { block, .. } => format!(" The transaction is in block {block}."),
         Subject::Unsent(_) => String::new(),
         Subject::Sent(_) => format!(" {AGAIN} and nothing is replaced."),
     };
@@ -66,6 +66,16 @@ pub(super) fn receipts_differ(shows: &str, block: u64, differs: &str) -> Told {
         "It counts when the one that is followed shows it.",
     )
     .note("includedBlock", block)
+}
+
+pub(super) fn blocks_differ(shows: &str, block: u64, differs: &str) -> Told {
+    differ(
+        &format!("{} shows block {block}, which holds the transaction, and {} does not", name(shows), name(differs)),
+        "It is confirmed when they agree.",
+    )
+    .note("includedBlock", block)
+    .note("blockShownBy", shows)
+    .note("blockNotShownBy", differs)
 }
 
 pub(super) fn nonces_differ(nonce: u64, ahead: &str, behind: &str) -> Told {
@@ -108,6 +118,9 @@ pub(super) fn awaiting(seen: &Evidence, block: u64, depth: Option<u64>) -> Told 
              mine the next one: start anvil with --block-time 1, or set REGISTRAR_CONFIRMATIONS=1.",
             seconds(head.still)
         ),
+        None if depth.is_some_and(|depth| depth >= required) => {
+            format!("{base} It is confirmed as soon as the endpoints agree on that.")
+        }
         None => format!("{base} It goes on with the next block."),
     };
     deepening(Told::new(told), seen, Some(block), depth)

@@ -70,6 +70,7 @@ fn of(seen: &Evidence, finding: &Finding<'_>) -> Told {
         Finding::Unanswered(words) => chain::unanswered(seen, *words),
         Finding::Stalled(stall) => chain::stalled(seen, stall),
         Finding::ReceiptsDiffer { shows, block, differs } => chain::receipts_differ(shows, *block, differs),
+        Finding::BlocksDiffer { shows, block, differs } => chain::blocks_differ(shows, *block, differs),
         Finding::NoncesDiffer { ahead, behind } => chain::nonces_differ(nonce(seen), ahead, behind),
         Finding::Behindhand { endpoint, lag } => chain::behindhand(endpoint, *lag),
         Finding::Awaiting { block, depth } => chain::awaiting(seen, *block, *depth),

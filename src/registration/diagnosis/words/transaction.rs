@@ -14,7 +14,7 @@ const STAYS: &str = "This version does not replace it with a higher offer";
 pub(super) fn replaced(seen: &Evidence, next: u64, since: Duration) -> Told {
     Told::new(format!(
         "Nonce {} of {} is used (the next one is {next}), and for {} no receipt shows that it was this transaction: somebody else \
-         signs with this key; find out who. After 10 s and {} blocks the work is queued again under another nonce.",
+         signs with this key; find out who. After 10 s at the earliest, and {} blocks, the work is queued under another nonce.",
         nonce(seen),
         signer(seen),
         seconds(since),
