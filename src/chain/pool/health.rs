@@ -118,6 +118,11 @@ impl Health {
         self.circuit_until = now + self.circuit.next_delay();
     }
 
+    /// A probe was good: the next one is not held up.
+    pub fn half_open(&mut self, now: Instant) {
+        self.circuit_until = now;
+    }
+
     /// The head, as it stands beside the others.
     pub fn head(&self) -> Option<Seen> {
         self.head
