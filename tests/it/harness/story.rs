@@ -6,6 +6,11 @@ use super::{
     stack::{Plan, Stack},
     wait::eventually,
 };
+use alloy::{
+    consensus::{Transaction, TxEnvelope},
+    eips::Decodable2718,
+    primitives::Bytes,
+};
 use futures_util::future::join_all;
 use registrar::api::proto::{State, WaitFor};
 use serde_json::Value;
@@ -211,9 +216,21 @@ impl Story {
     /// The end of every story: nothing is lost or there twice, what is told was told in order, and no secret was told.
     pub async fn ends(self) {
         self.nothing_is_lost_or_there_twice().await;
+        self.no_nonce_is_used_twice();
         self.is_orderly();
         let (_, metrics) = self.stack.service.http("/metrics").await;
         assert_eq!(leak(&metrics), None, "{metrics}");
+    }
+
+    /// That all bytes that left the service for the same nonce of its one signer do the same.
+    fn no_nonce_is_used_twice(&self) {
+        let mut done = BTreeMap::new();
+        for raw in self.stack.proxies().iter().flat_map(Proxy::sent) {
+            let bytes: Bytes = raw.parse().unwrap();
+            let sent = TxEnvelope::decode_2718_exact(&bytes).unwrap();
+            let first = done.entry(sent.nonce()).or_insert_with(|| sent.input().clone());
+            assert_eq!(first, sent.input(), "nonce {} is used for two different things", sent.nonce());
+        }
     }
 
     /// That what the log says fits together: an endpoint gets worse before it is well again and is in no state twice in between;
