@@ -6,7 +6,7 @@
 //! |---|---|---|
 //! | [`registration`] | WHAT a registration is: values, states, policy, diagnosis. Pure: no await, no clock, no I/O | |
 //! | [`pipeline`] | WHO moves it along: a lane per signer, one follower of the chain, journeys, waiters | |
-//! | [`chain`] | endpoints, node errors, signing, the contract | alloy's provider |
+//! | [`chain`] | the endpoint pool, node errors, signing, the contract | alloy's provider |
 //! | [`store`] | what must survive | sqlx |
 //! | [`api`] | gRPC and the admin HTTP server | tonic, axum |
 //! | [`telemetry`] | logs, metrics, trace ids | opentelemetry |
@@ -32,10 +32,12 @@
 //!    (then it is settled by its original event); the rest is fitted, priced, given the next nonce and signed, and nonce and
 //!    bytes are committed together. No node has seen anything yet.
 //! 5. The same bytes are broadcast until a node has them. A crash, a hang or an unclear answer anywhere is cured by sending the
-//!    same bytes again.
+//!    same bytes again, to every endpoint where it is unclear which one has them.
 //! 6. `pipeline::follower` finds the receipt once the nonce has passed, checks its block against the canonical one, settles each
 //!    registration by its own event, counts depth, and wakes whoever waits.
 //! 7. A reorg sends it back to 5; a consumed nonce that registered nothing sends its work back to 4.
+//! 8. What is late, or asked about, is diagnosed: `pipeline::evidence` gathers what can be seen, once for all who ask, and
+//!    `registration::diagnosis` names the one cause, the sentence and the numbers. It ends waits, never work.
 //!
 //! # Invariants
 //!

@@ -3,7 +3,7 @@
 use super::{present::Presenter, proto};
 use crate::{
     pipeline::{AcceptError, StoreError, TooManyWaiters},
-    registration::{Diagnosis, Registration},
+    registration::{Diagnosis, Registration, diagnosis},
 };
 use prost::Message;
 use std::{collections::HashMap, time::Duration};
@@ -16,8 +16,8 @@ const DOMAIN: &str = "registrar.v1";
 const MAX_DETAILS: usize = 2400;
 /// The longest message, in bytes on the wire.
 const MAX_MESSAGE: usize = 500;
-/// The longest explanation in the metadata of an `ErrorInfo`, in characters.
-const MAX_EXPLANATION: usize = 300;
+/// The longest explanation in the metadata of an `ErrorInfo`, in characters: as long as any is.
+const MAX_EXPLANATION: usize = diagnosis::LONGEST;
 /// When a full queue or a full house is worth another try.
 const RETRY_FULL: Duration = Duration::from_secs(1);
 /// When a store or chain that does not answer is worth another try.
@@ -326,12 +326,41 @@ mod tests {
         }
     }
 
+    fn size_of(error: ApiError) -> usize {
+        let presenter = Presenter::of(crate::pipeline::Network::of(84532), None);
+        let response = error.into_status(&presenter).into_http::<tonic::body::Body>();
+        assert!(response.headers().contains_key("grpc-status-details-bin"));
+        response.headers().iter().map(|(name, value)| name.as_str().len() + value.len()).sum()
+    }
+
+    #[test]
+    fn a_timeout_with_the_longest_diagnosis_stays_under_4_kib_too() {
+        let evidence = (0..20).map(|number| (format!("aKeyThatIsLong{number}"), "v".repeat(200))).collect();
+        let diagnosis = Diagnosis {
+            cause: crate::registration::Cause::DroppedFromMempool,
+            explanation: "x".repeat(crate::registration::diagnosis::LONGEST),
+            evidence,
+            time: Timestamp::from_seconds(1_800_000_000),
+        };
+        let late = Registration {
+            state: State::Submitted,
+            failure: None,
+            diagnosis: Some(diagnosis),
+            transaction: Some(crate::registration::Transaction {
+                hash: alloy::primitives::B256::repeat_byte(7),
+                from: alloy::primitives::Address::repeat_byte(7),
+                block: None,
+                ours: None,
+            }),
+            ..failed()
+        };
+        let size = size_of(ApiError::ConfirmationTimeout(Box::new(late)));
+        assert!(size < 4096 - 128, "{size} bytes");
+    }
+
     #[test]
     fn all_trailers_stay_under_4_kib_whatever_a_node_says() {
-        let presenter = Presenter::of(crate::pipeline::Network::of(84532), None);
-        let response = ApiError::Failed(Box::new(failed())).into_status(&presenter).into_http::<tonic::body::Body>();
-        let size: usize = response.headers().iter().map(|(name, value)| name.as_str().len() + value.len()).sum();
+        let size = size_of(ApiError::Failed(Box::new(failed())));
         assert!(size < 4096 - 128, "{size} bytes");
-        assert!(response.headers().contains_key("grpc-status-details-bin"));
     }
 }

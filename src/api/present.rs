@@ -140,7 +140,21 @@ fn finality(finality: Finality) -> proto::Finality {
 
 fn cause(cause: Cause) -> proto::Cause {
     match cause {
+        Cause::RpcUnavailable => proto::Cause::RpcUnavailable,
+        Cause::ChainStalled => proto::Cause::ChainStalled,
+        Cause::RpcDisagreement => proto::Cause::RpcDisagreement,
         Cause::AwaitingConfirmations => proto::Cause::AwaitingConfirmations,
+        Cause::Reverted => proto::Cause::Reverted,
+        Cause::Reorged => proto::Cause::Reorged,
+        Cause::ReplacedExternally => proto::Cause::ReplacedExternally,
+        Cause::NonceGap => proto::Cause::NonceGap,
+        Cause::BlockedByEarlierNonce => proto::Cause::BlockedByEarlierNonce,
+        Cause::FeeTooLow => proto::Cause::FeeTooLow,
+        Cause::TipTooLow => proto::Cause::TipTooLow,
+        Cause::DroppedFromMempool => proto::Cause::DroppedFromMempool,
+        Cause::InsufficientFunds => proto::Cause::InsufficientFunds,
+        Cause::SenderLimit => proto::Cause::SenderLimit,
+        Cause::TooLarge => proto::Cause::TooLarge,
         Cause::Pending => proto::Cause::Pending,
     }
 }

@@ -18,19 +18,12 @@ use crate::{
     },
 };
 use futures_util::{Stream, StreamExt, stream};
-use std::{collections::VecDeque, pin::Pin, sync::Arc, time::Duration};
-use tokio::{sync::Mutex, time::Instant};
+use std::{pin::Pin, sync::Arc, time::Duration};
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status};
 
-/// An answer to `DiagnoseRegistration` is kept this long while nothing changes: a stuck document attracts many who ask.
-const DIAGNOSIS_KEPT: Duration = Duration::from_secs(2);
-/// How many such answers are kept at most.
-const DIAGNOSES_KEPT: usize = 256;
 /// A watched registration that does not change is read again this often.
 const LOOK_AGAIN: Duration = Duration::from_secs(15);
-
-type KeptDiagnosis = (Instant, proto::DiagnoseRegistrationResponse);
 
 /// The service on the wire.
 #[derive(Clone)]
@@ -38,12 +31,11 @@ pub(super) struct Service {
     registrar: Registrar,
     settings: Settings,
     stop: CancellationToken,
-    diagnoses: Arc<Mutex<VecDeque<KeptDiagnosis>>>,
 }
 
 impl Service {
     pub(super) fn new(registrar: Registrar, settings: Settings, stop: CancellationToken) -> Self {
-        Self { registrar, settings, stop, diagnoses: Arc::default() }
+        Self { registrar, settings, stop }
     }
 
     fn present(&self) -> Presenter {
@@ -107,22 +99,13 @@ impl Service {
     }
 
     async fn diagnose(&self, id: &str) -> Result<proto::DiagnoseRegistrationResponse, ApiError> {
-        let id = read::id(id)?;
-        // Held throughout, so that evidence is gathered by one call at a time.
-        let mut kept = self.diagnoses.lock().await;
-        kept.retain(|(at, _)| at.elapsed() < DIAGNOSIS_KEPT);
-        let registration = self.registrar.get(id).await?.ok_or(ApiError::NotFound)?;
+        let registration = self.registrar.get(read::id(id)?).await?.ok_or(ApiError::NotFound)?;
+        let diagnosis = self.registrar.diagnose(&registration).await;
         let presenter = self.present();
-        let shown = presenter.registration(&registration);
-        let same = |kept: &proto::Registration| (&kept.id, kept.revision) == (&shown.id, shown.revision);
-        if let Some((_, answer)) = kept.iter().find(|(_, answer)| answer.registration.as_ref().is_some_and(same)) {
-            return Ok(answer.clone());
-        }
-        let diagnosis = self.registrar.diagnose(&registration).map(|diagnosis| presenter.diagnosis(&diagnosis));
-        let answer = proto::DiagnoseRegistrationResponse { diagnosis, registration: Some(shown) };
-        kept.truncate(DIAGNOSES_KEPT - 1);
-        kept.push_front((Instant::now(), answer.clone()));
-        Ok(answer)
+        Ok(proto::DiagnoseRegistrationResponse {
+            registration: Some(presenter.registration(&registration)),
+            diagnosis: diagnosis.map(|diagnosis| presenter.diagnosis(&diagnosis)),
+        })
     }
 
     async fn verify(&self, request: &proto::VerifyDocumentRequest) -> Result<proto::VerifyDocumentResponse, ApiError> {

@@ -14,7 +14,11 @@ use alloy::{
     sol_types::SolCall,
 };
 use std::sync::Arc;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
+
+/// How many endpoints have to agree, where there are so many.
+const WITNESSES: usize = 2;
 
 /// The chain, the contract on it, and the way there.
 #[derive(Clone, Debug)]
@@ -136,6 +140,11 @@ impl Chain {
         self.pool.is_usable()
     }
 
+    /// How many endpoints there are, usable or not.
+    pub fn endpoints(&self) -> usize {
+        self.pool.overview().endpoints.len()
+    }
+
     /// The endpoint that transactions go to first.
     pub fn primary(&self) -> &str {
         self.pool.first()
@@ -231,6 +240,23 @@ impl Chain {
         self.header(BlockTag::Number(number)).await?.ok_or_else(|| self.useless(BLOCK_BY_NUMBER, Fault::Unreadable))
     }
 
+    /// Whether two healthy endpoints show this block, and one of number `reached` on top of it. With fewer there is nobody to
+    /// contradict, and one that does not answer contradicts nothing.
+    pub async fn is_agreed(&self, block: &Block, reached: u64) -> bool {
+        let params = |number| (BlockTag::Number(number).text(), false);
+        let shown = self.pool.ask_healthy::<_, Option<WireHeader>>(BLOCK_BY_NUMBER, params(block.number), WITNESSES);
+        let on_top = async {
+            match reached > block.number {
+                true => self.pool.ask_healthy(BLOCK_BY_NUMBER, params(reached), WITNESSES).await,
+                false => Vec::new(),
+            }
+        };
+        let (shown, on_top) = tokio::join!(shown, on_top);
+        let same = |header: Option<WireHeader>| header.is_some_and(|header| Header::from(header).block == *block);
+        let there = |header: Option<WireHeader>| header.is_some();
+        shown.into_iter().flatten().all(same) && on_top.into_iter().flatten().all(there)
+    }
+
     /// The signer's nonce at the head: how many of its transactions are in blocks.
     ///
     /// # Errors
@@ -263,7 +289,7 @@ impl Chain {
     /// # Errors
     /// [`Refusal::Reverted`] when it would revert.
     pub async fn simulate(&self, from: Address, calldata: &Bytes, gas_limit: u64) -> Result<usize, CallError> {
-        let answer = self.call(Some(from), Some(gas_limit), calldata).await?;
+        let answer = self.call(Some(from), Some(gas_limit), calldata, has_code).await?;
         contract::registered(&answer).ok_or_else(|| self.no_result(&answer))
     }
 
@@ -272,7 +298,12 @@ impl Chain {
     /// # Errors
     /// When nobody answers.
     pub async fn records(&self, pairs: &[Pair]) -> Result<Vec<Option<Record>>, CallError> {
-        let answer = self.call(None, None, &contract::records_calldata(pairs)).await?;
+        // One that has no record may be behind one that has.
+        let complete = |answer: &Bytes| {
+            let records = DocumentRegistry::recordsOfCall::abi_decode_returns(answer).unwrap_or_default();
+            some(!records.is_empty() && records.iter().all(|record| !record.registrar.is_zero()))
+        };
+        let answer = self.call(None, None, &contract::records_calldata(pairs), complete).await?;
         let records = DocumentRegistry::recordsOfCall::abi_decode_returns(&answer)
             .ok()
             .filter(|records| records.len() == pairs.len())
@@ -315,31 +346,41 @@ impl Chain {
         self.pool.overview()
     }
 
-    /// The receipt as each of the first `most` usable endpoints shows it, asked at once.
-    pub async fn receipts_everywhere(&self, hash: B256, most: usize) -> Vec<Witness<Option<Receipt>>> {
+    /// The receipt as each of the first `most` usable endpoints shows it, asked at once and heard `until` then.
+    pub async fn receipts_everywhere(&self, hash: B256, most: usize, until: Instant) -> Vec<Witness<Option<Receipt>>> {
         let receipt = |wire: Option<WireReceipt>| wire.and_then(|wire| Receipt::of(wire, self.contract));
-        self.everywhere("eth_getTransactionReceipt", (hash,), most, receipt).await
+        self.everywhere("eth_getTransactionReceipt", (hash,), (most, until), receipt).await
     }
 
-    /// Whether each of the first `most` usable endpoints knows the transaction, pending or included; asked at once.
-    pub async fn known_everywhere(&self, hash: B256, most: usize) -> Vec<Witness<bool>> {
+    /// Whether each of the first `most` usable endpoints knows the transaction, pending or included; asked at once and heard
+    /// `until` then.
+    pub async fn known_everywhere(&self, hash: B256, most: usize, until: Instant) -> Vec<Witness<bool>> {
         let known = |transaction: Option<serde_json::Value>| transaction.is_some();
-        self.everywhere("eth_getTransactionByHash", (hash,), most, known).await
+        self.everywhere("eth_getTransactionByHash", (hash,), (most, until), known).await
     }
 
-    /// The account's nonce at the head as each of the first `most` usable endpoints shows it, asked at once.
-    pub async fn nonces_everywhere(&self, account: Address, most: usize) -> Vec<Witness<u64>> {
-        self.everywhere("eth_getTransactionCount", (account, "latest"), most, |nonce: U64| nonce.to()).await
+    /// The account's nonce at the head as each of the first `most` usable endpoints shows it, asked at once and heard `until`
+    /// then.
+    pub async fn nonces_everywhere(&self, account: Address, most: usize, until: Instant) -> Vec<Witness<u64>> {
+        let nonce = |nonce: U64| nonce.to();
+        self.everywhere("eth_getTransactionCount", (account, "latest"), (most, until), nonce).await
     }
 
-    async fn everywhere<P: RpcSend, W: RpcRecv, R>(
+    /// The header of this number as each of the first `most` usable endpoints shows it, asked at once and heard `until` then.
+    pub async fn headers_everywhere(&self, number: u64, most: usize, until: Instant) -> Vec<Witness<Option<Header>>> {
+        let header = |wire: Option<WireHeader>| wire.map(Header::from);
+        let params = (BlockTag::Number(number).text(), false);
+        self.everywhere(BLOCK_BY_NUMBER, params, (most, until), header).await
+    }
+
+    async fn everywhere<P: RpcSend + 'static, W: RpcRecv + 'static, R>(
         &self,
         method: &'static str,
         params: P,
-        most: usize,
+        (most, until): (usize, Instant),
         read: impl Fn(W) -> R,
     ) -> Vec<Witness<R>> {
-        let asked = self.pool.ask_each(method, params, most).await;
+        let asked = self.pool.ask_each(method, params, most, until).await;
         asked.into_iter().map(|(endpoint, answer)| Witness { endpoint, answer: answer.map(&read) }).collect()
     }
 
@@ -411,17 +452,22 @@ impl Chain {
     }
 
     async fn view<C: SolCall>(&self, call: &C) -> Result<Option<C::Return>, CallError> {
-        match self.call(None, None, &call.abi_encode().into()).await {
+        match self.call(None, None, &call.abi_encode().into(), has_code).await {
             Ok(answer) => Ok(C::abi_decode_returns(&answer).ok()),
             Err(error) if matches!(error.refusal(), Some(Refusal::Reverted(_))) => Ok(None),
             Err(error) => Err(error),
         }
     }
 
-    async fn call(&self, from: Option<Address>, gas: Option<u64>, data: &Bytes) -> Result<Bytes, CallError> {
+    async fn call(
+        &self,
+        from: Option<Address>,
+        gas: Option<u64>,
+        data: &Bytes,
+        worth: impl Fn(&Bytes) -> Worth,
+    ) -> Result<Bytes, CallError> {
         let call = Call { from, to: self.contract, gas: gas.map(U64::from), data: data.clone() };
-        // A call to an address without code succeeds with nothing.
-        self.pool.read("eth_call", (call, BlockTag::Latest.text()), |answer: &Bytes| some(!answer.is_empty())).await
+        self.pool.read("eth_call", (call, BlockTag::Latest.text()), worth).await
     }
 
     fn no_result(&self, answer: &Bytes) -> CallError {
@@ -432,6 +478,11 @@ impl Chain {
     fn useless(&self, method: &'static str, fault: Fault) -> CallError {
         CallError::unavailable(self.pool.first(), method, fault)
     }
+}
+
+/// A call to an address without code succeeds with nothing.
+fn has_code(answer: &Bytes) -> Worth {
+    some(!answer.is_empty())
 }
 
 /// An answer that says something is good; another endpoint may know more than one that says nothing.

@@ -12,7 +12,7 @@ use alloy::{
         layers::{RateLimitRetryPolicy, RetryPolicy},
     },
 };
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 /// What came instead of a result.
 #[derive(Clone, Debug)]
@@ -36,14 +36,14 @@ pub(super) enum Meaning {
 
 /// Too many requests: a matter of patience, never of health.
 const THROTTLED: Meaning = Meaning::Failed(Fault::Throttled { retry_after: None });
+/// Infura's credits come back with the next day in UTC; whether somebody paid for more is asked now and then.
+const SPENT: Duration = Duration::from_secs(5 * 60);
 /// A proxy found no node behind it.
 const BACKEND: Meaning = Meaning::Failed(Fault::Backend);
 
 /// It is not our request that is wrong but our key, or the path: another endpoint may take it. Alchemy and Infura put a JSON-RPC
 /// error into the body.
 const UNWANTED: [u16; 3] = [401, 403, 404];
-/// Nobody who wants to be left alone for longer means it; and a time that is too far to count to would be a panic.
-const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
 const fn refused(refusal: Refusal) -> Meaning {
     Meaning::Refused(refusal)
@@ -131,13 +131,13 @@ fn words(payload: &ErrorPayload) -> Option<Meaning> {
     let text = payload.message.to_lowercase();
     // Code 3 is geth's, reth's and anvil's for a revert with data; one without data says so in words. anvil repeats the data's
     // bytes in the words, so that these are not looked at.
-    if payload.code == 3 || data.is_some() {
+    if data.is_some() || (payload.code == 3 && text.contains("revert")) {
         return Some(Meaning::Refused(Refusal::Reverted(data.unwrap_or_default())));
     }
     if let Some((_, meaning)) = TEXTS.iter().find(|(known, _)| text.contains(known)) {
         return Some(meaning.clone());
     }
-    if text.contains("revert") {
+    if text.contains("execution reverted") {
         return Some(Meaning::Refused(Refusal::Reverted(Bytes::new())));
     }
     if let Some((_, meaning)) = CODES.iter().find(|(code, _)| *code == payload.code) {
@@ -148,18 +148,12 @@ fn words(payload: &ErrorPayload) -> Option<Meaning> {
 }
 
 /// With the time to come back: the header's, else Infura's `data.rate.backoff_seconds` or words such as "try again in 4ms" (both
-/// as alloy reads them), else the next day in UTC when the day's credits are spent (402).
+/// as alloy reads them), else a long one when the day's credits are spent (402).
 fn throttled(answer: &Answer<'_>, status: Option<u16>) -> Meaning {
     let hint = || RateLimitRetryPolicy::default().backoff_hint(&TransportError::ErrorResp(answer.payload?.clone()));
-    let tomorrow = || (status == Some(402)).then(|| until_tomorrow(SystemTime::now()));
-    let retry_after = answer.retry_after.or_else(hint).or_else(tomorrow).map(|delay| delay.min(DAY));
+    let spent = || (status == Some(402)).then_some(SPENT);
+    let retry_after = answer.retry_after.or_else(hint).or_else(spent);
     Meaning::Failed(Fault::Throttled { retry_after })
-}
-
-fn until_tomorrow(now: SystemTime) -> Duration {
-    let day = DAY.as_secs();
-    let seconds = now.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
-    Duration::from_secs(day - seconds % day)
 }
 
 #[cfg(test)]
@@ -216,6 +210,8 @@ mod tests {
             ("geth, reth", None, -32000, "in-flight transaction limit reached for delegated accounts", no(SenderLimit)),
             ("geth", None, -32000, "execution reverted", no(Reverted(Bytes::new()))),
             ("geth, reth", None, 3, "execution reverted", no(Reverted(Bytes::new()))),
+            ("any", None, -32000, "state was reverted, try again", no(Other)),
+            ("any", None, 3, "something else", no(Other)),
             ("geth, reth", None, 4, "The transaction was added to the mempool but wasn't processed in 2s.", Meaning::Failed(Fault::Timeout)),
             ("anvil", None, -32603, "Transaction confirmation timeout", Meaning::Failed(Fault::Timeout)),
             ("geth", None, -32000, "header not found", no(UnknownBlock)),
@@ -257,12 +253,10 @@ mod tests {
         assert_eq!(bare(429, None), THROTTLED);
         assert_eq!(bare(429, wait), after(wait));
         assert_eq!(bare(503, wait), after(wait));
-        assert_eq!(bare(429, Some(Duration::MAX)), after(Some(DAY)), "a time that cannot be counted to");
         for status in [400, 404, 413, 500, 502, 503] {
             assert_eq!(bare(status, None), Meaning::Failed(Fault::Status(status)));
         }
-        let Meaning::Failed(Fault::Throttled { retry_after: Some(spent) }) = bare(402, None) else { panic!() };
-        assert!(spent <= Duration::from_secs(86_400), "Infura's credits come back with the next day in UTC");
+        assert_eq!(bare(402, None), after(Some(SPENT)));
     }
 
     #[test]

@@ -9,7 +9,7 @@ use alloy::{
         json_rpc::{RpcRecv, RpcSend},
     },
 };
-use std::{sync::Arc, time::Duration};
+use std::{fmt, sync::Arc, time::Duration};
 use tokio::time::Instant;
 use tracing::Instrument;
 
@@ -26,10 +26,18 @@ const IDLE_CONNECTIONS: usize = 16;
 pub struct SetupError(#[source] reqwest::Error);
 
 /// An endpoint.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Endpoint {
     name: Arc<str>,
+    /// What must not be repeated of its words.
+    secrets: Arc<[String]>,
     client: RpcClient,
+}
+
+impl fmt::Debug for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.name)
+    }
 }
 
 impl Endpoint {
@@ -47,7 +55,7 @@ impl Endpoint {
             .build()
             .map_err(|error| SetupError(error.without_url()))?;
         let client = RpcClient::new(Http::new(http, url.expose().clone()), url.is_loopback());
-        Ok(Self { name: url.name().into(), client })
+        Ok(Self { name: url.name().into(), secrets: url.secrets().into(), client })
     }
 
     /// The endpoint's name.
@@ -95,7 +103,7 @@ impl Endpoint {
         let request = self.client.request(method, params);
         let answer = async { tokio::time::timeout(timeout, request).await }.instrument(span.clone()).await;
         let result = match answer {
-            Ok(answer) => answer.map_err(|error| CallError::of(&self.name, method, &error)),
+            Ok(answer) => answer.map_err(|error| CallError::of(&self.name, &self.secrets, method, &error)),
             Err(_) => Err(CallError::unavailable(&self.name, method, Fault::Timeout)),
         };
         let outcome = result.as_ref().map_or_else(CallError::outcome, |_| "ok");

@@ -80,9 +80,6 @@ pub enum Fault {
     /// The connection broke.
     #[error("connection lost")]
     Lost,
-    /// The answer is from before a block that was seen already.
-    #[error("it is behind the block that was seen last")]
-    Behind,
     /// It shows a head whose parent nobody has.
     #[error("it shows a head without a parent")]
     Implausible,
@@ -126,7 +123,7 @@ pub enum Refusal {
 
 impl CallError {
     /// Takes alloy's error apart.
-    pub(super) fn of(endpoint: &str, method: &'static str, error: &TransportError) -> Self {
+    pub(super) fn of(endpoint: &str, secrets: &[String], method: &'static str, error: &TransportError) -> Self {
         let answer = match error {
             RpcError::ErrorResp(payload) => Answer { status: None, retry_after: None, payload: Some(payload) },
             RpcError::Transport(TransportErrorKind::Custom(cause)) => match cause.downcast_ref::<HttpRefusal>() {
@@ -149,7 +146,7 @@ impl CallError {
                 method,
                 refusal,
                 code: *code,
-                message: presentable(message),
+                message: presentable(message, secrets),
             },
             (Meaning::Refused(_), None) => Self::unavailable(endpoint, method, Fault::Unreadable),
             (Meaning::Failed(fault), _) => Self::unavailable(endpoint, method, fault),
@@ -191,7 +188,6 @@ impl CallError {
                 Fault::Backend => "backend",
                 Fault::Unreadable => "unreadable",
                 Fault::Lost => "lost",
-                Fault::Behind => "behind",
                 Fault::Implausible => "implausible",
                 Fault::NoContract => "no_contract",
             },
@@ -210,9 +206,13 @@ fn fault(error: &(dyn std::error::Error + Send + Sync + 'static)) -> Fault {
     }
 }
 
-/// A node's words, fit to be shown: one line, short, and without the URLs that proxies like to repeat.
-fn presentable(message: &str) -> String {
-    let words = message.split_whitespace().map(|word| if word.contains("://") { "<url>" } else { word });
+/// A node's words, fit to be shown: one line, short, and without what proxies like to repeat of URLs and keys.
+fn presentable(message: &str, secrets: &[String]) -> String {
+    let words = message.split_whitespace().map(|word| match word {
+        word if word.contains("://") => "<url>",
+        word if secrets.iter().any(|secret| word.contains(secret.as_str())) => "<secret>",
+        word => word,
+    });
     let line = words.collect::<Vec<_>>().join(" ");
     line.chars().filter(|c| !c.is_control()).take(MAX_MESSAGE).collect()
 }
@@ -223,16 +223,18 @@ mod tests {
 
     #[test]
     fn a_nodes_words_lose_their_urls_and_their_length() {
-        assert_eq!(presentable("bad key at https://base.example/v2/k3y now"), "bad key at <url> now");
-        assert_eq!(presentable("a\u{1b}[2J\nb"), "a[2J b");
-        assert_eq!(presentable(&"x".repeat(500)).len(), MAX_MESSAGE);
+        assert_eq!(presentable("bad key at https://base.example/v2/k3y now", &[]), "bad key at <url> now");
+        assert_eq!(presentable("a\u{1b}[2J\nb", &[]), "a[2J b");
+        assert_eq!(presentable(&"x".repeat(500), &[]).len(), MAX_MESSAGE);
+        let secrets = ["secret-key".to_owned()];
+        assert_eq!(presentable("no such path /v2/secret-key/ here", &secrets), "no such path <secret> here");
     }
 
     #[test]
     fn a_json_rpc_error_in_a_429_keeps_its_status_and_its_retry_after() {
         let payload = ErrorPayload { code: -32000, message: "go away".into(), data: None };
         let refusal = HttpRefusal { status: 429, retry_after: Some(Duration::from_secs(3)), payload: Some(payload) };
-        let error = CallError::of("node", "eth_call", &TransportErrorKind::custom(refusal));
+        let error = CallError::of("node", &[], "eth_call", &TransportErrorKind::custom(refusal));
         assert_eq!(error.fault(), Some(&Fault::Throttled { retry_after: Some(Duration::from_secs(3)) }));
         assert_eq!(error.to_string(), "node does not answer eth_call: rate limited for 3 s");
     }

@@ -3,6 +3,9 @@
 use std::{fmt, net::IpAddr};
 use url::{Host, Url};
 
+/// Shorter pieces of a URL, such as `v2`, are no keys, and stand in many a sentence.
+const LEAST_SECRET: usize = 6;
+
 /// The URL of a JSON-RPC endpoint, known to everybody else by its host.
 #[derive(Clone, PartialEq, Eq)]
 pub struct EndpointUrl {
@@ -53,6 +56,14 @@ impl EndpointUrl {
         }
     }
 
+    /// What a node might repeat of the URL, and nobody else may read: its path, query and user, piece by piece.
+    pub(super) fn secrets(&self) -> Vec<String> {
+        let path = self.url.path_segments().into_iter().flatten().map(str::to_owned);
+        let query = self.url.query_pairs().map(|(_, value)| value.into_owned());
+        let user = [self.url.username(), self.url.password().unwrap_or_default()].map(str::to_owned);
+        path.chain(query).chain(user).filter(|piece| piece.len() >= LEAST_SECRET).collect()
+    }
+
     /// The URL itself, for the client that connects to it.
     pub(super) fn expose(&self) -> &Url {
         &self.url
@@ -88,6 +99,12 @@ mod tests {
                 .into();
         number_repeated_hosts(&mut endpoints);
         assert_eq!(format!("{endpoints:?}"), "[base.example#1, base.example#2, 127.0.0.1]");
+    }
+
+    #[test]
+    fn whatever_may_be_a_key_is_known_as_one() {
+        let url = EndpointUrl::parse("https://someone:pass-word@base.example/v2/secretkey?apikey=another-key").unwrap();
+        assert_eq!(url.secrets(), ["secretkey", "another-key", "someone", "pass-word"]);
     }
 
     #[test]

@@ -213,8 +213,9 @@ async fn explain(args: ExplainArgs, screen: &Screen) -> Call<Exit> {
         say_line(&json::line(&answer));
         return Ok(Exit::Done);
     }
-    if let Some(registration) = &answer.registration {
-        say(&summary::registration(registration, screen.out));
+    if let Some(registration) = answer.registration {
+        // The diagnosis made now stands below; the one that is stored may be of another time.
+        say(&summary::registration(&Registration { diagnosis: None, ..registration }, screen.out));
     }
     match &answer.diagnosis {
         Some(diagnosis) => say(&format!("\n{}", summary::diagnosis(diagnosis, screen.out))),

@@ -76,7 +76,7 @@ pub(super) fn list_line(registration: &Registration, paint: Paint) -> String {
 /// Why a registration is not confirmed.
 pub(super) fn diagnosis(diagnosis: &Diagnosis, paint: Paint) -> String {
     let mut text = format!("{}\n", paint.paint(Colour::Yellow, cause(diagnosis.cause())));
-    text.push_str(&format!("  {}\n", diagnosis.explanation));
+    text.push_str(&format!("  {}\n\n", diagnosis.explanation));
     let mut evidence: Vec<_> = diagnosis.evidence.iter().collect();
     evidence.sort();
     let widest = evidence.iter().map(|(name, _)| name.len()).max().unwrap_or_default();

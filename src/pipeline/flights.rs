@@ -1,11 +1,15 @@
 //! The transactions that are signed and not settled, in memory: what the lanes and the follower share.
 
-use super::journey::{Journey, Vehicle};
+use super::{
+    evidence,
+    journey::{Journey, Vehicle},
+};
 use crate::{
-    registration::{Block, RegistrationId, Timestamp, TransactionId},
+    chain::{CallError, Sent},
+    registration::{Block, RegistrationId, Timestamp, TransactionId, diagnosis::Refused, policy::fees::Fees},
     store::Attempt,
 };
-use alloy::primitives::Address;
+use alloy::primitives::{Address, B256};
 use std::{
     collections::BTreeMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -13,7 +17,7 @@ use std::{
 use tokio::{sync::watch, time::Instant};
 
 /// Where a transaction is.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Phase {
     /// On disk; no node is known to have it.
     Signed,
@@ -23,6 +27,17 @@ pub enum Phase {
     Included(Block),
 }
 
+/// How a transaction stands to its confirmation clock.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Clock {
+    /// It runs, or has not begun.
+    Running,
+    /// It ran out, and the evidence is being gathered.
+    Diagnosing,
+    /// It ran out, and that is written and reported.
+    RunOut,
+}
+
 /// What changes while a transaction is out.
 #[derive(Debug)]
 pub struct Progress {
@@ -30,12 +45,34 @@ pub struct Progress {
     pub phase: Phase,
     /// When a node took it.
     pub sent: Option<Timestamp>,
-    /// Whether its confirmation clock ran out.
-    pub timed_out: bool,
+    /// How it stands to its confirmation clock.
+    pub clock: Clock,
     /// When its bytes last went out.
     pub broadcast: Option<Instant>,
     /// Since when, and at which head, its nonce is consumed with no receipt for any of its hashes.
     pub missing: Option<(Instant, u64)>,
+    /// What a diagnosis wants to know and nothing else needs.
+    pub memory: Memory,
+}
+
+/// What only this process saw. A restart forgets it, and a diagnosis then says less.
+#[derive(Clone, Debug, Default)]
+pub struct Memory {
+    /// The endpoint that took the bytes.
+    pub taken_by: Option<String>,
+    /// The newest block when a node took the bytes.
+    pub taken_at: Option<u64>,
+    /// What a node said when it refused the bytes the last time they went out.
+    pub refusal: Option<Refused>,
+    /// The block that held it until a reorg.
+    pub reorged_out: Option<u64>,
+}
+
+impl Progress {
+    /// In this phase, and nothing is known besides.
+    pub fn new(phase: Phase) -> Self {
+        Self { phase, sent: None, clock: Clock::Running, broadcast: None, missing: None, memory: Memory::default() }
+    }
 }
 
 /// A transaction that is signed and not settled.
@@ -94,6 +131,25 @@ impl Flight {
         lock(&self.progress)
     }
 
+    /// Hash and offer of its latest version.
+    pub fn latest(&self) -> (B256, Fees) {
+        const NONE: Fees = Fees { max_fee_per_gas: 0, max_priority_fee_per_gas: 0 };
+        self.attempts.last().map_or((B256::ZERO, NONE), |attempt| (attempt.hash, attempt.fees))
+    }
+
+    /// Remembers what came of sending the bytes. A node that does not answer has said nothing.
+    pub fn heard(&self, sent: &Result<Sent, CallError>, at: Timestamp) {
+        let memory = &mut self.progress().memory;
+        match sent {
+            Ok(sent) => {
+                memory.refusal = None;
+                memory.taken_by.get_or_insert_with(|| sent.endpoint.clone());
+            }
+            Err(error @ CallError::Refused { .. }) => memory.refusal = evidence::refused(error, at),
+            Err(CallError::Unavailable { .. } | CallError::NoEndpoint { .. }) => {}
+        }
+    }
+
     /// What it is, as the spans tell it; `None` only if it had never been signed.
     pub fn vehicle(&self) -> Option<Vehicle<'_>> {
         Some(Vehicle {
@@ -141,6 +197,11 @@ impl Flights {
     /// One signer's, by nonce.
     pub fn of(&self, signer: Address) -> Vec<Arc<Flight>> {
         lock(&self.by_nonce).range((signer, 0)..=(signer, u64::MAX)).map(|(_, flight)| flight.clone()).collect()
+    }
+
+    /// One signer's with this nonce.
+    pub fn get(&self, signer: Address, nonce: u64) -> Option<Arc<Flight>> {
+        lock(&self.by_nonce).get(&(signer, nonce)).cloned()
     }
 
     /// How many.

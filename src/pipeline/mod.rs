@@ -4,6 +4,8 @@
 //! `journey` tells one registration's story; `waiters` tells those who wait. What is done is in the store first: every
 //! piece of memory here can be lost and is read back by `recovery`.
 
+mod diagnoses;
+mod evidence;
 mod flights;
 mod follower;
 mod journey;
@@ -26,14 +28,16 @@ pub use crate::{
 
 use crate::{
     chain::Chain,
-    registration::Timestamp,
+    registration::{Timestamp, diagnosis::Hindrance},
     store::{Store, UnfinalizedBlock},
 };
 use alloy::primitives::Address;
-use flights::Flights;
+use diagnoses::Diagnoses;
+use flights::{Flights, lock};
 use journey::Route;
 use queue::Queue;
 use std::{
+    collections::{HashMap, HashSet},
     sync::{Arc, Mutex},
     time::{Duration, SystemTime},
 };
@@ -65,6 +69,11 @@ pub struct Tools {
     queue: Queue,
     route: Arc<Route>,
     head: Arc<watch::Sender<Option<Head>>>,
+    /// What stood in each signer's way when its lane last tried.
+    hindrances: Arc<Mutex<HashMap<Address, Hindrance>>>,
+    /// The signers that have out as many transactions as they may.
+    full: Arc<Mutex<HashSet<Address>>>,
+    diagnoses: Arc<Diagnoses>,
     /// Blocks of other people's transactions that settled work of ours; the follower takes them over until they are final.
     found: Arc<Mutex<Vec<UnfinalizedBlock>>>,
 }
@@ -75,9 +84,6 @@ struct Head {
     header: Header,
     since: Instant,
 }
-
-/// A chain that answers, and whose head does not move for this long, mines on demand or has stalled.
-const STILL: Duration = Duration::from_secs(10);
 
 impl Tools {
     /// The tools for one chain and store.
@@ -92,6 +98,9 @@ impl Tools {
             waiters: Waiters::new(max_waiters),
             route: Arc::new(route),
             head: Arc::new(watch::Sender::new(None)),
+            hindrances: Arc::default(),
+            full: Arc::default(),
+            diagnoses: Arc::default(),
             found: Arc::default(),
         }
     }
@@ -106,11 +115,6 @@ impl Tools {
         self.head.borrow().map(|head| head.header)
     }
 
-    /// Whether the chain may mine on demand: it is anvil's, or its head has not moved for long.
-    fn may_mine_on_demand(&self) -> bool {
-        self.route.network.is_local() || self.head.borrow().is_some_and(|head| head.since.elapsed() >= STILL)
-    }
-
     fn see_head(&self, header: Header) {
         self.head.send_if_modified(|seen| {
             let moved = seen.map(|seen| seen.header.block.hash) != Some(header.block.hash);
@@ -119,6 +123,16 @@ impl Tools {
             }
             moved
         });
+    }
+
+    /// Whether this signer has out as many transactions as it may.
+    fn set_full(&self, signer: Address, full: bool) {
+        let mut all = lock(&self.full);
+        if full {
+            all.insert(signer);
+        } else {
+            all.remove(&signer);
+        }
     }
 
     /// How many transactions of this signer are signed and not settled.

@@ -2,7 +2,7 @@
 
 use super::{
     Tools,
-    flights::{Flight, Phase, Progress},
+    flights::{Clock, Flight, Phase, Progress},
     journey::{Journey, Vehicle},
     now,
 };
@@ -91,14 +91,9 @@ pub(super) fn take_up(tools: &Tools, open: OpenTransaction) {
         .into_iter()
         .map(|member| Journey::resume(member, &tools.route, &vehicle, sent, endpoint))
         .collect();
-    let progress = Progress {
-        phase,
-        sent: open.sent,
-        timed_out: open.timed_out.is_some(),
-        // A node that forgot them over the restart gets the bytes at once.
-        broadcast: None,
-        missing: None,
-    };
+    // `broadcast` stays empty: a node that forgot them over the restart gets the bytes at once.
+    let clock = if open.timed_out.is_some() { Clock::RunOut } else { Clock::Running };
+    let progress = Progress { sent: open.sent, clock, ..Progress::new(phase) };
     let key = (open.signer, open.nonce);
     let attempts = open.attempts.clone();
     let flight = Flight::new(open.id, key, open.gas_limit, open.sent.unwrap_or_else(now), attempts, journeys, progress);

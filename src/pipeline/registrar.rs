@@ -1,11 +1,10 @@
 //! What the API asks for: accept, look, wait, diagnose, verify.
 
-use super::{Tools, Waiter, now, waiters::TooManyWaiters};
+use super::{Tools, Waiter, waiters::TooManyWaiters};
 use crate::{
     chain::{BlockTag, CallError, Header, Network},
     registration::{
         CaseId, Diagnosis, DocumentHash, Finality, NewRegistration, Registration, RegistrationId, Timestamp,
-        diagnosis::{Evidence, diagnose},
     },
     store::{AcceptError, Accepted, Acceptor, Filter, StoreError},
     telemetry::events,
@@ -101,22 +100,10 @@ impl Registrar {
         self.tools.store.list(filter, before, limit).await
     }
 
-    /// Why a registration is not confirmed, by what is known now; `None` when it is settled.
-    pub fn diagnose(&self, registration: &Registration) -> Option<Diagnosis> {
-        if registration.state.is_settled() {
-            return None;
-        }
-        let block = registration.transaction.as_ref().and_then(|transaction| transaction.block);
-        Some(diagnose(&Evidence {
-            state: registration.state,
-            blocked: registration.blocked,
-            included_block: block.map(|block| block.number),
-            head_block: self.tools.head().map(|head| head.block.number),
-            confirmations_required: self.confirmations(),
-            mines_on_demand: self.tools.may_mine_on_demand(),
-            submitted: registration.times.submitted,
-            now: now(),
-        }))
+    /// Why a registration is not confirmed, by what is seen now; `None` when it is settled. However many ask, it is looked at
+    /// once in two seconds, and for all that one transaction carries together.
+    pub async fn diagnose(&self, registration: &Registration) -> Option<Diagnosis> {
+        self.tools.diagnose_registration(registration, &self.signers).await
     }
 
     /// Asks the chain, not the store.

@@ -253,7 +253,7 @@ async fn a_reopened_store_has_everything_and_a_second_one_is_refused() {
         evidence: BTreeMap::from([("a".into(), "b".into())]),
         time: at(40),
     };
-    rig.store.timed_out(transaction, &diagnosis, at(40)).await.unwrap();
+    assert!(rig.store.timed_out(transaction, &diagnosis, at(40)).await.unwrap());
     assert!(matches!(Store::open(&rig.settings, 100).await, Err(OpenError::InUse(_))));
     let before = rig.get(id).await;
     assert_eq!(before.diagnosis, Some(diagnosis));
@@ -266,6 +266,22 @@ async fn a_reopened_store_has_everything_and_a_second_one_is_refused() {
     let open = store.open_transactions().await.unwrap();
     assert_eq!((open.len(), open[0].members.len(), open[0].nonce), (1, 1, 0));
     assert_eq!(open[0].timed_out, Some(at(40)));
+}
+
+#[tokio::test]
+async fn what_is_settled_was_not_late() {
+    let rig = Rig::new(100).await;
+    let diagnosis =
+        Diagnosis { cause: Cause::Pending, explanation: String::new(), evidence: BTreeMap::new(), time: at(40) };
+    for (number, settled) in [(1_u8, false), (2, true)] {
+        let id = rig.accept(number, "a").await.registration.id;
+        let transaction = rig.signed(number.into(), &[id]).await;
+        rig.store.included(transaction, &inclusion(3), &[], settled, at(6)).await.unwrap();
+        let revision = rig.get(id).await.revision;
+        assert_eq!(rig.store.timed_out(transaction, &diagnosis, at(40)).await.unwrap(), !settled);
+        let after = rig.get(id).await;
+        assert_eq!((after.times.timed_out.is_some(), after.revision > revision), (!settled, !settled));
+    }
 }
 
 /// The writing task drops its handle on the store a moment after its last acceptor is gone.

@@ -182,20 +182,28 @@ impl Store {
         Ok(())
     }
 
-    /// The confirmation clock of the transaction ran out, and this is why.
+    /// The confirmation clock of the transaction ran out, and this is why. Returns whether it was still open; what is settled
+    /// by now was not late.
     ///
     /// # Errors
     /// When the database cannot be written.
-    pub async fn timed_out(&self, id: TransactionId, diagnosis: &Diagnosis, at: Timestamp) -> Result<(), StoreError> {
+    pub async fn timed_out(&self, id: TransactionId, diagnosis: &Diagnosis, at: Timestamp) -> Result<bool, StoreError> {
         let mut tx = Write::begin(&self.writer).await?;
-        sqlx::query("UPDATE transactions SET timed_out_at = $1, diagnosis = $2 WHERE id = $3")
-            .bind(at.micros())
-            .bind(rows::write_diagnosis(diagnosis)?)
-            .bind(id.as_bytes().to_vec())
-            .execute(&mut *tx)
-            .await?;
-        touch_members(&mut tx, id, at).await?;
-        tx.commit().await
+        let late = sqlx::query(
+            "UPDATE transactions SET timed_out_at = $1, diagnosis = $2 \
+             WHERE id = $3 AND state IN ('signed', 'submitted', 'included')",
+        )
+        .bind(at.micros())
+        .bind(rows::write_diagnosis(diagnosis)?)
+        .bind(id.as_bytes().to_vec())
+        .execute(&mut *tx)
+        .await?;
+        let late = late.rows_affected() > 0;
+        if late {
+            touch_members(&mut tx, id, at).await?;
+        }
+        tx.commit().await?;
+        Ok(late)
     }
 
     /// The transaction's block is at or below the safe or finalized head.

@@ -1,10 +1,10 @@
 //! One function per fact: its log line and its metric together, so that the logic shows one short line.
 
-use super::metrics;
-use crate::registration::{Blocked, Cost, Diagnosis, Failure, RegistrationId, TraceId, TransactionId};
+use super::{About, TimedOut, TransactionTimeoutError, metrics};
+use crate::registration::{Blocked, Cost, Failure, RegistrationId, TraceId, TransactionId, diagnosis::EndpointSeen};
 use alloy::primitives::{Address, B256};
 use std::time::Duration;
-use tracing::{debug, error, info, warn};
+use tracing::{debug, error, field, info, warn};
 
 /// A registration was accepted, or found.
 pub fn accepted(id: RegistrationId, trace_id: TraceId, fresh: bool) {
@@ -101,27 +101,58 @@ pub fn failed(id: RegistrationId, trace_id: TraceId, failure: &Failure) {
     error!(registration_id = %id, %trace_id, reason = failure.reason.code(), detail = failure.message, "registration failed");
 }
 
-/// A transaction's confirmation clock ran out. Once per transaction, whoever waits.
-pub fn confirmation_timeout(
-    id: TransactionId,
-    nonce: u64,
-    hash: B256,
-    waited: Duration,
-    registrations: usize,
-    diagnosis: &Diagnosis,
-) {
-    let cause = diagnosis.cause.code();
-    metrics().timeout(cause);
-    error!(
-        transaction_id = %id,
-        nonce,
-        tx_hash = %hash,
-        registrations,
-        cause,
-        explanation = diagnosis.explanation,
-        "transaction not confirmed after {} seconds",
-        waited.as_secs()
-    );
+/// A transaction's confirmation clock ran out, and these are the reports of it. Once per transaction, whoever waits.
+pub fn confirmation_timeout(reports: &[TransactionTimeoutError]) {
+    if let Some(first) = reports.first() {
+        metrics().timeout(first.transaction.diagnosis.cause.code());
+    }
+    for report in reports {
+        let TimedOut { fees, diagnosis, endpoints, .. } = &*report.transaction;
+        let transaction = &report.transaction;
+        let (late, rest) = match &report.about {
+            About::One(late) => (Some(late), None),
+            About::Rest(ids) => (None, Some(ids)),
+        };
+        error!(
+            registration_id = late.map(|late| field::display(late.registration_id)),
+            trace_id = late.map(|late| field::display(late.trace_id)),
+            document_hash = late.map(|late| field::display(late.document_hash)),
+            case_id = late.map(|late| late.case_id.as_str()),
+            registrations = rest.map(Vec::len),
+            registration_ids = rest.map(listed),
+            transaction_id = %transaction.id,
+            tx_hash = %transaction.tx_hash,
+            cause = diagnosis.cause.code(),
+            explanation = diagnosis.explanation,
+            evidence = listed(diagnosis.evidence.iter().map(|(key, value)| format!("{key}={value}"))),
+            network = transaction.network,
+            contract_address = %transaction.contract_address,
+            from = %transaction.from,
+            nonce = transaction.nonce,
+            attempts = transaction.attempts,
+            gas_limit = transaction.gas_limit,
+            max_fee_per_gas = %fees.max_fee_per_gas,
+            max_priority_fee_per_gas = %fees.max_priority_fee_per_gas,
+            base_fee_per_gas = transaction.base_fee_per_gas.map(field::display),
+            submitted_block = transaction.submitted_block,
+            head_block = transaction.head_block,
+            confirmations = transaction.confirmations,
+            explorer_url = transaction.explorer_url,
+            endpoints = listed(endpoints.iter().map(endpoint)),
+            "{report}"
+        );
+    }
+}
+
+fn endpoint(seen: &EndpointSeen) -> String {
+    let head = seen.head.map(|head| format!(" head {head}")).unwrap_or_default();
+    let latency = seen.latency.map(|latency| format!(" latency {} ms", latency.as_millis())).unwrap_or_default();
+    let error = seen.error.as_ref().map(|error| format!(" ({error})")).unwrap_or_default();
+    format!("{} {}{head}{latency}{error}", seen.name, seen.state)
+}
+
+fn listed(all: impl IntoIterator<Item = impl std::fmt::Display>) -> String {
+    all.into_iter().map(|one| one.to_string()).collect::<Vec<_>>().join(", ")
 }
 
 /// What is told of an endpoint that is not trusted as before.

@@ -6,9 +6,11 @@ pub mod events;
 mod log;
 mod metrics;
 pub mod propagation;
+mod timeout;
 
 pub use log::{InvalidLogSetting, LogFilter, LogFormat, init};
 pub use metrics::{Metrics, metrics};
+pub use timeout::{About, Late, TimedOut, TransactionTimeoutError};
 
 /// Logs and spans.
 #[derive(Clone, Debug)]

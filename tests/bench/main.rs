@@ -6,6 +6,7 @@
 
 mod accept;
 mod answer;
+mod failover;
 mod gas;
 // Shared with the tests, which use more of it.
 #[allow(dead_code, unused_imports)]
@@ -59,6 +60,8 @@ enum Section {
     Memory,
     /// Gas per document
     Gas,
+    /// A primary endpoint that dies or hangs under load
+    Failover,
 }
 
 #[tokio::main]
@@ -97,6 +100,9 @@ async fn measure(only: &[Section]) -> Report {
     }
     if wanted(Section::Memory) {
         memory::measure(&mut report).await;
+    }
+    if wanted(Section::Failover) {
+        failover::measure(&mut report).await;
     }
     let (throughput, calls) = (wanted(Section::Throughput), wanted(Section::Calls));
     if throughput || calls {

@@ -1,7 +1,7 @@
 //! What an operator can mend blocks with its reason, and goes on by itself when it is mended.
 
 use crate::harness::{
-    Fault, OWNER, Plan, Stack, State, account, document, eventually,
+    Cause, Fault, OWNER, Plan, Stack, State, account, document, eventually,
     registry::{addRegistrarCall, removeRegistrarCall},
 };
 use futures_util::future::join_all;
@@ -10,12 +10,14 @@ use serde_json::json;
 const CASE: &str = "case-1";
 const ETHER: u128 = 1_000_000_000_000_000_000;
 
-/// Registers a document that is blocked for this reason.
-async fn blocks(stack: &Stack, reason: &str) -> String {
+/// Registers a document that is blocked for this reason; whoever asks why is told this cause.
+async fn blocks(stack: &Stack, reason: &str, cause: Cause) -> String {
     let accepted = stack.client.accept(1, CASE).await;
     let blocked = stack.client.sees(&accepted.id, reason, |registration| registration.blocked_reason == reason).await;
     assert_eq!(blocked.state(), State::Queued);
     assert_eq!(stack.registry.events().await, []);
+    let diagnosis = stack.client.diagnose(&accepted.id).await.unwrap().diagnosis.unwrap();
+    assert_eq!((diagnosis.cause(), &*diagnosis.evidence["blockedReason"]), (cause, reason), "{diagnosis:?}");
     accepted.id
 }
 
@@ -30,7 +32,7 @@ async fn goes_on(stack: &Stack, id: &str) {
 async fn an_empty_signer_blocks_and_goes_on_when_it_is_paid() {
     let stack = Plan::on_demand().start().await;
     stack.anvil.set_balance(account(1), 0).await;
-    let id = blocks(&stack, "INSUFFICIENT_FUNDS").await;
+    let id = blocks(&stack, "INSUFFICIENT_FUNDS", Cause::InsufficientFunds).await;
 
     stack.anvil.set_balance(account(1), ETHER).await;
 
@@ -41,7 +43,7 @@ async fn an_empty_signer_blocks_and_goes_on_when_it_is_paid() {
 async fn a_removed_registrar_blocks_and_goes_on_when_it_is_allowed_again() {
     let stack = Plan::on_demand().start().await;
     stack.registry.send(account(OWNER), removeRegistrarCall { account: account(1) }).await;
-    let id = blocks(&stack, "SIGNER_NOT_ALLOWED").await;
+    let id = blocks(&stack, "SIGNER_NOT_ALLOWED", Cause::Reverted).await;
 
     stack.registry.send(account(OWNER), addRegistrarCall { account: account(1) }).await;
 
@@ -57,7 +59,7 @@ async fn a_base_fee_above_the_cap_blocks_and_goes_on_when_fees_fall() {
         stack.anvil.mine(1).await;
     };
     base_fee(100).await;
-    let id = blocks(&stack, "FEE_CAP").await;
+    let id = blocks(&stack, "FEE_CAP", Cause::FeeTooLow).await;
 
     base_fee(1).await;
 
@@ -68,7 +70,7 @@ async fn a_base_fee_above_the_cap_blocks_and_goes_on_when_fees_fall() {
 async fn a_node_that_is_away_blocks_and_goes_on_when_it_is_back() {
     let stack = Plan::on_demand().through_proxy().start().await;
     let away = stack.proxy().trap_all(Fault::LoseRequest);
-    let id = blocks(&stack, "NO_ENDPOINT").await;
+    let id = blocks(&stack, "NO_ENDPOINT", Cause::RpcUnavailable).await;
 
     away.release();
 

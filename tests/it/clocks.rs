@@ -171,8 +171,7 @@ async fn a_block_that_is_not_deep_enough_in_time_is_diagnosed_as_such() {
 
 #[tokio::test]
 async fn a_newcomer_on_a_plain_anvil_who_wants_two_confirmations_is_told_what_to_set() {
-    // A head that stands still for ten seconds is taken for one of a node that mines on demand.
-    let plan = Plan::on_demand().set("REGISTRAR_CONFIRMATION_TIMEOUT", "11s").set("REGISTRAR_CONFIRMATIONS", 2);
+    let plan = Plan::on_demand().set("REGISTRAR_CONFIRMATION_TIMEOUT", "3s").set("REGISTRAR_CONFIRMATIONS", 2);
     let stack = plan.start().await;
 
     let refusal = stack.client.register(registering(1, CASE, WaitFor::Confirmed)).await.unwrap_err();

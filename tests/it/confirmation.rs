@@ -82,10 +82,11 @@ async fn a_registration_is_confirmed_at_its_depth_and_not_before() {
     for mined in 1..=2 {
         stack.anvil.mine(1).await;
         let id = eventually("the registration", async || stack.client.get_pair(&document(1), CASE).await.ok()).await.id;
-        // The service itself says that it has seen this depth.
+        // The service itself says that it follows the block, and has seen this depth.
         eventually("the service to see the block", async || {
-            let diagnosis = stack.client.diagnose(&id).await.unwrap().diagnosis?;
-            (diagnosis.evidence.get("confirmations") == Some(&mined.to_string())).then_some(())
+            let evidence = stack.client.diagnose(&id).await.unwrap().diagnosis?.evidence;
+            let says = |key: &str, value: &str| evidence.get(key).is_some_and(|said| said == value);
+            (says("state", "included") && says("confirmations", &mined.to_string())).then_some(())
         })
         .await;
         assert_eq!(stack.client.get(&id).await.unwrap().state(), State::Included, "at depth {mined} of 3");

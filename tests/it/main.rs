@@ -15,6 +15,7 @@ mod confirmation;
 mod contract;
 mod crash;
 mod dev;
+mod diagnosis;
 mod endpoints_start;
 mod errors;
 mod exactly_once;

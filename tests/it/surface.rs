@@ -118,7 +118,9 @@ async fn a_diagnosis_of_blocked_work_names_what_blocks_it() {
 
     let diagnosis = stack.client.diagnose(&accepted.id).await.unwrap().diagnosis.unwrap();
 
-    assert!(diagnosis.explanation.contains(reason), "{}", diagnosis.explanation);
+    assert_eq!((diagnosis.cause(), &*diagnosis.evidence["blockedReason"]), (Cause::InsufficientFunds, reason));
+    assert!(diagnosis.explanation.contains(&account(1).to_string()), "{}", diagnosis.explanation);
+    assert_eq!(diagnosis.evidence["balanceWei"], "0");
 }
 
 /// What the standard health service says of a name.

@@ -63,11 +63,14 @@ pub fn review(heads: &[Option<Seen>], now: Instant, time: Timestamp) -> Review {
     };
     let standings = heads.iter().map(|seen| seen.as_ref().map_or(Standing::Level, standing)).collect();
 
-    let moved = known.iter().filter(|seen| possible(seen)).map(|seen| seen.since).max();
-    let newest = times.last().copied();
+    // Whoever shows the newest block only now has not moved the chain.
+    let newest =
+        known.iter().filter(|seen| possible(seen)).map(|seen| seen.header.block).max_by_key(|block| block.number);
+    let holders = known.iter().filter(|seen| Some(seen.header.block) == newest);
+    let moved = holders.map(|seen| seen.since).min();
     let still_since = moved
         .zip(newest)
-        .filter(|(moved, newest)| now.saturating_duration_since(*moved) >= STILL && time.since(*newest) >= STILL);
+        .filter(|(moved, newest)| now.saturating_duration_since(*moved) >= STILL && time.since(newest.time) >= STILL);
     Review { standings, still_since: still_since.map(|(moved, _)| moved) }
 }
 
@@ -83,7 +86,8 @@ mod tests {
     fn seen(start: Instant, age: i64, since: u64, plausible: bool) -> Option<Seen> {
         let time = Timestamp::from_seconds(NOW.saturating_add_signed(-age));
         let since = start - Duration::from_secs(since);
-        let block = Block { number: 1, hash: B256::ZERO, time };
+        let number = NOW.saturating_add_signed(-age);
+        let block = Block { number, hash: B256::ZERO, time };
         Some(Seen { header: Header { block, parent_hash: B256::ZERO, gas_limit: 0, base_fee: 0 }, since, plausible })
     }
 
@@ -124,6 +128,7 @@ mod tests {
         let head = |age, since| seen(start, age, since, true);
         assert!(still(&[head(12, 10), head(12, 11)]), "all heads old and unmoved");
         assert!(!still(&[head(12, 10), head(0, 0)]), "one moves");
+        assert!(still(&[head(12, 10), head(12, 0)]), "one shows the same block only now");
         assert!(!still(&[head(12, 2)]), "just arrived, though old: the node may be catching up");
         assert!(!still(&[head(2, 10)]), "young, though unmoved: our own clock stood still");
         assert!(!still(&[None]), "nobody answers: that is no stall");

@@ -12,6 +12,8 @@ use tokio::time::Instant;
 
 /// How long an endpoint is left alone that says it is asked too often, but not for how long.
 const THROTTLED: Duration = Duration::from_secs(1);
+/// How long an endpoint is left alone at most, whatever it asks for: then it is asked once, and may say so again.
+const LONGEST_THROTTLED: Duration = Duration::from_secs(5 * 60);
 /// An endpoint that has been well for this long has its circuit begin with the shortest time again.
 const STEADY: Duration = Duration::from_secs(60);
 /// A head is out of step when so many of the endpoint's own probes in a row say so: two endpoints are never asked at the same instant.
@@ -27,11 +29,14 @@ pub struct Health {
     since: Instant,
     chain: ChainProof,
     consecutive_failures: u32,
+    failed_at: Option<Instant>,
     timed_out: bool,
     suspicions: VecDeque<Instant>,
     window: Window,
     latency: Latency,
     head: Option<Seen>,
+    /// The highest number it has shown.
+    highest: u64,
     standing: Standing,
     /// How many probes in a row showed a head out of step.
     out_of_step: u32,
@@ -66,11 +71,13 @@ impl Health {
             since: now,
             chain: ChainProof::Unknown,
             consecutive_failures: 0,
+            failed_at: None,
             timed_out: false,
             suspicions: VecDeque::new(),
             window: Window::default(),
             latency: Latency::default(),
             head: None,
+            highest: 0,
             standing: Standing::Level,
             out_of_step: 0,
             syncing: false,
@@ -128,11 +135,6 @@ impl Health {
         self.head
     }
 
-    /// Whether its head counts when others are compared with it: it answers, and stands with them.
-    pub fn is_trusted(&self) -> bool {
-        self.state.is_usable() && self.standing == Standing::Level
-    }
-
     /// What others see of it.
     pub fn view(&self, name: &str) -> EndpointView {
         EndpointView {
@@ -145,7 +147,17 @@ impl Health {
             },
             latency: self.latency.mean(),
             consecutive_failures: self.consecutive_failures,
-            error: self.error.clone().filter(|_| self.state != EndpointState::Healthy),
+            error: match self.reason {
+                Reason::Well if self.state == EndpointState::Healthy => None,
+                Reason::Well | Reason::Gone | Reason::TimedOut => self.error.clone(),
+                Reason::OtherChain(_)
+                | Reason::Unsteady
+                | Reason::Failing(_)
+                | Reason::Slow(_)
+                | Reason::Behind(_)
+                | Reason::Implausible
+                | Reason::Syncing => Some(format!("{name}: {}", self.reason)),
+            },
         }
     }
 
@@ -153,18 +165,25 @@ impl Health {
     pub fn called(&mut self, name: &str, error: Option<&CallError>, took: Duration, now: Instant) -> Option<Change> {
         match error {
             Some(CallError::Unavailable { fault: Fault::Throttled { retry_after }, .. }) => {
-                self.throttled_until = Some(now + retry_after.unwrap_or(THROTTLED));
+                let until = now + retry_after.unwrap_or(THROTTLED).min(LONGEST_THROTTLED);
+                self.throttled_until = self.throttled_until.max(Some(until));
                 return None;
             }
             Some(error @ CallError::Unavailable { fault, .. }) => {
-                self.consecutive_failures += 1;
+                // Calls that were under way together fail together: that is one failure.
+                if self.failed_at.is_none_or(|failed| now.checked_sub(took).is_none_or(|begun| begun >= failed)) {
+                    self.consecutive_failures += 1;
+                    self.failed_at = Some(now);
+                }
                 self.good_probes = 0;
                 self.timed_out = *fault == Fault::Timeout;
-                if self.timed_out && self.state != EndpointState::Suspect {
+                if self.timed_out && matches!(self.state, EndpointState::Healthy | EndpointState::Degraded) {
                     self.suspicions.push_back(now);
                 }
                 self.error = Some(error.to_string());
-                self.window.add(now, true);
+                if self.state.is_usable() {
+                    self.window.add(now, true);
+                }
             }
             Some(CallError::Refused { .. } | CallError::NoEndpoint { .. }) | None => {
                 self.consecutive_failures = 0;
@@ -178,9 +197,6 @@ impl Health {
     /// It said which chain it is on.
     pub fn proved(&mut self, name: &str, chain: ChainProof, now: Instant) -> Option<Change> {
         self.chain = chain;
-        if let ChainProof::Wrong(id) = chain {
-            self.error = Some(format!("{name} is on chain {id}"));
-        }
         self.judge(name, now)
     }
 
@@ -190,6 +206,13 @@ impl Health {
         self.state = EndpointState::Healthy;
         self.reason = Reason::Well;
         self.since = now;
+        self.forget();
+    }
+
+    /// What was before it went says nothing about when it is back.
+    fn forget(&mut self) {
+        self.window.clear();
+        self.suspicions.clear();
     }
 
     /// A probe was answered with this head, plausible or not.
@@ -197,7 +220,24 @@ impl Health {
         self.good_probes += 1;
         let since = self.head.filter(|seen| seen.header.block.hash == header.block.hash).map_or(now, |seen| seen.since);
         self.head = Some(Seen { header, since, plausible });
+        self.showed(header.block.number);
         self.judge(name, now)
+    }
+
+    /// It showed a block of this number.
+    pub fn showed(&mut self, number: u64) {
+        self.highest = self.highest.max(number);
+    }
+
+    /// The chain's head fell: what it showed before counts no more.
+    pub fn fell(&mut self) {
+        self.highest = self.head.map_or(0, |seen| seen.header.block.number);
+    }
+
+    /// Its head and the highest number it has shown, when it answers and stands with the others.
+    pub fn trusted(&self) -> Option<(Header, u64)> {
+        let trusted = self.state.is_usable() && self.standing == Standing::Level;
+        self.head.filter(|_| trusted).map(|seen| (seen.header, self.highest))
     }
 
     /// Somebody asked for the block before its head: whether it could show it. A load balancer may ask another node for it, so
@@ -232,11 +272,6 @@ impl Health {
                 self.standing = standing;
                 // Being well again is counted from the last probe that was not.
                 self.good_probes = self.good_probes.min(u32::from(self.state == EndpointState::Suspect));
-                self.error = Some(match standing {
-                    Standing::Behind(lag) => format!("{name} is {:.1} s behind the others", lag.as_secs_f64()),
-                    Standing::Implausible => format!("{name} shows a head that cannot be"),
-                    Standing::Level => String::new(),
-                });
             }
         }
         self.judge(name, now)
@@ -261,6 +296,7 @@ impl Health {
         };
         let (state, reason) = judge(self.state, &facts);
         if state == self.state {
+            self.reason = reason;
             return None;
         }
         let from = std::mem::replace(&mut self.state, state);
@@ -274,10 +310,7 @@ impl Health {
                 self.chain = ChainProof::Unknown;
                 self.good_probes = 0;
                 self.open(now);
-            }
-            EndpointState::Healthy | EndpointState::Degraded if from == EndpointState::Down => {
-                self.window.clear();
-                self.suspicions.clear();
+                self.forget();
             }
             EndpointState::Healthy | EndpointState::Degraded | EndpointState::Suspect | EndpointState::Quarantined => {}
         }
@@ -345,7 +378,9 @@ mod tests {
     fn what_was_gone_proves_its_chain_and_answers_twice_before_it_is_asked_again() {
         let now = Instant::now();
         let mut health = healthy(now);
-        let gone = (0..5).filter_map(|_| health.called("node", Some(&failure(Fault::Connect)), SECOND, now)).count();
+        let mut fails = |took| health.called("node", Some(&failure(Fault::Connect)), took, now);
+        assert_eq!((0..9).filter_map(|_| fails(SECOND)).count(), 0, "what fails together is one failure");
+        let gone = (0..9).filter_map(|_| fails(Duration::ZERO)).count();
         assert_eq!((gone, health.state(), health.chain()), (1, EndpointState::Down, ChainProof::Unknown));
         assert_eq!((probe(&mut health, now), probe(&mut health, now)), (None, None), "not before it proves its chain");
         let back = health.proved("node", ChainProof::Right, now).unwrap();
@@ -375,7 +410,7 @@ mod tests {
         let mut health = healthy(now);
         let fall = |health: &mut Health, now| {
             for _ in 0..5 {
-                health.called("node", Some(&failure(Fault::Connect)), SECOND, now);
+                health.called("node", Some(&failure(Fault::Connect)), Duration::ZERO, now);
             }
             health.circuit_until.duration_since(now).as_secs()
         };

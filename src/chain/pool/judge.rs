@@ -2,11 +2,11 @@
 //! may flap between two states at the rhythm of its own faults.
 
 use crate::chain::EndpointState;
-use std::time::Duration;
+use std::{fmt, time::Duration};
 
 /// This many calls in a row without an answer: it is gone.
 const GONE_AFTER: u32 = 5;
-/// Suspected this often within [`super::window::SPAN`]: it comes and goes, which is worse than being gone.
+/// Suspected this often within [`super::window::SPAN`]: it comes and goes, and is asked only when no steady one is there.
 const SUSPICIONS: usize = 3;
 /// A share of failures means something from this many calls on.
 const ENOUGH_CALLS: u32 = 20;
@@ -91,6 +91,23 @@ pub enum Reason {
     Syncing,
 }
 
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Well => f.write_str("well"),
+            Self::OtherChain(id) => write!(f, "on chain {id}"),
+            Self::Gone => f.write_str("does not answer"),
+            Self::Unsteady => f.write_str("comes and goes"),
+            Self::TimedOut => f.write_str("not answered in time"),
+            Self::Failing(percent) => write!(f, "{percent}% of its calls fail"),
+            Self::Slow(latency) => write!(f, "takes {} ms on average", latency.as_millis()),
+            Self::Behind(lag) => write!(f, "{:.1} s behind the others", lag.as_secs_f64()),
+            Self::Implausible => f.write_str("shows a head that cannot be"),
+            Self::Syncing => f.write_str("still syncing"),
+        }
+    }
+}
+
 impl Reason {
     /// The word for logs.
     pub fn code(self) -> &'static str {
@@ -122,8 +139,6 @@ pub fn judge(now: EndpointState, facts: &Facts) -> (EndpointState, Reason) {
         EndpointState::Healthy | EndpointState::Degraded | EndpointState::Suspect => {
             if facts.consecutive_failures >= GONE_AFTER {
                 (EndpointState::Down, Reason::Gone)
-            } else if facts.suspicions >= SUSPICIONS {
-                (EndpointState::Down, Reason::Unsteady)
             } else if facts.consecutive_failures > 0 && facts.timed_out {
                 (EndpointState::Suspect, Reason::TimedOut)
             } else if now == EndpointState::Suspect && facts.good_probes == 0 {
@@ -145,6 +160,7 @@ fn answering(now: EndpointState, facts: &Facts) -> (EndpointState, Reason) {
         Standing::Behind(lag) => Some(Reason::Behind(lag)),
         Standing::Implausible => Some(Reason::Implausible),
         Standing::Level if facts.syncing => Some(Reason::Syncing),
+        Standing::Level if facts.suspicions >= SUSPICIONS => Some(Reason::Unsteady),
         Standing::Level if share > if was_degraded { SHARES.1 } else { SHARES.0 } => {
             Some(Reason::Failing((share * 100.0) as u32))
         }
@@ -189,7 +205,8 @@ mod tests {
             ("one timeout is", Healthy, Facts { consecutive_failures: 1, timed_out: true, ..WELL }, Suspect, Reason::TimedOut),
             ("a suspect stays one", Suspect, Facts { good_probes: 0, ..WELL }, Suspect, Reason::TimedOut),
             ("until a probe is good", Suspect, Facts { good_probes: 1, ..WELL }, Healthy, Reason::Well),
-            ("three suspicions", Healthy, Facts { suspicions: 3, ..WELL }, Down, Reason::Unsteady),
+            ("two suspicions", Healthy, Facts { suspicions: 2, ..WELL }, Healthy, Reason::Well),
+            ("three suspicions", Suspect, Facts { suspicions: 3, ..WELL }, Degraded, Reason::Unsteady),
             ("four failures in a row", Healthy, Facts { consecutive_failures: 4, ..WELL }, Healthy, Reason::Well),
             ("five failures in a row", Healthy, Facts { consecutive_failures: 5, ..WELL }, Down, Reason::Gone),
             ("a degraded one goes too", Degraded, Facts { consecutive_failures: 5, ..WELL }, Down, Reason::Gone),

@@ -1,10 +1,6 @@
 //! The head and the nonces: the answers that everything else is measured by, so they are believed with care.
 
-use super::{
-    Pool,
-    read::{Rejected, Worth},
-    watermark::Step,
-};
+use super::{Pool, read::Worth, watermark::Step};
 use crate::chain::{
     BlockTag, CallError, Fault, Header,
     wire::{BLOCK_BY_NUMBER, WireHeader},
@@ -13,17 +9,21 @@ use alloy::primitives::{Address, U64};
 use tokio::time::Instant;
 
 impl Pool {
-    /// The head. One from before what was seen is not taken, nor one that leaps and cannot show the block before it.
+    /// The head: the highest that was ever believed, until the chain's head really falls. One that leaps is not believed when its
+    /// endpoint cannot show the block before it, or when it is far above what all others show.
     ///
     /// # Errors
-    /// When no endpoint shows a head that can be believed.
+    /// When no endpoint answers, or none shows a head that can be believed.
     pub async fn latest(&self) -> Result<Header, CallError> {
         let mut doubted = Vec::new();
         let mut doubt = None;
         loop {
-            let worth = |wire: &WireHeader| match self.watermark().step(&wire.clone().into()) {
-                Step::Next | Step::Leap => Worth::Good,
-                Step::Behind => Worth::Void(Rejected::Behind),
+            let worth = |wire: &WireHeader| {
+                let watermark = self.watermark();
+                match watermark.step(&wire.clone().into()) {
+                    Step::Behind if !watermark.is_young(Instant::now()) => Worth::Poor,
+                    Step::Next | Step::Leap | Step::Behind => Worth::Good,
+                }
             };
             let answer = self.read_but(&doubted, BLOCK_BY_NUMBER, (BlockTag::Latest.text(), false), worth).await;
             let (position, wire) = match answer {
@@ -32,8 +32,10 @@ impl Pool {
             };
             let header = Header::from(wire);
             if self.is_believed(position, &header).await {
-                self.watermark().raise(header);
-                return Ok(header);
+                self.0.members[position].health().showed(header.block.number);
+                let mut watermark = self.watermark();
+                watermark.raise(header, Instant::now());
+                return Ok(watermark.head().unwrap_or(header));
             }
             doubt = Some(CallError::unavailable(self.name(position), BLOCK_BY_NUMBER, Fault::Implausible));
             doubted.push(position);
@@ -44,6 +46,10 @@ impl Pool {
         let step = self.watermark().step(header);
         if step != Step::Leap || header.block.number == 0 {
             return true;
+        }
+        if self.leaps(position, header) {
+            // The others' heads are a second old at most: if it is true, it will be believed soon.
+            return false;
         }
         let shown = self.shows_parent(position, header).await;
         let change = self.0.members[position].health().showed_parent(self.name(position), shown, Instant::now());

@@ -35,7 +35,7 @@ use std::{
     time::SystemTime,
 };
 use tokio::{sync::watch, time::Instant};
-use watermark::Watermark;
+use watermark::{Trusted, Watermark};
 
 /// The endpoints, in order of preference.
 #[derive(Clone, Debug)]
@@ -106,7 +106,7 @@ impl Pool {
 
     /// The newest head of those that endpoints showed to their last probes; `None` before the first.
     pub fn probed_head(&self) -> Option<Header> {
-        self.trusted_heads().into_iter().max_by_key(|header| header.block.number)
+        self.trusted().map(|(header, _)| header).max_by_key(|header| header.block.number)
     }
 
     /// How often the head fell.
@@ -144,12 +144,9 @@ impl Pool {
         })
     }
 
-    fn trusted_heads(&self) -> Vec<Header> {
-        let head = |member: &Member| {
-            let health = member.health();
-            health.head().filter(|_| health.is_trusted()).map(|seen| seen.header)
-        };
-        self.0.members.iter().filter_map(head).collect()
+    /// The heads that count, and the highest number each of their endpoints has shown.
+    fn trusted(&self) -> impl Iterator<Item = (Header, u64)> {
+        self.0.members.iter().filter_map(|member| member.health().trusted())
     }
 
     /// Compares all heads, after the endpoint at `own` has shown a new one.
@@ -172,12 +169,13 @@ impl Pool {
             let change = member.health().stands(member.endpoint.name(), standing, position == own, now);
             self.changed(position, change);
         }
-        let trusted: Vec<Block> = self.trusted_heads().into_iter().map(|header| header.block).collect();
+        let trusted: Vec<_> = self.trusted().map(|(header, highest)| Trusted { head: header.block, highest }).collect();
         let fallen = self.watermark().review(&trusted, now);
         if let Some((from, to)) = fallen {
+            self.0.members.iter().for_each(|member| member.health().fell());
             events::head_fell(from.number, to.number);
         }
-        self.tell_stall(review.still_since, trusted.into_iter().max_by_key(|block| block.number));
+        self.tell_stall(review.still_since, trusted.into_iter().map(|one| one.head).max_by_key(|block| block.number));
     }
 
     fn tell_stall(&self, still_since: Option<Instant>, head: Option<Block>) {
@@ -200,7 +198,7 @@ impl Pool {
         let Some(change) = change else { return };
         let member = &self.0.members[position];
         let state = change.view.state;
-        self.enter(position, state);
+        self.enter(position);
         if state == EndpointState::Healthy {
             events::endpoint_healthy(member.endpoint.name(), change.from.code());
         } else {
@@ -211,17 +209,20 @@ impl Pool {
 
     /// Tells, once the service can begin, which endpoints it begins without.
     pub fn tell_absent(&self) {
-        for member in &self.0.members {
+        for (position, member) in self.0.members.iter().enumerate() {
             let view = member.health().view(member.endpoint.name());
             if view.state == EndpointState::Down {
                 let (from, reason) = (EndpointState::Down, Reason::Gone);
                 events::endpoint_unhealthy(&unhealthy(&Change { from, view, reason }));
+                self.enter(position);
             }
         }
     }
 
-    fn enter(&self, position: usize, state: EndpointState) {
+    /// Shows the state that an endpoint has come to.
+    fn enter(&self, position: usize) {
         let member = &self.0.members[position];
+        let state = member.health().state();
         member.state.send_replace(state);
         let states = EndpointState::ALL.map(EndpointState::code);
         metrics().rpc_endpoint_state(member.endpoint.name(), state.code(), states);
@@ -229,14 +230,12 @@ impl Pool {
 
     /// Tells when another endpoint is asked first, or none, or one again.
     fn tell_first(&self, reason: &'static str) {
-        let first = route(self.0.members.iter().map(|member| {
-            // Patience does not change who is preferred.
-            Candidate { state: member.health().state(), throttled: false }
-        }))
-        .first()
-        .copied();
         let name = |position: usize| self.name(position);
+        // Nobody holds a health who takes this one.
         let mut told = lock(&self.0.told);
+        // Patience does not change who is preferred.
+        let states = self.0.members.iter().map(|member| member.health().state());
+        let first = route(states.map(|state| Candidate { state, throttled: false })).first().copied();
         if first == told.first {
             return;
         }

@@ -3,12 +3,15 @@
 use super::{ChainProof, Pool};
 use crate::{
     chain::{
-        BlockTag, CallError, EndpointState, Header,
+        BlockTag, CallError, EndpointState, Fault, Header,
         wire::{BLOCK_BY_NUMBER, WireHeader, WireSyncing},
     },
     telemetry::metrics,
 };
-use alloy::primitives::U64;
+use alloy::{
+    primitives::U64,
+    rpc::json_rpc::{RpcRecv, RpcSend},
+};
 use futures_util::future::join_all;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -51,7 +54,7 @@ impl Pool {
         }))
         .await;
         join_all(all().map(|position| self.begin_one(position))).await;
-        self.tell_first("well");
+        self.tell_first("start");
     }
 
     async fn begin_one(&self, position: usize) {
@@ -60,9 +63,8 @@ impl Pool {
             let mut health = member.health();
             if !health.state().is_usable() {
                 health.begin(Instant::now());
-                let state = health.state();
                 drop(health);
-                self.enter(position, state);
+                self.enter(position);
             }
         }
     }
@@ -100,7 +102,7 @@ impl Pool {
             (health.state(), health.is_throttled(now), health.is_open(now))
         };
         // While nobody can be asked, an open circuit helps nobody.
-        if state == EndpointState::Quarantined || throttled || (open && self.is_usable()) {
+        if state == EndpointState::Quarantined || throttled || (open && !self.route().is_empty()) {
             return EVERY;
         }
         let good = self.check(position, asked).await;
@@ -111,8 +113,9 @@ impl Pool {
                 SOON
             }
             (EndpointState::Down, false) => {
-                // A probe before its time, because nobody could be asked, makes the next one no later.
-                if state == EndpointState::Down && !open {
+                // A probe before its time, because nobody could be asked, makes the next one no later; and one that only wants to
+                // be left alone has not failed.
+                if state == EndpointState::Down && !open && !health.is_throttled(Instant::now()) {
                     health.open(Instant::now());
                 }
                 EVERY
@@ -161,17 +164,34 @@ impl Pool {
     /// Asks which chain it is on. No answer leaves it as it was.
     pub(super) async fn check_chain(&self, position: usize) {
         let member = &self.0.members[position];
-        let Ok(id) = self.call::<_, U64>(position, "eth_chainId", (), 1).await else { return };
+        let Ok(id) = self.probe_call::<_, U64>(position, "eth_chainId", ()).await else { return };
         let id = id.to::<u64>();
         let chain = if id == self.0.chain_id { ChainProof::Right } else { ChainProof::Wrong(id) };
         let change = member.health().proved(member.endpoint.name(), chain, Instant::now());
         self.changed(position, change);
     }
 
+    /// What every node can answer: there is nothing wrong with the question, so a refusal is a failure.
+    async fn probe_call<P: RpcSend, R: RpcRecv>(
+        &self,
+        position: usize,
+        method: &'static str,
+        params: P,
+    ) -> Result<R, CallError> {
+        let begun = Instant::now();
+        let endpoint = &self.0.members[position].endpoint;
+        let answer = endpoint.read(method, params, 1).await.map_err(|error| match error {
+            CallError::Refused { .. } => CallError::unavailable(endpoint.name(), method, Fault::Backend),
+            CallError::Unavailable { .. } | CallError::NoEndpoint { .. } => error,
+        });
+        self.account(position, answer.as_ref().err(), begun.elapsed());
+        answer
+    }
+
     async fn check_head(&self, position: usize) -> Result<(), CallError> {
         let member = &self.0.members[position];
         let params = (BlockTag::Latest.text(), false);
-        let head = Header::from(self.call::<_, WireHeader>(position, BLOCK_BY_NUMBER, params, 1).await?);
+        let head = Header::from(self.probe_call::<_, WireHeader>(position, BLOCK_BY_NUMBER, params).await?);
         let plausible = self.is_plausible(position, &head).await;
         let change = member.health().probed(member.endpoint.name(), head, plausible, Instant::now());
         self.changed(position, change);
@@ -179,11 +199,16 @@ impl Pool {
         Ok(())
     }
 
+    /// Whether a head is far above those of all other endpoints that count.
+    pub(super) fn leaps(&self, position: usize, head: &Header) -> bool {
+        let others = self.0.members.iter().enumerate().filter(|(other, _)| *other != position);
+        let highest = others.filter_map(|(_, member)| Some(member.health().trusted()?.0.block.number)).max();
+        highest.is_some_and(|highest| head.block.number > highest + LEAP)
+    }
+
     /// Whether an endpoint that shows a head far above all others can show the block before it.
     async fn is_plausible(&self, position: usize, head: &Header) -> bool {
-        let heads = self.0.members.iter().enumerate().filter(|(other, _)| *other != position);
-        let highest = heads.filter_map(|(_, member)| Some(member.health().head()?.header.block.number)).max();
-        let leaps = highest.is_some_and(|highest| head.block.number > highest + LEAP);
+        let leaps = self.leaps(position, head);
         let doubted = self.0.members[position].health().is_doubted();
         !(leaps || doubted) || self.shows_parent(position, head).await
     }

@@ -2,30 +2,24 @@
 
 use super::Pool;
 use crate::{
-    chain::{CallError, Refusal},
+    chain::{CallError, EndpointState, Fault, Refusal},
     telemetry::metrics,
 };
 use alloy::rpc::json_rpc::{RpcRecv, RpcSend};
-use futures_util::{StreamExt, future::BoxFuture, stream::FuturesUnordered};
+use futures_util::{FutureExt, StreamExt, future::BoxFuture, stream::FuturesUnordered};
 use std::time::Duration;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout_at};
+
+/// Why the next endpoint is asked when the first does not have what is asked for.
+const POOR: &str = "behind";
 
 /// What an answer is worth.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Worth {
     /// It is taken.
     Good,
-    /// Another endpoint may know more; taken when none does.
+    /// Another endpoint may know more; taken when all were asked and none does.
     Poor,
-    /// Not taken, whoever else says nothing.
-    Void(Rejected),
-}
-
-/// Why an answer is not taken.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Rejected {
-    /// It is from before what was seen.
-    Behind,
 }
 
 enum Weighed<R> {
@@ -87,13 +81,7 @@ impl Pool {
         route.retain(|position| !but.contains(position));
         match *route.as_slice() {
             [] => Err(self.nobody(method)),
-            [only] => {
-                let answer = self.call(only, method, params, 1).await?;
-                match worth(&answer) {
-                    Worth::Good | Worth::Poor => Ok((only, answer)),
-                    Worth::Void(rejected) => Err(self.reject(only, method, rejected)),
-                }
-            }
+            [only] => Ok((only, self.call(only, method, params, 1).await?)),
             _ => self.read_of_many(&route, method, params, worth).await,
         }
     }
@@ -122,19 +110,19 @@ impl Pool {
         let hedge = tokio::time::sleep(self.0.members[last].health().hedge_after());
         tokio::pin!(hedge);
         let mut hedged = false;
-        let mut poor: Option<(usize, Result<R, CallError>)> = None;
+        let mut first: Option<(usize, Result<R, CallError>)> = None;
         loop {
             let reason = tokio::select! {
                 biased;
-                Some((position, result)) = running.next() => match self.weigh(position, method, result, &worth) {
+                Some((position, result)) = running.next() => match weigh(result, &worth) {
                     Weighed::Final(result) => {
                         leave(running);
                         return Ok((position, result?));
                     }
                     Weighed::Wanting(reason, result) => {
-                        // A poor answer is better than none, and the first word better than a later one.
-                        if poor.as_ref().is_none_or(|(_, poor)| poor.is_err() && result.is_ok()) {
-                            poor = Some((position, result));
+                        // The first word stands for all; but one who did not answer might have known more.
+                        if first.as_ref().is_none_or(|(_, first)| first.is_ok() && result.is_err()) {
+                            first = Some((position, result));
                         }
                         reason
                     }
@@ -144,61 +132,60 @@ impl Pool {
                     "hedge"
                 }
             };
-            if let Some(next) = waiting.next() {
+            // One under suspicion is asked when the others fail, and not for what they do not have.
+            let asked = |next: &usize| reason != POOR || !self.is_suspect(*next);
+            if let Some(next) = waiting.by_ref().find(asked) {
                 self.moved_on(last, next, reason);
                 last = next;
                 running.push(ask(next));
             } else if running.is_empty() {
-                let (position, result) = poor.unwrap_or_else(|| (last, Err(self.nobody(method))));
+                let (position, result) = first.unwrap_or_else(|| (last, Err(self.nobody(method))));
                 return Ok((position, result?));
             }
         }
     }
 
-    fn weigh<R>(
-        &self,
-        position: usize,
-        method: &'static str,
-        result: Result<R, CallError>,
-        worth: impl Fn(&R) -> Worth,
-    ) -> Weighed<R> {
-        match result {
-            Ok(answer) => match worth(&answer) {
-                Worth::Good => Weighed::Final(Ok(answer)),
-                Worth::Poor => Weighed::Wanting("behind", Ok(answer)),
-                Worth::Void(rejected) => Weighed::Wanting("behind", Err(self.reject(position, method, rejected))),
-            },
-            Err(error) => match error.refusal() {
-                Some(Refusal::UnknownBlock) => Weighed::Wanting("behind", Err(error)),
-                Some(_) => Weighed::Final(Err(error)),
-                None => Weighed::Wanting(error.outcome(), Err(error)),
-            },
+    fn is_suspect(&self, position: usize) -> bool {
+        self.0.members[position].health().state() == EndpointState::Suspect
+    }
+
+    /// Asks each of the first `most` healthy endpoints the same, at once; nobody when fewer than two are healthy.
+    pub async fn ask_healthy<P, R>(&self, method: &'static str, params: P, most: usize) -> Vec<Result<R, CallError>>
+    where
+        P: RpcSend,
+        R: RpcRecv,
+    {
+        let healthy = |position: &usize| self.0.members[*position].health().state() == EndpointState::Healthy;
+        let healthy: Vec<usize> = self.route().into_iter().filter(healthy).take(most).collect();
+        if healthy.len() < 2 {
+            return Vec::new();
         }
+        let asked = healthy.into_iter().map(|position| self.call(position, method, params.clone(), 1));
+        futures_util::future::join_all(asked).await
     }
 
-    fn reject(&self, position: usize, method: &'static str, rejected: Rejected) -> CallError {
-        let fault = match rejected {
-            Rejected::Behind => super::Fault::Behind,
-        };
-        CallError::unavailable(self.0.members[position].endpoint.name(), method, fault)
-    }
-
-    /// Asks each of the first `most` usable endpoints the same, at once.
+    /// Asks each of the first `most` usable endpoints the same, at once. Who has not answered `until` then counts as silent.
     pub async fn ask_each<P, R>(
         &self,
         method: &'static str,
         params: P,
         most: usize,
+        until: Instant,
     ) -> Vec<(String, Result<R, CallError>)>
     where
-        P: RpcSend,
-        R: RpcRecv,
+        P: RpcSend + 'static,
+        R: RpcRecv + 'static,
     {
         let asked = self.route().into_iter().take(most).map(|position| {
-            let params = params.clone();
+            let (pool, params) = (self.clone(), params.clone());
+            let mut call = async move { pool.call(position, method, params, 1).await }.boxed();
             async move {
-                let name = self.0.members[position].endpoint.name().to_owned();
-                (name, self.call(position, method, params, 1).await)
+                let name = self.name(position).to_owned();
+                let answer = timeout_at(until, &mut call).await.unwrap_or_else(|_| {
+                    leave(FuturesUnordered::from_iter([call]));
+                    Err(CallError::unavailable(&name, method, Fault::Timeout))
+                });
+                (name, answer)
             }
         });
         futures_util::future::join_all(asked).await
@@ -217,5 +204,22 @@ impl Pool {
 pub(super) fn leave<T: Send + 'static>(mut running: FuturesUnordered<BoxFuture<'static, T>>) {
     if !running.is_empty() {
         tokio::spawn(async move { while running.next().await.is_some() {} });
+    }
+}
+
+/// Whether an answer is returned, or why the next endpoint is asked.
+fn weigh<R>(result: Result<R, CallError>, worth: impl Fn(&R) -> Worth) -> Weighed<R> {
+    match result {
+        Ok(answer) => match worth(&answer) {
+            Worth::Good => Weighed::Final(Ok(answer)),
+            Worth::Poor => Weighed::Wanting(POOR, Ok(answer)),
+        },
+        Err(error) => match error.refusal() {
+            Some(Refusal::UnknownBlock) => Weighed::Wanting(POOR, Err(error)),
+            // In words that nobody knows: it may be this endpoint that cannot do it.
+            Some(Refusal::Other) => Weighed::Wanting("refused", Err(error)),
+            Some(_) => Weighed::Final(Err(error)),
+            None => Weighed::Wanting(error.outcome(), Err(error)),
+        },
     }
 }

@@ -28,7 +28,8 @@ fn outcome(result: &Result<(), CallError>) -> Outcome {
     let Err(error) = result else { return Outcome::Taken };
     match error.refusal() {
         Some(Refusal::AlreadyKnown) => Outcome::Taken,
-        Some(Refusal::FeeAboveNodeCap | Refusal::OtherChain) | None => Outcome::Elsewhere,
+        // What nobody taught us may be this node's own: one that only reads, or a plan that is not paid.
+        Some(Refusal::FeeAboveNodeCap | Refusal::OtherChain | Refusal::Other) | None => Outcome::Elsewhere,
         Some(
             Refusal::NonceTooLow
             | Refusal::NonceGap
@@ -39,8 +40,7 @@ fn outcome(result: &Result<(), CallError>) -> Outcome {
             | Refusal::SenderLimit
             | Refusal::Gas
             | Refusal::Reverted(_)
-            | Refusal::UnknownBlock
-            | Refusal::Other,
+            | Refusal::UnknownBlock,
         ) => Outcome::Final,
     }
 }
@@ -69,8 +69,11 @@ impl Pool {
             Outcome::Final => Err(result.err().unwrap_or_else(|| self.nobody(SEND))),
             Outcome::Elsewhere => {
                 let reason = result.as_ref().err().map_or("unclear", CallError::outcome);
+                // Who may be asked can have changed meanwhile.
+                let mut others = self.route();
+                others.retain(|other| *other != first);
                 others.iter().for_each(|other| self.moved_on(first, *other, reason));
-                self.send_to(others, raw, result).await
+                self.send_to(&others, raw, result).await
             }
         }
     }
@@ -158,7 +161,7 @@ mod tests {
             (refused(Refusal::SenderLimit), Outcome::Final),
             (refused(Refusal::NonceTooLow), Outcome::Final),
             (refused(Refusal::InsufficientFunds), Outcome::Final),
-            (refused(Refusal::Other), Outcome::Final),
+            (refused(Refusal::Other), Outcome::Elsewhere),
         ] {
             assert_eq!(outcome(&result), expected, "{result:?}");
         }

@@ -8,10 +8,25 @@ use tokio::time::Instant;
 /// When every endpoint that can be trusted shows less than was seen for this long, the head has really fallen.
 const PATIENCE: Duration = Duration::from_secs(3);
 
+/// When they have never shown it themselves, so that they may just be behind.
+const LONG_PATIENCE: Duration = Duration::from_secs(60);
+/// Endpoints learn of a block at different times.
+const YOUNG: Duration = Duration::from_secs(1);
+
+/// An endpoint that answers and stands with the others.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Trusted {
+    /// Its head.
+    pub head: Block,
+    /// The highest number it has shown itself.
+    pub highest: u64,
+}
+
 /// The highest head and nonces that were seen.
 #[derive(Debug, Default)]
 pub struct Watermark {
     head: Option<Header>,
+    raised: Option<Instant>,
     nonces: BTreeMap<Address, u64>,
     /// Since when nobody shows the highest head any more.
     low_since: Option<Instant>,
@@ -34,7 +49,9 @@ impl Watermark {
     /// How a head stands to the highest one.
     pub fn step(&self, header: &Header) -> Step {
         let Some(seen) = self.head else { return Step::Leap };
-        if [header.block.hash, header.parent_hash].contains(&seen.block.hash) {
+        let same = header.block == seen.block;
+        let child = header.parent_hash == seen.block.hash && header.block.number == seen.block.number + 1;
+        if same || child {
             Step::Next
         } else if header.block.number < seen.block.number {
             Step::Behind
@@ -43,9 +60,13 @@ impl Watermark {
         }
     }
 
+    /// Whether the highest head is so young that an endpoint that does not show it yet is nothing to worry about.
+    pub fn is_young(&self, now: Instant) -> bool {
+        self.raised.is_some_and(|raised| now.saturating_duration_since(raised) < YOUNG)
+    }
+
     /// The highest head.
-    #[cfg(test)]
-    fn head(&self) -> Option<Header> {
+    pub fn head(&self) -> Option<Header> {
         self.head
     }
 
@@ -55,10 +76,9 @@ impl Watermark {
     }
 
     /// Raises it to a head that is believed.
-    pub fn raise(&mut self, header: Header) {
-        if self.step(&header) != Step::Behind {
-            self.head = Some(header);
-            self.low_since = None;
+    pub fn raise(&mut self, header: Header, now: Instant) {
+        if self.head != Some(header) && self.step(&header) != Step::Behind {
+            (self.head, self.raised, self.low_since) = (Some(header), Some(now), None);
         }
     }
 
@@ -73,21 +93,23 @@ impl Watermark {
     }
 
     /// Looks at the heads of every endpoint that can be trusted. When none of them reaches what was seen, and that stays so, the
-    /// head has fallen: returns from where, and what is the highest now. The next head is then believed anew.
-    pub fn review(&mut self, trusted: &[Block], now: Instant) -> Option<(Block, Block)> {
+    /// head has fallen: returns from where, and what is the highest now. The next head is then believed anew. One that has never
+    /// been as high may just be behind, which takes more patience.
+    pub fn review(&mut self, trusted: &[Trusted], now: Instant) -> Option<(Block, Block)> {
         let seen = self.head?.block;
-        let highest = trusted.iter().max_by_key(|block| block.number)?;
+        let highest = trusted.iter().map(|one| one.head).max_by_key(|block| block.number)?;
         if highest.number >= seen.number {
             self.low_since = None;
             return None;
         }
+        let fell = trusted.iter().any(|one| one.highest >= seen.number);
         let low_since = *self.low_since.get_or_insert(now);
-        if now.saturating_duration_since(low_since) < PATIENCE {
+        if now.saturating_duration_since(low_since) < if fell { PATIENCE } else { LONG_PATIENCE } {
             return None;
         }
         let falls = self.falls + 1;
         *self = Self { falls, ..Self::default() };
-        Some((seen, *highest))
+        Some((seen, highest))
     }
 }
 
@@ -104,29 +126,33 @@ mod tests {
 
     #[test]
     fn a_head_is_next_or_a_leap_or_behind() {
-        let mut watermark = Watermark::default();
+        let (mut watermark, now) = (Watermark::default(), Instant::now());
         assert_eq!(watermark.step(&header(9, 9, 8)), Step::Leap, "the first one has to show its parent");
-        watermark.raise(header(9, 9, 8));
+        watermark.raise(header(9, 9, 8), now);
         for (what, head, expected) in [
             ("the same", header(9, 9, 8), Step::Next),
             ("its child", header(10, 10, 9), Step::Next),
             ("its grandchild", header(11, 11, 10), Step::Leap),
             ("another of the same height", header(9, 99, 8), Step::Leap),
             ("a child of another", header(10, 10, 99), Step::Leap),
+            ("its hash with another number", header(99, 9, 8), Step::Leap),
+            ("its child with another number", header(99, 10, 9), Step::Leap),
             ("its parent", header(8, 8, 7), Step::Behind),
         ] {
             assert_eq!(watermark.step(&head), expected, "{what}");
         }
-        watermark.raise(header(8, 8, 7));
+        watermark.raise(header(8, 8, 7), now);
         assert_eq!(watermark.head(), Some(header(9, 9, 8)), "a lower one never lowers it");
     }
 
     #[test]
     fn the_head_has_fallen_when_all_who_are_trusted_stay_below_it() {
         let (mut watermark, start) = (Watermark::default(), Instant::now());
-        watermark.raise(header(9, 9, 8));
+        watermark.raise(header(9, 9, 8), start);
         watermark.note_nonce(Address::ZERO, 5);
-        let (high, low) = (header(9, 9, 8).block, header(7, 7, 6).block);
+        let (high_block, low_block) = (header(9, 9, 8).block, header(7, 7, 6).block);
+        let high = Trusted { head: high_block, highest: 9 };
+        let low = Trusted { head: low_block, highest: 9 };
         let after = |millis| start + Duration::from_millis(millis);
         assert_eq!(watermark.review(&[low], after(0)), None);
         assert_eq!(watermark.review(&[low], after(2_900)), None, "not yet");
@@ -134,8 +160,19 @@ mod tests {
         assert_eq!(watermark.review(&[], after(4_000)), None, "nobody answers: that says nothing");
         assert_eq!(watermark.review(&[low, low], after(5_000)), None, "patience begins again");
         assert!(watermark.is_old_nonce(Address::ZERO, 4));
-        assert_eq!(watermark.review(&[low], after(8_000)), Some((high, low)));
+        assert_eq!(watermark.review(&[low], after(8_000)), Some((high_block, low_block)));
         assert_eq!((watermark.head(), watermark.falls()), (None, 1));
         assert!(!watermark.is_old_nonce(Address::ZERO, 4), "nonces fall with the head");
+    }
+
+    #[test]
+    fn one_that_has_never_been_as_high_is_behind_and_no_proof_of_a_fall() {
+        let (mut watermark, start) = (Watermark::default(), Instant::now());
+        watermark.raise(header(9, 9, 8), start);
+        let behind = Trusted { head: header(7, 7, 6).block, highest: 7 };
+        let after = |seconds| start + Duration::from_secs(seconds);
+        assert_eq!(watermark.review(&[behind], after(0)), None);
+        assert_eq!(watermark.review(&[behind], after(59)), None);
+        assert!(watermark.review(&[behind], after(60)).is_some(), "nobody else is left, and it has had its time");
     }
 }

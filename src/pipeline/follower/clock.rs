@@ -1,60 +1,149 @@
-//! The confirmation clock: one diagnosis and one report per transaction, whoever waits.
+//! The confirmation clock: one diagnosis and one set of reports per transaction, whoever waits. It ends waits, never work.
 
-use super::{Follower, SharedFlight};
 use crate::{
-    pipeline::{flights::Phase, now},
-    registration::{
-        State, Timestamp,
-        diagnosis::{Evidence, diagnose},
+    chain::Delays,
+    pipeline::{
+        Tools,
+        diagnoses::Round,
+        flights::{Clock, Flight},
+        now,
     },
-    telemetry::events,
+    registration::{Timestamp, diagnosis::Subject},
+    store::StoreError,
+    telemetry::{Late, TimedOut, TransactionTimeoutError, events},
 };
+use std::{sync::Arc, time::Duration};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
-impl Follower {
-    /// Diagnoses and reports every transaction whose clock has run out, once.
-    pub(super) async fn check_clocks(&mut self) {
-        let now = now();
-        for flight in self.tools.flights.all() {
-            let (sent, timed_out) = {
-                let progress = flight.progress();
-                (progress.sent, progress.timed_out)
-            };
-            let Some(sent) =
-                sent.filter(|sent| !timed_out && now.since(*sent) >= self.tools.settings.confirmation_timeout)
-            else {
-                continue;
-            };
-            self.report_timeout(&flight, sent, now).await;
-        }
+/// Between two looks while something is out.
+const LOOK: Duration = Duration::from_millis(100);
+/// The longest time between two tries to write a timeout.
+const LONGEST_PAUSE: Duration = Duration::from_secs(2);
+
+/// Every transaction's clock.
+#[derive(Debug)]
+pub(super) struct Clocks {
+    tools: Tools,
+    /// The rounds of evidence that go on, each for a transaction whose clock has run out.
+    rounds: JoinSet<()>,
+}
+
+impl Clocks {
+    pub(super) fn new(tools: Tools) -> Self {
+        Self { tools, rounds: JoinSet::new() }
     }
 
-    async fn report_timeout(&self, flight: &SharedFlight, sent: Timestamp, now: Timestamp) {
-        let phase = flight.progress().phase;
-        let (state, included_block) = match phase {
-            Phase::Signed => (State::Signed, None),
-            Phase::Submitted => (State::Submitted, None),
-            Phase::Included(block) => (State::Included, Some(block.number)),
-        };
-        let diagnosis = diagnose(&Evidence {
-            state,
-            blocked: None,
-            included_block,
-            head_block: self.tools.head().map(|head| head.block.number),
-            confirmations_required: self.tools.settings.confirmations,
-            mines_on_demand: self.tools.may_mine_on_demand(),
-            submitted: Some(sent),
-            now,
-        });
-        if let Err(error) = self.tools.store.timed_out(flight.id, &diagnosis, now).await {
-            warn!(transaction_id = %flight.id, error = %error, "a timeout could not be written and is tried again");
-            return;
+    /// Watches the clocks until `stop`, and then lets the rounds end that go on, so that what is written is reported too.
+    pub(super) async fn run(mut self, stop: &CancellationToken) {
+        let mut changes = self.tools.flights.changes();
+        while !stop.is_cancelled() {
+            self.check();
+            if self.tools.flights.is_empty() {
+                stop.run_until_cancelled(changes.changed()).await;
+            } else {
+                stop.run_until_cancelled(tokio::time::sleep(LOOK)).await;
+            }
         }
-        flight.progress().timed_out = true;
-        let hash = flight.attempts.last().map(|attempt| attempt.hash).unwrap_or_default();
-        let waited = now.since(sent);
-        events::confirmation_timeout(flight.id, flight.nonce, hash, waited, flight.members.len(), &diagnosis);
-        flight.journeys().iter().for_each(|journey| journey.late(diagnosis.cause));
-        self.tools.waiters.changed(&self.tools.store, &flight.members).await;
+        while self.rounds.join_next().await.is_some() {}
+    }
+
+    /// Begins a round for every transaction whose clock has run out, once.
+    fn check(&mut self) {
+        while self.rounds.try_join_next().is_some() {}
+        let now = now();
+        for flight in self.tools.flights.all() {
+            let late = {
+                let mut progress = flight.progress();
+                let waited = progress.sent.map(|sent| now.since(sent));
+                let late = progress.clock == Clock::Running
+                    && waited.is_some_and(|waited| waited >= self.tools.settings.confirmation_timeout);
+                if late {
+                    progress.clock = Clock::Diagnosing;
+                }
+                late
+            };
+            if late {
+                self.rounds.spawn(ran_out(self.tools.clone(), flight));
+            }
+        }
+    }
+}
+
+/// Diagnoses, writes, reports and tells.
+async fn ran_out(tools: Tools, flight: Arc<Flight>) {
+    let round = tools.diagnose_anew(&flight).await;
+    let at = now();
+    let written = written(&tools, &flight, &round, at).await;
+    flight.progress().clock = Clock::RunOut;
+    if !written {
+        return;
+    }
+    let late: Vec<Late> = {
+        let journeys = flight.journeys();
+        journeys.iter().for_each(|journey| journey.late(round.diagnosis.cause));
+        let members = journeys.iter().map(|journey| &journey.member);
+        let late = members.map(|member| Late {
+            registration_id: member.id,
+            document_hash: member.document_hash,
+            case_id: member.case_id.clone(),
+            trace_id: member.trace.trace_id,
+            user_id: member.user_id.clone(),
+        });
+        late.collect()
+    };
+    events::confirmation_timeout(&TransactionTimeoutError::reports(timed_out(&tools, &flight, &round, at), late));
+    tools.waiters.changed(&tools.store, &flight.members).await;
+}
+
+/// Writes the timeout, as long as it takes; `false` when the transaction was settled in the meantime, and was not late.
+async fn written(tools: &Tools, flight: &Flight, round: &Round, at: Timestamp) -> bool {
+    let mut delays = Delays::up_to(LONGEST_PAUSE);
+    while tools.flights.contains(flight) {
+        match tools.store.timed_out(flight.id, &round.diagnosis, at).await {
+            Ok(late) => return late,
+            Err(StoreError::Closed) => return false,
+            Err(error) => {
+                warn!(transaction_id = %flight.id, error = %error, "a timeout could not be written and is tried again");
+                tokio::time::sleep(delays.next_delay()).await;
+            }
+        }
+    }
+    false
+}
+
+fn timed_out(tools: &Tools, flight: &Flight, round: &Round, at: Timestamp) -> TimedOut {
+    let (sent, submitted_block) = {
+        let progress = flight.progress();
+        (progress.sent.unwrap_or(flight.signed), progress.memory.taken_at)
+    };
+    let (tx_hash, fees) = flight.latest();
+    let chain = &round.evidence.chain;
+    let head = chain.head;
+    let depth = |block: u64| head.map_or(0, |head| (head.number + 1).saturating_sub(block));
+    let confirmations = match &round.evidence.subject {
+        Subject::Included { block, .. } => depth(*block),
+        Subject::Unsent(_) | Subject::Sent(_) => 0,
+    };
+    let network = tools.chain.network();
+    TimedOut {
+        id: flight.id,
+        network: network.name.clone(),
+        contract_address: tools.chain.contract(),
+        tx_hash,
+        explorer_url: network.explorer_url(tx_hash),
+        from: flight.signer,
+        nonce: flight.nonce,
+        gas_limit: flight.gas_limit,
+        attempts: flight.attempts.len(),
+        fees,
+        base_fee_per_gas: head.map(|head| head.base_fee),
+        submitted_block,
+        head_block: head.map(|head| head.number),
+        confirmations,
+        waited: at.since(sent),
+        diagnosis: round.diagnosis.clone(),
+        endpoints: chain.usable.iter().chain(&chain.unusable).cloned().collect(),
     }
 }

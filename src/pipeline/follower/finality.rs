@@ -82,8 +82,10 @@ impl Follower {
         }
     }
 
-    /// Finds what a reorg took away, from the newest block down to the first that is still canonical.
-    pub(super) async fn demote_unfinalized(&mut self, canonical: &mut Canonical) -> Result<(), PollError> {
+    /// Finds what a reorg took away, from the newest block down to the first that is still canonical. Returns whether that is known
+    /// of each: one that nobody shows just now is looked at again.
+    pub(super) async fn demote_unfinalized(&mut self, canonical: &mut Canonical) -> Result<bool, PollError> {
+        let mut known = true;
         self.take_over_found();
         let mut newest_first = self.unfinalized.clone();
         newest_first.sort_unstable_by_key(|block| std::cmp::Reverse(block.number));
@@ -91,10 +93,10 @@ impl Follower {
             match canonical.holds(block.number, block.hash).await? {
                 Some(true) => break,
                 Some(false) => self.reorged_after_confirmation(&block).await?,
-                None => {}
+                None => known = false,
             }
         }
-        Ok(())
+        Ok(known)
     }
 
     /// What was reported as confirmed is not on the canonical chain: our own bytes go out again, and what somebody else had
@@ -105,7 +107,11 @@ impl Follower {
         if block.ours {
             store.reorged(block.id, now()).await?;
             if let Some(open) = store.open_transaction(block.id).await? {
+                let key = (open.signer, open.nonce);
                 recovery::take_up(&self.tools, open);
+                if let Some(flight) = self.tools.flights.get(key.0, key.1) {
+                    flight.progress().memory.reorged_out = Some(block.number);
+                }
             }
             self.tools.waiters.changed_transactions(store, &[block.id]).await;
         } else {

@@ -11,14 +11,16 @@ mod settle;
 use super::{
     Tools,
     flights::{Flight, Phase},
+    now,
 };
 use crate::{
     chain::{BlockTag, CallError, Chain, Delays, Header},
-    registration::State,
+    registration::{Block, State},
     store::{StoreError, UnfinalizedBlock},
     telemetry::{events, metrics},
 };
 use alloy::primitives::{Address, B256};
+use clock::Clocks;
 use futures_util::future::try_join_all;
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -90,13 +92,17 @@ impl Follower {
         self.poll().await
     }
 
-    /// Watches until `stop`; ends between two polls.
-    pub async fn run(mut self, stop: CancellationToken) {
+    /// Watches until `stop`; ends between two polls. The clock runs beside the polls, for neither may hold up the other.
+    pub async fn run(self, stop: CancellationToken) {
+        let clocks = Clocks::new(self.tools.clone());
+        tokio::join!(clocks.run(&stop), self.watch(&stop));
+    }
+
+    async fn watch(mut self, stop: &CancellationToken) {
         let mut delays = Delays::up_to(LONGEST_PAUSE);
         let mut changes = self.tools.flights.changes();
         while !stop.is_cancelled() {
             let polled = self.poll().await;
-            self.check_clocks().await;
             self.count_in_flight();
             let pause = match polled {
                 Ok(()) => {
@@ -162,10 +168,8 @@ impl Follower {
                 }
             }
         }
-        if left == Left::Yes {
-            self.demote_unfinalized(&mut canonical).await?;
-        }
-        if left != Left::Unknown {
+        let known = left != Left::Yes || self.demote_unfinalized(&mut canonical).await?;
+        if left != Left::Unknown && known {
             self.followed = Some(head);
             self.falls = falls;
         }
@@ -231,7 +235,9 @@ impl Follower {
 
 async fn rebroadcast(chain: Chain, flight: SharedFlight) {
     let Some(attempt) = flight.attempts.last() else { return };
-    let outcome = match chain.send_everywhere(&attempt.raw).await {
+    let result = chain.send_everywhere(&attempt.raw).await;
+    flight.heard(&result, now());
+    let outcome = match result {
         Ok(sent) => format!("taken by {}", sent.endpoint),
         Err(error) => error.to_string(),
     };
@@ -245,11 +251,14 @@ pub(super) struct Canonical {
     /// Whether the head fell since the last look: then a block that nobody has is gone.
     fallen: bool,
     headers: HashMap<u64, Option<Header>>,
+    /// Whether the endpoints agree about a block and its depth.
+    agreed: HashMap<B256, bool>,
 }
 
 impl Canonical {
     fn new(chain: Chain, head: Header, fallen: bool) -> Self {
-        Self { chain, head, fallen, headers: HashMap::from([(head.block.number, Some(head))]) }
+        let headers = HashMap::from([(head.block.number, Some(head))]);
+        Self { chain, head, fallen, headers, agreed: HashMap::new() }
     }
 
     /// Asks for these headers at once, so that [`Self::header`] has them.
@@ -261,6 +270,16 @@ impl Canonical {
             .map(|number| async move { Ok::<_, CallError>((number, chain.header(BlockTag::Number(number)).await?)) });
         self.headers.extend(try_join_all(asked).await?);
         Ok(())
+    }
+
+    /// Whether the endpoints agree that a block is `confirmations` deep: one of them alone may be mistaken, or lie.
+    async fn is_agreed(&mut self, block: &Block, confirmations: u64) -> bool {
+        if let Some(agreed) = self.agreed.get(&block.hash) {
+            return *agreed;
+        }
+        let agreed = self.chain.is_agreed(block, block.number + confirmations.saturating_sub(1)).await;
+        self.agreed.insert(block.hash, agreed);
+        agreed
     }
 
     /// Whether a block is canonical; `None` when that cannot be said just now.

@@ -16,8 +16,12 @@ use tokio::time::Instant;
 /// A consumed nonce without a receipt for any of our hashes is believed after this long, for a node's "null" proves nothing.
 const MISSING_GRACE: Duration = Duration::from_secs(10);
 
+/// And after this long when only one of several endpoints can be asked.
+const LONE_GRACE: Duration = Duration::from_secs(60);
 /// How many endpoints are heard before a nonce counts as consumed by a stranger.
 const WITNESSES: usize = 2;
+/// How long they have to answer.
+const HEARING: Duration = Duration::from_secs(2);
 
 /// Why a transaction can never register its work.
 #[derive(Clone, Copy, Debug)]
@@ -70,7 +74,8 @@ impl Follower {
             return Ok(());
         };
         let depth = self.depth(header.block.number, canonical);
-        let deep = depth >= self.tools.settings.confirmations;
+        let confirmations = self.tools.settings.confirmations;
+        let deep = depth >= confirmations && canonical.is_agreed(&header.block, confirmations).await;
         if receipt.succeeded {
             self.include(flight, hash, &receipt, header.block, depth, deep).await
         } else if deep {
@@ -113,6 +118,8 @@ impl Follower {
         {
             let mut progress = flight.progress();
             progress.phase = Phase::Included(block);
+            progress.memory.reorged_out = None;
+            progress.memory.refusal = None;
             // As in the store: a node that included it had it, even if its answer never came.
             progress.sent.get_or_insert(at);
         }
@@ -136,7 +143,7 @@ impl Follower {
     ) -> Result<(), PollError> {
         let Some(canonical_still) = canonical.holds(block.number, block.hash).await? else { return Ok(()) };
         if canonical_still {
-            if !deep {
+            if !deep || !canonical.is_agreed(&block, self.tools.settings.confirmations).await {
                 return Ok(());
             }
             self.tools.store.confirmed(flight.id, now()).await?;
@@ -147,6 +154,7 @@ impl Follower {
             events::transaction_reorged(flight.id, flight.nonce, block.number);
             let mut progress = flight.progress();
             progress.phase = Phase::Submitted;
+            progress.memory.reorged_out = Some(block.number);
             // Nodes do not put the transactions of a dropped block back into their pools for certain.
             progress.broadcast = None;
         }
@@ -182,7 +190,7 @@ impl Follower {
         let head = canonical.head.block.number;
         let (since, at_head) = *flight.progress().missing.get_or_insert((Instant::now(), head));
         let deep = head + 1 >= at_head + self.tools.settings.confirmations;
-        if deep && since.elapsed() >= MISSING_GRACE && self.is_displaced(flight).await {
+        if deep && since.elapsed() >= MISSING_GRACE && self.is_displaced(flight, since.elapsed()).await {
             return self.release(flight, Released::Displaced).await;
         }
         Ok(())
@@ -190,14 +198,16 @@ impl Follower {
 
     /// Whether every endpoint that answers, and more than one where there are more, says that the nonce is consumed and that none
     /// of our attempts did it.
-    async fn is_displaced(&self, flight: &SharedFlight) -> bool {
+    async fn is_displaced(&self, flight: &SharedFlight, missing: Duration) -> bool {
         let chain = &self.tools.chain;
-        let nonces = chain.nonces_everywhere(flight.signer, WITNESSES).await;
-        let receipts =
-            join_all(flight.attempts.iter().map(|attempt| chain.receipts_everywhere(attempt.hash, WITNESSES))).await;
+        let until = Instant::now() + HEARING;
+        let nonces = chain.nonces_everywhere(flight.signer, WITNESSES, until).await;
+        let asked = flight.attempts.iter().map(|attempt| chain.receipts_everywhere(attempt.hash, WITNESSES, until));
+        let receipts = join_all(asked).await;
         let consumed = nonces.iter().all(|witness| matches!(witness.answer, Ok(nonce) if nonce > flight.nonce));
         let unseen = receipts.iter().flatten().all(|witness| matches!(witness.answer, Ok(None)));
-        !nonces.is_empty() && consumed && unseen
+        let enough = nonces.len() >= WITNESSES.min(chain.endpoints()) || missing >= LONE_GRACE && !nonces.is_empty();
+        enough && consumed && unseen
     }
 
     /// The transaction can never register its work, and its nonce is consumed at depth: the work is queued again.

@@ -5,7 +5,11 @@
 mod prepare;
 mod send;
 
-use super::{Tools, flights::Phase, recovery};
+use super::{
+    Tools,
+    flights::{Flight, Phase, lock},
+    recovery,
+};
 use crate::{
     chain::{Delays, Signer},
     registration::{
@@ -16,7 +20,7 @@ use crate::{
     telemetry::events,
 };
 use prepare::Obstacle;
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
@@ -85,7 +89,9 @@ impl Lane {
         loop {
             changes.mark_unchanged();
             let in_flight = self.tools.in_flight_of(self.signer.address());
-            if in_flight < self.window.size() {
+            let full = in_flight >= self.window.size();
+            self.tools.set_full(self.signer.address(), full);
+            if !full {
                 let carried: usize = self.tools.flights.all().iter().map(|flight| flight.members.len()).sum();
                 let queued = usize::try_from(self.tools.store.unfinished()).unwrap_or(usize::MAX);
                 let linger = batching::linger(in_flight, queued.saturating_sub(carried), MAX_CLAIM);
@@ -109,7 +115,9 @@ impl Lane {
             Ok(claim) => claim,
             Err(error) => return self.store_failed(&error),
         };
-        match self.prepare(&mut claim).await {
+        let prepared = self.prepare(&mut claim).await;
+        self.remember(&prepared);
+        match prepared {
             Ok(Some(flight)) => {
                 drop(claim);
                 self.most = (self.most * 2).min(MAX_CLAIM);
@@ -117,8 +125,8 @@ impl Lane {
                 Step::Moved
             }
             Ok(None) => Step::Moved,
-            Err(Obstacle::Blocked(blocked, detail)) => {
-                self.block(&claim.ids(), blocked, &detail).await;
+            Err(Obstacle::Held(hindrance)) => {
+                self.block(&claim.ids(), hindrance.blocked(), &hindrance.to_string()).await;
                 Step::Paused
             }
             Err(Obstacle::PoisonedBatch) => {
@@ -126,6 +134,16 @@ impl Lane {
                 Step::Moved
             }
             Err(Obstacle::Store(error)) => self.store_failed(&error),
+        }
+    }
+
+    /// What stands in the way now, for whoever asks why.
+    fn remember(&self, prepared: &Result<Option<Arc<Flight>>, Obstacle>) {
+        let mut hindrances = lock(&self.tools.hindrances);
+        match prepared {
+            Err(Obstacle::Held(hindrance)) => drop(hindrances.insert(self.signer.address(), hindrance.clone())),
+            Ok(_) => drop(hindrances.remove(&self.signer.address())),
+            Err(Obstacle::PoisonedBatch | Obstacle::Store(_)) => {}
         }
     }
 

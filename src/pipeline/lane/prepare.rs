@@ -11,20 +11,26 @@ use crate::{
     },
     registration::{
         Blocked, Failure, FailureReason, RegistrationId, Timestamp, TransactionId,
+        diagnosis::Hindrance,
         policy::{batching, fees},
     },
     store::{Attempt, Found, NewTransaction, QueuedRegistration, StoreError},
     telemetry::events,
 };
-use alloy::primitives::{Bytes, U256, hex, utils::format_ether};
+use alloy::primitives::{Bytes, U256, hex};
 use futures_util::{StreamExt, TryStreamExt, stream};
 use std::{sync::Arc, time::Duration};
+use tokio::time::Instant;
 use uuid::Uuid;
 
 /// The gas of a block before the first one is seen: anvil's.
 const FIRST_BLOCK_GAS: u64 = 30_000_000;
 /// How soon a pair that is on chain, but not deep enough, is looked at again.
 const LOOK_AGAIN: Duration = Duration::from_millis(250);
+/// How many endpoints are heard about a nonce that is higher than ours.
+const NONCE_WITNESSES: usize = 2;
+/// How long they have to answer.
+const HEARING: Duration = Duration::from_secs(2);
 /// How many original transactions are looked up at once.
 const LOOKUPS: usize = 8;
 /// The balance must pay for this share more than the transaction's own gas: OP-stack chains charge L1 data and operator fees
@@ -34,7 +40,7 @@ const L1_SLACK_DIVISOR: u64 = 10;
 /// What stands between a claim and a transaction.
 pub(super) enum Obstacle {
     /// Something an operator can mend.
-    Blocked(Blocked, String),
+    Held(Hindrance),
     /// One of several registrations makes the batch revert.
     PoisonedBatch,
     /// The store.
@@ -49,7 +55,7 @@ impl From<StoreError> for Obstacle {
 
 impl From<CallError> for Obstacle {
     fn from(error: CallError) -> Self {
-        Self::Blocked(Blocked::NoEndpoint, error.to_string())
+        Self::Held(Hindrance::NoEndpoint(error.to_string()))
     }
 }
 
@@ -94,14 +100,12 @@ impl Lane {
         let Some(Refusal::Reverted(data)) = error.refusal() else {
             return Err(match &error {
                 CallError::Unavailable { fault: Fault::Unreadable | Fault::NoContract, .. }
-                | CallError::Refused { .. } => Obstacle::Blocked(Blocked::NodeRefuses, error.to_string()),
+                | CallError::Refused { .. } => Obstacle::Held(Hindrance::Other(error.to_string())),
                 CallError::Unavailable { .. } | CallError::NoEndpoint { .. } => error.into(),
             });
         };
         if let Some(account) = chain::refused_registrar(data) {
-            let detail =
-                format!("the contract does not allow {account}: its owner adds it with addRegistrar({account})");
-            return Err(Obstacle::Blocked(Blocked::SignerNotAllowed, detail));
+            return Err(Obstacle::Held(Hindrance::NotAllowed(account)));
         }
         let [row] = claim.registrations.as_slice() else { return Err(Obstacle::PoisonedBatch) };
         let failure = Failure {
@@ -131,7 +135,8 @@ impl Lane {
         let pairs = pairs_of(&claim.registrations);
         let records = self.tools.chain.records(&pairs).await?;
         let head = outlook.head.block.number;
-        let deep = |number: u64| (head + 1).saturating_sub(number) >= self.tools.settings.confirmations;
+        let confirmations = self.tools.settings.confirmations;
+        let deep = |number: u64| (head + 1).saturating_sub(number) >= confirmations;
         let lookups: Vec<_> = claim
             .registrations
             .iter()
@@ -140,7 +145,7 @@ impl Lane {
             .filter(|(_, record)| deep(record.block_number))
             .collect();
         let chain = &self.tools.chain;
-        let lookups = lookups.into_iter().map(|(row, record)| original(chain.clone(), row, record));
+        let lookups = lookups.into_iter().map(|(row, record)| original(chain.clone(), row, record, confirmations));
         let found: Vec<Option<Found>> = stream::iter(lookups).buffered(LOOKUPS).try_collect().await?;
         let found: Vec<Found> = found.into_iter().flatten().collect();
         let settled: Vec<RegistrationId> = found.iter().map(|one| one.id).collect();
@@ -185,15 +190,14 @@ impl Lane {
     ) -> Result<Arc<Flight>, Obstacle> {
         let signer = self.signer.address();
         let cap = self.tools.chain.max_fee_per_gas();
-        let fees = fees::price(outlook.head.base_fee, outlook.priority_fee, cap).map_err(|above| {
-            Obstacle::Blocked(Blocked::FeeCap, format!("{above}: wait, or raise REGISTRAR_MAX_FEE_GWEI"))
-        })?;
+        let fees = fees::price(outlook.head.base_fee, outlook.priority_fee, cap)
+            .map_err(|above| Obstacle::Held(Hindrance::FeeCap(above)))?;
         self.check_balance(outlook, gas_limit, fees.max_fee_per_gas)?;
-        let nonce = match self.next_nonce {
+        let next = match self.next_nonce {
             Some(next) => next,
             None => self.tools.store.next_nonce(signer).await?.unwrap_or(0),
-        }
-        .max(outlook.nonce);
+        };
+        let nonce = if outlook.nonce > next { next.max(self.agreed_nonce(outlook).await) } else { next };
 
         let unsigned = Unsigned {
             chain_id: self.tools.chain.network().chain_id,
@@ -204,7 +208,7 @@ impl Lane {
             fees,
         };
         let (hash, raw) = chain::sign(&self.signer, &unsigned)
-            .map_err(|error| Obstacle::Blocked(Blocked::NodeRefuses, format!("the signer {error}")))?;
+            .map_err(|error| Obstacle::Held(Hindrance::Other(format!("the signer {error}"))))?;
         let attempt = Attempt { hash, raw, fees };
         let id = TransactionId::from(Uuid::now_v7());
         let signed_at = now();
@@ -218,12 +222,20 @@ impl Lane {
         for journey in &mut journeys {
             journey.signed(&vehicle, self.tools.chain.primary());
         }
-        let progress = Progress { phase: Phase::Signed, sent: None, timed_out: false, broadcast: None, missing: None };
+        let progress = Progress::new(Phase::Signed);
         let flight =
             Arc::new(Flight::new(id, (signer, nonce), gas_limit, signed_at, vec![attempt], journeys, progress));
         self.tools.flights.insert(flight.clone());
         self.tools.waiters.changed(&self.tools.store, &flight.members).await;
         Ok(flight)
+    }
+
+    /// The signer's nonce is higher than ours: it has sent something that we do not know of. One endpoint alone could leave a gap
+    /// that nothing fills, so that the lowest of two counts.
+    async fn agreed_nonce(&self, outlook: &Outlook) -> u64 {
+        let until = Instant::now() + HEARING;
+        let witnesses = self.tools.chain.nonces_everywhere(self.signer.address(), NONCE_WITNESSES, until).await;
+        witnesses.into_iter().filter_map(|witness| witness.answer.ok()).fold(outlook.nonce, u64::min)
     }
 
     /// The signer must be able to pay for this and for everything it has out: nodes count both.
@@ -242,16 +254,21 @@ impl Lane {
         if outlook.balance >= needed {
             return Ok(());
         }
-        let (has, needs) = (format_ether(outlook.balance), format_ether(needed));
-        let detail = format!("{} has {has} ETH and may need {needs} ETH: send it some", self.signer.address());
-        Err(Obstacle::Blocked(Blocked::InsufficientFunds, detail))
+        let (signer, balance) = (self.signer.address(), outlook.balance);
+        Err(Obstacle::Held(Hindrance::Funds { signer, balance, needed }))
     }
 }
 
-/// The transaction that registered a pair before us; `None` when the node does not show it (yet).
-async fn original(chain: Chain, row: QueuedRegistration, record: Record) -> Result<Option<Found>, CallError> {
-    let original = chain.registered(row.document_hash, &row.case_id, record).await?;
-    Ok(original.map(|original| Found {
+/// The transaction that registered a pair before us, so many blocks deep; `None` when the nodes do not show it, or do not agree (yet).
+async fn original(
+    chain: Chain,
+    row: QueuedRegistration,
+    record: Record,
+    confirmations: u64,
+) -> Result<Option<Found>, CallError> {
+    let Some(original) = chain.registered(row.document_hash, &row.case_id, record).await? else { return Ok(None) };
+    let agreed = chain.is_agreed(&original.block, original.block.number + confirmations.saturating_sub(1)).await;
+    Ok(agreed.then_some(Found {
         id: row.id,
         hash: original.transaction,
         registrar: original.registrar,

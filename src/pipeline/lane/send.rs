@@ -54,6 +54,7 @@ impl Lane {
         loop {
             let result = self.tools.chain.send(&vehicle.attempt.raw).await;
             flight.progress().broadcast = Some(Instant::now());
+            flight.heard(&result, now());
             match verdict(&result) {
                 Verdict::Taken => {
                     self.taken(flight).await;
@@ -93,6 +94,7 @@ impl Lane {
                 progress.phase = Phase::Submitted;
             }
             progress.sent.get_or_insert(at);
+            progress.memory.taken_at = self.tools.head().map(|head| head.block.number);
         }
         if let Some(vehicle) = flight.vehicle() {
             for journey in flight.journeys().iter_mut() {

@@ -1,0 +1,121 @@
+//! One diagnosis at a time of whatever is asked about, and its answer kept for a moment: a stuck document attracts many who
+//! ask, and all of them together cost one round of questions.
+
+use super::{
+    Tools, evidence,
+    flights::{Flight, Phase, lock},
+};
+use crate::registration::{
+    Blocked, Diagnosis, Registration, RegistrationId, State, TransactionId,
+    diagnosis::{Evidence, diagnose},
+};
+use alloy::primitives::Address;
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+use tokio::{sync::OnceCell, time::Instant};
+
+/// An answer is kept this long.
+const KEPT: Duration = Duration::from_secs(2);
+
+/// What is asked about: a transaction with all it carries, or a registration that none carries. As it stands: when it moves,
+/// the old answer is none any more.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+enum Key {
+    Transaction(TransactionId, Phase, Option<Blocked>),
+    Registration(RegistrationId, Option<Blocked>),
+}
+
+/// A diagnosis with all that it was made from.
+#[derive(Clone, Debug)]
+pub struct Round {
+    /// What was seen.
+    pub evidence: Evidence,
+    /// What it means.
+    pub diagnosis: Diagnosis,
+}
+
+impl Round {
+    fn of(evidence: Evidence) -> Self {
+        Self { diagnosis: diagnose(&evidence), evidence }
+    }
+}
+
+type Cell = Arc<OnceCell<(Instant, Arc<Round>)>>;
+
+/// The rounds that are going on, and those that have just ended.
+#[derive(Debug, Default)]
+pub struct Diagnoses(Mutex<HashMap<Key, Cell>>);
+
+impl Diagnoses {
+    /// The round about this that goes on or has just ended, else a new one. If whoever makes it hangs up, the next who waits
+    /// begins again.
+    async fn shared(&self, key: Key, round: impl Future<Output = Round>) -> Arc<Round> {
+        let cell = {
+            let mut cells = lock(&self.0);
+            cells.retain(|_, cell| match cell.get() {
+                Some((ended, _)) => ended.elapsed() < KEPT,
+                None => Arc::strong_count(cell) > 1,
+            });
+            cells.entry(key).or_default().clone()
+        };
+        let made = cell.get_or_init(async || {
+            let round = Arc::new(round.await);
+            (Instant::now(), round)
+        });
+        made.await.1.clone()
+    }
+
+    /// Forgets the answer about this, so that the next one is new; a round that goes on stays.
+    fn renew(&self, key: Key) {
+        lock(&self.0).retain(|other, cell| *other != key || cell.get().is_none());
+    }
+}
+
+impl Tools {
+    /// Why a transaction is not confirmed.
+    pub(super) async fn diagnose(&self, flight: &Flight, blocked: Option<Blocked>) -> Arc<Round> {
+        let round = async { Round::of(evidence::of_flight(self, flight, blocked).await) };
+        match key_of(flight, blocked) {
+            // Nobody is asked about what only waits for its depth, so that it costs nothing to look anew.
+            Key::Transaction(_, Phase::Included(block), _) if !evidence::is_deep(self, &block) => Arc::new(round.await),
+            key @ (Key::Transaction(..) | Key::Registration(..)) => self.diagnoses.shared(key, round).await,
+        }
+    }
+
+    /// Why a transaction is not confirmed, seen now; the same for those who ask next.
+    pub(super) async fn diagnose_anew(&self, flight: &Flight) -> Arc<Round> {
+        self.diagnoses.renew(key_of(flight, None));
+        self.diagnose(flight, None).await
+    }
+
+    /// Why a registration is not confirmed; `None` when it is settled.
+    pub(super) async fn diagnose_registration(
+        &self,
+        registration: &Registration,
+        signers: &[Address],
+    ) -> Option<Diagnosis> {
+        let carrier = match registration.state {
+            State::Confirmed | State::Failed => return None,
+            State::Queued => None,
+            State::Signed | State::Submitted | State::Included => registration.transaction.as_ref(),
+        };
+        let flight = carrier.and_then(|carrier| self.flights.get(carrier.from, carrier.ours.as_ref()?.nonce));
+        let blocked = registration.blocked;
+        let round = match flight {
+            Some(flight) => self.diagnose(&flight, blocked).await,
+            None => {
+                let round = async { Round::of(evidence::of_queued(self, registration, signers).await) };
+                self.diagnoses.shared(Key::Registration(registration.id, blocked), round).await
+            }
+        };
+        Some(round.diagnosis.clone())
+    }
+}
+
+fn key_of(flight: &Flight, blocked: Option<Blocked>) -> Key {
+    let phase = flight.progress().phase;
+    Key::Transaction(flight.id, phase, blocked)
+}

@@ -1,0 +1,67 @@
+//! What stood in the way of sending, with its numbers.
+
+use super::{Meaning, Refused};
+use crate::registration::{Blocked, policy::fees::AboveCap};
+use alloy::primitives::{Address, U256, utils::format_ether};
+use std::fmt;
+
+/// What keeps work from being sent just now. Its text is for the log.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Hindrance {
+    /// The signer cannot pay for the transaction and all it has out.
+    Funds {
+        /// The signer.
+        signer: Address,
+        /// What it holds, in wei.
+        balance: U256,
+        /// What it may need, in wei.
+        needed: U256,
+    },
+    /// The contract does not allow this signer.
+    NotAllowed(Address),
+    /// The least that would be included is above the cap.
+    FeeCap(AboveCap),
+    /// Nobody answers: in words.
+    NoEndpoint(String),
+    /// A node refuses the bytes.
+    Refused(Refused),
+    /// The transaction cannot be made or tried, for another reason: in words.
+    Other(String),
+}
+
+impl Hindrance {
+    /// What callers see as the reason.
+    pub fn blocked(&self) -> Blocked {
+        match self {
+            Self::Funds { .. } => Blocked::InsufficientFunds,
+            Self::NotAllowed(_) => Blocked::SignerNotAllowed,
+            Self::FeeCap(_) => Blocked::FeeCap,
+            Self::NoEndpoint(_) => Blocked::NoEndpoint,
+            Self::Other(_) => Blocked::NodeRefuses,
+            Self::Refused(refused) => match refused.meaning {
+                Meaning::Funds => Blocked::InsufficientFunds,
+                Meaning::Fee => Blocked::FeeCap,
+                Meaning::SenderLimit | Meaning::Gas | Meaning::Replacement | Meaning::Other => Blocked::NodeRefuses,
+            },
+        }
+    }
+}
+
+impl fmt::Display for Hindrance {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Funds { signer, balance, needed } => {
+                let (has, needs) = (format_ether(*balance), format_ether(*needed));
+                write!(f, "{signer} has {has} ETH and may need {needs} ETH: send it some")
+            }
+            Self::NotAllowed(account) => {
+                write!(f, "the contract does not allow {account}: its owner adds it with addRegistrar({account})")
+            }
+            Self::FeeCap(above) => write!(f, "{above}: wait, or raise REGISTRAR_MAX_FEE_GWEI"),
+            Self::Refused(refused) => {
+                write!(f, "{} refuses the transaction: {} (code {})", refused.endpoint, refused.words, refused.code)
+            }
+            Self::NoEndpoint(words) | Self::Other(words) => f.write_str(words),
+        }
+    }
+}
