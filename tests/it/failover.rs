@@ -172,6 +172,21 @@ async fn a_way_that_doubles_every_call_is_no_fault_of_the_endpoint() {
     story.ends().await;
 }
 
+#[tokio::test]
+async fn nothing_of_an_endpoints_url_is_told_even_to_who_asks_for_every_line() {
+    for fault in
+        [Fault::Refuse, Fault::Hang, Fault::Reset, Fault::Http(HttpAnswer::status(502).html()), Fault::Error(BAD_KEY)]
+    {
+        let plan = two_endpoints().set("RUST_LOG", "trace");
+        // The harness looks at every line, every error and every metric.
+        let (story, ()) = Story::of(plan, async |story| {
+            story.primary().trap_all(fault).during(Duration::from_secs(1)).await;
+        })
+        .await;
+        story.ends().await;
+    }
+}
+
 /// The only endpoint suffers this for a time: work waits for it, and is finished.
 async fn is_waited_for(fault: Fault, outcome: &str) {
     let (story, ()) = Story::of(Plan::block_time(0.2).endpoints(1), async |story| {
