@@ -2,7 +2,7 @@
 
 use crate::harness::{
     Anvil, Fault, Plan, Service, Story, eventually, stays_pending,
-    story::{FIRST, Line, SECOND, failover, unhealthy},
+    story::{FIRST, Line, SECOND, failover, healthy, return_to, unhealthy},
     within,
 };
 use std::time::Duration;
@@ -24,13 +24,28 @@ async fn another_chain() -> Anvil {
 async fn a_start_works_while_the_primary_is_away() {
     for fault in [Fault::Refuse, Fault::Hang, Fault::status(502)] {
         let (ground, settings) = plan().endpoints(2).prepare().await;
-        let _trap = ground.proxies[0].trap_all(fault);
+        let trap = ground.proxies[0].trap_all(fault);
 
         let story = Story::on(within("the start", ground.start(settings)).await);
 
         story.fifty(async |_| ()).await;
-        story.tells([unhealthy(FIRST)]).await;
+        story.tells([unhealthy(FIRST).with("state", "down")]).await;
+        assert_eq!(story.state(FIRST).await, "down");
         story.nothing_bad_of(SECOND);
+        trap.release();
+        story.tells([unhealthy(FIRST), healthy(FIRST), return_to(FIRST)]).await;
+        story.ends().await;
+    }
+}
+
+#[tokio::test]
+async fn a_start_with_all_endpoints_tells_of_no_change() {
+    for _ in 0..3 {
+        let story = Story::on(plan().endpoints(3).start().await);
+        story.fifty(async |_| ()).await;
+        for level in ["INFO", "WARN"] {
+            assert_eq!(story.count(&Line::new(level, "RPC failover")), 0, "the primary was first from the beginning");
+        }
         story.ends().await;
     }
 }

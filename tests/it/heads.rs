@@ -81,6 +81,89 @@ async fn an_endpoint_that_is_a_few_blocks_behind_is_as_good_as_any() {
     }
 }
 
+/// That no block was taken back for the word of an endpoint that merely knows less.
+fn nothing_was_taken_back(story: &Story) {
+    for line in [
+        Line::new("WARN", "the chain's head fell"),
+        Line::new("WARN", "the block of the transaction is no longer canonical"),
+        Line::new("ERROR", "a confirmed transaction was reorged out"),
+    ] {
+        assert_eq!(story.count(&line), 0, "{line:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_load_balancer_before_nodes_that_lag_is_no_reorg() {
+    for (count, numbers) in [(1, &[0][..]), (2, &[0]), (2, &[0, 1])] {
+        let (story, _traps) = Story::of(endpoints(count), async |story| {
+            let trap = |number: &usize| story.stack.proxies()[*number].trap_all(Fault::BehindEverySecondTime(3));
+            numbers.iter().map(trap).collect::<Vec<_>>()
+        })
+        .await;
+        story.register(100..110).await;
+        nothing_was_taken_back(&story);
+        story.ends().await;
+    }
+}
+
+#[tokio::test]
+async fn a_backup_whose_head_stands_still_is_no_reorg_when_it_is_the_only_one_left() {
+    let story = Story::on(endpoints(2).start().await);
+    let head = story.stack.anvil.head().await;
+    let _frozen = story.backup().trap_all(Fault::FrozenAt(head));
+    story.tells([unhealthy(SECOND).with("state", "degraded")]).await;
+    story.register(100..110).await;
+
+    let away = async |story: &Story| {
+        story.primary().trap_all(Fault::Refuse).during(Duration::from_secs(6)).await;
+    };
+    story.fifty(away).await;
+
+    nothing_was_taken_back(&story);
+    story.ends().await;
+}
+
+#[tokio::test]
+async fn a_backup_that_lies_about_the_head_is_not_believed_when_it_is_the_only_one_left() {
+    let plan = endpoints(2).set("REGISTRAR_CONFIRMATIONS", 3);
+    let (story, _lie) = Story::of(plan, async |story| {
+        let lie = story.backup().trap_all(Fault::Ahead { blocks: 1000, seconds: 0 });
+        story.primary().trap_all(Fault::Refuse).during(Duration::from_secs(4)).await;
+        lie
+    })
+    .await;
+    nothing_was_taken_back(&story);
+    story.ends().await;
+}
+
+#[tokio::test]
+async fn two_of_three_endpoints_whose_heads_stand_still_take_nothing_back_and_cost_nobody_a_registration() {
+    // The word of one against two is not enough to confirm anything: it waits until they move again.
+    let (story, ()) = Story::of(endpoints(3), async |story| {
+        let head = story.stack.anvil.head().await;
+        let _frozen = [0, 1].map(|number| story.stack.proxies()[number].trap_all(Fault::FrozenAt(head)));
+        tokio::time::sleep(Duration::from_secs(6)).await;
+    })
+    .await;
+    story.nothing_bad_of(THIRD);
+    nothing_was_taken_back(&story);
+    story.ends().await;
+}
+
+#[tokio::test]
+async fn a_primary_that_is_still_syncing_is_used_after_the_others() {
+    let (ground, settings) = endpoints(2).prepare().await;
+    let _syncing = ground.proxies[0].trap("eth_syncing", Fault::SYNCING);
+    let story = Story::on(ground.start(settings).await);
+    let reason = unhealthy(FIRST).with("state", "degraded").with("reason", "syncing");
+    story.tells([reason, failover(FIRST, SECOND)]).await;
+
+    story.fifty(async |_| ()).await;
+
+    assert_eq!(story.primary().sent(), Vec::<String>::new());
+    story.ends().await;
+}
+
 /// In the middle of fifty registrations this endpoint begins to show a head that nobody has. It is not believed: no call fails,
 /// no confirmation is given early, and no endpoint that tells the truth is called unhealthy.
 async fn a_liar_does_not_lead(count: usize, liar: usize) {

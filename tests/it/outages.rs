@@ -105,6 +105,20 @@ async fn a_primary_that_comes_and_goes_each_second_is_not_run_after() {
 }
 
 #[tokio::test]
+async fn a_primary_that_hangs_again_and_again_is_not_run_after() {
+    let (story, ()) = Story::of(endpoints(2), async |story| {
+        // Each time long enough for a read to time out, and then long enough for it to be trusted again.
+        story.primary().flap(Fault::Hang, Duration::from_millis(2500), 3).await;
+    })
+    .await;
+    let unsteady = unhealthy(FIRST).with("state", "degraded").with("reason", "unsteady");
+    story.tells([unhealthy(FIRST).with("state", "suspect"), unsteady]).await;
+    story.nothing_bad_of(SECOND);
+    assert!(failovers(&story) <= 4, "what is asked first changed {} times", failovers(&story));
+    story.ends().await;
+}
+
+#[tokio::test]
 async fn two_endpoints_that_take_turns_in_failing_cost_nobody_a_registration() {
     let (story, ()) = Story::of(endpoints(2), async |story| {
         for _ in 0..3 {

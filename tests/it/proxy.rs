@@ -4,7 +4,7 @@ use crate::harness::{
     Anvil, Fault, HttpAnswer, OUTSIDER, Plan, Proxy, account, eventually,
     proxy::dialects::{
         ALREADY_KNOWN, NO_BACKEND, NONCE_TOO_LOW, OTHER_CHAIN, OVER_RATE_LIMIT, PROXYD_OVER_RATE_LIMIT, SENDER_LIMIT,
-        UNKNOWN_BLOCK,
+        UNHEARD_OF, UNKNOWN_BLOCK,
     },
     rpc::{Rpc, http_client},
     stays_pending, within,
@@ -201,6 +201,7 @@ async fn each_dialect_comes_through_as_it_is() {
         &NO_BACKEND,
         &UNKNOWN_BLOCK,
         &OTHER_CHAIN,
+        &UNHEARD_OF,
     ];
     for error in dialects.concat() {
         let _trap = proxy.trap("eth_sendRawTransaction", Fault::Error(error));
@@ -284,6 +285,20 @@ async fn a_head_that_lags_moves_with_the_chain() {
 
     let header: Value = rpc.call("eth_getBlockByNumber", json!(["latest", false])).await;
     assert_eq!(header["number"], "0xb");
+}
+
+#[tokio::test]
+async fn a_load_balancer_shows_the_head_and_one_that_lags_by_turns() {
+    let (_anvil, proxy, _) = chain().await;
+    let _trap = proxy.trap_all(Fault::BehindEverySecondTime(2));
+    let rpc = Rpc::new(proxy.url());
+    let mut heads = Vec::new();
+
+    for _ in 0..4 {
+        heads.push(rpc.call::<U64>("eth_blockNumber", json!([])).await.to::<u64>());
+    }
+
+    assert_eq!(heads, [10, 8, 10, 8]);
 }
 
 #[tokio::test]

@@ -3,7 +3,7 @@
 
 use crate::harness::{
     Fault, Plan, Proxy, Story, eventually,
-    proxy::dialects::{ALREADY_KNOWN, NONCE_TOO_LOW, OTHER_CHAIN, SENDER_LIMIT, UNKNOWN_BLOCK},
+    proxy::dialects::{ALREADY_KNOWN, NONCE_TOO_LOW, OTHER_CHAIN, SENDER_LIMIT, UNHEARD_OF, UNKNOWN_BLOCK},
     story::{FIRST, ONLY, SECOND, failover, unhealthy},
 };
 use std::{collections::BTreeSet, time::Duration};
@@ -48,8 +48,11 @@ async fn a_send_that_never_reaches_its_node_goes_out_elsewhere_as_the_same_bytes
 }
 
 #[tokio::test]
-async fn a_send_whose_answer_hangs_goes_out_elsewhere_as_the_same_bytes() {
-    goes_out_elsewhere_as_the_same_bytes(Fault::HoldAnswer, "timeout").await.ends().await;
+async fn a_send_whose_answer_hangs_is_settled_by_the_chain() {
+    let (story, trap) = Story::of(two_endpoints(), async |story| story.primary().trap(SEND, Fault::HoldAnswer)).await;
+    assert!(trap.caught() > 0, "nothing was sent to the primary");
+    story.nothing_bad_of(SECOND);
+    story.ends().await;
 }
 
 #[tokio::test]
@@ -145,6 +148,22 @@ async fn a_primary_that_does_not_know_the_block_it_is_asked_about_costs_nobody_a
         assert!(story.moved(FIRST, SECOND, "behind").await >= 1.0);
         story.nothing_bad_of(SECOND);
         story.ends().await;
+    }
+}
+
+#[tokio::test]
+async fn a_primary_that_refuses_in_words_that_nobody_knows_costs_nobody_a_registration() {
+    for error in UNHEARD_OF {
+        for method in [SEND, "eth_call", "eth_maxPriorityFeePerGas", "eth_getBalance"] {
+            let (story, trap) =
+                Story::of(two_endpoints(), async |story| story.primary().trap(method, Fault::Error(error))).await;
+            assert!(trap.caught() > 0, "{method} was not asked of the primary");
+            assert!(story.moved(FIRST, SECOND, "refused").await >= 1.0, "{method}: {error:?}");
+            for endpoint in [FIRST, SECOND] {
+                story.nothing_bad_of(endpoint);
+            }
+            story.ends().await;
+        }
     }
 }
 

@@ -130,6 +130,11 @@ impl Health {
         self.circuit_until = now + self.circuit.next_delay();
     }
 
+    /// A probe was good: the next one is not held up.
+    pub fn half_open(&mut self, now: Instant) {
+        self.circuit_until = now;
+    }
+
     /// Its head, if it has shown one just now: what it showed before it fell silent says nothing about the chain.
     pub fn head(&self, now: Instant) -> Option<Seen> {
         let fresh = self.probed.is_some_and(|probed| now.saturating_duration_since(probed) < FRESH);

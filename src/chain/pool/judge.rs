@@ -153,7 +153,9 @@ pub fn judge(now: EndpointState, facts: &Facts) -> (EndpointState, Reason) {
 /// It answers: well, or not well.
 fn answering(now: EndpointState, facts: &Facts) -> (EndpointState, Reason) {
     let was_degraded = now == EndpointState::Degraded;
-    let share = if facts.calls >= ENOUGH_CALLS { f64::from(facts.failed) / f64::from(facts.calls) } else { 0.0 };
+    // What failed before it was gone says nothing about one that is back.
+    let counts = now != EndpointState::Down && facts.calls >= ENOUGH_CALLS;
+    let share = if counts { f64::from(facts.failed) / f64::from(facts.calls) } else { 0.0 };
     let fault = match facts.standing {
         Standing::Behind(lag) => Some(Reason::Behind(lag)),
         Standing::Implausible => Some(Reason::Implausible),
@@ -210,6 +212,7 @@ mod tests {
             ("a degraded one goes too", Degraded, Facts { consecutive_failures: 5, ..WELL }, Down, Reason::Gone),
             ("down stays down", Down, Facts { good_probes: 1, ..WELL }, Down, Reason::Gone),
             ("until two probes are good", Down, Facts { good_probes: 2, ..WELL }, Healthy, Reason::Well),
+            ("what failed before is forgotten then", Down, Facts { calls: 20, failed: 18, good_probes: 2, ..WELL }, Healthy, Reason::Well),
             ("but not without its chain", Down, Facts { chain: ChainProof::Unknown, ..WELL }, Down, Reason::Gone),
             ("and back it may be behind", Down, Facts { standing: Standing::Behind(LAG), ..WELL }, Degraded, Reason::Behind(LAG)),
             ("half of 19 calls say nothing", Healthy, Facts { calls: 19, failed: 19, ..WELL }, Healthy, Reason::Well),

@@ -43,17 +43,22 @@ impl Asked {
 }
 
 impl Pool {
-    /// Asks every endpoint that has not proved its chain yet to do so; those that can take part at once.
+    /// Asks every endpoint that has not proved its chain yet to do so; those that can take part at once. Who is asked first is told
+    /// when all have had their say: the quickest is not the preferred one.
     pub async fn begin(&self) {
-        join_all((0..self.0.members.len()).map(|position| self.begin_one(position))).await;
+        let all = || 0..self.0.members.len();
+        join_all(all().map(async |position| {
+            if self.0.members[position].health().chain() == ChainProof::Unknown {
+                self.check_chain(position).await;
+            }
+        }))
+        .await;
+        join_all(all().map(|position| self.begin_one(position))).await;
         self.tell_first("start");
     }
 
     async fn begin_one(&self, position: usize) {
         let member = &self.0.members[position];
-        if member.health().chain() == ChainProof::Unknown {
-            self.check_chain(position).await;
-        }
         if member.health().chain() == ChainProof::Right && self.check_head(position).await.is_ok() {
             let mut health = member.health();
             if !health.state().is_usable() {
@@ -103,10 +108,14 @@ impl Pool {
         let good = self.check(position, asked).await;
         let mut health = member.health();
         match (health.state(), good) {
-            (EndpointState::Down, true) => SOON,
+            (EndpointState::Down, true) => {
+                health.half_open(Instant::now());
+                SOON
+            }
             (EndpointState::Down, false) => {
-                // One that only wants to be left alone has not failed.
-                if state == EndpointState::Down && !health.is_throttled(Instant::now()) {
+                // A probe before its time, because nobody could be asked, makes the next one no later; and one that only wants to
+                // be left alone has not failed.
+                if state == EndpointState::Down && !open && !health.is_throttled(Instant::now()) {
                     health.open(Instant::now());
                 }
                 EVERY

@@ -89,6 +89,13 @@ pub const BAD_KEY: NodeError = NodeError::new(
     "Must be authenticated! http://us3r:passw0rd@127.0.0.1/v2/k3y-in-path?key=k3y-in-query is not active",
 );
 
+/// What nobody has taught the service: a node that lacks a part of itself, and gateways with rules of their own.
+pub const UNHEARD_OF: [NodeError; 3] = [
+    NodeError::new(-32000, "missing trie node 7c1d (path ) state 0x7c1d is not available"), // geth, pruned
+    NodeError::new(-32601, "the method is not available on this plan"),
+    NodeError::new(-32600, "this network was disabled for your app"),
+];
+
 /// The node does not know the block that was asked about.
 pub const UNKNOWN_BLOCK: [NodeError; 2] = [
     NodeError::new(-32000, "header not found"),          // geth

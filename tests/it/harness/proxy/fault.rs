@@ -37,6 +37,8 @@ pub enum Fault {
     FrozenAt(u64),
     /// As a node answers that is always so many blocks behind.
     Behind(u64),
+    /// As a load balancer answers: each second call reaches a node that is always so many blocks behind.
+    BehindEverySecondTime(u64),
     /// The newest block is one that nobody has: so many blocks and seconds ahead of the node's.
     Ahead {
         /// How many blocks.

@@ -156,7 +156,16 @@ async fn suffer(shared: &Shared, rule: &Rule, calls: &[Value], body: Bytes) -> R
             rule.note(calls);
             http.head().body(Full::from(http.body(&calls[0]))).map_err(|_| Lost::Closed)
         }
-        Fault::Error(_) | Fault::Result(_) | Fault::FrozenAt(_) | Fault::Behind(_) | Fault::Ahead { .. } => {
+        Fault::BehindEverySecondTime(_) if !rule.turn().is_multiple_of(2) => {
+            rule.note(calls);
+            node.forward(body).await
+        }
+        Fault::Error(_)
+        | Fault::Result(_)
+        | Fault::FrozenAt(_)
+        | Fault::Behind(_)
+        | Fault::BehindEverySecondTime(_)
+        | Fault::Ahead { .. } => {
             let answer = each(shared, rule, calls, body.starts_with(b"[")).await?;
             rule.note(calls);
             let response = Response::builder().header("content-type", "application/json");
@@ -175,7 +184,9 @@ async fn each(shared: &Shared, rule: &Rule, calls: &[Value], batch: bool) -> Res
             Fault::Error(error) => error.answer(call),
             Fault::Result(json) => result(call, serde_json::from_str(json).unwrap()),
             Fault::FrozenAt(head) => heads::behind(node, call, head).await?,
-            Fault::Behind(blocks) => heads::behind(node, call, node.head().await?.saturating_sub(blocks)).await?,
+            Fault::Behind(blocks) | Fault::BehindEverySecondTime(blocks) => {
+                heads::behind(node, call, node.head().await?.saturating_sub(blocks)).await?
+            }
             Fault::Ahead { blocks, seconds } => heads::ahead(node, call, blocks, seconds).await?,
             _ => node.ask(call).await?,
         });
