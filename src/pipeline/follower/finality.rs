@@ -14,7 +14,7 @@ use tracing::error;
 
 /// How often the safe and finalized heads are asked for while a confirmed block is not final. They advance by whole L1
 /// batches, minutes apart on Base.
-const LOOK: Duration = Duration::from_secs(10);
+const LOOK: Duration = Duration::from_secs(15);
 /// How often while somebody waits or work is out.
 const BUSY_LOOK: Duration = Duration::from_secs(1);
 
