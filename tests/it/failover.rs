@@ -97,6 +97,11 @@ async fn a_primary_that_does_what_it_is_told_and_never_answers_is_left() {
 }
 
 #[tokio::test]
+async fn a_primary_whose_answers_break_off_is_left() {
+    is_taken_over_and_down(Fault::BreakOffAnswer, &["lost"]).await;
+}
+
+#[tokio::test]
 async fn a_primary_with_an_internal_error_is_left() {
     is_taken_over_and_down(Fault::status(500), &["status"]).await;
 }
