@@ -1,8 +1,8 @@
 //! What the rest of the service asks of the chain: which question, and what an answer to it is worth. The pool finds who answers.
 
 use super::{
-    BlockTag, CallError, Fault, FeeHistory, Header, Network, Overview, Pair, Receipt, Refusal, Settings, Witness,
-    contract::{self, DocumentRegistry, VERSION},
+    BlockTag, CallError, Fault, FeeHistory, Header, Network, Overview, Pair, Receipt, Refusal, Settings,
+    contract::{self, DocumentRegistry},
     endpoint::SetupError,
     pool::{Pool, Sent, Worth},
     wire::{BLOCK_BY_NUMBER, Call, LogFilter, WireFeeHistory, WireHeader, WireLog, WireReceipt},
@@ -10,66 +10,18 @@ use super::{
 use crate::registration::{Block, CaseId, DocumentHash};
 use alloy::{
     primitives::{Address, B256, Bytes, U64, U128, U256},
-    rpc::json_rpc::{RpcRecv, RpcSend},
     sol_types::SolCall,
 };
 use std::sync::Arc;
-use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
-
-/// How many endpoints have to agree, where there are so many.
-const WITNESSES: usize = 2;
 
 /// The chain, the contract on it, and the way there.
 #[derive(Clone, Debug)]
 pub struct Chain {
-    pool: Pool,
+    pub(super) pool: Pool,
     network: Arc<Network>,
     contract: Address,
     max_fee_per_gas: u128,
-}
-
-/// A contract or chain that is not what the settings say. Nothing but other settings helps.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum WrongChain {
-    /// Another chain id.
-    #[error("{endpoint} is on chain {actual}, and REGISTRAR_CHAIN_ID says {expected}: mend one of them")]
-    ChainId {
-        /// The endpoint's name.
-        endpoint: String,
-        /// What it answers.
-        actual: u64,
-        /// What the settings say.
-        expected: u64,
-    },
-    /// No code.
-    #[error(
-        "there is no contract at {0}: `registrar deploy` deploys one and prints its address for REGISTRAR_CONTRACT_ADDRESS (a restarted anvil is a new chain, without the old contract)"
-    )]
-    NoCode(Address),
-    /// Another contract.
-    #[error("the contract at {0} is no DocumentRegistry of version {VERSION}: mend REGISTRAR_CONTRACT_ADDRESS")]
-    OtherContract(Address),
-}
-
-/// Why the chain could not be proved to be the right one.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum ProveError {
-    /// It is the wrong one.
-    #[error(transparent)]
-    Wrong(#[from] WrongChain),
-    /// Nobody answers; trying again may help.
-    #[error(transparent)]
-    Call(#[from] CallError),
-}
-
-/// What is proved once: which registry this is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Proof {
-    /// Hash of block 0.
-    pub genesis_hash: B256,
-    /// The block that deployed the contract.
-    pub deploy_block: Block,
 }
 
 /// What preparing a transaction needs to know, asked in one go.
@@ -155,44 +107,6 @@ impl Chain {
         self.pool.watch(stop).await;
     }
 
-    /// Proves of each endpoint that it is on the right chain. One that is right is enough.
-    ///
-    /// # Errors
-    /// When all are on other chains, or none that is right answers.
-    pub async fn prove_chain(&self) -> Result<(), ProveError> {
-        self.pool.begin().await;
-        if let Some((endpoint, actual)) = self.pool.wrong_chain() {
-            return Err(WrongChain::ChainId { endpoint, actual, expected: self.network.chain_id }.into());
-        }
-        if !self.pool.is_usable() {
-            return Err(self.pool.nobody("eth_chainId").into());
-        }
-        Ok(())
-    }
-
-    /// Proves chain and contract, and says which registry it is.
-    ///
-    /// # Errors
-    /// When chain or contract is another one, or nobody answers.
-    pub async fn prove(&self) -> Result<Proof, ProveError> {
-        self.prove_chain().await?;
-        let worth = |code: &Bytes| some(!code.is_empty());
-        let code: Bytes = self.pool.read("eth_getCode", (self.contract, "latest"), worth).await?;
-        if code.is_empty() {
-            return Err(WrongChain::NoCode(self.contract).into());
-        }
-        let other = || ProveError::from(WrongChain::OtherContract(self.contract));
-        let version = self.view(&DocumentRegistry::versionCall {}).await?.ok_or_else(other)?;
-        let deployed = self.view(&DocumentRegistry::deployBlockCall {}).await?.ok_or_else(other)?;
-        if version != VERSION {
-            return Err(other());
-        }
-        let number = u64::try_from(deployed).map_err(|_| other())?;
-        let (genesis, deploy) = tokio::try_join!(self.known_header(0), self.known_header(number))?;
-        self.pool.tell_absent();
-        Ok(Proof { genesis_hash: genesis.block.hash, deploy_block: deploy.block })
-    }
-
     /// Whether the contract allows this account to register.
     ///
     /// # Errors
@@ -236,25 +150,8 @@ impl Chain {
     ///
     /// # Errors
     /// When nobody answers.
-    async fn known_header(&self, number: u64) -> Result<Header, CallError> {
+    pub(super) async fn known_header(&self, number: u64) -> Result<Header, CallError> {
         self.header(BlockTag::Number(number)).await?.ok_or_else(|| self.useless(BLOCK_BY_NUMBER, Fault::Unreadable))
-    }
-
-    /// Whether two healthy endpoints show this block, and one of number `reached` on top of it. With fewer there is nobody to
-    /// contradict, and one that does not answer contradicts nothing.
-    pub async fn is_agreed(&self, block: &Block, reached: u64) -> bool {
-        let params = |number| (BlockTag::Number(number).text(), false);
-        let shown = self.pool.ask_healthy::<_, Option<WireHeader>>(BLOCK_BY_NUMBER, params(block.number), WITNESSES);
-        let on_top = async {
-            match reached > block.number {
-                true => self.pool.ask_healthy(BLOCK_BY_NUMBER, params(reached), WITNESSES).await,
-                false => Vec::new(),
-            }
-        };
-        let (shown, on_top) = tokio::join!(shown, on_top);
-        let same = |header: Option<WireHeader>| header.is_some_and(|header| Header::from(header).block == *block);
-        let there = |header: Option<WireHeader>| header.is_some();
-        shown.into_iter().flatten().all(same) && on_top.into_iter().flatten().all(there)
     }
 
     /// The signer's nonce at the head: how many of its transactions are in blocks.
@@ -346,44 +243,6 @@ impl Chain {
         self.pool.overview()
     }
 
-    /// The receipt as each of the first `most` usable endpoints shows it, asked at once and heard `until` then.
-    pub async fn receipts_everywhere(&self, hash: B256, most: usize, until: Instant) -> Vec<Witness<Option<Receipt>>> {
-        let receipt = |wire: Option<WireReceipt>| wire.and_then(|wire| Receipt::of(wire, self.contract));
-        self.everywhere("eth_getTransactionReceipt", (hash,), (most, until), receipt).await
-    }
-
-    /// Whether each of the first `most` usable endpoints knows the transaction, pending or included; asked at once and heard
-    /// `until` then.
-    pub async fn known_everywhere(&self, hash: B256, most: usize, until: Instant) -> Vec<Witness<bool>> {
-        let known = |transaction: Option<serde_json::Value>| transaction.is_some();
-        self.everywhere("eth_getTransactionByHash", (hash,), (most, until), known).await
-    }
-
-    /// The account's nonce at the head as each of the first `most` usable endpoints shows it, asked at once and heard `until`
-    /// then.
-    pub async fn nonces_everywhere(&self, account: Address, most: usize, until: Instant) -> Vec<Witness<u64>> {
-        let nonce = |nonce: U64| nonce.to();
-        self.everywhere("eth_getTransactionCount", (account, "latest"), (most, until), nonce).await
-    }
-
-    /// The header of this number as each of the first `most` usable endpoints shows it, asked at once and heard `until` then.
-    pub async fn headers_everywhere(&self, number: u64, most: usize, until: Instant) -> Vec<Witness<Option<Header>>> {
-        let header = |wire: Option<WireHeader>| wire.map(Header::from);
-        let params = (BlockTag::Number(number).text(), false);
-        self.everywhere(BLOCK_BY_NUMBER, params, (most, until), header).await
-    }
-
-    async fn everywhere<P: RpcSend + 'static, W: RpcRecv + 'static, R>(
-        &self,
-        method: &'static str,
-        params: P,
-        (most, until): (usize, Instant),
-        read: impl Fn(W) -> R,
-    ) -> Vec<Witness<R>> {
-        let asked = self.pool.ask_each(method, params, most, until).await;
-        asked.into_iter().map(|(endpoint, answer)| Witness { endpoint, answer: answer.map(&read) }).collect()
-    }
-
     /// Fees of the newest `blocks` blocks.
     ///
     /// # Errors
@@ -451,7 +310,7 @@ impl Chain {
         Ok(gas.to())
     }
 
-    async fn view<C: SolCall>(&self, call: &C) -> Result<Option<C::Return>, CallError> {
+    pub(super) async fn view<C: SolCall>(&self, call: &C) -> Result<Option<C::Return>, CallError> {
         match self.call(None, None, &call.abi_encode().into(), has_code).await {
             Ok(answer) => Ok(C::abi_decode_returns(&answer).ok()),
             Err(error) if matches!(error.refusal(), Some(Refusal::Reverted(_))) => Ok(None),
@@ -481,7 +340,7 @@ impl Chain {
 }
 
 /// A call to an address without code succeeds with nothing.
-fn has_code(answer: &Bytes) -> Worth {
+pub(super) fn has_code(answer: &Bytes) -> Worth {
     some(!answer.is_empty())
 }
 

@@ -36,3 +36,4 @@ mod surface;
 mod throttling;
 mod trace_id;
 mod watch;
+mod witnesses;

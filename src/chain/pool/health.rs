@@ -18,6 +18,8 @@ const LONGEST_THROTTLED: Duration = Duration::from_secs(5 * 60);
 const STEADY: Duration = Duration::from_secs(60);
 /// A head is out of step when so many of the endpoint's own probes in a row say so: two endpoints are never asked at the same instant.
 const OUT_OF_STEP: u32 = 2;
+/// A head that is older than this, two probes and a slow answer, is not compared with others.
+const FRESH: Duration = Duration::from_secs(3);
 /// Heads without a parent in a row that make it doubted.
 const ORPHANS: u32 = 3;
 
@@ -35,6 +37,8 @@ pub struct Health {
     window: Window,
     latency: Latency,
     head: Option<Seen>,
+    /// When a probe was last answered.
+    probed: Option<Instant>,
     /// The highest number it has shown.
     highest: u64,
     standing: Standing,
@@ -77,6 +81,7 @@ impl Health {
             window: Window::default(),
             latency: Latency::default(),
             head: None,
+            probed: None,
             highest: 0,
             standing: Standing::Level,
             out_of_step: 0,
@@ -130,9 +135,10 @@ impl Health {
         self.circuit_until = now;
     }
 
-    /// The head, as it stands beside the others.
-    pub fn head(&self) -> Option<Seen> {
-        self.head
+    /// Its head, if it has shown one just now: what it showed before it fell silent says nothing about the chain.
+    pub fn head(&self, now: Instant) -> Option<Seen> {
+        let fresh = self.probed.is_some_and(|probed| now.saturating_duration_since(probed) < FRESH);
+        self.head.filter(|_| fresh && self.state.is_usable() && self.consecutive_failures == 0)
     }
 
     /// What others see of it.
@@ -220,6 +226,7 @@ impl Health {
         self.good_probes += 1;
         let since = self.head.filter(|seen| seen.header.block.hash == header.block.hash).map_or(now, |seen| seen.since);
         self.head = Some(Seen { header, since, plausible });
+        self.probed = Some(now);
         self.showed(header.block.number);
         self.judge(name, now)
     }
@@ -236,9 +243,9 @@ impl Health {
 
     /// Its head and the highest number it has shown, when it answers and stands with the others. A head that cannot be is none,
     /// also before the second probe makes it a fault of the endpoint.
-    pub fn trusted(&self) -> Option<(Header, u64)> {
-        let trusted = self.state.is_usable() && self.standing == Standing::Level;
-        self.head.filter(|seen| trusted && seen.plausible).map(|seen| (seen.header, self.highest))
+    pub fn trusted(&self, now: Instant) -> Option<(Header, u64)> {
+        let counts = |seen: &Seen| seen.plausible && self.standing == Standing::Level;
+        self.head(now).filter(counts).map(|seen| (seen.header, self.highest))
     }
 
     /// Somebody asked for the block before its head: whether it could show it. A load balancer may ask another node for it, so
@@ -393,10 +400,10 @@ mod tests {
         let now = Instant::now();
         let mut health = healthy(now);
         probe(&mut health, now);
-        assert!(health.trusted().is_some());
-        let lie = Header { parent_hash: B256::repeat_byte(1), ..health.head().unwrap().header };
+        assert!(health.trusted(now).is_some());
+        let lie = Header { parent_hash: B256::repeat_byte(1), ..health.head(now).unwrap().header };
         health.probed("node", lie, false, now);
-        assert_eq!((health.state(), health.trusted()), (EndpointState::Healthy, None));
+        assert_eq!((health.state(), health.trusted(now)), (EndpointState::Healthy, None));
     }
 
     #[test]

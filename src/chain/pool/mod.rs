@@ -146,21 +146,14 @@ impl Pool {
 
     /// The heads that count, and the highest number each of their endpoints has shown.
     fn trusted(&self) -> impl Iterator<Item = (Header, u64)> {
-        self.0.members.iter().filter_map(|member| member.health().trusted())
+        let now = Instant::now();
+        self.0.members.iter().filter_map(move |member| member.health().trusted(now))
     }
 
     /// Compares all heads, after the endpoint at `own` has shown a new one.
     fn review(&self, own: usize) {
         let now = Instant::now();
-        let heads: Vec<_> = self
-            .0
-            .members
-            .iter()
-            .map(|member| {
-                let health = member.health();
-                health.head().filter(|_| health.state().is_usable())
-            })
-            .collect();
+        let heads: Vec<_> = self.0.members.iter().map(|member| member.health().head(now)).collect();
         let review = heads::review(&heads, now, Timestamp::from(SystemTime::now()));
         for (position, (member, standing)) in self.0.members.iter().zip(review.standings).enumerate() {
             if heads[position].is_none() {
@@ -185,11 +178,12 @@ impl Pool {
                 told.still = Some((head, since));
                 events::chain_stands_still(head.number, since.elapsed(), self.0.local);
             }
-            (None, Some((head, since))) => {
+            // Silence is no movement.
+            (None, Some((still, since))) if head.is_some_and(|head| head.hash != still.hash) => {
                 told.still = None;
-                events::chain_moves_again(head.number, since.elapsed(), self.0.local);
+                events::chain_moves_again(still.number, since.elapsed(), self.0.local);
             }
-            (Some(_), Some(_)) | (None, None) => {}
+            (_, Some(_)) | (None, None) => {}
         }
     }
 

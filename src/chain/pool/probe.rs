@@ -201,8 +201,9 @@ impl Pool {
 
     /// Whether a head is far above those of all other endpoints that count.
     pub(super) fn leaps(&self, position: usize, head: &Header) -> bool {
+        let now = Instant::now();
         let others = self.0.members.iter().enumerate().filter(|(other, _)| *other != position);
-        let highest = others.filter_map(|(_, member)| Some(member.health().trusted()?.0.block.number)).max();
+        let highest = others.filter_map(|(_, member)| Some(member.health().trusted(now)?.0.block.number)).max();
         highest.is_some_and(|highest| head.block.number > highest + LEAP)
     }
 
