@@ -129,6 +129,9 @@ async fn two_endpoints_that_take_turns_in_failing_cost_nobody_a_registration() {
         }
     })
     .await;
+    for endpoint in [FIRST, SECOND] {
+        story.felt(endpoint, "lost").await;
+    }
     story.ends().await;
 }
 
