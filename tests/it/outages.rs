@@ -3,9 +3,10 @@
 use crate::harness::{
     Fault, Plan, Story,
     proxy::Trap,
-    story::{FIRST, Line, SECOND, THIRD, all_unavailable, available_again, healthy, return_to, unhealthy},
+    story::{CASE, FIRST, Line, SECOND, THIRD, all_unavailable, available_again, healthy, return_to, unhealthy},
 };
 use std::time::Duration;
+use tokio::time::Instant;
 
 const A_SECOND: Duration = Duration::from_secs(1);
 
@@ -68,7 +69,7 @@ async fn an_outage_of_all_endpoints_ends_within_a_few_seconds_of_the_first_that_
         let traps = trap(story, &[0, 1], Fault::Hang);
         story.tells([all_unavailable()]).await;
         drop(traps);
-        let begun = tokio::time::Instant::now();
+        let begun = Instant::now();
         story.tells([available_again()]).await;
         let took = begun.elapsed();
         assert!(took < 5 * A_SECOND, "noticed after {took:?}: when there is no other, all are asked each second");
@@ -128,6 +129,9 @@ async fn two_endpoints_that_take_turns_in_failing_cost_nobody_a_registration() {
         }
     })
     .await;
+    for endpoint in [FIRST, SECOND] {
+        story.felt(endpoint, "lost").await;
+    }
     story.ends().await;
 }
 
@@ -147,5 +151,42 @@ async fn a_primary_that_is_back_is_returned_to_once() {
     for endpoint in [FIRST, SECOND, THIRD] {
         assert_eq!(story.state(endpoint).await, "healthy");
     }
+    story.ends().await;
+}
+
+#[tokio::test]
+async fn a_crash_while_the_primary_is_away_loses_nothing() {
+    for fault in [Fault::Refuse, Fault::Hang] {
+        let mut story = Story::on(endpoints(2).start().await);
+        let _away = trap(&story, &[0], fault);
+        for number in 0..50 {
+            story.stack.client.accept(number, CASE).await;
+        }
+
+        story.stack.crash().await;
+
+        // The same callers ask again, and the same work is finished.
+        story.register(0..50).await;
+        story.tells([unhealthy(FIRST)]).await;
+        story.ends().await;
+    }
+}
+
+#[tokio::test]
+async fn a_service_that_is_stopped_while_its_primary_hangs_ends_in_time() {
+    let mut story = Story::on(endpoints(2).set("REGISTRAR_SHUTDOWN_GRACE", "10s").start().await);
+    for number in 0..10 {
+        story.stack.client.accept(number, CASE).await;
+    }
+    let traps = trap(&story, &[0], Fault::Hang);
+    traps[0].sprung().await;
+
+    let begun = Instant::now();
+    story.stack.service.terminate();
+    assert_eq!(story.stack.service.exit_code().await, 0);
+
+    assert!(begun.elapsed() < 10 * A_SECOND, "it took {:?}", begun.elapsed());
+    story.stack.start_again().await;
+    story.register(0..10).await;
     story.ends().await;
 }

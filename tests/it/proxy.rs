@@ -115,6 +115,15 @@ async fn a_connection_is_reset_or_closed() {
 }
 
 #[tokio::test]
+async fn an_answer_breaks_off() {
+    let (anvil, proxy, _) = chain().await;
+    let _trap = proxy.trap("anvil_mine", Fault::BreakOffAnswer);
+    let error = call(&proxy, "anvil_mine", json!([])).await.err().unwrap();
+    assert!(error.is_body() || error.is_decode(), "{error:?}");
+    assert_eq!(anvil.head().await, 11, "the node has done it");
+}
+
+#[tokio::test]
 async fn a_call_hangs_and_the_others_do_not() {
     let (_anvil, proxy, _) = chain().await;
     let trap = proxy.trap("eth_sendRawTransaction", Fault::Hang);

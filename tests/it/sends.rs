@@ -87,6 +87,7 @@ async fn a_node_that_has_the_bytes_already_has_them_in_whatever_words_it_says_so
             story.primary().trap(SEND, Fault::Error(error)).during(A_WHILE).await;
         })
         .await;
+        story.felt(ONLY, "refused").await;
         story.nothing_bad_of(ONLY);
         story.ends().await;
     }
@@ -99,6 +100,7 @@ async fn a_node_that_takes_a_nonce_for_consumed_is_not_believed_before_the_chain
             story.primary().trap(SEND, Fault::Error(error)).during(A_WHILE).await;
         })
         .await;
+        story.felt(FIRST, "refused").await;
         story.nothing_bad_of(FIRST);
         story.ends().await;
     }
@@ -111,6 +113,7 @@ async fn a_limit_on_the_sender_is_waited_for_because_no_other_endpoint_would_hel
             story.primary().trap(SEND, Fault::Error(error)).during(A_WHILE).await;
         })
         .await;
+        story.felt(FIRST, "refused").await;
         assert_eq!(story.backup().sent(), Vec::<String>::new(), "{error:?}: one sequencer serves them all");
         assert_eq!(story.count(&failover(FIRST, SECOND)), 0);
         story.nothing_bad_of(FIRST);

@@ -103,6 +103,7 @@ async fn the_only_endpoint_that_throttles_is_waited_for_and_stays_healthy() {
             story.primary().trap_all(Fault::Http(http)).during(A_WHILE).await;
         })
         .await;
+        story.felt(ONLY, "throttled").await;
         story.nothing_bad_of(ONLY);
         story.ends().await;
     }
@@ -118,6 +119,7 @@ async fn when_all_endpoints_throttle_work_waits_and_none_is_called_unhealthy() {
     })
     .await;
     for endpoint in [FIRST, SECOND] {
+        story.felt(endpoint, "throttled").await;
         story.nothing_bad_of(endpoint);
     }
     story.ends().await;

@@ -241,9 +241,11 @@ impl Health {
         self.highest = self.head.map_or(0, |seen| seen.header.block.number);
     }
 
-    /// Its head and the highest number it has shown, when it answers and stands with the others.
+    /// Its head and the highest number it has shown, when it answers and stands with the others. A head that cannot be is none,
+    /// also before the second probe makes it a fault of the endpoint.
     pub fn trusted(&self, now: Instant) -> Option<(Header, u64)> {
-        self.head(now).filter(|_| self.standing == Standing::Level).map(|seen| (seen.header, self.highest))
+        let counts = |seen: &Seen| seen.plausible && self.standing == Standing::Level;
+        self.head(now).filter(counts).map(|seen| (seen.header, self.highest))
     }
 
     /// Somebody asked for the block before its head: whether it could show it. A load balancer may ask another node for it, so
@@ -391,6 +393,17 @@ mod tests {
         assert_eq!((probe(&mut health, now), probe(&mut health, now)), (None, None), "not before it proves its chain");
         let back = health.proved("node", ChainProof::Right, now).unwrap();
         assert_eq!((back.from, back.view.state), (EndpointState::Down, EndpointState::Healthy));
+    }
+
+    #[test]
+    fn a_head_that_cannot_be_counts_for_nothing_from_the_first_probe_on() {
+        let now = Instant::now();
+        let mut health = healthy(now);
+        probe(&mut health, now);
+        assert!(health.trusted(now).is_some());
+        let lie = Header { parent_hash: B256::repeat_byte(1), ..health.head(now).unwrap().header };
+        health.probed("node", lie, false, now);
+        assert_eq!((health.state(), health.trusted(now)), (EndpointState::Healthy, None));
     }
 
     #[test]

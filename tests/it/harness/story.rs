@@ -191,10 +191,12 @@ impl Story {
         self.stack.service.metrics().await.value("registrar_rpc_failovers_total", labels)
     }
 
-    /// How many calls of the service's ended like this.
-    pub async fn ended(&self, endpoint: &str, outcome: &str) -> f64 {
+    /// That calls ended like this: the trouble was felt.
+    pub async fn felt(&self, endpoint: &str, outcome: &str) {
         let labels = [("endpoint", endpoint), ("outcome", outcome)];
-        self.stack.service.metrics().await.value("registrar_rpc_request_duration_seconds_count", &labels)
+        let metrics = self.stack.service.metrics().await;
+        let calls = metrics.value("registrar_rpc_request_duration_seconds_count", &labels);
+        assert!(calls >= 1.0, "no call of {endpoint} ended with {outcome}");
     }
 
     /// The state of an endpoint, as the metrics have it.

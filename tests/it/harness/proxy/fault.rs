@@ -15,6 +15,8 @@ pub enum Fault {
     LoseRequest,
     /// The node gets the call, and the caller's connection breaks instead of an answer.
     LoseAnswer,
+    /// The node gets the call, and its answer breaks off before the end.
+    BreakOffAnswer,
     /// The node gets every call; every second answer is lost, the first one is not.
     LoseEverySecondAnswer,
     /// Nobody listens: open connections end, and new ones are refused. Catches every call or none.

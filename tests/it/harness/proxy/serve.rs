@@ -4,16 +4,17 @@ use super::{
     Fault, Rule, Shared, heads,
     node::{Lost, result},
 };
-use http_body_util::{BodyExt, Full};
+use futures_util::{StreamExt, stream};
+use http_body_util::{BodyExt, Full, StreamBody, combinators::BoxBody};
 use hyper::{
     Request, Response,
-    body::{Bytes, Incoming},
+    body::{Bytes, Frame, Incoming},
     server::conn::http1,
     service::service_fn,
 };
 use hyper_util::rt::TokioIo;
 use serde_json::Value;
-use std::{error::Error, net::SocketAddr, sync::Arc};
+use std::{error::Error, net::SocketAddr, sync::Arc, time::Duration};
 use tokio::{
     net::{TcpListener, TcpSocket, TcpStream},
     task::JoinSet,
@@ -21,6 +22,10 @@ use tokio::{
 
 /// How many connections may wait to be accepted.
 const BACKLOG: u32 = 1024;
+/// For what is written to leave.
+const A_MOMENT: Duration = Duration::from_millis(20);
+
+type Answer = Response<BoxBody<Bytes, Lost>>;
 
 /// A port that stays ours while nobody listens on it: a socket that is bound and does not listen refuses connections, and
 /// keeps everybody else from binding.
@@ -88,7 +93,7 @@ async fn converse(stream: TcpStream, shared: Arc<Shared>) {
     }
 }
 
-async fn answer(shared: &Shared, request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Lost> {
+async fn answer(shared: &Shared, request: Request<Incoming>) -> Result<Answer, Lost> {
     let body = request.into_body().collect().await.map_err(|_| Lost::Closed)?.to_bytes();
     let calls = match serde_json::from_slice(&body) {
         Ok(Value::Array(batch)) => batch,
@@ -98,14 +103,14 @@ async fn answer(shared: &Shared, request: Request<Incoming>) -> Result<Response<
     shared.see(&calls);
     match shared.rule_for(&calls) {
         Some(rule) => suffer(shared, &rule, &calls, body).await,
-        None => shared.node.forward(body).await,
+        None => Ok(whole(shared.node.forward(body).await?)),
     }
 }
 
 /// Does to these calls what the rule says. A rule notes what it has caught when its fault has taken effect.
-async fn suffer(shared: &Shared, rule: &Rule, calls: &[Value], body: Bytes) -> Result<Response<Full<Bytes>>, Lost> {
+async fn suffer(shared: &Shared, rule: &Rule, calls: &[Value], body: Bytes) -> Result<Answer, Lost> {
     let node = &shared.node;
-    match rule.fault {
+    let answer = match rule.fault {
         Fault::HoldRequest => {
             rule.note(calls);
             rule.release().await;
@@ -125,6 +130,19 @@ async fn suffer(shared: &Shared, rule: &Rule, calls: &[Value], body: Bytes) -> R
             node.forward(body).await?;
             rule.note(calls);
             Err(Lost::Closed)
+        }
+        Fault::BreakOffAnswer => {
+            let answer =
+                node.forward(body).await?.into_body().collect().await.map_err(|never| match never {})?.to_bytes();
+            rule.note(calls);
+            let half = answer.slice(..answer.len() / 2);
+            let end = async {
+                // The first half has to be on its way.
+                tokio::time::sleep(A_MOMENT).await;
+                Err(Lost::Closed)
+            };
+            let broken = stream::iter([Ok(Frame::data(half))]).chain(stream::once(end));
+            return Ok(Response::new(BodyExt::boxed(StreamBody::new(broken))));
         }
         Fault::LoseEverySecondAnswer => {
             let answer = node.forward(body).await;
@@ -171,7 +189,12 @@ async fn suffer(shared: &Shared, rule: &Rule, calls: &[Value], body: Bytes) -> R
             let response = Response::builder().header("content-type", "application/json");
             response.body(Full::from(answer.to_string())).map_err(|_| Lost::Closed)
         }
-    }
+    };
+    answer.map(whole)
+}
+
+fn whole(answer: Response<Full<Bytes>>) -> Answer {
+    answer.map(|body| body.map_err(|never| match never {}).boxed())
 }
 
 /// Answers for the node, call by call.
