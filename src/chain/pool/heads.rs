@@ -4,7 +4,7 @@
 //! |---|---|
 //! | one | itself: there is nothing to compare with |
 //! | two | the newer by block time; but one from the future does not lead, nor one whose own parent it cannot show |
-//! | three and more | as with two, and at most the second newest: a lone liar does not lead |
+//! | three and more | the second newest, for a lone liar must not lead; but when nobody moves except the newest, the newest |
 //!
 //! A frozen primary cannot hide behind itself, for what others show counts against it, and so does not its own word. Distance is
 //! measured in time, never in blocks: five of Base's blocks share a second.
@@ -50,10 +50,9 @@ pub fn review(heads: &[Option<Seen>], now: Instant, time: Timestamp) -> Review {
     let alone = known.len() < 2;
     let possible = |seen: &Seen| alone || (seen.plausible && (all_future || !future(seen)));
 
-    let mut times: Vec<Timestamp> =
-        known.iter().filter(|seen| possible(seen)).map(|seen| seen.header.block.time).collect();
-    times.sort_unstable();
-    let lead = if times.len() > 2 { times.get(times.len() - 2) } else { times.last() };
+    let lead = lead(known.iter().copied().filter(|seen| possible(seen)), now);
+    // A little of the future is a matter of clocks, and makes nobody late.
+    let lead = lead.map(|lead| if all_future { lead } else { lead.min(time) });
     let standing = |seen: &Seen| match lead {
         _ if !possible(seen) => Standing::Implausible,
         Some(lead) if lead.since(seen.header.block.time) > MOST_LAG => {
@@ -72,6 +71,17 @@ pub fn review(heads: &[Option<Seen>], now: Instant, time: Timestamp) -> Review {
         .zip(newest)
         .filter(|(moved, newest)| now.saturating_duration_since(*moved) >= STILL && time.since(newest.time) >= STILL);
     Review { standings, still_since: still_since.map(|(moved, _)| moved) }
+}
+
+/// The block time that all are measured by.
+fn lead<'a>(possible: impl Iterator<Item = &'a Seen>, now: Instant) -> Option<Timestamp> {
+    let mut seen: Vec<&Seen> = possible.collect();
+    seen.sort_unstable_by_key(|seen| seen.header.block.time);
+    let (newest, others) = seen.split_last()?;
+    let moves = |seen: &Seen| now.saturating_duration_since(seen.since) < STILL;
+    let alone = moves(newest) && !others.iter().any(|seen| moves(seen));
+    let second = others.last().filter(|_| others.len() > 1 && !alone);
+    Some(second.unwrap_or(newest).header.block.time)
 }
 
 #[cfg(test)]
@@ -114,6 +124,12 @@ mod tests {
             ("two of three agree", vec![fresh(9), fresh(0), fresh(0)], vec![behind(9), Level, Level]),
             ("a lone leader of three does not lead", vec![fresh(0), fresh(9), fresh(9)], vec![Level, Level, Level]),
             ("a frozen primary of three", vec![fresh(60), fresh(1), fresh(0)], vec![behind(59), Level, Level]),
+            (
+                "two of three stand still for long",
+                vec![seen(start, 60, 60, true), seen(start, 60, 60, true), fresh(0)],
+                vec![behind(60), behind(60), Level],
+            ),
+            ("a clock ahead makes nobody late", vec![fresh(-4), fresh(0)], vec![Level, Level]),
             ("one away, one frozen", vec![None, fresh(60), fresh(0)], vec![Level, behind(60), Level]),
         ] {
             let review = review(&heads, start, Timestamp::from_seconds(NOW));
