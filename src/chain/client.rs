@@ -123,9 +123,14 @@ impl Chain {
         self.pool.latest().await
     }
 
-    /// The head as the last probes showed it: at most a second old, and asks nothing.
+    /// The head as the last probes showed it: at most three seconds old, and asks nothing.
     pub fn probed_head(&self) -> Option<Header> {
         self.pool.probed_head()
+    }
+
+    /// The nonce of this account as it was last seen; asks nothing.
+    pub fn seen_nonce(&self, account: Address) -> Option<u64> {
+        self.pool.seen_nonce(account)
     }
 
     /// How often the head fell. Whoever followed it has to look at everything again.

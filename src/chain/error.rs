@@ -158,6 +158,14 @@ impl CallError {
         Self::Unavailable { endpoint: endpoint.to_owned(), method, fault }
     }
 
+    /// Whether the endpoint was to answer and did not; to be left alone, or to refuse, is an answer.
+    pub(super) fn is_away(&self) -> bool {
+        match self {
+            Self::Unavailable { fault, .. } => !matches!(fault, Fault::Throttled { .. }),
+            Self::Refused { .. } | Self::NoEndpoint { .. } => false,
+        }
+    }
+
     /// What the refusal means, if the node answered.
     pub fn refusal(&self) -> Option<&Refusal> {
         match self {

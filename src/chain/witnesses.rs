@@ -1,7 +1,7 @@
 //! Questions to several endpoints at once, each answered by itself: where one alone is not enough, and where they may differ.
 
 use super::{
-    BlockTag, Chain, Header, Receipt, Witness,
+    BlockTag, CallError, Chain, Header, Receipt, Refusal, Witness,
     wire::{BLOCK_BY_NUMBER, WireHeader, WireReceipt},
 };
 use crate::registration::Block;
@@ -14,22 +14,57 @@ use tokio::time::Instant;
 /// How many endpoints have to agree, where there are so many.
 const WITNESSES: usize = 2;
 
+/// What one endpoint says about a block.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Word {
+    /// It has it.
+    Shows,
+    /// It has none of this number, or another one.
+    Denies,
+    /// It refuses the question.
+    NoSay,
+    /// It does not answer.
+    Silent,
+}
+
 impl Chain {
     /// Whether two healthy endpoints show this block, and one of number `reached` on top of it. With fewer there is nobody to
-    /// contradict, and one that does not answer contradicts nothing.
-    pub async fn is_agreed(&self, block: &Block, reached: u64) -> bool {
-        let params = |number| (BlockTag::Number(number).text(), false);
-        let shown = self.pool.ask_healthy::<_, Option<WireHeader>>(BLOCK_BY_NUMBER, params(block.number), WITNESSES);
+    /// contradict. One that cannot be heard just now keeps it open, unless `patience` is at its end; one that refuses the question
+    /// has no say.
+    pub async fn is_agreed(&self, block: &Block, reached: u64, patience: bool) -> bool {
         let on_top = async {
             match reached > block.number {
-                true => self.pool.ask_healthy(BLOCK_BY_NUMBER, params(reached), WITNESSES).await,
+                true => self.words(reached, None).await,
                 false => Vec::new(),
             }
         };
-        let (shown, on_top) = tokio::join!(shown, on_top);
-        let same = |header: Option<WireHeader>| header.is_some_and(|header| Header::from(header).block == *block);
-        let there = |header: Option<WireHeader>| header.is_some();
-        shown.into_iter().flatten().all(same) && on_top.into_iter().flatten().all(there)
+        let (shown, on_top) = tokio::join!(self.words(block.number, Some(block.hash)), on_top);
+        shown.into_iter().chain(on_top).all(|word| match word {
+            Word::Shows | Word::NoSay => true,
+            Word::Denies => false,
+            Word::Silent => !patience,
+        })
+    }
+
+    /// Whether one of two healthy endpoints still shows this block.
+    pub async fn is_shown(&self, number: u64, hash: B256) -> bool {
+        self.words(number, Some(hash)).await.contains(&Word::Shows)
+    }
+
+    /// What two healthy endpoints say about the block of this number: that it is there and, where that is asked, that it is this one.
+    async fn words(&self, number: u64, hash: Option<B256>) -> Vec<Word> {
+        let params = (BlockTag::Number(number).text(), false);
+        let answers = self.pool.ask_healthy::<_, Option<WireHeader>>(BLOCK_BY_NUMBER, params, WITNESSES).await;
+        let word = |answer: Result<Option<WireHeader>, CallError>| match answer {
+            Ok(header) => match header.map(Header::from) {
+                Some(header) if hash.is_none_or(|hash| header.block.hash == hash) => Word::Shows,
+                Some(_) | None => Word::Denies,
+            },
+            Err(error) if error.refusal() == Some(&Refusal::UnknownBlock) => Word::Denies,
+            Err(error) if error.refusal().is_some() => Word::NoSay,
+            Err(_) => Word::Silent,
+        };
+        answers.into_iter().map(word).collect()
     }
 
     /// The receipt as each of the first `most` usable endpoints shows it, asked at once and heard `until` then.

@@ -118,12 +118,15 @@ impl Store {
                 .await?;
         let was_confirmed = Columns::of(&was_confirmed).unsigned()?.unwrap_or_default();
         sqlx::query(
-            "UPDATE transactions SET state = $1, finality = $2, included_at = NULL, confirmed_at = NULL, block_number = NULL, \
+            // What was confirmed in time begins its clock anew.
+            "UPDATE transactions SET sent_at = CASE WHEN confirmed_at IS NULL THEN sent_at ELSE $4 END, \
+             state = $1, finality = $2, included_at = NULL, confirmed_at = NULL, block_number = NULL, \
              block_hash = NULL, block_time = NULL, gas_used = NULL, effective_gas_price = NULL, l1_fee = NULL WHERE id = $3",
         )
         .bind(State::Submitted.code())
         .bind(Finality::Unsafe.code())
         .bind(id.as_bytes().to_vec())
+        .bind(at.micros())
         .execute(&mut *tx)
         .await?;
         move_members(&mut tx, id, Event::Reorg, at).await?;

@@ -84,6 +84,12 @@ pub fn transaction_reorged(id: TransactionId, nonce: u64, block_number: u64) {
     warn!(transaction_id = %id, nonce, block_number, "the block of the transaction is no longer canonical");
 }
 
+/// What was reported as confirmed is not on the canonical chain any more.
+pub fn confirmed_transaction_reorged(id: TransactionId, block_number: u64) {
+    metrics().reorg();
+    error!(transaction_id = %id, block_number, "a confirmed transaction was reorged out");
+}
+
 /// The nonce is consumed and the work goes back to the queue.
 pub fn transaction_released(id: TransactionId, nonce: u64, reason: &str, registrations: usize) {
     metrics().transaction("released");

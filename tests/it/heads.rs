@@ -3,7 +3,7 @@
 
 use crate::harness::{
     Fault, Plan, State, Story, eventually,
-    story::{FIRST, Line, SECOND, THIRD, failover, healthy, unhealthy},
+    story::{FIRST, Line, ONLY, SECOND, THIRD, failover, healthy, unhealthy},
 };
 use serde_json::json;
 use std::time::Duration;
@@ -134,6 +134,38 @@ async fn a_backup_that_lies_about_the_head_is_not_believed_when_it_is_the_only_o
         lie
     })
     .await;
+    nothing_was_taken_back(&story);
+    story.ends().await;
+}
+
+#[tokio::test]
+async fn a_load_balancer_that_moves_on_to_a_node_behind_takes_nothing_back() {
+    let story = Story::on(endpoints(1).start().await);
+    story.stack.anvil.mine(40).await;
+    story.register(0..3).await;
+    let seen = story.stack.anvil.head().await;
+
+    // Six seconds behind, and catching up.
+    let _behind = story.primary().trap_all(Fault::Behind(30));
+    let caught_up = async || (head(&story, ONLY).await > seen as f64).then_some(());
+    eventually("the node behind to catch up", caught_up).await;
+
+    nothing_was_taken_back(&story);
+    story.register(3..6).await;
+    story.ends().await;
+}
+
+#[tokio::test]
+async fn two_of_three_endpoints_whose_heads_stand_still_for_good_are_left_for_the_third() {
+    let plan = endpoints(3).set("REGISTRAR_CONFIRMATION_TIMEOUT", "60s");
+    let (story, _frozen) = Story::of(plan, async |story| {
+        let head = story.stack.anvil.head().await;
+        [0, 1].map(|number| story.stack.proxies()[number].trap_all(Fault::FrozenAt(head)))
+    })
+    .await;
+    story.tells([unhealthy(FIRST).with("reason", "behind")]).await;
+    story.tells([unhealthy(SECOND).with("reason", "behind")]).await;
+    story.nothing_bad_of(THIRD);
     nothing_was_taken_back(&story);
     story.ends().await;
 }

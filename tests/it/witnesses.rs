@@ -67,15 +67,14 @@ async fn a_nonce_that_one_endpoint_alone_shows_leaves_no_gap() {
 }
 
 #[tokio::test]
-async fn an_endpoint_that_only_reads_is_passed_over_for_sending() {
+async fn a_backup_that_refuses_a_question_does_not_stand_against_the_primarys_no() {
+    let story = Story::on(endpoints(2).start().await);
     let unknown = NodeError { code: -32601, message: "the method is not part of your plan", data: None };
-    let (story, _trap) =
-        Story::of(endpoints(2), async |story| story.primary().trap("eth_sendRawTransaction", Fault::Error(unknown)))
-            .await;
+    let _refuses = story.backup().trap("eth_call", Fault::Error(unknown));
 
-    assert!(story.moved(FIRST, SECOND, "refused").await >= 1.0);
-    story.nothing_bad_of(FIRST);
-    story.ends().await;
+    let verified = story.stack.client.verify(&document(1), CASE).await.unwrap();
+
+    assert!(!verified.registered, "{verified:?}");
 }
 
 #[tokio::test]

@@ -6,7 +6,7 @@ use super::{
     latency::Latency,
     window::{SPAN, Window},
 };
-use crate::chain::{CallError, Delays, EndpointState, EndpointView, Fault, Header};
+use crate::chain::{CallError, Delays, EndpointState, EndpointView, Fault, Header, Refusal};
 use std::{collections::VecDeque, time::Duration};
 use tokio::time::Instant;
 
@@ -191,7 +191,9 @@ impl Health {
                     self.window.add(now, true);
                 }
             }
-            Some(CallError::Refused { .. } | CallError::NoEndpoint { .. }) | None => {
+            // Words that nobody knows say nothing about our request, nor about the endpoint: its probes do.
+            Some(CallError::Refused { refusal: Refusal::Other, .. } | CallError::NoEndpoint { .. }) => return None,
+            Some(CallError::Refused { .. }) | None => {
                 self.consecutive_failures = 0;
                 self.latency.add(took);
                 self.window.add(now, false);
@@ -286,6 +288,9 @@ impl Health {
     }
 
     fn judge(&mut self, name: &str, now: Instant) -> Option<Change> {
+        if self.state == EndpointState::Quarantined {
+            return None;
+        }
         while self.suspicions.front().is_some_and(|at| now.duration_since(*at) >= SPAN) {
             self.suspicions.pop_front();
         }
@@ -329,10 +334,7 @@ impl Health {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{
-        chain::Refusal,
-        registration::{Block, Timestamp},
-    };
+    use crate::registration::{Block, Timestamp};
     use alloy::primitives::B256;
 
     const SECOND: Duration = Duration::from_secs(1);

@@ -48,7 +48,7 @@ impl Pool {
             return true;
         }
         if self.leaps(position, header) {
-            // The others' heads are a second old at most: if it is true, it will be believed soon.
+            // The others' heads are from their last probes: if it is true, it will be believed soon.
             return false;
         }
         let shown = self.shows_parent(position, header).await;

@@ -27,6 +27,7 @@ use crate::{
     registration::{Block, Timestamp},
     telemetry::{events, metrics},
 };
+use alloy::primitives::Address;
 use health::{Change, Health};
 use judge::{ChainProof, Reason};
 use route::{Candidate, route};
@@ -66,7 +67,6 @@ struct Told {
     first: Option<usize>,
     /// The one before, while none is usable.
     last: Option<usize>,
-    unavailable: bool,
     still: Option<(Block, Instant)>,
 }
 
@@ -107,6 +107,11 @@ impl Pool {
     /// The newest head of those that endpoints showed to their last probes; `None` before the first.
     pub fn probed_head(&self) -> Option<Header> {
         self.trusted().map(|(header, _)| header).max_by_key(|header| header.block.number)
+    }
+
+    /// The nonce of this account as it was last seen.
+    pub fn seen_nonce(&self, account: Address) -> Option<u64> {
+        self.watermark().nonce(account)
     }
 
     /// How often the head fell.
@@ -233,23 +238,20 @@ impl Pool {
         if first == told.first {
             return;
         }
-        let before = told.first.or(told.last);
+        let was_available = told.first.is_some();
         told.last = told.first.or(told.last);
         told.first = first;
-        match (before, first) {
-            (_, None) if !told.unavailable => {
-                told.unavailable = true;
-                events::all_endpoints_unavailable(self.0.members.len());
-            }
-            (_, None) => {}
-            (before, Some(first)) => {
-                if std::mem::take(&mut told.unavailable) {
-                    events::endpoints_available_again(name(first));
-                }
-                if let Some(before) = before.filter(|before| *before != first) {
-                    events::failover(name(before), name(first), reason, first < before);
-                }
-            }
+        let Some(first) = first else {
+            events::all_endpoints_unavailable(self.0.members.len());
+            return;
+        };
+        // None before: the service begins.
+        let Some(before) = told.last else { return };
+        if !was_available {
+            events::endpoints_available_again(name(first));
+        }
+        if before != first {
+            events::failover(name(before), name(first), reason, first < before);
         }
     }
 }

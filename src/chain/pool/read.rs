@@ -121,7 +121,8 @@ impl Pool {
                     }
                     Weighed::Wanting(reason, result) => {
                         // The first word stands for all; but one who did not answer might have known more.
-                        if first.as_ref().is_none_or(|(_, first)| first.is_ok() && result.is_err()) {
+                        let away = result.as_ref().err().is_some_and(CallError::is_away);
+                        if first.as_ref().is_none_or(|(_, first)| first.is_ok() && away) {
                             first = Some((position, result));
                         }
                         reason

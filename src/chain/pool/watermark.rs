@@ -1,7 +1,7 @@
 //! What was seen already, so that an answer from before it can be told.
 
 use crate::{chain::Header, registration::Block};
-use alloy::primitives::Address;
+use alloy::primitives::{Address, B256};
 use std::{collections::BTreeMap, time::Duration};
 use tokio::time::Instant;
 
@@ -10,6 +10,8 @@ const PATIENCE: Duration = Duration::from_secs(3);
 
 /// When they have never shown it themselves, so that they may just be behind.
 const LONG_PATIENCE: Duration = Duration::from_secs(60);
+/// How many of the last heads are remembered: a minute of Base's.
+const HISTORY: usize = 300;
 /// Endpoints learn of a block at different times.
 const YOUNG: Duration = Duration::from_secs(1);
 
@@ -28,8 +30,10 @@ pub struct Watermark {
     head: Option<Header>,
     raised: Option<Instant>,
     nonces: BTreeMap<Address, u64>,
-    /// Since when nobody shows the highest head any more.
-    low_since: Option<Instant>,
+    /// The last heads, by number: what one that is low shows may be from the same chain, or from another.
+    history: BTreeMap<u64, B256>,
+    /// Since when nobody shows the highest head any more, and how far who is trusted has come since.
+    low: Option<(Instant, Block)>,
     /// How often the head fell.
     falls: u64,
 }
@@ -78,8 +82,17 @@ impl Watermark {
     /// Raises it to a head that is believed.
     pub fn raise(&mut self, header: Header, now: Instant) {
         if self.head != Some(header) && self.step(&header) != Step::Behind {
-            (self.head, self.raised, self.low_since) = (Some(header), Some(now), None);
+            (self.head, self.raised, self.low) = (Some(header), Some(now), None);
+            self.history.insert(header.block.number, header.block.hash);
+            if self.history.len() > HISTORY {
+                self.history.pop_first();
+            }
         }
+    }
+
+    /// The nonce of this account as it was last taken for true.
+    pub fn nonce(&self, account: Address) -> Option<u64> {
+        self.nonces.get(&account).copied()
     }
 
     /// Whether a nonce is from before what was seen.
@@ -99,15 +112,23 @@ impl Watermark {
         let seen = self.head?.block;
         let highest = trusted.iter().map(|one| one.head).max_by_key(|block| block.number)?;
         if highest.number >= seen.number {
-            self.low_since = None;
+            self.low = None;
             return None;
         }
-        let fell = trusted.iter().any(|one| one.highest >= seen.number);
-        let low_since = *self.low_since.get_or_insert(now);
-        if now.saturating_duration_since(low_since) < if fell { PATIENCE } else { LONG_PATIENCE } {
+        let (low_since, low) = *self.low.get_or_insert((now, highest));
+        let contradicts = self.history.get(&highest.number).is_some_and(|known| *known != highest.hash);
+        if highest.number > low.number && !contradicts {
+            // It is catching up, on the chain that was seen.
+            self.low = Some((now, highest));
             return None;
         }
-        let falls = self.falls + 1;
+        let was_there = trusted.iter().any(|one| one.highest >= seen.number);
+        let lasting = now.saturating_duration_since(low_since);
+        if lasting < if was_there { PATIENCE } else { LONG_PATIENCE } {
+            return None;
+        }
+        // Only of one that was there is it known that blocks are gone.
+        let falls = self.falls + u64::from(was_there);
         *self = Self { falls, ..Self::default() };
         Some((seen, highest))
     }
@@ -117,7 +138,6 @@ impl Watermark {
 mod tests {
     use super::*;
     use crate::registration::Timestamp;
-    use alloy::primitives::B256;
 
     fn header(number: u64, hash: u8, parent: u8) -> Header {
         let block = Block { number, hash: B256::repeat_byte(hash), time: Timestamp::from_seconds(1_000 + number) };
@@ -174,5 +194,23 @@ mod tests {
         assert_eq!(watermark.review(&[behind], after(0)), None);
         assert_eq!(watermark.review(&[behind], after(59)), None);
         assert!(watermark.review(&[behind], after(60)).is_some(), "nobody else is left, and it has had its time");
+        assert_eq!(watermark.falls(), 0, "but nothing is known to be gone");
+    }
+
+    #[test]
+    fn one_that_catches_up_on_the_same_chain_is_waited_for_and_one_on_another_is_not() {
+        let start = Instant::now();
+        let after = |seconds| start + Duration::from_secs(seconds);
+        let shows = |number, hash| [Trusted { head: header(number, hash, 0).block, highest: 9 }];
+        for (what, hash, expected) in [("the same chain", 8, 0), ("another chain", 88, 1)] {
+            let mut watermark = Watermark::default();
+            watermark.raise(header(8, 8, 7), start);
+            watermark.raise(header(9, 9, 8), start);
+            watermark.review(&shows(6, 6), after(0));
+            watermark.review(&shows(7, 7), after(2));
+            watermark.review(&shows(8, hash), after(4));
+            watermark.review(&shows(8, hash), after(6));
+            assert_eq!(watermark.falls(), expected, "{what}");
+        }
     }
 }

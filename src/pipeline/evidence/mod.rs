@@ -107,6 +107,7 @@ async fn sent(tools: &Tools, flight: &Flight, chain: &ChainSeen) -> Sent {
         reorged_out: memory.reorged_out,
         refusal: memory.refusal,
         missing_for: missing.map(|(since, _)| since.elapsed()),
+        seen_nonce: tools.chain.seen_nonce(flight.signer),
         in_flight: waiting.len(),
         answers,
     }

@@ -7,10 +7,10 @@ use crate::{
     pipeline::{flights::lock, now, recovery},
     registration::Finality,
     store::UnfinalizedBlock,
+    telemetry::events,
 };
 use std::time::Duration;
 use tokio::time::Instant;
-use tracing::error;
 
 /// How often the safe and finalized heads are asked for while a confirmed block is not final. They advance by whole L1
 /// batches, minutes apart on Base.
@@ -102,7 +102,7 @@ impl Follower {
     /// What was reported as confirmed is not on the canonical chain: our own bytes go out again, and what somebody else had
     /// registered is queued. Only what is written is forgotten here.
     async fn reorged_after_confirmation(&mut self, block: &UnfinalizedBlock) -> Result<(), PollError> {
-        error!(transaction_id = %block.id, block_number = block.number, "a confirmed transaction was reorged out");
+        events::confirmed_transaction_reorged(block.id, block.number);
         let store = &self.tools.store;
         if block.ours {
             store.reorged(block.id, now()).await?;

@@ -37,6 +37,8 @@ const BUSY_POLL: Duration = Duration::from_millis(100);
 const IDLE_POLL: Duration = Duration::from_secs(2);
 /// The longest time between polls while nobody answers.
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
+/// A block that is so much deeper than it has to be is confirmed although an endpoint that should agree cannot be heard.
+const PATIENCE: u64 = 150;
 /// Bytes that no block has taken go out again this often, for a node may have forgotten them.
 const REBROADCAST: Duration = Duration::from_secs(3);
 
@@ -277,17 +279,21 @@ impl Canonical {
         if let Some(agreed) = self.agreed.get(&block.hash) {
             return *agreed;
         }
-        let agreed = self.chain.is_agreed(block, block.number + confirmations.saturating_sub(1)).await;
+        let reached = block.number + confirmations.saturating_sub(1);
+        let patience = self.head.block.number < reached + PATIENCE;
+        let agreed = self.chain.is_agreed(block, reached, patience).await;
         self.agreed.insert(block.hash, agreed);
         agreed
     }
 
-    /// Whether a block is canonical; `None` when that cannot be said just now.
+    /// Whether a block is canonical; `None` when that cannot be said just now. As long as one healthy endpoint still shows it, it is
+    /// not taken back on another one's word.
     async fn holds(&mut self, number: u64, hash: B256) -> Result<Option<bool>, CallError> {
-        Ok(match self.header(number).await? {
-            Some(header) => Some(header.block.hash == hash),
-            None => self.fallen.then_some(false),
-        })
+        match self.header(number).await? {
+            Some(header) if header.block.hash == hash => Ok(Some(true)),
+            None if !self.fallen => Ok(None),
+            Some(_) | None => Ok((!self.chain.is_shown(number, hash).await).then_some(false)),
+        }
     }
 
     /// The canonical header of this number; `None` when the node has none.

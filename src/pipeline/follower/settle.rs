@@ -206,7 +206,8 @@ impl Follower {
         let receipts = join_all(asked).await;
         let consumed = nonces.iter().all(|witness| matches!(witness.answer, Ok(nonce) if nonce > flight.nonce));
         let unseen = receipts.iter().flatten().all(|witness| matches!(witness.answer, Ok(None)));
-        let enough = nonces.len() >= WITNESSES.min(chain.endpoints()) || missing >= LONE_GRACE && !nonces.is_empty();
+        let needed = if missing >= LONE_GRACE { 1 } else { WITNESSES.min(chain.endpoints()) };
+        let enough = nonces.len() >= needed && receipts.iter().all(|heard| heard.len() >= needed);
         enough && consumed && unseen
     }
 

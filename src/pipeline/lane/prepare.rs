@@ -27,6 +27,8 @@ use uuid::Uuid;
 const FIRST_BLOCK_GAS: u64 = 30_000_000;
 /// How soon a pair that is on chain, but not deep enough, is looked at again.
 const LOOK_AGAIN: Duration = Duration::from_millis(250);
+/// A record so many blocks deeper than it has to be needs no second endpoint to agree.
+const OLD: u64 = 1_000;
 /// How many endpoints are heard about a nonce that is higher than ours.
 const NONCE_WITNESSES: usize = 2;
 /// How long they have to answer.
@@ -55,7 +57,10 @@ impl From<StoreError> for Obstacle {
 
 impl From<CallError> for Obstacle {
     fn from(error: CallError) -> Self {
-        Self::Held(Hindrance::NoEndpoint(error.to_string()))
+        Self::Held(match error {
+            CallError::Refused { .. } => Hindrance::Other(error.to_string()),
+            CallError::Unavailable { .. } | CallError::NoEndpoint { .. } => Hindrance::NoEndpoint(error.to_string()),
+        })
     }
 }
 
@@ -267,7 +272,10 @@ async fn original(
     confirmations: u64,
 ) -> Result<Option<Found>, CallError> {
     let Some(original) = chain.registered(row.document_hash, &row.case_id, record).await? else { return Ok(None) };
-    let agreed = chain.is_agreed(&original.block, original.block.number + confirmations.saturating_sub(1)).await;
+    let reached = original.block.number + confirmations.saturating_sub(1);
+    // What is old is in the contract's state, which was asked; some nodes do not keep its block.
+    let old = chain.probed_head().is_some_and(|head| head.block.number >= reached + OLD);
+    let agreed = old || chain.is_agreed(&original.block, reached, true).await;
     Ok(agreed.then_some(Found {
         id: row.id,
         hash: original.transaction,

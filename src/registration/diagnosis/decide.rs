@@ -220,10 +220,10 @@ fn of_its_nonce(sent: &Sent) -> Option<Finding<'_>> {
     let ahead = nonces.iter().max_by_key(|witness| witness.says)?;
     let behind = nonces.iter().min_by_key(|witness| witness.says)?;
     let next = ahead.says;
-    if next < sent.nonce {
+    if next.max(sent.seen_nonce.unwrap_or_default()) < sent.nonce {
         return Some(Finding::Gap { next });
     }
-    if next == sent.nonce {
+    if next <= sent.nonce {
         return None;
     }
     if behind.says <= sent.nonce {

@@ -128,6 +128,8 @@ pub struct Sent {
     pub refusal: Option<Refused>,
     /// For how long its nonce has been consumed without a receipt for any version of it.
     pub missing_for: Option<Duration>,
+    /// The signer's next nonce as it was last taken for true: an endpoint that shows a lower one is behind.
+    pub seen_nonce: Option<u64>,
     /// How many transactions of the signer no block holds, this one included.
     pub in_flight: usize,
     /// What the endpoints answered.

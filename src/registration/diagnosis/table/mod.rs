@@ -150,6 +150,12 @@ fn of_the_transaction() -> Vec<Row> {
         ("outbid", with(&[&refuses(Meaning::Replacement)]), ReplacedExternally, &["nonce 7", "offers more"]),
         ("gap", with(&[&gapped]), NonceGap, &["is 5", "has 7", "send any transaction with nonce 5"]),
         ("a gap of one", with(&[&|sent| sent.answers.nonces = says(6)]), NonceGap, &["is 6"]),
+        (
+            "a gap that a laggard shows",
+            with(&[&|sent| sent.answers.nonces = says(6), &|sent| sent.seen_nonce = Some(7)]),
+            Pending,
+            &[],
+        ),
         ("gap and forgotten", with(&[&gapped, &forgotten]), NonceGap, &[]),
         ("behind", with(&[&behind]), BlockedByEarlierNonce, &["nonce 4", "0x04040404", "05050505-0505"]),
         ("behind, forgotten, poor", with(&[&behind, &forgotten, &poor]), BlockedByEarlierNonce, &[]),

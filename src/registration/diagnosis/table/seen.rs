@@ -61,6 +61,7 @@ pub(super) fn sent() -> Sent {
         reorged_out: None,
         refusal: None,
         missing_for: None,
+        seen_nonce: None,
         in_flight: 1,
         answers: Answers {
             receipts: says(None),
