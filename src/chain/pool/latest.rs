@@ -57,8 +57,8 @@ impl Pool {
         shown
     }
 
-    /// The account's nonce at the head. One that is lower than what was seen counts only when every endpoint says so: then a reorg
-    /// took transactions of the account away.
+    /// The account's nonce at the head. One that is lower than what was seen counts only when every endpoint that can be asked
+    /// says so: then a reorg took transactions of the account away.
     ///
     /// # Errors
     /// When no endpoint answers.

@@ -59,7 +59,7 @@ impl Pool {
         let result = tokio::select! {
             (_, result) = &mut sending => result,
             () = self.falls_ill(first), if !others.is_empty() => {
-                // Somebody else found out that it hangs: whether it has the bytes will not be known in time.
+                // Another call found out that it is not well: whether it has the bytes may not be known in time.
                 leave(FuturesUnordered::from_iter([sending]));
                 Err(CallError::unavailable(self.name(first), SEND, Fault::Timeout))
             }

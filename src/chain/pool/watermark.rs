@@ -100,7 +100,7 @@ impl Watermark {
         self.nonces.get(&account).is_some_and(|seen| nonce < *seen)
     }
 
-    /// The nonce that counts from now on, also when it is lower: every endpoint was asked then.
+    /// The nonce that counts from now on, also when it is lower: whoever could be asked said so.
     pub fn note_nonce(&mut self, account: Address, nonce: u64) {
         self.nonces.insert(account, nonce);
     }
