@@ -14,7 +14,7 @@ use tokio::time::Instant;
 
 /// How often the safe and finalized heads are asked for while a confirmed block is not final. They advance by whole L1
 /// batches, minutes apart on Base.
-const LOOK: Duration = Duration::from_secs(15);
+const LOOK: Duration = Duration::from_secs(20);
 /// How often while somebody waits or work is out.
 const BUSY_LOOK: Duration = Duration::from_secs(1);
 
