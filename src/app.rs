@@ -231,7 +231,8 @@ async fn prove(chain: &Chain, shutdown: &CancellationToken) -> Result<Proof, Pro
     loop {
         match chain.prove().await {
             Err(ProveError::Call(error)) if begun.elapsed() < PROOF_TIMEOUT => {
-                warn!(error = %error, "waiting for an RPC endpoint");
+                let left = PROOF_TIMEOUT.saturating_sub(begun.elapsed()).as_secs();
+                warn!(error = %error, gives_up_in_seconds = left, "waiting for an RPC endpoint of REGISTRAR_RPC_URLS");
                 if shutdown.run_until_cancelled(tokio::time::sleep(delays.next_delay())).await.is_none() {
                     return Err(error.into());
                 }

@@ -27,7 +27,7 @@ that the same variable with _FILE names, as REGISTRAR_SIGNER_KEYS_FILE:
   REGISTRAR_SIGNER_KEYS   required: private keys that sign and pay, separated by
                           commas; each account needs some ETH
   REGISTRAR_RPC_URLS      the chain's JSON-RPC endpoints, separated by commas;
-                          this version uses the first one alone
+                          the first is preferred, the others stand in for it
                           [default: BASE_SEPOLIA_RPC_PRIMARY, _BACKUP_1 and
                           _BACKUP_2, else https://sepolia.base.org]
   REGISTRAR_DATABASE_URL  where accepted work is kept: sqlite://FILE
@@ -112,8 +112,8 @@ Examples:
   registrar list --hash contract.pdf";
 
 pub(super) const EXPLAIN: &str = "\
-This version tells two causes apart: `pending`, in no block yet, and
-`awaiting_confirmations`, in a block that is not deep enough yet.
+Names one of sixteen causes, says what the service does about it and what you
+can do, and lists the numbers that prove it. The README has a table of them.
 
 Example:
   registrar explain 0198c5f2-7f2e-7d3b-9a55-2f1f8f0f8a11";

@@ -16,6 +16,8 @@ use tokio::time::Instant;
 
 /// Farther behind than this is too far.
 const MOST_LAG: Duration = Duration::from_secs(3);
+/// Heads of one age are never so many blocks apart: a minute of Base's.
+const ELSEWHERE: u64 = 300;
 /// A block's time may be this far in the future: clocks differ.
 const FUTURE: Duration = Duration::from_secs(5);
 /// No head moved for this long, and none is younger: the chain stands still.
@@ -53,11 +55,18 @@ pub fn review(heads: &[Option<Seen>], now: Instant, time: Timestamp) -> Review {
     let lead = lead(known.iter().copied().filter(|seen| possible(seen)), now);
     // A little of the future is a matter of clocks, and makes nobody late.
     let lead = lead.map(|lead| if all_future { lead } else { lead.min(time) });
+    let mut numbers: Vec<u64> =
+        known.iter().filter(|seen| possible(seen)).map(|seen| seen.header.block.number).collect();
+    numbers.sort_unstable();
+    let highest = if numbers.len() > 2 { numbers.get(numbers.len() - 2) } else { numbers.last() };
+    // As young as the others', and nowhere near them: another chain with the same id.
+    let elsewhere = |seen: &Seen| highest.is_some_and(|highest| seen.header.block.number + ELSEWHERE < *highest);
     let standing = |seen: &Seen| match lead {
         _ if !possible(seen) => Standing::Implausible,
         Some(lead) if lead.since(seen.header.block.time) > MOST_LAG => {
             Standing::Behind(lead.since(seen.header.block.time))
         }
+        Some(_) if elsewhere(seen) => Standing::Implausible,
         Some(_) | None => Standing::Level,
     };
     let standings = heads.iter().map(|seen| seen.as_ref().map_or(Standing::Level, standing)).collect();
@@ -135,6 +144,21 @@ mod tests {
             let review = review(&heads, start, Timestamp::from_seconds(NOW));
             assert_eq!(review.standings, expected, "{what}");
         }
+    }
+
+    #[test]
+    fn a_young_head_far_below_the_others_is_of_another_chain() {
+        let start = Instant::now();
+        let at = |number| {
+            seen(start, 0, 0, true).map(|seen| {
+                let block = Block { number, ..seen.header.block };
+                Seen { header: Header { block, ..seen.header }, ..seen }
+            })
+        };
+        let standings = |heads: &[Option<Seen>]| review(heads, start, Timestamp::from_seconds(NOW)).standings;
+        assert_eq!(standings(&[at(35), at(2_515)]), [Standing::Implausible, Standing::Level]);
+        assert_eq!(standings(&[at(2_300), at(2_515)]), [Standing::Level, Standing::Level]);
+        assert_eq!(standings(&[at(9_999), at(2_515), at(2_515)]), [Standing::Level, Standing::Level, Standing::Level]);
     }
 
     #[test]

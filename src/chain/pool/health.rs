@@ -162,7 +162,7 @@ impl Health {
                 | Reason::Slow(_)
                 | Reason::Behind(_)
                 | Reason::Implausible
-                | Reason::Syncing => Some(format!("{name}: {}", self.reason)),
+                | Reason::Syncing => Some(self.reason.to_string()),
             },
         }
     }
@@ -175,7 +175,7 @@ impl Health {
                 self.throttled_until = self.throttled_until.max(Some(until));
                 return None;
             }
-            Some(error @ CallError::Unavailable { fault, .. }) => {
+            Some(CallError::Unavailable { fault, .. }) => {
                 // Calls that were under way together fail together: that is one failure.
                 if self.failed_at.is_none_or(|failed| now.checked_sub(took).is_none_or(|begun| begun >= failed)) {
                     self.consecutive_failures += 1;
@@ -186,7 +186,7 @@ impl Health {
                 if self.timed_out && matches!(self.state, EndpointState::Healthy | EndpointState::Degraded) {
                     self.suspicions.push_back(now);
                 }
-                self.error = Some(error.to_string());
+                self.error = Some(fault.to_string());
                 if self.state.is_usable() {
                     self.window.add(now, true);
                 }
@@ -362,7 +362,7 @@ mod tests {
         let mut health = healthy(now);
         let change = health.called("node", Some(&failure(Fault::Timeout)), SECOND, now).unwrap();
         assert_eq!((change.from, change.view.state), (EndpointState::Healthy, EndpointState::Suspect));
-        assert_eq!(change.view.error.as_deref(), Some("node does not answer eth_call: timed out"));
+        assert_eq!(change.view.error.as_deref(), Some("timed out"));
         assert_eq!(health.called("node", Some(&failure(Fault::Timeout)), SECOND, now), None, "told already");
         assert_eq!(health.called("node", None, SECOND, now), None, "a late answer to somebody else is no probe");
         assert_eq!(probe(&mut health, now).unwrap().view.state, EndpointState::Healthy);

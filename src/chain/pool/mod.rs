@@ -143,7 +143,7 @@ impl Pool {
         throttled.unwrap_or_else(|| {
             let why = |member: &Member| {
                 let view = member.health().view(member.endpoint.name());
-                view.error.unwrap_or_else(|| format!("{} is {}", view.name, view.state.code()))
+                format!("{}: {}", view.name, view.error.unwrap_or_else(|| view.state.code().to_owned()))
             };
             CallError::NoEndpoint { method, why: self.0.members.iter().map(why).collect::<Vec<_>>().join("; ") }
         })
