@@ -28,6 +28,7 @@ mod limits;
 mod list;
 mod outages;
 mod proxy;
+mod receivers;
 mod reorg;
 mod sends;
 mod shutdown;
