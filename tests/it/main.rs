@@ -34,6 +34,7 @@ mod sends;
 mod shutdown;
 mod start;
 mod surface;
+mod telemetry;
 mod throttling;
 mod trace_id;
 mod watch;

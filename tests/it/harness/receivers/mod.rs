@@ -9,8 +9,8 @@ mod seen;
 mod sentry;
 mod span;
 
-pub use envelope::{Envelope, Item};
+pub use envelope::Envelope;
 pub use mood::{Mood, Reply};
 pub use otlp::{OtlpStore, Protocol};
 pub use sentry::{DSN_KEY, SentryStore};
-pub use span::{Ids, Link, Noted, Span};
+pub use span::{Ids, Span};

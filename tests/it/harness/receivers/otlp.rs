@@ -58,7 +58,6 @@ pub struct OtlpStore {
 #[derive(Default)]
 struct Kept {
     spans: Seen<Span>,
-    not_taken: Seen<Span>,
 }
 
 impl OtlpStore {
@@ -86,11 +85,6 @@ impl OtlpStore {
         self.kept.spans.look(<[_]>::to_vec)
     }
 
-    /// The spans that came while it took nothing.
-    pub fn not_taken(&self) -> Vec<Span> {
-        self.kept.not_taken.look(<[_]>::to_vec)
-    }
-
     /// Waits for this many spans of which this is true, and returns them all.
     pub async fn spans_where(&self, count: usize, what: &str, is_it: impl Fn(&Span) -> bool) -> Vec<Span> {
         let what = format!("{count} at the collector of: {what}");
@@ -109,9 +103,8 @@ impl OtlpStore {
 }
 
 impl Kept {
-    fn take(&self, request: ExportTraceServiceRequest, taken: bool) {
-        let list = if taken { &self.spans } else { &self.not_taken };
-        list.add(request.resource_spans.into_iter().flat_map(spans));
+    fn take(&self, request: ExportTraceServiceRequest) {
+        self.spans.add(request.resource_spans.into_iter().flat_map(spans));
     }
 }
 
@@ -121,8 +114,9 @@ impl TraceService for Kept {
         &self,
         request: Request<ExportTraceServiceRequest>,
     ) -> Result<Response<ExportTraceServiceResponse>, Status> {
-        let taken = request.extensions().get::<NotTaken>().is_none();
-        self.take(request.into_inner(), taken);
+        if request.extensions().get::<NotTaken>().is_none() {
+            self.take(request.into_inner());
+        }
         Ok(Response::new(ExportTraceServiceResponse::default()))
     }
 }
@@ -144,7 +138,9 @@ async fn take(
     let Ok(request) = ExportTraceServiceRequest::decode(decoded.as_slice()) else {
         return StatusCode::BAD_REQUEST.into_response();
     };
-    kept.take(request, not_taken.is_none());
+    if not_taken.is_none() {
+        kept.take(request);
+    }
     let answer = ExportTraceServiceResponse::default().encode_to_vec();
     ([("content-type", "application/x-protobuf")], answer).into_response()
 }
