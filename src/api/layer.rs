@@ -118,7 +118,7 @@ where
             };
             let code = Status::from_header_map(response.headers()).map_or(Code::Ok, |status| status.code());
             span.record("rpc.grpc.status_code", i64::from(i32::from(code)));
-            metrics().grpc_request(method, name(code), begun.elapsed());
+            metrics().grpc_request(method, name(code), begun.elapsed(), Some(trace_id));
             put_trace_id(response.headers_mut(), trace_id);
             Ok(response)
         })

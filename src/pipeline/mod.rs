@@ -8,6 +8,7 @@ mod diagnoses;
 mod evidence;
 mod flights;
 mod follower;
+mod gauges;
 mod journey;
 mod lane;
 mod queue;
@@ -16,6 +17,7 @@ mod registrar;
 mod waiters;
 
 pub use follower::Follower;
+pub use gauges::Gauges;
 pub use lane::Lane;
 pub use recovery::{RecoverError, recover};
 pub use registrar::{Chained, Registrar, Verified};

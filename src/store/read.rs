@@ -1,6 +1,10 @@
 //! Reading registrations: one, a page, what changed, what is queued.
 
-use super::{Store, StoreError, rows, sql::list};
+use super::{
+    Store, StoreError,
+    rows::{self, Columns},
+    sql::list,
+};
 use crate::registration::{CaseId, DocumentHash, Registration, RegistrationId, State, Timestamp, TraceContext, UserId};
 use sqlx::AssertSqlSafe;
 
@@ -116,6 +120,17 @@ impl Store {
         }
         let found = query.bind(i64::from(limit)).fetch_all(&self.reader).await?;
         found.iter().map(rows::registration).collect()
+    }
+
+    /// When the oldest registration that is queued was accepted; the ids grow with time, so that an index has it.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub async fn oldest_queued(&self) -> Result<Option<Timestamp>, StoreError> {
+        let found = sqlx::query("SELECT created_at FROM registrations WHERE state = 'queued' ORDER BY id LIMIT 1")
+            .fetch_optional(&self.reader)
+            .await?;
+        found.map_or(Ok(None), |row| Columns::of(&row).time())
     }
 
     /// At most `limit` queued registrations whose time has come, oldest first.

@@ -1,7 +1,9 @@
 //! One function per fact: its log line and its metric together, so that the logic shows one short line.
 
 use super::{About, TimedOut, TransactionTimeoutError, metrics};
-use crate::registration::{Blocked, Cost, Failure, RegistrationId, TraceId, TransactionId, diagnosis::EndpointSeen};
+use crate::registration::{
+    Blocked, Cost, Failure, RegistrationId, TraceId, TransactionId, diagnosis::EndpointSeen, policy::fees::Fees,
+};
 use alloy::primitives::{Address, B256};
 use std::time::Duration;
 use tracing::{debug, error, field, info, warn};
@@ -43,6 +45,21 @@ pub fn transaction_rebroadcast(id: TransactionId, nonce: u64, outcome: &str) {
     info!(transaction_id = %id, nonce, outcome, "transaction sent again");
 }
 
+/// The same work was signed again at the same nonce, with a higher offer.
+pub fn transaction_fee_bumped(id: TransactionId, signer: Address, nonce: u64, hash: B256, fees: &Fees) {
+    metrics().fee_bump();
+    let Fees { max_fee_per_gas, max_priority_fee_per_gas } = fees;
+    info!(
+        transaction_id = %id,
+        %signer,
+        nonce,
+        tx_hash = %hash,
+        %max_fee_per_gas,
+        %max_priority_fee_per_gas,
+        "the transaction's offer was raised"
+    );
+}
+
 /// The transaction is in a canonical block.
 pub fn transaction_included(
     id: TransactionId,
@@ -67,7 +84,7 @@ pub fn transaction_confirmed(id: TransactionId, nonce: u64, block_number: u64, r
 
 /// One registration went all the way.
 pub fn registration_confirmed(id: RegistrationId, trace_id: TraceId, hash: B256, block_number: u64, total: Duration) {
-    metrics().stage("total", total);
+    metrics().total(total, Some(trace_id));
     let total_ms = total.as_millis() as u64;
     info!(registration_id = %id, %trace_id, tx_hash = %hash, block_number, total_ms, "registration confirmed");
 }
@@ -110,7 +127,11 @@ pub fn failed(id: RegistrationId, trace_id: TraceId, failure: &Failure) {
 /// A transaction's confirmation clock ran out, and these are the reports of it. Once per transaction, whoever waits.
 pub fn confirmation_timeout(reports: &[TransactionTimeoutError]) {
     if let Some(first) = reports.first() {
-        metrics().timeout(first.transaction.diagnosis.cause.code());
+        let trace = match &first.about {
+            About::One(late) => Some(late.trace_id),
+            About::Rest(_) => None,
+        };
+        metrics().timeout(first.transaction.diagnosis.cause.code(), trace);
     }
     for report in reports {
         let TimedOut { fees, diagnosis, endpoints, .. } = &*report.transaction;

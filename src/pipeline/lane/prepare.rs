@@ -15,7 +15,7 @@ use crate::{
         policy::{batching, fees},
     },
     store::{Attempt, Found, NewTransaction, QueuedRegistration, StoreError},
-    telemetry::events,
+    telemetry::{events, metrics},
 };
 use alloy::primitives::{Bytes, U256, hex};
 use futures_util::{StreamExt, TryStreamExt, stream};
@@ -78,6 +78,7 @@ impl Lane {
             self.tools.chain.simulate(self.signer.address(), &calldata, gas_limit)
         );
         let outlook = outlook?;
+        metrics().signer_balance(self.signer.address(), outlook.balance);
         let new = match simulated {
             Ok(new) => new,
             Err(error) => return self.refused(claim, journeys, error).await,

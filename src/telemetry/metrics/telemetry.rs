@@ -1,0 +1,168 @@
+//! What telemetry says of itself. What it loses or fails at is counted here and nowhere else: an error of telemetry that is
+//! reported as an error makes more telemetry.
+
+use super::{
+    Metrics,
+    labels::{Budget, Decision, Export, Kind, Queue},
+    whole,
+};
+use prometheus_client::{
+    collector::Collector,
+    encoding::{DescriptorEncoder, EncodeMetric},
+    metrics::{
+        TypedMetric,
+        counter::Counter,
+        family::Family,
+        gauge::{ConstGauge, Gauge},
+    },
+    registry::{Registry, Unit},
+};
+use std::{fmt, sync::atomic::AtomicU64, time::Duration};
+
+/// A trace that is kept for no other reason than the rate.
+const HEAD: &str = "head";
+/// A trace in which all went well and that the rate does not keep.
+const DROPPED: &str = "dropped";
+/// A trace of the service's own doings, such as health checks, which have a rate of their own.
+const BACKGROUND: &str = "background";
+/// How much of all that goes on may be held until it is decided about: traces, spans of one trace, spans in all.
+const BUDGETS: [&str; 3] = ["traces", "spans_per_trace", "spans"];
+/// Where traces go. Before each stands a queue of the same name.
+const TARGETS: [&str; 2] = ["otlp", "sentry"];
+/// What can become of what goes there.
+const OUTCOMES: [&str; 4] = ["ok", "failed", "dropped", "rate_limited"];
+
+/// Telemetry about itself.
+pub(super) struct Telemetry {
+    traces: Family<Decision, Counter>,
+    exports: Family<Export, Counter>,
+    dropped: Family<Budget, Counter>,
+    rate: SampleRate,
+    processing: Counter<f64, AtomicU64>,
+    queue_depth: Family<Queue, Gauge>,
+    buffered_bytes: Gauge,
+}
+
+impl Telemetry {
+    pub(super) fn registered(registry: &mut Registry) -> Self {
+        let telemetry = Self {
+            traces: Family::default(),
+            exports: Family::default(),
+            dropped: Family::default(),
+            rate: SampleRate::default(),
+            processing: Counter::default(),
+            queue_depth: Family::default(),
+            buffered_bytes: Gauge::default(),
+        };
+        for decision in [HEAD, DROPPED] {
+            drop(telemetry.traces.get_or_create(&Decision { decision }));
+        }
+        for (target, outcome) in TARGETS.into_iter().flat_map(|target| OUTCOMES.map(|outcome| (target, outcome))) {
+            drop(telemetry.exports.get_or_create(&Export { target, outcome }));
+        }
+        for budget in BUDGETS {
+            drop(telemetry.dropped.get_or_create(&Budget { budget }));
+        }
+        for queue in TARGETS {
+            drop(telemetry.queue_depth.get_or_create(&Queue { queue }));
+        }
+        telemetry.register(registry);
+        telemetry
+    }
+
+    fn register(&self, r: &mut Registry) {
+        r.register("telemetry_traces", "Finished traces by why they are kept, or dropped", self.traces.clone());
+        r.register(
+            "telemetry_export",
+            "What was handed over, by what became of it: spans for otlp, envelopes for sentry",
+            self.exports.clone(),
+        );
+        r.register("telemetry_dropped", "Spans that a budget had no room for, by budget", self.dropped.clone());
+        r.register_collector(Box::new(self.rate.clone()));
+        r.register_with_unit(
+            "telemetry_processing",
+            "Time spent on deciding about traces and converting them",
+            Unit::Seconds,
+            self.processing.clone(),
+        );
+        r.register("telemetry_queue_depth", "What waits to be handed over, by queue", self.queue_depth.clone());
+        r.register_with_unit(
+            "telemetry_buffered",
+            "Memory that spans take up until they are handed over or dropped, estimated",
+            Unit::Bytes,
+            self.buffered_bytes.clone(),
+        );
+    }
+}
+
+impl Metrics {
+    /// A trace, or a part of one that ended by itself, was decided about: why it is kept (`head`, which is the rate alone,
+    /// `error`, `timeout`, ...), that it is not (`dropped`), or that it is one of many that nobody asked for (`background`).
+    pub fn telemetry_trace(&self, decision: &'static str) {
+        self.telemetry.traces.get_or_create(&Decision { decision }).inc();
+        if decision != BACKGROUND {
+            self.telemetry.rate.decided.inc();
+        }
+        if decision == HEAD {
+            self.telemetry.rate.kept.inc();
+        }
+    }
+
+    /// What became of `count` spans on their way to `otlp`, or envelopes on their way to `sentry`: `ok` (taken by the other
+    /// side), `failed` (refused, or not reached), `dropped` (no room in the queue), `rate_limited` (the other side asked for
+    /// a pause).
+    pub fn telemetry_export(&self, target: &'static str, outcome: &'static str, count: u64) {
+        self.telemetry.exports.get_or_create(&Export { target, outcome }).inc_by(count);
+    }
+
+    /// This budget (`traces`, `spans_per_trace` or `spans`) had no room for so many spans.
+    pub fn telemetry_dropped(&self, budget: &'static str, spans: u64) {
+        self.telemetry.dropped.get_or_create(&Budget { budget }).inc_by(spans);
+    }
+
+    /// The share of good traces that the settings ask to keep, from 0 to 1. What is really kept is reckoned from
+    /// [`Self::telemetry_trace`].
+    pub fn telemetry_sample_rate(&self, configured: f64) {
+        self.telemetry.rate.configured.set(configured);
+    }
+
+    /// Time that was spent on telemetry, beside what was traced.
+    pub fn telemetry_processing(&self, took: Duration) {
+        self.telemetry.processing.inc_by(took.as_secs_f64());
+    }
+
+    /// So many wait in the queue before this target.
+    pub fn telemetry_queue_depth(&self, queue: &'static str, depth: usize) {
+        self.telemetry.queue_depth.get_or_create(&Queue { queue }).set(whole(depth));
+    }
+
+    /// The memory of all spans that are neither handed over nor dropped yet: an estimate.
+    pub fn telemetry_buffered_bytes(&self, bytes: usize) {
+        self.telemetry.buffered_bytes.set(whole(bytes));
+    }
+}
+
+/// How much should be kept, and how much is.
+///
+/// What is kept for another reason says nothing about the rate, and would have been decided by it all the same; so the actual
+/// rate is the share that the rate alone has kept of everything, since the start. Callers who say that their traces are kept
+/// raise it. Absent before the first trace.
+#[derive(Clone, Debug, Default)]
+struct SampleRate {
+    configured: Gauge<f64, AtomicU64>,
+    kept: Counter,
+    decided: Counter,
+}
+
+impl Collector for SampleRate {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let help = "Share of good traces that are kept: configured, and actual since the start.";
+        let mut encoder = encoder.encode_descriptor("telemetry_sample_rate", help, None, ConstGauge::<f64>::TYPE)?;
+        let mut say = |kind, rate: f64| ConstGauge::new(rate).encode(encoder.encode_family(&Kind { kind })?);
+        say("configured", self.configured.get())?;
+        match self.decided.get() {
+            0 => Ok(()),
+            decided => say("actual", self.kept.get() as f64 / decided as f64),
+        }
+    }
+}
