@@ -166,3 +166,54 @@ impl Collector for SampleRate {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn has(metrics: &Metrics, line: &str) {
+        let page = metrics.text().unwrap();
+        assert!(page.lines().any(|seen| seen == line), "{line} is missing in\n{page}");
+    }
+
+    #[test]
+    fn the_actual_rate_is_what_the_rate_alone_has_kept_of_everything() {
+        let metrics = Metrics::new();
+        metrics.telemetry_sample_rate(0.25);
+        has(&metrics, "registrar_telemetry_sample_rate{kind=\"configured\"} 0.25");
+        assert!(!metrics.text().unwrap().contains("actual\"}"), "nothing is known before the first trace");
+
+        for (decision, times) in [(HEAD, 1), (DROPPED, 6), ("error", 1), (BACKGROUND, 100)] {
+            (0..times).for_each(|_| metrics.telemetry_trace(decision));
+        }
+
+        has(&metrics, "registrar_telemetry_sample_rate{kind=\"actual\"} 0.125");
+        has(&metrics, "registrar_telemetry_traces_total{decision=\"error\"} 1");
+        has(&metrics, "registrar_telemetry_traces_total{decision=\"background\"} 100");
+    }
+
+    #[test]
+    fn what_is_handed_over_waits_or_is_lost_is_counted() {
+        let metrics = Metrics::new();
+        metrics.telemetry_export("otlp", "ok", 512);
+        metrics.telemetry_export("otlp", "ok", 8);
+        metrics.telemetry_export("sentry", "rate_limited", 1);
+        metrics.telemetry_dropped("spans", 7);
+        metrics.telemetry_processing(Duration::from_millis(250));
+        metrics.telemetry_queue_depth("sentry", 30);
+        metrics.telemetry_queue_depth("sentry", 3);
+        metrics.telemetry_buffered_bytes(4096);
+
+        for line in [
+            "registrar_telemetry_export_total{target=\"otlp\",outcome=\"ok\"} 520",
+            "registrar_telemetry_export_total{target=\"sentry\",outcome=\"rate_limited\"} 1",
+            "registrar_telemetry_export_total{target=\"sentry\",outcome=\"failed\"} 0",
+            "registrar_telemetry_dropped_total{budget=\"spans\"} 7",
+            "registrar_telemetry_processing_seconds_total 0.25",
+            "registrar_telemetry_queue_depth{queue=\"sentry\"} 3",
+            "registrar_telemetry_buffered_bytes 4096",
+        ] {
+            has(&metrics, line);
+        }
+    }
+}
