@@ -97,7 +97,8 @@ impl Telemetry {
 
 impl Metrics {
     /// A trace, or a part of one that ended by itself, was decided about: why it is kept (`head`, which is the rate alone,
-    /// `error`, `timeout`, ...), that it is not (`dropped`), or that it is one of many that nobody asked for (`background`).
+    /// `error`, `timeout`, `slow`, `failover`, `fee_bump`, `related`), that it is not (`dropped`), or, whatever was decided, that
+    /// it is one of the service's own doings, such as health checks (`background`). The README lists them.
     pub fn telemetry_trace(&self, decision: &'static str) {
         self.telemetry.traces.get_or_create(&Decision { decision }).inc();
         if decision != BACKGROUND {
