@@ -56,6 +56,9 @@ pub struct ServeArgs {
     /// Whether spans are made at all; logs stay either way [default: true]
     #[arg(long, env = "TRACING_ENABLED", value_name = "BOOL", help_heading = "Telemetry")]
     pub tracing_enabled: Option<String>,
+    /// Hosts that get trace headers with our requests: names, or .example.com for all below it, separated by commas [default: none]
+    #[arg(long, env = "REGISTRAR_TRACE_HOSTS", value_name = "HOSTS", help_heading = "Telemetry")]
+    pub trace_hosts: Option<String>,
     /// How log lines look: text or json [default: text on a terminal, else json]
     #[arg(long, env = "LOG_FORMAT", value_name = "FORMAT", help_heading = "Telemetry")]
     pub log_format: Option<String>,

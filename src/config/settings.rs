@@ -233,9 +233,20 @@ fn read_telemetry(args: &ServeArgs, environment: &Environment, faults: &mut Faul
             str::parse,
         ),
         log_filter: faults.read("RUST_LOG", args.log.as_deref(), telemetry::LogFilter::default(), str::parse),
+        trace_hosts: read_trace_hosts(args, faults),
         service_name: name(&["TRACE_SERVICE_NAME", "OTEL_SERVICE_NAME", "SERVICE_NAME"], "registrar"),
         environment: name(&["TRACE_ENVIRONMENT", "SENTRY_ENVIRONMENT", "ENVIRONMENT"], "development"),
     }
+}
+
+fn read_trace_hosts(args: &ServeArgs, faults: &mut Faults) -> telemetry::propagation::TraceHosts {
+    let list = args.trace_hosts.as_deref().unwrap_or_default();
+    let entries = split(list).enumerate().filter_map(|(position, entry)| {
+        // The entry is not repeated: it may be an endpoint's URL with its key.
+        let host = entry.parse::<telemetry::propagation::TraceHost>();
+        host.inspect_err(|error| faults.add("REGISTRAR_TRACE_HOSTS", format!("entry {} {error}", position + 1))).ok()
+    });
+    entries.collect()
 }
 
 const fn loopback(port: u16) -> SocketAddr {
@@ -319,6 +330,7 @@ mod tests {
             queue_limit: Some("-1".into()),
             network: NetworkArgs { chain_id: Some("base".into()), max_fee_gwei: Some("free".into()) },
             tracing_enabled: Some("maybe".into()),
+            trace_hosts: Some("rpc.example,https://rpc.example/s3cr3t".into()),
             log_format: Some("xml".into()),
             ..Default::default()
         };
@@ -338,6 +350,7 @@ mod tests {
             "REGISTRAR_CHAIN_ID",
             "REGISTRAR_MAX_FEE_GWEI",
             "TRACING_ENABLED",
+            "REGISTRAR_TRACE_HOSTS: entry 2 is no host name",
             "LOG_FORMAT",
             "REGISTRAR_CONTRACT_ADDRESS",
             "REGISTRAR_SIGNER_KEYS",

@@ -1,6 +1,6 @@
 //! Log lines: text for people, JSON for machines, the trace id in every line that belongs to a journey or a request.
 
-use super::Settings;
+use super::{Settings, propagation};
 use serde::Serialize;
 use std::{collections::BTreeMap, fmt, io::IsTerminal, str::FromStr};
 use tracing::{Event, Level, Subscriber, field};
@@ -71,10 +71,11 @@ impl FromStr for LogFilter {
     }
 }
 
-/// Installs logging for the process. Logs go to standard error; standard output belongs to the commands' answers.
+/// Installs logging for the process, and says who gets trace headers. Logs go to standard error; standard output belongs to the commands' answers.
 ///
 /// alloy and the HTTP client below it are kept out: their lines hold the endpoint's URL with its key.
 pub fn init(settings: &Settings) {
+    propagation::send_to(settings.trace_hosts.clone());
     let wanted = EnvFilter::new(&settings.log_filter.0);
     let safe =
         filter_fn(|metadata| !["alloy", "reqwest", "hyper"].iter().any(|room| metadata.target().starts_with(room)));

@@ -17,6 +17,8 @@ pub use timeout::{About, Late, TimedOut, TransactionTimeoutError};
 pub struct Settings {
     /// Whether spans are made at all.
     pub spans: bool,
+    /// Who gets trace headers with our requests.
+    pub trace_hosts: propagation::TraceHosts,
     /// How log lines look.
     pub log_format: LogFormat,
     /// Which log lines are written.
