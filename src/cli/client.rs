@@ -165,9 +165,9 @@ mod tests {
             let metadata = headers.call(Request::new(())).unwrap().metadata().clone();
             ["sentry-trace", "traceparent"].map(|name| metadata.get(name).unwrap().to_str().unwrap().to_owned())
         };
-        let [sentry, w3c] = sent();
-        assert!(sentry.starts_with(&format!("{trace_id}-")) && sentry.ends_with("-1"), "{sentry}");
+        let [theirs, w3c] = sent();
+        assert!(theirs.starts_with(&format!("{trace_id}-")) && theirs.ends_with("-1"), "{theirs}");
         assert!(w3c.starts_with(&format!("00-{trace_id}-")) && w3c.ends_with("-01"), "{w3c}");
-        assert_eq!(sent(), [sentry, w3c]);
+        assert_eq!(sent(), [theirs, w3c]);
     }
 }

@@ -27,6 +27,7 @@ mod heads;
 mod limits;
 mod list;
 mod outages;
+mod propagation;
 mod proxy;
 mod reorg;
 mod sends;

@@ -3,10 +3,7 @@
 use super::{BAGGAGE, SENTRY_TRACE, TRACEPARENT, TRACESTATE, TraceHosts, baggage, mint, sentry_trace, traceparent};
 use crate::registration::{SpanId, TraceContext, TraceId};
 use http::{HeaderMap, HeaderName, HeaderValue};
-use opentelemetry::{
-    Context,
-    trace::{SpanContext, SpanId as OtelSpanId, TraceContextExt, TraceFlags, TraceId as OtelTraceId, TraceState},
-};
+use opentelemetry::{Context, trace::TraceContextExt};
 use opentelemetry_sdk::trace::{IdGenerator, RandomIdGenerator};
 use std::sync::OnceLock;
 
@@ -16,8 +13,8 @@ static HOSTS: OnceLock<TraceHosts> = OnceLock::new();
 /// As whom we speak in traces that begin here.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Identity {
-    /// Of the Sentry project; `None` when nothing is reported to Sentry, and then no baggage of ours is sent.
-    pub public_key: Option<String>,
+    /// Of the Sentry project; empty when nothing is reported to Sentry, and then no baggage of ours is sent.
+    pub public_key: String,
     /// The release.
     pub release: String,
     /// The environment.
@@ -26,7 +23,7 @@ pub struct Identity {
     pub sample_rate: f64,
 }
 
-/// What a caller's headers said besides the span, on its way through our spans to those we ask.
+/// What a caller's headers said besides its span, on its way through our spans to those we ask.
 struct Carried {
     tracestate: String,
     baggage: String,
@@ -64,22 +61,15 @@ pub fn begin() -> (TraceId, HeaderMap) {
     (trace_id, headers)
 }
 
-/// The context below which spans of a caller's trace are made: its span as the remote parent, with its decision as the flag
-/// (not sampled when it left it to us), and what else its headers said, for whoever is asked on its behalf. For a trace that no
-/// caller named it is empty: that trace begins here, and so does its dynamic sampling context.
-pub fn remote(trace: &TraceContext) -> Context {
-    let Some(parent) = trace.parent else { return Context::new() };
-    let flags = if trace.sampled == Some(true) { TraceFlags::SAMPLED } else { TraceFlags::NOT_SAMPLED };
-    let span = SpanContext::new(
-        OtelTraceId::from_bytes(trace.trace_id.to_bytes()),
-        OtelSpanId::from_bytes(parent.to_bytes()),
-        flags,
-        true,
-        // For exporters alone, as it still refuses keys that Level 2 allows; what is sent on is carried beside it.
-        trace.tracestate.parse::<TraceState>().unwrap_or_default(),
-    );
-    let carried = Carried { tracestate: trace.tracestate.clone(), baggage: trace.baggage.clone() };
-    Context::new().with_remote_span_context(span).with_value(carried)
+/// The context with what a caller's headers said of `trace` besides its span. Every span below it passes that on when something
+/// is asked of others: spans keep the values of the context they are made in. A trace that no caller named carries nothing; it
+/// begins here, and its dynamic sampling context is ours. (`SpanContext` could hold the state alone, and refuses keys that Level
+/// 2 allows.)
+pub fn carry(context: Context, trace: &TraceContext) -> Context {
+    if trace.parent.is_none() {
+        return context;
+    }
+    context.with_value(Carried { tracestate: trace.tracestate.clone(), baggage: trace.baggage.clone() })
 }
 
 fn headers(context: &Context, identity: Option<&Identity>) -> HeaderMap {
@@ -116,10 +106,12 @@ fn put(headers: &mut HeaderMap, name: &'static str, value: &str) {
 impl Identity {
     /// The dynamic sampling context of a trace that begins here.
     fn baggage(&self, trace_id: TraceId, sampled: bool) -> String {
-        let Some(public_key) = &self.public_key else { return String::new() };
+        if self.public_key.is_empty() {
+            return String::new();
+        }
         baggage::write([
             ("trace_id", trace_id.to_string()),
-            ("public_key", public_key.clone()),
+            ("public_key", self.public_key.clone()),
             ("sample_rate", self.sample_rate.to_string()),
             ("sampled", sampled.to_string()),
             ("release", self.release.clone()),
@@ -132,13 +124,17 @@ impl Identity {
 mod tests {
     use super::*;
     use crate::telemetry::propagation::{dynamic_sampling, extract};
+    use opentelemetry::trace::{
+        SpanContext, SpanId as OtelSpanId, TraceFlags, TraceId as OtelTraceId, TraceState, Tracer, TracerProvider,
+    };
+    use opentelemetry_sdk::trace::SdkTracerProvider;
 
     const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
     const SPAN: &str = "b7ad6b7169203331";
 
     fn identity() -> Identity {
         Identity {
-            public_key: Some("e5f1c3a0".into()),
+            public_key: "e5f1c3a0".into(),
             release: "registrar@1.2.3 (é)".into(),
             environment: "production".into(),
             sample_rate: 0.01,
@@ -185,7 +181,7 @@ mod tests {
 
     #[test]
     fn without_sentry_there_is_no_baggage_of_ours() {
-        let silent = Identity { public_key: None, ..identity() };
+        let silent = Identity { public_key: String::new(), ..identity() };
         for identity in [None, Some(&silent)] {
             let sent = headers(&inside(&Context::new(), true), identity);
             assert_eq!((sent.len(), text(&sent, "baggage")), (2, None));
@@ -200,28 +196,36 @@ mod tests {
             ("tracestate", "tenant@one@two=1, congo=t61rcWkgMzE"),
             ("baggage", &format!("userId=alice,{baggage}")),
         ]);
-        let sent = headers(&inside(&remote(&trace), true), Some(&identity()));
+        let sent = headers(&inside(&carry(Context::new(), &trace), true), Some(&identity()));
         assert_eq!(text(&sent, "tracestate"), Some("tenant@one@two=1,congo=t61rcWkgMzE"));
         assert_eq!(text(&sent, "baggage"), Some(baggage.as_str()));
     }
 
     #[test]
+    fn what_is_carried_goes_through_every_span_below() {
+        let trace = from_caller(&[("traceparent", &format!("00-{TRACE}-{SPAN}-01")), ("tracestate", "a@b@c=1")]);
+        let tracer = SdkTracerProvider::builder().build().tracer("test");
+        let caller = inside(&carry(Context::new(), &trace), true);
+        let server = caller.with_span(tracer.start_with_context("server", &caller));
+        let client = server.with_span(tracer.start_with_context("client", &server));
+        let sent = headers(&client, Some(&identity()));
+        let span = client.span().span_context().span_id();
+        assert_eq!(text(&sent, "traceparent"), Some(format!("00-{TRACE}-{span}-01").as_str()));
+        assert_eq!((text(&sent, "tracestate"), text(&sent, "baggage")), (Some("a@b@c=1"), None));
+    }
+
+    #[test]
     fn a_callers_trace_without_baggage_gets_none_of_ours() {
         let trace = from_caller(&[("sentry-trace", &format!("{TRACE}-{SPAN}"))]);
-        let sent = headers(&inside(&remote(&trace), true), Some(&identity()));
+        let sent = headers(&inside(&carry(Context::new(), &trace), true), Some(&identity()));
         assert_eq!((sent.len(), text(&sent, "baggage")), (2, None));
     }
 
     #[test]
-    fn a_callers_span_is_the_remote_parent_and_no_caller_is_none() {
-        for (flag, sampled) in [("-1", true), ("-0", false), ("", false)] {
-            let context = remote(&from_caller(&[("sentry-trace", &format!("{TRACE}-{SPAN}{flag}"))]));
-            let span = context.span().span_context().clone();
-            assert_eq!((span.trace_id().to_string(), span.span_id().to_string()), (TRACE.into(), SPAN.into()));
-            assert_eq!((span.is_remote(), span.is_sampled()), (true, sampled));
-        }
-        let fresh = remote(&from_caller(&[]));
-        assert!(!fresh.span().span_context().is_valid() && fresh.get::<Carried>().is_none());
+    fn a_trace_that_no_caller_named_begins_here() {
+        let trace = from_caller(&[("baggage", "sentry-release=theirs")]);
+        let sent = headers(&inside(&carry(Context::new(), &trace), true), Some(&identity()));
+        assert_eq!(dynamic_sampling(text(&sent, "baggage").unwrap()).unwrap()["public_key"], "e5f1c3a0");
     }
 
     #[test]

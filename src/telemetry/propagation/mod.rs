@@ -27,7 +27,7 @@ mod tests;
 
 pub use baggage::dynamic_sampling;
 pub use hosts::{InvalidTraceHost, TraceHost, TraceHosts};
-pub use inject::{Identity, begin, headers_for, identify, remote, send_to};
+pub use inject::{Identity, begin, carry, headers_for, identify, send_to};
 
 use crate::registration::{SpanId, TraceContext, TraceId};
 use http::HeaderMap;
@@ -97,6 +97,13 @@ pub fn foreign_ids(headers: &HeaderMap) -> Vec<(&'static str, String)> {
     };
     let recorded = FOREIGN.into_iter();
     recorded.filter_map(|(name, key)| Some((key, only(headers, name).filter(is_id)?.to_owned()))).collect()
+}
+
+/// Records [`foreign_ids`] on a span that has fields for them.
+pub fn record_foreign_ids(headers: &HeaderMap, span: &tracing::Span) {
+    for (key, id) in foreign_ids(headers) {
+        span.record(key, id);
+    }
 }
 
 /// The text of a header that came once: nobody can say which one of two is meant.
