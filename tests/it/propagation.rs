@@ -1,7 +1,7 @@
 //! Trace headers in, as stock clients send them, and out again, to the hosts that the settings name.
 
 use crate::harness::{
-    Fault, Plan, Service, WaitFor, cli, document,
+    Fault, Plan, Service, WaitFor, cli, document, eventually,
     foreign::Language,
     proxy::{Proxy, Seen},
     registering,
@@ -114,6 +114,13 @@ async fn an_endpoint_that_is_named_gets_the_callers_trace_and_the_others_get_no_
     let settings = settings.set("REGISTRAR_RPC_URLS", urls).set("REGISTRAR_TRACE_HOSTS", ".example.com, LocalHost");
     let stack = ground.start(settings).await;
     let [named, other] = stack.proxies() else { panic!("two proxies") };
+    let other_is_healthy = [("endpoint", "127.0.0.1"), ("state", "healthy")];
+    eventually("the other endpoint to be healthy", async || {
+        let metrics = stack.service.metrics().await;
+        (metrics.value("registrar_rpc_endpoint_state", &other_is_healthy) == 1.0).then_some(())
+    })
+    .await;
+    stack.client.confirm(1, CASE).await;
     // Both are asked the same: the first one loses it.
     let lost = named.trap("eth_call", Fault::LoseRequest);
     let w3c = format!("00-{TRACE}-{SPAN}-01");
@@ -126,7 +133,8 @@ async fn an_endpoint_that_is_named_gets_the_callers_trace_and_the_others_get_no_
 
     assert!(lost.caught() > 0 && other.count("eth_call") > 0);
     let calls = named.calls("eth_call");
-    let sent: Vec<_> = calls.iter().map(trace_headers).find(|sent| !sent.is_empty()).expect("no trace headers came");
+    let of_caller = |sent: &Vec<(&str, &str)>| sent.iter().any(|(_, value)| value.contains(TRACE));
+    let sent = calls.iter().map(trace_headers).find(of_caller).expect("the caller's trace did not come");
     let value = |name| sent.iter().find(|(sent, _)| *sent == name).map(|(_, value)| *value);
     let parts: Vec<_> = value("traceparent").unwrap().split('-').collect();
     assert_eq!((parts[0], parts[1], parts.len()), ("00", TRACE, 4), "{sent:?}");
@@ -151,9 +159,16 @@ async fn nobody_gets_trace_headers_unless_somebody_is_named_and_there_are_spans(
         let plan = settings.iter().fold(plan, |plan, (name, value)| plan.set(name, value));
         let stack = plan.start().await;
         let w3c = format!("00-{TRACE}-{SPAN}-01");
-        let request = with(registering(1, CASE, WaitFor::Confirmed), &[("traceparent", &w3c), ("tracestate", "a=1")]);
+        let asked = VerifyDocumentRequest { document_hash: document(1), case_id: CASE.to_owned() };
 
-        stack.client.register(request).await.unwrap();
+        stack.client.confirm(1, CASE).await;
+        // The endpoint is asked while the caller waits.
+        stack
+            .client
+            .stub()
+            .verify_document(with(asked, &[("traceparent", &w3c), ("tracestate", "a=1")]))
+            .await
+            .unwrap();
 
         let all = stack.proxy().all();
         assert!(!all.is_empty());
