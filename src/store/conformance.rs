@@ -281,6 +281,33 @@ async fn a_reopened_store_has_everything_and_a_second_one_is_refused() {
 }
 
 #[tokio::test]
+async fn the_trace_a_caller_named_is_kept_through_a_restart() {
+    let rig = Rig::new(100).await;
+    let headers = [
+        ("traceparent", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00"),
+        ("sentry-trace", "0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331"),
+        ("tracestate", "tenant@one@two=1,congo=t61rcWkgMzE"),
+        ("baggage", "sentry-trace_id=0af7651916cd43dd8448eb211c80319c,sentry-release=1%2E0"),
+    ];
+    let headers = headers.map(|(name, value)| (http::HeaderName::from_static(name), value.parse().unwrap()));
+    let trace = crate::telemetry::propagation::extract(&headers.into_iter().collect());
+    assert!(trace.sampled.is_none() && !trace.tracestate.is_empty() && !trace.baggage.is_empty(), "{trace:?}");
+    let queued = rig.acceptor.accept(NewRegistration { trace: trace.clone(), ..asked(1, "a") }).await.unwrap();
+    let in_flight = rig.acceptor.accept(NewRegistration { trace: trace.clone(), ..asked(2, "a") }).await.unwrap();
+    rig.signed(0, &[in_flight.registration.id]).await;
+    let Rig { store, acceptor, settings, _folder } = rig;
+    drop(acceptor);
+    store.close().await;
+    drop(store);
+
+    let store = open_again(&settings).await;
+
+    assert_eq!(store.get(queued.registration.id).await.unwrap().unwrap().asked.trace, trace);
+    assert_eq!(store.queued(at(1_000_000_000_000), 10).await.unwrap()[0].trace, trace);
+    assert_eq!(store.open_transactions().await.unwrap()[0].members[0].trace, trace);
+}
+
+#[tokio::test]
 async fn what_is_settled_was_not_late() {
     let rig = Rig::new(100).await;
     let diagnosis =

@@ -28,6 +28,7 @@ mod limits;
 mod list;
 mod metrics;
 mod outages;
+mod propagation;
 mod proxy;
 mod receivers;
 mod reorg;
