@@ -84,9 +84,7 @@ async fn a_timeouts_breadcrumbs_are_the_journeys_steps() {
     for step in ["accepted", "signed", "sent"] {
         assert!(rest.any(|text| text.contains(step)), "{step}, in its order, in {steps:?}");
     }
-    let sent =
-        breadcrumbs(&event).iter().find(|crumb| crumb["message"].as_str().is_some_and(|text| text.contains("sent")));
-    assert_eq!(sent.unwrap()["data"]["endpoint"], "127.0.0.1", "to whom: {sent:?}");
+    assert!(steps.iter().any(|step| step.contains("sent") && step.contains("127.0.0.1")), "to whom: {steps:?}");
 }
 
 #[tokio::test]
