@@ -1,6 +1,6 @@
 //! Endpoints that fail: a warning for each change of their state, and one error when there is none left.
 
-use super::{Watched, message};
+use super::{Watched, level, message};
 use crate::harness::{
     Fault, Plan,
     story::{FIRST, SECOND},
@@ -35,7 +35,7 @@ async fn an_endpoint_that_fails_is_one_warning_for_each_change_of_its_state() {
     let states: Vec<_> = told.iter().map(|event| event["contexts"]["rpc"]["state"].clone()).collect();
     assert_eq!(states, expected, "each once");
     for event in &told {
-        assert_eq!(event["level"], "warning", "{event:#}");
+        assert_eq!(level(event), "warning", "{event:#}");
         let rpc = &event["contexts"]["rpc"];
         assert_eq!(rpc["endpoint"], FIRST);
         for key in ["error", "latencyMs", "consecutiveFailures"] {
@@ -66,7 +66,7 @@ async fn no_endpoint_at_all_is_one_error_however_long_it_lasts() {
 
     let words = "All RPC endpoints unavailable";
     let event = watched.sentry.event(words, |event| message(event) == words).await;
-    assert_eq!(event["level"], "error", "{event:#}");
+    assert_eq!(level(&event), "error", "{event:#}");
     let count = watched.sentry.events().iter().filter(|event| message(event) == words).count();
     assert_eq!(count, 1);
     watched.sentry_finds_nothing().await;

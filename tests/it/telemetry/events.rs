@@ -1,6 +1,6 @@
 //! What else a person has to know of: each told once, in the trace of the registration that it is about.
 
-use super::{CASE, USER, Watched, exception, message};
+use super::{CASE, USER, Watched, exception, level, message};
 use crate::harness::{Plan, Registration, State, WaitFor, account, document, eventually, registering};
 use alloy::primitives::{B256, Bytes, U64, U256};
 use serde_json::{Value, json};
@@ -35,7 +35,7 @@ async fn a_registration_that_failed_is_one_error_in_its_trace_and_its_waterfall_
     let id = &refusal.registration().id;
     let in_trace = |event: &Value| event["contexts"]["trace"]["trace_id"] == refusal.trace_id;
     let event = watched.sentry.event("the failure", in_trace).await;
-    assert_eq!(event["level"], "error", "{event:#}");
+    assert_eq!(level(&event), "error", "{event:#}");
     assert!(event.to_string().contains("REJECTED_BY_CONTRACT"), "why: {event:#}");
     assert!(event.to_string().contains(id), "of which registration: {event:#}");
     assert_eq!(event["user"], json!({ "id": USER }));
@@ -80,7 +80,7 @@ async fn a_transaction_that_somebody_else_replaced_is_told_and_its_work_goes_on(
     watched.stack.anvil.mine_on_demand().await;
 
     let hash = submitted.transaction.unwrap().hash;
-    let is_it = |event: &Value| event["level"] == "warning" && words(event).contains("queued again");
+    let is_it = |event: &Value| level(event) == "warning" && words(event).contains("queued again");
     let event = watched.sentry.event("the replacement", is_it).await;
     assert!(event.to_string().contains(&hash), "which transaction: {event:#}");
     let requeued = |seen: &Registration| seen.transaction.as_ref().is_some_and(|now| now.hash != hash);
@@ -105,7 +105,7 @@ async fn a_reorg_of_an_included_transaction_is_told_once() {
     let block = included.transaction.unwrap().block_number.unwrap();
     let is_it = |event: &Value| words(event).contains("no longer canonical");
     let event = watched.sentry.event("the reorg", is_it).await;
-    assert_eq!(event["level"], "warning", "{event:#}");
+    assert_eq!(level(&event), "warning", "{event:#}");
     assert!(event.to_string().contains(&block.to_string()), "which block: {event:#}");
     watched.stack.anvil.mine_on_demand().await;
     watched.stack.anvil.mine(3).await;
