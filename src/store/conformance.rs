@@ -120,6 +120,18 @@ async fn a_batch_goes_through_its_states_and_keeps_what_it_learned() {
 }
 
 #[tokio::test]
+async fn the_oldest_that_is_queued_is_the_one_that_was_accepted_first() {
+    let rig = Rig::new(100).await;
+    assert_eq!(rig.store.oldest_queued().await.unwrap(), None);
+    let [first, second] = [rig.accept(1, "a").await, rig.accept(2, "a").await].map(|accepted| accepted.registration);
+    assert_eq!(rig.store.oldest_queued().await.unwrap(), Some(first.times.created));
+    rig.signed(0, &[first.id]).await;
+    assert_eq!(rig.store.oldest_queued().await.unwrap(), Some(second.times.created));
+    rig.signed(1, &[second.id]).await;
+    assert_eq!(rig.store.oldest_queued().await.unwrap(), None);
+}
+
+#[tokio::test]
 async fn what_is_not_queued_any_more_or_a_nonce_that_is_taken_refuses_the_whole_transaction() {
     let rig = Rig::new(100).await;
     let (one, two) = (rig.accept(1, "a").await.registration.id, rig.accept(2, "a").await.registration.id);

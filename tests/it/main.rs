@@ -26,6 +26,7 @@ mod harness;
 mod heads;
 mod limits;
 mod list;
+mod metrics;
 mod outages;
 mod proxy;
 mod receivers;
