@@ -58,7 +58,7 @@ async fn a_timeout_is_an_error_in_the_journeys_trace_that_says_why() {
     ] {
         assert_eq!(blockchain[key], value, "{key} in {blockchain:#}");
     }
-    for key in ["gasLimit", "maxFeePerGas", "baseFeePerGas", "explorerUrl"] {
+    for key in ["gasLimit", "maxFeePerGas", "baseFeePerGas"] {
         assert!(!blockchain[key].is_null(), "{key} in {blockchain:#}");
     }
     let told = &event["contexts"]["diagnosis"];
