@@ -157,7 +157,7 @@ impl Follower {
         } else {
             self.tools.store.reorged(flight.id, now()).await?;
             let affected = flight.first_affected();
-            events::transaction_reorged(flight.id, flight.nonce, block.number, affected.as_ref());
+            events::transaction_reorged(flight.id, flight.nonce, flight.latest().0, block.number, affected.as_ref());
             flight.note(format!("reorged out of block {}", block.number), now());
             let mut progress = flight.progress();
             progress.phase = Phase::Submitted;
@@ -233,7 +233,14 @@ impl Follower {
         };
         self.tools.store.release(flight.id, reverted.as_ref(), now()).await?;
         let affected = flight.first_affected();
-        events::transaction_released(flight.id, flight.nonce, reason, flight.members.len(), affected.as_ref());
+        events::transaction_released(
+            flight.id,
+            flight.nonce,
+            flight.latest().0,
+            reason,
+            flight.members.len(),
+            affected.as_ref(),
+        );
         self.tools.flights.remove(flight);
         let journeys = std::mem::take(&mut *flight.journeys());
         if let Some(failure) = &reverted {
