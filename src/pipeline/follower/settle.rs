@@ -3,11 +3,7 @@
 use super::{Canonical, Follower, PollError, SharedFlight};
 use crate::{
     chain::{CallError, Chain, Receipt, registered_topics},
-    pipeline::{
-        flights::Phase,
-        journey::{Journey, register_span},
-        now,
-    },
+    pipeline::{flights::Phase, journey::Journey, now},
     registration::{Block, Cost, Failure, FailureReason, Finality, RegistrationId, State},
     store::{Inclusion, UnfinalizedBlock},
     telemetry::events,
@@ -259,7 +255,7 @@ impl Follower {
         let stored = self.tools.store.get_all(&ids).await?;
         let failed: HashSet<_> = stored.iter().filter(|one| one.state == State::Failed).map(|one| one.id).collect();
         for journey in journeys.into_iter().filter(|journey| failed.contains(&journey.member.id)) {
-            events::failed(&journey.affected(register_span(journey.member.id)), failure, "wait");
+            events::failed(&journey.affected(journey.span()), failure, "wait");
             journey.failed(now());
         }
         Ok(())
