@@ -408,3 +408,13 @@ pub fn chain_moves_again(block_number: u64, lasting: Duration, local: bool) {
 pub fn head_fell(from_block: u64, to_block: u64) {
     warn!(from_block, to_block, "the chain's head fell");
 }
+
+/// Sentry or the collector does not take what it is told. It is no error of ours, and nobody's work stops for it.
+pub fn telemetry_does_not_arrive(receiver: &str, error: &str) {
+    warn!(receiver, error, "telemetry does not arrive");
+}
+
+/// It does again.
+pub fn telemetry_arrives_again(receiver: &str) {
+    info!(receiver, "telemetry arrives again");
+}
