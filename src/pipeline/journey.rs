@@ -204,7 +204,7 @@ impl Journey {
         self.tell(why, &end, spans::new_span_id());
     }
 
-    /// Failed for good: the journey ends. Returns its span.
+    /// Failed for good: the journey ends. One that is registered again begins another journey.
     pub fn failed(self, at: Timestamp) {
         let end = End { at, status: "failed_precondition", cause: None, block: None, hash: None };
         self.tell(Some(Reason::Error), &end, spans::new_span_id());
