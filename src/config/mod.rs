@@ -5,8 +5,11 @@
 
 mod args;
 mod environment;
+mod secrets;
 mod settings;
 
 pub use args::{NetworkArgs, ServeArgs};
 pub use environment::{Environment, Fault, Faults};
 pub use settings::{DeploySettings, Settings};
+
+use settings::split;

@@ -1,6 +1,6 @@
 //! Raw text in, validated settings out.
 
-use super::{Environment, Faults, NetworkArgs, ServeArgs};
+use super::{Environment, Faults, NetworkArgs, ServeArgs, secrets};
 use crate::{api, chain, pipeline, store, telemetry};
 use alloy::primitives::Address;
 use std::{net::SocketAddr, time::Duration};
@@ -39,6 +39,8 @@ pub struct Settings {
 pub struct DeploySettings {
     /// The chain; its contract address is not used.
     pub chain: chain::Settings,
+    /// What must not be told.
+    pub secrets: telemetry::Secrets,
 }
 
 impl Settings {
@@ -106,7 +108,7 @@ impl DeploySettings {
     pub fn read(args: &NetworkArgs, environment: &Environment) -> Result<Self, Faults> {
         let mut faults = Faults::default();
         let chain = read_chain(args, Address::ZERO, environment, &mut faults);
-        if faults.is_empty() { Ok(Self { chain }) } else { Err(faults) }
+        if faults.is_empty() { Ok(Self { chain, secrets: secrets::collect(environment) }) } else { Err(faults) }
     }
 }
 
@@ -235,6 +237,7 @@ fn read_telemetry(args: &ServeArgs, environment: &Environment, faults: &mut Faul
         log_filter: faults.read("RUST_LOG", args.log.as_deref(), telemetry::LogFilter::default(), str::parse),
         service_name: name(&["TRACE_SERVICE_NAME", "OTEL_SERVICE_NAME", "SERVICE_NAME"], "registrar"),
         environment: name(&["TRACE_ENVIRONMENT", "SENTRY_ENVIRONMENT", "ENVIRONMENT"], "development"),
+        secrets: secrets::collect(environment),
     }
 }
 
@@ -242,7 +245,8 @@ const fn loopback(port: u16) -> SocketAddr {
     SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), port)
 }
 
-fn split(list: &str) -> impl Iterator<Item = &str> {
+/// The entries of a list.
+pub(super) fn split(list: &str) -> impl Iterator<Item = &str> {
     list.split([',', '\n']).map(str::trim).filter(|entry| !entry.is_empty())
 }
 
