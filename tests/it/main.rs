@@ -36,4 +36,5 @@ mod surface;
 mod throttling;
 mod trace_id;
 mod watch;
+mod watch_page;
 mod witnesses;

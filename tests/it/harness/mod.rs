@@ -5,6 +5,7 @@ pub mod cli;
 pub mod client;
 pub mod foreign;
 pub mod metrics;
+pub mod place;
 pub mod process;
 pub mod proxy;
 pub mod registry;
@@ -16,6 +17,7 @@ pub mod wait;
 
 pub use anvil::{Anvil, account};
 pub use client::{Client, Refusal, document, registering, seconds};
+pub use place::Place;
 pub use proxy::{Fault, HttpAnswer, Proxy};
 pub use registry::{OUTSIDER, OWNER, Registry};
 pub use service::Service;
