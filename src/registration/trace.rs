@@ -90,6 +90,8 @@ pub struct TraceContext {
     pub parent: Option<SpanId>,
     /// The caller's or our head sampling decision; `None` is deferred.
     pub sampled: Option<bool>,
+    /// W3C trace state as it came, bounded in length.
+    pub tracestate: String,
     /// W3C baggage as it came, bounded in length.
     pub baggage: String,
 }

@@ -101,6 +101,7 @@ impl<'r> Columns<'r> {
             trace_id: TraceId::from_bytes(self.bytes()?).ok_or_else(|| StoreError::corrupt("a zero trace id"))?,
             parent: self.optional_bytes()?.and_then(SpanId::from_bytes),
             sampled: self.get::<Option<i64>>()?.map(|flag| flag != 0),
+            tracestate: String::new(),
             baggage: self.get()?,
         })
     }

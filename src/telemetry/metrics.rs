@@ -232,4 +232,19 @@ impl Metrics {
     pub fn grpc_request(&self, method: &'static str, code: &'static str, took: Duration) {
         self.grpc_requests.get_or_create(&GrpcLabels { method, code }).observe(took.as_secs_f64());
     }
+
+    /// What was decided about some spans.
+    pub fn telemetry_trace(&self, _decision: &'static str) {}
+    /// What became of exported items.
+    pub fn telemetry_export(&self, _target: &'static str, _outcome: &'static str, _count: u64) {}
+    /// Spans lost to a budget.
+    pub fn telemetry_dropped(&self, _budget: &'static str, _spans: u64) {}
+    /// The configured share.
+    pub fn telemetry_sample_rate(&self, _configured: f64) {}
+    /// Time spent.
+    pub fn telemetry_processing(&self, _took: Duration) {}
+    /// What waits.
+    pub fn telemetry_queue_depth(&self, _queue: &'static str, _depth: usize) {}
+    /// What is buffered.
+    pub fn telemetry_buffered_bytes(&self, _bytes: usize) {}
 }

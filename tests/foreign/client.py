@@ -1,6 +1,6 @@
 """Registers one document from Python and prints what came back as one line of JSON.
 
-usage: client.py SERVER PROTO_FOLDER REQUEST_JSON DEADLINE_SECONDS
+usage: client.py SERVER PROTO_FOLDER REQUEST_JSON DEADLINE_SECONDS [HEADERS_JSON]
 
 The stubs are generated on the spot from the proto, and everything else is stock grpcio.
 """
@@ -48,7 +48,7 @@ def details_of(error, messages):
     return found
 
 
-def main(server, proto_folder, request, deadline):
+def main(server, proto_folder, request, deadline, headers="{}"):
     messages, services = generate_stubs(proto_folder)
     request = json_format.ParseDict(json.loads(request), messages.RegisterDocumentRequest())
     with grpc.insecure_channel(server) as channel:
@@ -56,7 +56,8 @@ def main(server, proto_folder, request, deadline):
         stub = services.RegistrarServiceStub(channel)
         began = time.monotonic()
         try:
-            response, call = stub.RegisterDocument.with_call(request, timeout=float(deadline))
+            metadata = list(json.loads(headers).items())
+            response, call = stub.RegisterDocument.with_call(request, timeout=float(deadline), metadata=metadata)
             outcome = {"code": "OK", "registration": json_format.MessageToDict(response.registration)}
             metadata = list(call.initial_metadata()) + list(call.trailing_metadata())
         except grpc.RpcError as error:

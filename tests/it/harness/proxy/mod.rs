@@ -9,9 +9,10 @@ mod serve;
 
 pub use fault::{Fault, HttpAnswer};
 
+use super::door::Door;
 use node::Node;
 use serde_json::Value;
-use serve::{Port, serve};
+use serve::serve;
 use std::{
     collections::BTreeMap,
     sync::{
@@ -75,16 +76,15 @@ struct Rule {
 impl Proxy {
     /// Starts a proxy in front of the node with this URL.
     pub async fn before(upstream: &str) -> Self {
-        let port = Port::reserve();
-        let address = port.address.to_string();
+        let door = Door::open();
+        let address = door.address.to_string();
         let shared = Arc::new(Shared {
             node: Node::at(upstream),
             seen: Mutex::default(),
             rules: Mutex::default(),
             refusing: watch::Sender::new(0),
         });
-        let listener = port.listen();
-        let task = tokio::spawn(serve(port, listener, shared.clone()));
+        let task = tokio::spawn(serve(door, shared.clone()));
         Self { url: format!("http://{address}"), address, shared, task }
     }
 
