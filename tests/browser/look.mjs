@@ -15,13 +15,15 @@ const FLAGS = [
   '--disable-component-update',
   '--disable-sync',
 ]
+/** Wide enough for whole names. */
+const WIDTH = 1900
 /** A page that has not shown something after this many milliseconds never will. */
 const PATIENCE = 20_000
 
 // Playwright gives it a new user data directory, and deletes that at the end.
 const browser = await chromium.launch({ executablePath: browserOfThisMachine(), args: FLAGS })
 try {
-  const page = await browser.newPage({ viewport: { width: 1600, height: 1000 } })
+  const page = await browser.newPage({ viewport: { width: WIDTH, height: 1000 } })
   page.setDefaultTimeout(PATIENCE)
   const waterfall = await lookAtWaterfall(page)
   const error = await lookAtError(page)
@@ -45,20 +47,25 @@ function browserOfThisMachine() {
   return found
 }
 
-/** The spans as the page nests them: what kind, what name, how long, whether red, and what is below. */
+/** The spans as the page nests them: what kind, what name, how long, and what is below. */
 async function lookAtWaterfall(page) {
   await page.goto(`${url}/telemetry/traces/${traceId}`)
   const spans = page.locator(`li:has(> a[href*="/traces/${traceId}/spans/"])`)
-  // A trace arrives in parts: the journey's after the call's.
-  await spans.filter({ hasText: 'blockchain.wait' }).first().waitFor()
+  // A trace arrives in parts: the journey's may come after the call's.
+  await spans.filter({ hasText: 'blockchain.register' }).first().waitFor()
+  // What lies deep is folded: a click on the number of spans below unfolds it.
+  const folded = spans.filter({ hasNot: page.locator(':scope > ul') }).locator('> a > div > div', { hasText: /^\d+$/ })
+  while (await folded.count()) await folded.first().click()
+  await spans.locator('> a', { hasText: 'blockchain.wait' }).first().click()
+  await page.getByText('confirmations', { exact: true }).first().waitFor()
   await page.screenshot({ path: join(folder, 'waterfall.png') })
   return page.evaluate(() => {
+    const SPAN = 'li:has(> a[href*="/spans/"])'
     const read = item => {
       const [op, , name, duration] = [...item.querySelectorAll(':scope > a span')].map(span => span.textContent)
-      return { op, name, duration, spans: [...item.querySelectorAll(':scope > ul > li')].map(read) }
+      return { op, name, duration, spans: [...item.querySelectorAll(`:scope > ul > ${SPAN}`)].map(read) }
     }
-    const all = [...document.querySelectorAll('li:has(> a[href*="/spans/"])')]
-    return all.filter(item => !item.parentElement.closest('li:has(> a[href*="/spans/"])')).map(read)
+    return [...document.querySelectorAll(SPAN)].filter(item => !item.parentElement.closest(SPAN)).map(read)
   })
 }
 
@@ -69,6 +76,9 @@ async function lookAtError(page) {
   await page.getByRole('heading', { name: 'TransactionTimeoutError' }).first().waitFor()
   await page.getByRole('link', { name: 'Context', exact: true }).click()
   await page.getByText('diagnosis', { exact: true }).first().waitFor()
-  await page.screenshot({ path: join(folder, 'error.png'), fullPage: true })
+  const folded = page.locator('main').getByText('...', { exact: true })
+  while (await folded.count()) await folded.first().click()
+  await page.setViewportSize({ width: WIDTH, height: 2400 })
+  await page.screenshot({ path: join(folder, 'error.png') })
   return page.locator('main').innerText()
 }
