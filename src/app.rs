@@ -4,9 +4,10 @@ use crate::{
     api,
     chain::{self, Chain, Delays, DeployError, Proof, ProveError, Signer},
     config::{DeploySettings, Settings},
-    pipeline::{self, Follower, Lane, RecoverError, Registrar, Tools},
+    pipeline::{self, Follower, Gauges, Lane, RecoverError, Registrar, Tools},
     registration::Timestamp,
     store::{Acceptor, OpenError, Registry, Store, StoreError},
+    telemetry::metrics,
 };
 use alloy::primitives::Address;
 use std::{
@@ -136,8 +137,9 @@ pub async fn serve(
     look_at_signers(&tools, &settings.chain.signers).await;
 
     let (acceptor, intake) = Acceptor::new(store.clone());
-    let addresses = settings.chain.signers.iter().map(Signer::address).collect();
-    let registrar = Registrar::new(tools.clone(), acceptor, addresses);
+    let addresses: Vec<_> = settings.chain.signers.iter().map(Signer::address).collect();
+    let registrar = Registrar::new(tools.clone(), acceptor, addresses.clone());
+    workers.spawn(Gauges::new(tools.clone(), addresses).run(shutdown.clone()));
     workers.spawn(follower.run(shutdown.clone()));
     for signer in settings.chain.signers {
         workers.spawn(Lane::new(tools.clone(), signer).run(shutdown.clone()));
@@ -260,7 +262,11 @@ async fn reconcile(follower: &mut Follower, shutdown: &CancellationToken) {
 async fn look_at_signers(tools: &Tools, signers: &[Signer]) {
     for signer in signers {
         let address = signer.address();
-        match tokio::join!(tools.chain.is_registrar(address), tools.chain.balance(address)) {
+        let (allowed, balance) = tokio::join!(tools.chain.is_registrar(address), tools.chain.balance(address));
+        if let Ok(balance) = balance {
+            metrics().signer_balance(address, balance);
+        }
+        match (allowed, balance) {
             (Ok(false), _) => error!(
                 signer = %address,
                 contract = %tools.chain.contract(),

@@ -99,7 +99,9 @@ where
             spans::server(&mut context.trace, method, request.headers())
         };
         let trace_id = context.trace.trace_id;
-        let mut call = Call { method, begun: context.begun, span: span.clone(), code: Code::Cancelled };
+        let sampled = context.trace.sampled.unwrap_or(false);
+        let (begun, code) = (context.begun, Code::Cancelled);
+        let mut call = Call { method, begun, span: span.clone(), trace_id, sampled, code };
         request.extensions_mut().insert(context);
         let future = AssertUnwindSafe(self.0.call(request)).catch_unwind().instrument(span.clone());
         Box::pin(telemetry::bind_call(async move {
@@ -126,6 +128,8 @@ struct Call {
     method: &'static str,
     begun: Instant,
     span: Span,
+    trace_id: TraceId,
+    sampled: bool,
     code: Code,
 }
 
@@ -135,7 +139,9 @@ impl Drop for Call {
         if is_our_fault(self.code) {
             self.span.record("otel.status_code", "error");
         }
-        metrics().grpc_request(self.method, name(self.code), self.begun.elapsed());
+        // An example that leads to a trace leads to one that is kept.
+        let kept = self.sampled || ![Code::Ok, Code::Cancelled].contains(&self.code);
+        metrics().grpc_request(self.method, name(self.code), self.begun.elapsed(), kept.then_some(self.trace_id));
     }
 }
 

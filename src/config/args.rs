@@ -77,6 +77,9 @@ pub struct ServeArgs {
     /// Address of an OTLP collector, as http://localhost:4317; its family of variables is honoured too [default: none]
     #[arg(long, env = "OTEL_EXPORTER_OTLP_ENDPOINT", value_name = "URL", help_heading = "Telemetry")]
     pub otlp_endpoint: Option<String>,
+    /// Hosts that get trace headers with our requests: names, or .example.com for all below it, separated by commas [default: none]
+    #[arg(long, env = "REGISTRAR_TRACE_HOSTS", value_name = "HOSTS", help_heading = "Telemetry")]
+    pub trace_hosts: Option<String>,
     /// How log lines look: text or json [default: text on a terminal, else json]
     #[arg(long, env = "LOG_FORMAT", value_name = "FORMAT", help_heading = "Telemetry")]
     pub log_format: Option<String>,

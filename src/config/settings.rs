@@ -309,6 +309,7 @@ mod tests {
             queue_limit: Some("-1".into()),
             network: NetworkArgs { chain_id: Some("base".into()), max_fee_gwei: Some("free".into()) },
             tracing_enabled: Some("maybe".into()),
+            trace_hosts: Some("rpc.example,https://rpc.example/s3cr3t".into()),
             log_format: Some("xml".into()),
             ..Default::default()
         };
@@ -328,6 +329,7 @@ mod tests {
             "REGISTRAR_CHAIN_ID",
             "REGISTRAR_MAX_FEE_GWEI",
             "TRACING_ENABLED",
+            "REGISTRAR_TRACE_HOSTS: entry 2 is no host name",
             "LOG_FORMAT",
             "REGISTRAR_CONTRACT_ADDRESS",
             "REGISTRAR_SIGNER_KEYS",

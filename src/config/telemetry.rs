@@ -2,10 +2,11 @@
 
 use super::{
     Environment, Faults, ServeArgs,
-    settings::{boolean, whole},
+    settings::{boolean, split, whole},
 };
 use crate::telemetry::{
     LogFilter, LogFormat, OtlpEndpoint, OtlpProtocol, OtlpSettings, Rate, Salt, SentrySettings, Settings, SpanLimits,
+    propagation::{TraceHost, TraceHosts},
     spans::OTLP_QUEUE,
 };
 
@@ -31,6 +32,7 @@ pub(super) fn read_telemetry(args: &ServeArgs, environment: &Environment, faults
         sentry: read_sentry(args, environment, faults),
         otlp: read_otlp(args, environment, faults),
         limits: read_limits(environment, faults),
+        trace_hosts: read_trace_hosts(args, faults),
         user_id_salt: environment.secret("REGISTRAR_USER_ID_SALT", faults).map(Salt::new),
     }
 }
@@ -82,6 +84,16 @@ fn read_otlp(args: &ServeArgs, environment: &Environment, faults: &mut Faults) -
             None
         }
     }
+}
+
+fn read_trace_hosts(args: &ServeArgs, faults: &mut Faults) -> TraceHosts {
+    let list = args.trace_hosts.as_deref().unwrap_or_default();
+    let entries = split(list).enumerate().filter_map(|(position, entry)| {
+        // The entry is not repeated: it may be an endpoint's URL with its key.
+        let host = entry.parse::<TraceHost>();
+        host.inspect_err(|error| faults.add("REGISTRAR_TRACE_HOSTS", format!("entry {} {error}", position + 1))).ok()
+    });
+    entries.collect()
 }
 
 fn read_limits(environment: &Environment, faults: &mut Faults) -> SpanLimits {

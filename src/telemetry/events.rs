@@ -4,7 +4,10 @@ use super::{
     About, Affected, TimedOut, TransactionTimeoutError, metrics,
     sentry::{REPORT, Report, measures},
 };
-use crate::registration::{Blocked, Cost, Failure, RegistrationId, TraceId, TransactionId, diagnosis::EndpointSeen};
+use crate::registration::{
+    Blocked, Cost, Failure, RegistrationId, TraceContext, TraceId, TransactionId, diagnosis::EndpointSeen,
+    policy::fees::Fees,
+};
 use alloy::primitives::{Address, B256};
 use serde_json::{Value, json};
 use std::time::Duration;
@@ -47,6 +50,21 @@ pub fn transaction_rebroadcast(id: TransactionId, nonce: u64, outcome: &str) {
     info!(transaction_id = %id, nonce, outcome, "transaction sent again");
 }
 
+/// The same work was signed again at the same nonce, with a higher offer.
+pub fn transaction_fee_bumped(id: TransactionId, signer: Address, nonce: u64, hash: B256, fees: &Fees) {
+    metrics().fee_bump();
+    let Fees { max_fee_per_gas, max_priority_fee_per_gas } = fees;
+    info!(
+        transaction_id = %id,
+        %signer,
+        nonce,
+        tx_hash = %hash,
+        %max_fee_per_gas,
+        %max_priority_fee_per_gas,
+        "the transaction's offer was raised"
+    );
+}
+
 /// The transaction is in a canonical block.
 pub fn transaction_included(
     id: TransactionId,
@@ -71,10 +89,18 @@ pub fn transaction_confirmed(id: TransactionId, nonce: u64, block_number: u64, r
 }
 
 /// One registration went all the way.
-pub fn registration_confirmed(id: RegistrationId, trace_id: TraceId, hash: B256, block_number: u64, total: Duration) {
-    metrics().stage("total", total);
-    measures::duration(trace_id, total);
+pub fn registration_confirmed(
+    id: RegistrationId,
+    trace: &TraceContext,
+    hash: B256,
+    block_number: u64,
+    total: Duration,
+) {
+    // An example that leads to a trace leads to one that is kept.
+    metrics().total(total, trace.sampled.unwrap_or(false).then_some(trace.trace_id));
+    measures::duration(trace.trace_id, total);
     let total_ms = total.as_millis() as u64;
+    let trace_id = trace.trace_id;
     info!(registration_id = %id, %trace_id, tx_hash = %hash, block_number, total_ms, "registration confirmed");
 }
 
@@ -152,7 +178,8 @@ fn about(affected: Option<&Affected>) -> Report {
 /// A transaction's confirmation clock ran out, and these are the reports of it. Once per transaction, whoever waits.
 pub fn confirmation_timeout(reports: &[TransactionTimeoutError]) {
     if let Some(first) = reports.first() {
-        metrics().timeout(first.transaction.diagnosis.cause.code());
+        let trace = first.about.one().map(|one| one.trace_id);
+        metrics().timeout(first.transaction.diagnosis.cause.code(), trace);
     }
     let late: usize = reports.iter().map(|report| report.about.registrations()).sum();
     measures::failed(late, "CONFIRMATION_TIMEOUT", "wait");

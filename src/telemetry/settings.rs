@@ -1,6 +1,6 @@
 //! What telemetry is told: how much is kept, where it goes, as whom.
 
-use super::{LogFilter, LogFormat};
+use super::{LogFilter, LogFormat, propagation::TraceHosts};
 use sentry::types::Dsn;
 use std::{fmt, str::FromStr};
 use url::Url;
@@ -28,6 +28,8 @@ pub struct Settings {
     pub otlp: Option<OtlpSettings>,
     /// How large a span may become.
     pub limits: SpanLimits,
+    /// Who gets trace headers with our requests.
+    pub trace_hosts: TraceHosts,
     /// With it, user ids leave as a keyed hash and never as given.
     pub user_id_salt: Option<Salt>,
 }

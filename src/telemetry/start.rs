@@ -64,6 +64,7 @@ pub fn init(settings: &Settings) -> Result<Telemetry, StartError> {
         }
         metrics().telemetry_sample_rate(settings.sample_rate.get());
         propagation::identify(identity(settings));
+        propagation::send_to(settings.trace_hosts.clone());
         telemetry = Telemetry { pipeline: Some(pipeline), sentry };
     }
     let _ = tracing::subscriber::set_global_default(tracing_subscriber::registry().with(layers));

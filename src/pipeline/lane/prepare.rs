@@ -16,7 +16,7 @@ use crate::{
     },
     store::{Attempt, Found, NewTransaction, QueuedRegistration, StoreError},
     telemetry::{
-        events,
+        events, metrics,
         spans::{self, BatchSpan},
     },
 };
@@ -86,6 +86,7 @@ impl Lane {
             self.tools.chain.simulate(self.signer.address(), &calldata, gas_limit)
         );
         let outlook = outlook?;
+        metrics().signer_balance(self.signer.address(), outlook.balance);
         let new = match simulated {
             Ok(new) => new,
             Err(error) => return self.refused(claim, journeys, error).await,

@@ -52,7 +52,7 @@ impl Delivery {
         self.depth.fetch_add(1, Ordering::Relaxed);
         if self.queue.try_send(Job::Deliver(segment, reason)).is_err() {
             self.depth.fetch_sub(1, Ordering::Relaxed);
-            metrics().telemetry_dropped("queue", spans);
+            metrics().telemetry_dropped("delivery", spans);
         }
     }
 
@@ -87,7 +87,7 @@ fn run(jobs: &Receiver<Job>, mut sinks: Vec<Box<dyn Sink>>, depth: &AtomicUsize)
                 segment.spans.iter_mut().for_each(scrub::span);
                 sinks.iter_mut().for_each(|sink| sink.take(&segment, reason));
                 let left = depth.fetch_sub(1, Ordering::Relaxed) - 1;
-                metrics().telemetry_queue_depth("spans", left);
+                metrics().telemetry_queue_depth("delivery", left);
                 metrics().telemetry_processing(begun.elapsed());
             }
             Job::Flush(timeout, done) => {

@@ -37,6 +37,7 @@ struct Bucket {
 }
 
 impl Head {
+    /// Keeps this share.
     pub fn new(rate: Rate) -> Self {
         let bucket = Bucket { left: UPSTREAM_PER_SECOND, filled: Instant::now() };
         Self { rate, upstream: Arc::new(Mutex::new(bucket)) }

@@ -60,7 +60,8 @@ pub fn server(trace: &mut TraceContext, path: &'static str, headers: &http::Head
         let sampled = pipeline.head.of_caller(trace);
         let parent = remote(trace.trace_id, parent, sampled, &trace.tracestate);
         // Fails only where the layer is not installed.
-        let _ = span.set_parent(Context::new().with_remote_span_context(parent));
+        let parent = Context::new().with_remote_span_context(parent);
+        let _ = span.set_parent(propagation::carry(parent, trace));
     }
     let context = span.context();
     let own = context.span();

@@ -110,7 +110,10 @@ impl Pipeline {
             Some(reason) => self.deliver(trace_id, segment, reason),
             None => {
                 // A health check has nobody who could fail later.
-                let evicted = if seen.background { 1 } else { self.memory.hold(trace_id, segment) };
+                if seen.background {
+                    return metrics().telemetry_trace("background");
+                }
+                let evicted = self.memory.hold(trace_id, segment);
                 (0..evicted).for_each(|_| metrics().telemetry_trace("dropped"));
             }
         }

@@ -18,23 +18,24 @@ pub enum Language {
     Node,
 }
 
-/// The same from Python, with headers.
-pub async fn register_with(server: SocketAddr, request: &Value, deadline: f64, headers: &Value) -> Value {
-    let arguments = [request.to_string(), deadline.to_string(), headers.to_string()];
-    Language::Python.run(server, &arguments).await
-}
-
 impl Language {
     /// Registers a document, with the request in the proto's JSON form and a deadline in seconds, and returns what came
     /// back, good or bad.
     pub async fn register(self, server: SocketAddr, request: &Value, deadline: f64) -> Value {
-        let arguments = [request.to_string(), deadline.to_string()];
-        self.run(server, &arguments).await
+        self.register_with(server, request, deadline, &[]).await
     }
 
-    async fn run(self, server: SocketAddr, arguments: &[String]) -> Value {
+    /// The same, with these headers.
+    pub async fn register_with(
+        self,
+        server: SocketAddr,
+        request: &Value,
+        deadline: f64,
+        headers: &[(&str, &str)],
+    ) -> Value {
         let mut command = self.command();
-        command.arg(server.to_string()).arg(root().join("proto")).args(arguments);
+        command.arg(server.to_string()).arg(root().join("proto")).arg(request.to_string()).arg(deadline.to_string());
+        command.arg(serde_json::json!(headers).to_string());
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
         let child = command.spawn().unwrap();
         let output = within(&format!("the {self:?} client"), child.wait_with_output()).await.unwrap();

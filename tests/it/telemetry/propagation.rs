@@ -1,7 +1,9 @@
 //! A caller's trace goes on here, whatever headers it speaks.
 
 use super::{CASE, Watched, with_headers};
-use crate::harness::{OtlpStore, Plan, Protocol, SentryStore, WaitFor, foreign, receivers::Envelope, registering};
+use crate::harness::{
+    OtlpStore, Plan, Protocol, SentryStore, WaitFor, foreign::Language, receivers::Envelope, registering,
+};
 use serde_json::json;
 
 const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
@@ -117,9 +119,10 @@ async fn a_python_caller_that_speaks_sentry_trace_sees_its_trace_go_on() {
     let watched = Watched::start(Plan::on_demand()).await;
     let request =
         json!({ "documentHash": crate::harness::document(1), "caseId": CASE, "waitFor": "WAIT_FOR_CONFIRMED" });
-    let headers = json!({ "sentry-trace": format!("{TRACE}-{SPAN}-1") });
+    let named = format!("{TRACE}-{SPAN}-1");
 
-    let outcome = foreign::register_with(watched.stack.service.grpc, &request, 30.0, &headers).await;
+    let outcome =
+        Language::Python.register_with(watched.stack.service.grpc, &request, 30.0, &[("sentry-trace", &named)]).await;
 
     assert_eq!(outcome["metadata"]["x-trace-id"], TRACE, "{outcome}");
     let call = watched.transaction("grpc.server", TRACE).await;

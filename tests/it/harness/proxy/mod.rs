@@ -10,6 +10,7 @@ mod serve;
 pub use fault::{Fault, HttpAnswer};
 
 use super::door::Door;
+use hyper::HeaderMap;
 use node::Node;
 use serde_json::Value;
 use serve::serve;
@@ -52,6 +53,8 @@ pub struct Seen {
     pub at: Instant,
     /// The call.
     pub call: Value,
+    /// The HTTP headers that it came with.
+    pub headers: HeaderMap,
 }
 
 struct Shared {
@@ -140,6 +143,11 @@ impl Proxy {
     pub fn calls(&self, method: &str) -> Vec<Seen> {
         let seen = self.shared.seen.lock().unwrap();
         seen.iter().filter(|seen| seen.call["method"] == method).cloned().collect()
+    }
+
+    /// Every call that has come so far, whatever was done to it.
+    pub fn all(&self) -> Vec<Seen> {
+        self.shared.seen.lock().unwrap().clone()
     }
 
     /// When calls came, of whatever method.
@@ -234,9 +242,10 @@ impl Rule {
 }
 
 impl Shared {
-    fn see(&self, calls: &[Value]) {
+    fn see(&self, calls: &[Value], headers: &HeaderMap) {
         let at = Instant::now();
-        self.seen.lock().unwrap().extend(calls.iter().map(|call| Seen { at, call: call.clone() }));
+        let seen = calls.iter().map(|call| Seen { at, call: call.clone(), headers: headers.clone() });
+        self.seen.lock().unwrap().extend(seen);
     }
 
     fn rule_for(&self, calls: &[Value]) -> Option<Arc<Rule>> {

@@ -41,13 +41,14 @@ async fn converse(stream: TcpStream, shared: Arc<Shared>) {
 }
 
 async fn answer(shared: &Shared, request: Request<Incoming>) -> Result<Answer, Lost> {
-    let body = request.into_body().collect().await.map_err(|_| Lost::Closed)?.to_bytes();
+    let (head, body) = request.into_parts();
+    let body = body.collect().await.map_err(|_| Lost::Closed)?.to_bytes();
     let calls = match serde_json::from_slice(&body) {
         Ok(Value::Array(batch)) => batch,
         Ok(call) => vec![call],
         Err(error) => panic!("the service sends what is no JSON: {error}"),
     };
-    shared.see(&calls);
+    shared.see(&calls, &head.headers);
     match shared.rule_for(&calls) {
         Some(rule) => suffer(shared, &rule, &calls, body).await,
         None => Ok(whole(shared.node.forward(body).await?)),
