@@ -115,8 +115,9 @@ function whatToLookAt(grpc) {
   return `
 The chain goes on. What to look at:
 
-  Traces   a document each: grpc.server over blockchain.register over prepare, send and wait. Click a span for its data.
-  Errors   TransactionTimeoutError: under Context, diagnosis says why, blockchain and rpc what was sent and to whom.
+  Traces   RegisterDocument: grpc.server over blockchain.register over prepare, send and wait. Click a span for its data.
+           Register Batch: what was asked of the chain and of the database for one transaction.
+  Errors   TransactionTimeoutError: under Context, diagnosis says why; blockchain and rpc say what was sent, and to whom.
   Logs     warnings and errors, each in its trace.
 
 Register a document of yours:

@@ -47,7 +47,7 @@ function browserOfThisMachine() {
   return found
 }
 
-/** The spans as the page nests them: what kind, what name, how long, and what is below. */
+/** The spans as the page nests them: what kind, what name, how long, and what is below. The picture shows the wait's data, too. */
 async function lookAtWaterfall(page) {
   await page.goto(`${url}/telemetry/traces/${traceId}`)
   const spans = page.locator(`li:has(> a[href*="/traces/${traceId}/spans/"])`)
@@ -56,8 +56,8 @@ async function lookAtWaterfall(page) {
   // What lies deep is folded: a click on the number of spans below unfolds it.
   const folded = spans.filter({ hasNot: page.locator(':scope > ul') }).locator('> a > div > div', { hasText: /^\d+$/ })
   while (await folded.count()) await folded.first().click()
-  await spans.locator('> a', { hasText: 'blockchain.wait' }).first().click()
-  await page.getByText('confirmations', { exact: true }).first().waitFor()
+  await spans.locator('> a').getByText('blockchain.wait', { exact: true }).first().click()
+  await page.getByText('cause', { exact: true }).first().waitFor()
   await page.screenshot({ path: join(folder, 'waterfall.png') })
   return page.evaluate(() => {
     const SPAN = 'li:has(> a[href*="/spans/"])'
@@ -74,11 +74,12 @@ async function lookAtError(page) {
   await page.getByRole('link', { name: 'Errors', exact: true }).last().click()
   await page.getByRole('link', { name: 'TransactionTimeoutError' }).first().click()
   await page.getByRole('heading', { name: 'TransactionTimeoutError' }).first().waitFor()
+  // All of it at once.
+  await page.setViewportSize({ width: WIDTH, height: 2800 })
   await page.getByRole('link', { name: 'Context', exact: true }).click()
   await page.getByText('diagnosis', { exact: true }).first().waitFor()
   const folded = page.locator('main').getByText('...', { exact: true })
   while (await folded.count()) await folded.first().click()
-  await page.setViewportSize({ width: WIDTH, height: 2400 })
   await page.screenshot({ path: join(folder, 'error.png') })
   return page.locator('main').innerText()
 }
