@@ -41,6 +41,8 @@ pub struct Journey {
     timed_out: Option<Timestamp>,
     resumed: bool,
     felt_failover: bool,
+    /// Its span, if that is not the registration's.
+    own_span: Option<SpanId>,
 }
 
 /// The transaction that carries a journey, as its spans tell it.
@@ -119,6 +121,7 @@ impl Journey {
             timed_out: None,
             resumed: false,
             felt_failover: false,
+            own_span: None,
         }
     }
 
@@ -197,8 +200,9 @@ impl Journey {
         self.tell(why, &end, spans::new_span_id());
     }
 
-    /// Failed for good: the journey ends. Returns its span.
-    pub fn failed(self, at: Timestamp) {
+    /// Failed for good: the journey ends, in this span. One that is registered again begins another journey.
+    pub fn failed(mut self, span: SpanId, at: Timestamp) {
+        self.own_span = Some(span);
         let end = End { at, status: "failed_precondition", cause: None, block: None, hash: None };
         self.tell(Some(Reason::Error), &end, spans::new_span_id());
     }
@@ -212,8 +216,8 @@ impl Journey {
         let member = &self.member;
         let first = register_span(member.id);
         let (id, began) = match self.timed_out {
-            None => (first, member.created),
-            Some(timed_out) => (spans::new_span_id(), timed_out),
+            None => (self.own_span.unwrap_or(first), member.created),
+            Some(timed_out) => (self.own_span.unwrap_or_else(spans::new_span_id), timed_out),
         };
         let mut data: Vec<(&'static str, Data)> = vec![
             ("registrationId", member.id.to_string().into()),

@@ -111,9 +111,9 @@ pub fn found_on_chain(id: RegistrationId, trace_id: TraceId, hash: B256, registr
 }
 
 /// The including block is no longer canonical. `of` stands for all that it carries.
-pub fn transaction_reorged(id: TransactionId, nonce: u64, block_number: u64, of: Option<&Affected>) {
+pub fn transaction_reorged(id: TransactionId, nonce: u64, hash: B256, block_number: u64, of: Option<&Affected>) {
     metrics().reorg();
-    about(of).fingerprint(&["transaction reorged"]).say(|| {
+    about(of).tag("txHash", hash).fingerprint(&["transaction reorged"]).say(|| {
         warn!(target: REPORT, transaction_id = %id, nonce, block_number, "the block of the transaction is no longer canonical");
     });
 }
@@ -127,9 +127,16 @@ pub fn confirmed_transaction_reorged(id: TransactionId, block_number: u64) {
 }
 
 /// The nonce is consumed and the work goes back to the queue. `of` stands for all of it.
-pub fn transaction_released(id: TransactionId, nonce: u64, reason: &str, registrations: usize, of: Option<&Affected>) {
+pub fn transaction_released(
+    id: TransactionId,
+    nonce: u64,
+    hash: B256,
+    reason: &str,
+    registrations: usize,
+    of: Option<&Affected>,
+) {
     metrics().transaction("released");
-    about(of).fingerprint(&["transaction released", reason]).say(|| {
+    about(of).tag("txHash", hash).fingerprint(&["transaction released", reason]).say(|| {
         warn!(
             target: REPORT,
             transaction_id = %id,

@@ -3,14 +3,10 @@
 use super::{Canonical, Follower, PollError, SharedFlight};
 use crate::{
     chain::{CallError, Chain, Receipt, registered_topics},
-    pipeline::{
-        flights::Phase,
-        journey::{Journey, register_span},
-        now,
-    },
+    pipeline::{flights::Phase, journey::Journey, now},
     registration::{Block, Cost, Failure, FailureReason, Finality, RegistrationId, State},
     store::{Inclusion, UnfinalizedBlock},
-    telemetry::events,
+    telemetry::{events, spans},
 };
 use alloy::primitives::B256;
 use futures_util::future::{join_all, try_join_all};
@@ -157,7 +153,7 @@ impl Follower {
         } else {
             self.tools.store.reorged(flight.id, now()).await?;
             let affected = flight.first_affected();
-            events::transaction_reorged(flight.id, flight.nonce, block.number, affected.as_ref());
+            events::transaction_reorged(flight.id, flight.nonce, flight.latest().0, block.number, affected.as_ref());
             flight.note(format!("reorged out of block {}", block.number), now());
             let mut progress = flight.progress();
             progress.phase = Phase::Submitted;
@@ -233,7 +229,14 @@ impl Follower {
         };
         self.tools.store.release(flight.id, reverted.as_ref(), now()).await?;
         let affected = flight.first_affected();
-        events::transaction_released(flight.id, flight.nonce, reason, flight.members.len(), affected.as_ref());
+        events::transaction_released(
+            flight.id,
+            flight.nonce,
+            flight.latest().0,
+            reason,
+            flight.members.len(),
+            affected.as_ref(),
+        );
         self.tools.flights.remove(flight);
         let journeys = std::mem::take(&mut *flight.journeys());
         if let Some(failure) = &reverted {
@@ -252,8 +255,9 @@ impl Follower {
         let stored = self.tools.store.get_all(&ids).await?;
         let failed: HashSet<_> = stored.iter().filter(|one| one.state == State::Failed).map(|one| one.id).collect();
         for journey in journeys.into_iter().filter(|journey| failed.contains(&journey.member.id)) {
-            events::failed(&journey.affected(register_span(journey.member.id)), failure, "wait");
-            journey.failed(now());
+            let span = spans::new_span_id();
+            events::failed(&journey.affected(span), failure, "wait");
+            journey.failed(span, now());
         }
         Ok(())
     }

@@ -131,10 +131,11 @@ impl Lane {
             ),
         };
         self.tools.store.fail(row.id, &failure, now()).await?;
-        events::failed(&affected(row, register_span(row.id)), &failure, "prepare");
+        let span = spans::new_span_id();
+        events::failed(&affected(row, span), &failure, "prepare");
         self.tools.waiters.changed(&self.tools.store, &[row.id]).await;
         if let Some(journey) = journeys.pop() {
-            journey.failed(now());
+            journey.failed(span, now());
         }
         Ok(None)
     }

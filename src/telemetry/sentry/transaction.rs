@@ -8,7 +8,7 @@
 
 use crate::telemetry::{
     propagation,
-    spans::{BAGGAGE, OP, Reason, SERVER, Segment, number, op_of, text},
+    spans::{BAGGAGE, JOURNEY, OP, Reason, SERVER, Segment, number, op_of, text},
 };
 use opentelemetry::{Array, KeyValue, SpanId, Value, trace::Status};
 use opentelemetry_sdk::trace::SpanData;
@@ -24,6 +24,9 @@ const OWN: [&str; 4] = [OP, BAGGAGE, "registrar.sampled", "user.id"];
 /// What people search a transaction by: Sentry indexes tags.
 const TAGS: [&str; 9] =
     ["registrationId", "documentHash", "caseId", "txHash", "network", "cause", "from", "rpc.method", "endpoint"];
+
+/// The call that a journey's trace begins with.
+const FIRST_OF_JOURNEY: &str = "registrar.v1.RegistrarService/RegisterDocument";
 
 /// As whom we report.
 #[derive(Clone, Debug)]
@@ -288,6 +291,8 @@ fn sampling_context(root: &SpanData, reason: Reason, identity: &Identity) -> BTr
         return frozen;
     }
     let rate = if reason == Reason::Head { identity.sample_rate } else { 1.0 };
+    // All parts of a trace carry the same context, which is that of its first.
+    let first = if op_of(&root.attributes) == JOURNEY { FIRST_OF_JOURNEY } else { &root.name };
     let ours = [
         ("trace_id", trace_id),
         ("public_key", identity.public_key.clone()),
@@ -295,7 +300,7 @@ fn sampling_context(root: &SpanData, reason: Reason, identity: &Identity) -> BTr
         ("sampled", "true".to_owned()),
         ("release", identity.release.clone()),
         ("environment", identity.environment.clone()),
-        ("transaction", root.name.to_string()),
+        ("transaction", first.to_owned()),
     ];
     ours.into_iter().map(|(key, value)| (key.to_owned(), value)).collect()
 }

@@ -43,6 +43,7 @@ use std::{
 };
 
 pub(super) const SERVER: &str = "grpc.server";
+pub(super) const JOURNEY: &str = "blockchain.register";
 pub(super) const BATCH: &str = "blockchain.batch";
 pub(super) const HEALTH_CHECK: &str = "rpc.health_check";
 /// The attribute that holds a span's operation (<https://develop.sentry.dev/sdk/telemetry/traces/span-operations/>).

@@ -1,8 +1,9 @@
 //! Endpoints that fail: a warning for each change of their state, and one error when there is none left.
 
-use super::{Watched, message};
+use super::{Watched, level, message};
 use crate::harness::{
     Fault, Plan,
+    receivers::Span,
     story::{FIRST, SECOND},
 };
 use serde_json::{Value, json};
@@ -35,7 +36,7 @@ async fn an_endpoint_that_fails_is_one_warning_for_each_change_of_its_state() {
     let states: Vec<_> = told.iter().map(|event| event["contexts"]["rpc"]["state"].clone()).collect();
     assert_eq!(states, expected, "each once");
     for event in &told {
-        assert_eq!(event["level"], "warning", "{event:#}");
+        assert_eq!(level(event), "warning", "{event:#}");
         let rpc = &event["contexts"]["rpc"];
         assert_eq!(rpc["endpoint"], FIRST);
         for key in ["error", "latencyMs", "consecutiveFailures"] {
@@ -66,25 +67,29 @@ async fn no_endpoint_at_all_is_one_error_however_long_it_lasts() {
 
     let words = "All RPC endpoints unavailable";
     let event = watched.sentry.event(words, |event| message(event) == words).await;
-    assert_eq!(event["level"], "error", "{event:#}");
+    assert_eq!(level(&event), "error", "{event:#}");
     let count = watched.sentry.events().iter().filter(|event| message(event) == words).count();
     assert_eq!(count, 1);
     watched.sentry_finds_nothing().await;
 }
 
 #[tokio::test]
-async fn looks_at_endpoints_are_spans_with_what_they_saw() {
-    let watched = Watched::start(Plan::block_time(0.2).endpoints(2)).await;
+async fn looks_at_endpoints_are_spans_with_what_they_saw_of_which_few_are_kept() {
+    // Each is looked at every second, and one look in a hundred is kept when all traces are.
+    let watched = Watched::start(Plan::block_time(0.2).endpoints(40)).await;
 
-    let is_it = |span: &crate::harness::receivers::Span| span.op == "rpc.health_check";
-    let spans = watched.otlp.spans_where(1, "a look", is_it).await;
+    let is_look = |span: &Span| span.op == "rpc.health_check";
+    let spans = watched.otlp.spans_where(5, "looks", is_look).await;
 
-    let span = &spans[0];
-    let endpoint = span.get("endpoint").as_str().unwrap();
-    assert!([FIRST, SECOND].contains(&endpoint), "{span:#?}");
-    assert_eq!(span.name, format!("Check {endpoint}"));
-    assert!(span.get("blockNumber").is_i64(), "{span:#?}");
-    assert!(!span.get("lag").is_null(), "{span:#?}");
+    let looks: usize = watched.stack.proxies().iter().map(|proxy| proxy.times().len()).sum();
+    assert!(spans.len() < looks / 10, "{} of {looks} looks are kept", spans.len());
+    for span in &spans {
+        let endpoint = span.get("endpoint").as_str().unwrap();
+        assert!(endpoint.starts_with("127.0.0.1#"), "{span:#?}");
+        assert_eq!((&*span.name, &span.ids.parent), (&*format!("Check {endpoint}"), &None));
+        assert!(span.get("blockNumber").is_i64(), "{span:#?}");
+        assert!(!span.get("lag").is_null(), "{span:#?}");
+    }
 }
 
 #[tokio::test]

@@ -1,9 +1,10 @@
 //! What else a person has to know of: each told once, in the trace of the registration that it is about.
 
-use super::{CASE, USER, Watched, exception, message};
-use crate::harness::{Plan, Registration, State, WaitFor, account, document, eventually, registering};
+use super::{CASE, USER, Watched, exception, level, message};
+use crate::harness::{Plan, Registration, State, WaitFor, account, document, eventually, receivers::Span, registering};
 use alloy::primitives::{B256, Bytes, U64, U256};
 use serde_json::{Value, json};
+use std::collections::BTreeSet;
 use tonic::Code;
 
 /// Reverts whatever it is asked: PUSH1 0, PUSH1 0, REVERT.
@@ -35,7 +36,7 @@ async fn a_registration_that_failed_is_one_error_in_its_trace_and_its_waterfall_
     let id = &refusal.registration().id;
     let in_trace = |event: &Value| event["contexts"]["trace"]["trace_id"] == refusal.trace_id;
     let event = watched.sentry.event("the failure", in_trace).await;
-    assert_eq!(event["level"], "error", "{event:#}");
+    assert_eq!(level(&event), "error", "{event:#}");
     assert!(event.to_string().contains("REJECTED_BY_CONTRACT"), "why: {event:#}");
     assert!(event.to_string().contains(id), "of which registration: {event:#}");
     assert_eq!(event["user"], json!({ "id": USER }));
@@ -64,6 +65,37 @@ async fn a_failed_registration_that_is_registered_again_has_a_second_waterfall_i
     let mut statuses: Vec<_> = journeys.iter().map(|journey| journey[0].status.as_str()).collect();
     statuses.sort_unstable();
     assert_eq!(statuses, ["failed_precondition", "ok"]);
+    no_span_is_told_twice(&journeys);
+}
+
+/// Two spans with one id would be one span to whoever draws the trace.
+fn no_span_is_told_twice(journeys: &[Vec<Span>]) {
+    let mut ids = BTreeSet::new();
+    for span in journeys.iter().flatten() {
+        assert!(ids.insert(&span.ids), "a second span with this id: {span:#?}");
+    }
+}
+
+#[tokio::test]
+async fn a_late_journey_that_somebody_else_then_puts_back_is_told_again_under_ids_of_its_own() {
+    let watched = super::standstill(Plan::on_demand(), 1).await;
+    let accepted = watched.stack.client.accept(1, CASE).await;
+    watched.transaction("blockchain.register", &accepted.trace_id).await;
+    replace(&watched).await;
+
+    watched.stack.anvil.mine_on_demand().await;
+
+    watched.stack.client.reaches(&accepted.id, State::Confirmed).await;
+    let journeys = watched.transactions("blockchain.register", &accepted.trace_id, 2).await;
+    no_span_is_told_twice(&journeys);
+}
+
+/// Somebody else signs with the service's key, and offers more for its first nonce.
+async fn replace(watched: &Watched) {
+    let fee = U256::from(500_000_000_000_u64);
+    let call = json!({ "from": account(1), "to": account(9), "nonce": U64::from(0), "gas": U64::from(21_000),
+        "maxFeePerGas": fee, "maxPriorityFeePerGas": fee });
+    let _: B256 = watched.stack.anvil.rpc().call("eth_sendTransaction", json!([call])).await;
 }
 
 #[tokio::test]
@@ -72,17 +104,15 @@ async fn a_transaction_that_somebody_else_replaced_is_told_and_its_work_goes_on(
     watched.stack.anvil.stop_mining().await;
     let accepted = watched.stack.client.accept(1, CASE).await;
     let submitted = watched.stack.client.reaches(&accepted.id, State::Submitted).await;
-    let fee = U256::from(500_000_000_000_u64);
-    let call = json!({ "from": account(1), "to": account(9), "nonce": U64::from(0), "gas": U64::from(21_000),
-        "maxFeePerGas": fee, "maxPriorityFeePerGas": fee });
-    let _: B256 = watched.stack.anvil.rpc().call("eth_sendTransaction", json!([call])).await;
+    replace(&watched).await;
 
     watched.stack.anvil.mine_on_demand().await;
 
     let hash = submitted.transaction.unwrap().hash;
-    let is_it = |event: &Value| event["level"] == "warning" && words(event).contains("queued again");
+    let is_it = |event: &Value| level(event) == "warning" && words(event).contains("queued again");
     let event = watched.sentry.event("the replacement", is_it).await;
-    assert!(event.to_string().contains(&hash), "which transaction: {event:#}");
+    assert_eq!(event["tags"]["txHash"], hash, "{event:#}");
+    assert_eq!(event["contexts"]["trace"]["trace_id"], accepted.trace_id);
     let requeued = |seen: &Registration| seen.transaction.as_ref().is_some_and(|now| now.hash != hash);
     watched.stack.client.sees(&accepted.id, "another transaction", requeued).await;
     watched.stack.client.reaches(&accepted.id, State::Confirmed).await;
@@ -102,13 +132,19 @@ async fn a_reorg_of_an_included_transaction_is_told_once() {
     watched.stack.anvil.rpc().run("anvil_reorg", json!([1, []])).await;
     watched.stack.anvil.mine(2).await;
 
-    let block = included.transaction.unwrap().block_number.unwrap();
+    let transaction = included.transaction.as_ref().unwrap();
     let is_it = |event: &Value| words(event).contains("no longer canonical");
     let event = watched.sentry.event("the reorg", is_it).await;
-    assert_eq!(event["level"], "warning", "{event:#}");
+    assert_eq!(level(&event), "warning", "{event:#}");
+    assert_eq!(event["tags"]["txHash"], transaction.hash, "{event:#}");
+    assert_eq!(event["tags"]["registrationId"], accepted.id, "{event:#}");
+    assert_eq!(event["contexts"]["trace"]["trace_id"], accepted.trace_id);
+    let block = transaction.block_number.unwrap();
     assert!(event.to_string().contains(&block.to_string()), "which block: {event:#}");
     watched.stack.anvil.mine_on_demand().await;
-    watched.stack.anvil.mine(3).await;
+    let again = |seen: &Registration| seen.state() == State::Included && seen.revision > included.revision;
+    watched.stack.client.sees(&accepted.id, "another inclusion", again).await;
+    watched.stack.anvil.mine(2).await;
     watched.stack.client.reaches(&accepted.id, State::Confirmed).await;
     assert_eq!(watched.sentry.events().iter().filter(|event| is_it(event)).count(), 1);
     watched.sentry_finds_nothing().await;

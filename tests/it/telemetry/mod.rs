@@ -122,6 +122,11 @@ fn exception(event: &Value) -> (&str, &str) {
     (last["type"].as_str().unwrap_or_default(), last["value"].as_str().unwrap_or_default())
 }
 
+/// How bad an event is; nothing said is an error.
+fn level(event: &Value) -> &str {
+    event["level"].as_str().unwrap_or("error")
+}
+
 /// What happened before an event.
 fn breadcrumbs(event: &Value) -> &[Value] {
     let crumbs = &event["breadcrumbs"];

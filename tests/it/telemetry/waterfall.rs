@@ -42,7 +42,7 @@ async fn a_registration_is_prepare_send_and_wait_below_its_call_with_the_data_pe
         (part(&journey, "blockchain.prepare"), part(&journey, "blockchain.send"), part(&journey, "blockchain.wait"));
     for (span, name) in [
         (prepare, "Prepare Transaction Data"),
-        (send, "Submit Transaction to Anvil"),
+        (send, "Submit Transaction to anvil"),
         (wait, "Wait for Transaction Confirmation"),
     ] {
         assert_eq!((&*span.name, &*span.status), (name, "ok"));
