@@ -13,6 +13,9 @@ use serde_json::{Value, json};
 use std::time::Duration;
 use tracing::{debug, error, field, info, warn};
 
+/// Registrations that one context of a report names: Sentry keeps about 8 KB of each.
+const IDS_IN_CONTEXT: usize = 150;
+
 /// A registration was accepted, or found.
 pub fn accepted(id: RegistrationId, trace_id: TraceId, fresh: bool) {
     metrics().registrations(if fresh { "accepted" } else { "repeated" }, 1);
@@ -245,22 +248,31 @@ fn timeout_report(report: &TransactionTimeoutError) -> Report {
     history.extend(transaction.history.iter().cloned());
     let cause = diagnosis.cause.code();
     let evidence = diagnosis.evidence.iter().map(|(key, value)| (key.clone(), json!(value)));
-    let told = [("cause", json!(cause)), ("explanation", json!(diagnosis.explanation))];
-    about(affected)
+    let words = [("cause", json!(cause)), ("explanation", json!(diagnosis.explanation))];
+    let told = about(affected)
         .tag("network", &transaction.network)
         .tag("cause", cause)
         .tag("state", transaction.state)
         .tag("txHash", transaction.tx_hash)
         .context("blockchain", blockchain_context(report))
-        .context("diagnosis", evidence.chain(told.map(|(key, value)| (key.to_owned(), value))))
+        .context("diagnosis", evidence.chain(words.map(|(key, value)| (key.to_owned(), value))))
         .context("rpc", transaction.endpoints.iter().map(|seen| (seen.name.clone(), endpoint_context(seen))))
         .breadcrumbs(&history)
-        .fingerprint(&["TransactionTimeoutError", cause])
+        .fingerprint(&["TransactionTimeoutError", cause]);
+    naming_the_rest(told, report.about.rest().unwrap_or_default())
 }
 
-fn blockchain_context(report: &TransactionTimeoutError) -> [(&'static str, Value); 19] {
+/// Names them all: in contexts of a size that Sentry does not cut off.
+fn naming_the_rest(report: Report, ids: &[RegistrationId]) -> Report {
+    ids.chunks(IDS_IN_CONTEXT).enumerate().fold(report, |report, (position, ids)| {
+        let first = position * IDS_IN_CONTEXT + 1;
+        let name = format!("registrations {first} to {}", first + ids.len() - 1);
+        report.context(name, [("ids", json!(ids.iter().map(ToString::to_string).collect::<Vec<_>>()))])
+    })
+}
+
+fn blockchain_context(report: &TransactionTimeoutError) -> [(&'static str, Value); 18] {
     let (transaction, affected, rest) = (&*report.transaction, report.about.one(), report.about.rest());
-    let ids = rest.map(|ids| ids.iter().map(ToString::to_string).collect::<Vec<_>>());
     [
         ("network", json!(transaction.network)),
         ("contractAddress", json!(transaction.contract_address.to_string())),
@@ -270,7 +282,6 @@ fn blockchain_context(report: &TransactionTimeoutError) -> [(&'static str, Value
         ("caseId", json!(affected.map(|one| one.case_id.as_str()))),
         ("registrationId", json!(affected.map(|one| one.registration_id.to_string()))),
         ("registrations", json!(rest.map(<[_]>::len))),
-        ("registrationIds", json!(ids)),
         ("from", json!(transaction.from.to_string())),
         ("nonce", json!(transaction.nonce)),
         ("attempts", json!(transaction.attempts)),
@@ -407,4 +418,14 @@ pub fn chain_moves_again(block_number: u64, lasting: Duration, local: bool) {
 /// The chain's head is lower than it was: everything that is followed is looked at again.
 pub fn head_fell(from_block: u64, to_block: u64) {
     warn!(from_block, to_block, "the chain's head fell");
+}
+
+/// Sentry or the collector does not take what it is told. It is no error of ours, and nobody's work stops for it.
+pub fn telemetry_does_not_arrive(receiver: &str, error: &str) {
+    warn!(receiver, error, "telemetry does not arrive");
+}
+
+/// It does again.
+pub fn telemetry_arrives_again(receiver: &str) {
+    info!(receiver, "telemetry arrives again");
 }

@@ -7,6 +7,7 @@ pub mod events;
 mod log;
 mod metrics;
 pub mod propagation;
+mod reach;
 mod redact;
 mod scrub;
 mod sentry;

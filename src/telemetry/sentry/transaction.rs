@@ -25,6 +25,8 @@ const OWN: [&str; 4] = [OP, BAGGAGE, "registrar.sampled", "user.id"];
 const TAGS: [&str; 9] =
     ["registrationId", "documentHash", "caseId", "txHash", "network", "cause", "from", "rpc.method", "endpoint"];
 
+/// Links beyond these Sentry would cut off, with what fits: a batch may have hundreds, and a collector gets them all.
+const MOST_LINKS: usize = 64;
 /// The call that a journey's trace begins with.
 const FIRST_OF_JOURNEY: &str = "registrar.v1.RegistrarService/RegisterDocument";
 
@@ -201,7 +203,7 @@ fn transaction<'a>(
                 status: status(root),
                 origin: "auto",
                 data: Data(&root.attributes),
-                links: root.links.iter().map(link).collect(),
+                links: root.links.iter().take(MOST_LINKS).map(link).collect(),
             },
         },
         spans,

@@ -1,7 +1,7 @@
 //! Envelopes to Sentry. The SDK's own transports lose the envelope's `trace` header, send no Content-Type, and send one envelope
 //! at a time; this one keeps, sends, and has several on their way. What it cannot take at once it drops and counts: nobody waits.
 
-use crate::telemetry::metrics;
+use crate::telemetry::{metrics, reach::Reach};
 use futures_util::{StreamExt, stream::FuturesUnordered};
 use sentry::{
     Envelope, Transport, TransportFactory, TransportOptions,
@@ -56,6 +56,7 @@ impl Http {
             auth: options.dsn.to_auth(Some(&options.user_agent)).to_string(),
             agent: options.user_agent.to_string(),
             shared: shared.clone(),
+            reach: Reach::to("sentry"),
         };
         let run = move || {
             if let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_all().build() {
@@ -121,6 +122,7 @@ struct Post {
     auth: String,
     agent: String,
     shared: Arc<Shared>,
+    reach: Reach,
 }
 
 async fn run(mut envelopes: mpsc::Receiver<Vec<u8>>, post: &Post) {
@@ -156,7 +158,18 @@ impl Post {
             // Without it, Spotlight answers 200 and drops what came.
             .header("Content-Type", "application/x-sentry-envelope")
             .body(envelope);
-        let Ok(response) = request.send().await else { return "failed" };
+        let response = match request.send().await {
+            Ok(response) => response,
+            // Whole, it would hold the URL.
+            Err(error) => {
+                self.reach.failed(if error.is_timeout() {
+                    "it does not answer in time"
+                } else {
+                    "it cannot be reached"
+                });
+                return "failed";
+            }
+        };
         let header = |name: &str| response.headers().get(name).and_then(|value| value.to_str().ok());
         let refused = response.status() == reqwest::StatusCode::TOO_MANY_REQUESTS;
         // https://develop.sentry.dev/sdk/expected-features/rate-limiting/
@@ -168,9 +181,15 @@ impl Post {
             self.shared.limits().update_from_429();
         }
         match (response.status().is_success(), refused) {
-            (true, _) => "ok",
+            (true, _) => {
+                self.reach.arrived();
+                "ok"
+            }
             (false, true) => "rate_limited",
-            (false, false) => "failed",
+            (false, false) => {
+                self.reach.failed(response.status().as_str());
+                "failed"
+            }
         }
     }
 }

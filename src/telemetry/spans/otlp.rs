@@ -1,7 +1,7 @@
 //! To a collector, by OTLP: the standard exporter behind the standard batching processor, with what becomes of it counted.
 
 use super::{BAGGAGE, Reason, Segment, Sink, head::DECIDED};
-use crate::telemetry::{OtlpEndpoint, OtlpProtocol, metrics};
+use crate::telemetry::{OtlpEndpoint, OtlpProtocol, metrics, reach::Reach};
 use opentelemetry::trace::{SpanContext, TraceFlags};
 use opentelemetry_otlp::{ExporterBuildError, Protocol, SpanExporter, WithExportConfig};
 use opentelemetry_sdk::{
@@ -26,6 +26,7 @@ pub const QUEUE: usize = 8_192;
 pub struct Exported {
     inner: SpanExporter,
     waiting: Arc<AtomicUsize>,
+    reach: Reach,
 }
 
 impl Exporter for Exported {
@@ -34,7 +35,16 @@ impl Exporter for Exported {
         let result = self.inner.export(batch).await;
         let left = self.waiting.fetch_sub(spans, Ordering::Relaxed).saturating_sub(spans);
         metrics().telemetry_queue_depth("otlp", left);
-        let outcome = if result.is_ok() { "ok" } else { "failed" };
+        let outcome = match &result {
+            Ok(()) => {
+                self.reach.arrived();
+                "ok"
+            }
+            Err(error) => {
+                self.reach.failed(&error.to_string());
+                "failed"
+            }
+        };
         metrics().telemetry_export("otlp", outcome, spans as u64);
         result
     }
@@ -64,7 +74,7 @@ impl Otlp {
     pub fn start(endpoint: &OtlpEndpoint, queue: usize, resource: &Resource) -> Result<Self, ExporterBuildError> {
         let exporter = built(endpoint)?;
         let waiting = Arc::new(AtomicUsize::new(0));
-        let exported = Exported { inner: exporter, waiting: waiting.clone() };
+        let exported = Exported { inner: exporter, waiting: waiting.clone(), reach: Reach::to("otlp") };
         let config = BatchConfigBuilder::default().with_max_queue_size(queue).build();
         let mut processor = BatchSpanProcessor::builder(exported).with_batch_config(config).build();
         processor.set_resource(resource);
