@@ -116,6 +116,7 @@ pub async fn serve(
             "there is one RPC endpoint: no failover (REGISTRAR_RPC_URLS takes a comma list)"
         );
     }
+    let drain = settings.shutdown_grace.saturating_sub(settings.flush());
     let proof = prove(&chain, &shutdown).await?;
     let mut workers = JoinSet::new();
     let (watched, stop) = (chain.clone(), shutdown.clone());
@@ -156,7 +157,7 @@ pub async fn serve(
     let ended = tasks.until_end(&shutdown).await;
     shutdown.cancel();
     info!("shutting down");
-    tasks.drain(Instant::now() + settings.shutdown_grace, store).await;
+    tasks.drain(Instant::now() + drain, store).await;
     info!("stopped");
     ended
 }

@@ -6,6 +6,7 @@
 mod args;
 mod environment;
 mod settings;
+mod telemetry;
 
 pub use args::{NetworkArgs, ServeArgs};
 pub use environment::{Environment, Fault, Faults};

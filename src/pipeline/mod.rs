@@ -1,8 +1,8 @@
 //! WHO moves a registration along.
 //!
 //! A `lane` per signer takes queued work, prepares and sends it; one `follower` watches the chain for everybody; a
-//! `journey` tells one registration's story; `waiters` tells those who wait. What is done is in the store first: every
-//! piece of memory here can be lost and is read back by `recovery`.
+//! `journey` tells one registration's story; `waiters` tells those who wait; `gauges` looks at what waits. What is done is in
+//! the store first: every piece of memory here can be lost and is read back by `recovery`.
 
 mod diagnoses;
 mod evidence;

@@ -1,15 +1,14 @@
 //! Log lines: text for people, JSON for machines, the trace id in every line that belongs to a journey or a request.
 
-use super::Settings;
+use super::{Settings, spans};
 use serde::Serialize;
 use std::{collections::BTreeMap, fmt, io::IsTerminal, str::FromStr};
 use tracing::{Event, Level, Subscriber, field};
 use tracing_subscriber::{
     EnvFilter, Layer,
     field::RecordFields,
-    filter::filter_fn,
-    fmt::{FmtContext, FormatEvent, FormatFields, FormattedFields, format, time::FormatTime, time::SystemTime},
-    layer::SubscriberExt,
+    filter::{FilterExt, filter_fn},
+    fmt::{FmtContext, FormatEvent, FormatFields, format, time::FormatTime, time::SystemTime},
     registry::LookupSpan,
 };
 
@@ -71,64 +70,43 @@ impl FromStr for LogFilter {
     }
 }
 
-/// Installs logging for the process. Logs go to standard error; standard output belongs to the commands' answers.
+/// Writes log lines to standard error; standard output belongs to the commands' answers.
 ///
 /// alloy and the HTTP client below it are kept out: their lines hold the endpoint's URL with its key.
-pub fn init(settings: &Settings) {
+pub(super) fn layer<S>(settings: &Settings) -> Box<dyn Layer<S> + Send + Sync>
+where
+    S: Subscriber + for<'a> LookupSpan<'a> + Send + Sync,
+{
     let wanted = EnvFilter::new(&settings.log_filter.0);
     let safe =
         filter_fn(|metadata| !["alloy", "reqwest", "hyper"].iter().any(|room| metadata.target().starts_with(room)));
-    let spans = settings.spans;
-    let spans = filter_fn(move |metadata| spans || metadata.is_event());
     let layer = tracing_subscriber::fmt::layer()
         .with_writer(std::io::stderr)
         .with_ansi(std::io::stderr().is_terminal())
-        .fmt_fields(TraceIdOnly);
-    let layer = match settings.log_format {
-        LogFormat::Text => layer.event_format(TextLines).boxed(),
+        .fmt_fields(NoFields);
+    match settings.log_format {
+        LogFormat::Text => layer.event_format(TextLines).with_filter(wanted.and(safe)).boxed(),
         LogFormat::Json => layer
             .event_format(JsonLines {
                 service: settings.service_name.clone(),
                 environment: settings.environment.clone(),
             })
+            .with_filter(wanted.and(safe))
             .boxed(),
-    };
-    let subscriber = tracing_subscriber::registry().with(spans).with(safe).with(wanted).with(layer);
-    // A second call, as from a test, leaves the first subscriber in place.
-    let _ = tracing::subscriber::set_global_default(subscriber);
+    }
 }
 
-/// Of a span's fields, keeps the trace id alone: formatting the rest on each span would cost more than the spans do.
-struct TraceIdOnly;
+/// Of a span's fields none is in a line: its trace id is known without them, and formatting costs more than the spans do.
+struct NoFields;
 
-struct TraceIdVisitor<'a, 'w>(&'a mut format::Writer<'w>);
-
-impl<'w> FormatFields<'w> for TraceIdOnly {
-    fn format_fields<R: RecordFields>(&self, mut writer: format::Writer<'w>, fields: R) -> fmt::Result {
-        fields.record(&mut TraceIdVisitor(&mut writer));
+impl<'w> FormatFields<'w> for NoFields {
+    fn format_fields<R: RecordFields>(&self, _writer: format::Writer<'w>, _fields: R) -> fmt::Result {
         Ok(())
     }
 }
 
-impl field::Visit for TraceIdVisitor<'_, '_> {
-    fn record_debug(&mut self, field: &field::Field, value: &dyn fmt::Debug) {
-        if field.name() == "trace_id" {
-            // Writing into a String does not fail.
-            let _ = write!(self.0, "{value:?}");
-        }
-    }
-}
-
-fn trace_id<S, N>(context: &FmtContext<'_, S, N>) -> Option<String>
-where
-    S: Subscriber + for<'a> LookupSpan<'a>,
-    N: for<'w> FormatFields<'w> + 'static,
-{
-    context.event_scope()?.find_map(|span| {
-        let extensions = span.extensions();
-        let fields = extensions.get::<FormattedFields<N>>()?;
-        (!fields.fields.is_empty()).then(|| fields.fields.clone())
-    })
+fn trace_id() -> Option<String> {
+    spans::current_trace().map(|(trace_id, _)| trace_id.to_string())
 }
 
 #[derive(Default)]
@@ -202,13 +180,13 @@ where
 {
     fn format_event(
         &self,
-        context: &FmtContext<'_, S, N>,
+        _context: &FmtContext<'_, S, N>,
         mut writer: format::Writer<'_>,
         event: &Event<'_>,
     ) -> fmt::Result {
         let mut seen = Fields::default();
         event.record(&mut seen);
-        let of_span = trace_id(context);
+        let of_span = trace_id();
         let of_event = seen.fields.remove("trace_id");
         let line = JsonLine {
             time: &now(),
@@ -233,7 +211,7 @@ where
 {
     fn format_event(
         &self,
-        context: &FmtContext<'_, S, N>,
+        _context: &FmtContext<'_, S, N>,
         mut writer: format::Writer<'_>,
         event: &Event<'_>,
     ) -> fmt::Result {
@@ -252,7 +230,7 @@ where
                 None => write!(writer, " {name}={value}")?,
             }
         }
-        if let (Some(trace_id), false) = (trace_id(context), seen.fields.contains_key("trace_id")) {
+        if let (Some(trace_id), false) = (trace_id(), seen.fields.contains_key("trace_id")) {
             write!(writer, " trace_id={trace_id}")?;
         }
         writeln!(writer)

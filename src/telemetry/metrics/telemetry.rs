@@ -25,9 +25,9 @@ const HEAD: &str = "head";
 const DROPPED: &str = "dropped";
 /// A trace of the service's own doings, such as health checks, which have a rate of their own.
 const BACKGROUND: &str = "background";
-/// How much of all that goes on may be held until it is decided about: traces, spans of one trace, spans in all.
-const BUDGETS: [&str; 3] = ["traces", "spans_per_trace", "spans"];
-/// Where traces go. Before each stands a queue of the same name.
+/// How much may be held: spans that are open or wait for others, spans of one segment, what waits to be delivered.
+const BUDGETS: [&str; 3] = ["spans", "segment", "delivery"];
+/// Where traces go. Before each stands a queue of the same name, and before both that of the delivery.
 const TARGETS: [&str; 2] = ["otlp", "sentry"];
 /// What can become of what goes there.
 const OUTCOMES: [&str; 4] = ["ok", "failed", "dropped", "rate_limited"];
@@ -63,7 +63,7 @@ impl Telemetry {
         for budget in BUDGETS {
             drop(telemetry.dropped.get_or_create(&Budget { budget }));
         }
-        for queue in TARGETS {
+        for queue in TARGETS.into_iter().chain(["delivery"]) {
             drop(telemetry.queue_depth.get_or_create(&Queue { queue }));
         }
         telemetry.register(registry);
@@ -97,7 +97,8 @@ impl Telemetry {
 
 impl Metrics {
     /// A trace, or a part of one that ended by itself, was decided about: why it is kept (`head`, which is the rate alone,
-    /// `error`, `timeout`, ...), that it is not (`dropped`), or that it is one of many that nobody asked for (`background`).
+    /// `error`, `timeout`, `slow`, `failover`, `fee_bump`, `related`), that it is not (`dropped`), or, whatever was decided, that
+    /// it is one of the service's own doings, such as health checks (`background`). The README lists them.
     pub fn telemetry_trace(&self, decision: &'static str) {
         self.telemetry.traces.get_or_create(&Decision { decision }).inc();
         if decision != BACKGROUND {
@@ -115,7 +116,7 @@ impl Metrics {
         self.telemetry.exports.get_or_create(&Export { target, outcome }).inc_by(count);
     }
 
-    /// This budget (`traces`, `spans_per_trace` or `spans`) had no room for so many spans.
+    /// This budget (`spans`, `segment` or `delivery`) had no room for so many spans.
     pub fn telemetry_dropped(&self, budget: &'static str, spans: u64) {
         self.telemetry.dropped.get_or_create(&Budget { budget }).inc_by(spans);
     }
@@ -163,6 +164,57 @@ impl Collector for SampleRate {
         match self.decided.get() {
             0 => Ok(()),
             decided => say("actual", self.kept.get() as f64 / decided as f64),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn has(metrics: &Metrics, line: &str) {
+        let page = metrics.text().unwrap();
+        assert!(page.lines().any(|seen| seen == line), "{line} is missing in\n{page}");
+    }
+
+    #[test]
+    fn the_actual_rate_is_what_the_rate_alone_has_kept_of_everything() {
+        let metrics = Metrics::new();
+        metrics.telemetry_sample_rate(0.25);
+        has(&metrics, "registrar_telemetry_sample_rate{kind=\"configured\"} 0.25");
+        assert!(!metrics.text().unwrap().contains("actual\"}"), "nothing is known before the first trace");
+
+        for (decision, times) in [(HEAD, 1), (DROPPED, 6), ("error", 1), (BACKGROUND, 100)] {
+            (0..times).for_each(|_| metrics.telemetry_trace(decision));
+        }
+
+        has(&metrics, "registrar_telemetry_sample_rate{kind=\"actual\"} 0.125");
+        has(&metrics, "registrar_telemetry_traces_total{decision=\"error\"} 1");
+        has(&metrics, "registrar_telemetry_traces_total{decision=\"background\"} 100");
+    }
+
+    #[test]
+    fn what_is_handed_over_waits_or_is_lost_is_counted() {
+        let metrics = Metrics::new();
+        metrics.telemetry_export("otlp", "ok", 512);
+        metrics.telemetry_export("otlp", "ok", 8);
+        metrics.telemetry_export("sentry", "rate_limited", 1);
+        metrics.telemetry_dropped("spans", 7);
+        metrics.telemetry_processing(Duration::from_millis(250));
+        metrics.telemetry_queue_depth("sentry", 30);
+        metrics.telemetry_queue_depth("sentry", 3);
+        metrics.telemetry_buffered_bytes(4096);
+
+        for line in [
+            "registrar_telemetry_export_total{target=\"otlp\",outcome=\"ok\"} 520",
+            "registrar_telemetry_export_total{target=\"sentry\",outcome=\"rate_limited\"} 1",
+            "registrar_telemetry_export_total{target=\"sentry\",outcome=\"failed\"} 0",
+            "registrar_telemetry_dropped_total{budget=\"spans\"} 7",
+            "registrar_telemetry_processing_seconds_total 0.25",
+            "registrar_telemetry_queue_depth{queue=\"sentry\"} 3",
+            "registrar_telemetry_buffered_bytes 4096",
+        ] {
+            has(&metrics, line);
         }
     }
 }
