@@ -20,10 +20,10 @@ pub(super) fn span(span: &mut SpanData) {
 }
 
 fn attribute(attribute: &mut KeyValue) {
-    match &mut attribute.value {
-        Value::String(text) => string(text),
-        Value::Array(Array::String(all)) => all.iter_mut().for_each(string),
-        _ => {}
+    if let Value::String(text) = &mut attribute.value {
+        string(text);
+    } else if let Value::Array(Array::String(all)) = &mut attribute.value {
+        all.iter_mut().for_each(string);
     }
 }
 

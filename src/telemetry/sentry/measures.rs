@@ -5,8 +5,9 @@ use crate::telemetry::spans;
 use sentry::{Hub, metrics};
 use std::{
     sync::{Mutex, PoisonError},
-    time::{Duration, Instant},
+    time::Duration,
 };
+use tokio::time::Instant;
 
 /// So many durations a second are sent: beyond, the others stand for them, for each costs Sentry as much as a log line.
 const DURATIONS_PER_SECOND: u32 = 20;

@@ -105,6 +105,9 @@ impl Sink for Transactions {
     }
 }
 
+/// The contexts of reports.
+const OWN_CONTEXTS: [&str; 2] = ["blockchain", "rpc"];
+
 /// Gives events the trace and span that they happened in.
 struct Stamp;
 
@@ -121,6 +124,11 @@ impl Integration for Stamp {
                 ..TraceContext::default()
             };
             event.contexts.insert("trace".to_owned(), Context::from(trace));
+        }
+        // sentry-tracing puts the fields of the log line there, which a report with contexts of its own has said already.
+        event.contexts.remove("Rust Tracing Location");
+        if OWN_CONTEXTS.iter().any(|own| event.contexts.contains_key(*own)) {
+            event.contexts.remove("Rust Tracing Fields");
         }
         Some(event)
     }

@@ -138,16 +138,17 @@ impl Serialize for Data<'_> {
             if again || OWN.contains(&key.as_str()) {
                 continue;
             }
-            match value {
-                Value::Bool(flag) => map.serialize_entry(key.as_str(), flag)?,
-                Value::I64(number) => map.serialize_entry(key.as_str(), number)?,
-                Value::F64(number) => map.serialize_entry(key.as_str(), number)?,
-                Value::String(text) => map.serialize_entry(key.as_str(), text.as_str())?,
-                Value::Array(Array::String(all)) => {
-                    let all: Vec<_> = all.iter().map(|text| text.as_str()).collect();
-                    map.serialize_entry(key.as_str(), &all)?;
-                }
-                other => map.serialize_entry(key.as_str(), &other.to_string())?,
+            if let Value::Array(Array::String(all)) = value {
+                let all: Vec<_> = all.iter().map(|text| text.as_str()).collect();
+                map.serialize_entry(key.as_str(), &all)?;
+            } else if let Value::Bool(flag) = value {
+                map.serialize_entry(key.as_str(), flag)?;
+            } else if let Value::I64(number) = value {
+                map.serialize_entry(key.as_str(), number)?;
+            } else if let Value::F64(number) = value {
+                map.serialize_entry(key.as_str(), number)?;
+            } else {
+                map.serialize_entry(key.as_str(), &value.as_str())?;
             }
         }
         map.end()

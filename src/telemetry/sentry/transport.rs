@@ -12,9 +12,10 @@ use std::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicUsize, Ordering},
     },
-    time::{Duration, Instant},
+    time::Duration,
 };
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 
 /// Envelopes that wait: with those of a registration at about 4 KB each, 8 MB.
 const QUEUE: usize = 2_048;

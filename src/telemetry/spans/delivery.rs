@@ -10,8 +10,9 @@ use std::{
         mpsc::{Receiver, SyncSender, sync_channel},
     },
     thread::JoinHandle,
-    time::{Duration, Instant},
+    time::Duration,
 };
+use tokio::time::Instant;
 
 /// Segments that wait, about 10 MB at most: twenty seconds at 200 registrations a second.
 const QUEUE: usize = 8_192;
@@ -93,7 +94,7 @@ fn run(jobs: &Receiver<Job>, mut sinks: Vec<Box<dyn Sink>>, depth: &AtomicUsize)
             Job::Flush(timeout, done) => {
                 let deadline = Instant::now() + timeout;
                 let left = || deadline.saturating_duration_since(Instant::now());
-                let flushed = sinks.iter_mut().map(|sink| sink.flush(left())).fold(true, |all, one| all && one);
+                let flushed = sinks.iter_mut().map(|sink| sink.flush(left())).filter(|flushed| !flushed).count() == 0;
                 // Whoever waited may have given up.
                 let _ = done.send(flushed);
             }

@@ -10,10 +10,8 @@ use opentelemetry::{
     trace::{Link, SpanKind, TraceContextExt},
 };
 use opentelemetry_sdk::trace::{SamplingDecision, SamplingResult, ShouldSample};
-use std::{
-    sync::{Arc, Mutex, PoisonError},
-    time::Instant,
-};
+use std::sync::{Arc, Mutex, PoisonError};
+use tokio::time::Instant;
 
 /// So many traces a second are kept because a caller says so; the others that it says so of stand as any other. Else whoever
 /// can reach the service decides what Sentry costs.

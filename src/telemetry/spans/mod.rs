@@ -165,18 +165,12 @@ fn find<'a>(attributes: &'a [KeyValue], key: &str) -> Option<&'a Value> {
 
 /// The text of an attribute.
 pub(super) fn text<'a>(attributes: &'a [KeyValue], key: &str) -> Option<&'a str> {
-    match find(attributes, key)? {
-        Value::String(text) => Some(text.as_str()),
-        _ => None,
-    }
+    if let Value::String(text) = find(attributes, key)? { Some(text.as_str()) } else { None }
 }
 
 /// The number of an attribute.
 pub(super) fn number(attributes: &[KeyValue], key: &str) -> Option<i64> {
-    match find(attributes, key)? {
-        Value::I64(number) => Some(*number),
-        _ => None,
-    }
+    if let Value::I64(number) = find(attributes, key)? { Some(*number) } else { None }
 }
 
 fn flag(attributes: &[KeyValue], key: &str) -> bool {
