@@ -109,8 +109,8 @@ where
                 Ok(Ok(response)) => response,
                 Ok(Err(never)) => match never {},
                 Err(_) => {
-                    // The panic itself has been reported, with its place.
-                    span.in_scope(|| tracing::warn!(method, "a handler panicked"));
+                    // The error itself is told by the panic hook, once.
+                    span.in_scope(|| tracing::warn!(method, "a handler panicked, and its caller gets INTERNAL"));
                     Status::internal(format!("the server made a mistake; its log has it under trace {trace_id}"))
                         .into_http()
                 }

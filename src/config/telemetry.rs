@@ -1,7 +1,7 @@
 //! The settings of telemetry: ours first, then the names that Sentry, OpenTelemetry and platforms know.
 
 use super::{
-    Environment, Faults, ServeArgs,
+    Environment, Faults, ServeArgs, secrets,
     settings::{boolean, split, whole},
 };
 use crate::telemetry::{
@@ -33,6 +33,7 @@ pub(super) fn read_telemetry(args: &ServeArgs, environment: &Environment, faults
         otlp: read_otlp(args, environment, faults),
         limits: read_limits(environment, faults),
         trace_hosts: read_trace_hosts(args, faults),
+        secrets: secrets::collect(environment),
         user_id_salt: environment.secret("REGISTRAR_USER_ID_SALT", faults).map(Salt::new),
     }
 }

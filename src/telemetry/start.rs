@@ -1,7 +1,7 @@
 //! Starts telemetry for the process, and ends it.
 
 use super::{
-    OtlpSettings, Settings, log, metrics, propagation,
+    OtlpSettings, Settings, log, metrics, panic, propagation, redact,
     sentry::{self, Sentry},
     spans::{self, Head, Otlp, Pipeline, Sink, Tail},
     users,
@@ -44,6 +44,8 @@ pub struct Telemetry {
 /// # Errors
 /// When the OTLP exporter cannot use its settings.
 pub fn init(settings: &Settings) -> Result<Telemetry, StartError> {
+    redact::install(settings.secrets.clone());
+    panic::install();
     let mut layers: Vec<Box<dyn Layer<Registry> + Send + Sync>> = vec![log::layer(settings)];
     let mut telemetry = Telemetry::default();
     if settings.enabled {

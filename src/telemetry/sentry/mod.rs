@@ -8,7 +8,7 @@ mod transport;
 pub(super) use report::Report;
 
 use super::{
-    SentrySettings, Settings, metrics, scrub,
+    SentrySettings, Settings, metrics, panic, scrub,
     spans::{self, Reason, Segment, Sink},
 };
 use sentry::{
@@ -24,8 +24,6 @@ use transaction::{Identity, Sdk};
 
 /// A warning with this target is an event of its own in Sentry.
 pub(super) const REPORT: &str = "registrar::report";
-/// What the panic hook logs under this target it has reported already.
-pub(super) const PANIC: &str = "panic";
 
 /// The client, while the service runs.
 #[derive(Debug)]
@@ -151,7 +149,9 @@ fn is_ours(metadata: &Metadata<'_>) -> bool {
 
 /// What becomes an event: every error, and the warnings that say so.
 fn is_event(metadata: &Metadata<'_>) -> bool {
-    is_ours(metadata) && (*metadata.level() == Level::ERROR || metadata.target() == REPORT)
+    // The panic hook has made an event of its own, with the stack.
+    let told = metadata.target() == panic::TARGET;
+    is_ours(metadata) && !told && (*metadata.level() == Level::ERROR || metadata.target() == REPORT)
 }
 
 /// What becomes a breadcrumb of the call or task it happens in: what is degraded. Facts about single registrations are told with
@@ -161,7 +161,7 @@ fn is_breadcrumb(metadata: &Metadata<'_>) -> bool {
 }
 
 fn is_log(metadata: &Metadata<'_>) -> bool {
-    (is_ours(metadata) || metadata.target() == PANIC) && *metadata.level() <= Level::WARN
+    is_ours(metadata) && *metadata.level() <= Level::WARN
 }
 
 /// sentry-tracing's layers. Breadcrumbs come first, so that a warning that is an event has those before it and not itself.
