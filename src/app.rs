@@ -4,10 +4,10 @@ use crate::{
     api,
     chain::{self, Chain, Delays, DeployError, Proof, ProveError, Signer},
     config::{DeploySettings, Settings},
-    pipeline::{self, Follower, Lane, RecoverError, Registrar, Tools},
+    pipeline::{self, Follower, Gauges, Lane, RecoverError, Registrar, Tools},
     registration::Timestamp,
     store::{Acceptor, OpenError, Registry, Store, StoreError},
-    telemetry,
+    telemetry::{metrics, redact},
 };
 use alloy::primitives::Address;
 use std::{
@@ -116,6 +116,7 @@ pub async fn serve(
             "there is one RPC endpoint: no failover (REGISTRAR_RPC_URLS takes a comma list)"
         );
     }
+    let drain = settings.shutdown_grace.saturating_sub(settings.flush());
     let proof = prove(&chain, &shutdown).await?;
     let mut workers = JoinSet::new();
     let (watched, stop) = (chain.clone(), shutdown.clone());
@@ -136,8 +137,9 @@ pub async fn serve(
     look_at_signers(&tools, &settings.chain.signers).await;
 
     let (acceptor, intake) = Acceptor::new(store.clone());
-    let addresses = settings.chain.signers.iter().map(Signer::address).collect();
-    let registrar = Registrar::new(tools.clone(), acceptor, addresses);
+    let addresses: Vec<_> = settings.chain.signers.iter().map(Signer::address).collect();
+    let registrar = Registrar::new(tools.clone(), acceptor, addresses.clone());
+    workers.spawn(Gauges::new(tools.clone(), addresses).run(shutdown.clone()));
     workers.spawn(follower.run(shutdown.clone()));
     for signer in settings.chain.signers {
         workers.spawn(Lane::new(tools.clone(), signer).run(shutdown.clone()));
@@ -155,7 +157,7 @@ pub async fn serve(
     let ended = tasks.until_end(&shutdown).await;
     shutdown.cancel();
     info!("shutting down");
-    tasks.drain(Instant::now() + settings.shutdown_grace, store).await;
+    tasks.drain(Instant::now() + drain, store).await;
     info!("stopped");
     ended
 }
@@ -217,7 +219,7 @@ impl Tasks {
 /// # Errors
 /// When the chain cannot be reached, is another one, or refuses the deployment.
 pub async fn deploy(settings: DeploySettings, owner: Option<Address>) -> Result<Address, Error> {
-    telemetry::redact::install(settings.secrets);
+    redact::install(settings.secrets);
     let chain = Chain::new(&settings.chain)?;
     let never = CancellationToken::new();
     tokio::select! {
@@ -261,7 +263,11 @@ async fn reconcile(follower: &mut Follower, shutdown: &CancellationToken) {
 async fn look_at_signers(tools: &Tools, signers: &[Signer]) {
     for signer in signers {
         let address = signer.address();
-        match tokio::join!(tools.chain.is_registrar(address), tools.chain.balance(address)) {
+        let (allowed, balance) = tokio::join!(tools.chain.is_registrar(address), tools.chain.balance(address));
+        if let Ok(balance) = balance {
+            metrics().signer_balance(address, balance);
+        }
+        match (allowed, balance) {
             (Ok(false), _) => error!(
                 signer = %address,
                 contract = %tools.chain.contract(),

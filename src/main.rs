@@ -39,10 +39,16 @@ async fn serve(args: &ServeArgs, environment: &Environment) -> Exit {
         Ok(settings) => settings,
         Err(faults) => return cli::complain(&faults, Exit::Usage),
     };
-    telemetry::init(&settings.telemetry);
+    let telemetry = match telemetry::init(&settings.telemetry) {
+        Ok(telemetry) => telemetry,
+        Err(error) => return cli::complain(&error, Exit::Usage),
+    };
+    let flush = settings.flush();
     let listening = |at: app::Listening| tracing::info!(grpc = %at.grpc, admin = %at.admin, "listening");
     cli::until_signalled(|shutdown| async {
-        match app::serve(settings, shutdown, listening).await {
+        let ended = app::serve(settings, shutdown, listening).await;
+        telemetry.shutdown(flush).await;
+        match ended {
             Ok(()) => Exit::Done,
             Err(error) => cli::complain(&error, Exit::from_code(error.exit_code())),
         }

@@ -2,7 +2,7 @@
 
 use crate::{
     registration::{TraceContext, TraceId},
-    telemetry::{metrics, propagation},
+    telemetry::{self, metrics, propagation, spans},
 };
 use futures_util::FutureExt;
 use http::{HeaderMap, HeaderValue, Request, Response};
@@ -17,7 +17,7 @@ use std::{
 use tokio::time::Instant;
 use tonic::{Code, Status, body::Body};
 use tower::{Layer, Service};
-use tracing::Instrument;
+use tracing::{Instrument, Span};
 
 /// What a handler knows of its call besides the message.
 #[derive(Clone, Debug)]
@@ -91,39 +91,77 @@ where
     }
 
     fn call(&mut self, mut request: Request<Body>) -> Self::Future {
-        let context = CallContext::from_headers(request.headers());
-        let (trace_id, begun) = (context.trace.trace_id, context.begun);
-        request.extensions_mut().insert(context);
+        let mut context = CallContext::from_headers(request.headers());
         let method = known(request.uri().path());
-        let span = tracing::info_span!(
-            parent: None,
-            "grpc.server",
-            otel.name = method.trim_start_matches('/'),
-            otel.kind = "server",
-            trace_id = %trace_id,
-            rpc.system.name = "grpc",
-            rpc.method = method.rsplit('/').next(),
-            rpc.grpc.status_code = tracing::field::Empty,
-        );
+        let span = if is_asked_by_machines(method) {
+            Span::none()
+        } else {
+            spans::server(&mut context.trace, method, request.headers())
+        };
+        let trace_id = context.trace.trace_id;
+        let sampled = context.trace.sampled.unwrap_or(false);
+        let (begun, code) = (context.begun, Code::Cancelled);
+        let mut call = Call { method, begun, span: span.clone(), trace_id, sampled, code };
+        request.extensions_mut().insert(context);
         let future = AssertUnwindSafe(self.0.call(request)).catch_unwind().instrument(span.clone());
-        Box::pin(async move {
+        Box::pin(telemetry::bind_call(async move {
             let mut response = match future.await {
                 Ok(Ok(response)) => response,
                 Ok(Err(never)) => match never {},
                 Err(_) => {
-                    // The error itself is told by the panic hook, once.
-                    span.in_scope(|| tracing::warn!(method, "a handler panicked, and its caller gets INTERNAL"));
+                    // The panic itself has been reported, with its place.
+                    span.in_scope(|| tracing::warn!(method, "a handler panicked"));
                     Status::internal(format!("the server made a mistake; its log has it under trace {trace_id}"))
                         .into_http()
                 }
             };
-            let code = Status::from_header_map(response.headers()).map_or(Code::Ok, |status| status.code());
-            span.record("rpc.grpc.status_code", i64::from(i32::from(code)));
-            metrics().grpc_request(method, name(code), begun.elapsed());
+            call.code = Status::from_header_map(response.headers()).map_or(Code::Ok, |status| status.code());
+            drop(call);
             put_trace_id(response.headers_mut(), trace_id);
             Ok(response)
-        })
+        }))
     }
+}
+
+/// A call that goes on. When its client hangs up it is dropped unanswered, and counts as cancelled.
+struct Call {
+    method: &'static str,
+    begun: Instant,
+    span: Span,
+    trace_id: TraceId,
+    sampled: bool,
+    code: Code,
+}
+
+impl Drop for Call {
+    fn drop(&mut self) {
+        self.span.record("rpc.grpc.status_code", i64::from(i32::from(self.code)));
+        if is_our_fault(self.code) {
+            self.span.record("otel.status_code", "error");
+        }
+        // An example that leads to a trace leads to one that is kept.
+        let kept = self.sampled || ![Code::Ok, Code::Cancelled].contains(&self.code);
+        metrics().grpc_request(self.method, name(self.code), self.begun.elapsed(), kept.then_some(self.trace_id));
+    }
+}
+
+/// The codes that are errors of a server's span, and not of its client's alone
+/// (<https://opentelemetry.io/docs/specs/semconv/rpc/grpc/>).
+fn is_our_fault(code: Code) -> bool {
+    matches!(
+        code,
+        Code::Unknown
+            | Code::DeadlineExceeded
+            | Code::Unimplemented
+            | Code::Internal
+            | Code::Unavailable
+            | Code::DataLoss
+    )
+}
+
+/// Health checks come every few seconds, all day, and say nothing.
+fn is_asked_by_machines(method: &str) -> bool {
+    method.starts_with("/grpc.health.v1.")
 }
 
 fn put_trace_id(headers: &mut HeaderMap, trace_id: TraceId) {

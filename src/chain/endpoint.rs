@@ -1,7 +1,7 @@
 //! One RPC endpoint: its client, its timeouts, and one span and one measurement for each call.
 
 use super::{CallError, EndpointUrl, Fault, transport::Http};
-use crate::telemetry::{metrics, redact::Redactor};
+use crate::telemetry::{metrics, redact::Redactor, spans};
 use alloy::{
     primitives::{B256, Bytes},
     rpc::{
@@ -93,13 +93,7 @@ impl Endpoint {
         timeout: Duration,
     ) -> Result<R, CallError> {
         let begun = Instant::now();
-        let span = tracing::debug_span!(
-            "rpc.client",
-            otel.name = method,
-            endpoint = %self.name,
-            attempt,
-            rpc.response.status_code = tracing::field::Empty
-        );
+        let span = spans::client(method, &self.name, attempt);
         let request = self.client.request(method, params);
         let answer = async { tokio::time::timeout(timeout, request).await }.instrument(span.clone()).await;
         let result = match answer {
@@ -107,8 +101,13 @@ impl Endpoint {
             Err(_) => Err(CallError::unavailable(&self.name, method, Fault::Timeout)),
         };
         let outcome = result.as_ref().map_or_else(CallError::outcome, |_| "ok");
-        if let Err(CallError::Refused { code, .. }) = &result {
-            span.record("rpc.response.status_code", *code);
+        match &result {
+            Ok(_) => {}
+            Err(CallError::Refused { code, .. }) => drop(span.record("rpc.response.status_code", *code)),
+            Err(CallError::Unavailable { .. } | CallError::NoEndpoint { .. }) => {
+                span.record("otel.status_code", "error");
+                span.record("outcome", outcome);
+            }
         }
         metrics().rpc_request(&self.name, method, outcome, begun.elapsed());
         result

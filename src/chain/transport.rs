@@ -1,6 +1,7 @@
 //! JSON-RPC over HTTP. alloy's own transport drops the HTTP status and `Retry-After` when the body of a 429 or 5xx is a JSON-RPC
 //! error, and its spans hold the URL, which holds the key; this one keeps the first and never says the second.
 
+use crate::telemetry::propagation;
 use alloy::{
     rpc::json_rpc::{ErrorPayload, RequestPacket, ResponsePacket},
     transports::{TransportError, TransportErrorKind, TransportFut},
@@ -48,7 +49,8 @@ impl Http {
     async fn post(self, request: RequestPacket) -> Result<ResponsePacket, TransportError> {
         // reqwest's words hold the URL.
         let lost = |error: reqwest::Error| TransportErrorKind::custom(error.without_url());
-        let request = self.client.post(self.url).json(&request).headers(request.headers());
+        let trace = propagation::headers_for(self.url.host_str().unwrap_or_default());
+        let request = self.client.post(self.url).json(&request).headers(request.headers()).headers(trace);
         let response = request.send().await.map_err(lost)?;
         let status = response.status();
         let retry_after = response.headers().get(header::RETRY_AFTER).and_then(|value| value.to_str().ok());

@@ -1,16 +1,18 @@
 //! The service as its callers see it: the generated client, trace headers on every call, errors as [`Trouble`].
 
 use super::trouble::{Call, Trouble};
-use crate::api::proto::{self, registrar_service_client::RegistrarServiceClient};
+use crate::{
+    api::proto::{self, registrar_service_client::RegistrarServiceClient},
+    telemetry::propagation,
+};
 use futures_util::{Stream, TryStreamExt};
 use std::time::Duration;
 use tonic::{
     Request, Status,
-    metadata::{Ascii, MetadataValue},
+    metadata::{KeyAndValueRef, MetadataMap},
     service::{Interceptor, interceptor::InterceptedService},
     transport::{Channel, Endpoint},
 };
-use uuid::Uuid;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// For calls that do not wait for the chain to move. `VerifyDocument` and `DiagnoseRegistration` read from it.
@@ -26,14 +28,16 @@ pub(super) struct Client {
     trace_id: String,
 }
 
-/// One trace for everything this process asks (<https://www.w3.org/TR/trace-context/#traceparent-header>).
+/// One trace for everything this process asks, in the forms that W3C and Sentry give its headers.
 #[derive(Clone)]
-struct TraceHeaders(Option<MetadataValue<Ascii>>);
+struct TraceHeaders(MetadataMap);
 
 impl Interceptor for TraceHeaders {
     fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
-        if let Some(traceparent) = &self.0 {
-            request.metadata_mut().insert("traceparent", traceparent.clone());
+        for header in self.0.iter() {
+            if let KeyAndValueRef::Ascii(name, value) = header {
+                request.metadata_mut().insert(name, value.clone());
+            }
         }
         Ok(request)
     }
@@ -58,12 +62,10 @@ impl Client {
             .connect()
             .await
             .map_err(|error| Trouble::unreachable(server, &error))?;
-        let trace_id = Uuid::new_v4().simple().to_string();
-        let (_, span) = Uuid::new_v4().as_u64_pair();
-        // The last part says "sampled": whoever calls by hand wants to see the trace.
-        let traceparent = format!("00-{trace_id}-{span:016x}-01").parse().ok();
-        let service = RegistrarServiceClient::with_interceptor(channel, TraceHeaders(traceparent));
-        Ok(Self { service, trace_id })
+        let (trace_id, headers) = propagation::begin();
+        let headers = TraceHeaders(MetadataMap::from_headers(headers));
+        let service = RegistrarServiceClient::with_interceptor(channel, headers);
+        Ok(Self { service, trace_id: trace_id.to_string() })
     }
 
     /// The trace that every call of this process belongs to.
@@ -149,4 +151,23 @@ fn soon<T>(message: T) -> Request<T> {
     let mut request = Request::new(message);
     request.set_timeout(ANSWER_TIMEOUT);
     request
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_call_of_a_command_is_sent_in_its_trace_in_both_forms() {
+        let (trace_id, headers) = propagation::begin();
+        let mut headers = TraceHeaders(MetadataMap::from_headers(headers));
+        let mut sent = || {
+            let metadata = headers.call(Request::new(())).unwrap().metadata().clone();
+            ["sentry-trace", "traceparent"].map(|name| metadata.get(name).unwrap().to_str().unwrap().to_owned())
+        };
+        let [theirs, w3c] = sent();
+        assert!(theirs.starts_with(&format!("{trace_id}-")) && theirs.ends_with("-1"), "{theirs}");
+        assert!(w3c.starts_with(&format!("00-{trace_id}-")) && w3c.ends_with("-01"), "{w3c}");
+        assert_eq!(sent(), [theirs, w3c]);
+    }
 }

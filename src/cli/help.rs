@@ -39,6 +39,11 @@ that the same variable with _FILE names, as REGISTRAR_SIGNER_KEYS_FILE:
 pub(super) const SERVE: &str = concat!(
     secrets!(),
     "
+  SENTRY_DSN              where errors and kept traces are reported to
+                          [default: nowhere]
+  REGISTRAR_USER_ID_SALT  with it, user ids are reported as a keyed hash
+                          [default: as given]
+
 Every option can come from the variable beside it. Everything that is wrong is
 said at once, with exit code 64, before a port opens. SIGTERM or Ctrl-C drains;
 a second one leaves at once (130).

@@ -53,9 +53,33 @@ pub struct ServeArgs {
     #[arg(long, env = "REGISTRAR_SHUTDOWN_GRACE", value_name = "DURATION", help_heading = "Registrations")]
     pub shutdown_grace: Option<String>,
 
-    /// Whether spans are made at all; logs stay either way [default: true]
+    /// Whether spans and reports are made at all; logs and metrics stay either way [default: true]
     #[arg(long, env = "TRACING_ENABLED", value_name = "BOOL", help_heading = "Telemetry")]
     pub tracing_enabled: Option<String>,
+    /// Share of good traces that is kept, from 0 to 1; failures are always kept [default: 0.01, and 1 in `dev`]
+    #[arg(long, env = "TRACE_SAMPLE_RATE", value_name = "SHARE", help_heading = "Telemetry")]
+    pub trace_sample_rate: Option<String>,
+    /// The environment, as it is told with everything [default: development]
+    #[arg(long, env = "TRACE_ENVIRONMENT", value_name = "NAME", help_heading = "Telemetry")]
+    pub trace_environment: Option<String>,
+    /// The service's name [default: registrar]
+    #[arg(long, env = "TRACE_SERVICE_NAME", value_name = "NAME", help_heading = "Telemetry")]
+    pub trace_service_name: Option<String>,
+    /// The release [default: this program's version]
+    #[arg(long, env = "TRACE_SERVICE_VERSION", value_name = "VERSION", help_heading = "Telemetry")]
+    pub trace_service_version: Option<String>,
+    /// Share of error events that goes to Sentry, from 0 to 1 [default: 1]
+    #[arg(long, env = "SENTRY_SAMPLE_RATE", value_name = "SHARE", help_heading = "Telemetry")]
+    pub sentry_sample_rate: Option<String>,
+    /// Whether Sentry's SDK says on standard error what it does [default: false]
+    #[arg(long, env = "SENTRY_DEBUG", value_name = "BOOL", help_heading = "Telemetry")]
+    pub sentry_debug: Option<String>,
+    /// Address of an OTLP collector, as http://localhost:4317; its family of variables is honoured too [default: none]
+    #[arg(long, env = "OTEL_EXPORTER_OTLP_ENDPOINT", value_name = "URL", help_heading = "Telemetry")]
+    pub otlp_endpoint: Option<String>,
+    /// Hosts that get trace headers with our requests: names, or .example.com for all below it, separated by commas [default: none]
+    #[arg(long, env = "REGISTRAR_TRACE_HOSTS", value_name = "HOSTS", help_heading = "Telemetry")]
+    pub trace_hosts: Option<String>,
     /// How log lines look: text or json [default: text on a terminal, else json]
     #[arg(long, env = "LOG_FORMAT", value_name = "FORMAT", help_heading = "Telemetry")]
     pub log_format: Option<String>,

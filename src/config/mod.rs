@@ -7,6 +7,7 @@ mod args;
 mod environment;
 mod secrets;
 mod settings;
+mod telemetry;
 
 pub use args::{NetworkArgs, ServeArgs};
 pub use environment::{Environment, Fault, Faults};

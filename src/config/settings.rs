@@ -1,5 +1,6 @@
 //! Raw text in, validated settings out.
 
+use super::telemetry::read_telemetry;
 use super::{Environment, Faults, NetworkArgs, ServeArgs, secrets};
 use crate::{api, chain, pipeline, store, telemetry};
 use alloy::primitives::Address;
@@ -8,6 +9,8 @@ use std::{net::SocketAddr, time::Duration};
 const LISTEN: SocketAddr = loopback(50051);
 const ADMIN_LISTEN: SocketAddr = loopback(9464);
 const BASE_SEPOLIA: u64 = 84532;
+/// A receiver that takes longer is not waited for.
+const LONGEST_FLUSH: Duration = Duration::from_secs(3);
 const ANVIL: u64 = 31337;
 const PUBLIC_ENDPOINT: &str = "https://sepolia.base.org";
 /// Nobody waits longer, and every duration stays far from overflow.
@@ -97,6 +100,13 @@ impl Settings {
         let telemetry = read_telemetry(args, environment, &mut faults);
         let settings = Self { api, admin_listen, chain, store, pipeline, shutdown_grace, telemetry };
         if faults.is_empty() { Ok(settings) } else { Err(faults) }
+    }
+}
+
+impl Settings {
+    /// How much of the grace is left for sending what telemetry still has.
+    pub fn flush(&self) -> Duration {
+        if self.telemetry.enabled { (self.shutdown_grace / 4).min(LONGEST_FLUSH) } else { Duration::ZERO }
     }
 }
 
@@ -220,27 +230,6 @@ fn read_store(environment: &Environment, faults: &mut Faults) -> store::Settings
     })
 }
 
-fn read_telemetry(args: &ServeArgs, environment: &Environment, faults: &mut Faults) -> telemetry::Settings {
-    let disabled = faults.read("OTEL_SDK_DISABLED", environment.get("OTEL_SDK_DISABLED"), false, boolean);
-    let enabled = faults.read("TRACING_ENABLED", args.tracing_enabled.as_deref(), true, boolean);
-    let name = |names: &[&'static str], default: &str| {
-        environment.first(names).map_or(default.to_owned(), |(_, value)| value.to_owned())
-    };
-    telemetry::Settings {
-        spans: enabled && !disabled,
-        log_format: faults.read(
-            "LOG_FORMAT",
-            args.log_format.as_deref(),
-            telemetry::LogFormat::by_terminal(),
-            str::parse,
-        ),
-        log_filter: faults.read("RUST_LOG", args.log.as_deref(), telemetry::LogFilter::default(), str::parse),
-        service_name: name(&["TRACE_SERVICE_NAME", "OTEL_SERVICE_NAME", "SERVICE_NAME"], "registrar"),
-        environment: name(&["TRACE_ENVIRONMENT", "SENTRY_ENVIRONMENT", "ENVIRONMENT"], "development"),
-        secrets: secrets::collect(environment),
-    }
-}
-
 const fn loopback(port: u16) -> SocketAddr {
     SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), port)
 }
@@ -250,7 +239,7 @@ pub(super) fn split(list: &str) -> impl Iterator<Item = &str> {
     list.split([',', '\n']).map(str::trim).filter(|entry| !entry.is_empty())
 }
 
-fn boolean(text: &str) -> Result<bool, &'static str> {
+pub(super) fn boolean(text: &str) -> Result<bool, &'static str> {
     match text.to_ascii_lowercase().as_str() {
         "true" | "1" | "yes" | "on" => Ok(true),
         "false" | "0" | "no" | "off" => Ok(false),
@@ -258,7 +247,7 @@ fn boolean(text: &str) -> Result<bool, &'static str> {
     }
 }
 
-fn whole(least: u64, most: u64) -> impl Fn(&str) -> Result<u64, String> {
+pub(super) fn whole(least: u64, most: u64) -> impl Fn(&str) -> Result<u64, String> {
     move |text| {
         text.parse()
             .ok()
@@ -323,6 +312,7 @@ mod tests {
             queue_limit: Some("-1".into()),
             network: NetworkArgs { chain_id: Some("base".into()), max_fee_gwei: Some("free".into()) },
             tracing_enabled: Some("maybe".into()),
+            trace_hosts: Some("rpc.example,https://rpc.example/s3cr3t".into()),
             log_format: Some("xml".into()),
             ..Default::default()
         };
@@ -342,6 +332,7 @@ mod tests {
             "REGISTRAR_CHAIN_ID",
             "REGISTRAR_MAX_FEE_GWEI",
             "TRACING_ENABLED",
+            "REGISTRAR_TRACE_HOSTS: entry 2 is no host name",
             "LOG_FORMAT",
             "REGISTRAR_CONTRACT_ADDRESS",
             "REGISTRAR_SIGNER_KEYS",

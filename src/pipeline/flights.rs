@@ -2,12 +2,13 @@
 
 use super::{
     evidence,
-    journey::{Journey, Vehicle},
+    journey::{Journey, Vehicle, register_span},
 };
 use crate::{
     chain::{CallError, Sent},
     registration::{Block, RegistrationId, Timestamp, TransactionId, diagnosis::Refused, policy::fees::Fees},
     store::Attempt,
+    telemetry::Affected,
 };
 use alloy::primitives::{Address, B256};
 use std::{
@@ -15,6 +16,9 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 use tokio::{sync::watch, time::Instant};
+
+/// So many steps of a transaction are remembered.
+const MOST_STEPS: usize = 50;
 
 /// Where a transaction is.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -66,6 +70,8 @@ pub struct Memory {
     pub refusal: Option<Refused>,
     /// The block that held it until a reorg.
     pub reorged_out: Option<u64>,
+    /// What happened to it, oldest first, for whoever reads a report of it.
+    pub history: Vec<(Timestamp, String)>,
 }
 
 impl Progress {
@@ -108,7 +114,7 @@ impl Flight {
         progress: Progress,
     ) -> Self {
         let members = journeys.iter().map(|journey| journey.member.id).collect();
-        Self {
+        let flight = Self {
             id,
             signer,
             nonce,
@@ -118,7 +124,10 @@ impl Flight {
             members,
             journeys: Mutex::new(journeys),
             progress: Mutex::new(progress),
-        }
+        };
+        let (hash, batch) = (flight.latest().0, flight.members.len());
+        flight.note(format!("signed: {hash} with nonce {nonce}, in a batch of {batch}"), signed);
+        flight
     }
 
     /// The journeys; never held across an await.
@@ -137,8 +146,23 @@ impl Flight {
         self.attempts.last().map_or((B256::ZERO, NONE), |attempt| (attempt.hash, attempt.fees))
     }
 
+    /// Remembers a step for reports; the same one again is no news.
+    pub fn note(&self, step: String, at: Timestamp) {
+        let history = &mut self.progress().memory.history;
+        if history.len() < MOST_STEPS && history.last().is_none_or(|(_, last)| *last != step) {
+            history.push((at, step));
+        }
+    }
+
     /// Remembers what came of sending the bytes. A node that does not answer has said nothing.
     pub fn heard(&self, sent: &Result<Sent, CallError>, at: Timestamp) {
+        self.note(
+            match sent {
+                Ok(sent) => format!("sent: {} has it", sent.endpoint),
+                Err(error) => format!("not taken: {error}"),
+            },
+            at,
+        );
         let memory = &mut self.progress().memory;
         match sent {
             Ok(sent) => {
@@ -150,6 +174,11 @@ impl Flight {
         }
     }
 
+    /// One of those it carries, for a report that stands for all.
+    pub fn first_affected(&self) -> Option<Affected> {
+        self.journeys().first().map(|journey| journey.affected(register_span(journey.member.id)))
+    }
+
     /// What it is, as the spans tell it; `None` only if it had never been signed.
     pub fn vehicle(&self) -> Option<Vehicle<'_>> {
         Some(Vehicle {
@@ -159,6 +188,7 @@ impl Flight {
             gas_limit: self.gas_limit,
             attempt: self.attempts.last()?,
             number: self.attempts.len(),
+            signed: self.signed,
         })
     }
 }

@@ -1,16 +1,21 @@
 //! One registration's story: prepare, send, wait, a span each under one `blockchain.register`.
 //!
-//! A journey outlives the request that began it, and the process: it hangs in the registration's trace by the stored trace id,
-//! never as a child of a span that is still open.
+//! A journey outlives the request that began it, and the process. It remembers a few times and numbers, and its spans are told
+//! from them when it ends, or up to then when its confirmation clock runs out: so a journey that nobody wants to see costs
+//! nothing, and one that a restart interrupted is told whole, in the trace and under the span id that it always had. What comes
+//! after a timeout is a second episode, linked to the first.
 
 use crate::{
     chain::Network,
-    registration::{Block, Cause, Cost, policy::fees::Fees},
+    registration::{Block, Cause, Cost, RegistrationId, SpanId, Timestamp, TraceId, policy::fees::Fees},
     store::{Attempt, Member},
+    telemetry::{
+        self, Affected,
+        spans::{self, Data, Link, Reason, Stage, Story},
+    },
 };
-use alloy::primitives::Address;
+use alloy::primitives::{Address, B256};
 use std::sync::Arc;
-use tracing::{Span, field::Empty, info_span};
 
 /// What every journey of this service has in common.
 #[derive(Clone, Debug)]
@@ -21,14 +26,38 @@ pub struct Route {
     pub contract: Address,
 }
 
-/// One registration on its way, with the span of the stage it is in.
+/// One registration on its way.
 #[derive(Debug)]
 pub struct Journey {
     /// The registration.
     pub member: Member,
-    network: Arc<Network>,
-    register: Span,
-    stage: Span,
+    route: Arc<Route>,
+    /// When prepare began.
+    began: Timestamp,
+    carried: Option<Carried>,
+    sent: Option<Timestamp>,
+    included: Option<(Block, u64)>,
+    /// Since when its last episode goes on, if an earlier one was told.
+    timed_out: Option<Timestamp>,
+    resumed: bool,
+    felt_failover: bool,
+    /// Its span, if that is not the registration's.
+    own_span: Option<SpanId>,
+}
+
+/// The transaction that carries a journey, as its spans tell it.
+#[derive(Clone, Debug)]
+struct Carried {
+    from: Address,
+    nonce: u64,
+    batch_size: usize,
+    gas_limit: u64,
+    hash: B256,
+    fees: Fees,
+    number: usize,
+    signed: Timestamp,
+    endpoint: Arc<str>,
+    batch: Option<(TraceId, SpanId)>,
 }
 
 /// What a transaction is, as the spans tell it.
@@ -46,107 +75,238 @@ pub struct Vehicle<'a> {
     pub attempt: &'a Attempt,
     /// The latest version's number, from 1 on.
     pub number: usize,
+    /// When it was signed.
+    pub signed: Timestamp,
+}
+
+/// How an episode ended.
+struct End<'a> {
+    at: Timestamp,
+    status: &'static str,
+    cause: Option<Cause>,
+    block: Option<(&'a Block, u64)>,
+    hash: Option<B256>,
+}
+
+/// The span of a registration's journey: the random half of its id, so that every run of the service gives it the same.
+pub fn register_span(id: RegistrationId) -> SpanId {
+    let [.., a, b, c, d, e, f, g, h] = id.as_bytes();
+    // A UUID's variant is in there, so that it is never zero.
+    SpanId::from_bytes([*a, *b, *c, *d, *e, *f, *g, *h]).unwrap_or_else(spans::new_span_id)
+}
+
+/// As a report names a registration.
+pub fn affected(member: &Member, span_id: SpanId) -> Affected {
+    Affected {
+        registration_id: member.id,
+        document_hash: member.document_hash,
+        case_id: member.case_id.clone(),
+        trace_id: member.trace.trace_id,
+        span_id,
+        user_id: member.user_id.clone(),
+        created: member.created,
+    }
 }
 
 impl Journey {
     /// The registration leaves the queue: prepare begins.
-    pub fn begin(member: Member, route: &Route) -> Self {
-        let register = info_span!(
-            parent: None,
-            "blockchain.register",
-            otel.name = "Register Document on Blockchain",
-            trace_id = %member.trace.trace_id,
-            registrationId = %member.id,
-            documentHash = %member.document_hash,
-            caseId = member.case_id.as_str(),
-            network = route.network.name,
-            contractAddress = %route.contract,
-            user.id = member.user_id.as_ref().map(|user| user.as_str()),
-            txHash = Empty,
-            blockNumber = Empty,
-            status = Empty,
-        );
-        let stage = info_span!(
-            parent: &register,
-            "blockchain.prepare",
-            otel.name = "Prepare Transaction Data",
-            nonce = Empty,
-            from = Empty,
-            batchSize = Empty,
-            gasLimit = Empty,
-            maxFeePerGas = Empty,
-            maxPriorityFeePerGas = Empty,
-        );
-        Self { member, network: route.network.clone(), register, stage }
+    pub fn begin(member: Member, route: &Arc<Route>, at: Timestamp) -> Self {
+        Self {
+            member,
+            route: route.clone(),
+            began: at,
+            carried: None,
+            sent: None,
+            included: None,
+            timed_out: None,
+            resumed: false,
+            felt_failover: false,
+            own_span: None,
+        }
     }
 
     /// Goes on after a restart, in the stage the transaction is in.
-    pub fn resume(member: Member, route: &Route, vehicle: &Vehicle<'_>, sent: bool, endpoint: &str) -> Self {
-        let mut journey = Self::begin(member, route);
-        journey.signed(vehicle, endpoint);
-        if sent {
-            journey.sent(vehicle);
-        }
-        journey
+    pub fn resume(
+        member: Member,
+        route: &Arc<Route>,
+        vehicle: &Vehicle<'_>,
+        (prepared, sent, timed_out): (Timestamp, Option<Timestamp>, Option<Timestamp>),
+        endpoint: &Arc<str>,
+    ) -> Self {
+        let mut journey = Self::begin(member, route, prepared);
+        journey.signed(vehicle, endpoint, None);
+        Self { sent, timed_out, resumed: true, ..journey }
     }
 
     /// Signed and on disk: send begins.
-    pub fn signed(&mut self, vehicle: &Vehicle<'_>, endpoint: &str) {
-        let Fees { max_fee_per_gas, max_priority_fee_per_gas } = vehicle.attempt.fees;
-        self.stage.record("nonce", vehicle.nonce.cast_signed());
-        self.stage.record("from", tracing::field::display(vehicle.from));
-        self.stage.record("batchSize", vehicle.batch_size as i64);
-        self.stage.record("gasLimit", vehicle.gas_limit.cast_signed());
-        self.stage.record("maxFeePerGas", max_fee_per_gas as i64);
-        self.stage.record("maxPriorityFeePerGas", max_priority_fee_per_gas as i64);
-        self.stage = info_span!(
-            parent: &self.register,
-            "blockchain.send",
-            otel.name = format!("Submit Transaction to {}", self.network.title),
-            txHash = %vehicle.attempt.hash,
-            gasLimit = vehicle.gas_limit.cast_signed(),
-            endpoint,
-            attempt = vehicle.number as i64,
-        );
+    pub fn signed(&mut self, vehicle: &Vehicle<'_>, endpoint: &Arc<str>, batch: Option<(TraceId, SpanId)>) {
+        self.carried = Some(Carried {
+            from: vehicle.from,
+            nonce: vehicle.nonce,
+            batch_size: vehicle.batch_size,
+            gas_limit: vehicle.gas_limit,
+            hash: vehicle.attempt.hash,
+            fees: vehicle.attempt.fees,
+            number: vehicle.number,
+            signed: vehicle.signed,
+            endpoint: endpoint.clone(),
+            batch,
+        });
     }
 
     /// A node has the transaction: wait begins.
-    pub fn sent(&mut self, vehicle: &Vehicle<'_>) {
-        self.stage = info_span!(
-            parent: &self.register,
-            "blockchain.wait",
-            otel.name = "Wait for Transaction Confirmation",
-            txHash = %vehicle.attempt.hash,
-            blockNumber = Empty,
-            gasUsed = Empty,
-            confirmations = Empty,
-            cause = Empty,
-        );
+    pub fn sent(&mut self, at: Timestamp) {
+        self.sent.get_or_insert(at);
+    }
+
+    /// As a report names it; `span` is what it is about.
+    pub fn affected(&self, span: SpanId) -> Affected {
+        affected(&self.member, span)
+    }
+
+    /// A request on its way had to be asked of another endpoint.
+    pub fn felt_failover(&mut self) {
+        self.felt_failover = true;
     }
 
     /// In a canonical block.
-    pub fn included(&self, block: &Block, cost: &Cost) {
-        self.stage.record("blockNumber", block.number.cast_signed());
-        self.stage.record("gasUsed", cost.gas_used.cast_signed());
+    pub fn included(&mut self, block: &Block, cost: &Cost) {
+        self.included = Some((*block, cost.gas_used));
     }
 
-    /// The confirmation clock ran out; the journey goes on.
-    pub fn late(&self, cause: Cause) {
-        self.stage.record("cause", cause.code());
-        self.register.record("status", "deadline_exceeded");
+    /// The confirmation clock ran out: the story so far is told, and the journey goes on. Returns the span of the wait.
+    pub fn late(&mut self, cause: Cause, at: Timestamp) -> SpanId {
+        let wait = spans::new_span_id();
+        let block = self.included.as_ref().map(|(block, _)| (block, 0));
+        let end = End { at, status: "deadline_exceeded", cause: Some(cause), block, hash: None };
+        self.tell(Some(Reason::Timeout), &end, wait);
+        self.timed_out = Some(at);
+        wait
     }
 
     /// At confirmation depth: the journey ends.
-    pub fn confirmed(self, transaction: &impl std::fmt::Display, block: &Block, confirmations: u64) {
-        self.stage.record("confirmations", confirmations.cast_signed());
-        self.register.record("txHash", tracing::field::display(transaction));
-        self.register.record("blockNumber", block.number.cast_signed());
-        self.register.record("status", "ok");
+    pub fn confirmed(self, transaction: B256, block: &Block, confirmations: u64, at: Timestamp) {
+        let bumped = self.carried.as_ref().is_some_and(|carried| carried.number > 1);
+        let slow = at.since(self.member.created) >= spans::SLOW_JOURNEY;
+        let reasons = [
+            (self.timed_out.is_some(), Reason::Timeout),
+            (self.felt_failover, Reason::Failover),
+            (bumped, Reason::FeeBump),
+            (slow, Reason::Slow),
+        ];
+        let why = reasons.into_iter().find_map(|(holds, reason)| holds.then_some(reason));
+        let block = Some((block, confirmations));
+        let end = End { at, status: "ok", cause: None, block, hash: Some(transaction) };
+        self.tell(why, &end, spans::new_span_id());
     }
 
-    /// Failed for good: the journey ends.
-    pub fn failed(self) {
-        self.register.record("status", "failed_precondition");
+    /// Failed for good: the journey ends, in this span. One that is registered again begins another journey.
+    pub fn failed(mut self, span: SpanId, at: Timestamp) {
+        self.own_span = Some(span);
+        let end = End { at, status: "failed_precondition", cause: None, block: None, hash: None };
+        self.tell(Some(Reason::Error), &end, spans::new_span_id());
+    }
+
+    fn tell(&self, why: Option<Reason>, end: &End<'_>, wait: SpanId) {
+        let batch = self.carried.as_ref().and_then(|carried| carried.batch);
+        spans::tell(&self.member.trace, why, batch.map(|(trace, _)| trace), || self.story(end, wait));
+    }
+
+    fn story(&self, end: &End<'_>, wait: SpanId) -> Story {
+        let member = &self.member;
+        let first = register_span(member.id);
+        let (id, began) = match self.timed_out {
+            None => (self.own_span.unwrap_or(first), member.created),
+            Some(timed_out) => (self.own_span.unwrap_or_else(spans::new_span_id), timed_out),
+        };
+        let mut data: Vec<(&'static str, Data)> = vec![
+            ("registrationId", member.id.to_string().into()),
+            ("documentHash", member.document_hash.to_string().into()),
+            ("caseId", member.case_id.as_str().into()),
+            ("network", self.route.network.name.as_str().into()),
+            ("contractAddress", self.route.contract.to_string().into()),
+        ];
+        data.extend(member.user_id.as_ref().map(|user| ("user.id", telemetry::user_id(user).into())));
+        let hash = end.hash.or(self.carried.as_ref().map(|carried| carried.hash));
+        data.extend(hash.map(|hash| ("txHash", hash.to_string().into())));
+        data.extend(end.block.map(|(block, _)| ("blockNumber", block.number.into())));
+        data.extend(end.cause.map(|cause| ("cause", cause.code().into())));
+        data.extend(self.resumed.then_some(("resumed", true.into())));
+        let root = Stage {
+            op: "blockchain.register",
+            name: "Register Document on Blockchain".to_owned(),
+            id,
+            began,
+            ended: end.at,
+            status: end.status,
+            data,
+        };
+        Story { root, stages: self.stages(end, wait), links: self.links(first) }
+    }
+
+    fn links(&self, first: SpanId) -> Vec<Link> {
+        let trace_id = self.member.trace.trace_id;
+        let earlier = self.timed_out.map(|_| Link { trace_id, span_id: first, kind: "earlier" });
+        let request = self.member.trace.parent.filter(|_| self.resumed);
+        let request = request.map(|span_id| Link { trace_id, span_id, kind: "request" });
+        let batch = self.carried.as_ref().and_then(|carried| carried.batch);
+        let batch = batch.map(|(trace_id, span_id)| Link { trace_id, span_id, kind: "batch" });
+        earlier.into_iter().chain(request).chain(batch).collect()
+    }
+
+    fn stages(&self, end: &End<'_>, wait: SpanId) -> Vec<Stage> {
+        let Some(carried) = &self.carried else { return vec![self.prepare(end.at, end.status)] };
+        // What an earlier episode has told is not told again.
+        if self.timed_out.is_some() {
+            return vec![self.wait(carried, end, wait)];
+        }
+        let mut stages = vec![self.prepare(carried.signed, "ok")];
+        stages.push(self.send(
+            carried,
+            self.sent.unwrap_or(end.at),
+            if self.sent.is_some() { "ok" } else { end.status },
+        ));
+        stages.extend(self.sent.map(|_| self.wait(carried, end, wait)));
+        stages
+    }
+
+    fn prepare(&self, ended: Timestamp, status: &'static str) -> Stage {
+        let data = self.carried.as_ref().map_or_else(Vec::new, |carried| {
+            vec![
+                ("nonce", carried.nonce.into()),
+                ("from", carried.from.to_string().into()),
+                ("batchSize", carried.batch_size.into()),
+                ("gasLimit", carried.gas_limit.into()),
+                ("maxFeePerGas", carried.fees.max_fee_per_gas.into()),
+                ("maxPriorityFeePerGas", carried.fees.max_priority_fee_per_gas.into()),
+            ]
+        });
+        let name = "Prepare Transaction Data".to_owned();
+        Stage { op: "blockchain.prepare", name, id: spans::new_span_id(), began: self.began, ended, status, data }
+    }
+
+    fn send(&self, carried: &Carried, ended: Timestamp, status: &'static str) -> Stage {
+        let data = vec![
+            ("txHash", carried.hash.to_string().into()),
+            ("gasLimit", carried.gas_limit.into()),
+            ("endpoint", (&*carried.endpoint).into()),
+            ("attempt", carried.number.into()),
+        ];
+        let name = format!("Submit Transaction to {}", self.route.network.title);
+        Stage { op: "blockchain.send", name, id: spans::new_span_id(), began: carried.signed, ended, status, data }
+    }
+
+    fn wait(&self, carried: &Carried, end: &End<'_>, id: SpanId) -> Stage {
+        let mut data: Vec<(&'static str, Data)> = vec![("txHash", end.hash.unwrap_or(carried.hash).to_string().into())];
+        if let Some((block, confirmations)) = end.block {
+            data.push(("blockNumber", block.number.into()));
+            data.push(("confirmations", confirmations.into()));
+        }
+        data.extend(self.included.map(|(_, gas_used)| ("gasUsed", gas_used.into())));
+        data.extend(end.cause.map(|cause| ("cause", cause.code().into())));
+        let began = self.timed_out.or(self.sent).unwrap_or(carried.signed);
+        let name = "Wait for Transaction Confirmation".to_owned();
+        Stage { op: "blockchain.wait", name, id, began, ended: end.at, status: end.status, data }
     }
 }
 
@@ -154,98 +314,130 @@ impl Journey {
 mod tests {
     use super::*;
     use crate::{
-        registration::{DocumentHash, Timestamp},
-        telemetry::{capture, propagation},
+        registration::{DocumentHash, UserId},
+        telemetry::propagation,
     };
-    use alloy::primitives::B256;
 
-    /// What a span should hold: op, parent's op, and some of the data.
-    type Expected<'a> = (&'a str, Option<&'a str>, &'a [(&'a str, &'a str)]);
+    /// What a span should hold: op, name, from and to in seconds, status, and some of the data.
+    type Expected<'a> = (&'a str, &'a str, (u64, u64), &'a str, &'a [(&'a str, Data)]);
 
     fn member() -> Member {
         Member {
-            id: crate::registration::RegistrationId::from_bytes([7; 16]),
+            id: RegistrationId::from_bytes([7; 16]),
             document_hash: DocumentHash::new([1; 32]).unwrap(),
             case_id: "case-1".parse().unwrap(),
-            user_id: None,
+            user_id: UserId::parse_optional("user-1").unwrap(),
             trace: propagation::extract(&http::HeaderMap::new()),
-            created: Timestamp::from_seconds(1),
+            created: at(1),
+        }
+    }
+
+    fn at(seconds: u64) -> Timestamp {
+        Timestamp::from_seconds(seconds)
+    }
+
+    fn sent() -> Journey {
+        let route = Route { network: Arc::new(Network::of(84532)), contract: Address::repeat_byte(3) };
+        let fees = Fees { max_fee_per_gas: 40, max_priority_fee_per_gas: 2 };
+        let attempt = Attempt { hash: B256::repeat_byte(9), raw: vec![1].into(), fees };
+        let from = Address::repeat_byte(4);
+        let vehicle =
+            Vehicle { from, nonce: 5, batch_size: 6, gas_limit: 70, attempt: &attempt, number: 1, signed: at(3) };
+        let mut journey = Journey::begin(member(), &Arc::new(route), at(2));
+        journey.signed(&vehicle, &Arc::from("base.example"), None);
+        journey.sent(at(4));
+        journey
+    }
+
+    fn block() -> Block {
+        Block { number: 8, hash: B256::repeat_byte(8), time: at(5) }
+    }
+
+    fn story_of(journey: &Journey, seconds: u64, status: &'static str, cause: Option<Cause>) -> Story {
+        let block = block();
+        let block = cause.is_none().then_some((&block, 2));
+        let end = End { at: at(seconds), status, cause, block, hash: None };
+        journey.story(&end, spans::new_span_id())
+    }
+
+    fn check(stage: &Stage, (op, name, (from, to), status, data): Expected<'_>) {
+        assert_eq!((stage.op, stage.name.as_str(), stage.status), (op, name, status));
+        assert_eq!((stage.began, stage.ended), (at(from), at(to)), "{op}");
+        for (key, value) in data {
+            let found = stage.data.iter().find(|(name, _)| name == key).map(|(_, value)| value);
+            assert_eq!(found, Some(value), "{op} {key}");
         }
     }
 
     #[test]
     fn a_journey_is_prepare_send_and_wait_under_one_span_with_the_data_people_search_by() {
-        let (trace_id, spans) = capture::spans(|| {
-            let route = Route { network: Arc::new(Network::of(84532)), contract: Address::repeat_byte(3) };
-            let fees = Fees { max_fee_per_gas: 40, max_priority_fee_per_gas: 2 };
-            let attempt = Attempt { hash: B256::repeat_byte(9), raw: vec![1].into(), fees };
-            let from = Address::repeat_byte(4);
-            let vehicle = Vehicle { from, nonce: 5, batch_size: 6, gas_limit: 70, attempt: &attempt, number: 1 };
-            let block = Block { number: 8, hash: B256::repeat_byte(8), time: Timestamp::from_seconds(2) };
-            let cost = Cost { gas_used: 60, effective_gas_price: 3, l1_fee: None };
-            let mut journey = Journey::begin(member(), &route);
-            let trace_id = journey.member.trace.trace_id.to_string();
-            journey.signed(&vehicle, "base.example");
-            journey.sent(&vehicle);
-            journey.included(&block, &cost);
-            journey.confirmed(&attempt.hash, &block, 2);
-            trace_id
-        });
-        let hash = B256::repeat_byte(9).to_string();
-        let expected: [Expected<'_>; 4] = [
+        let mut journey = sent();
+        journey.included(&block(), &Cost { gas_used: 60, effective_gas_price: 3, l1_fee: None });
+        let story = story_of(&journey, 6, "ok", None);
+        let hash = Data::from(B256::repeat_byte(9).to_string());
+        check(
+            &story.root,
             (
                 "blockchain.register",
-                None,
+                "Register Document on Blockchain",
+                (1, 6),
+                "ok",
                 &[
-                    ("otel.name", "Register Document on Blockchain"),
-                    ("trace_id", &trace_id),
-                    ("caseId", "case-1"),
-                    ("network", "base-sepolia"),
-                    ("txHash", &hash),
-                    ("blockNumber", "8"),
-                    ("status", "ok"),
+                    ("caseId", "case-1".into()),
+                    ("network", "base-sepolia".into()),
+                    ("user.id", "user-1".into()),
+                    ("txHash", hash.clone()),
+                    ("blockNumber", 8_u64.into()),
                 ],
             ),
-            (
-                "blockchain.prepare",
-                Some("blockchain.register"),
-                &[
-                    ("otel.name", "Prepare Transaction Data"),
-                    ("nonce", "5"),
-                    ("batchSize", "6"),
-                    ("gasLimit", "70"),
-                    ("maxFeePerGas", "40"),
-                    ("maxPriorityFeePerGas", "2"),
-                ],
-            ),
-            (
-                "blockchain.send",
-                Some("blockchain.register"),
-                &[
-                    ("otel.name", "Submit Transaction to Base Sepolia"),
-                    ("txHash", &hash),
-                    ("endpoint", "base.example"),
-                    ("attempt", "1"),
-                ],
-            ),
-            (
-                "blockchain.wait",
-                Some("blockchain.register"),
-                &[
-                    ("otel.name", "Wait for Transaction Confirmation"),
-                    ("txHash", &hash),
-                    ("blockNumber", "8"),
-                    ("gasUsed", "60"),
-                    ("confirmations", "2"),
-                ],
-            ),
+        );
+        let [prepare, send, wait] = story.stages.as_slice() else { panic!("{story:?}") };
+        let numbers = |all: [(&'static str, u64); 5]| all.map(|(key, number)| (key, Data::from(number)));
+        let prepared = numbers([
+            ("nonce", 5),
+            ("batchSize", 6),
+            ("gasLimit", 70),
+            ("maxFeePerGas", 40),
+            ("maxPriorityFeePerGas", 2),
+        ]);
+        check(prepare, ("blockchain.prepare", "Prepare Transaction Data", (2, 3), "ok", &prepared));
+        let sent: [(&str, Data); 3] =
+            [("txHash", hash.clone()), ("endpoint", "base.example".into()), ("attempt", 1_u64.into())];
+        check(send, ("blockchain.send", "Submit Transaction to Base Sepolia", (3, 4), "ok", &sent));
+        let waited: [(&str, Data); 4] = [
+            ("txHash", hash),
+            ("blockNumber", 8_u64.into()),
+            ("gasUsed", 60_u64.into()),
+            ("confirmations", 2_u64.into()),
         ];
-        assert_eq!(spans.len(), expected.len());
-        for (span, (op, parent, data)) in spans.iter().zip(expected) {
-            assert_eq!((span.op, span.parent), (op, parent));
-            for (key, value) in data {
-                assert_eq!(span.data.get(key).map(String::as_str), Some(*value), "{op} {key}");
-            }
-        }
+        check(wait, ("blockchain.wait", "Wait for Transaction Confirmation", (4, 6), "ok", &waited));
+        assert!(story.links.is_empty());
+    }
+
+    #[test]
+    fn a_timeout_is_told_at_once_and_what_comes_later_is_linked_to_it() {
+        let mut journey = sent();
+        let first = story_of(&journey, 34, "deadline_exceeded", Some(Cause::Pending));
+        assert_eq!(first.root.id, register_span(journey.member.id));
+        assert_eq!(first.stages.len(), 3);
+        let cause: [(&str, Data); 1] = [("cause", "pending".into())];
+        let wait = "Wait for Transaction Confirmation";
+        check(&first.stages[2], ("blockchain.wait", wait, (4, 34), "deadline_exceeded", &cause));
+        journey.late(Cause::Pending, at(34));
+        let later = story_of(&journey, 50, "ok", None);
+        assert_ne!(later.root.id, first.root.id);
+        let [only] = later.stages.as_slice() else { panic!("{later:?}") };
+        check(only, ("blockchain.wait", wait, (34, 50), "ok", &[]));
+        let trace_id = journey.member.trace.trace_id;
+        assert_eq!(later.links, [Link { trace_id, span_id: first.root.id, kind: "earlier" }]);
+    }
+
+    #[test]
+    fn what_fails_in_prepare_has_no_other_stage() {
+        let journey = Journey::begin(member(), &sent().route, at(2));
+        let story = story_of(&journey, 3, "failed_precondition", Some(Cause::Reverted));
+        let [prepare] = story.stages.as_slice() else { panic!("{story:?}") };
+        let name = "Prepare Transaction Data";
+        check(prepare, ("blockchain.prepare", name, (2, 3), "failed_precondition", &[]));
     }
 }

@@ -1,13 +1,14 @@
 //! WHO moves a registration along.
 //!
 //! A `lane` per signer takes queued work, prepares and sends it; one `follower` watches the chain for everybody; a
-//! `journey` tells one registration's story; `waiters` tells those who wait. What is done is in the store first: every
-//! piece of memory here can be lost and is read back by `recovery`.
+//! `journey` tells one registration's story; `waiters` tells those who wait; `gauges` looks at what waits. What is done is in
+//! the store first: every piece of memory here can be lost and is read back by `recovery`.
 
 mod diagnoses;
 mod evidence;
 mod flights;
 mod follower;
+mod gauges;
 mod journey;
 mod lane;
 mod queue;
@@ -16,6 +17,7 @@ mod registrar;
 mod waiters;
 
 pub use follower::Follower;
+pub use gauges::Gauges;
 pub use lane::Lane;
 pub use recovery::{RecoverError, recover};
 pub use registrar::{Chained, Registrar, Verified};

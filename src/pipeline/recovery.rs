@@ -4,7 +4,6 @@ use super::{
     Tools,
     flights::{Clock, Flight, Phase, Progress},
     journey::{Journey, Vehicle},
-    now,
 };
 use crate::{
     chain::Signer,
@@ -83,19 +82,20 @@ pub(super) fn take_up(tools: &Tools, open: OpenTransaction) {
         gas_limit: open.gas_limit,
         attempt,
         number: open.attempts.len(),
+        signed: open.signed,
     };
-    let sent = phase != Phase::Signed;
-    let endpoint = tools.chain.primary();
+    let endpoint = Arc::from(tools.chain.primary());
+    let times = (open.prepared, open.sent, open.timed_out);
     let journeys = open
         .members
         .into_iter()
-        .map(|member| Journey::resume(member, &tools.route, &vehicle, sent, endpoint))
+        .map(|member| Journey::resume(member, &tools.route, &vehicle, times, &endpoint))
         .collect();
     // `broadcast` stays empty: a node that forgot them over the restart gets the bytes at once.
     let clock = if open.timed_out.is_some() { Clock::RunOut } else { Clock::Running };
     let progress = Progress { sent: open.sent, clock, ..Progress::new(phase) };
     let key = (open.signer, open.nonce);
     let attempts = open.attempts.clone();
-    let flight = Flight::new(open.id, key, open.gas_limit, open.sent.unwrap_or_else(now), attempts, journeys, progress);
+    let flight = Flight::new(open.id, key, open.gas_limit, open.signed, attempts, journeys, progress);
     tools.flights.insert(Arc::new(flight));
 }

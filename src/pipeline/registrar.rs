@@ -7,11 +7,12 @@ use crate::{
         CaseId, Diagnosis, DocumentHash, Finality, NewRegistration, Registration, RegistrationId, Timestamp,
     },
     store::{AcceptError, Accepted, Acceptor, Filter, StoreError},
-    telemetry::events,
+    telemetry::{events, spans},
 };
 use alloy::primitives::{Address, B256};
 use std::time::Duration;
 use tokio::sync::OwnedSemaphorePermit;
+use tracing::Instrument;
 
 /// The service, as the API sees it.
 #[derive(Clone, Debug)]
@@ -52,8 +53,9 @@ impl Registrar {
     /// # Errors
     /// When nothing was accepted.
     pub async fn accept(&self, asked: NewRegistration) -> Result<Accepted, AcceptError> {
-        let accepted = self.acceptor.accept(asked).await?;
+        let accepted = self.acceptor.accept(asked).instrument(spans::db("accept")).await?;
         let registration = &accepted.registration;
+        spans::found(registration, accepted.fresh);
         events::accepted(registration.id, registration.asked.trace.trace_id, accepted.fresh);
         Ok(accepted)
     }
@@ -76,7 +78,7 @@ impl Registrar {
     /// # Errors
     /// When the store cannot be read.
     pub async fn get(&self, id: RegistrationId) -> Result<Option<Registration>, StoreError> {
-        self.tools.store.get(id).await
+        self.tools.store.get(id).instrument(spans::db("get")).await
     }
 
     /// One registration by its pair.
@@ -84,7 +86,7 @@ impl Registrar {
     /// # Errors
     /// When the store cannot be read.
     pub async fn find(&self, document: DocumentHash, case_id: &CaseId) -> Result<Option<Registration>, StoreError> {
-        self.tools.store.find(document, case_id).await
+        self.tools.store.find(document, case_id).instrument(spans::db("find")).await
     }
 
     /// A page of registrations, newest first.
@@ -97,7 +99,7 @@ impl Registrar {
         before: Option<RegistrationId>,
         limit: u32,
     ) -> Result<Vec<Registration>, StoreError> {
-        self.tools.store.list(filter, before, limit).await
+        self.tools.store.list(filter, before, limit).instrument(spans::db("list")).await
     }
 
     /// Why a registration is not confirmed, by what is seen now; `None` when it is settled. However many ask, it is looked at

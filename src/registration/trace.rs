@@ -90,6 +90,8 @@ pub struct TraceContext {
     pub parent: Option<SpanId>,
     /// The caller's or our head sampling decision; `None` is deferred.
     pub sampled: Option<bool>,
-    /// W3C baggage as it came, bounded in length.
+    /// W3C `tracestate` of the caller: valid, at most 32 members and 512 characters, empty when there was none.
+    pub tracestate: String,
+    /// The `sentry-` members of the caller's W3C baggage as they came, at most 8 KiB, empty when there were none.
     pub baggage: String,
 }

@@ -194,8 +194,8 @@ async fn insert(
 ) -> Result<Vec<RegistrationId>, StoreError> {
     let sql = format!(
         "INSERT INTO registrations (id, document_hash, case_id, submitted_as, user_id, state, revision, trace_id, parent_span_id, \
-         sampled, baggage, created_at, updated_at) VALUES {} ON CONFLICT (document_hash, case_id) DO NOTHING RETURNING id",
-        tuples(1, chunk.len(), 13)
+         sampled, baggage, tracestate, created_at, updated_at) VALUES {} ON CONFLICT (document_hash, case_id) DO NOTHING RETURNING id",
+        tuples(1, chunk.len(), 14)
     );
     let mut query = sqlx::query(AssertSqlSafe(sql));
     for (id, asked) in chunk {
@@ -211,6 +211,7 @@ async fn insert(
             .bind(asked.trace.parent.map(|span| span.to_bytes().to_vec()))
             .bind(asked.trace.sampled.map(i64::from))
             .bind(asked.trace.baggage.clone())
+            .bind(asked.trace.tracestate.clone())
             .bind(now.micros())
             .bind(now.micros());
     }

@@ -120,6 +120,18 @@ async fn a_batch_goes_through_its_states_and_keeps_what_it_learned() {
 }
 
 #[tokio::test]
+async fn the_oldest_that_is_queued_is_the_one_that_was_accepted_first() {
+    let rig = Rig::new(100).await;
+    assert_eq!(rig.store.oldest_queued().await.unwrap(), None);
+    let [first, second] = [rig.accept(1, "a").await, rig.accept(2, "a").await].map(|accepted| accepted.registration);
+    assert_eq!(rig.store.oldest_queued().await.unwrap(), Some(first.times.created));
+    rig.signed(0, &[first.id]).await;
+    assert_eq!(rig.store.oldest_queued().await.unwrap(), Some(second.times.created));
+    rig.signed(1, &[second.id]).await;
+    assert_eq!(rig.store.oldest_queued().await.unwrap(), None);
+}
+
+#[tokio::test]
 async fn what_is_not_queued_any_more_or_a_nonce_that_is_taken_refuses_the_whole_transaction() {
     let rig = Rig::new(100).await;
     let (one, two) = (rig.accept(1, "a").await.registration.id, rig.accept(2, "a").await.registration.id);
@@ -266,6 +278,33 @@ async fn a_reopened_store_has_everything_and_a_second_one_is_refused() {
     let open = store.open_transactions().await.unwrap();
     assert_eq!((open.len(), open[0].members.len(), open[0].nonce), (1, 1, 0));
     assert_eq!(open[0].timed_out, Some(at(40)));
+}
+
+#[tokio::test]
+async fn the_trace_a_caller_named_is_kept_through_a_restart() {
+    let rig = Rig::new(100).await;
+    let headers = [
+        ("traceparent", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00"),
+        ("sentry-trace", "0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331"),
+        ("tracestate", "tenant@one@two=1,congo=t61rcWkgMzE"),
+        ("baggage", "sentry-trace_id=0af7651916cd43dd8448eb211c80319c,sentry-release=1%2E0"),
+    ];
+    let headers = headers.map(|(name, value)| (http::HeaderName::from_static(name), value.parse().unwrap()));
+    let trace = crate::telemetry::propagation::extract(&headers.into_iter().collect());
+    assert!(trace.sampled.is_none() && !trace.tracestate.is_empty() && !trace.baggage.is_empty(), "{trace:?}");
+    let queued = rig.acceptor.accept(NewRegistration { trace: trace.clone(), ..asked(1, "a") }).await.unwrap();
+    let in_flight = rig.acceptor.accept(NewRegistration { trace: trace.clone(), ..asked(2, "a") }).await.unwrap();
+    rig.signed(0, &[in_flight.registration.id]).await;
+    let Rig { store, acceptor, settings, _folder } = rig;
+    drop(acceptor);
+    store.close().await;
+    drop(store);
+
+    let store = open_again(&settings).await;
+
+    assert_eq!(store.get(queued.registration.id).await.unwrap().unwrap().asked.trace, trace);
+    assert_eq!(store.queued(at(1_000_000_000_000), 10).await.unwrap()[0].trace, trace);
+    assert_eq!(store.open_transactions().await.unwrap()[0].members[0].trace, trace);
 }
 
 #[tokio::test]

@@ -191,15 +191,17 @@ async fn refuse_foreign(url: &str) -> Result<(), OpenError> {
     Ok(())
 }
 
+/// Every version of the schema, by number. What has been released stays as it is: a database remembers each text by its hash.
+const MIGRATIONS: [(i64, &str, &str); 2] = [
+    (1, "init", include_str!("migrations/0001_init.sql")),
+    (2, "tracestate", include_str!("migrations/0002_tracestate.sql")),
+];
+
 fn migrator() -> Migrator {
-    let init = Migration::new(
-        1,
-        Cow::Borrowed("init"),
-        MigrationType::Simple,
-        include_str!("migrations/0001_init.sql").into_sql_str(),
-        false,
-    );
-    Migrator { migrations: Cow::Owned(vec![init]), ..Migrator::DEFAULT }
+    let migrations = MIGRATIONS.into_iter().map(|(version, name, sql)| {
+        Migration::new(version, Cow::Borrowed(name), MigrationType::Simple, sql.into_sql_str(), false)
+    });
+    Migrator { migrations: migrations.collect(), ..Migrator::DEFAULT }
 }
 
 pub(super) async fn unfinished(pool: &AnyPool) -> Result<u64, sqlx::Error> {
@@ -227,6 +229,34 @@ mod tests {
             deploy_block_number: 3,
             deploy_block_hash: B256::repeat_byte(4),
         }
+    }
+
+    #[tokio::test]
+    async fn a_database_of_an_earlier_release_is_brought_up_to_date_and_keeps_its_rows() {
+        let folder = tempfile::tempdir().unwrap();
+        let settings = Settings::parse(&format!("sqlite://{}/r.db", folder.path().display())).unwrap();
+        sqlx::any::install_default_drivers();
+        let earlier = connect(&format!("sqlite://{}?mode=rwc", settings.path().display()), 1).await.unwrap();
+        let mut first = migrator();
+        first.migrations.to_mut().truncate(1);
+        first.run(&earlier).await.unwrap();
+        sqlx::raw_sql(
+            "INSERT INTO registrations (id, document_hash, case_id, submitted_as, state, revision, trace_id, baggage, created_at, \
+             updated_at) VALUES (X'0198c5f27f2e7d3b9a552f1f8f0f8a11', \
+             X'0101010101010101010101010101010101010101010101010101010101010101', 'a', '', 'queued', 1, \
+             X'0af7651916cd43dd8448eb211c80319c', 'sentry-release=1', 1, 1)",
+        )
+        .execute(&earlier)
+        .await
+        .unwrap();
+        earlier.close().await;
+
+        let store = Store::open(&settings, 100).await.unwrap();
+
+        let queued = store.queued(Timestamp::from_seconds(9), 10).await.unwrap();
+        let trace = &queued[0].trace;
+        assert_eq!(trace.trace_id.to_string(), "0af7651916cd43dd8448eb211c80319c");
+        assert_eq!((trace.baggage.as_str(), trace.tracestate.as_str()), ("sentry-release=1", ""));
     }
 
     #[test]

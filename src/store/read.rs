@@ -1,6 +1,10 @@
 //! Reading registrations: one, a page, what changed, what is queued.
 
-use super::{Store, StoreError, rows, sql::list};
+use super::{
+    Store, StoreError,
+    rows::{self, Columns},
+    sql::list,
+};
 use crate::registration::{CaseId, DocumentHash, Registration, RegistrationId, State, Timestamp, TraceContext, UserId};
 use sqlx::AssertSqlSafe;
 
@@ -31,6 +35,10 @@ pub struct QueuedRegistration {
     /// When it was accepted.
     pub created: Timestamp,
 }
+
+/// Ids grow with time, so that the first one in the index is the oldest.
+pub(super) const OLDEST_QUEUED: &str =
+    "SELECT created_at FROM registrations WHERE state = 'queued' ORDER BY id LIMIT 1";
 
 impl Store {
     /// One registration by its id.
@@ -118,6 +126,15 @@ impl Store {
         found.iter().map(rows::registration).collect()
     }
 
+    /// When the oldest registration that is queued was accepted.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub async fn oldest_queued(&self) -> Result<Option<Timestamp>, StoreError> {
+        let found = sqlx::query(OLDEST_QUEUED).fetch_optional(&self.reader).await?;
+        found.map_or(Ok(None), |row| Columns::of(&row).time())
+    }
+
     /// At most `limit` queued registrations whose time has come, oldest first.
     ///
     /// # Errors
@@ -132,5 +149,25 @@ impl Store {
         .fetch_all(&self.reader)
         .await?;
         found.iter().map(rows::queued).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::Settings;
+    use sqlx::Row;
+
+    #[tokio::test]
+    async fn the_oldest_that_is_queued_is_found_without_looking_at_the_others() {
+        let folder = tempfile::tempdir().unwrap();
+        let settings = Settings::parse(&format!("sqlite://{}/r.db", folder.path().display())).unwrap();
+        let store = Store::open(&settings, 1).await.unwrap();
+
+        let plan = sqlx::query(AssertSqlSafe(format!("EXPLAIN QUERY PLAN {OLDEST_QUEUED}")));
+
+        let steps = plan.fetch_all(&store.reader).await.unwrap();
+        let steps: Vec<String> = steps.iter().map(|row| row.get("detail")).collect();
+        assert_eq!(steps, ["SEARCH registrations USING INDEX registrations_by_state (state=?)"]);
     }
 }

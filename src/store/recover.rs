@@ -35,6 +35,10 @@ pub struct OpenTransaction {
     pub gas_limit: u64,
     /// Signed, submitted or included.
     pub state: State,
+    /// When its registrations left the queue.
+    pub prepared: Timestamp,
+    /// When its bytes were on disk.
+    pub signed: Timestamp,
     /// When a node took it.
     pub sent: Option<Timestamp>,
     /// The block that was seen to include it.
@@ -63,7 +67,8 @@ pub struct UnfinalizedBlock {
 }
 
 /// The columns of an open transaction; [`Store::open_row`] reads them.
-const OPEN: &str = "SELECT id, signer, nonce, gas_limit, state, sent_at, block_number, block_hash, block_time, timed_out_at \
+const OPEN: &str = "SELECT id, signer, nonce, gas_limit, state, sent_at, block_number, block_hash, block_time, timed_out_at, \
+                    prepared_at, signed_at \
                     FROM transactions WHERE state IN ('signed', 'submitted', 'included')";
 
 impl Store {
@@ -103,12 +108,16 @@ impl Store {
         let (signer, nonce, gas_limit) = (c.bytes()?, c.unsigned()?, c.unsigned()?.unwrap_or_default());
         let (state, sent) = (c.code()?, c.time()?);
         let (block, timed_out) = (c.block()?, c.time()?);
+        let (prepared, signed) = (c.time()?, c.time()?);
+        let signed = signed.ok_or_else(|| StoreError::corrupt("an open transaction that was not signed"))?;
         Ok(OpenTransaction {
             id,
             signer,
             nonce: nonce.ok_or_else(|| StoreError::corrupt("an open transaction without a nonce"))?,
             gas_limit,
             state,
+            prepared: prepared.unwrap_or(signed),
+            signed,
             sent,
             block,
             timed_out,

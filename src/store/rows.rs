@@ -12,13 +12,15 @@ use std::{collections::BTreeMap, str::FromStr};
 
 /// The columns of a registration and of the transaction that carries it; [`registration`] reads them by position.
 pub(super) const REGISTRATION: &str = "SELECT r.id, r.document_hash, r.case_id, r.submitted_as, r.user_id, r.state, r.revision, r.blocked, \
-     r.failure_reason, r.failure_message, r.trace_id, r.parent_span_id, r.sampled, r.baggage, r.created_at, r.failed_at, r.updated_at, \
+     r.failure_reason, r.failure_message, r.trace_id, r.parent_span_id, r.sampled, r.baggage, r.tracestate, \
+     r.created_at, r.failed_at, r.updated_at, \
      t.hash, t.signer, t.nonce, t.batch_size, t.attempts, t.prepared_at, t.signed_at, t.sent_at, t.included_at, t.confirmed_at, \
      t.timed_out_at, t.block_number, t.block_hash, t.block_time, t.gas_used, t.effective_gas_price, t.l1_fee, t.diagnosis, t.finality \
      FROM registrations r LEFT JOIN transactions t ON t.id = r.transaction_id";
 
 /// The columns of what a lane needs to know; [`queued`] reads them.
-pub(super) const QUEUED: &str = "SELECT id, document_hash, case_id, user_id, trace_id, parent_span_id, sampled, baggage, created_at FROM registrations";
+pub(super) const QUEUED: &str = "SELECT id, document_hash, case_id, user_id, trace_id, parent_span_id, sampled, \
+     baggage, tracestate, created_at FROM registrations";
 
 /// Reads a row of [`QUEUED`].
 pub(super) fn queued(row: &AnyRow) -> Result<QueuedRegistration, StoreError> {
@@ -95,13 +97,14 @@ impl<'r> Columns<'r> {
         self.bytes().map(RegistrationId::from_bytes)
     }
 
-    /// `trace_id, parent_span_id, sampled, baggage`.
+    /// `trace_id, parent_span_id, sampled, baggage, tracestate`.
     pub(super) fn trace(&mut self) -> Result<TraceContext, StoreError> {
         Ok(TraceContext {
             trace_id: TraceId::from_bytes(self.bytes()?).ok_or_else(|| StoreError::corrupt("a zero trace id"))?,
             parent: self.optional_bytes()?.and_then(SpanId::from_bytes),
             sampled: self.get::<Option<i64>>()?.map(|flag| flag != 0),
             baggage: self.get()?,
+            tracestate: self.get()?,
         })
     }
 }

@@ -1,8 +1,15 @@
 //! One function per fact: its log line and its metric together, so that the logic shows one short line.
 
-use super::{About, TimedOut, TransactionTimeoutError, metrics};
-use crate::registration::{Blocked, Cost, Failure, RegistrationId, TraceId, TransactionId, diagnosis::EndpointSeen};
+use super::{
+    About, Affected, TimedOut, TransactionTimeoutError, metrics,
+    sentry::{REPORT, Report, measures},
+};
+use crate::registration::{
+    Blocked, Cost, Failure, RegistrationId, TraceContext, TraceId, TransactionId, diagnosis::EndpointSeen,
+    policy::fees::Fees,
+};
 use alloy::primitives::{Address, B256};
+use serde_json::{Value, json};
 use std::time::Duration;
 use tracing::{debug, error, field, info, warn};
 
@@ -43,6 +50,21 @@ pub fn transaction_rebroadcast(id: TransactionId, nonce: u64, outcome: &str) {
     info!(transaction_id = %id, nonce, outcome, "transaction sent again");
 }
 
+/// The same work was signed again at the same nonce, with a higher offer.
+pub fn transaction_fee_bumped(id: TransactionId, signer: Address, nonce: u64, hash: B256, fees: &Fees) {
+    metrics().fee_bump();
+    let Fees { max_fee_per_gas, max_priority_fee_per_gas } = fees;
+    info!(
+        transaction_id = %id,
+        %signer,
+        nonce,
+        tx_hash = %hash,
+        %max_fee_per_gas,
+        %max_priority_fee_per_gas,
+        "the transaction's offer was raised"
+    );
+}
+
 /// The transaction is in a canonical block.
 pub fn transaction_included(
     id: TransactionId,
@@ -62,13 +84,23 @@ pub fn transaction_confirmed(id: TransactionId, nonce: u64, block_number: u64, r
     metrics().transaction("confirmed");
     metrics().stage("wait", waited);
     metrics().registrations("confirmed", registrations as u64);
+    measures::registered(registrations);
     info!(transaction_id = %id, nonce, block_number, registrations, "transaction confirmed");
 }
 
 /// One registration went all the way.
-pub fn registration_confirmed(id: RegistrationId, trace_id: TraceId, hash: B256, block_number: u64, total: Duration) {
-    metrics().stage("total", total);
+pub fn registration_confirmed(
+    id: RegistrationId,
+    trace: &TraceContext,
+    hash: B256,
+    block_number: u64,
+    total: Duration,
+) {
+    // An example that leads to a trace leads to one that is kept.
+    metrics().total(total, trace.sampled.unwrap_or(false).then_some(trace.trace_id));
+    measures::duration(trace.trace_id, total);
     let total_ms = total.as_millis() as u64;
+    let trace_id = trace.trace_id;
     info!(registration_id = %id, %trace_id, tx_hash = %hash, block_number, total_ms, "registration confirmed");
 }
 
@@ -78,76 +110,187 @@ pub fn found_on_chain(id: RegistrationId, trace_id: TraceId, hash: B256, registr
     info!(registration_id = %id, %trace_id, tx_hash = %hash, %registrar, "registration found on chain");
 }
 
-/// The including block is no longer canonical.
-pub fn transaction_reorged(id: TransactionId, nonce: u64, block_number: u64) {
+/// The including block is no longer canonical. `of` stands for all that it carries.
+pub fn transaction_reorged(id: TransactionId, nonce: u64, hash: B256, block_number: u64, of: Option<&Affected>) {
     metrics().reorg();
-    warn!(transaction_id = %id, nonce, block_number, "the block of the transaction is no longer canonical");
+    about(of).tag("txHash", hash).fingerprint(&["transaction reorged"]).say(|| {
+        warn!(target: REPORT, transaction_id = %id, nonce, block_number, "the block of the transaction is no longer canonical");
+    });
 }
 
 /// What was reported as confirmed is not on the canonical chain any more.
 pub fn confirmed_transaction_reorged(id: TransactionId, block_number: u64) {
     metrics().reorg();
-    error!(transaction_id = %id, block_number, "a confirmed transaction was reorged out");
+    Report::default().tag("reason", "reorged_after_confirmation").say(|| {
+        error!(transaction_id = %id, block_number, "a confirmed transaction was reorged out");
+    });
 }
 
-/// The nonce is consumed and the work goes back to the queue.
-pub fn transaction_released(id: TransactionId, nonce: u64, reason: &str, registrations: usize) {
+/// The nonce is consumed and the work goes back to the queue. `of` stands for all of it.
+pub fn transaction_released(
+    id: TransactionId,
+    nonce: u64,
+    hash: B256,
+    reason: &str,
+    registrations: usize,
+    of: Option<&Affected>,
+) {
     metrics().transaction("released");
-    warn!(transaction_id = %id, nonce, reason, registrations, "the transaction cannot register its work, which is queued again");
+    about(of).tag("txHash", hash).fingerprint(&["transaction released", reason]).say(|| {
+        warn!(
+            target: REPORT,
+            transaction_id = %id,
+            nonce,
+            reason,
+            registrations,
+            "the transaction cannot register its work, which is queued again"
+        );
+    });
 }
 
-/// Some registrations wait for an operator.
-pub fn blocked(signer: Address, reason: Blocked, registrations: usize, detail: &str) {
-    warn!(%signer, reason = reason.code(), registrations, detail, "registrations are blocked");
+/// Some registrations wait for an operator; `news` when they did not wait for the same before.
+pub fn blocked(signer: Address, reason: Blocked, registrations: usize, detail: &str, news: bool) {
+    let reason = reason.code();
+    if news {
+        let report = Report::default().tag("reason", reason).tag("signer", signer);
+        report.fingerprint(&["registrations are blocked", reason]).say(|| {
+            warn!(target: REPORT, %signer, reason, registrations, detail, "registrations are blocked");
+        });
+    } else {
+        warn!(%signer, reason, registrations, detail, "registrations are blocked");
+    }
 }
 
-/// A registration failed for good.
-pub fn failed(id: RegistrationId, trace_id: TraceId, failure: &Failure) {
+/// A registration failed for good, at this step.
+pub fn failed(of: &Affected, failure: &Failure, step: &'static str) {
+    let reason = failure.reason.code();
     metrics().registrations("failed", 1);
-    error!(registration_id = %id, %trace_id, reason = failure.reason.code(), detail = failure.message, "registration failed");
+    measures::failed(1, reason, step);
+    let (id, trace_id) = (of.registration_id, of.trace_id);
+    about(Some(of)).tag("reason", reason).tag("step", step).fingerprint(&["registration failed", reason]).say(|| {
+        error!(registration_id = %id, %trace_id, reason, detail = failure.message, "registration failed");
+    });
+}
+
+/// Everything that says which registration a report is about.
+fn about(affected: Option<&Affected>) -> Report {
+    let Some(affected) = affected else { return Report::default() };
+    Report::of(affected.trace_id, Some(affected.span_id))
+        .user(affected.user_id.as_ref())
+        .tag("registrationId", affected.registration_id)
+        .tag("documentHash", affected.document_hash)
+        .tag("caseId", affected.case_id.as_str())
 }
 
 /// A transaction's confirmation clock ran out, and these are the reports of it. Once per transaction, whoever waits.
 pub fn confirmation_timeout(reports: &[TransactionTimeoutError]) {
     if let Some(first) = reports.first() {
-        metrics().timeout(first.transaction.diagnosis.cause.code());
+        let trace = first.about.one().map(|one| one.trace_id);
+        metrics().timeout(first.transaction.diagnosis.cause.code(), trace);
     }
+    let late: usize = reports.iter().map(|report| report.about.registrations()).sum();
+    measures::failed(late, "CONFIRMATION_TIMEOUT", "wait");
     for report in reports {
-        let TimedOut { fees, diagnosis, endpoints, .. } = &*report.transaction;
-        let transaction = &report.transaction;
-        let (late, rest) = match &report.about {
-            About::One(late) => (Some(late), None),
-            About::Rest(ids) => (None, Some(ids)),
-        };
-        error!(
-            registration_id = late.map(|late| field::display(late.registration_id)),
-            trace_id = late.map(|late| field::display(late.trace_id)),
-            document_hash = late.map(|late| field::display(late.document_hash)),
-            case_id = late.map(|late| late.case_id.as_str()),
-            registrations = rest.map(Vec::len),
-            registration_ids = rest.map(listed),
-            transaction_id = %transaction.id,
-            tx_hash = %transaction.tx_hash,
-            cause = diagnosis.cause.code(),
-            explanation = diagnosis.explanation,
-            evidence = listed(diagnosis.evidence.iter().map(|(key, value)| format!("{key}={value}"))),
-            network = transaction.network,
-            contract_address = %transaction.contract_address,
-            from = %transaction.from,
-            nonce = transaction.nonce,
-            attempts = transaction.attempts,
-            gas_limit = transaction.gas_limit,
-            max_fee_per_gas = %fees.max_fee_per_gas,
-            max_priority_fee_per_gas = %fees.max_priority_fee_per_gas,
-            base_fee_per_gas = transaction.base_fee_per_gas.map(field::display),
-            submitted_block = transaction.submitted_block,
-            head_block = transaction.head_block,
-            confirmations = transaction.confirmations,
-            explorer_url = transaction.explorer_url,
-            endpoints = listed(endpoints.iter().map(endpoint)),
-            "{report}"
-        );
+        timeout_report(report).say(|| timeout_line(report));
     }
+}
+
+fn timeout_line(report: &TransactionTimeoutError) {
+    let TimedOut { fees, diagnosis, endpoints, .. } = &*report.transaction;
+    let transaction = &report.transaction;
+    let (late, rest) = match &report.about {
+        About::One(late) => (Some(late), None),
+        About::Rest(ids) => (None, Some(ids)),
+    };
+    error!(
+        registration_id = late.map(|late| field::display(late.registration_id)),
+        trace_id = late.map(|late| field::display(late.trace_id)),
+        document_hash = late.map(|late| field::display(late.document_hash)),
+        case_id = late.map(|late| late.case_id.as_str()),
+        registrations = rest.map(Vec::len),
+        registration_ids = rest.map(listed),
+        transaction_id = %transaction.id,
+        tx_hash = %transaction.tx_hash,
+        cause = diagnosis.cause.code(),
+        explanation = diagnosis.explanation,
+        evidence = listed(diagnosis.evidence.iter().map(|(key, value)| format!("{key}={value}"))),
+        network = transaction.network,
+        contract_address = %transaction.contract_address,
+        from = %transaction.from,
+        nonce = transaction.nonce,
+        attempts = transaction.attempts,
+        gas_limit = transaction.gas_limit,
+        max_fee_per_gas = %fees.max_fee_per_gas,
+        max_priority_fee_per_gas = %fees.max_priority_fee_per_gas,
+        base_fee_per_gas = transaction.base_fee_per_gas.map(field::display),
+        submitted_block = transaction.submitted_block,
+        head_block = transaction.head_block,
+        confirmations = transaction.confirmations,
+        explorer_url = transaction.explorer_url,
+        endpoints = listed(endpoints.iter().map(endpoint)),
+        error = report as &dyn std::error::Error,
+        "{report}"
+    );
+}
+
+/// What Sentry is told besides the line: all that is known, by the names that people search by.
+fn timeout_report(report: &TransactionTimeoutError) -> Report {
+    let transaction = &*report.transaction;
+    let affected = report.about.one();
+    let diagnosis = &transaction.diagnosis;
+    let mut history: Vec<_> = affected
+        .map(|one| (one.created, format!("accepted as registration {}", one.registration_id)))
+        .into_iter()
+        .collect();
+    history.extend(transaction.history.iter().cloned());
+    let cause = diagnosis.cause.code();
+    let evidence = diagnosis.evidence.iter().map(|(key, value)| (key.clone(), json!(value)));
+    let told = [("cause", json!(cause)), ("explanation", json!(diagnosis.explanation))];
+    about(affected)
+        .tag("network", &transaction.network)
+        .tag("cause", cause)
+        .tag("state", transaction.state)
+        .tag("txHash", transaction.tx_hash)
+        .context("blockchain", blockchain_context(report))
+        .context("diagnosis", evidence.chain(told.map(|(key, value)| (key.to_owned(), value))))
+        .context("rpc", transaction.endpoints.iter().map(|seen| (seen.name.clone(), endpoint_context(seen))))
+        .breadcrumbs(&history)
+        .fingerprint(&["TransactionTimeoutError", cause])
+}
+
+fn blockchain_context(report: &TransactionTimeoutError) -> [(&'static str, Value); 19] {
+    let (transaction, affected, rest) = (&*report.transaction, report.about.one(), report.about.rest());
+    let ids = rest.map(|ids| ids.iter().map(ToString::to_string).collect::<Vec<_>>());
+    [
+        ("network", json!(transaction.network)),
+        ("contractAddress", json!(transaction.contract_address.to_string())),
+        ("txHash", json!(transaction.tx_hash.to_string())),
+        ("gasLimit", json!(transaction.gas_limit)),
+        ("documentHash", json!(affected.map(|one| one.document_hash.to_string()))),
+        ("caseId", json!(affected.map(|one| one.case_id.as_str()))),
+        ("registrationId", json!(affected.map(|one| one.registration_id.to_string()))),
+        ("registrations", json!(rest.map(<[_]>::len))),
+        ("registrationIds", json!(ids)),
+        ("from", json!(transaction.from.to_string())),
+        ("nonce", json!(transaction.nonce)),
+        ("attempts", json!(transaction.attempts)),
+        ("maxFeePerGas", json!(transaction.fees.max_fee_per_gas.to_string())),
+        ("maxPriorityFeePerGas", json!(transaction.fees.max_priority_fee_per_gas.to_string())),
+        ("baseFeePerGas", json!(transaction.base_fee_per_gas.map(|fee| fee.to_string()))),
+        ("submittedBlock", json!(transaction.submitted_block)),
+        ("headBlock", json!(transaction.head_block)),
+        ("confirmations", json!(transaction.confirmations)),
+        ("explorerUrl", json!(Some(&transaction.explorer_url).filter(|url| !url.is_empty()))),
+    ]
+}
+
+fn endpoint_context(seen: &EndpointSeen) -> Value {
+    json!({
+        "state": seen.state,
+        "blockNumber": seen.head,
+        "latencyMs": seen.latency.map(|latency| latency.as_millis() as u64),
+        "error": seen.error,
+    })
 }
 
 fn endpoint(seen: &EndpointSeen) -> String {
@@ -183,20 +326,34 @@ pub struct EndpointUnhealthy<'a> {
 }
 
 /// An endpoint is trusted less than fully. Once per change of state.
-pub fn endpoint_unhealthy(about: &EndpointUnhealthy<'_>) {
+pub fn endpoint_unhealthy(of: &EndpointUnhealthy<'_>) {
     let millis = |duration: Option<Duration>| duration.map(|duration| duration.as_millis() as u64);
-    warn!(
-        endpoint = about.endpoint,
-        state = about.state,
-        reason = about.reason,
-        error = about.error,
-        block_number = about.block_number,
-        lag_ms = millis(about.lag),
-        latency_ms = millis(about.latency),
-        consecutive_failures = about.consecutive_failures,
-        "RPC endpoint {} unhealthy",
-        about.endpoint
-    );
+    let rpc = [
+        ("endpoint", json!(of.endpoint)),
+        ("error", json!(of.error)),
+        ("state", json!(of.state)),
+        ("reason", json!(of.reason)),
+        ("blockNumber", json!(of.block_number)),
+        ("lag", json!(of.lag.map(|lag| lag.as_secs_f64()))),
+        ("latencyMs", json!(millis(of.latency))),
+        ("consecutiveFailures", json!(of.consecutive_failures)),
+    ];
+    let report = Report::default().context("rpc", rpc).tag("endpoint", of.endpoint).tag("state", of.state);
+    report.fingerprint(&["RPC endpoint unhealthy", of.endpoint]).say(|| {
+        warn!(
+            target: REPORT,
+            endpoint = of.endpoint,
+            state = of.state,
+            reason = of.reason,
+            error = of.error,
+            block_number = of.block_number,
+            lag_ms = millis(of.lag),
+            latency_ms = millis(of.latency),
+            consecutive_failures = of.consecutive_failures,
+            "RPC endpoint {} unhealthy",
+            of.endpoint
+        );
+    });
 }
 
 /// An endpoint is trusted fully again.
@@ -215,7 +372,9 @@ pub fn failover(from: &str, to: &str, reason: &'static str, back: bool) {
 
 /// Not one endpoint is usable.
 pub fn all_endpoints_unavailable(endpoints: usize) {
-    error!(endpoints, "All RPC endpoints unavailable");
+    Report::default().fingerprint(&["All RPC endpoints unavailable"]).say(|| {
+        error!(endpoints, "All RPC endpoints unavailable");
+    });
 }
 
 /// One is usable again.
@@ -229,7 +388,9 @@ pub fn chain_stands_still(block_number: u64, lasting: Duration, local: bool) {
     if local {
         info!(block_number, seconds, "the chain's head does not move: it mines on demand");
     } else {
-        warn!(block_number, seconds, "chain stalled");
+        Report::default().fingerprint(&["chain stalled"]).say(|| {
+            warn!(target: REPORT, block_number, seconds, "chain stalled");
+        });
     }
 }
 

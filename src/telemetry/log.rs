@@ -1,16 +1,15 @@
 //! Log lines: text for people, JSON for machines, the trace id in every line that belongs to a journey or a request. Each is redacted
 //! when it is whole, and is one line whatever its values hold.
 
-use super::{Settings, panic, redact, redact::install};
+use super::{Settings, panic, redact, spans};
 use serde::Serialize;
 use std::{borrow::Cow, collections::BTreeMap, fmt, fmt::Write as _, io::IsTerminal, str::FromStr};
 use tracing::{Event, Level, Subscriber, field};
 use tracing_subscriber::{
     EnvFilter, Layer,
     field::RecordFields,
-    filter::filter_fn,
-    fmt::{FmtContext, FormatEvent, FormatFields, FormattedFields, format, time::FormatTime, time::SystemTime},
-    layer::SubscriberExt,
+    filter::{FilterExt, filter_fn},
+    fmt::{FmtContext, FormatEvent, FormatFields, format, time::FormatTime, time::SystemTime},
     registry::LookupSpan,
 };
 
@@ -72,68 +71,47 @@ impl FromStr for LogFilter {
     }
 }
 
-/// Installs logging for the process, and what it may not tell before it. Logs go to standard error; standard output belongs to the commands' answers.
+/// Writes log lines to standard error; standard output belongs to the commands' answers.
 ///
 /// alloy and the HTTP client below it are kept out: their lines hold the endpoint's URL with its key.
-pub fn init(settings: &Settings) {
-    install(settings.secrets.clone());
-    panic::install();
+pub(super) fn layer<S>(settings: &Settings) -> Box<dyn Layer<S> + Send + Sync>
+where
+    S: Subscriber + for<'a> LookupSpan<'a> + Send + Sync,
+{
     let wanted = EnvFilter::new(&settings.log_filter.0);
     let safe =
         filter_fn(|metadata| !["alloy", "reqwest", "hyper"].iter().any(|room| metadata.target().starts_with(room)));
-    let spans = settings.spans;
-    let spans = filter_fn(move |metadata| spans || metadata.is_event());
+    // Whatever is wanted, nobody wants to miss a panic.
+    let shown = wanted.and(safe).or(filter_fn(|metadata| metadata.target() == panic::TARGET));
     let layer = tracing_subscriber::fmt::layer()
         .with_writer(std::io::stderr)
         .with_ansi(std::io::stderr().is_terminal())
         // A line that cannot be written is lost: whoever logs is not to panic of it.
         .log_internal_errors(false)
-        .fmt_fields(TraceIdOnly);
-    let layer = match settings.log_format {
-        LogFormat::Text => layer.event_format(TextLines).boxed(),
+        .fmt_fields(NoFields);
+    match settings.log_format {
+        LogFormat::Text => layer.event_format(TextLines).with_filter(shown).boxed(),
         LogFormat::Json => layer
             .event_format(JsonLines {
                 service: settings.service_name.clone(),
                 environment: settings.environment.clone(),
             })
+            .with_filter(shown)
             .boxed(),
-    };
-    let subscriber = tracing_subscriber::registry().with(spans).with(safe).with(wanted).with(layer);
-    // A second call, as from a test, leaves the first subscriber in place.
-    let _ = tracing::subscriber::set_global_default(subscriber);
+    }
 }
 
-/// Of a span's fields, keeps the trace id alone: formatting the rest on each span would cost more than the spans do.
-struct TraceIdOnly;
+/// Of a span's fields none is in a line: its trace id is known without them, and formatting costs more than the spans do.
+struct NoFields;
 
-struct TraceIdVisitor<'a, 'w>(&'a mut format::Writer<'w>);
-
-impl<'w> FormatFields<'w> for TraceIdOnly {
-    fn format_fields<R: RecordFields>(&self, mut writer: format::Writer<'w>, fields: R) -> fmt::Result {
-        fields.record(&mut TraceIdVisitor(&mut writer));
+impl<'w> FormatFields<'w> for NoFields {
+    fn format_fields<R: RecordFields>(&self, _writer: format::Writer<'w>, _fields: R) -> fmt::Result {
         Ok(())
     }
 }
 
-impl field::Visit for TraceIdVisitor<'_, '_> {
-    fn record_debug(&mut self, field: &field::Field, value: &dyn fmt::Debug) {
-        if field.name() == "trace_id" {
-            // Writing into a String does not fail.
-            let _ = write!(self.0, "{value:?}");
-        }
-    }
-}
-
-fn trace_id<S, N>(context: &FmtContext<'_, S, N>) -> Option<String>
-where
-    S: Subscriber + for<'a> LookupSpan<'a>,
-    N: for<'w> FormatFields<'w> + 'static,
-{
-    context.event_scope()?.find_map(|span| {
-        let extensions = span.extensions();
-        let fields = extensions.get::<FormattedFields<N>>()?;
-        (!fields.fields.is_empty()).then(|| fields.fields.clone())
-    })
+fn trace_id() -> Option<String> {
+    spans::current_trace().map(|(trace_id, _)| trace_id.to_string())
 }
 
 #[derive(Default)]
@@ -207,13 +185,13 @@ where
 {
     fn format_event(
         &self,
-        context: &FmtContext<'_, S, N>,
+        _context: &FmtContext<'_, S, N>,
         mut writer: format::Writer<'_>,
         event: &Event<'_>,
     ) -> fmt::Result {
         let mut seen = Fields::default();
         event.record(&mut seen);
-        let of_span = trace_id(context);
+        let of_span = trace_id();
         let of_event = seen.fields.remove("trace_id");
         let line = JsonLine {
             time: &now(),
@@ -240,7 +218,7 @@ where
 {
     fn format_event(
         &self,
-        context: &FmtContext<'_, S, N>,
+        _context: &FmtContext<'_, S, N>,
         mut writer: format::Writer<'_>,
         event: &Event<'_>,
     ) -> fmt::Result {
@@ -260,8 +238,8 @@ where
                 None => write!(line, " {name}={value}")?,
             }
         }
-        if let (Some(trace_id), false) = (trace_id(context), seen.fields.contains_key("trace_id")) {
-            write!(line, " trace_id={}", escaped(&trace_id))?;
+        if let (Some(trace_id), false) = (trace_id(), seen.fields.contains_key("trace_id")) {
+            write!(line, " trace_id={trace_id}")?;
         }
         writeln!(writer, "{}", redact(&line))
     }
@@ -301,7 +279,7 @@ mod tests {
         io,
         sync::{Arc, Mutex},
     };
-    use tracing_subscriber::{Registry, fmt::MakeWriter};
+    use tracing_subscriber::{Registry, fmt::MakeWriter, layer::SubscriberExt};
 
     #[derive(Clone, Default)]
     struct Written(Arc<Mutex<Vec<u8>>>);
@@ -331,10 +309,10 @@ mod tests {
         [write(TextLines, &log), write(json, &log)]
     }
 
-    fn write<F: FormatEvent<Registry, TraceIdOnly> + Send + Sync + 'static>(format: F, log: impl Fn()) -> String {
+    fn write<F: FormatEvent<Registry, NoFields> + Send + Sync + 'static>(format: F, log: impl Fn()) -> String {
         let written = Written::default();
         let layer = tracing_subscriber::fmt::layer().with_writer(written.clone()).with_ansi(false);
-        let layer = layer.fmt_fields(TraceIdOnly).event_format(format);
+        let layer = layer.fmt_fields(NoFields).event_format(format);
         tracing::subscriber::with_default(tracing_subscriber::registry().with(layer), log);
         String::from_utf8(written.0.lock().unwrap().clone()).unwrap()
     }

@@ -1,33 +1,29 @@
-//! The only room that names opentelemetry and sentry: logs, spans, trace ids, metrics, and what may not leave in any of them.
+//! The only room that names opentelemetry and sentry: logs, spans, reports, metrics, trace ids.
+//!
+//! `events` has one function for each fact: its log line, its metric and its report together. `spans` is the one pipeline for
+//! spans, to OTLP and to Sentry. `redact` stands at every door.
 
-#[cfg(test)]
-pub(crate) mod capture;
 pub mod events;
 mod log;
 mod metrics;
 pub mod panic;
 pub mod propagation;
 pub mod redact;
+mod scrub;
+mod sentry;
+mod settings;
+pub mod spans;
+mod start;
 mod timeout;
+mod users;
 
-pub use log::{InvalidLogSetting, LogFilter, LogFormat, init};
+pub use log::{InvalidLogSetting, LogFilter, LogFormat};
 pub use metrics::{Metrics, metrics};
 pub use redact::{Secrets, redact};
-pub use timeout::{About, Late, TimedOut, TransactionTimeoutError};
-
-/// Logs and spans.
-#[derive(Clone, Debug)]
-pub struct Settings {
-    /// Whether spans are made at all.
-    pub spans: bool,
-    /// How log lines look.
-    pub log_format: LogFormat,
-    /// Which log lines are written.
-    pub log_filter: LogFilter,
-    /// `service` in every JSON log line.
-    pub service_name: String,
-    /// `environment` in every JSON log line.
-    pub environment: String,
-    /// What must not be told: taken out of whatever leaves.
-    pub secrets: Secrets,
-}
+pub use settings::{
+    InvalidDsn, InvalidOtlp, InvalidRate, OtlpEndpoint, OtlpProtocol, OtlpSettings, Rate, Salt, SentryDsn,
+    SentrySettings, Settings, SpanLimits,
+};
+pub use start::{StartError, Telemetry, bind_call, init};
+pub use timeout::{About, Affected, TimedOut, TransactionTimeoutError};
+pub use users::outward as user_id;

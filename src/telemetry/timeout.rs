@@ -2,8 +2,8 @@
 //! of its registrations. A batch has many, which all say the same: beyond the first few, one more counts and names them.
 
 use crate::registration::{
-    CaseId, Diagnosis, DocumentHash, RegistrationId, TraceId, TransactionId, UserId, diagnosis::EndpointSeen,
-    policy::fees::Fees,
+    CaseId, Diagnosis, DocumentHash, RegistrationId, SpanId, Timestamp, TraceId, TransactionId, UserId,
+    diagnosis::EndpointSeen, policy::fees::Fees,
 };
 use alloy::primitives::{Address, B256};
 use std::{fmt, sync::Arc, time::Duration};
@@ -44,15 +44,19 @@ pub struct TimedOut {
     pub confirmations: u64,
     /// Since it was sent.
     pub waited: Duration,
+    /// What happened to it, oldest first.
+    pub history: Vec<(Timestamp, String)>,
+    /// Where it is: `submitted` or `included`.
+    pub state: &'static str,
     /// Why.
     pub diagnosis: Diagnosis,
     /// Every endpoint as last seen.
     pub endpoints: Vec<EndpointSeen>,
 }
 
-/// A registration that the transaction carries.
+/// A registration that a report is about.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Late {
+pub struct Affected {
     /// Its id.
     pub registration_id: RegistrationId,
     /// The document.
@@ -61,17 +65,47 @@ pub struct Late {
     pub case_id: CaseId,
     /// The journey's trace.
     pub trace_id: TraceId,
+    /// The span of its journey that the report is about.
+    pub span_id: SpanId,
     /// The caller's opaque id of its end user.
     pub user_id: Option<UserId>,
+    /// When it was accepted.
+    pub created: Timestamp,
 }
 
 /// Whom a report is about.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum About {
     /// One registration.
-    One(Late),
+    One(Affected),
     /// All those of a batch that no report of their own is about.
     Rest(Vec<RegistrationId>),
+}
+
+impl About {
+    /// How many registrations it is about.
+    pub fn registrations(&self) -> usize {
+        match self {
+            Self::One(_) => 1,
+            Self::Rest(ids) => ids.len(),
+        }
+    }
+
+    /// The one that it is about.
+    pub fn one(&self) -> Option<&Affected> {
+        match self {
+            Self::One(one) => Some(one),
+            Self::Rest(_) => None,
+        }
+    }
+
+    /// Those that are only counted.
+    pub fn rest(&self) -> Option<&[RegistrationId]> {
+        match self {
+            Self::One(_) => None,
+            Self::Rest(ids) => Some(ids),
+        }
+    }
 }
 
 /// One report.
@@ -85,7 +119,7 @@ pub struct TransactionTimeoutError {
 
 impl TransactionTimeoutError {
     /// The reports about a transaction that carries these.
-    pub fn reports(transaction: TimedOut, mut late: Vec<Late>) -> Vec<Self> {
+    pub fn reports(transaction: TimedOut, mut late: Vec<Affected>) -> Vec<Self> {
         let transaction = Arc::new(transaction);
         let rest = late.split_off(late.len().min(REPORTED));
         let rest: Vec<_> = rest.into_iter().map(|late| late.registration_id).collect();
@@ -109,7 +143,7 @@ impl fmt::Display for TransactionTimeoutError {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::registration::{Cause, Timestamp};
+    use crate::registration::Cause;
     use std::collections::BTreeMap;
 
     fn timed_out(waited: Duration) -> TimedOut {
@@ -143,20 +177,24 @@ mod tests {
             head_block: Some(120),
             confirmations: 0,
             waited,
+            history: Vec::new(),
+            state: "submitted",
             diagnosis,
             endpoints: vec![endpoint],
         }
     }
 
-    fn late(number: u16) -> Late {
+    fn late(number: u16) -> Affected {
         let mut id = [0; 16];
         id[14..].copy_from_slice(&number.to_be_bytes());
-        Late {
+        Affected {
             registration_id: RegistrationId::from_bytes(id),
             document_hash: DocumentHash::new([1; 32]).unwrap(),
             case_id: "case-1".parse().unwrap(),
             trace_id: TraceId::from_bytes([2; 16]).unwrap(),
+            span_id: SpanId::from_bytes([3; 8]).unwrap(),
             user_id: None,
+            created: Timestamp::from_seconds(900),
         }
     }
 

@@ -1,6 +1,6 @@
 // Registers one document from Node and prints what came back as one line of JSON.
 //
-// usage: node client.mjs SERVER PROTO_FOLDER REQUEST_JSON DEADLINE_SECONDS
+// usage: node client.mjs SERVER PROTO_FOLDER REQUEST_JSON DEADLINE_SECONDS METADATA_JSON
 //
 // Stock grpc-js with no decoder for google.rpc details: the plain trailers have to do.
 
@@ -10,7 +10,7 @@ const require = createRequire(import.meta.url);
 const grpc = require("@grpc/grpc-js");
 const loader = require("@grpc/proto-loader");
 
-const [server, protoFolder, request, deadline] = process.argv.slice(2);
+const [server, protoFolder, request, deadline, metadata] = process.argv.slice(2);
 
 const definition = loader.loadSync("registrar/v1/registrar.proto", {
   includeDirs: [protoFolder],
@@ -35,12 +35,16 @@ await new Promise((resolve, reject) =>
   client.waitForReady(Date.now() + 20_000, (error) => (error ? reject(error) : resolve())),
 );
 
+const sent = new grpc.Metadata();
+for (const [key, value] of JSON.parse(metadata)) sent.add(key, value);
+
 const began = performance.now();
 const outcome = await new Promise((resolve) => {
   let headers;
   let answer;
   const call = client.RegisterDocument(
     JSON.parse(request),
+    sent,
     { deadline: Date.now() + Number(deadline) * 1000 },
     (error, response) => (answer = { error, response }),
   );

@@ -1,6 +1,8 @@
 """Registers one document from Python and prints what came back as one line of JSON.
 
-usage: client.py SERVER PROTO_FOLDER REQUEST_JSON DEADLINE_SECONDS
+usage: client.py SERVER PROTO_FOLDER REQUEST_JSON DEADLINE_SECONDS METADATA_JSON
+
+The metadata is a list of pairs, for a key may be sent twice.
 
 The stubs are generated on the spot from the proto, and everything else is stock grpcio.
 """
@@ -48,7 +50,7 @@ def details_of(error, messages):
     return found
 
 
-def main(server, proto_folder, request, deadline):
+def main(server, proto_folder, request, deadline, metadata):
     messages, services = generate_stubs(proto_folder)
     request = json_format.ParseDict(json.loads(request), messages.RegisterDocumentRequest())
     with grpc.insecure_channel(server) as channel:
@@ -56,14 +58,15 @@ def main(server, proto_folder, request, deadline):
         stub = services.RegistrarServiceStub(channel)
         began = time.monotonic()
         try:
-            response, call = stub.RegisterDocument.with_call(request, timeout=float(deadline))
+            response, call = stub.RegisterDocument.with_call(
+                request, timeout=float(deadline), metadata=[tuple(pair) for pair in json.loads(metadata)])
             outcome = {"code": "OK", "registration": json_format.MessageToDict(response.registration)}
-            metadata = list(call.initial_metadata()) + list(call.trailing_metadata())
+            received = list(call.initial_metadata()) + list(call.trailing_metadata())
         except grpc.RpcError as error:
             outcome = {"code": error.code().name, "message": error.details(), "details": details_of(error, messages)}
-            metadata = list(error.initial_metadata() or []) + list(error.trailing_metadata() or [])
+            received = list(error.initial_metadata() or []) + list(error.trailing_metadata() or [])
         outcome["seconds"] = time.monotonic() - began
-        outcome["metadata"] = {key: value for key, value in metadata if isinstance(value, str)}
+        outcome["metadata"] = {key: value for key, value in received if isinstance(value, str)}
         print(json.dumps(outcome))
 
 

@@ -12,7 +12,7 @@ use std::{
 type Named = Vec<String>;
 
 /// Outside libraries by the beginning of their crates' names, and the rooms that may name them.
-const LIBRARIES: [(&str, &[&str]); 8] = [
+const LIBRARIES: [(&str, &[&str]); 9] = [
     // The commands are a gRPC client, and use the generated one.
     ("tonic", &["api", "cli"]),
     ("sqlx", &["store"]),
@@ -21,6 +21,7 @@ const LIBRARIES: [(&str, &[&str]); 8] = [
     ("tracing_opentelemetry", &["telemetry"]),
     ("tracing_subscriber", &["telemetry"]),
     ("prometheus_client", &["telemetry"]),
+    ("procfs", &["telemetry"]),
     ("clap", &["cli", "config", "main"]),
 ];
 

@@ -6,7 +6,7 @@ use crate::{
         BlockTag, CallError, EndpointState, Fault, Header,
         wire::{BLOCK_BY_NUMBER, WireHeader, WireSyncing},
     },
-    telemetry::metrics,
+    telemetry::{metrics, spans},
 };
 use alloy::{
     primitives::U64,
@@ -128,13 +128,7 @@ impl Pool {
     async fn check(&self, position: usize, asked: &mut Asked) -> bool {
         let member = &self.0.members[position];
         let name = member.endpoint.name();
-        let span = tracing::debug_span!(
-            "rpc.health_check",
-            otel.name = format!("Check {name}"),
-            endpoint = name,
-            blockNumber = tracing::field::Empty,
-            lag = tracing::field::Empty
-        );
+        let span = spans::health_check(name);
         let checks = async {
             if member.health().chain() == ChainProof::Unknown || Asked::is_due(asked.chain, CHAIN_EVERY) {
                 asked.chain = Some(Instant::now());
@@ -154,7 +148,7 @@ impl Pool {
         let good = checks.instrument(span.clone()).await;
         let view = member.health().view(name);
         if let Some(head) = view.head {
-            span.record("blockNumber", head.number);
+            span.record("blockNumber", head.number.cast_signed());
             metrics().rpc_endpoint_head(name, head.number);
         }
         span.record("lag", view.lag.unwrap_or_default().as_secs_f64());

@@ -3,7 +3,7 @@
 use super::Pool;
 use crate::{
     chain::{CallError, EndpointState, Fault, Refusal},
-    telemetry::metrics,
+    telemetry::{metrics, spans},
 };
 use alloy::rpc::json_rpc::{RpcRecv, RpcSend};
 use futures_util::{FutureExt, StreamExt, future::BoxFuture, stream::FuturesUnordered};
@@ -12,6 +12,8 @@ use tokio::time::{Instant, timeout_at};
 
 /// Why the next endpoint is asked when the first does not have what is asked for.
 const POOR: &str = "behind";
+/// Why it is asked when the first takes long.
+const HEDGE: &str = "hedge";
 
 /// What an answer is worth.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -130,7 +132,7 @@ impl Pool {
                 },
                 () = &mut hedge, if !hedged => {
                     hedged = true;
-                    "hedge"
+                    HEDGE
                 }
             };
             // One under suspicion is asked when the others fail, and not for what they do not have.
@@ -194,6 +196,10 @@ impl Pool {
 
     pub(super) fn moved_on(&self, from: usize, to: usize, reason: &'static str) {
         metrics().rpc_failover(self.name(from), self.name(to), reason);
+        // A second question, to be quicker or to know more, is no failure.
+        if ![HEDGE, POOR].contains(&reason) {
+            spans::failed_over();
+        }
     }
 
     pub(super) fn name(&self, position: usize) -> &str {

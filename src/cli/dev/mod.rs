@@ -73,7 +73,11 @@ async fn with_anvil(
         Ok(ground) => ground,
         Err(exit) => return exit,
     };
-    telemetry::init(&settings.telemetry);
+    let telemetry = match telemetry::init(&settings.telemetry) {
+        Ok(telemetry) => telemetry,
+        Err(error) => return complain(&error, Exit::Usage),
+    };
+    let flush = settings.flush();
 
     let (ready, listening) = oneshot::channel();
     let (rpc, process) = (anvil.url().to_owned(), anvil.id().unwrap_or_default());
@@ -83,6 +87,7 @@ async fn with_anvil(
             let _ = ready.send(at);
         };
         let ended = app::serve(settings, shutdown.clone(), report).await;
+        telemetry.shutdown(flush).await;
         shutdown.cancel();
         ended
     };

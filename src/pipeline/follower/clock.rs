@@ -8,9 +8,9 @@ use crate::{
         flights::{Clock, Flight},
         now,
     },
-    registration::{Timestamp, diagnosis::Subject},
+    registration::{State, Timestamp, diagnosis::Subject},
     store::StoreError,
-    telemetry::{Late, TimedOut, TransactionTimeoutError, events},
+    telemetry::{TimedOut, TransactionTimeoutError, events},
 };
 use std::{sync::Arc, time::Duration};
 use tokio::task::JoinSet;
@@ -80,18 +80,13 @@ async fn ran_out(tools: Tools, flight: Arc<Flight>) {
     if !written {
         return;
     }
-    let late: Vec<Late> = {
-        let journeys = flight.journeys();
-        journeys.iter().for_each(|journey| journey.late(round.diagnosis.cause));
-        let members = journeys.iter().map(|journey| &journey.member);
-        let late = members.map(|member| Late {
-            registration_id: member.id,
-            document_hash: member.document_hash,
-            case_id: member.case_id.clone(),
-            trace_id: member.trace.trace_id,
-            user_id: member.user_id.clone(),
+    let late = {
+        let mut journeys = flight.journeys();
+        let late = journeys.iter_mut().map(|journey| {
+            let span_id = journey.late(round.diagnosis.cause, at);
+            journey.affected(span_id)
         });
-        late.collect()
+        late.collect::<Vec<_>>()
     };
     events::confirmation_timeout(&TransactionTimeoutError::reports(timed_out(&tools, &flight, &round, at), late));
     tools.waiters.changed(&tools.store, &flight.members).await;
@@ -114,17 +109,18 @@ async fn written(tools: &Tools, flight: &Flight, round: &Round, at: Timestamp) -
 }
 
 fn timed_out(tools: &Tools, flight: &Flight, round: &Round, at: Timestamp) -> TimedOut {
-    let (sent, submitted_block) = {
+    let (sent, submitted_block, history) = {
         let progress = flight.progress();
-        (progress.sent.unwrap_or(flight.signed), progress.memory.taken_at)
+        (progress.sent.unwrap_or(flight.signed), progress.memory.taken_at, progress.memory.history.clone())
     };
     let (tx_hash, fees) = flight.latest();
     let chain = &round.evidence.chain;
     let head = chain.head;
     let depth = |block: u64| head.map_or(0, |head| (head.number + 1).saturating_sub(block));
-    let confirmations = match &round.evidence.subject {
-        Subject::Included { block, .. } => depth(*block),
-        Subject::Unsent(_) | Subject::Sent(_) => 0,
+    let (confirmations, state) = match &round.evidence.subject {
+        Subject::Included { block, .. } => (depth(*block), State::Included.code()),
+        Subject::Unsent(_) => (0, State::Signed.code()),
+        Subject::Sent(_) => (0, State::Submitted.code()),
     };
     let network = tools.chain.network();
     TimedOut {
@@ -143,6 +139,8 @@ fn timed_out(tools: &Tools, flight: &Flight, round: &Round, at: Timestamp) -> Ti
         head_block: head.map(|head| head.number),
         confirmations,
         waited: at.since(sent),
+        history,
+        state,
         diagnosis: round.diagnosis.clone(),
         endpoints: chain.usable.iter().chain(&chain.unusable).cloned().collect(),
     }

@@ -15,9 +15,9 @@ use super::{
 };
 use crate::{
     chain::{BlockTag, CallError, Chain, Delays, Header},
-    registration::{Block, State},
+    registration::Block,
     store::{StoreError, UnfinalizedBlock},
-    telemetry::{events, metrics},
+    telemetry::events,
 };
 use alloy::primitives::{Address, B256};
 use clock::Clocks;
@@ -105,7 +105,6 @@ impl Follower {
         let mut changes = self.tools.flights.changes();
         while !stop.is_cancelled() {
             let polled = self.poll().await;
-            self.count_in_flight();
             let pause = match polled {
                 Ok(()) => {
                     delays.reset();
@@ -194,29 +193,6 @@ impl Follower {
             Some(_) => Left::Yes,
             None => Left::Unknown,
         })
-    }
-
-    fn count_in_flight(&self) {
-        let (mut signed, mut submitted, mut included) = (0, 0, 0);
-        for flight in self.tools.flights.all() {
-            let phase = flight.progress().phase;
-            *match phase {
-                Phase::Signed => &mut signed,
-                Phase::Submitted => &mut submitted,
-                Phase::Included(_) => &mut included,
-            } += flight.members.len();
-        }
-        let unfinished = usize::try_from(self.tools.store.unfinished()).unwrap_or(usize::MAX);
-        let queued = unfinished.saturating_sub(signed + submitted + included);
-        let counts = [
-            (State::Queued, queued),
-            (State::Signed, signed),
-            (State::Submitted, submitted),
-            (State::Included, included),
-        ];
-        for (state, count) in counts {
-            metrics().in_flight(state.code(), count);
-        }
     }
 
     /// The same bytes again, in case the node forgot them. What it answers changes nothing: the chain decides.

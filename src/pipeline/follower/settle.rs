@@ -3,10 +3,10 @@
 use super::{Canonical, Follower, PollError, SharedFlight};
 use crate::{
     chain::{CallError, Chain, Receipt, registered_topics},
-    pipeline::{flights::Phase, now},
-    registration::{Block, Cost, Failure, FailureReason, Finality, RegistrationId},
+    pipeline::{flights::Phase, journey::Journey, now},
+    registration::{Block, Cost, Failure, FailureReason, Finality, RegistrationId, State},
     store::{Inclusion, UnfinalizedBlock},
-    telemetry::events,
+    telemetry::{events, spans},
 };
 use alloy::primitives::B256;
 use futures_util::future::{join_all, try_join_all};
@@ -108,12 +108,13 @@ impl Follower {
         let inclusion = Inclusion { hash, block, cost };
         let at = now();
         self.tools.store.included(flight.id, &inclusion, &released, deep, at).await?;
+        flight.note(format!("included in block {}", block.number), at);
         let size = flight.members.len();
         events::transaction_included(flight.id, flight.nonce, block.number, size, released.len(), &cost);
         {
             let mut journeys = flight.journeys();
             journeys.retain(|journey| !released.contains(&journey.member.id));
-            journeys.iter().for_each(|journey| journey.included(&block, &cost));
+            journeys.iter_mut().for_each(|journey| journey.included(&block, &cost));
         }
         {
             let mut progress = flight.progress();
@@ -151,7 +152,9 @@ impl Follower {
             self.land(flight, block, hash, self.depth(block.number, canonical));
         } else {
             self.tools.store.reorged(flight.id, now()).await?;
-            events::transaction_reorged(flight.id, flight.nonce, block.number);
+            let affected = flight.first_affected();
+            events::transaction_reorged(flight.id, flight.nonce, flight.latest().0, block.number, affected.as_ref());
+            flight.note(format!("reorged out of block {}", block.number), now());
             let mut progress = flight.progress();
             progress.phase = Phase::Submitted;
             progress.memory.reorged_out = Some(block.number);
@@ -171,8 +174,8 @@ impl Follower {
         for journey in journeys {
             let member = &journey.member;
             let total = at.since(member.created);
-            events::registration_confirmed(member.id, member.trace.trace_id, hash, block.number, total);
-            journey.confirmed(&hash, &block, depth);
+            events::registration_confirmed(member.id, &member.trace, hash, block.number, total);
+            journey.confirmed(hash, &block, depth, at);
         }
         self.tools.flights.remove(flight);
         let finality = Finality::Unsafe;
@@ -225,11 +228,37 @@ impl Follower {
             ),
         };
         self.tools.store.release(flight.id, reverted.as_ref(), now()).await?;
-        events::transaction_released(flight.id, flight.nonce, reason, flight.members.len());
+        let affected = flight.first_affected();
+        events::transaction_released(
+            flight.id,
+            flight.nonce,
+            flight.latest().0,
+            reason,
+            flight.members.len(),
+            affected.as_ref(),
+        );
         self.tools.flights.remove(flight);
-        flight.journeys().clear();
+        let journeys = std::mem::take(&mut *flight.journeys());
+        if let Some(failure) = &reverted {
+            self.tell_failed(journeys, failure).await?;
+        }
         self.tools.waiters.changed(&self.tools.store, &flight.members).await;
         self.tools.queue.tell();
+        Ok(())
+    }
+}
+
+impl Follower {
+    /// Of what was carried by a transaction that reverted, tells what has failed for good: the rest is queued again.
+    async fn tell_failed(&self, journeys: Vec<Journey>, failure: &Failure) -> Result<(), PollError> {
+        let ids: Vec<_> = journeys.iter().map(|journey| journey.member.id).collect();
+        let stored = self.tools.store.get_all(&ids).await?;
+        let failed: HashSet<_> = stored.iter().filter(|one| one.state == State::Failed).map(|one| one.id).collect();
+        for journey in journeys.into_iter().filter(|journey| failed.contains(&journey.member.id)) {
+            let span = spans::new_span_id();
+            events::failed(&journey.affected(span), failure, "wait");
+            journey.failed(span, now());
+        }
         Ok(())
     }
 }

@@ -8,6 +8,7 @@ mod send;
 use super::{
     Tools,
     flights::{Flight, Phase, lock},
+    journey::Journey,
     recovery,
 };
 use crate::{
@@ -17,7 +18,7 @@ use crate::{
         policy::{batching, window::Window},
     },
     store::StoreError,
-    telemetry::events,
+    telemetry::{events, spans},
 };
 use prepare::Obstacle;
 use std::{sync::Arc, time::Duration};
@@ -45,6 +46,8 @@ pub struct Lane {
     /// How many transactions may be out.
     window: Window,
     delays: Delays,
+    /// What it was said to wait for, so that it is reported once.
+    told: Option<Blocked>,
 }
 
 enum Step {
@@ -57,7 +60,7 @@ impl Lane {
     /// A lane for this signer.
     pub fn new(tools: Tools, signer: Signer) -> Self {
         let (window, delays) = (Window::default(), Delays::up_to(LONGEST_PAUSE));
-        Self { tools, signer, next_nonce: None, most: MAX_CLAIM, unsure: false, window, delays }
+        Self { tools, signer, next_nonce: None, most: MAX_CLAIM, unsure: false, window, delays, told: None }
     }
 
     /// Works until `stop`; ends between two steps, so that everything it began is either on disk or undone.
@@ -70,7 +73,10 @@ impl Lane {
             }
             news.mark_unchanged();
             match self.step(&stop).await {
-                Step::Moved => self.delays.reset(),
+                Step::Moved => {
+                    self.delays.reset();
+                    self.told = None;
+                }
                 Step::Nothing => {
                     let look = tokio::time::timeout(IDLE_LOOK, news.changed());
                     stop.run_until_cancelled(look).await;
@@ -115,13 +121,17 @@ impl Lane {
             Ok(claim) => claim,
             Err(error) => return self.store_failed(&error),
         };
-        let prepared = self.prepare(&mut claim).await;
+        let batch = spans::batch(claim.registrations.first().and_then(|first| first.trace.sampled).unwrap_or(false));
+        let prepared = batch.run(self.prepare(&mut claim, &batch)).await;
         self.remember(&prepared);
         match prepared {
             Ok(Some(flight)) => {
                 drop(claim);
                 self.most = (self.most * 2).min(MAX_CLAIM);
-                self.send(&flight, stop).await;
+                batch.run(self.send(&flight, stop)).await;
+                if batch.felt_failover() {
+                    flight.journeys().iter_mut().for_each(Journey::felt_failover);
+                }
                 Step::Moved
             }
             Ok(None) => Step::Moved,
@@ -155,12 +165,14 @@ impl Lane {
         Step::Paused
     }
 
-    async fn block(&self, ids: &[RegistrationId], blocked: Blocked, detail: &str) {
+    async fn block(&mut self, ids: &[RegistrationId], blocked: Blocked, detail: &str) {
         let now = super::now();
         match self.tools.store.block(ids, blocked, now, now).await {
             Ok(0) => {}
             Ok(_) => {
-                events::blocked(self.signer.address(), blocked, ids.len(), detail);
+                let news = self.told != Some(blocked);
+                self.told = Some(blocked);
+                events::blocked(self.signer.address(), blocked, ids.len(), detail, news);
                 self.tools.waiters.changed(&self.tools.store, ids).await;
             }
             Err(error) => warn!(error = %error, "a blocked reason could not be written"),

@@ -5,7 +5,7 @@ use crate::{
     chain::{self, CallError, Chain, Fault, Outlook, Pair, Record, Refusal, Unsigned},
     pipeline::{
         flights::{Flight, Phase, Progress, lock},
-        journey::{Journey, Vehicle},
+        journey::{Journey, Vehicle, affected, register_span},
         now,
         queue::Claim,
     },
@@ -15,12 +15,16 @@ use crate::{
         policy::{batching, fees},
     },
     store::{Attempt, Found, NewTransaction, QueuedRegistration, StoreError},
-    telemetry::events,
+    telemetry::{
+        events, metrics,
+        spans::{self, BatchSpan},
+    },
 };
 use alloy::primitives::{Bytes, U256, hex};
 use futures_util::{StreamExt, TryStreamExt, stream};
 use std::{sync::Arc, time::Duration};
 use tokio::time::Instant;
+use tracing::Instrument;
 use uuid::Uuid;
 
 /// The gas of a block before the first one is seen: anvil's.
@@ -66,18 +70,23 @@ impl From<CallError> for Obstacle {
 
 impl Lane {
     /// Settles what is on chain already and makes a transaction of the rest; `None` when nothing is left to send.
-    pub(super) async fn prepare(&mut self, claim: &mut Claim) -> Result<Option<Arc<Flight>>, Obstacle> {
+    pub(super) async fn prepare(
+        &mut self,
+        claim: &mut Claim,
+        batch: &BatchSpan,
+    ) -> Result<Option<Arc<Flight>>, Obstacle> {
         let prepared_at = now();
         let block_gas = self.tools.head().map_or(FIRST_BLOCK_GAS, |head| head.gas_limit);
         claim.truncate(batching::fit(case_lengths(&claim.registrations), block_gas));
         let journeys: Vec<_> =
-            claim.registrations.iter().map(|row| Journey::begin(row.clone(), &self.tools.route)).collect();
+            claim.registrations.iter().map(|row| Journey::begin(row.clone(), &self.tools.route, prepared_at)).collect();
         let (mut calldata, mut gas_limit) = call_of(&claim.registrations);
         let (outlook, simulated) = tokio::join!(
             self.tools.chain.outlook(self.signer.address()),
             self.tools.chain.simulate(self.signer.address(), &calldata, gas_limit)
         );
         let outlook = outlook?;
+        metrics().signer_balance(self.signer.address(), outlook.balance);
         let new = match simulated {
             Ok(new) => new,
             Err(error) => return self.refused(claim, journeys, error).await,
@@ -92,7 +101,7 @@ impl Lane {
         if claim.registrations.is_empty() {
             return Ok(None);
         }
-        self.sign(claim, journeys, &outlook, calldata, gas_limit, prepared_at).await.map(Some)
+        self.sign(claim, journeys, &outlook, (calldata, gas_limit), prepared_at, batch).await.map(Some)
     }
 
     /// The simulation reverted, or nobody ran it.
@@ -122,10 +131,11 @@ impl Lane {
             ),
         };
         self.tools.store.fail(row.id, &failure, now()).await?;
-        events::failed(row.id, row.trace.trace_id, &failure);
+        let span = spans::new_span_id();
+        events::failed(&affected(row, span), &failure, "prepare");
         self.tools.waiters.changed(&self.tools.store, &[row.id]).await;
         if let Some(journey) = journeys.pop() {
-            journey.failed();
+            journey.failed(span, now());
         }
         Ok(None)
     }
@@ -164,7 +174,7 @@ impl Lane {
                 (Some(one), _) => {
                     events::found_on_chain(row.id, row.trace.trace_id, one.hash, one.registrar);
                     let depth = (head + 1).saturating_sub(one.block.number);
-                    journey.confirmed(&one.hash, &one.block, depth);
+                    journey.confirmed(one.hash, &one.block, depth, now());
                 }
                 (None, Some(_)) => shallow.push(row.id),
                 (None, None) => {
@@ -189,9 +199,9 @@ impl Lane {
         claim: &Claim,
         mut journeys: Vec<Journey>,
         outlook: &Outlook,
-        calldata: Bytes,
-        gas_limit: u64,
+        (calldata, gas_limit): (Bytes, u64),
         prepared_at: Timestamp,
+        batch: &BatchSpan,
     ) -> Result<Arc<Flight>, Obstacle> {
         let signer = self.signer.address();
         let cap = self.tools.chain.max_fee_per_gas();
@@ -218,14 +228,24 @@ impl Lane {
         let id = TransactionId::from(Uuid::now_v7());
         let signed_at = now();
         let new = NewTransaction { id, signer, nonce, gas_limit, prepared_at, signed_at, attempt: attempt.clone() };
-        self.tools.store.sign(&new, &claim.ids()).await?;
+        self.tools.store.sign(&new, &claim.ids()).instrument(spans::db("sign")).await?;
         self.next_nonce = Some(nonce + 1);
         events::transaction_signed(id, signer, nonce, hash, journeys.len(), signed_at.since(prepared_at));
 
-        let vehicle =
-            Vehicle { from: signer, nonce, batch_size: journeys.len(), gas_limit, attempt: &attempt, number: 1 };
+        let vehicle = Vehicle {
+            from: signer,
+            nonce,
+            batch_size: journeys.len(),
+            gas_limit,
+            attempt: &attempt,
+            number: 1,
+            signed: signed_at,
+        };
+        let (endpoint, id_of_batch) = (Arc::from(self.tools.chain.primary()), batch.id());
+        batch.signed(&signer, nonce, &hash, journeys.len());
         for journey in &mut journeys {
-            journey.signed(&vehicle, self.tools.chain.primary());
+            journey.signed(&vehicle, &endpoint, id_of_batch);
+            batch.carries(journey.member.trace.trace_id, register_span(journey.member.id));
         }
         let progress = Progress::new(Phase::Signed);
         let flight =

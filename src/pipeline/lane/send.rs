@@ -8,11 +8,11 @@ use crate::{
         now,
     },
     registration::Blocked,
-    telemetry::events,
+    telemetry::{events, spans},
 };
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
-use tracing::warn;
+use tracing::{Instrument, warn};
 
 /// What the answer to a broadcast means for us.
 #[derive(Debug, PartialEq, Eq)]
@@ -84,7 +84,7 @@ impl Lane {
 
     async fn taken(&mut self, flight: &Flight) {
         let at = now();
-        if let Err(error) = self.tools.store.sent(flight.id, at).await {
+        if let Err(error) = self.tools.store.sent(flight.id, at).instrument(spans::db("sent")).await {
             // The bytes are out and on disk; inclusion will say so too.
             warn!(transaction_id = %flight.id, error = %error, "a sent transaction could not be marked as sent");
         }
@@ -96,11 +96,7 @@ impl Lane {
             progress.sent.get_or_insert(at);
             progress.memory.taken_at = self.tools.head().map(|head| head.block.number);
         }
-        if let Some(vehicle) = flight.vehicle() {
-            for journey in flight.journeys().iter_mut() {
-                journey.sent(&vehicle);
-            }
-        }
+        flight.journeys().iter_mut().for_each(|journey| journey.sent(at));
         self.tools.waiters.changed(&self.tools.store, &flight.members).await;
     }
 }

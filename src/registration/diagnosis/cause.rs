@@ -42,7 +42,7 @@ pub enum Cause {
 
 impl Cause {
     /// Every cause with its code.
-    pub(super) const CODES: [(Self, &'static str); 16] = [
+    pub const CODES: [(Self, &'static str); 16] = [
         (Self::RpcUnavailable, "rpc_unavailable"),
         (Self::ChainStalled, "chain_stalled"),
         (Self::RpcDisagreement, "rpc_disagreement"),

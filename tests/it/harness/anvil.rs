@@ -107,6 +107,11 @@ impl Anvil {
         serde_json::from_value::<U64>(status["pending"].clone()).unwrap().to()
     }
 
+    /// What an account holds, in wei.
+    pub async fn balance(&self, account: Address) -> U256 {
+        self.rpc.call("eth_getBalance", json!([account, "latest"])).await
+    }
+
     /// Sets what an account holds, in wei.
     pub async fn set_balance(&self, account: Address, wei: u128) {
         self.rpc.run("anvil_setBalance", json!([account, U256::from(wei)])).await;

@@ -22,8 +22,20 @@ impl Language {
     /// Registers a document, with the request in the proto's JSON form and a deadline in seconds, and returns what came
     /// back, good or bad.
     pub async fn register(self, server: SocketAddr, request: &Value, deadline: f64) -> Value {
+        self.register_with(server, request, deadline, &[]).await
+    }
+
+    /// The same, with these headers.
+    pub async fn register_with(
+        self,
+        server: SocketAddr,
+        request: &Value,
+        deadline: f64,
+        headers: &[(&str, &str)],
+    ) -> Value {
         let mut command = self.command();
         command.arg(server.to_string()).arg(root().join("proto")).arg(request.to_string()).arg(deadline.to_string());
+        command.arg(serde_json::json!(headers).to_string());
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
         let child = command.spawn().unwrap();
         let output = within(&format!("the {self:?} client"), child.wait_with_output()).await.unwrap();

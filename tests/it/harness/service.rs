@@ -5,6 +5,7 @@ use super::{
     metrics::Metrics,
     process::Process,
     proxy,
+    receivers::DSN_KEY,
     registry::Registry,
     wait::within,
 };
@@ -133,11 +134,12 @@ impl Service {
     }
 }
 
-/// No test, whatever it does, may make the service tell where its endpoints are.
+/// No test, whatever it does, may make the service tell where its endpoints are, or its Sentry's DSN.
 impl Drop for Service {
     fn drop(&mut self) {
-        let leaks = self.process.lines().all().into_iter().find(|line| proxy::leak(line).is_some());
-        assert!(leaks.is_none() || std::thread::panicking(), "an endpoint's URL is logged: {leaks:?}");
+        let is_leak = |line: &String| proxy::leak(line).is_some() || line.contains(DSN_KEY);
+        let leaks = self.process.lines().all().into_iter().find(is_leak);
+        assert!(leaks.is_none() || std::thread::panicking(), "an endpoint's URL or a DSN is logged: {leaks:?}");
     }
 }
 

@@ -4,6 +4,7 @@ use super::{
     anvil::Anvil,
     client::Client,
     proxy::Proxy,
+    receivers::{OtlpStore, Protocol, SentryStore},
     registry::Registry,
     service::{Service, Settings},
 };
@@ -57,6 +58,22 @@ impl Plan {
     pub fn set(mut self, name: &str, value: impl ToString) -> Self {
         self.settings.push((name.to_owned(), value.to_string()));
         self
+    }
+
+    /// Telling this Sentry everything; [`Self::sample_rate`] makes it less.
+    pub fn sentry(self, store: &SentryStore) -> Self {
+        self.set("SENTRY_DSN", store.dsn()).sample_rate(1.0)
+    }
+
+    /// Telling this collector everything, in small and quick batches; [`Self::sample_rate`] makes it less.
+    pub fn otlp(self, store: &OtlpStore, protocol: Protocol) -> Self {
+        let plan = self.set("OTEL_EXPORTER_OTLP_ENDPOINT", store.endpoint());
+        plan.set("OTEL_EXPORTER_OTLP_PROTOCOL", protocol.name()).set("OTEL_BSP_SCHEDULE_DELAY", 100).sample_rate(1.0)
+    }
+
+    /// Keeping this share of the traces in which nothing went wrong.
+    pub fn sample_rate(self, rate: f64) -> Self {
+        self.set("TRACE_SAMPLE_RATE", rate)
     }
 
     /// With this many signers.

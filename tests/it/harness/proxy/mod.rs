@@ -9,9 +9,11 @@ mod serve;
 
 pub use fault::{Fault, HttpAnswer};
 
+use super::door::Door;
+use hyper::HeaderMap;
 use node::Node;
 use serde_json::Value;
-use serve::{Port, serve};
+use serve::serve;
 use std::{
     collections::BTreeMap,
     sync::{
@@ -25,9 +27,10 @@ use tokio::{sync::watch, task::JoinHandle, time::Instant};
 /// What a URL of [`Proxy::secret_url`] holds that nobody may ever see again.
 pub const SECRETS: [&str; 4] = ["us3r", "passw0rd", "k3y-in-path", "k3y-in-query"];
 
-/// What of a proxy's URL is in this text, where none of it may be.
+/// What of a proxy's URL is in this text, where none of it may be. A URL's host may stay where a node repeats it; that the service
+/// never says where its endpoints are is seen by the port.
 pub fn leak(text: &str) -> Option<&'static str> {
-    SECRETS.into_iter().chain(["http://127.0.0.1"]).find(|secret| text.contains(secret))
+    SECRETS.into_iter().chain(["http://127.0.0.1:"]).find(|secret| text.contains(secret))
 }
 
 /// A running proxy, gone when dropped.
@@ -51,6 +54,8 @@ pub struct Seen {
     pub at: Instant,
     /// The call.
     pub call: Value,
+    /// The HTTP headers that it came with.
+    pub headers: HeaderMap,
 }
 
 struct Shared {
@@ -75,16 +80,15 @@ struct Rule {
 impl Proxy {
     /// Starts a proxy in front of the node with this URL.
     pub async fn before(upstream: &str) -> Self {
-        let port = Port::reserve();
-        let address = port.address.to_string();
+        let door = Door::open();
+        let address = door.address.to_string();
         let shared = Arc::new(Shared {
             node: Node::at(upstream),
             seen: Mutex::default(),
             rules: Mutex::default(),
             refusing: watch::Sender::new(0),
         });
-        let listener = port.listen();
-        let task = tokio::spawn(serve(port, listener, shared.clone()));
+        let task = tokio::spawn(serve(door, shared.clone()));
         Self { url: format!("http://{address}"), address, shared, task }
     }
 
@@ -140,6 +144,11 @@ impl Proxy {
     pub fn calls(&self, method: &str) -> Vec<Seen> {
         let seen = self.shared.seen.lock().unwrap();
         seen.iter().filter(|seen| seen.call["method"] == method).cloned().collect()
+    }
+
+    /// Every call that has come so far, whatever was done to it.
+    pub fn all(&self) -> Vec<Seen> {
+        self.shared.seen.lock().unwrap().clone()
     }
 
     /// When calls came, of whatever method.
@@ -234,9 +243,10 @@ impl Rule {
 }
 
 impl Shared {
-    fn see(&self, calls: &[Value]) {
+    fn see(&self, calls: &[Value], headers: &HeaderMap) {
         let at = Instant::now();
-        self.seen.lock().unwrap().extend(calls.iter().map(|call| Seen { at, call: call.clone() }));
+        let seen = calls.iter().map(|call| Seen { at, call: call.clone(), headers: headers.clone() });
+        self.seen.lock().unwrap().extend(seen);
     }
 
     fn rule_for(&self, calls: &[Value]) -> Option<Arc<Rule>> {

@@ -1,6 +1,7 @@
 //! The proxy's side of the connections: listening, and doing to each call what the rule says that catches it.
 
 use super::{
+    super::door::Door,
     Fault, Rule, Shared, heads,
     node::{Lost, result},
 };
@@ -14,75 +15,21 @@ use hyper::{
 };
 use hyper_util::rt::TokioIo;
 use serde_json::Value;
-use std::{error::Error, net::SocketAddr, sync::Arc, time::Duration};
-use tokio::{
-    net::{TcpListener, TcpSocket, TcpStream},
-    task::JoinSet,
-};
+use std::{error::Error, sync::Arc, time::Duration};
+use tokio::net::TcpStream;
 
-/// How many connections may wait to be accepted.
-const BACKLOG: u32 = 1024;
 /// For what is written to leave.
 const A_MOMENT: Duration = Duration::from_millis(20);
 
 type Answer = Response<BoxBody<Bytes, Lost>>;
 
-/// A port that stays ours while nobody listens on it: a socket that is bound and does not listen refuses connections, and
-/// keeps everybody else from binding.
-pub(super) struct Port {
-    _reserved: TcpSocket,
-    pub(super) address: SocketAddr,
-}
-
-impl Port {
-    pub(super) fn reserve() -> Self {
-        let socket = bound("127.0.0.1:0".parse().unwrap());
-        let address = socket.local_addr().unwrap();
-        Self { _reserved: socket, address }
-    }
-
-    pub(super) fn listen(&self) -> TcpListener {
-        bound(self.address).listen(BACKLOG).unwrap()
-    }
-}
-
-fn bound(address: SocketAddr) -> TcpSocket {
-    let socket = TcpSocket::new_v4().unwrap();
-    socket.set_reuseaddr(true).unwrap();
-    socket.bind(address).unwrap();
-    socket
-}
-
 /// Serves until it is dropped, but for the times when connections are to be refused.
-pub(super) async fn serve(port: Port, mut listener: TcpListener, shared: Arc<Shared>) {
-    let mut refusing = shared.refusing.subscribe();
-    loop {
-        // Dropped with this task, and every connection with it.
-        let mut connections = JoinSet::new();
-        tokio::select! {
-            biased;
-            _ = refusing.wait_for(|rules| *rules > 0) => {}
-            () = accept(&listener, &mut connections, &shared) => return,
-        }
-        drop(listener);
-        connections.shutdown().await;
-        shared.refused();
-        // The sender lives as long as what is shared.
-        let _ = refusing.wait_for(|rules| *rules == 0).await;
-        listener = port.listen();
-    }
-}
-
-async fn accept(listener: &TcpListener, connections: &mut JoinSet<()>, shared: &Arc<Shared>) {
-    while let Ok((stream, _)) = listener.accept().await {
-        connections.spawn(converse(stream, shared.clone()));
-        while connections.try_join_next().is_some() {}
-    }
+pub(super) async fn serve(door: Door, shared: Arc<Shared>) {
+    let refusing = shared.refusing.subscribe();
+    door.serve(refusing, |rules| *rules > 0, || shared.refused(), |stream| converse(stream, shared.clone())).await;
 }
 
 async fn converse(stream: TcpStream, shared: Arc<Shared>) {
-    // Answers are small, and a delay of theirs would look like one of the service.
-    let _ = stream.set_nodelay(true);
     let service = service_fn(|request| answer(&shared, request));
     let mut connection = http1::Builder::new().serve_connection(TokioIo::new(stream), service);
     // A connection that ends in an error is one that was lost on purpose, or whose caller was killed.
@@ -94,13 +41,14 @@ async fn converse(stream: TcpStream, shared: Arc<Shared>) {
 }
 
 async fn answer(shared: &Shared, request: Request<Incoming>) -> Result<Answer, Lost> {
-    let body = request.into_body().collect().await.map_err(|_| Lost::Closed)?.to_bytes();
+    let (head, body) = request.into_parts();
+    let body = body.collect().await.map_err(|_| Lost::Closed)?.to_bytes();
     let calls = match serde_json::from_slice(&body) {
         Ok(Value::Array(batch)) => batch,
         Ok(call) => vec![call],
         Err(error) => panic!("the service sends what is no JSON: {error}"),
     };
-    shared.see(&calls);
+    shared.see(&calls, &head.headers);
     match shared.rule_for(&calls) {
         Some(rule) => suffer(shared, &rule, &calls, body).await,
         None => Ok(whole(shared.node.forward(body).await?)),

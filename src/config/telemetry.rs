@@ -1,0 +1,178 @@
+//! The settings of telemetry: ours first, then the names that Sentry, OpenTelemetry and platforms know.
+
+use super::{
+    Environment, Faults, ServeArgs, secrets,
+    settings::{boolean, split, whole},
+};
+use crate::telemetry::{
+    LogFilter, LogFormat, OtlpEndpoint, OtlpProtocol, OtlpSettings, Rate, Salt, SentrySettings, Settings, SpanLimits,
+    propagation::{TraceHost, TraceHosts},
+    spans::OTLP_QUEUE,
+};
+
+pub(super) fn read_telemetry(args: &ServeArgs, environment: &Environment, faults: &mut Faults) -> Settings {
+    let disabled = faults.read("OTEL_SDK_DISABLED", environment.get("OTEL_SDK_DISABLED"), false, boolean);
+    let enabled = faults.read("TRACING_ENABLED", args.tracing_enabled.as_deref(), true, boolean);
+    let name = |ours: Option<&String>, names: &[&'static str], default: &str| {
+        let ours = ours.map(|text| text.trim()).filter(|text| !text.is_empty());
+        ours.or_else(|| environment.first(names).map(|(_, value)| value)).unwrap_or(default).to_owned()
+    };
+    Settings {
+        enabled: enabled && !disabled,
+        log_format: faults.read("LOG_FORMAT", args.log_format.as_deref(), LogFormat::by_terminal(), str::parse),
+        log_filter: faults.read("RUST_LOG", args.log.as_deref(), LogFilter::default(), str::parse),
+        service_name: name(args.trace_service_name.as_ref(), &["OTEL_SERVICE_NAME", "SERVICE_NAME"], "registrar"),
+        service_version: name(
+            args.trace_service_version.as_ref(),
+            &["SENTRY_RELEASE", "SERVICE_VERSION"],
+            env!("CARGO_PKG_VERSION"),
+        ),
+        environment: name(args.trace_environment.as_ref(), &["SENTRY_ENVIRONMENT", "ENVIRONMENT"], "development"),
+        sample_rate: read_rate(args, environment, faults),
+        sentry: read_sentry(args, environment, faults),
+        otlp: read_otlp(args, environment, faults),
+        limits: read_limits(environment, faults),
+        trace_hosts: read_trace_hosts(args, faults),
+        user_id_salt: environment.secret("REGISTRAR_USER_ID_SALT", faults).map(Salt::new),
+        secrets: secrets::collect(environment),
+    }
+}
+
+fn read_rate(args: &ServeArgs, environment: &Environment, faults: &mut Faults) -> Rate {
+    const OF_SENTRY: &str = "SENTRY_TRACES_SAMPLE_RATE";
+    let of_sentry = faults.read(OF_SENTRY, environment.get(OF_SENTRY), Rate::ONE_PERCENT, str::parse);
+    faults.read("TRACE_SAMPLE_RATE", args.trace_sample_rate.as_deref(), of_sentry, str::parse)
+}
+
+fn read_sentry(args: &ServeArgs, environment: &Environment, faults: &mut Faults) -> Option<SentrySettings> {
+    let error_sample_rate =
+        faults.read("SENTRY_SAMPLE_RATE", args.sentry_sample_rate.as_deref(), Rate::ALL, str::parse);
+    let debug = faults.read("SENTRY_DEBUG", args.sentry_debug.as_deref(), false, boolean);
+    let dsn = environment.secret("SENTRY_DSN", faults)?;
+    match dsn.parse() {
+        Ok(dsn) => Some(SentrySettings { dsn, error_sample_rate, debug }),
+        Err(error) => {
+            let error: crate::telemetry::InvalidDsn = error;
+            faults.add("SENTRY_DSN", error.to_string());
+            None
+        }
+    }
+}
+
+fn read_otlp(args: &ServeArgs, environment: &Environment, faults: &mut Faults) -> Option<OtlpSettings> {
+    const TRACES: &str = "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT";
+    const QUEUE: &str = "OTEL_BSP_MAX_QUEUE_SIZE";
+    let queue = faults.read(QUEUE, environment.get(QUEUE), OTLP_QUEUE as u64, whole(1, 1_000_000));
+    let protocols = ["OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL"];
+    let protocol = protocols.into_iter().find_map(|name| {
+        let text = environment.get(name)?;
+        faults.read(name, Some(text), None, |text| text.parse::<OtlpProtocol>().map(Some))
+    });
+    let general = args.otlp_endpoint.as_deref().map(str::trim).filter(|text| !text.is_empty());
+    let (name, text, for_traces) = match (environment.get(TRACES), general) {
+        (Some(text), _) => (TRACES, text, true),
+        (None, Some(text)) => ("OTEL_EXPORTER_OTLP_ENDPOINT", text, false),
+        (None, None) => return None,
+    };
+    if environment.get("OTEL_TRACES_EXPORTER") == Some("none") {
+        return None;
+    }
+    match OtlpEndpoint::parse(text, for_traces, protocol) {
+        Ok(endpoint) => Some(OtlpSettings { endpoint, queue: usize::try_from(queue).unwrap_or(usize::MAX) }),
+        Err(error) => {
+            // Not repeated: it may hold a key.
+            faults.add(name, error.to_string());
+            None
+        }
+    }
+}
+
+fn read_trace_hosts(args: &ServeArgs, faults: &mut Faults) -> TraceHosts {
+    let list = args.trace_hosts.as_deref().unwrap_or_default();
+    let entries = split(list).enumerate().filter_map(|(position, entry)| {
+        // The entry is not repeated: it may be an endpoint's URL with its key.
+        let host = entry.parse::<TraceHost>();
+        host.inspect_err(|error| faults.add("REGISTRAR_TRACE_HOSTS", format!("entry {} {error}", position + 1))).ok()
+    });
+    entries.collect()
+}
+
+fn read_limits(environment: &Environment, faults: &mut Faults) -> SpanLimits {
+    let mut read = |name: &'static str, default: u32| {
+        let number = faults.read(name, environment.get(name), u64::from(default), whole(1, 10_000));
+        u32::try_from(number).unwrap_or(default)
+    };
+    let SpanLimits { attributes, events, links } = SpanLimits::default();
+    SpanLimits {
+        attributes: read("OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT", attributes),
+        events: read("OTEL_SPAN_EVENT_COUNT_LIMIT", events),
+        links: read("OTEL_SPAN_LINK_COUNT_LIMIT", links),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn environment(variables: &[(&'static str, &str)]) -> Environment {
+        Environment::default().with(variables.iter().map(|(name, value)| (*name, (*value).to_owned())))
+    }
+
+    fn read(args: &ServeArgs, variables: &[(&'static str, &str)]) -> Result<Settings, String> {
+        let mut faults = Faults::default();
+        let settings = read_telemetry(args, &environment(variables), &mut faults);
+        if faults.is_empty() { Ok(settings) } else { Err(faults.to_string()) }
+    }
+
+    #[test]
+    fn names_that_people_know_are_taken_in_their_order() {
+        let none = ServeArgs::default();
+        let settings = read(&none, &[]).unwrap();
+        assert_eq!(settings.sample_rate, Rate::ONE_PERCENT);
+        assert!(settings.enabled && settings.sentry.is_none() && settings.otlp.is_none());
+        let known = [
+            ("SENTRY_TRACES_SAMPLE_RATE", "0.5"),
+            ("OTEL_SERVICE_NAME", "of-otel"),
+            ("SERVICE_NAME", "of-platform"),
+            ("SENTRY_RELEASE", "1.2.3"),
+            ("ENVIRONMENT", "staging"),
+        ];
+        let settings = read(&none, &known).unwrap();
+        assert_eq!((settings.sample_rate.get(), settings.service_name.as_str()), (0.5, "of-otel"));
+        assert_eq!((settings.service_version.as_str(), settings.environment.as_str()), ("1.2.3", "staging"));
+        let ours = ServeArgs {
+            trace_sample_rate: Some("0.25".into()),
+            trace_service_name: Some("ours".into()),
+            trace_environment: Some("production".into()),
+            ..ServeArgs::default()
+        };
+        let settings = read(&ours, &known).unwrap();
+        assert_eq!((settings.sample_rate.get(), settings.service_name.as_str()), (0.25, "ours"));
+        assert_eq!(settings.environment, "production");
+    }
+
+    #[test]
+    fn what_would_be_dropped_in_silence_stops_the_start_and_is_not_repeated() {
+        let none = ServeArgs::default();
+        for (name, text) in [
+            ("SENTRY_DSN", "https://s3cr3t@sentry.example/project"),
+            ("SENTRY_DSN", "s3cr3t"),
+            ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "grpc://s3cr3t@localhost:4317"),
+        ] {
+            let faults = read(&none, &[(name, text)]).unwrap_err();
+            assert!(faults.contains(name) && !faults.contains("s3cr3t"), "{faults}");
+        }
+        for rate in ["1.5", "-1", "much", "NaN"] {
+            let args = ServeArgs { trace_sample_rate: Some(rate.into()), ..ServeArgs::default() };
+            assert!(read(&args, &[]).unwrap_err().contains("TRACE_SAMPLE_RATE"), "{rate}");
+        }
+        assert!(read(&none, &[("SENTRY_DSN", "")]).is_ok());
+    }
+
+    #[test]
+    fn either_name_switches_it_off() {
+        let off = ServeArgs { tracing_enabled: Some("false".into()), ..ServeArgs::default() };
+        assert!(!read(&off, &[]).unwrap().enabled);
+        assert!(!read(&ServeArgs::default(), &[("OTEL_SDK_DISABLED", "true")]).unwrap().enabled);
+    }
+}

@@ -1,0 +1,244 @@
+//! Trace headers out.
+
+use super::{BAGGAGE, SENTRY_TRACE, TRACEPARENT, TRACESTATE, TraceHosts, baggage, mint, sentry_trace, traceparent};
+use crate::registration::{SpanId, TraceContext, TraceId};
+use http::{HeaderMap, HeaderName, HeaderValue};
+use opentelemetry::{Context, trace::TraceContextExt};
+use opentelemetry_sdk::trace::{IdGenerator, RandomIdGenerator};
+use std::sync::OnceLock;
+
+static IDENTITY: OnceLock<Identity> = OnceLock::new();
+static HOSTS: OnceLock<TraceHosts> = OnceLock::new();
+
+/// As whom we speak in traces that begin here.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Identity {
+    /// Of the Sentry project; empty when nothing is reported to Sentry, and then no baggage of ours is sent.
+    pub public_key: String,
+    /// The release.
+    pub release: String,
+    /// The environment.
+    pub environment: String,
+    /// The share of good traces that is kept, from 0 to 1.
+    pub sample_rate: f64,
+}
+
+/// What a caller's headers said besides its span, on its way through our spans to those we ask.
+struct Carried {
+    tracestate: String,
+    baggage: String,
+}
+
+/// Says once for the process as whom we speak. A second call, as from a test, changes nothing.
+pub fn identify(identity: Identity) {
+    let _ = IDENTITY.set(identity);
+}
+
+/// Says once for the process to whom trace headers go. A second call, as from a test, changes nothing.
+pub fn send_to(hosts: TraceHosts) {
+    let _ = HOSTS.set(hosts);
+}
+
+/// The headers that go with a request to this host: none unless the settings name it, and none outside of a span.
+pub fn headers_for(host: &str) -> HeaderMap {
+    match HOSTS.get() {
+        Some(hosts) if hosts.allow(host) => headers(&Context::current(), IDENTITY.get()),
+        Some(_) | None => HeaderMap::new(),
+    }
+}
+
+/// A trace that begins with a call of ours, outside of any span, and the headers to send with it. Its flag says sampled: it is
+/// for the commands, and whoever calls by hand wants to see the trace.
+pub fn begin() -> (TraceId, HeaderMap) {
+    let trace_id = mint();
+    let span = loop {
+        if let Some(span) = SpanId::from_bytes(RandomIdGenerator::default().new_span_id().to_bytes()) {
+            break span;
+        }
+    };
+    let mut headers = HeaderMap::new();
+    put_span(&mut headers, trace_id, span, true);
+    (trace_id, headers)
+}
+
+/// The context with what a caller's headers said of `trace` besides its span. Every span below it passes that on when something
+/// is asked of others: spans keep the values of the context they are made in. A trace that no caller named carries nothing; it
+/// begins here, and its dynamic sampling context is ours. (`SpanContext` could hold the state alone, and refuses keys that Level
+/// 2 allows.)
+pub fn carry(context: Context, trace: &TraceContext) -> Context {
+    if trace.parent.is_none() {
+        return context;
+    }
+    context.with_value(Carried { tracestate: trace.tracestate.clone(), baggage: trace.baggage.clone() })
+}
+
+fn headers(context: &Context, identity: Option<&Identity>) -> HeaderMap {
+    let span = context.span();
+    let span = span.span_context();
+    let ids = TraceId::from_bytes(span.trace_id().to_bytes()).zip(SpanId::from_bytes(span.span_id().to_bytes()));
+    let Some((trace_id, span_id)) = ids else { return HeaderMap::new() };
+    let mut headers = HeaderMap::new();
+    put_span(&mut headers, trace_id, span_id, span.is_sampled());
+    match (context.get::<Carried>(), identity) {
+        // Frozen by whoever began the trace, even when it is empty.
+        (Some(carried), _) => {
+            put(&mut headers, TRACESTATE, &carried.tracestate);
+            put(&mut headers, BAGGAGE, &carried.baggage);
+        }
+        (None, Some(identity)) => put(&mut headers, BAGGAGE, &identity.baggage(trace_id, span.is_sampled())),
+        (None, None) => {}
+    }
+    headers
+}
+
+fn put_span(headers: &mut HeaderMap, trace_id: TraceId, span: SpanId, sampled: bool) {
+    put(headers, TRACEPARENT, &traceparent::write(trace_id, span, sampled));
+    put(headers, SENTRY_TRACE, &sentry_trace::write(trace_id, span, sampled));
+}
+
+fn put(headers: &mut HeaderMap, name: &'static str, value: &str) {
+    // All of these are visible ASCII.
+    if let (false, Ok(value)) = (value.is_empty(), HeaderValue::from_str(value)) {
+        headers.insert(HeaderName::from_static(name), value);
+    }
+}
+
+impl Identity {
+    /// The dynamic sampling context of a trace that begins here.
+    fn baggage(&self, trace_id: TraceId, sampled: bool) -> String {
+        if self.public_key.is_empty() {
+            return String::new();
+        }
+        baggage::write([
+            ("trace_id", trace_id.to_string()),
+            ("public_key", self.public_key.clone()),
+            ("sample_rate", self.sample_rate.to_string()),
+            ("sampled", sampled.to_string()),
+            ("release", self.release.clone()),
+            ("environment", self.environment.clone()),
+        ])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::telemetry::propagation::{dynamic_sampling, extract};
+    use opentelemetry::trace::{
+        SpanContext, SpanId as OtelSpanId, TraceFlags, TraceId as OtelTraceId, TraceState, Tracer, TracerProvider,
+    };
+    use opentelemetry_sdk::trace::SdkTracerProvider;
+
+    const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
+    const SPAN: &str = "b7ad6b7169203331";
+
+    fn identity() -> Identity {
+        Identity {
+            public_key: "e5f1c3a0".into(),
+            release: "registrar@1.2.3 (é)".into(),
+            environment: "production".into(),
+            sample_rate: 0.01,
+        }
+    }
+
+    /// A span of ours in some context, as a layer makes it.
+    fn inside(context: &Context, sampled: bool) -> Context {
+        let flags = if sampled { TraceFlags::SAMPLED } else { TraceFlags::NOT_SAMPLED };
+        let (trace, span) = (OtelTraceId::from_hex(TRACE).unwrap(), OtelSpanId::from_hex(SPAN).unwrap());
+        context.with_remote_span_context(SpanContext::new(trace, span, flags, false, TraceState::default()))
+    }
+
+    fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
+        headers.get(name).map(|value| value.to_str().unwrap())
+    }
+
+    fn from_caller(headers: &[(&'static str, &str)]) -> TraceContext {
+        let pairs = headers.iter().map(|(name, value)| (HeaderName::from_static(name), value.parse().unwrap()));
+        extract(&pairs.collect())
+    }
+
+    #[test]
+    fn a_trace_that_begins_here_says_so_in_both_forms_and_in_its_own_baggage() {
+        for (sampled, w3c, sentry, word) in [(true, "01", "1", "true"), (false, "00", "0", "false")] {
+            let sent = headers(&inside(&Context::new(), sampled), Some(&identity()));
+            assert_eq!(text(&sent, "traceparent"), Some(format!("00-{TRACE}-{SPAN}-{w3c}").as_str()));
+            assert_eq!(text(&sent, "sentry-trace"), Some(format!("{TRACE}-{SPAN}-{sentry}").as_str()));
+            assert_eq!(text(&sent, "tracestate"), None);
+            let baggage = text(&sent, "baggage").unwrap();
+            assert!(baggage.contains("sentry-release=registrar%401.2.3%20%28%C3%A9%29"), "{baggage}");
+            let context = dynamic_sampling(baggage).unwrap();
+            let expected = [
+                ("environment", "production"),
+                ("public_key", "e5f1c3a0"),
+                ("release", "registrar@1.2.3 (é)"),
+                ("sample_rate", "0.01"),
+                ("sampled", word),
+                ("trace_id", TRACE),
+            ];
+            assert!(context.iter().map(|(name, value)| (name.as_str(), value.as_str())).eq(expected), "{context:?}");
+        }
+    }
+
+    #[test]
+    fn without_sentry_there_is_no_baggage_of_ours() {
+        let silent = Identity { public_key: String::new(), ..identity() };
+        for identity in [None, Some(&silent)] {
+            let sent = headers(&inside(&Context::new(), true), identity);
+            assert_eq!((sent.len(), text(&sent, "baggage")), (2, None));
+        }
+    }
+
+    #[test]
+    fn what_a_caller_said_of_its_trace_is_passed_on_as_it_came() {
+        let baggage = format!("sentry-trace_id={TRACE},sentry-release=theirs%401,sentry-transaction=%2fpay;x=1");
+        let trace = from_caller(&[
+            ("traceparent", &format!("00-{TRACE}-{SPAN}-01")),
+            ("tracestate", "tenant@one@two=1, congo=t61rcWkgMzE"),
+            ("baggage", &format!("userId=alice,{baggage}")),
+        ]);
+        let sent = headers(&inside(&carry(Context::new(), &trace), true), Some(&identity()));
+        assert_eq!(text(&sent, "tracestate"), Some("tenant@one@two=1,congo=t61rcWkgMzE"));
+        assert_eq!(text(&sent, "baggage"), Some(baggage.as_str()));
+    }
+
+    #[test]
+    fn what_is_carried_goes_through_every_span_below() {
+        let trace = from_caller(&[("traceparent", &format!("00-{TRACE}-{SPAN}-01")), ("tracestate", "a@b@c=1")]);
+        let tracer = SdkTracerProvider::builder().build().tracer("test");
+        let caller = inside(&carry(Context::new(), &trace), true);
+        let server = caller.with_span(tracer.start_with_context("server", &caller));
+        let client = server.with_span(tracer.start_with_context("client", &server));
+        let sent = headers(&client, Some(&identity()));
+        let span = client.span().span_context().span_id();
+        assert_eq!(text(&sent, "traceparent"), Some(format!("00-{TRACE}-{span}-01").as_str()));
+        assert_eq!((text(&sent, "tracestate"), text(&sent, "baggage")), (Some("a@b@c=1"), None));
+    }
+
+    #[test]
+    fn a_callers_trace_without_baggage_gets_none_of_ours() {
+        let trace = from_caller(&[("sentry-trace", &format!("{TRACE}-{SPAN}"))]);
+        let sent = headers(&inside(&carry(Context::new(), &trace), true), Some(&identity()));
+        assert_eq!((sent.len(), text(&sent, "baggage")), (2, None));
+    }
+
+    #[test]
+    fn a_trace_that_no_caller_named_begins_here() {
+        let trace = from_caller(&[("baggage", "sentry-release=theirs")]);
+        let sent = headers(&inside(&carry(Context::new(), &trace), true), Some(&identity()));
+        assert_eq!(dynamic_sampling(text(&sent, "baggage").unwrap()).unwrap()["public_key"], "e5f1c3a0");
+    }
+
+    #[test]
+    fn outside_of_a_span_nothing_is_sent() {
+        assert!(headers(&Context::new(), Some(&identity())).is_empty());
+    }
+
+    #[test]
+    fn a_command_begins_a_sampled_trace_of_its_own() {
+        let (trace_id, sent) = begin();
+        let received = extract(&sent);
+        assert_eq!((received.trace_id, received.sampled), (trace_id, Some(true)));
+        assert_eq!(sent.len(), 2, "{sent:?}");
+        assert_ne!(begin().0, trace_id);
+    }
+}

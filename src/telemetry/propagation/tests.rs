@@ -1,0 +1,162 @@
+//! Headers together: which one names the trace, and what of the others goes on with it.
+
+use super::*;
+use http::{HeaderName, HeaderValue};
+use proptest::prelude::*;
+
+const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
+const OTHER: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
+const SPAN: &str = "b7ad6b7169203331";
+
+type Row<'a> = (&'static str, &'a str);
+
+fn of(headers: &[Row<'_>]) -> TraceContext {
+    extract(&headers.iter().map(|(name, value)| (HeaderName::from_static(name), value.parse().unwrap())).collect())
+}
+
+#[test]
+fn sentry_trace_wins_over_traceparent_and_garbage_in_one_leaves_the_other() {
+    let w3c = format!("00-{TRACE}-{SPAN}-01");
+    let w3c_no = format!("00-{TRACE}-{SPAN}-00");
+    let sentry = format!("{OTHER}-{SPAN}");
+    let sentry_no = format!("{OTHER}-{SPAN}-0");
+    for (headers, trace, sampled) in [
+        (vec![("traceparent", w3c.as_str())], Some(TRACE), Some(true)),
+        (vec![("traceparent", &w3c_no)], Some(TRACE), Some(false)),
+        (vec![("sentry-trace", &sentry)], Some(OTHER), None),
+        (vec![("traceparent", &w3c), ("sentry-trace", &sentry)], Some(OTHER), None),
+        (vec![("sentry-trace", &sentry_no), ("traceparent", &w3c)], Some(OTHER), Some(false)),
+        (vec![("traceparent", &w3c), ("sentry-trace", "garbage")], Some(TRACE), Some(true)),
+        (vec![("traceparent", &w3c), ("sentry-trace", "")], Some(TRACE), Some(true)),
+        (vec![("traceparent", "garbage"), ("sentry-trace", &sentry)], Some(OTHER), None),
+        (vec![("traceparent", "garbage"), ("sentry-trace", "garbage")], None, None),
+        // test_traceparent_duplicated, and the same of Sentry's.
+        (vec![("traceparent", &w3c), ("traceparent", &w3c_no)], None, None),
+        (vec![("traceparent", &w3c), ("traceparent", &w3c)], None, None),
+        (vec![("sentry-trace", &sentry), ("sentry-trace", &sentry_no), ("traceparent", &w3c)], Some(TRACE), Some(true)),
+        // test_traceparent_header_name
+        (vec![("trace-parent", &w3c)], None, None),
+        (vec![("x-trace-id", TRACE)], None, None),
+        (vec![], None, None),
+    ] {
+        let context = of(&headers);
+        match trace {
+            Some(trace) => assert_eq!(context.trace_id.to_string(), trace, "{headers:?}"),
+            None => assert!(![TRACE, OTHER].contains(&context.trace_id.to_string().as_str()), "{headers:?}"),
+        }
+        assert_eq!(context.parent.map(|span| span.to_string()).as_deref(), trace.map(|_| SPAN), "{headers:?}");
+        assert_eq!(context.sampled, sampled, "{headers:?}");
+    }
+    assert_ne!(of(&[]).trace_id, of(&[]).trace_id, "each new trace is another");
+}
+
+#[test]
+fn tracestate_goes_with_its_traceparent_alone() {
+    let w3c = format!("00-{TRACE}-{SPAN}-00");
+    let same = format!("{TRACE}-{SPAN}-1");
+    let other = format!("{OTHER}-{SPAN}-1");
+    for (headers, expected) in [
+        (vec![("traceparent", w3c.as_str()), ("tracestate", "foo=1"), ("tracestate", "bar=2")], "foo=1,bar=2"),
+        (vec![("traceparent", &w3c), ("tracestate", "foo=1"), ("sentry-trace", &same)], "foo=1"),
+        (vec![("traceparent", &w3c), ("tracestate", "foo=1"), ("sentry-trace", &other)], ""),
+        (vec![("sentry-trace", &same), ("tracestate", "foo=1")], ""),
+        (vec![("traceparent", "garbage"), ("tracestate", "foo=1")], ""),
+        // test_tracestate_included_traceparent_missing
+        (vec![("tracestate", "foo=1,bar=2")], ""),
+        // test_tracestate_header_name
+        (vec![("traceparent", &w3c), ("trace-state", "foo=1")], ""),
+        (vec![("traceparent", &w3c)], ""),
+    ] {
+        assert_eq!(of(&headers).tracestate, expected, "{headers:?}");
+    }
+    let spoilt = of(&[("traceparent", &w3c), ("tracestate", "foo=1,BAR=2")]);
+    assert_eq!((spoilt.trace_id.to_string().as_str(), spoilt.tracestate.as_str()), (TRACE, ""));
+}
+
+#[test]
+fn baggage_goes_with_a_callers_trace_alone() {
+    let w3c = format!("00-{TRACE}-{SPAN}-01");
+    let sentry = format!("{OTHER}-{SPAN}-1");
+    let own = format!("sentry-trace_id={TRACE},sentry-sample_rate=0.5");
+    let both = format!("userId=alice,{own}");
+    for (headers, expected) in [
+        (vec![("traceparent", w3c.as_str()), ("baggage", &both)], own.as_str()),
+        (vec![("traceparent", &w3c), ("baggage", "userId=alice"), ("baggage", &own)], &own),
+        (vec![("traceparent", &w3c), ("sentry-trace", &sentry), ("baggage", &both)], ""),
+        (vec![("traceparent", "garbage"), ("baggage", &both)], ""),
+        (vec![("baggage", &both)], ""),
+    ] {
+        assert_eq!(of(&headers).baggage, expected, "{headers:?}");
+    }
+}
+
+#[test]
+fn ids_of_other_systems_are_recorded_as_they_are() {
+    let long = "x".repeat(65);
+    let ids = |headers: &[Row<'_>]| {
+        let header = |(name, value): &Row<'_>| {
+            (HeaderName::from_static(name), HeaderValue::from_bytes(value.as_bytes()).unwrap())
+        };
+        foreign_ids(&headers.iter().map(header).collect())
+    };
+    let all = [("x-parent-span-id", "c/3"), ("x-trace-id", &long[1..]), ("x-span-id", "{b:2}"), ("x-request-id", "d")];
+    assert_eq!(
+        ids(&all),
+        [
+            ("caller.x_trace_id", long[1..].to_owned()),
+            ("caller.x_span_id", "{b:2}".to_owned()),
+            ("caller.x_parent_span_id", "c/3".to_owned())
+        ]
+    );
+    for refused in ["", "a b", "a\tb", "é", &long] {
+        assert_eq!(ids(&[("x-trace-id", refused)]), [], "{refused:?}");
+    }
+    assert_eq!(ids(&[("x-trace-id", "a"), ("x-trace-id", "b")]), []);
+}
+
+/// Values that are arbitrary, or nearly right.
+fn value() -> impl Strategy<Value = Vec<u8>> {
+    prop_oneof![
+        prop::collection::vec(any::<u8>(), 0..80),
+        "[0-9a-fA-F]{0,3}-?[0-9a-f]{30,33}-[0-9a-f]{15,17}(-[0-9a-f]{0,3})?(-.{0,3})?".prop_map(String::into_bytes),
+        "[ \t]?(00-)?0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331(-[01]{1,2})?".prop_map(String::into_bytes),
+        "(sentry-)?[a-z@_ ]{0,9}=?[ -~]{0,20}(,[ -~]{0,20}){0,40}".prop_map(String::into_bytes),
+    ]
+}
+
+proptest! {
+    #[test]
+    fn any_bytes_name_a_trace_or_begin_one(
+        headers in prop::collection::vec((0_usize..7, value()), 0..8),
+    ) {
+        let names = [TRACEPARENT, TRACESTATE, SENTRY_TRACE, BAGGAGE, "x-trace-id", "x-span-id", "x-parent-span-id"];
+        let headers: HeaderMap = headers
+            .iter()
+            .filter_map(|(name, value)| Some((HeaderName::from_static(names[*name]), HeaderValue::from_bytes(value).ok()?)))
+            .collect();
+        let says = |name: &str, text: &str| {
+            headers.get_all(name).iter().any(|value| value.to_str().is_ok_and(|value| value.contains(text)))
+        };
+        let again = extract(&headers);
+        let context = extract(&headers);
+        match context.parent {
+            Some(parent) => {
+                let (trace, span) = (context.trace_id.to_string(), parent.to_string());
+                let named = [TRACEPARENT, SENTRY_TRACE].into_iter().any(|name| says(name, &format!("{trace}-{span}")));
+                prop_assert!(named, "{:?} from {:?}", context, headers);
+                prop_assert_eq!(&again, &context);
+            }
+            None => {
+                prop_assert_eq!(context.sampled, None);
+                prop_assert_eq!((context.tracestate.as_str(), context.baggage.as_str()), ("", ""));
+                prop_assert!(names.iter().all(|name| !says(name, &context.trace_id.to_string())));
+                prop_assert_ne!(again.trace_id, context.trace_id);
+            }
+        }
+        prop_assert!(context.tracestate.len() <= 512 && context.baggage.len() <= baggage::MAX_BYTES);
+        prop_assert!(context.tracestate.split(',').count() <= 32);
+        for (_, id) in foreign_ids(&headers) {
+            prop_assert!(!id.is_empty() && id.len() <= FOREIGN_LENGTH && id.is_ascii());
+        }
+    }
+}

@@ -1,0 +1,128 @@
+//! `traceparent` (<https://www.w3.org/TR/trace-context-2/#traceparent-header>): `00-<trace>-<parent>-<flags>`.
+
+use super::{Named, is_hex, trim};
+use crate::registration::{SpanId, TraceId};
+
+/// The length in version 00, and the least in later ones.
+const LENGTH: usize = 55;
+const SAMPLED: u8 = 1;
+
+/// Reads the header's text. A later version may say more behind a further dash; of that nothing is assumed
+/// (<https://www.w3.org/TR/trace-context-2/#versioning-of-traceparent>). Version ff is forbidden.
+pub(super) fn read(text: &str) -> Option<Named> {
+    let text = trim(text);
+    let field = |from: usize, length: usize| text.get(from..from + length).filter(|field| is_hex(field, length));
+    let is_dash = |at: usize| text.as_bytes().get(at) == Some(&b'-');
+    let version = field(0, 2)?;
+    let ends = text.len() == LENGTH || (version != "00" && is_dash(LENGTH));
+    if version == "ff" || !ends || ![2, 35, 52].into_iter().all(is_dash) {
+        return None;
+    }
+    let flags = u8::from_str_radix(field(53, 2)?, 16).ok()?;
+    Some(Named {
+        trace_id: field(3, 32)?.parse().ok()?,
+        parent: field(36, 16)?.parse().ok()?,
+        sampled: Some(flags & SAMPLED != 0),
+    })
+}
+
+/// As version 00 writes it. Flags that nobody has defined are zero.
+pub(super) fn write(trace_id: TraceId, span: SpanId, sampled: bool) -> String {
+    format!("00-{trace_id}-{span}-{:02x}", u8::from(sampled))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TRACE: &str = "12345678901234567890123456789012";
+    const PARENT: &str = "1234567890123456";
+
+    /// Rows of <https://github.com/w3c/trace-context/blob/main/test/test.py>, by the names they have there, and of the
+    /// specification's text.
+    #[test]
+    fn the_w3c_suite_agrees_on_what_names_a_trace() {
+        let valid = |text: &str| (text.to_owned(), true);
+        let invalid = |text: &str| (text.to_owned(), false);
+        let good = format!("{TRACE}-{PARENT}");
+        let zero_trace = format!("00-{}-{PARENT}-01", "0".repeat(32));
+        let zero_parent = format!("00-{TRACE}-{}-01", "0".repeat(16));
+        for (text, expected) in [
+            // test_traceparent_included_tracestate_missing
+            valid(&format!("00-{good}-01")),
+            // test_traceparent_version_0x00
+            invalid(&format!("00-{good}-01.")),
+            invalid(&format!("00-{good}-01-what-the-future-will-be-like")),
+            invalid(&format!("00-{good}-01-")),
+            // test_traceparent_version_0xcc
+            valid(&format!("cc-{good}-01")),
+            valid(&format!("cc-{good}-01-what-the-future-will-be-like")),
+            valid(&format!("01-{good}-01-")),
+            valid(&format!("fe-{good}-01")),
+            invalid(&format!("cc-{good}-01.what-the-future-will-be-like")),
+            invalid(&format!("cc-{good}-012")),
+            invalid(&format!("cc-{good}-0")),
+            invalid(&format!("cc-{good}")),
+            // test_traceparent_version_0xff
+            invalid(&format!("ff-{good}-01")),
+            invalid(&format!("ff-{good}-01-x")),
+            // test_traceparent_version_illegal_characters
+            invalid(&format!(".0-{good}-01")),
+            invalid(&format!("0.-{good}-01")),
+            invalid(&format!("CC-{good}-01")),
+            // test_traceparent_version_too_long, _too_short
+            invalid(&format!("000-{good}-01")),
+            invalid(&format!("0000-{good}-01")),
+            invalid(&format!("0-{good}-01")),
+            // test_traceparent_trace_id_*
+            invalid(&zero_trace),
+            invalid(&format!("00-.{}-{PARENT}-01", &TRACE[1..])),
+            invalid(&format!("00-{}.-{PARENT}-01", &TRACE[1..])),
+            invalid(&format!("00-{TRACE}3-{PARENT}-01")),
+            invalid(&format!("00-{}-{PARENT}-01", &TRACE[1..])),
+            invalid(&format!("00-{}-{PARENT}-01", "A".repeat(32))),
+            // test_traceparent_parent_id_*
+            invalid(&zero_parent),
+            invalid(&format!("00-{TRACE}-.{}-01", &PARENT[1..])),
+            invalid(&format!("00-{TRACE}-{}.-01", &PARENT[1..])),
+            invalid(&format!("00-{TRACE}-{PARENT}7-01")),
+            invalid(&format!("00-{TRACE}-{}-01", &PARENT[1..])),
+            invalid(&format!("00-{TRACE}-{}-01", "A".repeat(16))),
+            // test_traceparent_trace_flags_*
+            invalid(&format!("00-{good}-.0")),
+            invalid(&format!("00-{good}-0.")),
+            invalid(&format!("00-{good}-0A")),
+            invalid(&format!("00-{good}-001")),
+            invalid(&format!("00-{good}-1")),
+            invalid(&format!("00-{good}-+1")),
+            // test_traceparent_ows_handling
+            valid(&format!(" 00-{good}-01")),
+            valid(&format!("\t00-{good}-01")),
+            valid(&format!("00-{good}-01 ")),
+            valid(&format!("00-{good}-01\t")),
+            valid(&format!("\t 00-{good}-01 \t")),
+            invalid(&format!("00 -{good}-01")),
+            invalid(&format!("00-{good}-01,00-{good}-01")),
+            // The specification: dashes stand where they stand.
+            invalid(&format!("00_{good}-01")),
+            invalid(&format!("00-{TRACE}_{PARENT}-01")),
+            invalid(&format!("00-{good}_01")),
+            invalid(""),
+            invalid("-"),
+            invalid("00"),
+        ] {
+            let named = read(&text).map(|named| (named.trace_id.to_string(), named.parent.to_string()));
+            assert_eq!(named, expected.then(|| (TRACE.to_owned(), PARENT.to_owned())), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn of_the_flags_only_the_sampled_bit_is_read_and_written() {
+        for (flags, sampled) in [("00", false), ("01", true), ("02", false), ("03", true), ("09", true), ("ff", true)] {
+            let named = read(&format!("00-{TRACE}-{PARENT}-{flags}")).unwrap();
+            assert_eq!(named.sampled, Some(sampled), "{flags}");
+            let written = write(named.trace_id, named.parent, sampled);
+            assert_eq!(written, format!("00-{TRACE}-{PARENT}-0{}", u8::from(sampled)));
+        }
+    }
+}

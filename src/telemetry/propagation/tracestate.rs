@@ -1,0 +1,170 @@
+//! `tracestate` (<https://www.w3.org/TR/trace-context-2/#tracestate-header>): what each tracing system on the way says of its own
+//! part, the last one first. We have nothing to say there, and pass it on.
+
+use super::{TRACESTATE, trim};
+use http::HeaderMap;
+
+/// A longer list is malformed.
+const MAX_MEMBERS: usize = 32;
+/// At least as much has to be passed on, and we pass on no more.
+const MAX_LENGTH: usize = 512;
+/// Longer members are the first to go.
+const LARGE: usize = 128;
+const MAX_KEY: usize = 256;
+const MAX_VALUE: usize = 256;
+
+/// The headers joined in order, without white space around members and without empty ones; empty when one member is malformed.
+///
+/// A key that stands twice keeps its first value, which is the later one on the way. The suite allows that and keeping both;
+/// dropping the whole list was its rule in earlier years.
+pub(super) fn read(headers: &HeaderMap) -> String {
+    let mut members: Vec<(&str, &str)> = Vec::new();
+    let mut seen = 0;
+    for value in headers.get_all(TRACESTATE) {
+        let Ok(text) = value.to_str() else { return String::new() };
+        for text in text.split(',').map(trim).filter(|text| !text.is_empty()) {
+            seen += 1;
+            let Some(member) = member(text).filter(|_| seen <= MAX_MEMBERS) else { return String::new() };
+            if members.iter().all(|(key, _)| *key != member.0) {
+                members.push(member);
+            }
+        }
+    }
+    bounded(members.into_iter().map(|(key, value)| format!("{key}={value}")).collect())
+}
+
+fn member(text: &str) -> Option<(&str, &str)> {
+    text.split_once('=').filter(|(key, value)| is_key(key) && is_value(value))
+}
+
+/// Level 2 has made `@` a character as any other; before, it stood once, between a tenant and a system
+/// (<https://github.com/w3c/trace-context/issues/583>).
+fn is_key(key: &str) -> bool {
+    let begins = key.starts_with(|c: char| c.is_ascii_lowercase() || c.is_ascii_digit());
+    let allowed = |byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'_' | b'-' | b'*' | b'/' | b'@');
+    begins && key.len() <= MAX_KEY && key.bytes().all(allowed)
+}
+
+/// A space at the end is white space around the member and gone by now; one at the beginning belongs to the value.
+fn is_value(value: &str) -> bool {
+    let allowed = |byte| matches!(byte, b' '..=b'~') && byte != b',' && byte != b'=';
+    (1..=MAX_VALUE).contains(&value.len()) && value.bytes().all(allowed)
+}
+
+/// Whole members go until the rest is short enough: large ones first, then from the end
+/// (<https://www.w3.org/TR/trace-context-2/#tracestate-limits>).
+fn bounded(mut members: Vec<String>) -> String {
+    let length = |members: &[String]| members.iter().map(|member| member.len() + 1).sum::<usize>().saturating_sub(1);
+    while length(&members) > MAX_LENGTH {
+        let large = members.iter().rposition(|member| member.len() > LARGE);
+        members.remove(large.unwrap_or(members.len() - 1));
+    }
+    members.join(",")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use http::HeaderValue;
+
+    fn of(values: &[&str]) -> String {
+        read(&values.iter().map(|value| (http::HeaderName::from_static(TRACESTATE), value.parse().unwrap())).collect())
+    }
+
+    /// `bar01=01,bar02=02,…`, as the suite counts members.
+    fn bars(first: usize, last: usize) -> String {
+        (first..=last).map(|n| format!("bar{n:02}={n:02}")).collect::<Vec<_>>().join(",")
+    }
+
+    /// Rows of <https://github.com/w3c/trace-context/blob/main/test/test.py>, by the names they have there, and of the
+    /// specification's text.
+    #[test]
+    fn the_w3c_suite_agrees_on_what_is_passed_on() {
+        let chars = |from: char, to: char| (from..=to).collect::<String>();
+        let key = format!("{}0123456789_-*/@", chars('a', 'z'));
+        let value = format!("{}{}{}", chars(' ', '+'), chars('-', '<'), chars('>', '~'));
+        let all = format!("{key}={value}");
+        let (z256, z257) = (format!("{}=1", "z".repeat(256)), format!("{}=1", "z".repeat(257)));
+        let long_tenant = format!("{}@v=1", "t".repeat(242));
+        let long_system = format!("t@{}=1", "v".repeat(15));
+        let (v256, v257) = (format!("foo={}", "x".repeat(256)), format!("foo={}", "x".repeat(257)));
+        let rows: Vec<(Vec<&str>, String)> = vec![
+            // test_tracestate_included_traceparent_included
+            (vec!["foo=1,bar=2"], "foo=1,bar=2".into()),
+            // test_tracestate_empty_header
+            (vec![""], String::new()),
+            (vec!["foo=1", ""], "foo=1".into()),
+            (vec!["", "foo=1"], "foo=1".into()),
+            (vec![" ,\t, foo=1,,"], "foo=1".into()),
+            // test_tracestate_multiple_headers_different_keys
+            (vec!["foo=1,bar=2", "rojo=1,congo=2", "baz=3"], "foo=1,bar=2,rojo=1,congo=2,baz=3".into()),
+            // test_tracestate_duplicated_keys
+            (vec!["foo=1,foo=1"], "foo=1".into()),
+            (vec!["foo=1,bar=3,foo=2"], "foo=1,bar=3".into()),
+            (vec!["foo=1", "foo=2"], "foo=1".into()),
+            // test_tracestate_all_allowed_characters
+            (vec![&all], all.clone()),
+            // test_tracestate_ows_handling
+            (vec!["foo=1 \t , \t bar=2, \t baz=3"], "foo=1,bar=2,baz=3".into()),
+            (vec!["foo=1\t \t,\t \tbar=2,\t \tbaz=3"], "foo=1,bar=2,baz=3".into()),
+            (vec!["\t foo=1 \t"], "foo=1".into()),
+            (vec!["foo=  1 2 "], "foo=  1 2".into()),
+            // test_tracestate_key_illegal_characters
+            (vec!["foo =1"], String::new()),
+            (vec!["FOO=1"], String::new()),
+            (vec!["foo.bar=1"], String::new()),
+            (vec!["_foo=1"], String::new()),
+            (vec!["1foo=1"], "1foo=1".into()),
+            // test_tracestate_key_illegal_vendor_format
+            (vec!["foo@=1,bar=2"], "foo@=1,bar=2".into()),
+            (vec!["@foo=1,bar=2"], String::new()),
+            (vec!["foo@@bar=1,bar=2"], "foo@@bar=1,bar=2".into()),
+            (vec!["foo@bar@baz=1,bar=2"], "foo@bar@baz=1,bar=2".into()),
+            // test_tracestate_key_length_limit
+            (vec!["foo=1", &z256], format!("foo=1,{z256}")),
+            (vec!["foo=1", &z257], String::new()),
+            (vec!["foo=1", &long_tenant], format!("foo=1,{long_tenant}")),
+            (vec!["foo=1", &long_system], format!("foo=1,{long_system}")),
+            // test_tracestate_value_illegal_characters
+            (vec!["foo=bar=baz"], String::new()),
+            (vec!["foo=,bar=3"], String::new()),
+            (vec!["foo=a\tb"], String::new()),
+            (vec![&v256], v256.clone()),
+            (vec![&v257], String::new()),
+            // One malformed member takes the others with it.
+            (vec!["foo=1", "bar"], String::new()),
+            (vec!["foo=1,=2"], String::new()),
+        ];
+        for (values, expected) in rows {
+            assert_eq!(of(&values), expected, "{values:?}");
+        }
+    }
+
+    #[test]
+    fn thirty_two_members_are_a_list_and_thirty_three_are_none() {
+        assert_eq!(of(&[&bars(1, 10), &bars(11, 20), &bars(21, 32)]), bars(1, 32));
+        assert_eq!(of(&[&bars(1, 10), &bars(11, 20), &bars(21, 33)]), "");
+        assert_eq!(of(&[&bars(1, 32), "bar01=1"]), "", "a member that stands twice counts twice");
+        assert_eq!(of(&[&bars(1, 32), ",, ,"]), bars(1, 32), "empty ones do not count");
+    }
+
+    #[test]
+    fn what_is_too_long_loses_whole_members_large_ones_first_and_then_from_the_end() {
+        let large = |key: &str| format!("{key}={}", "x".repeat(200));
+        let small = |key: &str| format!("{key}={}", "x".repeat(100));
+        let kept = of(&[&[small("a"), large("b"), small("c"), large("d")].join(",")]);
+        assert_eq!(kept, [small("a"), large("b"), small("c")].join(","));
+        let kept = of(&[&[small("a"), small("b"), small("c"), small("d"), small("e"), "f=1".into()].join(",")]);
+        assert_eq!(kept, [small("a"), small("b"), small("c"), small("d")].join(","));
+        let exact = [large("a"), large("b"), format!("c={}", "x".repeat(512 - 2 * 203 - 2))].join(",");
+        assert_eq!((exact.len(), of(&[&exact])), (512, exact.clone()));
+        assert_eq!(of(&[&format!("{exact}x")]), [large("a"), format!("c={}", "x".repeat(105))].join(","));
+    }
+
+    #[test]
+    fn bytes_that_are_no_text_spoil_the_list() {
+        let headers = [b"foo=1".as_slice(), b"bar=\xff"].map(|value| HeaderValue::from_bytes(value).unwrap());
+        let name = http::HeaderName::from_static(TRACESTATE);
+        assert_eq!(read(&headers.into_iter().map(|value| (name.clone(), value)).collect()), "");
+    }
+}

@@ -1,0 +1,180 @@
+//! Sentry: errors, breadcrumbs and logs by sentry-tracing's layers, transactions from our own spans, application metrics, sessions.
+
+pub(super) mod measures;
+mod report;
+mod transaction;
+mod transport;
+
+pub(super) use report::Report;
+
+use super::{
+    SentrySettings, Settings, metrics, panic, scrub,
+    spans::{self, Reason, Segment, Sink},
+};
+use sentry::{
+    Client, ClientOptions, Hub, Integration,
+    integrations::{backtrace::ProcessStacktraceIntegration, contexts::ContextIntegration},
+    protocol::{Context, Event, Log, Metric, TraceContext},
+};
+use sentry_tracing::{BreadcrumbLayer, ErrorLayer, LogLayer};
+use std::{sync::Arc, time::Duration};
+use tracing::{Level, Metadata, Subscriber};
+use tracing_subscriber::{Layer, filter::filter_fn, registry::LookupSpan};
+use transaction::{Identity, Sdk};
+
+/// A warning with this target is an event of its own in Sentry.
+pub(super) const REPORT: &str = "registrar::report";
+
+/// The client, while the service runs.
+#[derive(Debug)]
+pub(super) struct Sentry {
+    client: Arc<Client>,
+    identity: Identity,
+}
+
+impl Sentry {
+    /// Starts to report for the process. Nothing is read from the environment: the SDK would take a DSN, proxies, and whether
+    /// certificates are checked, from there.
+    pub(super) fn start(sentry: &SentrySettings, settings: &Settings) -> Self {
+        let mut options = ClientOptions::new()
+            .release(settings.service_version.clone())
+            .environment(settings.environment.clone())
+            .debug(sentry.debug)
+            .sample_rate(sentry.error_sample_rate.get() as f32)
+            .default_integrations(false)
+            .add_integration(ContextIntegration::default())
+            .add_integration(ProcessStacktraceIntegration)
+            .add_integration(Stamp)
+            .before_send(scrub::event)
+            .before_breadcrumb(scrub::breadcrumb)
+            .before_send_log(|log| scrub::log(stamped(log)))
+            .before_send_metric(|metric| Some(measured(metric)))
+            .transport(transport::Factory);
+        options.dsn = Some(sentry.dsn.get().clone());
+        let client = Arc::new(Client::with_options(options));
+        let hub = Hub::main();
+        hub.bind_client(Some(client.clone()));
+        hub.start_session();
+        let agent = &client.options().user_agent;
+        let (name, version) = agent.split_once('/').unwrap_or((agent, ""));
+        let identity = Identity {
+            public_key: sentry.dsn.get().public_key().to_owned(),
+            release: settings.service_version.clone(),
+            environment: settings.environment.clone(),
+            server_name: client.options().server_name.clone().unwrap_or_default().into_owned(),
+            sample_rate: settings.sample_rate.get(),
+            sdk: Sdk { name: name.to_owned(), version: version.to_owned() },
+        };
+        Self { client, identity }
+    }
+
+    /// Where kept spans go.
+    pub(super) fn sink(&self) -> Box<dyn Sink> {
+        Box::new(Transactions { client: self.client.clone(), identity: self.identity.clone() })
+    }
+
+    /// Sends what is still on its way, as far as that works in time.
+    pub(super) fn close(&self, timeout: Duration) -> bool {
+        Hub::main().end_session();
+        self.client.close(Some(timeout))
+    }
+}
+
+struct Transactions {
+    client: Arc<Client>,
+    identity: Identity,
+}
+
+impl std::fmt::Debug for Transactions {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Transactions")
+    }
+}
+
+impl Sink for Transactions {
+    fn take(&mut self, segment: &Segment, reason: Reason) {
+        let envelope = transaction::envelope(segment, reason, &self.identity);
+        match envelope.map(sentry::Envelope::from_bytes_raw) {
+            Some(Ok(envelope)) => self.client.send_envelope(envelope),
+            Some(Err(_)) | None => metrics().telemetry_export("sentry", "failed", 1),
+        }
+    }
+
+    fn flush(&mut self, timeout: Duration) -> bool {
+        self.client.flush(Some(timeout))
+    }
+}
+
+/// Gives events the trace and span that they happened in.
+struct Stamp;
+
+impl Integration for Stamp {
+    fn name(&self) -> &'static str {
+        "registrar-trace"
+    }
+
+    fn process_event(&self, mut event: Event<'static>, _options: &ClientOptions) -> Option<Event<'static>> {
+        if let Some((trace_id, span_id)) = spans::current_trace() {
+            let trace = TraceContext {
+                trace_id: trace_id.to_bytes().into(),
+                span_id: span_id.to_bytes().into(),
+                ..TraceContext::default()
+            };
+            event.contexts.insert("trace".to_owned(), Context::from(trace));
+        }
+        Some(event)
+    }
+}
+
+fn stamped(mut log: Log) -> Log {
+    if let Some((trace_id, span_id)) = spans::current_trace() {
+        log.trace_id = Some(trace_id.to_bytes().into());
+        log.attributes.insert("sentry.trace.parent_span_id".to_owned(), span_id.to_string().into());
+    }
+    log
+}
+
+fn measured(mut metric: Metric) -> Metric {
+    if let Some((trace_id, span_id)) = spans::current_trace() {
+        metric.trace_id = trace_id.to_bytes().into();
+        metric.span_id = Some(span_id.to_bytes().into());
+    }
+    metric
+}
+
+/// Ours but for panics, which are reported when they happen, and no word of telemetry about itself: with a collector down each failed batch would become an error.
+fn is_ours(metadata: &Metadata<'_>) -> bool {
+    metadata.is_event() && metadata.target().starts_with("registrar")
+}
+
+/// What becomes an event: every error, and the warnings that say so.
+fn is_event(metadata: &Metadata<'_>) -> bool {
+    is_ours(metadata) && (*metadata.level() == Level::ERROR || metadata.target() == REPORT)
+}
+
+/// What becomes a breadcrumb of the call or task it happens in: what is degraded. Facts about single registrations are told with
+/// their report, and would be others' noise here.
+fn is_breadcrumb(metadata: &Metadata<'_>) -> bool {
+    is_ours(metadata) && *metadata.level() == Level::WARN
+}
+
+fn is_log(metadata: &Metadata<'_>) -> bool {
+    (is_ours(metadata) || metadata.target() == panic::TARGET) && *metadata.level() <= Level::WARN
+}
+
+/// sentry-tracing's layers. Breadcrumbs come first, so that a warning that is an event has those before it and not itself.
+pub(super) fn layers<S>() -> Vec<Box<dyn Layer<S> + Send + Sync>>
+where
+    S: Subscriber + for<'a> LookupSpan<'a> + Send + Sync,
+{
+    vec![
+        ErrorLayer::new().with_filter(filter_fn(is_event)).boxed(),
+        BreadcrumbLayer::new().with_filter(filter_fn(is_breadcrumb)).boxed(),
+        LogLayer::new().with_filter(filter_fn(is_log)).boxed(),
+    ]
+}
+
+/// Whether anything is reported.
+pub(super) fn is_on() -> bool {
+    Hub::main().client().is_some()
+}

@@ -1,0 +1,104 @@
+//! One error with all that is known of it, in a scope of its own: no breadcrumb, tag or user of anybody else gets into it.
+
+use crate::{
+    registration::{SpanId, Timestamp, TraceId, UserId},
+    telemetry::{spans, users},
+};
+use sentry::{
+    Breadcrumb, Hub, Level, Scope, User,
+    protocol::{Context, Value},
+};
+use std::{
+    collections::BTreeMap,
+    sync::Arc,
+    time::{Duration, UNIX_EPOCH},
+};
+
+/// What goes with an error. Said once, at the place where the error is logged.
+#[derive(Clone, Debug, Default)]
+pub(in crate::telemetry) struct Report {
+    trace: Option<(TraceId, Option<SpanId>)>,
+    user: Option<String>,
+    tags: Vec<(&'static str, String)>,
+    contexts: Vec<(&'static str, BTreeMap<String, Value>)>,
+    fingerprint: Vec<String>,
+    breadcrumbs: Vec<(Timestamp, String)>,
+}
+
+impl Report {
+    /// It belongs to this trace, and to this span of it where one is known.
+    pub(in crate::telemetry) fn of(trace_id: TraceId, span_id: Option<SpanId>) -> Self {
+        Self { trace: Some((trace_id, span_id)), ..Self::default() }
+    }
+
+    pub(in crate::telemetry) fn user(mut self, user: Option<&UserId>) -> Self {
+        self.user = user.map(users::outward);
+        self
+    }
+
+    pub(in crate::telemetry) fn tag(mut self, key: &'static str, value: impl ToString) -> Self {
+        self.tags.push((key, value.to_string()));
+        self
+    }
+
+    pub(in crate::telemetry) fn context<K: Into<String>>(
+        mut self,
+        name: &'static str,
+        values: impl IntoIterator<Item = (K, Value)>,
+    ) -> Self {
+        let values = values.into_iter().map(|(key, value)| (key.into(), value)).filter(|(_, value)| !value.is_null());
+        self.contexts.push((name, values.collect()));
+        self
+    }
+
+    /// Reports with the same one are one issue.
+    pub(in crate::telemetry) fn fingerprint(mut self, parts: &[&str]) -> Self {
+        self.fingerprint = parts.iter().map(|part| (*part).to_owned()).collect();
+        self
+    }
+
+    /// What happened before, oldest first.
+    pub(in crate::telemetry) fn breadcrumbs(mut self, history: &[(Timestamp, String)]) -> Self {
+        self.breadcrumbs = history.to_vec();
+        self
+    }
+
+    /// Says it: what `act` logs as an error is the event.
+    pub(in crate::telemetry) fn say(self, act: impl FnOnce()) {
+        let trace = self.trace;
+        let act = || match trace {
+            Some((trace_id, span_id)) => spans::with_trace(trace_id, span_id, act),
+            None => act(),
+        };
+        let Some(client) = Hub::main().client() else { return act() };
+        let hub = Hub::new(Some(client), Arc::new(Scope::default()));
+        hub.configure_scope(|scope| self.describe(scope));
+        for (time, message) in &self.breadcrumbs {
+            let micros = Duration::from_micros(u64::try_from(time.micros()).unwrap_or(0));
+            hub.add_breadcrumb(Breadcrumb {
+                timestamp: UNIX_EPOCH + micros,
+                category: Some("journey".to_owned()),
+                level: Level::Info,
+                message: Some(message.clone()),
+                ..Breadcrumb::default()
+            });
+        }
+        Hub::run(Arc::new(hub), act);
+    }
+
+    fn describe(&self, scope: &mut Scope) {
+        for (key, value) in &self.tags {
+            scope.set_tag(key, value);
+        }
+        for (name, values) in &self.contexts {
+            scope.set_context(name, Context::Other(values.clone()));
+        }
+        if let Some(id) = &self.user {
+            scope.set_user(Some(User { id: Some(id.clone()), ..User::default() }));
+        }
+        if !self.fingerprint.is_empty() {
+            let parts: Vec<_> = self.fingerprint.iter().map(String::as_str).collect();
+            scope.set_fingerprint(Some(&parts));
+        }
+    }
+}

@@ -1,0 +1,306 @@
+//! From finished spans to a Sentry transaction in its envelope.
+//!
+//! Written by a structure of our own: the SDK's has no place for `transaction_info`, and writes the end as text and the beginning
+//! as a number, so that readers who round one of them show negative durations.
+//! Sources: <https://develop.sentry.dev/sdk/data-model/event-payloads/transaction/>,
+//! <https://develop.sentry.dev/sdk/data-model/envelopes/>,
+//! <https://develop.sentry.dev/sdk/telemetry/traces/dynamic-sampling-context/>.
+
+use crate::telemetry::{
+    propagation,
+    spans::{BAGGAGE, JOURNEY, OP, Reason, SERVER, Segment, number, op_of, text},
+};
+use opentelemetry::{Array, KeyValue, SpanId, Value, trace::Status};
+use opentelemetry_sdk::trace::SpanData;
+use serde::{Serialize, Serializer, ser::SerializeMap};
+use std::{
+    collections::BTreeMap,
+    time::{SystemTime, UNIX_EPOCH},
+};
+use uuid::Uuid;
+
+/// What is ours and no data of a span.
+const OWN: [&str; 4] = [OP, BAGGAGE, "registrar.sampled", "user.id"];
+/// What people search a transaction by: Sentry indexes tags.
+const TAGS: [&str; 9] =
+    ["registrationId", "documentHash", "caseId", "txHash", "network", "cause", "from", "rpc.method", "endpoint"];
+
+/// The call that a journey's trace begins with.
+const FIRST_OF_JOURNEY: &str = "registrar.v1.RegistrarService/RegisterDocument";
+
+/// As whom we report.
+#[derive(Clone, Debug)]
+pub(super) struct Identity {
+    pub(super) public_key: String,
+    pub(super) release: String,
+    pub(super) environment: String,
+    pub(super) server_name: String,
+    pub(super) sample_rate: f64,
+    pub(super) sdk: Sdk,
+}
+
+/// The SDK's name and version.
+#[derive(Clone, Debug, Serialize)]
+pub(super) struct Sdk {
+    pub(super) name: String,
+    pub(super) version: String,
+}
+
+#[derive(Serialize)]
+struct Header<'a> {
+    event_id: String,
+    sdk: &'a Sdk,
+    trace: BTreeMap<String, String>,
+}
+
+#[derive(Serialize)]
+struct Transaction<'a> {
+    r#type: &'static str,
+    event_id: String,
+    transaction: &'a str,
+    transaction_info: Info,
+    platform: &'static str,
+    start_timestamp: f64,
+    timestamp: f64,
+    release: &'a str,
+    environment: &'a str,
+    server_name: &'a str,
+    sdk: &'a Sdk,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    user: Option<User<'a>>,
+    tags: BTreeMap<&'static str, String>,
+    contexts: Contexts<'a>,
+    spans: Vec<Span<'a>>,
+}
+
+#[derive(Serialize)]
+struct Info {
+    source: &'static str,
+}
+
+#[derive(Serialize)]
+struct User<'a> {
+    id: &'a str,
+}
+
+#[derive(Serialize)]
+struct Contexts<'a> {
+    trace: Trace<'a>,
+}
+
+#[derive(Serialize)]
+struct Trace<'a> {
+    trace_id: String,
+    span_id: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    parent_span_id: Option<String>,
+    op: &'a str,
+    status: &'static str,
+    origin: &'static str,
+    data: Data<'a>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    links: Vec<Link>,
+}
+
+#[derive(Serialize)]
+struct Span<'a> {
+    trace_id: String,
+    span_id: String,
+    parent_span_id: String,
+    op: &'a str,
+    description: &'a str,
+    start_timestamp: f64,
+    timestamp: f64,
+    status: &'static str,
+    origin: &'static str,
+    data: Data<'a>,
+}
+
+/// <https://develop.sentry.dev/sdk/telemetry/traces/span-links/>
+#[derive(Serialize)]
+struct Link {
+    trace_id: String,
+    span_id: String,
+    sampled: bool,
+    attributes: BTreeMap<&'static str, String>,
+}
+
+struct Data<'a>(&'a [KeyValue]);
+
+impl Serialize for Data<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(None)?;
+        for (position, KeyValue { key, value, .. }) in self.0.iter().enumerate() {
+            // What is recorded again comes later, and counts.
+            let again = self.0[position + 1..].iter().any(|later| later.key == *key);
+            if again || OWN.contains(&key.as_str()) {
+                continue;
+            }
+            match value {
+                Value::Bool(flag) => map.serialize_entry(key.as_str(), flag)?,
+                Value::I64(number) => map.serialize_entry(key.as_str(), number)?,
+                Value::F64(number) => map.serialize_entry(key.as_str(), number)?,
+                Value::String(text) => map.serialize_entry(key.as_str(), text.as_str())?,
+                Value::Array(Array::String(all)) => {
+                    let all: Vec<_> = all.iter().map(|text| text.as_str()).collect();
+                    map.serialize_entry(key.as_str(), &all)?;
+                }
+                other => map.serialize_entry(key.as_str(), &other.to_string())?,
+            }
+        }
+        map.end()
+    }
+}
+
+/// The envelope of a segment; `None` for one without spans.
+pub(super) fn envelope(segment: &Segment, reason: Reason, identity: &Identity) -> Option<Vec<u8>> {
+    let root = segment.root()?;
+    let event_id = Uuid::new_v4().simple().to_string();
+    let header =
+        Header { event_id: event_id.clone(), sdk: &identity.sdk, trace: sampling_context(root, reason, identity) };
+    let item = serde_json::to_vec(&transaction(segment, root, event_id, identity)).ok()?;
+    let mut bytes = serde_json::to_vec(&header).ok()?;
+    bytes.extend_from_slice(format!("\n{{\"type\":\"transaction\",\"length\":{}}}\n", item.len()).as_bytes());
+    bytes.extend_from_slice(&item);
+    bytes.push(b'\n');
+    Some(bytes)
+}
+
+fn transaction<'a>(
+    segment: &'a Segment,
+    root: &'a SpanData,
+    event_id: String,
+    identity: &'a Identity,
+) -> Transaction<'a> {
+    let op = op_of(&root.attributes);
+    let (start_timestamp, timestamp) = times(root);
+    let tags = TAGS.iter().filter_map(|key| Some((*key, text(&root.attributes, key)?.to_owned())));
+    let below = segment.spans.iter().filter(|span| span.span_context.span_id() != root.span_context.span_id());
+    let mut spans: Vec<_> = below.map(span).collect();
+    spans.sort_by(|one, other| one.start_timestamp.total_cmp(&other.start_timestamp));
+    Transaction {
+        r#type: "transaction",
+        event_id,
+        transaction: &root.name,
+        transaction_info: Info { source: if op == SERVER { "route" } else { "task" } },
+        platform: "native",
+        start_timestamp,
+        timestamp,
+        release: &identity.release,
+        environment: &identity.environment,
+        server_name: &identity.server_name,
+        sdk: &identity.sdk,
+        user: text(&root.attributes, "user.id").map(|id| User { id }),
+        tags: tags.collect(),
+        contexts: Contexts {
+            trace: Trace {
+                trace_id: root.span_context.trace_id().to_string(),
+                span_id: root.span_context.span_id().to_string(),
+                parent_span_id: (root.parent_span_id != SpanId::INVALID).then(|| root.parent_span_id.to_string()),
+                op,
+                status: status(root),
+                origin: "auto",
+                data: Data(&root.attributes),
+                links: root.links.iter().map(link).collect(),
+            },
+        },
+        spans,
+    }
+}
+
+fn span(span: &SpanData) -> Span<'_> {
+    let (start_timestamp, timestamp) = times(span);
+    Span {
+        trace_id: span.span_context.trace_id().to_string(),
+        span_id: span.span_context.span_id().to_string(),
+        parent_span_id: span.parent_span_id.to_string(),
+        op: op_of(&span.attributes),
+        description: &span.name,
+        start_timestamp,
+        timestamp,
+        status: status(span),
+        origin: "auto",
+        data: Data(&span.attributes),
+    }
+}
+
+fn link(link: &opentelemetry::trace::Link) -> Link {
+    let kind = text(&link.attributes, "link.kind").map(|kind| ("sentry.link.type", kind.to_owned()));
+    Link {
+        trace_id: link.span_context.trace_id().to_string(),
+        span_id: link.span_context.span_id().to_string(),
+        sampled: link.span_context.is_sampled(),
+        attributes: kind.into_iter().collect(),
+    }
+}
+
+/// Beginning and end in seconds, to the microsecond, the end never before the beginning.
+fn times(span: &SpanData) -> (f64, f64) {
+    let micros = |time: SystemTime| time.duration_since(UNIX_EPOCH).unwrap_or_default().as_micros();
+    let (began, ended) = (micros(span.start_time), micros(span.end_time));
+    (began as f64 / 1e6, ended.max(began) as f64 / 1e6)
+}
+
+/// The status as Sentry names it, which is as gRPC does but for two
+/// (<https://develop.sentry.dev/sdk/telemetry/traces/span-status/>).
+fn status(span: &SpanData) -> &'static str {
+    if let Some(code) = number(&span.attributes, "rpc.grpc.status_code") {
+        return of_code(code);
+    }
+    match (text(&span.attributes, "status").and_then(of_name), &span.status) {
+        (Some(status), _) => status,
+        (None, Status::Error { .. }) => "internal_error",
+        (None, Status::Ok | Status::Unset) => "ok",
+    }
+}
+
+const STATUSES: [&str; 17] = [
+    "ok",
+    "cancelled",
+    "unknown_error",
+    "invalid_argument",
+    "deadline_exceeded",
+    "not_found",
+    "already_exists",
+    "permission_denied",
+    "resource_exhausted",
+    "failed_precondition",
+    "aborted",
+    "out_of_range",
+    "unimplemented",
+    "internal_error",
+    "unavailable",
+    "data_loss",
+    "unauthenticated",
+];
+
+fn of_code(code: i64) -> &'static str {
+    usize::try_from(code).ok().and_then(|code| STATUSES.get(code)).copied().unwrap_or("unknown_error")
+}
+
+fn of_name(name: &str) -> Option<&'static str> {
+    STATUSES.into_iter().find(|status| *status == name)
+}
+
+/// The caller's, as it came, else ours. What is kept for a reason stands for itself alone; by the head decision, for as many as
+/// the rate says.
+fn sampling_context(root: &SpanData, reason: Reason, identity: &Identity) -> BTreeMap<String, String> {
+    let trace_id = root.span_context.trace_id().to_string();
+    let frozen = text(&root.attributes, BAGGAGE).and_then(propagation::dynamic_sampling);
+    if let Some(frozen) = frozen.filter(|frozen| frozen.get("trace_id") == Some(&trace_id)) {
+        return frozen;
+    }
+    let rate = if reason == Reason::Head { identity.sample_rate } else { 1.0 };
+    // All parts of a trace carry the same context, which is that of its first.
+    let first = if op_of(&root.attributes) == JOURNEY { FIRST_OF_JOURNEY } else { &root.name };
+    let ours = [
+        ("trace_id", trace_id),
+        ("public_key", identity.public_key.clone()),
+        ("sample_rate", rate.to_string()),
+        ("sampled", "true".to_owned()),
+        ("release", identity.release.clone()),
+        ("environment", identity.environment.clone()),
+        ("transaction", first.to_owned()),
+    ];
+    ours.into_iter().map(|(key, value)| (key.to_owned(), value)).collect()
+}

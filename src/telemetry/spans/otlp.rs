@@ -1,0 +1,119 @@
+//! To a collector, by OTLP: the standard exporter behind the standard batching processor, with what becomes of it counted.
+
+use super::{BAGGAGE, Reason, Segment, Sink, head::DECIDED};
+use crate::telemetry::{OtlpEndpoint, OtlpProtocol, metrics};
+use opentelemetry::trace::{SpanContext, TraceFlags};
+use opentelemetry_otlp::{ExporterBuildError, Protocol, SpanExporter, WithExportConfig};
+use opentelemetry_sdk::{
+    Resource,
+    error::OTelSdkResult,
+    trace::{BatchConfigBuilder, BatchSpanProcessor, SpanData, SpanExporter as Exporter, SpanProcessor},
+};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+/// Spans that wait to be exported, unless OTEL_BSP_MAX_QUEUE_SIZE says otherwise: about 8 MB. The SDK's own 2,048 are two
+/// seconds at 200 registrations a second.
+pub const QUEUE: usize = 8_192;
+
+/// The exporter, counting.
+#[derive(Debug)]
+pub struct Exported {
+    inner: SpanExporter,
+    waiting: Arc<AtomicUsize>,
+}
+
+impl Exporter for Exported {
+    async fn export(&self, batch: Vec<SpanData>) -> OTelSdkResult {
+        let spans = batch.len();
+        let result = self.inner.export(batch).await;
+        let left = self.waiting.fetch_sub(spans, Ordering::Relaxed).saturating_sub(spans);
+        metrics().telemetry_queue_depth("otlp", left);
+        let outcome = if result.is_ok() { "ok" } else { "failed" };
+        metrics().telemetry_export("otlp", outcome, spans as u64);
+        result
+    }
+
+    fn shutdown_with_timeout(&self, timeout: Duration) -> OTelSdkResult {
+        self.inner.shutdown_with_timeout(timeout)
+    }
+
+    fn set_resource(&mut self, resource: &Resource) {
+        self.inner.set_resource(resource);
+    }
+}
+
+/// The sink.
+#[derive(Debug)]
+pub struct Otlp {
+    processor: BatchSpanProcessor,
+    waiting: Arc<AtomicUsize>,
+    queue: usize,
+}
+
+impl Otlp {
+    /// A sink to a collector.
+    ///
+    /// # Errors
+    /// When the exporter cannot use what they say.
+    pub fn start(endpoint: &OtlpEndpoint, queue: usize, resource: &Resource) -> Result<Self, ExporterBuildError> {
+        let exporter = built(endpoint)?;
+        let waiting = Arc::new(AtomicUsize::new(0));
+        let exported = Exported { inner: exporter, waiting: waiting.clone() };
+        let config = BatchConfigBuilder::default().with_max_queue_size(queue).build();
+        let mut processor = BatchSpanProcessor::builder(exported).with_batch_config(config).build();
+        processor.set_resource(resource);
+        Ok(Self { processor, waiting, queue })
+    }
+}
+
+/// Built off the runtime's threads, on which a blocking HTTP client must not be made, but within the runtime, which gRPC needs.
+fn built(endpoint: &OtlpEndpoint) -> Result<SpanExporter, ExporterBuildError> {
+    let runtime = tokio::runtime::Handle::try_current().ok();
+    let build = || {
+        let _inside = runtime.as_ref().map(tokio::runtime::Handle::enter);
+        let url = endpoint.as_str();
+        match endpoint.protocol() {
+            OtlpProtocol::Grpc => SpanExporter::builder().with_tonic().with_endpoint(url).build(),
+            OtlpProtocol::HttpProtobuf => {
+                SpanExporter::builder().with_http().with_protocol(Protocol::HttpBinary).with_endpoint(url).build()
+            }
+        }
+    };
+    std::thread::scope(|scope| scope.spawn(build).join())
+        .unwrap_or_else(|_| Err(ExporterBuildError::InternalFailure("the exporter could not be built".to_owned())))
+}
+
+impl Sink for Otlp {
+    fn take(&mut self, segment: &Segment, _reason: Reason) {
+        for span in &segment.spans {
+            // Beyond its queue the processor drops in silence.
+            if self.waiting.load(Ordering::Relaxed) >= self.queue {
+                metrics().telemetry_export("otlp", "dropped", 1);
+                continue;
+            }
+            self.waiting.fetch_add(1, Ordering::Relaxed);
+            self.processor.on_end(exportable(span));
+        }
+    }
+
+    fn flush(&mut self, timeout: Duration) -> bool {
+        self.processor.shutdown_with_timeout(timeout).is_ok()
+    }
+}
+
+/// As it leaves: sampled, for the processor drops in silence what is not, and without what is only ours.
+fn exportable(span: &SpanData) -> SpanData {
+    let mut span = span.clone();
+    let context = &span.span_context;
+    let flags = context.trace_flags() | TraceFlags::SAMPLED;
+    let (trace_id, span_id) = (context.trace_id(), context.span_id());
+    span.span_context = SpanContext::new(trace_id, span_id, flags, false, context.trace_state().clone());
+    span.attributes.retain(|attribute| ![BAGGAGE, DECIDED].contains(&attribute.key.as_str()));
+    span
+}

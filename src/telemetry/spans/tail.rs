@@ -1,0 +1,131 @@
+//! Collects live spans until the last of those that hang together has ended, and has it decided then.
+//!
+//! Bounded three ways: spans that are open at once, spans of one segment, and, by both, all that is buffered. Beyond a bound
+//! the head decision alone counts, and it is counted that it did.
+
+use super::{Pipeline, Segment, metrics};
+use opentelemetry::trace::Span as _;
+use opentelemetry::{Context, SpanId, TraceId, trace::TraceContextExt};
+use opentelemetry_sdk::{
+    error::OTelSdkResult,
+    trace::{Span, SpanData, SpanProcessor},
+};
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+/// Locks are taken on one of so many parts.
+const PARTS: usize = 16;
+/// Spans that are open, or wait for others of their segment, at once: about 16 MB at most.
+const MOST_SPANS: usize = 16_384;
+/// Spans of one segment: a call that asks the chain has about twenty.
+const MOST_IN_SEGMENT: usize = 512;
+
+/// The processor.
+#[derive(Debug)]
+pub struct Tail {
+    pipeline: Arc<Pipeline>,
+    parts: [Mutex<Part>; PARTS],
+    buffered: AtomicUsize,
+}
+
+/// Traces whose ids end alike.
+#[derive(Debug, Default)]
+struct Part {
+    /// Each open span's local root.
+    roots: HashMap<SpanId, SpanId>,
+    segments: HashMap<SpanId, Open>,
+}
+
+#[derive(Debug, Default)]
+struct Open {
+    open: usize,
+    ended: Vec<SpanData>,
+}
+
+impl Tail {
+    /// Collects for this pipeline.
+    pub fn new(pipeline: Arc<Pipeline>) -> Self {
+        Self { pipeline, parts: std::array::from_fn(|_| Mutex::default()), buffered: AtomicUsize::new(0) }
+    }
+
+    fn part(&self, trace_id: TraceId) -> MutexGuard<'_, Part> {
+        let [.., last] = trace_id.to_bytes();
+        self.parts[usize::from(last) % PARTS].lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn begin(&self, trace_id: TraceId, span_id: SpanId, local_parent: Option<SpanId>) {
+        if self.buffered.fetch_add(1, Ordering::Relaxed) >= MOST_SPANS {
+            self.buffered.fetch_sub(1, Ordering::Relaxed);
+            return;
+        }
+        let mut part = self.part(trace_id);
+        let root = local_parent.and_then(|parent| part.roots.get(&parent).copied()).unwrap_or(span_id);
+        part.roots.insert(span_id, root);
+        part.segments.entry(root).or_default().open += 1;
+    }
+
+    fn end(&self, span: SpanData) {
+        let mut part = self.part(span.span_context.trace_id());
+        let Some(root) = part.roots.remove(&span.span_context.span_id()) else {
+            drop(part);
+            return self.beyond("spans", span);
+        };
+        let Some(segment) = part.segments.get_mut(&root) else { return };
+        segment.open -= 1;
+        let full = segment.ended.len() >= MOST_IN_SEGMENT && span.span_context.span_id() != root;
+        let beyond = if full {
+            Some(span)
+        } else {
+            segment.ended.push(span);
+            None
+        };
+        let ended = (segment.open == 0).then(|| part.segments.remove(&root)).flatten();
+        drop(part);
+        if beyond.is_some() {
+            self.buffered.fetch_sub(1, Ordering::Relaxed);
+            metrics().telemetry_dropped("segment", 1);
+        }
+        if let Some(Open { ended: spans, .. }) = ended {
+            self.buffered.fetch_sub(spans.len(), Ordering::Relaxed);
+            self.pipeline.decide(Segment { root, spans });
+        }
+    }
+
+    /// There was no room for it when it began.
+    fn beyond(&self, budget: &'static str, span: SpanData) {
+        if span.span_context.is_sampled() {
+            let root = span.span_context.span_id();
+            self.pipeline.decide(Segment { root, spans: vec![span] });
+        } else {
+            metrics().telemetry_dropped(budget, 1);
+        }
+    }
+}
+
+impl SpanProcessor for Tail {
+    fn on_start(&self, span: &mut Span, context: &Context) {
+        let own = span.span_context();
+        let parent = context.span();
+        let parent = parent.span_context();
+        let local = parent.is_valid() && !parent.is_remote();
+        self.begin(own.trace_id(), own.span_id(), local.then(|| parent.span_id()));
+    }
+
+    fn on_end(&self, span: SpanData) {
+        self.end(span);
+    }
+
+    fn force_flush(&self) -> OTelSdkResult {
+        Ok(())
+    }
+
+    fn shutdown_with_timeout(&self, _timeout: Duration) -> OTelSdkResult {
+        Ok(())
+    }
+}

@@ -1,0 +1,157 @@
+//! Starts telemetry for the process, and ends it.
+
+use super::{
+    OtlpSettings, Settings, log, metrics, panic, propagation, redact,
+    sentry::{self, Sentry},
+    spans::{self, Head, Otlp, Pipeline, Sink, Tail},
+    users,
+};
+use ::sentry::{Hub, SentryFutureExt};
+use opentelemetry::{KeyValue, trace::TracerProvider};
+use opentelemetry_otlp::ExporterBuildError;
+use opentelemetry_sdk::{
+    Resource,
+    trace::{SdkTracerProvider, Tracer},
+};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+use tracing::{Event, Level, Subscriber};
+use tracing_opentelemetry::OpenTelemetryLayer;
+use tracing_subscriber::{
+    Layer, Registry,
+    filter::filter_fn,
+    layer::{Context, SubscriberExt},
+    registry::LookupSpan,
+};
+
+/// Telemetry cannot start.
+#[derive(Debug, thiserror::Error)]
+#[error("OTEL_EXPORTER_OTLP_ENDPOINT and its family: {0}")]
+pub struct StartError(#[from] ExporterBuildError);
+
+/// What has to be ended.
+#[derive(Debug, Default)]
+pub struct Telemetry {
+    pipeline: Option<Arc<Pipeline>>,
+    sentry: Option<Sentry>,
+}
+
+/// Starts logs, and, unless it is switched off, spans and reports, for the process. A second call, as from a test, leaves the
+/// first in place.
+///
+/// # Errors
+/// When the OTLP exporter cannot use its settings.
+pub fn init(settings: &Settings) -> Result<Telemetry, StartError> {
+    redact::install(settings.secrets.clone());
+    panic::install();
+    let mut layers: Vec<Box<dyn Layer<Registry> + Send + Sync>> = vec![log::layer(settings)];
+    let mut telemetry = Telemetry::default();
+    if settings.enabled {
+        if let Some(salt) = &settings.user_id_salt {
+            users::hash_with(salt.clone());
+        }
+        let (head, resource) = (Head::new(settings.sample_rate), resource(settings));
+        let sentry = settings.sentry.as_ref().map(|sentry| Sentry::start(sentry, settings));
+        let mut sinks: Vec<Box<dyn Sink>> = sentry.iter().map(Sentry::sink).collect();
+        if let Some(OtlpSettings { endpoint, queue }) = &settings.otlp {
+            sinks.push(Box::new(Otlp::start(endpoint, *queue, &resource)?));
+        }
+        let pipeline = Pipeline::install(head.clone(), settings.limits, sinks);
+        layers.push(spans_layer(settings, head, resource, pipeline.clone()));
+        layers.push(Failures.with_filter(filter_fn(|metadata| *metadata.level() == Level::ERROR)).boxed());
+        if sentry.is_some() {
+            layers.extend(sentry::layers());
+        }
+        metrics().telemetry_sample_rate(settings.sample_rate.get());
+        propagation::identify(identity(settings));
+        propagation::send_to(settings.trace_hosts.clone());
+        telemetry = Telemetry { pipeline: Some(pipeline), sentry };
+    }
+    let _ = tracing::subscriber::set_global_default(tracing_subscriber::registry().with(layers));
+    Ok(telemetry)
+}
+
+fn identity(settings: &Settings) -> propagation::Identity {
+    propagation::Identity {
+        public_key: settings.sentry.as_ref().map(|sentry| sentry.dsn.get().public_key().to_owned()).unwrap_or_default(),
+        release: settings.service_version.clone(),
+        environment: settings.environment.clone(),
+        sample_rate: settings.sample_rate.get(),
+    }
+}
+
+fn resource(settings: &Settings) -> Resource {
+    // What OTEL_RESOURCE_ATTRIBUTES says is in the builder; what is said here by name wins.
+    Resource::builder()
+        .with_attributes([
+            KeyValue::new("service.name", settings.service_name.clone()),
+            KeyValue::new("service.version", settings.service_version.clone()),
+            KeyValue::new("deployment.environment.name", settings.environment.clone()),
+        ])
+        .build()
+}
+
+fn spans_layer(
+    settings: &Settings,
+    head: Head,
+    resource: Resource,
+    pipeline: Arc<Pipeline>,
+) -> Box<dyn Layer<Registry> + Send + Sync> {
+    let provider = SdkTracerProvider::builder()
+        .with_sampler(head)
+        .with_resource(resource)
+        .with_max_attributes_per_span(settings.limits.attributes)
+        .with_max_events_per_span(settings.limits.events)
+        .with_max_links_per_span(settings.limits.links)
+        .with_span_processor(Tail::new(pipeline))
+        .build();
+    let layer: OpenTelemetryLayer<Registry, Tracer> = tracing_opentelemetry::layer()
+        .with_tracer(provider.tracer(env!("CARGO_PKG_NAME")))
+        .with_location(false)
+        .with_threads(false)
+        .with_target(false)
+        .with_tracked_inactivity(false)
+        .with_error_events_to_status(false);
+    // Of the events only what is wrong: facts are in the spans' data.
+    let ours = filter_fn(|metadata| {
+        let wanted = metadata.is_span() || *metadata.level() <= Level::WARN;
+        wanted && metadata.target().starts_with("registrar")
+    });
+    layer.with_filter(ours).boxed()
+}
+
+/// A trace in which an error was said is kept.
+struct Failures;
+
+impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Failures {
+    fn on_event(&self, _event: &Event<'_>, _context: Context<'_, S>) {
+        if let Some((trace_id, _)) = spans::current_trace() {
+            spans::keep_failed(trace_id);
+        }
+    }
+}
+
+/// Gives a call its own Sentry hub: what is said in it gets nobody else's breadcrumbs.
+pub async fn bind_call<T>(call: impl Future<Output = T>) -> T {
+    if sentry::is_on() { call.bind_hub(Hub::new_from_top(Hub::main())).await } else { call.await }
+}
+
+impl Telemetry {
+    /// Sends what is still on its way, as far as that works in time.
+    pub async fn shutdown(self, timeout: Duration) {
+        let deadline = Instant::now() + timeout;
+        let left = move || deadline.saturating_duration_since(Instant::now());
+        let flush = move || {
+            if let Some(pipeline) = &self.pipeline {
+                pipeline.flush(left());
+            }
+            if let Some(sentry) = &self.sentry {
+                sentry.close(left());
+            }
+        };
+        // Whatever hangs is left behind: the process ends now.
+        let _ = tokio::time::timeout(timeout, tokio::task::spawn_blocking(flush)).await;
+    }
+}

@@ -1,0 +1,42 @@
+"""Normalises events and transactions as Sentry does when it takes them in, and prints as JSON what it finds wrong with them.
+
+usage: relay.py < ITEMS_JSON
+
+ITEMS_JSON is a list of event and transaction payloads. A finding is what Sentry would note under `_meta` (an invalid value, an
+unknown attribute, a text that is cut off), or the reason for which it would refuse the whole.
+"""
+
+import json
+import sys
+
+from sentry_relay.exceptions import RelayError
+from sentry_relay.processing import StoreNormalizer
+
+# Sentry's own limits: https://github.com/getsentry/relay/blob/master/relay-config/src/config.rs
+LIMITS = {"max_secs_in_future": 60, "max_secs_in_past": 30 * 24 * 3600}
+NORMALIZER = StoreNormalizer(project_id=1, protocol_version="7", enable_trimming=True, remove_other=True, **LIMITS)
+
+
+def notes(meta, path=()):
+    """What `_meta` says, with the path of each value that it is about."""
+    for key, inner in (meta or {}).items():
+        if key == "":
+            yield ".".join(path), json.dumps(inner)
+        else:
+            yield from notes(inner, (*path, key))
+
+
+def findings(number, item):
+    """What is wrong with one item."""
+    try:
+        normalised = NORMALIZER.normalize_event(item)
+    except RelayError as refusal:
+        yield {"item": number, "path": "", "problem": str(refusal).splitlines()[0]}
+        return
+    for path, problem in notes(normalised.get("_meta")):
+        yield {"item": number, "path": path, "problem": problem}
+
+
+if __name__ == "__main__":
+    items = json.load(sys.stdin)
+    json.dump([finding for number, item in enumerate(items) for finding in findings(number, item)], sys.stdout)

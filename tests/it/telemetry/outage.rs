@@ -1,0 +1,161 @@
+//! Sentry and the collector away, silent, slow or full: nobody who calls notices, and the service ends in time.
+
+use super::{CASE, Watched, exception, standstill};
+use crate::harness::{Mood, Plan, Reply, State, WaitFor, registering};
+use futures_util::future::join_all;
+use serde_json::Value;
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// What nobody may wait for: far beyond a registration's time on a node that mines on demand, far below any time-out of an
+/// exporter.
+const AT_ONCE: Duration = Duration::from_secs(4);
+const GRACE: Duration = Duration::from_secs(6);
+
+/// Registers documents one after the other, and then some at once; says how long the slowest took.
+async fn slowest(watched: &Watched, from: u64) -> Duration {
+    let timed = async |number: u64| {
+        let began = Instant::now();
+        watched.stack.client.confirm(number, CASE).await;
+        began.elapsed()
+    };
+    let mut all = Vec::new();
+    for number in from..from + 5 {
+        all.push(timed(number).await);
+    }
+    all.extend(join_all((from + 5..from + 45).map(timed)).await);
+    all.into_iter().max().unwrap()
+}
+
+/// Sentry and the collector are in this mood from the beginning, or from the middle of the work on.
+async fn costs_nobody_anything(mood: Mood) {
+    let mut watched = Watched::start(Plan::on_demand().set("REGISTRAR_SHUTDOWN_GRACE", "6s")).await;
+    slowest(&watched, 0).await;
+
+    watched.sentry.is(mood.clone());
+    watched.otlp.is(mood);
+    let slowest = slowest(&watched, 100).await;
+    watched.stack.anvil.stop_mining().await;
+    watched.stack.client.accept(1000, CASE).await;
+    let began = Instant::now();
+    watched.stack.service.terminate();
+
+    assert!(slowest < AT_ONCE, "a call took {slowest:?}");
+    assert_eq!(watched.stack.service.exit_code().await, 0);
+    assert!(began.elapsed() < GRACE + Duration::from_secs(1), "it took {:?} to end", began.elapsed());
+    let errors: Vec<_> = watched.stack.service.log().into_iter().filter(|line| line["level"] == "ERROR").collect();
+    assert!(errors.is_empty(), "telemetry's own trouble is no error of the service: {errors:#?}");
+}
+
+#[tokio::test]
+async fn receivers_that_hang_cost_nobody_anything() {
+    costs_nobody_anything(Mood::Hangs).await;
+}
+
+#[tokio::test]
+async fn receivers_that_nobody_listens_on_cost_nobody_anything() {
+    costs_nobody_anything(Mood::Refuses).await;
+}
+
+#[tokio::test]
+async fn receivers_that_are_slow_cost_nobody_anything() {
+    costs_nobody_anything(Mood::Slow(Duration::from_secs(2))).await;
+}
+
+#[tokio::test]
+async fn receivers_that_fail_cost_nobody_anything() {
+    costs_nobody_anything(Mood::Answers(Reply::status(503))).await;
+}
+
+#[tokio::test]
+async fn what_is_made_while_sentry_is_away_does_not_keep_what_comes_later_from_it() {
+    let watched = Watched::start(Plan::on_demand()).await;
+    watched.sentry.is(Mood::Refuses);
+    watched.otlp.is(Mood::Refuses);
+    watched.stack.client.confirm(1, CASE).await;
+    watched.sentry.is(Mood::Takes);
+    watched.otlp.is(Mood::Takes);
+
+    let later = watched.stack.client.confirm(2, CASE).await;
+
+    let journey = watched.transaction("blockchain.register", &later.trace_id).await;
+    watched.is_told_to_both(&journey).await;
+}
+
+#[tokio::test]
+async fn a_limit_on_transactions_keeps_them_back_and_lets_errors_pass() {
+    let watched = standstill(Plan::on_demand(), 2).await;
+    watched.stack.anvil.mine_on_demand().await;
+    watched.sentry.is(Mood::Answers(Reply::rate_limits("60:transaction:key")));
+    watched.stack.client.confirm(1, CASE).await;
+    let has = |kind: &'static str| {
+        move |all: &[crate::harness::receivers::Envelope]| {
+            all.iter().flat_map(|envelope| &envelope.items).find(|item| item.kind() == kind).map(|_| ())
+        }
+    };
+    watched.sentry.until_not_taken("a transaction that is refused", has("transaction")).await;
+    watched.sentry.is(Mood::Takes);
+
+    watched.stack.anvil.stop_mining().await;
+    let late = watched.stack.client.register(registering(2, CASE, WaitFor::Confirmed)).await.unwrap_err();
+
+    let is_it = |event: &Value| exception(event).0 == "TransactionTimeoutError";
+    let event = watched.sentry.event("the error", is_it).await;
+    assert_eq!(event["contexts"]["trace"]["trace_id"], late.registration().trace_id);
+    watched.otlp.spans_where(1, "the call", |span| span.ids.trace == late.trace_id && span.op == "grpc.server").await;
+    assert_eq!(watched.sentry.transactions(), Vec::<Value>::new(), "Sentry said it wants none for a minute");
+}
+
+#[tokio::test]
+async fn a_limit_on_everything_is_honoured_and_ends() {
+    let watched = Watched::start(Plan::on_demand()).await;
+    watched.sentry.is(Mood::Answers(Reply::retry_after(2)));
+    watched.stack.client.confirm(1, CASE).await;
+    watched.sentry.until_not_taken("something that is refused", |all| (!all.is_empty()).then_some(())).await;
+    let refused = Instant::now();
+    watched.sentry.is(Mood::Takes);
+
+    let mut number = 2;
+    let first = loop {
+        let registration = watched.stack.client.confirm(number, CASE).await;
+        if let Some(journey) = watched
+            .sentry
+            .transactions()
+            .into_iter()
+            .find(|seen| super::is(seen, "blockchain.register", &registration.trace_id))
+        {
+            break journey;
+        }
+        number += 1;
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    };
+
+    assert!(
+        refused.elapsed() >= Duration::from_millis(1500),
+        "it came {:?} after the limit: {first}",
+        refused.elapsed()
+    );
+}
+
+#[tokio::test]
+async fn work_that_is_under_way_when_the_service_ends_is_told_as_far_as_it_came() {
+    let mut watched = Watched::start(Plan::on_demand()).await;
+    let confirmed = watched.stack.client.confirm(1, CASE).await;
+    watched.stack.anvil.stop_mining().await;
+    let waiting = watched.stack.client.accept(2, CASE).await;
+    watched.stack.client.reaches(&waiting.id, State::Submitted).await;
+
+    watched.stack.service.terminate();
+    assert_eq!(watched.stack.service.exit_code().await, 0);
+
+    // What is not here now will never come.
+    for (op, trace) in [
+        ("grpc.server", &confirmed.trace_id),
+        ("blockchain.register", &confirmed.trace_id),
+        ("grpc.server", &waiting.trace_id),
+    ] {
+        let here = watched.sentry.transactions().iter().any(|seen| super::is(seen, op, trace));
+        let there = watched.otlp.spans().iter().any(|span| span.op == op && span.ids.trace == *trace);
+        assert!(here && there, "{op} of {trace}: Sentry {here}, collector {there}");
+    }
+}
