@@ -25,12 +25,16 @@ pub(super) fn collect(environment: &Environment) -> Secrets {
     for list in ENDPOINTS.map(read) {
         for url in super::split(&list) {
             add_url(&mut secrets, url);
-            let pieces = EndpointUrl::parse(url).map(|url| url.secrets()).unwrap_or_default();
-            pieces.iter().for_each(|piece| secrets.add_unless_a_name(piece));
+            add_pieces(&mut secrets, url);
         }
     }
     super::split(&read("REGISTRAR_SIGNER_KEYS")).for_each(|key| secrets.add(key));
     add_url(&mut secrets, &read("REGISTRAR_DATABASE_URL"));
+    for name in ["OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"] {
+        let url = environment.get(name).unwrap_or_default();
+        add_url(&mut secrets, url);
+        add_pieces(&mut secrets, url);
+    }
     add_dsn(&mut secrets, &read("SENTRY_DSN"));
     for list in HEADERS.map(read) {
         add_headers(&mut secrets, &list);
@@ -40,6 +44,12 @@ pub(super) fn collect(environment: &Environment) -> Secrets {
         add_url(&mut secrets, environment.get(name).unwrap_or_default());
     }
     secrets
+}
+
+/// What of an HTTP URL may be a key.
+fn add_pieces(secrets: &mut Secrets, url: &str) {
+    let pieces = EndpointUrl::parse(url).map(|url| url.secrets()).unwrap_or_default();
+    pieces.iter().for_each(|piece| secrets.add_unless_a_name(piece));
 }
 
 /// The password that a URL has before its host or in its query; that one may be any word.
@@ -94,6 +104,7 @@ mod tests {
             ("REGISTRAR_SIGNER_KEYS_FILE", file.path().to_str().unwrap()),
             ("REGISTRAR_DATABASE_URL", "postgres://registrar:d4ta%2Fbase@db/app?sslpassword=certificateword"),
             ("SENTRY_DSN", "https://0123456789abcdef0123456789abcdef:0ldsecret@sentry.example/42"),
+            ("OTEL_EXPORTER_OTLP_ENDPOINT", "https://otlp.example/t0ken-in-path/v1/traces"),
             ("OTEL_EXPORTER_OTLP_HEADERS", "authorization=Bearer%20b3arer-value,x-dataset=traces, x-team = t3am-value"),
             ("OTEL_EXPORTER_OTLP_TRACES_HEADERS", "api-key=tracingword"),
             ("REGISTRAR_USER_ID_SALT", "saltandpepper"),
@@ -112,6 +123,7 @@ mod tests {
             "certificateword",
             "0123456789abcdef0123456789abcdef",
             "0ldsecret",
+            "t0ken-in-path",
             "b3arer-value",
             "t3am-value",
             "tracingword",

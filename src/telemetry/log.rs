@@ -1,7 +1,7 @@
 //! Log lines: text for people, JSON for machines, the trace id in every line that belongs to a journey or a request. Each is redacted
 //! when it is whole, and is one line whatever its values hold.
 
-use super::{Settings, redact, spans};
+use super::{Settings, panic, redact, spans};
 use serde::Serialize;
 use std::{borrow::Cow, collections::BTreeMap, fmt, fmt::Write as _, io::IsTerminal, str::FromStr};
 use tracing::{Event, Level, Subscriber, field};
@@ -82,6 +82,8 @@ where
     let wanted = EnvFilter::new(&settings.log_filter.0);
     const UNSAFE: [&str; 4] = ["alloy", "opentelemetry", "reqwest", "hyper"];
     let safe = filter_fn(|metadata| !UNSAFE.iter().any(|room| metadata.target().starts_with(room)));
+    // Whatever is wanted, nobody wants to miss a panic.
+    let shown = wanted.and(safe).or(filter_fn(|metadata| metadata.target() == panic::TARGET));
     let layer = tracing_subscriber::fmt::layer()
         .with_writer(std::io::stderr)
         .with_ansi(std::io::stderr().is_terminal())
@@ -89,13 +91,13 @@ where
         .log_internal_errors(false)
         .fmt_fields(NoFields);
     match settings.log_format {
-        LogFormat::Text => layer.event_format(TextLines).with_filter(wanted.and(safe)).boxed(),
+        LogFormat::Text => layer.event_format(TextLines).with_filter(shown).boxed(),
         LogFormat::Json => layer
             .event_format(JsonLines {
                 service: settings.service_name.clone(),
                 environment: settings.environment.clone(),
             })
-            .with_filter(wanted.and(safe))
+            .with_filter(shown)
             .boxed(),
     }
 }
@@ -238,7 +240,7 @@ where
             }
         }
         if let (Some(trace_id), false) = (trace_id(), seen.fields.contains_key("trace_id")) {
-            write!(line, " trace_id={}", escaped(&trace_id))?;
+            write!(line, " trace_id={trace_id}")?;
         }
         writeln!(writer, "{}", redact(&line))
     }

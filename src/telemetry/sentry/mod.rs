@@ -150,7 +150,7 @@ fn measured(mut metric: Metric) -> Metric {
     metric
 }
 
-/// Ours, and no word of telemetry about itself: with a collector down each failed batch would become an error.
+/// Ours but for panics, which are reported when they happen, and no word of telemetry about itself: with a collector down each failed batch would become an error.
 fn is_ours(metadata: &Metadata<'_>) -> bool {
     metadata.is_event() && metadata.target().starts_with("registrar")
 }
