@@ -39,8 +39,8 @@ pub struct Journey {
     carried: Option<Carried>,
     sent: Option<Timestamp>,
     included: Option<(Block, u64)>,
-    /// Since when its last episode goes on, if an earlier one was told.
-    timed_out: Option<Timestamp>,
+    /// Up to when it was told already: at a timeout, or when it was confirmed and then reorged out.
+    told_until: Option<Timestamp>,
     resumed: bool,
     felt_failover: bool,
 }
@@ -109,7 +109,7 @@ impl Journey {
             carried: None,
             sent: None,
             included: None,
-            timed_out: None,
+            told_until: None,
             resumed: false,
             felt_failover: false,
         }
@@ -120,12 +120,12 @@ impl Journey {
         member: Member,
         route: &Arc<Route>,
         vehicle: &Vehicle<'_>,
-        (prepared, sent, timed_out): (Timestamp, Option<Timestamp>, Option<Timestamp>),
+        (prepared, sent, told_until): (Timestamp, Option<Timestamp>, Option<Timestamp>),
         endpoint: &Arc<str>,
     ) -> Self {
         let mut journey = Self::begin(member, route, prepared);
         journey.signed(vehicle, endpoint, None);
-        Self { sent, timed_out, resumed: true, ..journey }
+        Self { sent, told_until, resumed: true, ..journey }
     }
 
     /// Signed and on disk: send begins.
@@ -179,12 +179,12 @@ impl Journey {
     }
 
     /// The confirmation clock ran out: the story so far is told, and the journey goes on. Returns the span of the wait.
-    pub fn late(&mut self, cause: Cause, at: Timestamp) -> SpanId {
+    pub fn late(&mut self, cause: Cause, confirmations: u64, at: Timestamp) -> SpanId {
         let wait = spans::new_span_id();
-        let block = self.included.as_ref().map(|(block, _)| (block, 0));
+        let block = self.included.as_ref().map(|(block, _)| (block, confirmations));
         let end = End { at, status: "deadline_exceeded", cause: Some(cause), block, hash: None };
         self.tell(Some(Reason::Timeout), &end, wait);
-        self.timed_out = Some(at);
+        self.told_until = Some(at);
         wait
     }
 
@@ -193,7 +193,7 @@ impl Journey {
         let bumped = self.carried.as_ref().is_some_and(|carried| carried.number > 1);
         let slow = at.since(self.member.created) >= spans::SLOW_JOURNEY;
         let reasons = [
-            (self.timed_out.is_some(), Reason::Timeout),
+            (self.told_until.is_some(), Reason::Timeout),
             (self.felt_failover, Reason::Failover),
             (bumped, Reason::FeeBump),
             (slow, Reason::Slow),
@@ -218,9 +218,9 @@ impl Journey {
     fn story(&self, end: &End<'_>, wait: SpanId) -> Story {
         let member = &self.member;
         let first = self.span();
-        let (id, began) = match self.timed_out {
+        let (id, began) = match self.told_until {
             None => (first, member.created),
-            Some(timed_out) => (spans::new_span_id(), timed_out),
+            Some(told_until) => (spans::new_span_id(), told_until),
         };
         let mut data: Vec<(&'static str, Data)> = vec![
             ("registrationId", member.id.to_string().into()),
@@ -248,19 +248,19 @@ impl Journey {
     }
 
     fn links(&self, first: SpanId) -> Vec<Link> {
-        let trace_id = self.member.trace.trace_id;
-        let earlier = self.timed_out.map(|_| Link { trace_id, span_id: first, kind: "earlier" });
+        let (trace_id, sampled) = (self.member.trace.trace_id, self.member.trace.sampled.unwrap_or(false));
+        let earlier = self.told_until.map(|_| Link { trace_id, span_id: first, kind: "earlier", sampled });
         let request = self.member.trace.parent.filter(|_| self.resumed);
-        let request = request.map(|span_id| Link { trace_id, span_id, kind: "request" });
+        let request = request.map(|span_id| Link { trace_id, span_id, kind: "request", sampled });
         let batch = self.carried.as_ref().and_then(|carried| carried.batch);
-        let batch = batch.map(|(trace_id, span_id)| Link { trace_id, span_id, kind: "batch" });
+        let batch = batch.map(|(trace_id, span_id)| Link { trace_id, span_id, kind: "batch", sampled });
         earlier.into_iter().chain(request).chain(batch).collect()
     }
 
     fn stages(&self, end: &End<'_>, wait: SpanId) -> Vec<Stage> {
         let Some(carried) = &self.carried else { return vec![self.prepare(end.at, end.status)] };
         // What an earlier episode has told is not told again.
-        if self.timed_out.is_some() {
+        if self.told_until.is_some() {
             return vec![self.wait(carried, end, wait)];
         }
         let mut stages = vec![self.prepare(carried.signed, "ok")];
@@ -307,7 +307,7 @@ impl Journey {
         }
         data.extend(self.included.map(|(_, gas_used)| ("gasUsed", gas_used.into())));
         data.extend(end.cause.map(|cause| ("cause", cause.code().into())));
-        let began = self.timed_out.or(self.sent).unwrap_or(carried.signed);
+        let began = self.told_until.or(self.sent).unwrap_or(carried.signed);
         let name = "Wait for Transaction Confirmation".to_owned();
         Stage { op: "blockchain.wait", name, id, began, ended: end.at, status: end.status, data }
     }
@@ -438,13 +438,13 @@ mod tests {
         let cause: [(&str, Data); 1] = [("cause", "pending".into())];
         let wait = "Wait for Transaction Confirmation";
         check(&first.stages[2], ("blockchain.wait", wait, (4, 34), "deadline_exceeded", &cause));
-        journey.late(Cause::Pending, at(34));
+        journey.late(Cause::Pending, 0, at(34));
         let later = story_of(&journey, 50, "ok", None);
         assert_ne!(later.root.id, first.root.id);
         let [only] = later.stages.as_slice() else { panic!("{later:?}") };
         check(only, ("blockchain.wait", wait, (34, 50), "ok", &[]));
         let trace_id = journey.member.trace.trace_id;
-        assert_eq!(later.links, [Link { trace_id, span_id: first.root.id, kind: "earlier" }]);
+        assert_eq!(later.links, [Link { trace_id, span_id: first.root.id, kind: "earlier", sampled: false }]);
     }
 
     #[test]

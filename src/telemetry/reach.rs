@@ -16,6 +16,11 @@ impl Reach {
         Self { receiver, lost: AtomicBool::new(false) }
     }
 
+    /// Whether nothing arrives there just now.
+    pub(super) fn is_lost(&self) -> bool {
+        self.lost.load(Ordering::Relaxed)
+    }
+
     /// Something has arrived.
     pub(super) fn arrived(&self) {
         if self.lost.swap(false, Ordering::Relaxed) {

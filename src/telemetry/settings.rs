@@ -47,7 +47,7 @@ pub struct SentrySettings {
     pub debug: bool,
 }
 
-/// OTLP. Headers, certificates and how long it may take the exporter takes from the standard variables.
+/// OTLP. Headers, compression and how long it may take the exporter takes from the standard variables; it trusts the roots of Mozilla.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct OtlpSettings {
     /// Where to.

@@ -174,7 +174,7 @@ impl Follower {
         for journey in journeys {
             let member = &journey.member;
             let total = at.since(member.created);
-            events::registration_confirmed(member.id, &member.trace, hash, block.number, total);
+            events::registration_confirmed(member.id, (&member.trace, journey.span()), hash, block.number, total);
             journey.confirmed(hash, &block, depth, at);
         }
         self.tools.flights.remove(flight);

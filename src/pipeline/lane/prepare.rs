@@ -245,7 +245,7 @@ impl Lane {
         batch.signed(&signer, nonce, &hash, journeys.len());
         for journey in &mut journeys {
             journey.signed(&vehicle, &endpoint, id_of_batch);
-            batch.carries(journey.member.trace.trace_id, journey.span());
+            batch.carries(&journey.member.trace, journey.span());
         }
         let progress = Progress::new(Phase::Signed);
         let flight =

@@ -9,7 +9,7 @@ use super::{
     sentry::{REPORT, Report, measures},
 };
 use crate::registration::{
-    Blocked, Cost, Failure, RegistrationId, TraceContext, TraceId, TransactionId, policy::fees::Fees,
+    Blocked, Cost, Failure, RegistrationId, SpanId, TraceContext, TraceId, TransactionId, policy::fees::Fees,
 };
 use alloy::primitives::{Address, B256};
 use serde_json::json;
@@ -94,14 +94,14 @@ pub fn transaction_confirmed(id: TransactionId, nonce: u64, block_number: u64, r
 /// One registration went all the way.
 pub fn registration_confirmed(
     id: RegistrationId,
-    trace: &TraceContext,
+    (trace, span): (&TraceContext, SpanId),
     hash: B256,
     block_number: u64,
     total: Duration,
 ) {
     // An example that leads to a trace leads to one that is kept.
     metrics().total(total, trace.sampled.unwrap_or(false).then_some(trace.trace_id));
-    measures::duration(trace.trace_id, total);
+    measures::duration(trace.trace_id, span, total);
     let total_ms = total.as_millis() as u64;
     let trace_id = trace.trace_id;
     info!(registration_id = %id, %trace_id, tx_hash = %hash, block_number, total_ms, "registration confirmed");

@@ -73,8 +73,11 @@ impl Report {
             Some((trace_id, span_id)) => spans::with_trace(trace_id, span_id, act),
             None => act(),
         };
-        let Some(client) = Hub::main().client() else { return act() };
-        let hub = Hub::new(Some(client), Arc::new(Scope::default()));
+        if !super::is_on() {
+            return act();
+        }
+        // The release's session is the main one's, and is told of errors.
+        let hub = super::own_hub();
         hub.configure_scope(|scope| self.describe(scope));
         for (time, message) in &self.breadcrumbs {
             let micros = Duration::from_micros(u64::try_from(time.micros()).unwrap_or(0));

@@ -7,8 +7,8 @@
 //! <https://develop.sentry.dev/sdk/telemetry/traces/dynamic-sampling-context/>.
 
 use crate::telemetry::{
-    propagation,
-    spans::{BAGGAGE, JOURNEY, OP, Reason, SERVER, Segment, number, op_of, text},
+    Rate, propagation,
+    spans::{BAGGAGE, JOURNEY, OP, Reason, SERVER, Segment, number, op_of, rate_that_kept, text},
 };
 use opentelemetry::{Array, KeyValue, SpanId, Value, trace::Status};
 use opentelemetry_sdk::trace::SpanData;
@@ -37,7 +37,7 @@ pub(super) struct Identity {
     pub(super) release: String,
     pub(super) environment: String,
     pub(super) server_name: String,
-    pub(super) sample_rate: f64,
+    pub(super) sample_rate: Rate,
     pub(super) sdk: Sdk,
 }
 
@@ -293,7 +293,7 @@ fn sampling_context(root: &SpanData, reason: Reason, identity: &Identity) -> BTr
     if let Some(frozen) = frozen.filter(|frozen| frozen.get("trace_id") == Some(&trace_id)) {
         return frozen;
     }
-    let rate = if reason == Reason::Head { identity.sample_rate } else { 1.0 };
+    let rate = if reason == Reason::Head { rate_that_kept(root, identity.sample_rate) } else { 1.0 };
     // All parts of a trace carry the same context, which is that of its first.
     let first = if op_of(&root.attributes) == JOURNEY { FIRST_OF_JOURNEY } else { &root.name };
     let ours = [
