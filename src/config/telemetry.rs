@@ -131,12 +131,9 @@ fn read_trace_hosts(args: &ServeArgs, faults: &mut Faults) -> TraceHosts {
     entries.collect()
 }
 
-/// A span of ours has fewer attributes than this: what decides whether it is kept must not be cut off.
-const SMALLEST_LIMIT: u64 = 32;
-
 fn read_limits(environment: &Environment, faults: &mut Faults) -> SpanLimits {
     let mut read = |name: &'static str, default: u32| {
-        let number = faults.read(name, environment.get(name), u64::from(default), whole(SMALLEST_LIMIT, 10_000));
+        let number = faults.read(name, environment.get(name), u64::from(default), whole(1, 10_000));
         u32::try_from(number).unwrap_or(default)
     };
     let SpanLimits { attributes, events, links } = SpanLimits::default();

@@ -1,7 +1,7 @@
 //! Starts telemetry for the process, and ends it.
 
 use super::{
-    OtlpSettings, Settings, log, metrics, panic, propagation, redact,
+    OtlpSettings, Settings, SpanLimits, log, metrics, panic, propagation, redact,
     sentry::{self, Sentry},
     spans::{self, Head, Otlp, Pipeline, Sink, Tail},
     users,
@@ -54,7 +54,7 @@ pub fn init(settings: &Settings) -> Result<Telemetry, StartError> {
         let sentry = settings.sentry.as_ref().map(|sentry| Sentry::start(sentry, settings));
         let mut sinks: Vec<Box<dyn Sink>> = sentry.iter().map(Sentry::sink).collect();
         if let Some(OtlpSettings { endpoint, queue }) = &settings.otlp {
-            sinks.push(Box::new(Otlp::start(endpoint, *queue, &resource)?));
+            sinks.push(Box::new(Otlp::start(endpoint, *queue, settings.limits, &resource)?));
         }
         let pipeline = Pipeline::install(head.clone(), settings.limits, sinks);
         layers.push(spans_layer(settings, head, resource, pipeline.clone()));
@@ -100,7 +100,8 @@ fn spans_layer(
     let provider = SdkTracerProvider::builder()
         .with_sampler(head)
         .with_resource(resource)
-        .with_max_attributes_per_span(settings.limits.attributes)
+        // The limit holds for what leaves: what is cut off here could be what says that a call failed.
+        .with_max_attributes_per_span(settings.limits.attributes.max(SpanLimits::default().attributes))
         .with_max_events_per_span(settings.limits.events)
         .with_max_links_per_span(settings.limits.links)
         .with_span_processor(Tail::new(pipeline))

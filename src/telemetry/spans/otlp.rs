@@ -1,7 +1,7 @@
 //! To a collector, by OTLP: the standard exporter behind the standard batching processor, with what becomes of it counted.
 
 use super::{BAGGAGE, Reason, Segment, Sink, head::DECIDED};
-use crate::telemetry::{OtlpEndpoint, OtlpProtocol, metrics, reach::Reach};
+use crate::telemetry::{OtlpEndpoint, OtlpProtocol, SpanLimits, metrics, reach::Reach};
 use opentelemetry::trace::{SpanContext, TraceFlags};
 use opentelemetry_otlp::{
     ExporterBuildError, Protocol, SpanExporter, WithExportConfig, WithTonicConfig,
@@ -72,6 +72,7 @@ pub struct Otlp {
     waiting: Arc<AtomicUsize>,
     reach: Arc<Reach>,
     queue: usize,
+    limits: SpanLimits,
 }
 
 impl Otlp {
@@ -79,7 +80,12 @@ impl Otlp {
     ///
     /// # Errors
     /// When the exporter cannot use what they say.
-    pub fn start(endpoint: &OtlpEndpoint, queue: usize, resource: &Resource) -> Result<Self, ExporterBuildError> {
+    pub fn start(
+        endpoint: &OtlpEndpoint,
+        queue: usize,
+        limits: SpanLimits,
+        resource: &Resource,
+    ) -> Result<Self, ExporterBuildError> {
         let exporter = built(endpoint)?;
         let waiting = Arc::new(AtomicUsize::new(0));
         let reach = Arc::new(Reach::to("otlp"));
@@ -87,7 +93,7 @@ impl Otlp {
         let config = BatchConfigBuilder::default().with_max_queue_size(queue).build();
         let mut processor = BatchSpanProcessor::builder(exported).with_batch_config(config).build();
         processor.set_resource(resource);
-        Ok(Self { processor, waiting, reach, queue })
+        Ok(Self { processor, waiting, reach, queue, limits })
     }
 }
 
@@ -133,7 +139,7 @@ impl Sink for Otlp {
                 continue;
             }
             self.waiting.fetch_add(1, Ordering::Relaxed);
-            self.processor.on_end(exportable(span));
+            self.processor.on_end(exportable(span, self.limits));
         }
     }
 
@@ -143,12 +149,16 @@ impl Sink for Otlp {
 }
 
 /// As it leaves: sampled, for the processor drops in silence what is not, and without what is only ours.
-fn exportable(span: &SpanData) -> SpanData {
+fn exportable(span: &SpanData, limits: SpanLimits) -> SpanData {
     let mut span = span.clone();
     let context = &span.span_context;
     let flags = context.trace_flags() | TraceFlags::SAMPLED;
     let (trace_id, span_id) = (context.trace_id(), context.span_id());
     span.span_context = SpanContext::new(trace_id, span_id, flags, false, context.trace_state().clone());
     span.attributes.retain(|attribute| ![BAGGAGE, DECIDED].contains(&attribute.key.as_str()));
+    let most = usize::try_from(limits.attributes).unwrap_or(usize::MAX);
+    let dropped = span.attributes.len().saturating_sub(most);
+    span.attributes.truncate(most);
+    span.dropped_attributes_count += u32::try_from(dropped).unwrap_or(u32::MAX);
     span
 }

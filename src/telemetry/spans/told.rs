@@ -137,7 +137,7 @@ pub fn tell(trace: &TraceContext, why: Option<Reason>, also: Option<TraceId>, st
 impl Story {
     fn segment(self, trace: &TraceContext, sampled: bool, limits: SpanLimits) -> Segment {
         let root_id = self.root.id;
-        let mut root = self.root.span(trace, sampled, trace.parent, limits);
+        let mut root = self.root.span(trace, sampled, trace.parent);
         root.parent_span_is_remote = true;
         root.links.links.extend(self.links.iter().take(limits.links as usize).map(|link| {
             let kind = KeyValue::new("link.kind", link.kind);
@@ -147,22 +147,19 @@ impl Story {
             root.attributes.push(KeyValue::new(BAGGAGE, trace.baggage.clone()));
         }
         let mut spans = Vec::with_capacity(self.stages.len() + 1);
-        spans.extend(self.stages.into_iter().map(|stage| stage.span(trace, sampled, Some(root_id), limits)));
+        spans.extend(self.stages.into_iter().map(|stage| stage.span(trace, sampled, Some(root_id))));
         spans.push(root);
         Segment { root: opentelemetry::SpanId::from_bytes(root_id.to_bytes()), spans }
     }
 }
 
 impl Stage {
-    fn span(self, trace: &TraceContext, sampled: bool, parent: Option<SpanId>, limits: SpanLimits) -> SpanData {
+    fn span(self, trace: &TraceContext, sampled: bool, parent: Option<SpanId>) -> SpanData {
         static SCOPE: LazyLock<InstrumentationScope> =
             LazyLock::new(|| InstrumentationScope::builder(env!("CARGO_PKG_NAME")).build());
         let id = |id: SpanId| opentelemetry::SpanId::from_bytes(id.to_bytes());
         let mut attributes = vec![KeyValue::new(OP, self.op), KeyValue::new("status", self.status)];
         attributes.extend(self.data.into_iter().map(|(key, value)| KeyValue::new(key, Value::from(value))));
-        let most = usize::try_from(limits.attributes).unwrap_or(usize::MAX);
-        let dropped = attributes.len().saturating_sub(most);
-        attributes.truncate(most);
         SpanData {
             span_context: SpanContext::new(
                 opentelemetry::TraceId::from_bytes(trace.trace_id.to_bytes()),
@@ -178,7 +175,7 @@ impl Stage {
             start_time: time(self.began),
             end_time: time(self.ended.max(self.began)),
             attributes,
-            dropped_attributes_count: u32::try_from(dropped).unwrap_or(u32::MAX),
+            dropped_attributes_count: 0,
             events: SpanEvents::default(),
             links: SpanLinks::default(),
             status: if self.status == "ok" { Status::Unset } else { Status::error(self.status) },
