@@ -73,14 +73,15 @@ impl FromStr for LogFilter {
 
 /// Writes log lines to standard error; standard output belongs to the commands' answers.
 ///
-/// alloy and the HTTP client below it are kept out: their lines hold the endpoint's URL with its key.
+/// alloy, OpenTelemetry and the HTTP client below them are kept out: their lines hold URLs with their keys. And a collector that is
+/// away would be an error for each batch.
 pub(super) fn layer<S>(settings: &Settings) -> Box<dyn Layer<S> + Send + Sync>
 where
     S: Subscriber + for<'a> LookupSpan<'a> + Send + Sync,
 {
     let wanted = EnvFilter::new(&settings.log_filter.0);
-    let safe =
-        filter_fn(|metadata| !["alloy", "reqwest", "hyper"].iter().any(|room| metadata.target().starts_with(room)));
+    const UNSAFE: [&str; 4] = ["alloy", "opentelemetry", "reqwest", "hyper"];
+    let safe = filter_fn(|metadata| !UNSAFE.iter().any(|room| metadata.target().starts_with(room)));
     // Whatever is wanted, nobody wants to miss a panic.
     let shown = wanted.and(safe).or(filter_fn(|metadata| metadata.target() == panic::TARGET));
     let layer = tracing_subscriber::fmt::layer()

@@ -8,6 +8,7 @@ mod log;
 mod metrics;
 pub mod panic;
 pub mod propagation;
+mod reach;
 pub mod redact;
 mod scrub;
 mod sentry;

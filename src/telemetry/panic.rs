@@ -68,9 +68,7 @@ fn message<'a>(info: &'a PanicHookInfo<'_>) -> &'a str {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::telemetry::{
-        self, LogFilter, LogFormat, Rate, Secrets, SentrySettings, Settings, SpanLimits, propagation::TraceHosts,
-    };
+    use crate::telemetry::{self, LogFilter, LogFormat, Rate, Secrets, SentrySettings, Settings};
     use sentry::{ClientOptions, Envelope, Transport};
     use std::{
         process::{Command, Output},
@@ -103,16 +101,9 @@ mod tests {
             enabled: true,
             log_format: LogFormat::Json,
             log_filter: filter.parse::<LogFilter>().unwrap(),
-            service_name: "registrar".into(),
-            service_version: "0".into(),
-            environment: "test".into(),
-            sample_rate: Rate::ALL,
             sentry: Some(SentrySettings { dsn, error_sample_rate: Rate::ALL, debug: false }),
-            otlp: None,
-            limits: SpanLimits::default(),
-            trace_hosts: TraceHosts::default(),
-            user_id_salt: None,
             secrets,
+            ..Settings::of_tests()
         };
         telemetry::init(&settings).unwrap();
         let options = ClientOptions::new().dsn("https://x@sentry.example/1").transport(Arc::new(Shown));
