@@ -9,7 +9,7 @@
 //! | [`chain`] | the endpoint pool, node errors, signing, the contract | alloy's provider |
 //! | [`store`] | what must survive | sqlx |
 //! | [`api`] | gRPC and the admin HTTP server | tonic, axum |
-//! | [`telemetry`] | logs, metrics, trace ids | opentelemetry |
+//! | [`telemetry`] | logs, spans, reports, metrics, trace ids, and the redactor before them all | opentelemetry, sentry |
 //! | [`config`] | the environment to validated settings, all faults at once | the environment |
 //! | [`cli`] | client commands and the development stack; speaks to the service through its public gRPC | clap |
 //! | [`app`] | builds the rooms, spawns, drains in order | |

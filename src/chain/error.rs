@@ -218,9 +218,11 @@ fn fault(error: &(dyn std::error::Error + Send + Sync + 'static)) -> Fault {
 /// A node's words, fit to be shown: one line, short, and without what proxies like to repeat of URLs and keys. The endpoint's own
 /// are all taken out, plain words too.
 fn presentable(message: &str, own: &Redactor) -> String {
-    let line = message.split_whitespace().collect::<Vec<_>>().join(" ");
+    // As it came, for a secret may have white space in it; and again, for a line can show what several lines hid.
+    let clean = own.redact(message);
+    let line = clean.split_whitespace().collect::<Vec<_>>().join(" ");
     let line: String = line.chars().filter(|c| !c.is_control()).collect();
-    redact(&own.redact(&line)).chars().take(MAX_MESSAGE).collect()
+    redact(&line).chars().take(MAX_MESSAGE).collect()
 }
 
 #[cfg(test)]

@@ -32,6 +32,7 @@ mod propagation;
 mod proxy;
 mod receivers;
 mod reorg;
+mod secrets;
 mod sends;
 mod shutdown;
 mod start;

@@ -5,7 +5,7 @@
 //! | what | where | becomes |
 //! |---|---|---|
 //! | the secrets of the settings | anywhere, also inside other words, and as other texts show them ([`appearances`]) | `[redacted]` |
-//! | URLs with user, path or query | anywhere | `https://host/[redacted]`; without the host where it cannot be told from a password |
+//! | URLs with user, path or query | anywhere | `https://host/[redacted]`, without a port; and without the host where it cannot be told from a password |
 //! | the same as JSON (`:\/\/`) or a query (`%3A%2F%2F`) shows them | anywhere | `https:\/\/[redacted]` |
 //! | e-mail addresses, and `user:password@host` without a scheme | anywhere, also with `%40` | `[redacted]` |
 //! | the value of `authorization`, `cookie`, `set-cookie` | behind the name and `:` or `=`, as header text, JSON or Debug text | `authorization: [redacted]` |

@@ -1,4 +1,4 @@
-//! URLs: the host stays, and what may hold a key goes.
+//! URLs: the host stays, and what may hold a key goes, the port with it.
 
 use super::{Hidden, REPLACEMENT, is_a_name};
 
@@ -34,7 +34,7 @@ pub(super) fn hidden(text: &str, begin: usize) -> Option<Hidden<'_>> {
     if harmless && user.is_none() {
         return None;
     }
-    Some(Hidden { range: begin..begin + run.trim_end_matches(PUNCTUATION).len(), host })
+    Some(Hidden { range: begin..begin + run.trim_end_matches(PUNCTUATION).len(), host: without_port(host) })
 }
 
 /// Everything up to the end of the URL.
@@ -83,6 +83,10 @@ fn is_public(host: &str, path: &str) -> bool {
 }
 
 fn is_loopback(host: &str) -> bool {
-    let name = host.rsplit_once(':').map_or(host, |(name, _)| name);
+    let name = without_port(host);
     name == "localhost" || name == "[::1]" || name.parse::<std::net::Ipv4Addr>().is_ok_and(|ip| ip.is_loopback())
+}
+
+fn without_port(host: &str) -> &str {
+    host.rsplit_once(':').filter(|(_, port)| !port.ends_with(']')).map_or(host, |(name, _)| name)
 }

@@ -98,6 +98,11 @@ impl Service {
         self.process.lines().all().into_iter().map(parse).collect()
     }
 
+    /// Everything it has said so far, as it came.
+    pub fn said(&self) -> Vec<String> {
+        self.process.lines().all()
+    }
+
     /// The first log line of which this is true, written already or still to come.
     pub async fn logged(&mut self, what: &str, is_it: impl Fn(&Value) -> bool) -> Value {
         self.process.said(what, |line| serde_json::from_str(line).ok().filter(|line| is_it(line))).await
