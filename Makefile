@@ -5,6 +5,9 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 
 FOREIGN := tests/foreign
+CALLERS := $(FOREIGN)/node_modules/.stamp $(FOREIGN)/.venv/.stamp
+BROWSER := tests/browser
+SPOTLIGHT := deploy/spotlight
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 # Says what is missing, or installs it where apt-get may: $(call need,what proves that it is there,debian packages).
@@ -24,9 +27,16 @@ demo: contracts/node_modules/.stamp ## Registers a real file on a chain of its o
 	cargo build --locked
 	target/debug/registrar dev --once README.md --case demo-1
 
-.PHONY: test
-test: contracts/node_modules/.stamp $(FOREIGN)/node_modules/.stamp $(FOREIGN)/.venv/.stamp ## Runs every test, on real anvil
+.PHONY: watch
+watch: contracts/node_modules/.stamp $(SPOTLIGHT)/node_modules/.stamp ## Shows every step and a timeout in Spotlight, a local Sentry
 	$(need_rust)
+	cargo build --locked
+	exec node $(SPOTLIGHT)/watch.mjs target/debug/registrar
+
+.PHONY: test
+test: contracts/node_modules/.stamp $(CALLERS) $(SPOTLIGHT)/node_modules/.stamp $(BROWSER)/node_modules/.stamp ## Runs every test, on real anvil
+	$(need_rust)
+	$(call need,{ command -v chromium || command -v chromium-browser || command -v google-chrome; },chromium)
 	# The tests wait for blocks more than they compute.
 	RUST_TEST_THREADS=$${RUST_TEST_THREADS:-4} cargo test --locked
 
@@ -48,14 +58,9 @@ deny: ## Checks licences, bans and sources of every dependency
 	command -v cargo-deny >/dev/null || cargo install --locked cargo-deny
 	cargo deny --config .deny.toml check licenses bans sources
 
-contracts/node_modules/.stamp: contracts/package-lock.json
+%/node_modules/.stamp: %/package-lock.json
 	$(call need,npm --version,nodejs npm)
-	npm ci --prefix contracts --no-audit --no-fund --loglevel=error
-	touch $@
-
-$(FOREIGN)/node_modules/.stamp: $(FOREIGN)/package-lock.json
-	$(call need,npm --version,nodejs npm)
-	npm ci --prefix $(FOREIGN) --no-audit --no-fund --loglevel=error
+	npm ci --prefix $* --no-audit --no-fund --loglevel=error
 	touch $@
 
 $(FOREIGN)/.venv/.stamp: $(FOREIGN)/requirements.txt

@@ -7,7 +7,7 @@ use crate::{
     pipeline::{self, Follower, Gauges, Lane, RecoverError, Registrar, Tools},
     registration::Timestamp,
     store::{Acceptor, OpenError, Registry, Store, StoreError},
-    telemetry::metrics,
+    telemetry::{metrics, redact},
 };
 use alloy::primitives::Address;
 use std::{
@@ -219,6 +219,7 @@ impl Tasks {
 /// # Errors
 /// When the chain cannot be reached, is another one, or refuses the deployment.
 pub async fn deploy(settings: DeploySettings, owner: Option<Address>) -> Result<Address, Error> {
+    redact::install(settings.secrets);
     let chain = Chain::new(&settings.chain)?;
     let never = CancellationToken::new();
     tokio::select! {

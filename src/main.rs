@@ -9,6 +9,7 @@ use registrar::{
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
+    telemetry::panic::install();
     // Fails only when a provider is there already.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let command = match cli::parse(std::env::args_os()) {

@@ -1,9 +1,11 @@
-//! The one funnel from what went wrong to a gRPC status: few codes, a stable reason, typed details, plain trailers.
+//! The one funnel from what went wrong to a gRPC status: few codes, a stable reason, typed details, plain trailers. Its words are
+//! redacted here, wherever they come from.
 
 use super::{present::Presenter, proto};
 use crate::{
     pipeline::{AcceptError, StoreError, TooManyWaiters},
     registration::{Diagnosis, Registration, diagnosis},
+    telemetry::redact,
 };
 use prost::Message;
 use std::{collections::HashMap, time::Duration};
@@ -205,9 +207,10 @@ fn confirmation_timeout<'a>(registration: &'a Registration, presenter: &Presente
 }
 
 fn invalid(faults: &[(&'static str, String)]) -> Status {
+    let faults: Vec<_> = faults.iter().map(|(field, problem)| (*field, redact(problem))).collect();
     let words: Vec<_> = faults.iter().map(|(field, problem)| format!("{field} {problem}")).collect();
     let violations: Vec<_> =
-        faults.iter().map(|(field, problem)| FieldViolation::new(*field, problem.clone())).collect();
+        faults.iter().map(|(field, problem)| FieldViolation::new(*field, problem.as_ref())).collect();
     let mut details = ErrorDetails::with_bad_request(violations);
     details.set_error_info("INVALID_FIELD", DOMAIN, HashMap::new());
     let mut metadata = MetadataMap::new();
@@ -216,7 +219,8 @@ fn invalid(faults: &[(&'static str, String)]) -> Status {
 }
 
 fn status(draft: Draft<'_>, presenter: &Presenter) -> Status {
-    let mut details = ErrorDetails::with_error_info(draft.reason, DOMAIN, draft.metadata);
+    let notes = draft.metadata.into_iter().map(|(key, value)| (key, redact(&value).into_owned()));
+    let mut details = ErrorDetails::with_error_info(draft.reason, DOMAIN, notes.collect::<HashMap<_, _>>());
     if let Some(after) = draft.retry {
         details.set_retry_info(Some(after));
     }
@@ -225,7 +229,7 @@ fn status(draft: Draft<'_>, presenter: &Presenter) -> Status {
     if let Some(registration) = draft.registration {
         put(&mut metadata, "x-registration-id", &registration.id.to_string());
     }
-    let message = on_the_wire(&draft.message, MAX_MESSAGE);
+    let message = on_the_wire(&redact(&draft.message), MAX_MESSAGE);
     let plain = Status::with_error_details_and_metadata(draft.code, message.clone(), details, metadata.clone());
     let Some(registration) = draft.registration else { return plain };
     let Ok(bare) = pb::Status::decode(plain.details()) else { return plain };

@@ -1,8 +1,9 @@
 //! What every call goes through: its trace, its deadline, its metric, and a net for panics.
 
+use super::call::Call;
 use crate::{
     registration::{TraceContext, TraceId},
-    telemetry::{self, metrics, propagation, spans},
+    telemetry::{self, propagation, spans},
 };
 use futures_util::FutureExt;
 use http::{HeaderMap, HeaderValue, Request, Response};
@@ -101,7 +102,7 @@ where
         let trace_id = context.trace.trace_id;
         let sampled = context.trace.sampled.unwrap_or(false);
         let (begun, code) = (context.begun, Code::Cancelled);
-        let mut call = Call { method, begun, span: span.clone(), trace_id, sampled, code };
+        let call = Call { method, begun, span: span.clone(), trace_id, sampled, code };
         request.extensions_mut().insert(context);
         let future = AssertUnwindSafe(self.0.call(request)).catch_unwind().instrument(span.clone());
         Box::pin(telemetry::bind_call(async move {
@@ -109,54 +110,16 @@ where
                 Ok(Ok(response)) => response,
                 Ok(Err(never)) => match never {},
                 Err(_) => {
-                    // The panic itself has been reported, with its place.
-                    span.in_scope(|| tracing::warn!(method, "a handler panicked"));
+                    // The error itself is told by the panic hook, once.
+                    span.in_scope(|| tracing::warn!(method, "a handler panicked, and its caller gets INTERNAL"));
                     Status::internal(format!("the server made a mistake; its log has it under trace {trace_id}"))
                         .into_http()
                 }
             };
-            call.code = Status::from_header_map(response.headers()).map_or(Code::Ok, |status| status.code());
-            drop(call);
             put_trace_id(response.headers_mut(), trace_id);
-            Ok(response)
+            Ok(call.answered(response))
         }))
     }
-}
-
-/// A call that goes on. When its client hangs up it is dropped unanswered, and counts as cancelled.
-struct Call {
-    method: &'static str,
-    begun: Instant,
-    span: Span,
-    trace_id: TraceId,
-    sampled: bool,
-    code: Code,
-}
-
-impl Drop for Call {
-    fn drop(&mut self) {
-        self.span.record("rpc.grpc.status_code", i64::from(i32::from(self.code)));
-        if is_our_fault(self.code) {
-            self.span.record("otel.status_code", "error");
-        }
-        // An example that leads to a trace leads to one that is kept.
-        let kept = self.sampled || ![Code::Ok, Code::Cancelled].contains(&self.code);
-        metrics().grpc_request(self.method, name(self.code), self.begun.elapsed(), kept.then_some(self.trace_id));
-    }
-}
-
-/// The codes that are errors of a server's span, and not of its client's alone
-/// (<https://opentelemetry.io/docs/specs/semconv/rpc/grpc/>).
-fn is_our_fault(code: Code) -> bool {
-    matches!(
-        code,
-        Code::Unknown
-            | Code::DeadlineExceeded
-            | Code::Unimplemented
-            | Code::Internal
-            | Code::Unavailable
-            | Code::DataLoss
-    )
 }
 
 /// Health checks come every few seconds, all day, and say nothing.
@@ -185,29 +148,6 @@ fn known(path: &str) -> &'static str {
         "/grpc.health.v1.Health/Watch",
     ];
     PATHS.into_iter().find(|known| *known == path).unwrap_or("other")
-}
-
-/// The code as gRPC names it, in lower case.
-fn name(code: Code) -> &'static str {
-    match code {
-        Code::Ok => "ok",
-        Code::Cancelled => "cancelled",
-        Code::Unknown => "unknown",
-        Code::InvalidArgument => "invalid_argument",
-        Code::DeadlineExceeded => "deadline_exceeded",
-        Code::NotFound => "not_found",
-        Code::AlreadyExists => "already_exists",
-        Code::PermissionDenied => "permission_denied",
-        Code::ResourceExhausted => "resource_exhausted",
-        Code::FailedPrecondition => "failed_precondition",
-        Code::Aborted => "aborted",
-        Code::OutOfRange => "out_of_range",
-        Code::Unimplemented => "unimplemented",
-        Code::Internal => "internal",
-        Code::Unavailable => "unavailable",
-        Code::DataLoss => "data_loss",
-        Code::Unauthenticated => "unauthenticated",
-    }
 }
 
 #[cfg(test)]

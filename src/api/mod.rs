@@ -1,6 +1,7 @@
 //! The only room that names tonic: handlers, proto to domain once, error to status once.
 
 mod admin;
+mod call;
 mod error;
 mod health;
 mod layer;

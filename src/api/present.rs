@@ -1,4 +1,4 @@
-//! Domain to proto, once.
+//! Domain to proto, once. What may hold a node's words is redacted here too.
 
 use super::proto;
 use crate::{
@@ -6,6 +6,7 @@ use crate::{
     registration::{
         CaseId, Cause, Diagnosis, DocumentHash, Failure, Finality, Registration, State, Timestamp, Transaction,
     },
+    telemetry::redact,
 };
 use alloy::primitives::B256;
 
@@ -63,8 +64,8 @@ impl Presenter {
     pub(super) fn diagnosis(&self, diagnosis: &Diagnosis) -> proto::Diagnosis {
         proto::Diagnosis {
             cause: cause(diagnosis.cause).into(),
-            explanation: diagnosis.explanation.clone(),
-            evidence: diagnosis.evidence.clone().into_iter().collect(),
+            explanation: redact(&diagnosis.explanation).into_owned(),
+            evidence: diagnosis.evidence.iter().map(|(key, value)| (key.clone(), redact(value).into_owned())).collect(),
             time: Some(time(diagnosis.time)),
         }
     }
@@ -127,7 +128,7 @@ impl Presenter {
 }
 
 fn failure(failure: &Failure) -> proto::Failure {
-    proto::Failure { reason: failure.reason.code().to_owned(), message: failure.message.clone() }
+    proto::Failure { reason: failure.reason.code().to_owned(), message: redact(&failure.message).into_owned() }
 }
 
 fn finality(finality: Finality) -> proto::Finality {

@@ -1,7 +1,7 @@
 //! One RPC endpoint: its client, its timeouts, and one span and one measurement for each call.
 
 use super::{CallError, EndpointUrl, Fault, transport::Http};
-use crate::telemetry::{metrics, spans};
+use crate::telemetry::{metrics, redact::Redactor, spans};
 use alloy::{
     primitives::{B256, Bytes},
     rpc::{
@@ -29,8 +29,8 @@ pub struct SetupError(#[source] reqwest::Error);
 #[derive(Clone)]
 pub struct Endpoint {
     name: Arc<str>,
-    /// What must not be repeated of its words.
-    secrets: Arc<[String]>,
+    /// Takes out of its words what they repeat of its URL, whatever was installed for everybody.
+    redactor: Arc<Redactor>,
     client: RpcClient,
 }
 
@@ -55,7 +55,7 @@ impl Endpoint {
             .build()
             .map_err(|error| SetupError(error.without_url()))?;
         let client = RpcClient::new(Http::new(http, url.expose().clone()), url.is_loopback());
-        Ok(Self { name: url.name().into(), secrets: url.secrets().into(), client })
+        Ok(Self { name: url.name().into(), redactor: Redactor::new(url.secrets()).into(), client })
     }
 
     /// The endpoint's name.
@@ -97,7 +97,7 @@ impl Endpoint {
         let request = self.client.request(method, params);
         let answer = async { tokio::time::timeout(timeout, request).await }.instrument(span.clone()).await;
         let result = match answer {
-            Ok(answer) => answer.map_err(|error| CallError::of(&self.name, &self.secrets, method, &error)),
+            Ok(answer) => answer.map_err(|error| CallError::of(&self.name, &self.redactor, method, &error)),
             Err(_) => Err(CallError::unavailable(&self.name, method, Fault::Timeout)),
         };
         let outcome = result.as_ref().map_or_else(CallError::outcome, |_| "ok");

@@ -1,11 +1,12 @@
 //! What a call to a node can come to, split by what the caller can do about it.
 //!
-//! No error holds a URL: alloy's own would, so they are taken apart and dropped.
+//! No error holds an endpoint's URL: alloy's own would, so they are taken apart and dropped, and a node's words are redacted.
 
 use super::{
     dialect::{Answer, Meaning, meaning},
     transport::{HttpRefusal, Unreadable},
 };
+use crate::telemetry::redact::{Redactor, redact};
 use alloy::{
     primitives::Bytes,
     rpc::json_rpc::ErrorPayload,
@@ -40,7 +41,7 @@ pub enum CallError {
         refusal: Refusal,
         /// The JSON-RPC error code.
         code: i64,
-        /// The node's words, shortened and without URLs.
+        /// The node's words, shortened and redacted.
         message: String,
     },
     /// No endpoint may be asked just now.
@@ -123,7 +124,7 @@ pub enum Refusal {
 
 impl CallError {
     /// Takes alloy's error apart.
-    pub(super) fn of(endpoint: &str, secrets: &[String], method: &'static str, error: &TransportError) -> Self {
+    pub(super) fn of(endpoint: &str, redactor: &Redactor, method: &'static str, error: &TransportError) -> Self {
         let answer = match error {
             RpcError::ErrorResp(payload) => Answer { status: None, retry_after: None, payload: Some(payload) },
             RpcError::Transport(TransportErrorKind::Custom(cause)) => match cause.downcast_ref::<HttpRefusal>() {
@@ -146,7 +147,7 @@ impl CallError {
                 method,
                 refusal,
                 code: *code,
-                message: presentable(message, secrets),
+                message: presentable(message, redactor),
             },
             (Meaning::Refused(_), None) => Self::unavailable(endpoint, method, Fault::Unreadable),
             (Meaning::Failed(fault), _) => Self::unavailable(endpoint, method, fault),
@@ -214,15 +215,12 @@ fn fault(error: &(dyn std::error::Error + Send + Sync + 'static)) -> Fault {
     }
 }
 
-/// A node's words, fit to be shown: one line, short, and without what proxies like to repeat of URLs and keys.
-fn presentable(message: &str, secrets: &[String]) -> String {
-    let words = message.split_whitespace().map(|word| match word {
-        word if word.contains("://") => "<url>",
-        word if secrets.iter().any(|secret| word.contains(secret.as_str())) => "<secret>",
-        word => word,
-    });
-    let line = words.collect::<Vec<_>>().join(" ");
-    line.chars().filter(|c| !c.is_control()).take(MAX_MESSAGE).collect()
+/// A node's words, fit to be shown: one line, short, and without what proxies like to repeat of URLs and keys. The endpoint's own
+/// are all taken out, plain words too.
+fn presentable(message: &str, own: &Redactor) -> String {
+    let line = message.split_whitespace().collect::<Vec<_>>().join(" ");
+    let line: String = line.chars().filter(|c| !c.is_control()).collect();
+    redact(&own.redact(&line)).chars().take(MAX_MESSAGE).collect()
 }
 
 #[cfg(test)]
@@ -231,18 +229,33 @@ mod tests {
 
     #[test]
     fn a_nodes_words_lose_their_urls_and_their_length() {
-        assert_eq!(presentable("bad key at https://base.example/v2/k3y now", &[]), "bad key at <url> now");
-        assert_eq!(presentable("a\u{1b}[2J\nb", &[]), "a[2J b");
-        assert_eq!(presentable(&"x".repeat(500), &[]).len(), MAX_MESSAGE);
-        let secrets = ["secret-key".to_owned()];
-        assert_eq!(presentable("no such path /v2/secret-key/ here", &secrets), "no such path <secret> here");
+        let none = Redactor::new([""; 0]);
+        let cleaned = "bad key at https://base.example/[redacted] now";
+        assert_eq!(presentable("bad key at https://base.example/v2/k3y now", &none), cleaned);
+        assert_eq!(presentable("a\u{1b}[2J\nb", &none), "a[2J b");
+        assert_eq!(presentable(&"x".repeat(500), &none).len(), MAX_MESSAGE);
+    }
+
+    #[test]
+    fn a_node_may_not_repeat_its_own_url_although_nothing_was_installed() {
+        let url =
+            super::super::EndpointUrl::parse("https://someone:pass-word@base.example/v2/topsecret?apikey=k3y-in-query");
+        let own = Redactor::new(url.unwrap().secrets());
+        for (message, expected) in [
+            ("no such path /v2/topsecret/ here", "no such path /v2/[redacted]/ here"),
+            ("key k3y-in-query is not active", "key [redacted] is not active"),
+            ("pass%2Dword is wrong", "[redacted] is wrong"),
+            ("got Basic c29tZW9uZTpwYXNzLXdvcmQ=", "got Basic [redacted]"),
+        ] {
+            assert_eq!(presentable(message, &own), expected);
+        }
     }
 
     #[test]
     fn a_json_rpc_error_in_a_429_keeps_its_status_and_its_retry_after() {
         let payload = ErrorPayload { code: -32000, message: "go away".into(), data: None };
         let refusal = HttpRefusal { status: 429, retry_after: Some(Duration::from_secs(3)), payload: Some(payload) };
-        let error = CallError::of("node", &[], "eth_call", &TransportErrorKind::custom(refusal));
+        let error = CallError::of("node", &Redactor::new([""; 0]), "eth_call", &TransportErrorKind::custom(refusal));
         assert_eq!(error.fault(), Some(&Fault::Throttled { retry_after: Some(Duration::from_secs(3)) }));
         assert_eq!(error.to_string(), "node does not answer eth_call: rate limited for 3 s");
     }

@@ -56,11 +56,14 @@ impl EndpointUrl {
         }
     }
 
-    /// What a node might repeat of the URL, and nobody else may read: its path, query and user, piece by piece.
-    pub(super) fn secrets(&self) -> Vec<String> {
+    /// What a node might repeat of the URL, and nobody else may read: its path, query and user, piece by piece, and user and
+    /// password as they are sent. Plain words are among them.
+    pub fn secrets(&self) -> Vec<String> {
         let path = self.url.path_segments().into_iter().flatten().map(str::to_owned);
         let query = self.url.query_pairs().flat_map(|(name, value)| [name.into_owned(), value.into_owned()]);
-        let user = [self.url.username(), self.url.password().unwrap_or_default()].map(str::to_owned);
+        let (user, password) = (self.url.username(), self.url.password().unwrap_or_default());
+        let both = if password.is_empty() { String::new() } else { format!("{user}:{password}") };
+        let user = [user.to_owned(), password.to_owned(), both];
         path.chain(query).chain(user).filter(|piece| piece.len() >= LEAST_SECRET).collect()
     }
 
@@ -104,7 +107,7 @@ mod tests {
     #[test]
     fn whatever_may_be_a_key_is_known_as_one() {
         let url = EndpointUrl::parse("https://someone:pass-word@base.example/v2/secretkey?apikey=another-key").unwrap();
-        assert_eq!(url.secrets(), ["secretkey", "apikey", "another-key", "someone", "pass-word"]);
+        assert_eq!(url.secrets(), ["secretkey", "apikey", "another-key", "someone", "pass-word", "someone:pass-word"]);
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! How a command ends, as the shell sees it.
 
+use crate::telemetry::redact;
 use std::{error::Error, process::ExitCode};
 
 /// How a command ends. 64, 69 and 75 are those of BSD's sysexits.h.
@@ -61,6 +62,6 @@ pub fn complain(error: &dyn Error, exit: Exit) -> Exit {
         }
         cause = next.source();
     }
-    eprintln!("error: {text}");
+    eprintln!("error: {}", redact(&text));
     exit
 }

@@ -75,6 +75,9 @@ the signers are accounts whose keys anvil publishes; your own keys, endpoints
 and database are left alone. Log lines below `warn` are left out unless RUST_LOG
 asks for them. Ctrl-C ends everything.
 
+Every trace is kept, and goes where SENTRY_DSN or OTEL_EXPORTER_OTLP_ENDPOINT
+say. `make watch` runs this with Spotlight, a local Sentry, to look at them.
+
 Examples:
   registrar dev
   registrar dev --once contract.pdf --case CASE-1

@@ -7,7 +7,10 @@ use super::{
     program::Program,
     screen::{Colour, Screen, say_line},
 };
-use crate::api::proto::{self, RegistrationErrorDetail, WaitFor};
+use crate::{
+    api::proto::{self, RegistrationErrorDetail, WaitFor},
+    telemetry::redact,
+};
 use prost::Message;
 use serde_json::{Value, json};
 use std::{collections::BTreeMap, error::Error, time::Duration};
@@ -93,7 +96,8 @@ impl Trouble {
         while let Some(next) = cause.source() {
             cause = next;
         }
-        Self::local(Code::Unavailable, SERVER_UNREACHABLE, format!("no server answers at {server}: {cause}"))
+        let message = format!("no server answers at {server}: {cause}");
+        Self::local(Code::Unavailable, SERVER_UNREACHABLE, redact(&message).into_owned())
     }
 
     /// Of a stream that the server ended before it came to what was waited for.
@@ -121,6 +125,8 @@ impl Trouble {
         }
         let trailer =
             |name| status.metadata().get(name).and_then(|text| text.to_str().ok()).unwrap_or_default().to_owned();
+        // Whoever answers at that address may not be one of us.
+        let clean = |text: &str| redact(text).into_owned();
         let details = status.get_error_details();
         let info = details.error_info();
         let about = registration_detail(status);
@@ -128,11 +134,13 @@ impl Trouble {
         Box::new(Self {
             code: status.code(),
             reason: info.map_or_else(|| trailer("x-error-reason"), |info| info.reason.clone()),
-            message: status.message().to_owned(),
-            metadata: info.map(|info| info.metadata.clone().into_iter().collect()).unwrap_or_default(),
+            message: clean(status.message()),
+            metadata: info
+                .map(|info| info.metadata.iter().map(|(k, v)| (k.clone(), clean(v))).collect())
+                .unwrap_or_default(),
             fields: details
                 .bad_request()
-                .map(|bad| bad.field_violations.iter().map(|f| (f.field.clone(), f.description.clone())).collect())
+                .map(|bad| bad.field_violations.iter().map(|f| (f.field.clone(), clean(&f.description))).collect())
                 .unwrap_or_default(),
             only_asked: false,
             retry_after: details.retry_info().and_then(|retry| retry.retry_delay),

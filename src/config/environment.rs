@@ -1,6 +1,7 @@
 //! Variables, and the list of what is wrong with them.
 
-use std::{collections::HashMap, fmt, fs};
+use crate::telemetry::redact::{REPLACEMENT, redact};
+use std::{borrow::Cow, collections::HashMap, fmt, fs};
 
 /// The environment's variables, read once.
 #[derive(Clone, Default)]
@@ -94,11 +95,18 @@ impl Faults {
         match text.map(str::trim).filter(|text| !text.is_empty()) {
             None => default,
             Some(text) => parse(text).unwrap_or_else(|error| {
-                self.add(name, format!("`{text}` {error}"));
+                self.add(name, format!("`{}` {error}", shown(text)));
                 default
             }),
         }
     }
+}
+
+/// A value that may be shown: what was meant for another variable may be a secret, and is one if it is as long as a key.
+fn shown(text: &str) -> Cow<'_, str> {
+    const KEY_DIGITS: usize = 64;
+    let key = text.split(|c: char| !c.is_ascii_hexdigit()).any(|digits| digits.len() >= KEY_DIGITS);
+    if key { REPLACEMENT.into() } else { redact(text) }
 }
 
 impl fmt::Display for Faults {
@@ -113,3 +121,22 @@ impl fmt::Display for Faults {
 }
 
 impl std::error::Error for Faults {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_given_to_the_wrong_variable_is_not_repeated_if_it_may_be_a_secret() {
+        let key = "8da4ef21b864d2cc526dbdb2a120bd2874c36c9d0a1fb7f8c63d7f7a8b41de8f";
+        for (text, expected) in [
+            ("nonsense", "`nonsense` is wrong"),
+            (&format!("0x{key}"), "`[redacted]` is wrong"),
+            ("https://base.example/v2/key", "`https://base.example/[redacted]` is wrong"),
+        ] {
+            let mut faults = Faults::default();
+            faults.read("REGISTRAR_CONTRACT_ADDRESS", Some(text), (), |_| Err("is wrong"));
+            assert_eq!(faults.0[0].problem, expected);
+        }
+    }
+}

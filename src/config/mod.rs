@@ -5,9 +5,12 @@
 
 mod args;
 mod environment;
+mod secrets;
 mod settings;
 mod telemetry;
 
 pub use args::{NetworkArgs, ServeArgs};
 pub use environment::{Environment, Fault, Faults};
 pub use settings::{DeploySettings, Settings};
+
+use settings::split;

@@ -1,7 +1,7 @@
 //! Raw text in, validated settings out.
 
 use super::telemetry::read_telemetry;
-use super::{Environment, Faults, NetworkArgs, ServeArgs};
+use super::{Environment, Faults, NetworkArgs, ServeArgs, secrets};
 use crate::{api, chain, pipeline, store, telemetry};
 use alloy::primitives::Address;
 use std::{net::SocketAddr, time::Duration};
@@ -42,6 +42,8 @@ pub struct Settings {
 pub struct DeploySettings {
     /// The chain; its contract address is not used.
     pub chain: chain::Settings,
+    /// What must not be told.
+    pub secrets: telemetry::Secrets,
 }
 
 impl Settings {
@@ -116,7 +118,7 @@ impl DeploySettings {
     pub fn read(args: &NetworkArgs, environment: &Environment) -> Result<Self, Faults> {
         let mut faults = Faults::default();
         let chain = read_chain(args, Address::ZERO, environment, &mut faults);
-        if faults.is_empty() { Ok(Self { chain }) } else { Err(faults) }
+        if faults.is_empty() { Ok(Self { chain, secrets: secrets::collect(environment) }) } else { Err(faults) }
     }
 }
 
@@ -232,6 +234,7 @@ const fn loopback(port: u16) -> SocketAddr {
     SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), port)
 }
 
+/// The entries of a list.
 pub(super) fn split(list: &str) -> impl Iterator<Item = &str> {
     list.split([',', '\n']).map(str::trim).filter(|entry| !entry.is_empty())
 }

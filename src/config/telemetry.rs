@@ -1,7 +1,7 @@
 //! The settings of telemetry: ours first, then the names that Sentry, OpenTelemetry and platforms know.
 
 use super::{
-    Environment, Faults, ServeArgs,
+    Environment, Faults, ServeArgs, secrets,
     settings::{boolean, split, whole},
 };
 use crate::telemetry::{
@@ -17,7 +17,7 @@ pub(super) fn read_telemetry(args: &ServeArgs, environment: &Environment, faults
         let ours = ours.map(|text| text.trim()).filter(|text| !text.is_empty());
         ours.or_else(|| environment.first(names).map(|(_, value)| value)).unwrap_or(default).to_owned()
     };
-    Settings {
+    let settings = Settings {
         enabled: enabled && !disabled,
         log_format: faults.read("LOG_FORMAT", args.log_format.as_deref(), LogFormat::by_terminal(), str::parse),
         log_filter: faults.read("RUST_LOG", args.log.as_deref(), LogFilter::default(), str::parse),
@@ -33,8 +33,11 @@ pub(super) fn read_telemetry(args: &ServeArgs, environment: &Environment, faults
         otlp: read_otlp(args, environment, faults),
         limits: read_limits(environment, faults),
         trace_hosts: read_trace_hosts(args, faults),
+        secrets: secrets::collect(environment),
         user_id_salt: environment.secret("REGISTRAR_USER_ID_SALT", faults).map(Salt::new),
-    }
+    };
+    check_names(&settings, faults);
+    settings
 }
 
 fn read_rate(args: &ServeArgs, environment: &Environment, faults: &mut Faults) -> Rate {
@@ -76,6 +79,7 @@ fn read_otlp(args: &ServeArgs, environment: &Environment, faults: &mut Faults) -
     if environment.get("OTEL_TRACES_EXPORTER") == Some("none") {
         return None;
     }
+    check_otlp(environment, faults);
     match OtlpEndpoint::parse(text, for_traces, protocol) {
         Ok(endpoint) => Some(OtlpSettings { endpoint, queue: usize::try_from(queue).unwrap_or(usize::MAX) }),
         Err(error) => {
@@ -83,6 +87,37 @@ fn read_otlp(args: &ServeArgs, environment: &Environment, faults: &mut Faults) -
             faults.add(name, error.to_string());
             None
         }
+    }
+}
+
+/// What the exporter would leave out in silence.
+fn check_otlp(environment: &Environment, faults: &mut Faults) {
+    for name in ["OTEL_EXPORTER_OTLP_TRACES_COMPRESSION", "OTEL_EXPORTER_OTLP_COMPRESSION"] {
+        if environment.get(name).is_some_and(|text| !["gzip", "none"].contains(&text)) {
+            faults.add(name, "is no compression that is spoken here: give gzip or none");
+        }
+    }
+    for name in ["OTEL_EXPORTER_OTLP_TRACES_TIMEOUT", "OTEL_EXPORTER_OTLP_TIMEOUT"] {
+        faults.read(name, environment.get(name), 0, whole(1, 600_000));
+    }
+    for name in ["OTEL_EXPORTER_OTLP_TRACES_HEADERS", "OTEL_EXPORTER_OTLP_HEADERS"] {
+        let whole = |entry: &str| entry.split_once('=').is_some_and(|(key, _)| !key.trim().is_empty());
+        // Not repeated: it holds keys.
+        if environment.get(name).is_some_and(|list| !split(list).all(whole)) {
+            faults.add(name, "is no list of headers: give key=value, separated by commas");
+        }
+    }
+}
+
+/// What Sentry would leave out in silence (<https://develop.sentry.dev/sdk/data-model/event-payloads/>).
+fn check_names(settings: &Settings, faults: &mut Faults) {
+    let environment = &settings.environment;
+    if environment.len() > 64 || environment.contains(['/', '\n', ' ']) || environment == "None" {
+        faults.add("TRACE_ENVIRONMENT", "is no environment: give at most 64 characters without spaces and slashes");
+    }
+    let release = &settings.service_version;
+    if release.len() > 200 || release.contains(['/', '\\', '\n', '\t']) || [".", ".."].contains(&release.as_str()) {
+        faults.add("TRACE_SERVICE_VERSION", "is no release: give at most 200 characters without slashes");
     }
 }
 
@@ -96,9 +131,12 @@ fn read_trace_hosts(args: &ServeArgs, faults: &mut Faults) -> TraceHosts {
     entries.collect()
 }
 
+/// A span of ours has fewer attributes than this: what decides whether it is kept must not be cut off.
+const SMALLEST_LIMIT: u64 = 32;
+
 fn read_limits(environment: &Environment, faults: &mut Faults) -> SpanLimits {
     let mut read = |name: &'static str, default: u32| {
-        let number = faults.read(name, environment.get(name), u64::from(default), whole(1, 10_000));
+        let number = faults.read(name, environment.get(name), u64::from(default), whole(SMALLEST_LIMIT, 10_000));
         u32::try_from(number).unwrap_or(default)
     };
     let SpanLimits { attributes, events, links } = SpanLimits::default();

@@ -2,7 +2,7 @@
 
 use super::{
     evidence,
-    journey::{Journey, Vehicle, register_span},
+    journey::{Journey, Vehicle},
 };
 use crate::{
     chain::{CallError, Sent},
@@ -176,7 +176,7 @@ impl Flight {
 
     /// One of those it carries, for a report that stands for all.
     pub fn first_affected(&self) -> Option<Affected> {
-        self.journeys().first().map(|journey| journey.affected(register_span(journey.member.id)))
+        self.journeys().first().map(|journey| journey.affected(journey.span()))
     }
 
     /// What it is, as the spans tell it; `None` only if it had never been signed.

@@ -3,7 +3,7 @@
 //! A journey outlives the request that began it, and the process. It remembers a few times and numbers, and its spans are told
 //! from them when it ends, or up to then when its confirmation clock runs out: so a journey that nobody wants to see costs
 //! nothing, and one that a restart interrupted is told whole, in the trace and under the span id that it always had. What comes
-//! after a timeout is a second episode, linked to the first.
+//! after a timeout is a second episode, linked to the first; what is carried by another transaction is a journey of its own.
 
 use crate::{
     chain::Network,
@@ -34,15 +34,15 @@ pub struct Journey {
     route: Arc<Route>,
     /// When prepare began.
     began: Timestamp,
+    /// Its span while no transaction carries it.
+    unsigned: SpanId,
     carried: Option<Carried>,
     sent: Option<Timestamp>,
     included: Option<(Block, u64)>,
-    /// Since when its last episode goes on, if an earlier one was told.
-    timed_out: Option<Timestamp>,
+    /// Up to when it was told already: at a timeout, or when it was confirmed and then reorged out.
+    told_until: Option<Timestamp>,
     resumed: bool,
     felt_failover: bool,
-    /// Its span, if that is not the registration's.
-    own_span: Option<SpanId>,
 }
 
 /// The transaction that carries a journey, as its spans tell it.
@@ -88,24 +88,14 @@ struct End<'a> {
     hash: Option<B256>,
 }
 
-/// The span of a registration's journey: the random half of its id, so that every run of the service gives it the same.
-pub fn register_span(id: RegistrationId) -> SpanId {
-    let [.., a, b, c, d, e, f, g, h] = id.as_bytes();
-    // A UUID's variant is in there, so that it is never zero.
-    SpanId::from_bytes([*a, *b, *c, *d, *e, *f, *g, *h]).unwrap_or_else(spans::new_span_id)
-}
-
-/// As a report names a registration.
-pub fn affected(member: &Member, span_id: SpanId) -> Affected {
-    Affected {
-        registration_id: member.id,
-        document_hash: member.document_hash,
-        case_id: member.case_id.clone(),
-        trace_id: member.trace.trace_id,
-        span_id,
-        user_id: member.user_id.clone(),
-        created: member.created,
-    }
+/// The span of a registration's journey with the transaction that carries it. It is made of what is stored, so that every run of
+/// the service gives it the same; and what is carried again, or tried again after a failure, gets another one.
+fn span_of(id: RegistrationId, from: Address, nonce: u64) -> SpanId {
+    // The random half of a UUIDv7.
+    let [.., a, b, c, d, e, f, g, h] = *id.as_bytes();
+    let [.., i, j, k, l, m, n, o, p] = from.into_array();
+    let mixed = u64::from_be_bytes([a, b, c, d, e, f, g, h]) ^ u64::from_be_bytes([i, j, k, l, m, n, o, p]) ^ nonce;
+    SpanId::from_bytes(mixed.to_be_bytes()).unwrap_or_else(spans::new_span_id)
 }
 
 impl Journey {
@@ -115,13 +105,13 @@ impl Journey {
             member,
             route: route.clone(),
             began: at,
+            unsigned: spans::new_span_id(),
             carried: None,
             sent: None,
             included: None,
-            timed_out: None,
+            told_until: None,
             resumed: false,
             felt_failover: false,
-            own_span: None,
         }
     }
 
@@ -130,12 +120,12 @@ impl Journey {
         member: Member,
         route: &Arc<Route>,
         vehicle: &Vehicle<'_>,
-        (prepared, sent, timed_out): (Timestamp, Option<Timestamp>, Option<Timestamp>),
+        (prepared, sent, told_until): (Timestamp, Option<Timestamp>, Option<Timestamp>),
         endpoint: &Arc<str>,
     ) -> Self {
         let mut journey = Self::begin(member, route, prepared);
         journey.signed(vehicle, endpoint, None);
-        Self { sent, timed_out, resumed: true, ..journey }
+        Self { sent, told_until, resumed: true, ..journey }
     }
 
     /// Signed and on disk: send begins.
@@ -159,9 +149,23 @@ impl Journey {
         self.sent.get_or_insert(at);
     }
 
-    /// As a report names it; `span` is what it is about.
-    pub fn affected(&self, span: SpanId) -> Affected {
-        affected(&self.member, span)
+    /// Its span, or what will be it.
+    pub fn span(&self) -> SpanId {
+        self.carried.as_ref().map_or(self.unsigned, |carried| span_of(self.member.id, carried.from, carried.nonce))
+    }
+
+    /// As a report names it; `span_id` is what it is about.
+    pub fn affected(&self, span_id: SpanId) -> Affected {
+        let member = &self.member;
+        Affected {
+            registration_id: member.id,
+            document_hash: member.document_hash,
+            case_id: member.case_id.clone(),
+            trace_id: member.trace.trace_id,
+            span_id,
+            user_id: member.user_id.clone(),
+            created: member.created,
+        }
     }
 
     /// A request on its way had to be asked of another endpoint.
@@ -175,12 +179,12 @@ impl Journey {
     }
 
     /// The confirmation clock ran out: the story so far is told, and the journey goes on. Returns the span of the wait.
-    pub fn late(&mut self, cause: Cause, at: Timestamp) -> SpanId {
+    pub fn late(&mut self, cause: Cause, confirmations: u64, at: Timestamp) -> SpanId {
         let wait = spans::new_span_id();
-        let block = self.included.as_ref().map(|(block, _)| (block, 0));
+        let block = self.included.as_ref().map(|(block, _)| (block, confirmations));
         let end = End { at, status: "deadline_exceeded", cause: Some(cause), block, hash: None };
         self.tell(Some(Reason::Timeout), &end, wait);
-        self.timed_out = Some(at);
+        self.told_until = Some(at);
         wait
     }
 
@@ -189,7 +193,7 @@ impl Journey {
         let bumped = self.carried.as_ref().is_some_and(|carried| carried.number > 1);
         let slow = at.since(self.member.created) >= spans::SLOW_JOURNEY;
         let reasons = [
-            (self.timed_out.is_some(), Reason::Timeout),
+            (self.told_until.is_some(), Reason::Timeout),
             (self.felt_failover, Reason::Failover),
             (bumped, Reason::FeeBump),
             (slow, Reason::Slow),
@@ -200,9 +204,8 @@ impl Journey {
         self.tell(why, &end, spans::new_span_id());
     }
 
-    /// Failed for good: the journey ends, in this span. One that is registered again begins another journey.
-    pub fn failed(mut self, span: SpanId, at: Timestamp) {
-        self.own_span = Some(span);
+    /// Failed for good: the journey ends. One that is registered again begins another journey.
+    pub fn failed(self, at: Timestamp) {
         let end = End { at, status: "failed_precondition", cause: None, block: None, hash: None };
         self.tell(Some(Reason::Error), &end, spans::new_span_id());
     }
@@ -214,10 +217,10 @@ impl Journey {
 
     fn story(&self, end: &End<'_>, wait: SpanId) -> Story {
         let member = &self.member;
-        let first = register_span(member.id);
-        let (id, began) = match self.timed_out {
-            None => (self.own_span.unwrap_or(first), member.created),
-            Some(timed_out) => (self.own_span.unwrap_or_else(spans::new_span_id), timed_out),
+        let first = self.span();
+        let (id, began) = match self.told_until {
+            None => (first, member.created),
+            Some(told_until) => (spans::new_span_id(), told_until),
         };
         let mut data: Vec<(&'static str, Data)> = vec![
             ("registrationId", member.id.to_string().into()),
@@ -245,19 +248,19 @@ impl Journey {
     }
 
     fn links(&self, first: SpanId) -> Vec<Link> {
-        let trace_id = self.member.trace.trace_id;
-        let earlier = self.timed_out.map(|_| Link { trace_id, span_id: first, kind: "earlier" });
+        let (trace_id, sampled) = (self.member.trace.trace_id, self.member.trace.sampled.unwrap_or(false));
+        let earlier = self.told_until.map(|_| Link { trace_id, span_id: first, kind: "earlier", sampled });
         let request = self.member.trace.parent.filter(|_| self.resumed);
-        let request = request.map(|span_id| Link { trace_id, span_id, kind: "request" });
+        let request = request.map(|span_id| Link { trace_id, span_id, kind: "request", sampled });
         let batch = self.carried.as_ref().and_then(|carried| carried.batch);
-        let batch = batch.map(|(trace_id, span_id)| Link { trace_id, span_id, kind: "batch" });
+        let batch = batch.map(|(trace_id, span_id)| Link { trace_id, span_id, kind: "batch", sampled });
         earlier.into_iter().chain(request).chain(batch).collect()
     }
 
     fn stages(&self, end: &End<'_>, wait: SpanId) -> Vec<Stage> {
         let Some(carried) = &self.carried else { return vec![self.prepare(end.at, end.status)] };
         // What an earlier episode has told is not told again.
-        if self.timed_out.is_some() {
+        if self.told_until.is_some() {
             return vec![self.wait(carried, end, wait)];
         }
         let mut stages = vec![self.prepare(carried.signed, "ok")];
@@ -304,7 +307,7 @@ impl Journey {
         }
         data.extend(self.included.map(|(_, gas_used)| ("gasUsed", gas_used.into())));
         data.extend(end.cause.map(|cause| ("cause", cause.code().into())));
-        let began = self.timed_out.or(self.sent).unwrap_or(carried.signed);
+        let began = self.told_until.or(self.sent).unwrap_or(carried.signed);
         let name = "Wait for Transaction Confirmation".to_owned();
         Stage { op: "blockchain.wait", name, id, began, ended: end.at, status: end.status, data }
     }
@@ -415,21 +418,33 @@ mod tests {
     }
 
     #[test]
+    fn a_journey_has_the_same_span_after_a_restart_and_another_one_with_another_transaction() {
+        let id = RegistrationId::from_bytes([7; 16]);
+        let (signer, other) = (Address::repeat_byte(4), Address::repeat_byte(5));
+        assert_eq!(span_of(id, signer, 5), span_of(id, signer, 5));
+        for (from, nonce) in [(signer, 6), (other, 5)] {
+            assert_ne!(span_of(id, signer, 5), span_of(id, from, nonce));
+        }
+        // A caller may register many documents in one trace.
+        assert_ne!(span_of(id, signer, 5), span_of(RegistrationId::from_bytes([8; 16]), signer, 5));
+    }
+
+    #[test]
     fn a_timeout_is_told_at_once_and_what_comes_later_is_linked_to_it() {
         let mut journey = sent();
         let first = story_of(&journey, 34, "deadline_exceeded", Some(Cause::Pending));
-        assert_eq!(first.root.id, register_span(journey.member.id));
+        assert_eq!(first.root.id, journey.span());
         assert_eq!(first.stages.len(), 3);
         let cause: [(&str, Data); 1] = [("cause", "pending".into())];
         let wait = "Wait for Transaction Confirmation";
         check(&first.stages[2], ("blockchain.wait", wait, (4, 34), "deadline_exceeded", &cause));
-        journey.late(Cause::Pending, at(34));
+        journey.late(Cause::Pending, 0, at(34));
         let later = story_of(&journey, 50, "ok", None);
         assert_ne!(later.root.id, first.root.id);
         let [only] = later.stages.as_slice() else { panic!("{later:?}") };
         check(only, ("blockchain.wait", wait, (34, 50), "ok", &[]));
         let trace_id = journey.member.trace.trace_id;
-        assert_eq!(later.links, [Link { trace_id, span_id: first.root.id, kind: "earlier" }]);
+        assert_eq!(later.links, [Link { trace_id, span_id: first.root.id, kind: "earlier", sampled: false }]);
     }
 
     #[test]

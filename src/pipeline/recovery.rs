@@ -7,7 +7,7 @@ use super::{
 };
 use crate::{
     chain::Signer,
-    registration::State,
+    registration::{State, Timestamp},
     store::{OpenTransaction, StoreError},
 };
 use alloy::primitives::Address;
@@ -48,7 +48,7 @@ pub async fn recover(tools: &Tools, signers: &[Signer]) -> Result<(), RecoverErr
         info!(transactions = open.len(), "taking up the transactions of the last run");
     }
     for transaction in open {
-        take_up(tools, transaction);
+        take_up(tools, transaction, None);
     }
     Ok(())
 }
@@ -61,14 +61,14 @@ pub(super) async fn adopt(tools: &Tools, signer: Address) -> Result<(), StoreErr
     let followed: Vec<_> = tools.flights.of(signer).iter().map(|flight| flight.id).collect();
     for open in tools.store.open_transactions().await? {
         if open.signer == signer && !followed.contains(&open.id) {
-            take_up(tools, open);
+            take_up(tools, open, None);
         }
     }
     tools.store.recount().await
 }
 
-/// Follows a transaction again, each of its journeys in the stage and the trace it was in.
-pub(super) fn take_up(tools: &Tools, open: OpenTransaction) {
+/// Follows a transaction again, each of its journeys in the stage and the trace it was in; up to `told_until` they were told.
+pub(super) fn take_up(tools: &Tools, open: OpenTransaction, told_until: Option<Timestamp>) {
     let Some(attempt) = open.attempts.last() else { return };
     let phase = match (open.state, open.block) {
         (State::Included, Some(block)) => Phase::Included(block),
@@ -85,7 +85,7 @@ pub(super) fn take_up(tools: &Tools, open: OpenTransaction) {
         signed: open.signed,
     };
     let endpoint = Arc::from(tools.chain.primary());
-    let times = (open.prepared, open.sent, open.timed_out);
+    let times = (open.prepared, open.sent, open.timed_out.or(told_until));
     let journeys = open
         .members
         .into_iter()

@@ -1,15 +1,16 @@
 //! What the store can fail with, split by what the caller can do about it.
 
+use crate::telemetry::redact;
 use std::path::PathBuf;
 
 /// The store cannot be used right now, or holds something it should not.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     /// The database refused a statement or could not be reached; nothing of it was written.
-    #[error("the database cannot be used: {0}")]
+    #[error("the database cannot be used: {}", redact(&.0.to_string()))]
     Database(#[from] sqlx::Error),
     /// A row holds what no version of ours writes.
-    #[error("the database holds a value that cannot be read: {0}")]
+    #[error("the database holds a value that cannot be read: {}", redact(.0))]
     Corrupt(String),
     /// Rows were no longer as they had been read, so nothing was written. Reading again is enough.
     #[error("the rows changed in the meantime")]
@@ -52,7 +53,7 @@ pub enum OpenError {
     #[error("{0}")]
     OtherRegistry(#[from] super::OtherRegistry),
     /// The migrations failed: most often a database of a newer version.
-    #[error("the database cannot be brought to this version: {0}")]
+    #[error("the database cannot be brought to this version: {}", redact(&.0.to_string()))]
     Migration(#[from] sqlx::migrate::MigrateError),
     /// Anything else.
     #[error(transparent)]

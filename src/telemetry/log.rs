@@ -1,8 +1,9 @@
-//! Log lines: text for people, JSON for machines, the trace id in every line that belongs to a journey or a request.
+//! Log lines: text for people, JSON for machines, the trace id in every line that belongs to a journey or a request. Each is redacted
+//! when it is whole, and is one line whatever its values hold.
 
-use super::{Settings, spans};
+use super::{Settings, panic, redact, spans};
 use serde::Serialize;
-use std::{collections::BTreeMap, fmt, io::IsTerminal, str::FromStr};
+use std::{borrow::Cow, collections::BTreeMap, fmt, fmt::Write as _, io::IsTerminal, str::FromStr};
 use tracing::{Event, Level, Subscriber, field};
 use tracing_subscriber::{
     EnvFilter, Layer,
@@ -72,26 +73,31 @@ impl FromStr for LogFilter {
 
 /// Writes log lines to standard error; standard output belongs to the commands' answers.
 ///
-/// alloy and the HTTP client below it are kept out: their lines hold the endpoint's URL with its key.
+/// alloy, OpenTelemetry and the HTTP client below them are kept out: their lines hold URLs with their keys. And a collector that is
+/// away would be an error for each batch.
 pub(super) fn layer<S>(settings: &Settings) -> Box<dyn Layer<S> + Send + Sync>
 where
     S: Subscriber + for<'a> LookupSpan<'a> + Send + Sync,
 {
     let wanted = EnvFilter::new(&settings.log_filter.0);
-    let safe =
-        filter_fn(|metadata| !["alloy", "reqwest", "hyper"].iter().any(|room| metadata.target().starts_with(room)));
+    const UNSAFE: [&str; 4] = ["alloy", "opentelemetry", "reqwest", "hyper"];
+    let safe = filter_fn(|metadata| !UNSAFE.iter().any(|room| metadata.target().starts_with(room)));
+    // Whatever is wanted, nobody wants to miss a panic.
+    let shown = wanted.and(safe).or(filter_fn(|metadata| metadata.target() == panic::TARGET));
     let layer = tracing_subscriber::fmt::layer()
         .with_writer(std::io::stderr)
         .with_ansi(std::io::stderr().is_terminal())
+        // A line that cannot be written is lost: whoever logs is not to panic of it.
+        .log_internal_errors(false)
         .fmt_fields(NoFields);
     match settings.log_format {
-        LogFormat::Text => layer.event_format(TextLines).with_filter(wanted.and(safe)).boxed(),
+        LogFormat::Text => layer.event_format(TextLines).with_filter(shown).boxed(),
         LogFormat::Json => layer
             .event_format(JsonLines {
                 service: settings.service_name.clone(),
                 environment: settings.environment.clone(),
             })
-            .with_filter(wanted.and(safe))
+            .with_filter(shown)
             .boxed(),
     }
 }
@@ -198,7 +204,9 @@ where
             environment: &self.environment,
             fields: &seen.fields,
         };
-        writeln!(writer, "{}", serde_json::to_string(&line).map_err(|_| fmt::Error)?)
+        let line = serde_json::to_string(&line).map_err(|_| fmt::Error)?;
+        let line = one_line(&line, |c, line| write!(line, "\\u{:04x}", u32::from(c)));
+        writeln!(writer, "{}", redact(&line))
     }
 }
 
@@ -223,16 +231,123 @@ where
             Level::INFO | Level::DEBUG | Level::TRACE => ("", ""),
         };
         let (colour, plain) = if writer.has_ansi_escapes() { (colour, plain) } else { ("", "") };
-        write!(writer, "{} {colour}{:>5}{plain} {}", now(), event.metadata().level().as_str(), seen.message)?;
+        let mut line = format!("{} {colour}{:>5}{plain} ", now(), event.metadata().level().as_str());
+        line.push_str(&escaped(&seen.message));
         for (name, value) in &seen.fields {
             match value.as_str() {
-                Some(text) => write!(writer, " {name}={text}")?,
-                None => write!(writer, " {name}={value}")?,
+                Some(text) => write!(line, " {name}={}", escaped(text))?,
+                None => write!(line, " {name}={value}")?,
             }
         }
         if let (Some(trace_id), false) = (trace_id(), seen.fields.contains_key("trace_id")) {
-            write!(writer, " trace_id={trace_id}")?;
+            write!(line, " trace_id={trace_id}")?;
         }
-        writeln!(writer)
+        writeln!(writer, "{}", redact(&line))
+    }
+}
+
+/// A value as a part of a line for people.
+fn escaped(text: &str) -> Cow<'_, str> {
+    one_line(text, |c, line| write!(line, "{}", c.escape_default()))
+}
+
+/// The text with each character escaped that could end a line, hide a part of it or turn it around: a value must not look like a
+/// line of its own on any terminal or to any reader of logs.
+fn one_line(text: &str, escape: impl Fn(char, &mut String) -> fmt::Result) -> Cow<'_, str> {
+    let unsafe_here = |c: char| {
+        c.is_control() || matches!(c, '\u{2028}' | '\u{2029}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    };
+    let plain = text.bytes().all(|byte| (b' '..=b'~').contains(&byte));
+    if plain || !text.contains(unsafe_here) {
+        return Cow::Borrowed(text);
+    }
+    let mut line = String::with_capacity(text.len() + 16);
+    for c in text.chars() {
+        if unsafe_here(c) {
+            // Writing into a String does not fail.
+            let _ = escape(c, &mut line);
+        } else {
+            line.push(c);
+        }
+    }
+    Cow::Owned(line)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::{
+        io,
+        sync::{Arc, Mutex},
+    };
+    use tracing_subscriber::{Registry, fmt::MakeWriter, layer::SubscriberExt};
+
+    #[derive(Clone, Default)]
+    struct Written(Arc<Mutex<Vec<u8>>>);
+
+    impl io::Write for Written {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().extend(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    impl MakeWriter<'_> for Written {
+        type Writer = Self;
+
+        fn make_writer(&self) -> Self {
+            self.clone()
+        }
+    }
+
+    /// What is written in either format.
+    fn written(log: impl Fn()) -> [String; 2] {
+        let json = JsonLines { service: "registrar".into(), environment: "test".into() };
+        [write(TextLines, &log), write(json, &log)]
+    }
+
+    fn write<F: FormatEvent<Registry, NoFields> + Send + Sync + 'static>(format: F, log: impl Fn()) -> String {
+        let written = Written::default();
+        let layer = tracing_subscriber::fmt::layer().with_writer(written.clone()).with_ansi(false);
+        let layer = layer.fmt_fields(NoFields).event_format(format);
+        tracing::subscriber::with_default(tracing_subscriber::registry().with(layer), log);
+        String::from_utf8(written.0.lock().unwrap().clone()).unwrap()
+    }
+
+    #[test]
+    fn no_value_breaks_a_line_or_forges_one() {
+        let forged =
+            "x\r\n2026-11-20T10:00:00Z ERROR forged\u{1b}[2K\u{9b}31m\u{85}\u{2028}\u{2029}\u{202e}\u{7f}\u{0}";
+        for text in written(|| tracing::info!(field = forged, shown = %forged, trace_id = forged, "{forged}")) {
+            assert_eq!(text.matches('\n').count(), 1, "{text:?}");
+            assert!(text.ends_with('\n'), "{text:?}");
+            let left =
+                text.trim_end_matches('\n').chars().find(|c| c.is_control() || "\u{2028}\u{2029}\u{202e}".contains(*c));
+            assert_eq!(left, None, "{text:?}");
+            if let Ok(line) = serde_json::from_str::<serde_json::Value>(&text) {
+                assert_eq!((&line["message"], &line["field"]), (&forged.into(), &forged.into()), "nothing is lost");
+            }
+        }
+    }
+
+    #[test]
+    fn a_line_is_redacted_when_it_is_whole() {
+        let text = written(|| {
+            let mail = "jo@mail.example";
+            tracing::info!(url = "https://base.example/v2/key", user = ?Some(mail), "\n{mail} \"https://u:p@base.example\"");
+        });
+        for text in &text {
+            for secret in ["v2/key", "u:p", "mail.example"] {
+                assert!(!text.contains(secret), "{text}");
+            }
+        }
+        let line: serde_json::Value = serde_json::from_str(&text[1]).unwrap();
+        assert_eq!(line["message"], "\n[redacted] \"https://base.example/[redacted]\"");
+        assert_eq!(line["url"], "https://base.example/[redacted]");
+        assert!(text[0].contains("url=https://base.example/[redacted]"), "{}", text[0]);
     }
 }

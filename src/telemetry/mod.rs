@@ -6,8 +6,10 @@
 pub mod events;
 mod log;
 mod metrics;
+pub mod panic;
 pub mod propagation;
-mod redact;
+mod reach;
+pub mod redact;
 mod scrub;
 mod sentry;
 mod settings;
@@ -18,6 +20,7 @@ mod users;
 
 pub use log::{InvalidLogSetting, LogFilter, LogFormat};
 pub use metrics::{Metrics, metrics};
+pub use redact::{Secrets, redact};
 pub use settings::{
     InvalidDsn, InvalidOtlp, InvalidRate, OtlpEndpoint, OtlpProtocol, OtlpSettings, Rate, Salt, SentryDsn,
     SentrySettings, Settings, SpanLimits,

@@ -20,10 +20,10 @@ pub(super) fn span(span: &mut SpanData) {
 }
 
 fn attribute(attribute: &mut KeyValue) {
-    match &mut attribute.value {
-        Value::String(text) => string(text),
-        Value::Array(Array::String(all)) => all.iter_mut().for_each(string),
-        _ => {}
+    if let Value::String(text) = &mut attribute.value {
+        string(text);
+    } else if let Value::Array(Array::String(all)) = &mut attribute.value {
+        all.iter_mut().for_each(string);
     }
 }
 
@@ -39,11 +39,24 @@ fn cow(text: &mut Cow<'static, str>) {
     }
 }
 
-/// An event, through its JSON, so that no field is forgotten. One that cannot be read back is not sent.
+/// An event, through its JSON, so that no field is forgotten.
 pub(super) fn event(event: Event<'static>) -> Option<Event<'static>> {
-    let mut json = serde_json::to_value(&event).ok()?;
-    redact_json(&mut json);
-    serde_json::from_value(json).ok()
+    let redacted = serde_json::to_value(&event).ok().and_then(|mut json| {
+        redact_json(&mut json);
+        serde_json::from_value(json).ok()
+    });
+    // What cannot be read back is told by its bare bones.
+    redacted.or_else(|| {
+        let message = event.message.as_deref().map(|message| redact(message).into_owned());
+        let trace = event.contexts.get("trace").cloned().map(|trace| ("trace".to_owned(), trace));
+        Some(Event {
+            event_id: event.event_id,
+            level: event.level,
+            message,
+            contexts: trace.into_iter().collect(),
+            ..Event::default()
+        })
+    })
 }
 
 /// A breadcrumb.

@@ -1,6 +1,6 @@
 //! What telemetry is told: how much is kept, where it goes, as whom.
 
-use super::{LogFilter, LogFormat, propagation::TraceHosts};
+use super::{LogFilter, LogFormat, Secrets, propagation::TraceHosts};
 use sentry::types::Dsn;
 use std::{fmt, str::FromStr};
 use url::Url;
@@ -30,6 +30,8 @@ pub struct Settings {
     pub limits: SpanLimits,
     /// Who gets trace headers with our requests.
     pub trace_hosts: TraceHosts,
+    /// What must not be told: taken out of whatever leaves.
+    pub secrets: Secrets,
     /// With it, user ids leave as a keyed hash and never as given.
     pub user_id_salt: Option<Salt>,
 }
@@ -45,7 +47,7 @@ pub struct SentrySettings {
     pub debug: bool,
 }
 
-/// OTLP. Headers, certificates and how long it may take the exporter takes from the standard variables.
+/// OTLP. Headers, compression and how long it may take the exporter takes from the standard variables; it trusts the roots of Mozilla.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct OtlpSettings {
     /// Where to.
@@ -68,6 +70,28 @@ pub struct SpanLimits {
 impl Default for SpanLimits {
     fn default() -> Self {
         Self { attributes: 128, events: 128, links: 128 }
+    }
+}
+
+#[cfg(test)]
+impl Settings {
+    /// Logs alone.
+    pub(super) fn of_tests() -> Self {
+        Self {
+            enabled: false,
+            log_format: LogFormat::Text,
+            log_filter: LogFilter::default(),
+            service_name: "registrar".to_owned(),
+            service_version: "test".to_owned(),
+            environment: "test".to_owned(),
+            sample_rate: Rate::ALL,
+            sentry: None,
+            otlp: None,
+            limits: SpanLimits::default(),
+            trace_hosts: TraceHosts::default(),
+            secrets: Secrets::default(),
+            user_id_salt: None,
+        }
     }
 }
 

@@ -1,22 +1,20 @@
 //! Starts telemetry for the process, and ends it.
 
 use super::{
-    OtlpSettings, Settings, log, metrics, propagation,
+    OtlpSettings, Settings, log, metrics, panic, propagation, redact,
     sentry::{self, Sentry},
     spans::{self, Head, Otlp, Pipeline, Sink, Tail},
     users,
 };
-use ::sentry::{Hub, SentryFutureExt};
+use ::sentry::SentryFutureExt;
 use opentelemetry::{KeyValue, trace::TracerProvider};
 use opentelemetry_otlp::ExporterBuildError;
 use opentelemetry_sdk::{
     Resource,
     trace::{SdkTracerProvider, Tracer},
 };
-use std::{
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{sync::Arc, time::Duration};
+use tokio::time::Instant;
 use tracing::{Event, Level, Subscriber};
 use tracing_opentelemetry::OpenTelemetryLayer;
 use tracing_subscriber::{
@@ -44,6 +42,8 @@ pub struct Telemetry {
 /// # Errors
 /// When the OTLP exporter cannot use its settings.
 pub fn init(settings: &Settings) -> Result<Telemetry, StartError> {
+    redact::install(settings.secrets.clone());
+    panic::install();
     let mut layers: Vec<Box<dyn Layer<Registry> + Send + Sync>> = vec![log::layer(settings)];
     let mut telemetry = Telemetry::default();
     if settings.enabled {
@@ -133,7 +133,7 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Failures {
 
 /// Gives a call its own Sentry hub: what is said in it gets nobody else's breadcrumbs.
 pub async fn bind_call<T>(call: impl Future<Output = T>) -> T {
-    if sentry::is_on() { call.bind_hub(Hub::new_from_top(Hub::main())).await } else { call.await }
+    if sentry::is_on() { call.bind_hub(sentry::own_hub()).await } else { call.await }
 }
 
 impl Telemetry {
@@ -143,7 +143,7 @@ impl Telemetry {
         let left = move || deadline.saturating_duration_since(Instant::now());
         let flush = move || {
             if let Some(pipeline) = &self.pipeline {
-                pipeline.flush(left());
+                pipeline.end(left());
             }
             if let Some(sentry) = &self.sentry {
                 sentry.close(left());

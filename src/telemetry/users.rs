@@ -17,6 +17,11 @@ pub(super) fn hash_with(salt: Salt) {
     let _ = SALT.set(salt);
 }
 
+/// Whether they do.
+pub(super) fn are_hashed() -> bool {
+    SALT.get().is_some()
+}
+
 /// A user's id as it may leave.
 pub fn outward(user: &UserId) -> String {
     SALT.get().map_or_else(|| user.as_str().to_owned(), |salt| hashed(salt, user.as_str()))

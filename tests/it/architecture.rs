@@ -45,7 +45,8 @@ fn each_outside_library_has_its_room() {
     let mut wrong = Vec::new();
     for (file, room, named) in source() {
         for (library, rooms) in LIBRARIES {
-            if named[0].starts_with(library) && !rooms.contains(&room.as_str()) {
+            // A field or a variable may be called as a library is.
+            if named.len() > 1 && named[0].starts_with(library) && !rooms.contains(&room.as_str()) {
                 wrong.push(format!("{file}: {} belongs to {rooms:?}", named.join("::")));
             }
         }

@@ -1,53 +1,19 @@
 //! `registrar dev`: everything at once for a newcomer, and nothing left of it.
 
-use crate::harness::{Client, Registration, State, cli, process::Process, service::command, within};
+use crate::harness::{Client, Place, Registration, State, cli, process::Process, service::command, within};
 use rustix::process::Signal;
-use std::{
-    fs,
-    path::Path,
-    process::{Command, Output},
-};
-use tempfile::TempDir;
+use std::{fs, path::Path, process::Output};
 
-/// A folder to work in, and a text by which the processes that work there are known.
-struct Place {
-    directory: TempDir,
-    mark: String,
-}
-
-impl Place {
-    fn new() -> Self {
-        let directory = tempfile::tempdir().unwrap();
-        let mark = format!("registrar-test-{}", directory.path().file_name().unwrap().to_str().unwrap());
-        Self { directory, mark }
-    }
-
-    fn variables(&self) -> [(&str, &str); 2] {
-        [("REGISTRAR_TEST_MARK", &self.mark), ("TMPDIR", self.directory.path().to_str().unwrap())]
-    }
-
-    /// Fails if a process or a file is left.
-    fn is_as_it_was(&self, files: &[&str]) {
-        let output = Command::new("ps").args(["axeww", "-o", "pid,command"]).output().unwrap();
-        let text = String::from_utf8_lossy(&output.stdout);
-        assert!(text.lines().count() > 1, "ps shows nothing");
-        let left: Vec<&str> = text.lines().filter(|line| line.contains(&self.mark)).collect();
-        assert!(left.is_empty(), "left behind: {left:?}");
-        let there: Vec<_> = fs::read_dir(&self.directory).unwrap().map(|entry| entry.unwrap().file_name()).collect();
-        assert_eq!(there, files);
-    }
-
-    /// A stack that runs until it is told to end, and where its gRPC server is.
-    async fn stack(&self) -> (Process, std::net::SocketAddr) {
-        let mut command = command();
-        command.arg("dev").envs(self.variables());
-        command.env("REGISTRAR_LISTEN", "127.0.0.1:0").env("REGISTRAR_ADMIN_LISTEN", "127.0.0.1:0");
-        command.env("REGISTRAR_SHUTDOWN_GRACE", "5s");
-        let mut process = Process::spawn("registrar dev", &mut command).with_children();
-        let address = |line: &str| line.trim().strip_prefix("gRPC")?.trim().parse().ok();
-        let grpc = process.said("where it listens", address).await;
-        (process, grpc)
-    }
+/// A stack that works in this place until it is told to end, and where its gRPC server is.
+async fn stack(place: &Place) -> (Process, std::net::SocketAddr) {
+    let mut command = command();
+    command.arg("dev").envs(place.variables());
+    command.env("REGISTRAR_LISTEN", "127.0.0.1:0").env("REGISTRAR_ADMIN_LISTEN", "127.0.0.1:0");
+    command.env("REGISTRAR_SHUTDOWN_GRACE", "5s");
+    let mut process = Process::spawn("registrar dev", &mut command).with_children();
+    let address = |line: &str| line.trim().strip_prefix("gRPC")?.trim().parse().ok();
+    let grpc = process.said("where it listens", address).await;
+    (process, grpc)
 }
 
 /// What it prints, once all of it is there.
@@ -87,7 +53,7 @@ async fn only_registration(grpc: std::net::SocketAddr) -> Registration {
 #[tokio::test]
 async fn one_command_shows_a_newcomer_the_whole_journey_and_leaves_nothing_behind() {
     let place = Place::new();
-    let file = place.directory.path().join("hello.txt");
+    let file = place.path().join("hello.txt");
     fs::write(&file, "hello\n").unwrap();
 
     let run = cli::run(&["dev", "--once", file.to_str().unwrap()], &place.variables()).await;
@@ -113,7 +79,7 @@ async fn a_file_that_is_not_there_is_said_before_anything_starts() {
 async fn the_stack_stays_until_ctrl_c_and_nothing_of_it_stays_after() {
     for signal in [Signal::INT, Signal::TERM, Signal::HUP] {
         let place = Place::new();
-        let (mut process, grpc) = place.stack().await;
+        let (mut process, grpc) = stack(&place).await;
         Client::connect(grpc).await.confirm(1, "case-1").await;
 
         process.signal(signal);
@@ -126,7 +92,7 @@ async fn the_stack_stays_until_ctrl_c_and_nothing_of_it_stays_after() {
 #[tokio::test]
 async fn the_command_that_it_prints_works_as_it_is_pasted() {
     let place = Place::new();
-    let (mut process, grpc) = place.stack().await;
+    let (mut process, grpc) = stack(&place).await;
     let screen = screen(&mut process).await;
 
     for command in [" register ", " verify "] {
@@ -146,7 +112,7 @@ async fn the_python_call_that_it_prints_works_as_it_is_pasted() {
     let python = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/foreign/.venv/bin");
     assert!(python.join("python3").exists(), "tests/foreign/.venv is not there: `make test` installs it");
     let place = Place::new();
-    let (mut process, grpc) = place.stack().await;
+    let (mut process, grpc) = stack(&place).await;
     let call = excerpt(&screen(&mut process).await, "python3 -", "EOF");
 
     let output = paste(&call, &format!("{}:", python.display())).await;

@@ -40,4 +40,5 @@ mod telemetry;
 mod throttling;
 mod trace_id;
 mod watch;
+mod watch_page;
 mod witnesses;

@@ -17,14 +17,14 @@ const ANY_PORT: &str = "127.0.0.1:0";
 
 /// The user's environment, with our chain, signers and database in it: a real key must not get near a development stack.
 pub(super) fn environment(of_user: Environment, rpc: &str, folder: &Path) -> Environment {
-    let rate =
-        of_user.first(&["TRACE_SAMPLE_RATE", "SENTRY_TRACES_SAMPLE_RATE"]).map_or("1.0", |(_, rate)| rate).to_owned();
+    // Whoever tries things out wants to see each of them. TRACE_SAMPLE_RATE, which is an option, goes before this one.
+    let rate = of_user.get("SENTRY_TRACES_SAMPLE_RATE").unwrap_or("1.0").to_owned();
     let database = format!("sqlite://{}", folder.join("registrar.db").display());
     let set = [
         ("REGISTRAR_RPC_URLS", rpc.to_owned()),
         ("REGISTRAR_SIGNER_KEYS", SIGNER_KEYS.to_owned()),
         ("REGISTRAR_DATABASE_URL", database),
-        ("TRACE_SAMPLE_RATE", rate),
+        ("SENTRY_TRACES_SAMPLE_RATE", rate),
     ];
     // An empty variable counts as absent, and a secret may not be given twice.
     let files = ["REGISTRAR_RPC_URLS_FILE", "REGISTRAR_SIGNER_KEYS_FILE", "REGISTRAR_DATABASE_URL_FILE"];
@@ -77,6 +77,21 @@ mod tests {
         assert_eq!(settings.chain.endpoints.len(), 1);
         assert!(settings.chain.endpoints[0].is_loopback());
         assert!(format!("{:?}", settings.store).find("production").is_none());
+    }
+
+    #[test]
+    fn a_development_stack_keeps_every_trace_unless_the_user_names_a_rate() {
+        let folder = tempfile::tempdir().unwrap();
+        let rate = |words: &[&str], variable: Option<&str>| {
+            let named = variable.map(|rate| ("SENTRY_TRACES_SAMPLE_RATE", rate.to_owned()));
+            let environment = environment(Environment::default().with(named), "http://127.0.0.1:8545", folder.path());
+            let mut serve = serve_args(&args(words));
+            serve.contract_address = Some("0x5FbDB2315678afecb367f032d93F642f64180aa3".to_owned());
+            Settings::read(&serve, &environment).unwrap().telemetry.sample_rate.get()
+        };
+        assert_eq!(rate(&[], None), 1.0);
+        assert_eq!(rate(&[], Some("0.5")), 0.5);
+        assert_eq!(rate(&["--trace-sample-rate", "0.25"], Some("0.5")), 0.25);
     }
 
     #[test]

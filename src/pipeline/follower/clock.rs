@@ -80,15 +80,16 @@ async fn ran_out(tools: Tools, flight: Arc<Flight>) {
     if !written {
         return;
     }
+    let timed_out = timed_out(&tools, &flight, &round, at);
     let late = {
         let mut journeys = flight.journeys();
         let late = journeys.iter_mut().map(|journey| {
-            let span_id = journey.late(round.diagnosis.cause, at);
+            let span_id = journey.late(round.diagnosis.cause, timed_out.confirmations, at);
             journey.affected(span_id)
         });
         late.collect::<Vec<_>>()
     };
-    events::confirmation_timeout(&TransactionTimeoutError::reports(timed_out(&tools, &flight, &round, at), late));
+    events::confirmation_timeout(&TransactionTimeoutError::reports(timed_out, late));
     tools.waiters.changed(&tools.store, &flight.members).await;
 }
 

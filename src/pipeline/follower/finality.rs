@@ -105,10 +105,11 @@ impl Follower {
         events::confirmed_transaction_reorged(block.id, block.number);
         let store = &self.tools.store;
         if block.ours {
-            store.reorged(block.id, now()).await?;
+            let at = now();
+            store.reorged(block.id, at).await?;
             if let Some(open) = store.open_transaction(block.id).await? {
                 let key = (open.signer, open.nonce);
-                recovery::take_up(&self.tools, open);
+                recovery::take_up(&self.tools, open, Some(at));
                 if let Some(flight) = self.tools.flights.get(key.0, key.1) {
                     flight.progress().memory.reorged_out = Some(block.number);
                 }

@@ -6,7 +6,7 @@ use crate::{
     pipeline::{flights::Phase, journey::Journey, now},
     registration::{Block, Cost, Failure, FailureReason, Finality, RegistrationId, State},
     store::{Inclusion, UnfinalizedBlock},
-    telemetry::{events, spans},
+    telemetry::events,
 };
 use alloy::primitives::B256;
 use futures_util::future::{join_all, try_join_all};
@@ -174,7 +174,7 @@ impl Follower {
         for journey in journeys {
             let member = &journey.member;
             let total = at.since(member.created);
-            events::registration_confirmed(member.id, &member.trace, hash, block.number, total);
+            events::registration_confirmed(member.id, (&member.trace, journey.span()), hash, block.number, total);
             journey.confirmed(hash, &block, depth, at);
         }
         self.tools.flights.remove(flight);
@@ -255,9 +255,8 @@ impl Follower {
         let stored = self.tools.store.get_all(&ids).await?;
         let failed: HashSet<_> = stored.iter().filter(|one| one.state == State::Failed).map(|one| one.id).collect();
         for journey in journeys.into_iter().filter(|journey| failed.contains(&journey.member.id)) {
-            let span = spans::new_span_id();
-            events::failed(&journey.affected(span), failure, "wait");
-            journey.failed(span, now());
+            events::failed(&journey.affected(journey.span()), failure, "wait");
+            journey.failed(now());
         }
         Ok(())
     }

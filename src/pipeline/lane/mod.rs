@@ -8,7 +8,6 @@ mod send;
 use super::{
     Tools,
     flights::{Flight, Phase, lock},
-    journey::Journey,
     recovery,
 };
 use crate::{
@@ -129,13 +128,13 @@ impl Lane {
                 drop(claim);
                 self.most = (self.most * 2).min(MAX_CLAIM);
                 batch.run(self.send(&flight, stop)).await;
-                if batch.felt_failover() {
-                    flight.journeys().iter_mut().for_each(Journey::felt_failover);
-                }
                 Step::Moved
             }
             Ok(None) => Step::Moved,
             Err(Obstacle::Held(hindrance)) => {
+                if self.told == Some(hindrance.blocked()) {
+                    batch.repeats();
+                }
                 self.block(&claim.ids(), hindrance.blocked(), &hindrance.to_string()).await;
                 Step::Paused
             }

@@ -5,7 +5,7 @@ use crate::{
     chain::{self, CallError, Chain, Fault, Outlook, Pair, Record, Refusal, Unsigned},
     pipeline::{
         flights::{Flight, Phase, Progress, lock},
-        journey::{Journey, Vehicle, affected, register_span},
+        journey::{Journey, Vehicle},
         now,
         queue::Claim,
     },
@@ -108,7 +108,7 @@ impl Lane {
     async fn refused(
         &self,
         claim: &Claim,
-        mut journeys: Vec<Journey>,
+        journeys: Vec<Journey>,
         error: CallError,
     ) -> Result<Option<Arc<Flight>>, Obstacle> {
         let Some(Refusal::Reverted(data)) = error.refusal() else {
@@ -131,12 +131,12 @@ impl Lane {
             ),
         };
         self.tools.store.fail(row.id, &failure, now()).await?;
-        let span = spans::new_span_id();
-        events::failed(&affected(row, span), &failure, "prepare");
-        self.tools.waiters.changed(&self.tools.store, &[row.id]).await;
-        if let Some(journey) = journeys.pop() {
-            journey.failed(span, now());
+        // As many as there are registrations: one.
+        for journey in journeys {
+            events::failed(&journey.affected(journey.span()), &failure, "prepare");
+            journey.failed(now());
         }
+        self.tools.waiters.changed(&self.tools.store, &[row.id]).await;
         Ok(None)
     }
 
@@ -245,7 +245,7 @@ impl Lane {
         batch.signed(&signer, nonce, &hash, journeys.len());
         for journey in &mut journeys {
             journey.signed(&vehicle, &endpoint, id_of_batch);
-            batch.carries(journey.member.trace.trace_id, register_span(journey.member.id));
+            batch.carries(&journey.member.trace, journey.span());
         }
         let progress = Progress::new(Phase::Signed);
         let flight =

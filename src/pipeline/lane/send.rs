@@ -88,6 +88,13 @@ impl Lane {
             // The bytes are out and on disk; inclusion will say so too.
             warn!(transaction_id = %flight.id, error = %error, "a sent transaction could not be marked as sent");
         }
+        let felt = spans::felt_failover();
+        for journey in flight.journeys().iter_mut() {
+            journey.sent(at);
+            if felt {
+                journey.felt_failover();
+            }
+        }
         {
             let mut progress = flight.progress();
             if progress.phase == Phase::Signed {
@@ -96,7 +103,6 @@ impl Lane {
             progress.sent.get_or_insert(at);
             progress.memory.taken_at = self.tools.head().map(|head| head.block.number);
         }
-        flight.journeys().iter_mut().for_each(|journey| journey.sent(at));
         self.tools.waiters.changed(&self.tools.store, &flight.members).await;
     }
 }

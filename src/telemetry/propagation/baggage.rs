@@ -2,15 +2,20 @@
 //! (<https://develop.sentry.dev/sdk/telemetry/traces/dynamic-sampling-context/>).
 
 use super::{BAGGAGE, trim};
-use crate::registration::TraceId;
+use crate::{
+    registration::TraceId,
+    telemetry::{redact, users},
+};
 use http::HeaderMap;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
-use std::collections::BTreeMap;
+use std::{borrow::Cow, collections::BTreeMap};
 
 /// As much of it is kept; the W3C rules ask for no more.
 pub(super) const MAX_BYTES: usize = 8 * 1024;
 const PREFIX: &str = "sentry-";
 const TRACE_ID: &str = "trace_id";
+/// What older SDKs say of users there.
+const ABOUT_USERS: [&str; 3] = ["user", "user_id", "user_segment"];
 /// What stays as it is in a value we write: the unreserved characters of RFC 3986, section 2.3.
 const ENCODED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
@@ -54,7 +59,13 @@ fn sentry_member(text: &str) -> Option<(&str, &str)> {
     let (key, value) = parts.next()?.split_once('=')?;
     let name = trim(key).strip_prefix(PREFIX)?;
     let value = trim(value);
-    (is_token(name) && is_value(value) && parts.all(is_property)).then_some((name, value))
+    (may_leave(name, value) && is_token(name) && is_value(value) && parts.all(is_property)).then_some((name, value))
+}
+
+/// No e-mail address or the like leaves, and nobody's id as it is where ids leave as a hash.
+fn may_leave(name: &str, value: &str) -> bool {
+    let hashed = users::are_hashed() && ABOUT_USERS.contains(&name);
+    !hashed && matches!(redact(&decode(value)), Cow::Borrowed(_))
 }
 
 /// Nothing has a meaning here; an empty one, as Sentry's own example ends, does no harm.

@@ -1,12 +1,13 @@
 //! Sentry's application metrics. Prometheus has all there is; these are for dashboards beside the errors.
 
-use crate::registration::TraceId;
+use crate::registration::{SpanId, TraceId};
 use crate::telemetry::spans;
 use sentry::{Hub, metrics};
 use std::{
     sync::{Mutex, PoisonError},
-    time::{Duration, Instant},
+    time::Duration,
 };
+use tokio::time::Instant;
 
 /// So many durations a second are sent: beyond, the others stand for them, for each costs Sentry as much as a log line.
 const DURATIONS_PER_SECOND: u32 = 20;
@@ -23,10 +24,10 @@ pub(in crate::telemetry) fn registered(documents: usize) {
 }
 
 /// A document was registered in this time.
-pub(in crate::telemetry) fn duration(trace_id: TraceId, took: Duration) {
+pub(in crate::telemetry) fn duration(trace_id: TraceId, span_id: SpanId, took: Duration) {
     if is_on() && admitted() {
         let metric = metrics::distribution("document.registration.duration", took.as_secs_f64()).unit("second");
-        spans::with_trace(trace_id, None, || Hub::main().capture_metric(metric));
+        spans::with_trace(trace_id, Some(span_id), || Hub::main().capture_metric(metric));
     }
 }
 

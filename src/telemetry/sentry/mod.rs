@@ -8,7 +8,7 @@ mod transport;
 pub(super) use report::Report;
 
 use super::{
-    SentrySettings, Settings, metrics, scrub,
+    SentrySettings, Settings, metrics, panic, scrub,
     spans::{self, Reason, Segment, Sink},
 };
 use sentry::{
@@ -21,23 +21,24 @@ use std::{sync::Arc, time::Duration};
 use tracing::{Level, Metadata, Subscriber};
 use tracing_subscriber::{Layer, filter::filter_fn, registry::LookupSpan};
 use transaction::{Identity, Sdk};
+use transport::{Factory, Http};
 
 /// A warning with this target is an event of its own in Sentry.
 pub(super) const REPORT: &str = "registrar::report";
-/// What the panic hook logs under this target it has reported already.
-pub(super) const PANIC: &str = "panic";
 
 /// The client, while the service runs.
-#[derive(Debug)]
 pub(super) struct Sentry {
     client: Arc<Client>,
+    http: Arc<Http>,
     identity: Identity,
 }
 
 impl Sentry {
-    /// Starts to report for the process. Nothing is read from the environment: the SDK would take a DSN, proxies, and whether
-    /// certificates are checked, from there.
+    /// Starts to report for the process. The SDK's `init` would take a DSN, and whether certificates are checked, from the
+    /// environment.
     pub(super) fn start(sentry: &SentrySettings, settings: &Settings) -> Self {
+        let agent = ClientOptions::default().user_agent;
+        let http = Arc::new(Http::start(sentry.dsn.get(), &agent));
         let mut options = ClientOptions::new()
             .release(settings.service_version.clone())
             .environment(settings.environment.clone())
@@ -51,28 +52,27 @@ impl Sentry {
             .before_breadcrumb(scrub::breadcrumb)
             .before_send_log(|log| scrub::log(stamped(log)))
             .before_send_metric(|metric| Some(measured(metric)))
-            .transport(transport::Factory);
+            .transport(Factory(http.clone()));
         options.dsn = Some(sentry.dsn.get().clone());
         let client = Arc::new(Client::with_options(options));
         let hub = Hub::main();
         hub.bind_client(Some(client.clone()));
         hub.start_session();
-        let agent = &client.options().user_agent;
-        let (name, version) = agent.split_once('/').unwrap_or((agent, ""));
+        let (name, version) = agent.split_once('/').unwrap_or((&agent, ""));
         let identity = Identity {
             public_key: sentry.dsn.get().public_key().to_owned(),
             release: settings.service_version.clone(),
             environment: settings.environment.clone(),
             server_name: client.options().server_name.clone().unwrap_or_default().into_owned(),
-            sample_rate: settings.sample_rate.get(),
+            sample_rate: settings.sample_rate,
             sdk: Sdk { name: name.to_owned(), version: version.to_owned() },
         };
-        Self { client, identity }
+        Self { client, http, identity }
     }
 
     /// Where kept spans go.
     pub(super) fn sink(&self) -> Box<dyn Sink> {
-        Box::new(Transactions { client: self.client.clone(), identity: self.identity.clone() })
+        Box::new(Transactions { http: self.http.clone(), identity: self.identity.clone() })
     }
 
     /// Sends what is still on its way, as far as that works in time.
@@ -82,8 +82,14 @@ impl Sentry {
     }
 }
 
+impl std::fmt::Debug for Sentry {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Sentry")
+    }
+}
+
 struct Transactions {
-    client: Arc<Client>,
+    http: Arc<Http>,
     identity: Identity,
 }
 
@@ -95,17 +101,19 @@ impl std::fmt::Debug for Transactions {
 
 impl Sink for Transactions {
     fn take(&mut self, segment: &Segment, reason: Reason) {
-        let envelope = transaction::envelope(segment, reason, &self.identity);
-        match envelope.map(sentry::Envelope::from_bytes_raw) {
-            Some(Ok(envelope)) => self.client.send_envelope(envelope),
-            Some(Err(_)) | None => metrics().telemetry_export("sentry", "failed", 1),
+        match transaction::envelope(segment, reason, &self.identity) {
+            Some(envelope) => self.http.take(envelope),
+            None => metrics().telemetry_export("sentry", "failed", 1),
         }
     }
 
-    fn flush(&mut self, timeout: Duration) -> bool {
-        self.client.flush(Some(timeout))
+    fn end(&mut self, timeout: Duration) -> bool {
+        self.http.flush(timeout)
     }
 }
+
+/// The contexts of reports.
+const OWN_CONTEXTS: [&str; 2] = ["blockchain", "rpc"];
 
 /// Gives events the trace and span that they happened in.
 struct Stamp;
@@ -123,6 +131,11 @@ impl Integration for Stamp {
                 ..TraceContext::default()
             };
             event.contexts.insert("trace".to_owned(), Context::from(trace));
+        }
+        // sentry-tracing puts the fields of the log line there, which a report with contexts of its own has said already.
+        event.contexts.remove("Rust Tracing Location");
+        if OWN_CONTEXTS.iter().any(|own| event.contexts.contains_key(*own)) {
+            event.contexts.remove("Rust Tracing Fields");
         }
         Some(event)
     }
@@ -144,14 +157,16 @@ fn measured(mut metric: Metric) -> Metric {
     metric
 }
 
-/// Ours, and no word of telemetry about itself: with a collector down each failed batch would become an error.
+/// Ours but for panics, which are reported when they happen, and no word of telemetry about itself: with a collector down each failed batch would become an error.
 fn is_ours(metadata: &Metadata<'_>) -> bool {
     metadata.is_event() && metadata.target().starts_with("registrar")
 }
 
 /// What becomes an event: every error, and the warnings that say so.
 fn is_event(metadata: &Metadata<'_>) -> bool {
-    is_ours(metadata) && (*metadata.level() == Level::ERROR || metadata.target() == REPORT)
+    // The panic hook has made an event of its own, with the stack.
+    let told = metadata.target() == panic::TARGET;
+    is_ours(metadata) && !told && (*metadata.level() == Level::ERROR || metadata.target() == REPORT)
 }
 
 /// What becomes a breadcrumb of the call or task it happens in: what is degraded. Facts about single registrations are told with
@@ -161,7 +176,7 @@ fn is_breadcrumb(metadata: &Metadata<'_>) -> bool {
 }
 
 fn is_log(metadata: &Metadata<'_>) -> bool {
-    (is_ours(metadata) || metadata.target() == PANIC) && *metadata.level() <= Level::WARN
+    is_ours(metadata) && *metadata.level() <= Level::WARN
 }
 
 /// sentry-tracing's layers. Breadcrumbs come first, so that a warning that is an event has those before it and not itself.
@@ -174,6 +189,13 @@ where
         BreadcrumbLayer::new().with_filter(filter_fn(is_breadcrumb)).boxed(),
         LogLayer::new().with_filter(filter_fn(is_log)).boxed(),
     ]
+}
+
+/// A hub with nobody else's breadcrumbs.
+pub(super) fn own_hub() -> Hub {
+    let hub = Hub::new_from_top(Hub::main());
+    hub.configure_scope(|scope| scope.clear_breadcrumbs());
+    hub
 }
 
 /// Whether anything is reported.

@@ -14,13 +14,16 @@ use std::{
     time::{Duration, UNIX_EPOCH},
 };
 
+/// What sentry-tracing calls the fields of the log line.
+const LINE: &str = "Rust Tracing Fields";
+
 /// What goes with an error. Said once, at the place where the error is logged.
 #[derive(Clone, Debug, Default)]
 pub(in crate::telemetry) struct Report {
     trace: Option<(TraceId, Option<SpanId>)>,
     user: Option<String>,
     tags: Vec<(&'static str, String)>,
-    contexts: Vec<(&'static str, BTreeMap<String, Value>)>,
+    contexts: Vec<(String, BTreeMap<String, Value>)>,
     fingerprint: Vec<String>,
     breadcrumbs: Vec<(Timestamp, String)>,
 }
@@ -43,11 +46,11 @@ impl Report {
 
     pub(in crate::telemetry) fn context<K: Into<String>>(
         mut self,
-        name: &'static str,
+        name: impl Into<String>,
         values: impl IntoIterator<Item = (K, Value)>,
     ) -> Self {
         let values = values.into_iter().map(|(key, value)| (key.into(), value)).filter(|(_, value)| !value.is_null());
-        self.contexts.push((name, values.collect()));
+        self.contexts.push((name.into(), values.collect()));
         self
     }
 
@@ -70,8 +73,11 @@ impl Report {
             Some((trace_id, span_id)) => spans::with_trace(trace_id, span_id, act),
             None => act(),
         };
-        let Some(client) = Hub::main().client() else { return act() };
-        let hub = Hub::new(Some(client), Arc::new(Scope::default()));
+        if !super::is_on() {
+            return act();
+        }
+        // The release's session is the main one's, and is told of errors.
+        let hub = super::own_hub();
         hub.configure_scope(|scope| self.describe(scope));
         for (time, message) in &self.breadcrumbs {
             let micros = Duration::from_micros(u64::try_from(time.micros()).unwrap_or(0));
@@ -92,6 +98,13 @@ impl Report {
         }
         for (name, values) in &self.contexts {
             scope.set_context(name, Context::Other(values.clone()));
+        }
+        if !self.contexts.is_empty() {
+            // The log line's fields would be told a second time, by other names and at a length that Sentry cuts off.
+            scope.add_event_processor(|mut event| {
+                event.contexts.remove(LINE);
+                Some(event)
+            });
         }
         if let Some(id) = &self.user {
             scope.set_user(Some(User { id: Some(id.clone()), ..User::default() }));

@@ -7,8 +7,8 @@
 //! <https://develop.sentry.dev/sdk/telemetry/traces/dynamic-sampling-context/>.
 
 use crate::telemetry::{
-    propagation,
-    spans::{BAGGAGE, JOURNEY, OP, Reason, SERVER, Segment, number, op_of, text},
+    Rate, propagation,
+    spans::{BAGGAGE, JOURNEY, OP, Reason, SERVER, Segment, number, op_of, rate_that_kept, text},
 };
 use opentelemetry::{Array, KeyValue, SpanId, Value, trace::Status};
 use opentelemetry_sdk::trace::SpanData;
@@ -25,6 +25,8 @@ const OWN: [&str; 4] = [OP, BAGGAGE, "registrar.sampled", "user.id"];
 const TAGS: [&str; 9] =
     ["registrationId", "documentHash", "caseId", "txHash", "network", "cause", "from", "rpc.method", "endpoint"];
 
+/// Links beyond these Sentry would cut off, with what fits: a batch may have hundreds, and a collector gets them all.
+const MOST_LINKS: usize = 64;
 /// The call that a journey's trace begins with.
 const FIRST_OF_JOURNEY: &str = "registrar.v1.RegistrarService/RegisterDocument";
 
@@ -35,7 +37,7 @@ pub(super) struct Identity {
     pub(super) release: String,
     pub(super) environment: String,
     pub(super) server_name: String,
-    pub(super) sample_rate: f64,
+    pub(super) sample_rate: Rate,
     pub(super) sdk: Sdk,
 }
 
@@ -136,16 +138,17 @@ impl Serialize for Data<'_> {
             if again || OWN.contains(&key.as_str()) {
                 continue;
             }
-            match value {
-                Value::Bool(flag) => map.serialize_entry(key.as_str(), flag)?,
-                Value::I64(number) => map.serialize_entry(key.as_str(), number)?,
-                Value::F64(number) => map.serialize_entry(key.as_str(), number)?,
-                Value::String(text) => map.serialize_entry(key.as_str(), text.as_str())?,
-                Value::Array(Array::String(all)) => {
-                    let all: Vec<_> = all.iter().map(|text| text.as_str()).collect();
-                    map.serialize_entry(key.as_str(), &all)?;
-                }
-                other => map.serialize_entry(key.as_str(), &other.to_string())?,
+            if let Value::Array(Array::String(all)) = value {
+                let all: Vec<_> = all.iter().map(|text| text.as_str()).collect();
+                map.serialize_entry(key.as_str(), &all)?;
+            } else if let Value::Bool(flag) = value {
+                map.serialize_entry(key.as_str(), flag)?;
+            } else if let Value::I64(number) = value {
+                map.serialize_entry(key.as_str(), number)?;
+            } else if let Value::F64(number) = value {
+                map.serialize_entry(key.as_str(), number)?;
+            } else {
+                map.serialize_entry(key.as_str(), &value.as_str())?;
             }
         }
         map.end()
@@ -201,7 +204,7 @@ fn transaction<'a>(
                 status: status(root),
                 origin: "auto",
                 data: Data(&root.attributes),
-                links: root.links.iter().map(link).collect(),
+                links: root.links.iter().take(MOST_LINKS).map(link).collect(),
             },
         },
         spans,
@@ -290,7 +293,7 @@ fn sampling_context(root: &SpanData, reason: Reason, identity: &Identity) -> BTr
     if let Some(frozen) = frozen.filter(|frozen| frozen.get("trace_id") == Some(&trace_id)) {
         return frozen;
     }
-    let rate = if reason == Reason::Head { identity.sample_rate } else { 1.0 };
+    let rate = if reason == Reason::Head { rate_that_kept(root, identity.sample_rate) } else { 1.0 };
     // All parts of a trace carry the same context, which is that of its first.
     let first = if op_of(&root.attributes) == JOURNEY { FIRST_OF_JOURNEY } else { &root.name };
     let ours = [

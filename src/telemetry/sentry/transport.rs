@@ -1,91 +1,155 @@
 //! Envelopes to Sentry. The SDK's own transports lose the envelope's `trace` header, send no Content-Type, and send one envelope
 //! at a time; this one keeps, sends, and has several on their way. What it cannot take at once it drops and counts: nobody waits.
 
-use crate::telemetry::metrics;
+use crate::telemetry::{metrics, reach::Reach};
 use futures_util::{StreamExt, stream::FuturesUnordered};
+use reqwest::redirect::Policy;
 use sentry::{
     Envelope, Transport, TransportFactory, TransportOptions,
+    client_report::{Reason, Recorder},
     transports::{RateLimiter, RateLimitingCategory},
+    types::Dsn,
 };
 use std::{
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicUsize, Ordering},
     },
-    time::{Duration, Instant},
+    time::Duration,
 };
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 
-/// Envelopes that wait: with those of a registration at about 4 KB each, 8 MB.
-const QUEUE: usize = 2_048;
+/// What waits may have this many bytes: two thousand registrations' transactions.
+const MOST_BYTES: usize = 8 << 20;
+/// Envelopes that wait, whatever they hold.
+const MOST: usize = 4_096;
 /// Envelopes on their way at once. At 40 ms each, 400 a second.
 const AT_ONCE: usize = 16;
+/// How long room is waited for.
+const PATIENCE: Duration = Duration::from_millis(250);
 /// How long one may take.
 const TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Makes the transport.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Factory;
+/// Makes the transport that is there already: spans go to it without the client.
+#[derive(Clone)]
+pub(super) struct Factory(pub(super) Arc<Http>);
 
 impl TransportFactory for Factory {
     fn create_transport_with_options(&self, options: TransportOptions) -> Arc<dyn Transport> {
-        Arc::new(Http::start(&options))
+        Arc::new(Told { http: self.0.clone(), losses: options.client_report_recorder })
     }
 }
 
-struct Http {
-    queue: mpsc::Sender<Vec<u8>>,
-    shared: Arc<Shared>,
+/// The client's way in: errors, logs, metrics, sessions.
+struct Told {
+    http: Arc<Http>,
+    losses: Recorder,
 }
 
-#[derive(Default)]
-struct Shared {
-    /// Taken and not yet sent or lost.
-    pending: AtomicUsize,
-    bytes: AtomicUsize,
-    limits: Mutex<RateLimiter>,
-}
-
-impl Http {
-    fn start(options: &TransportOptions) -> Self {
-        let (queue, envelopes) = mpsc::channel(QUEUE);
-        let shared = Arc::new(Shared::default());
-        let post = Post {
-            client: reqwest::Client::builder().timeout(TIMEOUT).build().ok(),
-            url: options.dsn.envelope_api_url().to_string(),
-            auth: options.dsn.to_auth(Some(&options.user_agent)).to_string(),
-            agent: options.user_agent.to_string(),
-            shared: shared.clone(),
-        };
-        let run = move || {
-            if let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_all().build() {
-                runtime.block_on(run(envelopes, &post));
-            }
-        };
-        // Without the thread the queue is closed, and everything counts as dropped.
-        let _ = std::thread::Builder::new().name("sentry-transport".to_owned()).spawn(run);
-        Self { queue, shared }
-    }
-}
-
-impl Transport for Http {
+impl Transport for Told {
     fn send_envelope(&self, envelope: Envelope) {
         let mut bytes = Vec::new();
         if envelope.to_writer(&mut bytes).is_err() {
             return metrics().telemetry_export("sentry", "failed", 1);
         }
-        if self.shared.limits().is_disabled(category(&bytes)).is_some() {
-            return metrics().telemetry_export("sentry", "rate_limited", 1);
-        }
-        let size = bytes.len();
-        self.shared.took(size);
-        if self.queue.try_send(bytes).is_err() {
-            self.shared.done(size);
-            metrics().telemetry_export("sentry", "dropped", 1);
+        // Beside the queue of transactions, so that a crowd of those keeps no error back.
+        match self.http.offer(&self.http.told, bytes) {
+            Ok(()) => {}
+            Err(Lost::Limited) => self.losses.record_lost_data(&envelope, Reason::RatelimitBackoff),
+            Err(Lost::Full) => self.losses.record_lost_data(&envelope, Reason::QueueOverflow),
         }
     }
 
     fn flush(&self, timeout: Duration) -> bool {
+        self.http.flush(timeout)
+    }
+}
+
+/// The way to Sentry.
+pub(super) struct Http {
+    /// What people are told of: it goes first.
+    told: mpsc::Sender<Vec<u8>>,
+    transactions: mpsc::Sender<Vec<u8>>,
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    /// Taken and not yet sent or lost.
+    pending: AtomicUsize,
+    bytes: AtomicUsize,
+    limits: Mutex<RateLimiter>,
+    reach: Reach,
+}
+
+/// Why an envelope was not taken.
+enum Lost {
+    Limited,
+    Full,
+}
+
+impl Http {
+    /// Proxies are taken from HTTPS_PROXY and its like, on purpose: Sentry is often beyond one. Redirects are not followed, for the
+    /// request holds the key.
+    pub(super) fn start(dsn: &Dsn, agent: &str) -> Self {
+        let ((told, first), (transactions, then)) = (mpsc::channel(MOST), mpsc::channel(MOST));
+        let shared = Arc::new(Shared {
+            pending: AtomicUsize::new(0),
+            bytes: AtomicUsize::new(0),
+            limits: Mutex::new(RateLimiter::new()),
+            reach: Reach::to("sentry"),
+        });
+        let client = reqwest::Client::builder().timeout(TIMEOUT).redirect(Policy::none());
+        let post = Post {
+            client: client.build().ok(),
+            url: dsn.envelope_api_url().to_string(),
+            auth: dsn.to_auth(Some(agent)).to_string(),
+            agent: agent.to_owned(),
+            shared: shared.clone(),
+        };
+        let run = move || {
+            if let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_all().build() {
+                runtime.block_on(run(first, then, &post));
+            }
+        };
+        // Without the thread the queues are closed, and everything counts as dropped.
+        let _ = std::thread::Builder::new().name("sentry-transport".to_owned()).spawn(run);
+        Self { told, transactions, shared }
+    }
+
+    /// Takes a transaction, waiting a moment for room if there is none; not on a thread that anybody else waits for.
+    pub(super) fn take(&self, envelope: Vec<u8>) {
+        let deadline = Instant::now() + PATIENCE;
+        // Nobody takes anything there just now: then the queue only has to be bounded.
+        while self.is_full() && !self.shared.reach.is_lost() && Instant::now() < deadline {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        // What is lost is counted.
+        let _ = self.offer(&self.transactions, envelope);
+    }
+
+    fn is_full(&self) -> bool {
+        self.transactions.capacity() == 0 || self.shared.bytes.load(Ordering::Relaxed) >= MOST_BYTES
+    }
+
+    fn offer(&self, queue: &mpsc::Sender<Vec<u8>>, envelope: Vec<u8>) -> Result<(), Lost> {
+        if self.shared.limits().is_disabled(category(&envelope)).is_some() {
+            metrics().telemetry_export("sentry", "rate_limited", 1);
+            return Err(Lost::Limited);
+        }
+        let size = envelope.len();
+        self.shared.took(size);
+        // An error is taken as long as its own queue has room.
+        let full = queue.same_channel(&self.transactions) && self.is_full();
+        if full || queue.try_send(envelope).is_err() {
+            self.shared.done(size);
+            metrics().telemetry_export("sentry", "dropped", 1);
+            return Err(Lost::Full);
+        }
+        Ok(())
+    }
+
+    pub(super) fn flush(&self, timeout: Duration) -> bool {
         let deadline = Instant::now() + timeout;
         while self.shared.pending.load(Ordering::Relaxed) > 0 {
             if Instant::now() >= deadline {
@@ -123,15 +187,16 @@ struct Post {
     shared: Arc<Shared>,
 }
 
-async fn run(mut envelopes: mpsc::Receiver<Vec<u8>>, post: &Post) {
+async fn run(mut first: mpsc::Receiver<Vec<u8>>, mut then: mpsc::Receiver<Vec<u8>>, post: &Post) {
     let mut sending = FuturesUnordered::new();
     loop {
+        let room = sending.len() < AT_ONCE;
         tokio::select! {
-            envelope = envelopes.recv(), if sending.len() < AT_ONCE => match envelope {
-                Some(envelope) => sending.push(post.send(envelope)),
-                None => break,
-            },
+            biased;
+            Some(envelope) = first.recv(), if room => sending.push(post.send(envelope)),
+            Some(envelope) = then.recv(), if room => sending.push(post.send(envelope)),
             Some(()) = sending.next() => {}
+            else => break,
         }
     }
     while sending.next().await.is_some() {}
@@ -156,7 +221,18 @@ impl Post {
             // Without it, Spotlight answers 200 and drops what came.
             .header("Content-Type", "application/x-sentry-envelope")
             .body(envelope);
-        let Ok(response) = request.send().await else { return "failed" };
+        let response = match request.send().await {
+            Ok(response) => response,
+            // Whole, it would hold the URL.
+            Err(error) => {
+                self.shared.reach.failed(if error.is_timeout() {
+                    "it does not answer in time"
+                } else {
+                    "it cannot be reached"
+                });
+                return "failed";
+            }
+        };
         let header = |name: &str| response.headers().get(name).and_then(|value| value.to_str().ok());
         let refused = response.status() == reqwest::StatusCode::TOO_MANY_REQUESTS;
         // https://develop.sentry.dev/sdk/expected-features/rate-limiting/
@@ -168,9 +244,15 @@ impl Post {
             self.shared.limits().update_from_429();
         }
         match (response.status().is_success(), refused) {
-            (true, _) => "ok",
+            (true, _) => {
+                self.shared.reach.arrived();
+                "ok"
+            }
             (false, true) => "rate_limited",
-            (false, false) => "failed",
+            (false, false) => {
+                self.shared.reach.failed(response.status().as_str());
+                "failed"
+            }
         }
     }
 }

@@ -4,99 +4,106 @@ use super::{Reason, Segment};
 use crate::telemetry::{metrics, scrub};
 use std::{
     fmt::Debug,
+    panic::{AssertUnwindSafe, catch_unwind},
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc,
         atomic::{AtomicUsize, Ordering},
-        mpsc::{Receiver, SyncSender, sync_channel},
+        mpsc::{Receiver, Sender, channel},
     },
-    thread::JoinHandle,
-    time::{Duration, Instant},
+    time::Duration,
 };
+use tokio::time::Instant;
 
-/// Segments that wait, about 10 MB at most: twenty seconds at 200 registrations a second.
-const QUEUE: usize = 8_192;
+/// Spans that wait, about 8 MB: those of two thousand registrations.
+const MOST_SPANS: usize = 8_192;
 
 /// Somebody who is given what is kept.
 pub trait Sink: Send + Debug {
     /// Takes a segment, and does not wait.
     fn take(&mut self, segment: &Segment, reason: Reason);
 
-    /// Sends what it has, as far as that works in time; whether it did.
-    fn flush(&mut self, timeout: Duration) -> bool;
+    /// Sends what it has, as far as that works in time, and takes nothing more; whether it did.
+    fn end(&mut self, timeout: Duration) -> bool;
 }
 
 enum Job {
     Deliver(Segment, Reason),
-    Flush(Duration, SyncSender<bool>),
+    End(Duration, Sender<bool>),
 }
 
 /// The way to the sinks.
 #[derive(Debug)]
 pub(super) struct Delivery {
-    queue: SyncSender<Job>,
+    queue: Sender<Job>,
+    /// Spans that wait.
     depth: Arc<AtomicUsize>,
-    _thread: Mutex<Option<JoinHandle<()>>>,
+    /// Without anybody to deliver to, nothing is worth the trouble.
+    idle: bool,
 }
 
 impl Delivery {
     pub(super) fn start(sinks: Vec<Box<dyn Sink>>) -> Self {
-        let (queue, jobs) = sync_channel(QUEUE);
+        let (queue, jobs) = channel();
         let depth = Arc::new(AtomicUsize::new(0));
-        let seen = depth.clone();
-        let thread = std::thread::Builder::new().name("telemetry".to_owned()).spawn(move || run(&jobs, sinks, &seen));
-        Self { queue, depth, _thread: Mutex::new(thread.ok()) }
+        let (seen, idle) = (depth.clone(), sinks.is_empty());
+        // Without the thread the queue is closed, and everything counts as lost. It ends with its queue.
+        let _ = std::thread::Builder::new().name("telemetry".to_owned()).spawn(move || run(&jobs, sinks, &seen));
+        Self { queue, depth, idle }
+    }
+
+    /// Whether nobody is there to deliver to.
+    pub(super) fn is_idle(&self) -> bool {
+        self.idle
     }
 
     pub(super) fn deliver(&self, segment: Segment, reason: Reason) {
-        let spans = segment.spans.len() as u64;
-        self.depth.fetch_add(1, Ordering::Relaxed);
-        if self.queue.try_send(Job::Deliver(segment, reason)).is_err() {
-            self.depth.fetch_sub(1, Ordering::Relaxed);
-            metrics().telemetry_dropped("delivery", spans);
+        let spans = segment.spans.len();
+        let full = self.depth.fetch_add(spans, Ordering::Relaxed) >= MOST_SPANS;
+        if full || self.queue.send(Job::Deliver(segment, reason)).is_err() {
+            self.depth.fetch_sub(spans, Ordering::Relaxed);
+            metrics().telemetry_dropped("delivery", spans as u64);
         }
     }
 
-    pub(super) fn flush(&self, timeout: Duration) -> bool {
-        let deadline = Instant::now() + timeout;
-        let (done, flushed) = sync_channel(1);
-        let mut job = Job::Flush(timeout, done);
-        // A full queue is being emptied: there is room in a moment.
-        while let Err(std::sync::mpsc::TrySendError::Full(back)) = self.queue.try_send(job) {
-            if Instant::now() >= deadline {
-                return false;
-            }
-            job = back;
-            std::thread::sleep(Duration::from_millis(5));
-        }
-        flushed.recv_timeout(deadline.saturating_duration_since(Instant::now())).unwrap_or(false)
-    }
-}
-
-impl Drop for Delivery {
-    fn drop(&mut self) {
-        // The thread ends with its queue.
-        drop(self._thread.lock().unwrap_or_else(PoisonError::into_inner).take());
+    /// Ends it.
+    pub(super) fn end(&self, timeout: Duration) -> bool {
+        let (done, ended) = channel();
+        self.queue.send(Job::End(timeout, done)).is_ok() && ended.recv_timeout(timeout).unwrap_or(false)
     }
 }
 
 fn run(jobs: &Receiver<Job>, mut sinks: Vec<Box<dyn Sink>>, depth: &AtomicUsize) {
     for job in jobs {
         match job {
-            Job::Deliver(mut segment, reason) => {
-                let begun = Instant::now();
-                segment.spans.iter_mut().for_each(scrub::span);
-                sinks.iter_mut().for_each(|sink| sink.take(&segment, reason));
-                let left = depth.fetch_sub(1, Ordering::Relaxed) - 1;
+            Job::Deliver(segment, reason) => {
+                let (begun, spans) = (Instant::now(), segment.spans.len());
+                // One that cannot be told is lost, and not all that come after it.
+                let told = catch_unwind(AssertUnwindSafe(|| tell(segment, reason, &mut sinks)));
+                if told.is_err() {
+                    metrics().telemetry_dropped("delivery", spans as u64);
+                }
+                let left = depth.fetch_sub(spans, Ordering::Relaxed) - spans;
                 metrics().telemetry_queue_depth("delivery", left);
                 metrics().telemetry_processing(begun.elapsed());
             }
-            Job::Flush(timeout, done) => {
-                let deadline = Instant::now() + timeout;
-                let left = || deadline.saturating_duration_since(Instant::now());
-                let flushed = sinks.iter_mut().map(|sink| sink.flush(left())).fold(true, |all, one| all && one);
+            Job::End(timeout, done) => {
                 // Whoever waited may have given up.
-                let _ = done.send(flushed);
+                let _ = done.send(end(&mut sinks, timeout));
             }
         }
     }
+}
+
+fn tell(mut segment: Segment, reason: Reason, sinks: &mut [Box<dyn Sink>]) {
+    segment.spans.iter_mut().for_each(scrub::span);
+    sinks.iter_mut().for_each(|sink| sink.take(&segment, reason));
+}
+
+/// All at once, so that one that hangs takes no time from the others.
+fn end(sinks: &mut [Box<dyn Sink>], timeout: Duration) -> bool {
+    std::thread::scope(|scope| {
+        let ends: Vec<_> = sinks.iter_mut().map(|sink| scope.spawn(move || sink.end(timeout))).collect();
+        let ended: Vec<bool> = ends.into_iter().map(|end| end.join().unwrap_or(false)).collect();
+        !ended.contains(&false)
+    })
 }

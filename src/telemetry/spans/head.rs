@@ -9,11 +9,9 @@ use opentelemetry::{
     Context, KeyValue, TraceId, Value,
     trace::{Link, SpanKind, TraceContextExt},
 };
-use opentelemetry_sdk::trace::{SamplingDecision, SamplingResult, ShouldSample};
-use std::{
-    sync::{Arc, Mutex, PoisonError},
-    time::Instant,
-};
+use opentelemetry_sdk::trace::{SamplingDecision, SamplingResult, ShouldSample, SpanData};
+use std::sync::{Arc, Mutex, PoisonError};
+use tokio::time::Instant;
 
 /// So many traces a second are kept because a caller says so; the others that it says so of stand as any other. Else whoever
 /// can reach the service decides what Sentry costs.
@@ -75,6 +73,17 @@ impl Head {
     }
 }
 
+/// Of how many a root that the head decision kept is one: a trace that its caller alone wanted stands for itself.
+pub fn rate_that_kept(root: &SpanData, configured: Rate) -> f64 {
+    let rate = rate_of(&root.attributes, configured);
+    if is_within(root.span_context.trace_id().to_bytes(), rate) { rate.get() } else { 1.0 }
+}
+
+fn rate_of(attributes: &[KeyValue], configured: Rate) -> Rate {
+    let check = super::op_of(attributes) == super::HEALTH_CHECK;
+    if check { configured.times(OF_HEALTH_CHECKS) } else { configured }
+}
+
 /// Whether a trace id is within this share: its lower eight bytes, without the highest bit, as a share of all there are.
 fn is_within(trace_id: [u8; 16], rate: Rate) -> bool {
     let [.., a, b, c, d, e, f, g, h] = trace_id;
@@ -100,10 +109,7 @@ impl ShouldSample for Head {
         let sampled = match (&context, decided) {
             (Some(parent), _) => parent.is_sampled(),
             (None, Some(sampled)) => sampled,
-            (None, None) => {
-                let check = super::op_of(attributes) == super::HEALTH_CHECK;
-                is_within(trace_id.to_bytes(), if check { self.rate.times(OF_HEALTH_CHECKS) } else { self.rate })
-            }
+            (None, None) => is_within(trace_id.to_bytes(), rate_of(attributes, self.rate)),
         };
         SamplingResult {
             decision: if sampled { SamplingDecision::RecordAndSample } else { SamplingDecision::RecordOnly },

@@ -54,21 +54,27 @@ pub struct Seen {
     pub took: Duration,
     /// How long it may take before it is slow.
     pub slow: Duration,
-    /// Whether another part of its trace is kept.
-    pub related: bool,
     /// Whether it is one of many that nobody asked for, such as a health check: only the head decision counts.
     pub background: bool,
 }
 
-/// Why these spans are kept; `None` when they are not, as it stands.
+impl Seen {
+    /// Whether something happened in it for which the whole of its trace is kept.
+    pub fn went_wrong(&self) -> bool {
+        let Self { failed, failover, took, slow, background, .. } = *self;
+        !background && (failed || failover || took >= slow)
+    }
+}
+
+/// Why these spans are kept; `None` when they are not, as far as they say. The head decision comes first, for what it keeps stands
+/// for the share of all.
 pub fn reason(seen: &Seen) -> Option<Reason> {
-    let Seen { sampled, failed, failover, took, slow, related, background } = *seen;
+    let Seen { sampled, failed, failover, took, slow, background } = *seen;
     let reasons = [
         (sampled, Reason::Head),
         (failed && !background, Reason::Error),
         (failover && !background, Reason::Failover),
         (took >= slow && !background, Reason::Slow),
-        (related, Reason::Related),
     ];
     reasons.into_iter().find_map(|(holds, reason)| holds.then_some(reason))
 }
@@ -83,7 +89,6 @@ mod tests {
         failover: false,
         took: Duration::from_millis(5),
         slow: SLOW_CALL,
-        related: false,
         background: false,
     };
 
@@ -98,7 +103,6 @@ mod tests {
             (Seen { failover: true, ..GOOD }, Some(Reason::Failover)),
             (Seen { took: SLOW_CALL, ..GOOD }, Some(Reason::Slow)),
             (Seen { took: SLOW_CALL, slow: SLOW_JOURNEY, ..GOOD }, None),
-            (Seen { related: true, ..GOOD }, Some(Reason::Related)),
             (Seen { failed: true, took: SLOW_JOURNEY, ..check }, None),
             (Seen { sampled: true, ..check }, Some(Reason::Head)),
         ] {

@@ -88,7 +88,7 @@ pub fn found(registration: &Registration, fresh: bool) {
     }
     if let Some(parent) = asked.trace.parent.filter(|_| !fresh) {
         span.add_link_with_attributes(
-            remote(asked.trace.trace_id, parent, false, ""),
+            remote(asked.trace.trace_id, parent, asked.trace.sampled.unwrap_or(false), ""),
             vec![KeyValue::new("link.kind", "journey")],
         );
     }
@@ -115,7 +115,7 @@ pub fn batch(sampled: bool) -> BatchSpan {
         from = Empty,
         nonce = Empty,
         txHash = Empty,
-        status = Empty,
+        repeated = Empty,
         failover = Empty,
     );
     BatchSpan { span, felt }
@@ -125,11 +125,6 @@ impl BatchSpan {
     /// Does some of the batch's work.
     pub async fn run<T>(&self, work: impl Future<Output = T>) -> T {
         FELT.scope(self.felt.clone(), work).instrument(self.span.clone()).await
-    }
-
-    /// Whether a request of it had to be asked of another endpoint.
-    pub fn felt_failover(&self) -> bool {
-        self.felt.load(Ordering::Relaxed)
     }
 
     /// What the batch has become.
@@ -143,10 +138,15 @@ impl BatchSpan {
     }
 
     /// Links it with a journey that it carries.
-    pub fn carries(&self, trace: TraceId, span: SpanId) {
+    pub fn carries(&self, trace: &TraceContext, span: SpanId) {
         if !self.span.is_disabled() {
-            self.span.add_link(remote(trace, span, false, ""));
+            self.span.add_link(remote(trace.trace_id, span, trace.sampled.unwrap_or(false), ""));
         }
+    }
+
+    /// It met what the one before it had met: of those that try again and again, one is enough.
+    pub fn repeats(&self) {
+        self.span.record(super::REPEATED, true);
     }
 
     /// Where it is, to be linked from its journeys.
@@ -200,6 +200,11 @@ pub fn health_check(endpoint: &str) -> Span {
 
 fn inside() -> bool {
     pipeline().is_some() && !Span::current().is_none()
+}
+
+/// Whether a request of the batch that this is a part of had to be asked of another endpoint.
+pub fn felt_failover() -> bool {
+    FELT.try_with(|felt| felt.load(Ordering::Relaxed)).unwrap_or(false)
 }
 
 /// A call moved on to another endpoint: whoever it was for has felt it.

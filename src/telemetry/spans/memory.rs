@@ -14,10 +14,8 @@ use std::{
 const PARTS: usize = 16;
 /// So many kept traces are remembered.
 const KEPT: usize = 8_192;
-/// So many segments that are not kept are held, about 6 MB.
-const HELD: usize = 4_096;
-/// A segment with more spans than this is not held.
-const LARGEST: usize = 32;
+/// So many spans that are not kept are held, about 12 MB: those of the calls of 30 s, the confirmation clock, at 200 a second.
+const HELD: usize = 12_288;
 
 /// The memory.
 #[derive(Debug)]
@@ -28,8 +26,9 @@ struct Part {
     kept: HashSet<TraceId>,
     kept_in_order: VecDeque<TraceId>,
     held: HashMap<TraceId, Vec<Segment>>,
-    /// Once for each held segment.
-    held_in_order: VecDeque<TraceId>,
+    /// Once for each held segment, with how many spans it has.
+    held_in_order: VecDeque<(TraceId, usize)>,
+    held_spans: usize,
 }
 
 impl Default for Memory {
@@ -63,21 +62,26 @@ impl Memory {
         part.held.remove(&trace_id).unwrap_or_default()
     }
 
-    /// Holds a segment; returns how many are gone for good.
-    pub(super) fn hold(&self, trace_id: TraceId, segment: Segment) -> usize {
-        if segment.spans.len() > LARGEST {
-            return 1;
-        }
+    /// Gives a segment back if its trace is kept, and else holds it, if it is `worth` it. The oldest are gone for good.
+    pub(super) fn hold(&self, trace_id: TraceId, segment: Segment, worth: bool) -> Option<Segment> {
         let mut part = self.part(trace_id);
-        part.held.entry(trace_id).or_default().push(segment);
-        part.held_in_order.push_back(trace_id);
-        let mut gone = 0;
-        while part.held_in_order.len() > HELD / PARTS {
-            let Some(oldest) = part.held_in_order.pop_front() else { break };
-            // All of a trace goes together.
-            gone += part.held.remove(&oldest).map_or(0, |segments| segments.len());
+        if part.kept.contains(&trace_id) {
+            return Some(segment);
         }
-        gone
+        let spans = segment.spans.len().max(1);
+        if !worth || spans > HELD / PARTS {
+            return None;
+        }
+        part.held.entry(trace_id).or_default().push(segment);
+        part.held_in_order.push_back((trace_id, spans));
+        part.held_spans += spans;
+        while part.held_spans > HELD / PARTS {
+            let Some((oldest, spans)) = part.held_in_order.pop_front() else { break };
+            part.held_spans -= spans;
+            // All of a trace goes together; its other places are passed over.
+            part.held.remove(&oldest);
+        }
+        None
     }
 }
 
@@ -98,25 +102,27 @@ mod tests {
     #[test]
     fn what_ended_well_is_there_when_its_trace_fails_later() {
         let memory = Memory::default();
-        assert_eq!(memory.hold(trace(1), segment()), 0);
-        assert_eq!(memory.hold(trace(1), segment()), 0);
+        assert!(memory.hold(trace(1), segment(), true).is_none());
+        assert!(memory.hold(trace(1), segment(), true).is_none());
+        assert!(memory.hold(trace(2), segment(), false).is_none());
         assert!(!memory.is_kept(trace(1)));
         assert_eq!(memory.keep(trace(1)).len(), 2);
         assert!(memory.is_kept(trace(1)));
         assert!(memory.keep(trace(1)).is_empty(), "it is delivered once");
+        assert!(memory.keep(trace(2)).is_empty(), "it was not worth holding");
+        assert!(memory.hold(trace(2), segment(), false).is_some(), "it is kept from now on");
     }
 
     #[test]
     fn the_oldest_goes_first_and_nothing_grows() {
         let memory = Memory::default();
         let most = HELD / PARTS;
-        let gone: usize = (1..=2 * most as u128).map(|number| memory.hold(trace(number), segment())).sum();
-        assert_eq!(gone, most);
+        (1..=2 * most as u128).for_each(|number| drop(memory.hold(trace(number), segment(), true)));
         assert!(memory.keep(trace(1)).is_empty());
         assert_eq!(memory.keep(trace(2 * most as u128)).len(), 1);
         (1..=2 * KEPT as u128).for_each(|number| drop(memory.keep(trace(number))));
         let part = memory.part(trace(1));
         assert_eq!((part.kept.len(), part.kept_in_order.len()), (KEPT / PARTS, KEPT / PARTS));
-        assert!(part.held_in_order.len() <= most);
+        assert!(part.held_in_order.len() <= most && part.held_spans <= most);
     }
 }

@@ -22,12 +22,14 @@ mod tail;
 mod told;
 
 pub use delivery::Sink;
-pub use head::Head;
+pub use head::{Head, rate_that_kept};
 pub use keep::{Reason, SLOW_JOURNEY};
-pub use live::{BatchSpan, batch, client, current_trace, db, failed_over, found, health_check, server, with_trace};
+pub use live::{
+    BatchSpan, batch, client, current_trace, db, failed_over, felt_failover, found, health_check, server, with_trace,
+};
 pub use otlp::{Otlp, QUEUE as OTLP_QUEUE};
 pub use tail::Tail;
-pub use told::{Data, Episode, Link, Stage, Story, new_span_id, tell};
+pub use told::{Data, Link, Stage, Story, new_span_id, tell};
 
 use crate::{
     registration::TraceId,
@@ -50,6 +52,10 @@ pub(super) const HEALTH_CHECK: &str = "rpc.health_check";
 pub(super) const OP: &str = "sentry.op";
 /// The attribute that says that a request had to be asked of another endpoint.
 const FAILOVER: &str = "failover";
+/// The attributes of a span that a journey hangs on: its call's, its batch's.
+const OF_JOURNEYS: [&str; 2] = ["registrationId", "batchSize"];
+/// The attribute of a batch that met what the one before it had met.
+const REPEATED: &str = "repeated";
 /// gRPC's codes of a call that went well, and of one whose caller hung up, which is no failure.
 const OK: i64 = 0;
 const CANCELLED: i64 = 1;
@@ -104,25 +110,30 @@ impl Pipeline {
 
     /// Some spans have ended.
     fn decide(&self, segment: Segment) {
-        let Some(root) = segment.root() else { return };
+        let Some(root) = segment.root().filter(|_| !self.delivery.is_idle()) else { return };
         let trace_id = root.span_context.trace_id();
-        let seen = seen(root, &segment.spans, self.memory.is_kept(trace_id));
-        match keep::reason(&seen) {
-            Some(reason) => self.deliver(trace_id, segment, reason),
-            None => {
-                // A health check has nobody who could fail later.
-                if seen.background {
-                    return metrics().telemetry_trace("background");
-                }
-                let evicted = self.memory.hold(trace_id, segment);
-                (0..evicted).for_each(|_| metrics().telemetry_trace("dropped"));
-            }
+        let seen = seen(root, &segment.spans);
+        let why = keep::reason(&seen);
+        if seen.background {
+            // It has nobody who could fail later.
+            metrics().telemetry_trace("background");
+            return why.map_or((), |reason| self.delivery.deliver(segment, reason));
+        }
+        if let Some(reason) = why {
+            return self.deliver(trace_id, segment, reason, seen.went_wrong());
+        }
+        // Only what a journey hangs on is worth holding.
+        let journeys = OF_JOURNEYS.into_iter().any(|key| find(&root.attributes, key).is_some());
+        match self.memory.hold(trace_id, segment, journeys) {
+            Some(kept) => self.deliver(trace_id, kept, Reason::Related, false),
+            None => metrics().telemetry_trace("dropped"),
         }
     }
 
-    fn deliver(&self, trace_id: opentelemetry::TraceId, segment: Segment, reason: Reason) {
+    /// It is kept; whatever else belongs to its trace too, if it `went_wrong`.
+    fn deliver(&self, trace_id: opentelemetry::TraceId, segment: Segment, reason: Reason, went_wrong: bool) {
         metrics().telemetry_trace(reason.code());
-        if !matches!(reason, Reason::Head | Reason::Related) {
+        if went_wrong {
             self.keep(trace_id);
         }
         self.delivery.deliver(segment, reason);
@@ -131,30 +142,29 @@ impl Pipeline {
     /// Whatever belongs to this trace is kept, now and later.
     fn keep(&self, trace_id: opentelemetry::TraceId) {
         for held in self.memory.keep(trace_id) {
-            metrics().telemetry_trace(Reason::Related.code());
+            metrics().telemetry_trace("recalled");
             self.delivery.deliver(held, Reason::Related);
         }
     }
 
     /// Sends what is still on its way, as far as that works in time.
-    pub fn flush(&self, timeout: Duration) -> bool {
-        self.delivery.flush(timeout)
+    pub fn end(&self, timeout: Duration) -> bool {
+        self.delivery.end(timeout)
     }
 }
 
-fn seen(root: &SpanData, spans: &[SpanData], related: bool) -> keep::Seen {
+fn seen(root: &SpanData, spans: &[SpanData]) -> keep::Seen {
     let op = op_of(&root.attributes);
     let status = number(&root.attributes, "rpc.grpc.status_code").unwrap_or(0);
     let errors = |span: &SpanData| matches!(span.status, opentelemetry::trace::Status::Error { .. });
     let failover = |span: &SpanData| flag(&span.attributes, FAILOVER);
     keep::Seen {
-        sampled: root.span_context.is_sampled(),
+        sampled: root.span_context.is_sampled() && !flag(&root.attributes, REPEATED),
         failed: ![OK, CANCELLED].contains(&status) || spans.iter().any(errors),
         failover: spans.iter().any(failover),
         took: root.end_time.duration_since(root.start_time).unwrap_or_default(),
         slow: if live::waits(&root.name) || op == BATCH { keep::SLOW_JOURNEY } else { keep::SLOW_CALL },
-        related,
-        background: op == HEALTH_CHECK,
+        background: op == HEALTH_CHECK || flag(&root.attributes, REPEATED),
     }
 }
 
@@ -165,18 +175,12 @@ fn find<'a>(attributes: &'a [KeyValue], key: &str) -> Option<&'a Value> {
 
 /// The text of an attribute.
 pub(super) fn text<'a>(attributes: &'a [KeyValue], key: &str) -> Option<&'a str> {
-    match find(attributes, key)? {
-        Value::String(text) => Some(text.as_str()),
-        _ => None,
-    }
+    if let Value::String(text) = find(attributes, key)? { Some(text.as_str()) } else { None }
 }
 
 /// The number of an attribute.
 pub(super) fn number(attributes: &[KeyValue], key: &str) -> Option<i64> {
-    match find(attributes, key)? {
-        Value::I64(number) => Some(*number),
-        _ => None,
-    }
+    if let Value::I64(number) = find(attributes, key)? { Some(*number) } else { None }
 }
 
 fn flag(attributes: &[KeyValue], key: &str) -> bool {

@@ -1,9 +1,12 @@
 //! To a collector, by OTLP: the standard exporter behind the standard batching processor, with what becomes of it counted.
 
 use super::{BAGGAGE, Reason, Segment, Sink, head::DECIDED};
-use crate::telemetry::{OtlpEndpoint, OtlpProtocol, metrics};
+use crate::telemetry::{OtlpEndpoint, OtlpProtocol, metrics, reach::Reach};
 use opentelemetry::trace::{SpanContext, TraceFlags};
-use opentelemetry_otlp::{ExporterBuildError, Protocol, SpanExporter, WithExportConfig};
+use opentelemetry_otlp::{
+    ExporterBuildError, Protocol, SpanExporter, WithExportConfig, WithTonicConfig,
+    tonic_types::transport::ClientTlsConfig,
+};
 use opentelemetry_sdk::{
     Resource,
     error::OTelSdkResult,
@@ -16,16 +19,21 @@ use std::{
     },
     time::Duration,
 };
+use tokio::time::Instant;
 
 /// Spans that wait to be exported, unless OTEL_BSP_MAX_QUEUE_SIZE says otherwise: about 8 MB. The SDK's own 2,048 are two
 /// seconds at 200 registrations a second.
 pub const QUEUE: usize = 8_192;
+
+/// How long room is waited for.
+const PATIENCE: Duration = Duration::from_millis(250);
 
 /// The exporter, counting.
 #[derive(Debug)]
 pub struct Exported {
     inner: SpanExporter,
     waiting: Arc<AtomicUsize>,
+    reach: Arc<Reach>,
 }
 
 impl Exporter for Exported {
@@ -34,7 +42,16 @@ impl Exporter for Exported {
         let result = self.inner.export(batch).await;
         let left = self.waiting.fetch_sub(spans, Ordering::Relaxed).saturating_sub(spans);
         metrics().telemetry_queue_depth("otlp", left);
-        let outcome = if result.is_ok() { "ok" } else { "failed" };
+        let outcome = match &result {
+            Ok(()) => {
+                self.reach.arrived();
+                "ok"
+            }
+            Err(error) => {
+                self.reach.failed(&error.to_string());
+                "failed"
+            }
+        };
         metrics().telemetry_export("otlp", outcome, spans as u64);
         result
     }
@@ -53,6 +70,7 @@ impl Exporter for Exported {
 pub struct Otlp {
     processor: BatchSpanProcessor,
     waiting: Arc<AtomicUsize>,
+    reach: Arc<Reach>,
     queue: usize,
 }
 
@@ -64,11 +82,12 @@ impl Otlp {
     pub fn start(endpoint: &OtlpEndpoint, queue: usize, resource: &Resource) -> Result<Self, ExporterBuildError> {
         let exporter = built(endpoint)?;
         let waiting = Arc::new(AtomicUsize::new(0));
-        let exported = Exported { inner: exporter, waiting: waiting.clone() };
+        let reach = Arc::new(Reach::to("otlp"));
+        let exported = Exported { inner: exporter, waiting: waiting.clone(), reach: reach.clone() };
         let config = BatchConfigBuilder::default().with_max_queue_size(queue).build();
         let mut processor = BatchSpanProcessor::builder(exported).with_batch_config(config).build();
         processor.set_resource(resource);
-        Ok(Self { processor, waiting, queue })
+        Ok(Self { processor, waiting, reach, queue })
     }
 }
 
@@ -79,7 +98,12 @@ fn built(endpoint: &OtlpEndpoint) -> Result<SpanExporter, ExporterBuildError> {
         let _inside = runtime.as_ref().map(tokio::runtime::Handle::enter);
         let url = endpoint.as_str();
         match endpoint.protocol() {
-            OtlpProtocol::Grpc => SpanExporter::builder().with_tonic().with_endpoint(url).build(),
+            OtlpProtocol::Grpc => {
+                let builder = SpanExporter::builder().with_tonic().with_endpoint(url);
+                // The exporter's own TLS trusts nobody.
+                let tls = || ClientTlsConfig::new().with_enabled_roots();
+                if url.starts_with("https:") { builder.with_tls_config(tls()).build() } else { builder.build() }
+            }
             OtlpProtocol::HttpProtobuf => {
                 SpanExporter::builder().with_http().with_protocol(Protocol::HttpBinary).with_endpoint(url).build()
             }
@@ -89,11 +113,22 @@ fn built(endpoint: &OtlpEndpoint) -> Result<SpanExporter, ExporterBuildError> {
         .unwrap_or_else(|_| Err(ExporterBuildError::InternalFailure("the exporter could not be built".to_owned())))
 }
 
+impl Otlp {
+    fn is_full(&self) -> bool {
+        self.waiting.load(Ordering::Relaxed) >= self.queue
+    }
+}
+
 impl Sink for Otlp {
     fn take(&mut self, segment: &Segment, _reason: Reason) {
+        let deadline = Instant::now() + PATIENCE;
         for span in &segment.spans {
+            // Nobody else waits for this thread.
+            while self.is_full() && !self.reach.is_lost() && Instant::now() < deadline {
+                std::thread::sleep(Duration::from_millis(1));
+            }
             // Beyond its queue the processor drops in silence.
-            if self.waiting.load(Ordering::Relaxed) >= self.queue {
+            if self.is_full() {
                 metrics().telemetry_export("otlp", "dropped", 1);
                 continue;
             }
@@ -102,7 +137,7 @@ impl Sink for Otlp {
         }
     }
 
-    fn flush(&mut self, timeout: Duration) -> bool {
+    fn end(&mut self, timeout: Duration) -> bool {
         self.processor.shutdown_with_timeout(timeout).is_ok()
     }
 }

@@ -1,7 +1,7 @@
 //! Collects live spans until the last of those that hang together has ended, and has it decided then.
 //!
 //! Bounded three ways: spans that are open at once, spans of one segment, and, by both, all that is buffered. Beyond a bound
-//! the head decision alone counts, and it is counted that it did.
+//! a span is decided about by itself, or lost, and counted.
 
 use super::{Pipeline, Segment, metrics};
 use opentelemetry::trace::Span as _;
@@ -21,8 +21,8 @@ use std::{
 
 /// Locks are taken on one of so many parts.
 const PARTS: usize = 16;
-/// Spans that are open, or wait for others of their segment, at once: about 16 MB at most.
-const MOST_SPANS: usize = 16_384;
+/// Spans that are open, or wait for others of their segment, at once: three for each of the 10,000 calls that may wait.
+const MOST_SPANS: usize = 32_768;
 /// Spans of one segment: a call that asks the chain has about twenty.
 const MOST_IN_SEGMENT: usize = 512;
 
@@ -74,7 +74,7 @@ impl Tail {
         let mut part = self.part(span.span_context.trace_id());
         let Some(root) = part.roots.remove(&span.span_context.span_id()) else {
             drop(part);
-            return self.beyond("spans", span);
+            return self.beyond(span);
         };
         let Some(segment) = part.segments.get_mut(&root) else { return };
         segment.open -= 1;
@@ -97,14 +97,11 @@ impl Tail {
         }
     }
 
-    /// There was no room for it when it began.
-    fn beyond(&self, budget: &'static str, span: SpanData) {
-        if span.span_context.is_sampled() {
-            let root = span.span_context.span_id();
-            self.pipeline.decide(Segment { root, spans: vec![span] });
-        } else {
-            metrics().telemetry_dropped(budget, 1);
-        }
+    /// There was no room for it when it began: it is decided about by itself, for it may have failed.
+    fn beyond(&self, span: SpanData) {
+        metrics().telemetry_dropped("spans", 1);
+        let root = span.span_context.span_id();
+        self.pipeline.decide(Segment { root, spans: vec![span] });
     }
 }
 

@@ -13,8 +13,9 @@ use opentelemetry::{
 use opentelemetry_sdk::trace::{IdGenerator, RandomIdGenerator, SpanData, SpanEvents, SpanLinks};
 use std::{
     sync::LazyLock,
-    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
+use tokio::time::Instant;
 
 /// A value of a span's data.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -91,6 +92,8 @@ pub struct Link {
     pub span_id: SpanId,
     /// What it is to this one: `batch`, `request`, `earlier`.
     pub kind: &'static str,
+    /// Whether it is kept by the head decision.
+    pub sampled: bool,
 }
 
 /// A span with those below it.
@@ -102,15 +105,6 @@ pub struct Story {
     pub stages: Vec<Stage>,
     /// What the root has to do with.
     pub links: Vec<Link>,
-}
-
-/// Which part of a journey a story tells.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Episode {
-    /// All of it, or its beginning up to a timeout.
-    First,
-    /// What came after a timeout that was told.
-    Later,
 }
 
 /// A span id that nothing has.
@@ -125,18 +119,18 @@ pub fn new_span_id() -> SpanId {
 /// Tells a story that has ended, if it is kept: for a reason of its own, by the head decision, or because another part of its
 /// trace is kept. `also` is a trace that then is kept with it.
 pub fn tell(trace: &TraceContext, why: Option<Reason>, also: Option<TraceId>, story: impl FnOnce() -> Story) {
-    let Some(pipeline) = pipeline() else { return };
+    let Some(pipeline) = pipeline().filter(|pipeline| !pipeline.delivery.is_idle()) else { return };
     let trace_id = opentelemetry::TraceId::from_bytes(trace.trace_id.to_bytes());
-    let sampled = pipeline.is_sampled(trace).then_some(Reason::Head);
+    let sampled = pipeline.is_sampled(trace);
     let related = || pipeline.memory.is_kept(trace_id).then_some(Reason::Related);
-    let Some(reason) = sampled.or(why).or_else(related) else {
+    let Some(reason) = sampled.then_some(Reason::Head).or(why).or_else(related) else {
         return metrics().telemetry_trace("dropped");
     };
     let begun = Instant::now();
-    if let Some(also) = also.filter(|_| reason != Reason::Head) {
+    if let Some(also) = also.filter(|_| why.is_some()) {
         pipeline.keep(opentelemetry::TraceId::from_bytes(also.to_bytes()));
     }
-    pipeline.deliver(trace_id, story().segment(trace, sampled.is_some(), pipeline.limits), reason);
+    pipeline.deliver(trace_id, story().segment(trace, sampled, pipeline.limits), reason, why.is_some());
     metrics().telemetry_processing(begun.elapsed());
 }
 
@@ -147,7 +141,7 @@ impl Story {
         root.parent_span_is_remote = true;
         root.links.links.extend(self.links.iter().take(limits.links as usize).map(|link| {
             let kind = KeyValue::new("link.kind", link.kind);
-            opentelemetry::trace::Link::new(remote(link.trace_id, link.span_id, false, ""), vec![kind], 0)
+            opentelemetry::trace::Link::new(remote(link.trace_id, link.span_id, link.sampled, ""), vec![kind], 0)
         }));
         if trace.baggage.contains("sentry-") {
             root.attributes.push(KeyValue::new(BAGGAGE, trace.baggage.clone()));

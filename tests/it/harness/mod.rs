@@ -6,6 +6,7 @@ pub mod client;
 pub mod door;
 pub mod foreign;
 pub mod metrics;
+pub mod place;
 pub mod process;
 pub mod proxy;
 pub mod receivers;
@@ -18,6 +19,7 @@ pub mod wait;
 
 pub use anvil::{Anvil, account};
 pub use client::{Client, Refusal, document, registering, seconds};
+pub use place::Place;
 pub use proxy::{Fault, HttpAnswer, Proxy};
 pub use receivers::{Mood, OtlpStore, Protocol, Reply, SentryStore};
 pub use registry::{OUTSIDER, OWNER, Registry};

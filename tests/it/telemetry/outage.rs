@@ -43,8 +43,15 @@ async fn costs_nobody_anything(mood: Mood) {
     assert!(slowest < AT_ONCE, "a call took {slowest:?}");
     assert_eq!(watched.stack.service.exit_code().await, 0);
     assert!(began.elapsed() < GRACE + Duration::from_secs(1), "it took {:?} to end", began.elapsed());
-    let errors: Vec<_> = watched.stack.service.log().into_iter().filter(|line| line["level"] == "ERROR").collect();
+    let log = watched.stack.service.log();
+    let errors: Vec<_> = log.iter().filter(|line| line["level"] == "ERROR").collect();
     assert!(errors.is_empty(), "telemetry's own trouble is no error of the service: {errors:#?}");
+    for receiver in ["otlp", "sentry"] {
+        let told =
+            log.iter().filter(|line| line["message"] == "telemetry does not arrive" && line["receiver"] == receiver);
+        let count = told.count();
+        assert!(count <= 1, "{receiver}: said {count} times");
+    }
 }
 
 #[tokio::test]
@@ -69,10 +76,14 @@ async fn receivers_that_fail_cost_nobody_anything() {
 
 #[tokio::test]
 async fn what_is_made_while_sentry_is_away_does_not_keep_what_comes_later_from_it() {
-    let watched = Watched::start(Plan::on_demand()).await;
+    let mut watched = Watched::start(Plan::on_demand()).await;
     watched.sentry.is(Mood::Refuses);
     watched.otlp.is(Mood::Refuses);
     watched.stack.client.confirm(1, CASE).await;
+    for receiver in ["otlp", "sentry"] {
+        let lost = |line: &Value| line["message"] == "telemetry does not arrive" && line["receiver"] == receiver;
+        watched.stack.service.logged("the loss", lost).await;
+    }
     watched.sentry.is(Mood::Takes);
     watched.otlp.is(Mood::Takes);
 
@@ -80,6 +91,14 @@ async fn what_is_made_while_sentry_is_away_does_not_keep_what_comes_later_from_i
 
     let journey = watched.transaction("blockchain.register", &later.trace_id).await;
     watched.is_told_to_both(&journey).await;
+    for receiver in ["otlp", "sentry"] {
+        for (level, words) in [("WARN", "telemetry does not arrive"), ("INFO", "telemetry arrives again")] {
+            let is_it =
+                |line: &Value| line["message"] == words && line["level"] == level && line["receiver"] == receiver;
+            watched.stack.service.logged(words, is_it).await;
+        }
+    }
+    assert_eq!(watched.sentry.events(), Vec::<Value>::new(), "and it is nobody's error");
 }
 
 #[tokio::test]

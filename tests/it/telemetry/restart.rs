@@ -1,7 +1,7 @@
 //! `kill -9` in the middle of a wait: the same trace goes on.
 
-use super::{CASE, Watched, part, standstill};
-use crate::harness::{Plan, State, eventually};
+use super::{CASE, Watched, part, standstill, with_headers};
+use crate::harness::{Plan, State, WaitFor, document, eventually, registering};
 
 #[tokio::test]
 async fn a_journey_that_a_crash_cut_in_two_goes_on_in_the_same_trace() {
@@ -28,7 +28,34 @@ async fn a_journey_that_a_crash_cut_in_two_goes_on_in_the_same_trace() {
     assert_eq!(part(&journey, "blockchain.send").get("txHash"), hash.as_str());
     assert_eq!(part(&journey, "blockchain.wait").lacks(["txHash", "blockNumber", "gasUsed", "confirmations"]), [""; 0]);
     watched.is_told_to_both(&journey).await;
+    let told = watched.otlp.span(trace, &register.ids.span).await;
+    assert!(told.links.iter().any(|link| link.span == call[0].ids.span), "linked to the call: {told:#?}");
     watched.sentry_finds_nothing().await;
+}
+
+#[tokio::test]
+async fn what_was_decided_about_a_trace_holds_over_a_crash() {
+    let mut watched = Watched::start_at(Plan::on_demand(), 0.0).await;
+    watched.stack.anvil.stop_mining().await;
+    let header =
+        |digit: &str, flag: &str| [("sentry-trace", format!("{}-{}-{flag}", digit.repeat(32), "1".repeat(16)))];
+    let kept = with_headers(registering(1, CASE, WaitFor::Submitted), &header("a", "1"));
+    let dropped = with_headers(registering(2, CASE, WaitFor::Submitted), &header("b", "0"));
+    for request in [kept, dropped] {
+        watched.stack.client.register(request).await.unwrap();
+    }
+
+    watched.stack.crash().await;
+    watched.stack.anvil.mine_on_demand().await;
+
+    for number in [1, 2] {
+        let id = watched.stack.client.get_pair(&document(number), CASE).await.unwrap().id;
+        watched.stack.client.reaches(&id, State::Confirmed).await;
+    }
+    watched.transaction("blockchain.register", &"a".repeat(32)).await;
+    watched.stack.service.terminate();
+    assert_eq!(watched.stack.service.exit_code().await, 0);
+    assert!(watched.otlp.spans().iter().all(|span| span.ids.trace != "b".repeat(32)));
 }
 
 #[tokio::test]

@@ -114,6 +114,25 @@ async fn at_zero_only_what_went_wrong_is_kept_with_its_own_rate() {
 }
 
 #[tokio::test]
+async fn a_failure_takes_the_call_that_began_it_and_the_batch_that_carried_it_along() {
+    let watched = Watched::start_at(Plan::on_demand().set("REGISTRAR_CONFIRMATION_TIMEOUT", "1s"), 0.0).await;
+    watched.stack.anvil.stop_mining().await;
+
+    // The call has ended well long before anything goes wrong.
+    let accepted = watched.stack.client.accept(1, CASE).await;
+
+    let call = watched.transaction("grpc.server", &accepted.trace_id).await;
+    assert_eq!(call[0].status, "ok");
+    let journey = watched.transaction("blockchain.register", &accepted.trace_id).await;
+    assert_eq!(journey[0].status, "deadline_exceeded");
+    let is_batch = |span: &Span| span.op == "blockchain.batch";
+    let batch = watched.otlp.spans_where(1, "the batch", is_batch).await.remove(0);
+    assert!(batch.links.iter().any(|link| link.trace == accepted.trace_id), "{batch:#?}");
+    watched.is_told_to_both(&call).await;
+    watched.is_told_to_both(&journey).await;
+}
+
+#[tokio::test]
 async fn a_callers_decision_to_keep_a_trace_is_honoured_and_so_is_one_not_to() {
     let watched = Watched::start_at(Plan::on_demand(), 0.0).await;
     let header =

@@ -141,3 +141,58 @@ async fn the_names_that_the_ecosystem_knows_are_honoured() {
         (&"production".into(), &"registrar@9.9.9".into())
     );
 }
+
+#[tokio::test]
+async fn users_leave_as_a_hash_when_there_is_a_salt() {
+    let watched = super::standstill(Plan::on_demand().set("REGISTRAR_USER_ID_SALT", "pepper"), 1).await;
+    let mut request = registering(1, CASE, WaitFor::Confirmed);
+    request.user_id = super::USER.to_owned();
+
+    let refusal = watched.stack.client.register(request).await.unwrap_err();
+
+    let journey = watched.sentry.transaction("blockchain.register", &refusal.trace_id).await;
+    let event =
+        watched.sentry.event("the timeout", |event| super::exception(event).0 == "TransactionTimeoutError").await;
+    let id = journey["user"]["id"].as_str().unwrap();
+    assert!(id.len() == 32 && event["user"]["id"] == id, "the same hash: {id} and {}", event["user"]);
+    watched.otlp.spans_where(1, "the journey", |span| span.op == "blockchain.register").await;
+    let told = format!("{:?}{:?}{:?}", watched.sentry.envelopes(), watched.otlp.spans(), watched.stack.service.log());
+    assert!(!told.contains(super::USER) && !told.contains("pepper"), "the user is told");
+}
+
+#[tokio::test]
+async fn resource_attributes_and_span_limits_are_the_standards() {
+    let plan = Plan::on_demand()
+        .set("OTEL_RESOURCE_ATTRIBUTES", "team=records,service.name=not-this")
+        .set("TRACE_SERVICE_NAME", "shelf")
+        .set("TRACE_ENVIRONMENT", "staging")
+        .set("OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT", 6)
+        .set("OTEL_SPAN_LINK_COUNT_LIMIT", 2);
+    let watched = Watched::start(plan).await;
+
+    watched.batch(4).await;
+    watched.stack.anvil.mine_on_demand().await;
+
+    let is_batch = |span: &crate::harness::receivers::Span| span.op == "blockchain.batch" && span.get("batchSize") == 4;
+    let batch = watched.otlp.spans_where(1, "the batch", is_batch).await.remove(0);
+    assert_eq!(batch.links.len(), 2);
+    watched.otlp.spans_where(4, "the journeys", |span| span.op == "blockchain.register").await;
+    for span in watched.otlp.spans() {
+        assert!(span.data.len() <= 6, "{span:#?}");
+        for (key, value) in [("team", "records"), ("service.name", "shelf"), ("deployment.environment.name", "staging")]
+        {
+            assert_eq!(span.resource[key], value, "{:?}", span.resource);
+        }
+    }
+}
+
+#[tokio::test]
+async fn errors_can_be_sampled_away_by_themselves() {
+    let mut watched = super::standstill(Plan::on_demand().set("SENTRY_SAMPLE_RATE", "0"), 1).await;
+
+    let refusal = watched.stack.client.register(registering(1, CASE, WaitFor::Confirmed)).await.unwrap_err();
+
+    watched.transaction("blockchain.register", &refusal.trace_id).await;
+    ends_well(&mut watched.stack.service).await;
+    assert!(watched.sentry.events().is_empty());
+}

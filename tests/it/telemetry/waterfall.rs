@@ -189,3 +189,38 @@ async fn a_batch_has_a_trace_of_its_own_linked_both_ways_with_the_journeys_it_ca
     let call = calls.await.remove(0);
     assert_eq!((call.kind, call.get("endpoint"), call.get("attempt")), ("client", &json!("127.0.0.1"), &json!(1)));
 }
+
+#[tokio::test]
+async fn what_the_store_and_the_node_did_for_a_call_and_a_batch_is_below_them() {
+    let watched = Watched::start(Plan::on_demand()).await;
+
+    let (registration, call, _) = registered(&watched, 1).await;
+
+    let verbs = |spans: &[Span]| -> Vec<String> {
+        spans.iter().filter(|span| span.op == "db").map(|span| span.name.clone()).collect()
+    };
+    assert!(verbs(&call).contains(&"accept".to_owned()), "{call:#?}");
+    let carries = |span: &Span| {
+        span.op == "blockchain.batch" && span.links.iter().any(|link| link.trace == registration.trace_id)
+    };
+    let batch = watched.otlp.spans_where(1, "its batch", carries).await.remove(0);
+    let batch = watched.transaction("blockchain.batch", &batch.ids.trace).await;
+    assert!(verbs(&batch).contains(&"sign".to_owned()), "{batch:#?}");
+    for span in &batch[1..] {
+        assert_eq!(span.ids.parent.as_ref(), Some(&batch[0].ids.span), "{span:#?}");
+    }
+    watched.is_told_to_both(&batch).await;
+}
+
+#[tokio::test]
+async fn a_call_that_the_contract_refuses_has_the_nodes_code_and_is_no_fault_of_the_node() {
+    let watched = Watched::start(Plan::on_demand()).await;
+    let contract = watched.stack.registry.address;
+    watched.stack.anvil.rpc().run("anvil_setCode", json!([contract, "0x60006000fd"])).await;
+
+    watched.stack.client.register(registering(1, CASE, WaitFor::Confirmed)).await.unwrap_err();
+
+    let refused = |span: &Span| span.op == "rpc.client" && !span.get("rpc.response.status_code").is_null();
+    let call = watched.otlp.spans_where(1, "a call that is refused", refused).await.remove(0);
+    assert_eq!((call.get("rpc.response.status_code"), &*call.status), (&json!(3), "unset"), "{call:#?}");
+}

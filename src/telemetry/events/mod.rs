@@ -1,17 +1,20 @@
 //! One function per fact: its log line and its metric together, so that the logic shows one short line.
 
+mod timeout;
+
+pub use timeout::confirmation_timeout;
+
 use super::{
-    About, Affected, TimedOut, TransactionTimeoutError, metrics,
+    Affected, metrics,
     sentry::{REPORT, Report, measures},
 };
 use crate::registration::{
-    Blocked, Cost, Failure, RegistrationId, TraceContext, TraceId, TransactionId, diagnosis::EndpointSeen,
-    policy::fees::Fees,
+    Blocked, Cost, Failure, RegistrationId, SpanId, TraceContext, TraceId, TransactionId, policy::fees::Fees,
 };
 use alloy::primitives::{Address, B256};
-use serde_json::{Value, json};
+use serde_json::json;
 use std::time::Duration;
-use tracing::{debug, error, field, info, warn};
+use tracing::{debug, error, info, warn};
 
 /// A registration was accepted, or found.
 pub fn accepted(id: RegistrationId, trace_id: TraceId, fresh: bool) {
@@ -91,14 +94,14 @@ pub fn transaction_confirmed(id: TransactionId, nonce: u64, block_number: u64, r
 /// One registration went all the way.
 pub fn registration_confirmed(
     id: RegistrationId,
-    trace: &TraceContext,
+    (trace, span): (&TraceContext, SpanId),
     hash: B256,
     block_number: u64,
     total: Duration,
 ) {
     // An example that leads to a trace leads to one that is kept.
     metrics().total(total, trace.sampled.unwrap_or(false).then_some(trace.trace_id));
-    measures::duration(trace.trace_id, total);
+    measures::duration(trace.trace_id, span, total);
     let total_ms = total.as_millis() as u64;
     let trace_id = trace.trace_id;
     info!(registration_id = %id, %trace_id, tx_hash = %hash, block_number, total_ms, "registration confirmed");
@@ -180,128 +183,6 @@ fn about(affected: Option<&Affected>) -> Report {
         .tag("registrationId", affected.registration_id)
         .tag("documentHash", affected.document_hash)
         .tag("caseId", affected.case_id.as_str())
-}
-
-/// A transaction's confirmation clock ran out, and these are the reports of it. Once per transaction, whoever waits.
-pub fn confirmation_timeout(reports: &[TransactionTimeoutError]) {
-    if let Some(first) = reports.first() {
-        let trace = first.about.one().map(|one| one.trace_id);
-        metrics().timeout(first.transaction.diagnosis.cause.code(), trace);
-    }
-    let late: usize = reports.iter().map(|report| report.about.registrations()).sum();
-    measures::failed(late, "CONFIRMATION_TIMEOUT", "wait");
-    for report in reports {
-        timeout_report(report).say(|| timeout_line(report));
-    }
-}
-
-fn timeout_line(report: &TransactionTimeoutError) {
-    let TimedOut { fees, diagnosis, endpoints, .. } = &*report.transaction;
-    let transaction = &report.transaction;
-    let (late, rest) = match &report.about {
-        About::One(late) => (Some(late), None),
-        About::Rest(ids) => (None, Some(ids)),
-    };
-    error!(
-        registration_id = late.map(|late| field::display(late.registration_id)),
-        trace_id = late.map(|late| field::display(late.trace_id)),
-        document_hash = late.map(|late| field::display(late.document_hash)),
-        case_id = late.map(|late| late.case_id.as_str()),
-        registrations = rest.map(Vec::len),
-        registration_ids = rest.map(listed),
-        transaction_id = %transaction.id,
-        tx_hash = %transaction.tx_hash,
-        cause = diagnosis.cause.code(),
-        explanation = diagnosis.explanation,
-        evidence = listed(diagnosis.evidence.iter().map(|(key, value)| format!("{key}={value}"))),
-        network = transaction.network,
-        contract_address = %transaction.contract_address,
-        from = %transaction.from,
-        nonce = transaction.nonce,
-        attempts = transaction.attempts,
-        gas_limit = transaction.gas_limit,
-        max_fee_per_gas = %fees.max_fee_per_gas,
-        max_priority_fee_per_gas = %fees.max_priority_fee_per_gas,
-        base_fee_per_gas = transaction.base_fee_per_gas.map(field::display),
-        submitted_block = transaction.submitted_block,
-        head_block = transaction.head_block,
-        confirmations = transaction.confirmations,
-        explorer_url = transaction.explorer_url,
-        endpoints = listed(endpoints.iter().map(endpoint)),
-        error = report as &dyn std::error::Error,
-        "{report}"
-    );
-}
-
-/// What Sentry is told besides the line: all that is known, by the names that people search by.
-fn timeout_report(report: &TransactionTimeoutError) -> Report {
-    let transaction = &*report.transaction;
-    let affected = report.about.one();
-    let diagnosis = &transaction.diagnosis;
-    let mut history: Vec<_> = affected
-        .map(|one| (one.created, format!("accepted as registration {}", one.registration_id)))
-        .into_iter()
-        .collect();
-    history.extend(transaction.history.iter().cloned());
-    let cause = diagnosis.cause.code();
-    let evidence = diagnosis.evidence.iter().map(|(key, value)| (key.clone(), json!(value)));
-    let told = [("cause", json!(cause)), ("explanation", json!(diagnosis.explanation))];
-    about(affected)
-        .tag("network", &transaction.network)
-        .tag("cause", cause)
-        .tag("state", transaction.state)
-        .tag("txHash", transaction.tx_hash)
-        .context("blockchain", blockchain_context(report))
-        .context("diagnosis", evidence.chain(told.map(|(key, value)| (key.to_owned(), value))))
-        .context("rpc", transaction.endpoints.iter().map(|seen| (seen.name.clone(), endpoint_context(seen))))
-        .breadcrumbs(&history)
-        .fingerprint(&["TransactionTimeoutError", cause])
-}
-
-fn blockchain_context(report: &TransactionTimeoutError) -> [(&'static str, Value); 19] {
-    let (transaction, affected, rest) = (&*report.transaction, report.about.one(), report.about.rest());
-    let ids = rest.map(|ids| ids.iter().map(ToString::to_string).collect::<Vec<_>>());
-    [
-        ("network", json!(transaction.network)),
-        ("contractAddress", json!(transaction.contract_address.to_string())),
-        ("txHash", json!(transaction.tx_hash.to_string())),
-        ("gasLimit", json!(transaction.gas_limit)),
-        ("documentHash", json!(affected.map(|one| one.document_hash.to_string()))),
-        ("caseId", json!(affected.map(|one| one.case_id.as_str()))),
-        ("registrationId", json!(affected.map(|one| one.registration_id.to_string()))),
-        ("registrations", json!(rest.map(<[_]>::len))),
-        ("registrationIds", json!(ids)),
-        ("from", json!(transaction.from.to_string())),
-        ("nonce", json!(transaction.nonce)),
-        ("attempts", json!(transaction.attempts)),
-        ("maxFeePerGas", json!(transaction.fees.max_fee_per_gas.to_string())),
-        ("maxPriorityFeePerGas", json!(transaction.fees.max_priority_fee_per_gas.to_string())),
-        ("baseFeePerGas", json!(transaction.base_fee_per_gas.map(|fee| fee.to_string()))),
-        ("submittedBlock", json!(transaction.submitted_block)),
-        ("headBlock", json!(transaction.head_block)),
-        ("confirmations", json!(transaction.confirmations)),
-        ("explorerUrl", json!(Some(&transaction.explorer_url).filter(|url| !url.is_empty()))),
-    ]
-}
-
-fn endpoint_context(seen: &EndpointSeen) -> Value {
-    json!({
-        "state": seen.state,
-        "blockNumber": seen.head,
-        "latencyMs": seen.latency.map(|latency| latency.as_millis() as u64),
-        "error": seen.error,
-    })
-}
-
-fn endpoint(seen: &EndpointSeen) -> String {
-    let head = seen.head.map(|head| format!(" head {head}")).unwrap_or_default();
-    let latency = seen.latency.map(|latency| format!(" latency {} ms", latency.as_millis())).unwrap_or_default();
-    let error = seen.error.as_ref().map(|error| format!(" ({error})")).unwrap_or_default();
-    format!("{} {}{head}{latency}{error}", seen.name, seen.state)
-}
-
-fn listed(all: impl IntoIterator<Item = impl std::fmt::Display>) -> String {
-    all.into_iter().map(|one| one.to_string()).collect::<Vec<_>>().join(", ")
 }
 
 /// What is told of an endpoint that is not trusted as before.
@@ -407,4 +288,14 @@ pub fn chain_moves_again(block_number: u64, lasting: Duration, local: bool) {
 /// The chain's head is lower than it was: everything that is followed is looked at again.
 pub fn head_fell(from_block: u64, to_block: u64) {
     warn!(from_block, to_block, "the chain's head fell");
+}
+
+/// Sentry or the collector does not take what it is told. It is no error of ours, and nobody's work stops for it.
+pub fn telemetry_does_not_arrive(receiver: &str, error: &str) {
+    warn!(receiver, error, "telemetry does not arrive");
+}
+
+/// It does again.
+pub fn telemetry_arrives_again(receiver: &str) {
+    info!(receiver, "telemetry arrives again");
 }

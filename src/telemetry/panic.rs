@@ -1,0 +1,160 @@
+//! What is told of a panic: one line in the log and one event in Sentry, both redacted. The standard hook would write the message,
+//! whatever it holds, to standard error.
+
+use super::redact;
+use sentry::{Hub, integrations::panic::PanicIntegration};
+use std::{
+    backtrace::{Backtrace, BacktraceStatus},
+    io::Write,
+    panic::{self, PanicHookInfo},
+    sync::Once,
+    thread,
+    time::Duration,
+};
+
+/// The target of the log line, by which others leave it out: Sentry has its own event of the panic.
+pub const TARGET: &str = "panic";
+/// How long the event may take to leave when the main thread panics, and with it the process ends.
+const LAST_WORDS: Duration = Duration::from_secs(2);
+
+/// Tells panics from now on. A second call changes nothing.
+pub fn install() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| panic::set_hook(Box::new(tell)));
+}
+
+fn tell(info: &PanicHookInfo<'_>) {
+    write(info);
+    capture(info);
+}
+
+/// The line, where a person or a machine looks for it: in the log, and on standard error when there is none.
+fn write(info: &PanicHookInfo<'_>) {
+    let message = redact(message(info));
+    let location = info.location().map(ToString::to_string).unwrap_or_default();
+    let thread = thread::current();
+    let thread = thread.name().unwrap_or("unnamed");
+    // Taken only where RUST_BACKTRACE or RUST_LIB_BACKTRACE asks for it.
+    let backtrace = Backtrace::capture();
+    let backtrace = (backtrace.status() == BacktraceStatus::Captured).then(|| backtrace.to_string());
+    let backtrace = backtrace.as_deref().map(redact);
+    if tracing::enabled!(target: TARGET, tracing::Level::ERROR) {
+        tracing::error!(target: TARGET, location, thread, backtrace = backtrace.as_deref(), "panic: {message}");
+    } else {
+        // A standard error that is closed must not make a panic of a panic.
+        let backtrace = backtrace.map(|frames| format!("\n{frames}")).unwrap_or_default();
+        let _ = writeln!(std::io::stderr(), "error: panic: {message} ({location}, thread {thread}){backtrace}");
+    }
+}
+
+fn capture(info: &PanicHookInfo<'_>) {
+    let hub = Hub::current();
+    let Some(client) = hub.client() else { return };
+    let mut event = PanicIntegration::new().event_from_panic_info(info);
+    for exception in &mut event.exception.values {
+        exception.value = exception.value.take().map(|value| redact(&value).into_owned());
+    }
+    hub.capture_event(event);
+    // Elsewhere the process lives on, and nothing waits for Sentry.
+    if thread::current().name() == Some("main") {
+        client.flush(Some(LAST_WORDS));
+    }
+}
+
+fn message<'a>(info: &'a PanicHookInfo<'_>) -> &'a str {
+    info.payload_as_str().unwrap_or("of no text")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::telemetry::{self, LogFilter, LogFormat, Rate, Secrets, SentrySettings, Settings};
+    use sentry::{ClientOptions, Envelope, Transport};
+    use std::{
+        process::{Command, Output},
+        sync::Arc,
+    };
+
+    const SECRET: &str = "s3cret-of-the-settings";
+    /// Set in the child alone: the log's filter.
+    const FILTER: &str = "REGISTRAR_TEST_OF_PANICS";
+
+    /// Writes envelopes to standard output.
+    struct Shown;
+
+    impl Transport for Shown {
+        fn send_envelope(&self, envelope: Envelope) {
+            envelope.to_writer(std::io::stdout()).unwrap();
+        }
+    }
+
+    /// Does nothing but in the child: a thread of a service that panics.
+    #[test]
+    fn child() {
+        let Ok(filter) = std::env::var(FILTER) else { return };
+        rustls::crypto::ring::default_provider().install_default().unwrap();
+        let mut secrets = Secrets::default();
+        secrets.add(SECRET);
+        // Its address is nobody's: what is told goes to another client below.
+        let dsn = "http://x@127.0.0.1:9/1".parse().unwrap();
+        let settings = Settings {
+            enabled: true,
+            log_format: LogFormat::Json,
+            log_filter: filter.parse::<LogFilter>().unwrap(),
+            sentry: Some(SentrySettings { dsn, error_sample_rate: Rate::ALL, debug: false }),
+            secrets,
+            ..Settings::of_tests()
+        };
+        telemetry::init(&settings).unwrap();
+        let options = ClientOptions::new().dsn("https://x@sentry.example/1").transport(Arc::new(Shown));
+        Hub::main().bind_client(Some(Arc::new(options.into())));
+        let worker = || panic!("cannot reach https://u:p@base.example/v2/key\nwith {SECRET}");
+        thread::Builder::new().name("worker".into()).spawn(worker).unwrap().join().unwrap_err();
+    }
+
+    /// What a process with this filter leaves when one of its threads panics.
+    fn panics(filter: &str, backtrace: &str) -> (Output, String, String) {
+        let mut command = Command::new(std::env::current_exe().unwrap());
+        command.args(["--exact", "telemetry::panic::tests::child", "--nocapture"]);
+        command.env(FILTER, filter).env("RUST_BACKTRACE", backtrace).env_remove("RUST_LIB_BACKTRACE");
+        let output = command.output().unwrap();
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        let (stdout, stderr) = (text(&output.stdout), text(&output.stderr));
+        for text in [&stdout, &stderr] {
+            for secret in [SECRET, "u:p", "v2/key"] {
+                assert!(!text.contains(secret), "{secret} in {text}");
+            }
+        }
+        (output, stdout, stderr)
+    }
+
+    #[test]
+    fn a_panic_is_one_redacted_line_and_one_redacted_event() {
+        for (backtrace, asked) in [("0", false), ("1", true)] {
+            let (output, stdout, stderr) = panics("info", backtrace);
+
+            assert!(output.status.success(), "{stdout}{stderr}");
+            let lines: Vec<_> = stderr.lines().filter(|line| !line.is_empty()).collect();
+            assert_eq!(lines.len(), 1, "{stderr}");
+            let line: serde_json::Value = serde_json::from_str(lines[0]).unwrap();
+            let message = "panic: cannot reach https://base.example/[redacted]\nwith [redacted]";
+            assert_eq!((&line["level"], &line["target"]), (&"ERROR".into(), &TARGET.into()));
+            assert_eq!((&line["message"], &line["thread"]), (&message.into(), &"worker".into()));
+            assert!(line["location"].as_str().unwrap().starts_with("src/telemetry/panic.rs:"), "{line}");
+            assert_eq!(
+                line["backtrace"].as_str().is_some_and(|frames| frames.contains("panic::tests")),
+                asked,
+                "{line}"
+            );
+            assert_eq!(stdout.matches("\"type\":\"event\"").count(), 1, "{stdout}");
+            assert!(stdout.contains("https://base.example/[redacted]\\nwith [redacted]"), "{stdout}");
+        }
+    }
+
+    #[test]
+    fn a_panic_is_told_although_the_log_is_off() {
+        let (_, stdout, stderr) = panics("off", "0");
+        assert!(stderr.contains("panic: cannot reach https://base.example/[redacted]"), "{stderr}");
+        assert_eq!(stdout.matches("\"type\":\"event\"").count(), 1, "{stdout}");
+    }
+}
