@@ -20,6 +20,7 @@ mod raw;
 mod report;
 mod rpc_calls;
 mod stack;
+mod telemetry;
 mod throughput;
 
 use clap::{Parser, ValueEnum};
@@ -34,6 +35,9 @@ struct Args {
     /// Measure this alone; may be given several times
     #[arg(long, value_name = "ROW")]
     only: Vec<Section>,
+    /// How often whatever is compared with itself takes turns
+    #[arg(long, value_name = "ROUNDS", default_value_t = 3, value_parser = clap::value_parser!(u8).range(1..))]
+    rounds: u8,
     /// Print one JSON object instead of a table
     #[arg(long)]
     json: bool,
@@ -62,6 +66,16 @@ enum Section {
     Gas,
     /// A primary endpoint that dies or hangs under load
     Failover,
+    /// Everything that telemetry costs, beside the service without it
+    Telemetry,
+    /// Of that, processor time at 200 registrations a second, and whether all of it is delivered
+    TelemetryCpu,
+    /// Of that, throughput
+    TelemetryThroughput,
+    /// Of that, latency at ten requests a second
+    TelemetryLatency,
+    /// Of that, memory while nobody takes what is sent
+    TelemetryMemory,
 }
 
 #[tokio::main]
@@ -74,7 +88,7 @@ async fn main() -> ExitCode {
     let mut terminated = signal(SignalKind::terminate()).unwrap();
     // Whichever way this ends, dropping the measurement kills the node and the service that it started.
     let report = tokio::select! {
-        report = measure(&args.only) => report,
+        report = measure(&args.only, usize::from(args.rounds)) => report,
         _ = interrupted.recv() => return ExitCode::from(130),
         _ = terminated.recv() => return ExitCode::from(143),
     };
@@ -86,7 +100,7 @@ async fn main() -> ExitCode {
     if args.strict && !report.passes() { ExitCode::FAILURE } else { ExitCode::SUCCESS }
 }
 
-async fn measure(only: &[Section]) -> Report {
+async fn measure(only: &[Section], rounds: usize) -> Report {
     let wanted = |section| only.is_empty() || only.contains(&section);
     let mut report = Report::default();
     if wanted(Section::Gas) {
@@ -107,6 +121,19 @@ async fn measure(only: &[Section]) -> Report {
     let (throughput, calls) = (wanted(Section::Throughput), wanted(Section::Calls));
     if throughput || calls {
         throughput::measure(&mut report, throughput, calls).await;
+    }
+    let of_telemetry = |section| wanted(Section::Telemetry) || wanted(section);
+    if of_telemetry(Section::TelemetryCpu) {
+        telemetry::cpu(&mut report, rounds).await;
+    }
+    if of_telemetry(Section::TelemetryThroughput) {
+        telemetry::throughput(&mut report, rounds).await;
+    }
+    if of_telemetry(Section::TelemetryLatency) {
+        telemetry::latency(&mut report, rounds).await;
+    }
+    if of_telemetry(Section::TelemetryMemory) {
+        telemetry::memory(&mut report).await;
     }
     report
 }
