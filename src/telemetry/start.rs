@@ -24,6 +24,9 @@ use tracing_subscriber::{
     registry::LookupSpan,
 };
 
+/// What is kept of the time to end for Sentry's own, when a collector takes the rest.
+const LAST_WORDS: Duration = Duration::from_millis(200);
+
 /// Telemetry cannot start.
 #[derive(Debug, thiserror::Error)]
 #[error("OTEL_EXPORTER_OTLP_ENDPOINT and its family: {0}")]
@@ -143,8 +146,9 @@ impl Telemetry {
         let deadline = Instant::now() + timeout;
         let left = move || deadline.saturating_duration_since(Instant::now());
         let flush = move || {
+            self.sentry.iter().for_each(Sentry::end_session);
             if let Some(pipeline) = &self.pipeline {
-                pipeline.end(left());
+                pipeline.end(left().saturating_sub(LAST_WORDS));
             }
             if let Some(sentry) = &self.sentry {
                 sentry.close(left());

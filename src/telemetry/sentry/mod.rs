@@ -75,9 +75,13 @@ impl Sentry {
         Box::new(Transactions { http: self.http.clone(), identity: self.identity.clone() })
     }
 
+    /// The release's session is over: said before anything else, for it is the first to be missed.
+    pub(super) fn end_session(&self) {
+        Hub::main().end_session();
+    }
+
     /// Sends what is still on its way, as far as that works in time.
     pub(super) fn close(&self, timeout: Duration) -> bool {
-        Hub::main().end_session();
         self.client.close(Some(timeout))
     }
 }

@@ -19,7 +19,7 @@ const MOST_SPANS: usize = 8_192;
 
 /// Somebody who is given what is kept.
 pub trait Sink: Send + Debug {
-    /// Takes a segment, and does not wait.
+    /// Takes a segment; waits for room no longer than a moment.
     fn take(&mut self, segment: &Segment, reason: Reason);
 
     /// Sends what it has, as far as that works in time, and takes nothing more; whether it did.
