@@ -39,6 +39,9 @@
 //! 8. What is late, or asked about, is diagnosed: `pipeline::evidence` gathers what can be seen, once for all who ask, and
 //!    `registration::diagnosis` names the one cause, the sentence and the numbers. It ends waits, never work.
 //!
+//! 9. `telemetry::spans` decides what of all this is kept, when it has ended: what went wrong, and a share of the rest. The call's
+//!    span is live; the journey's are told from what it remembers, so that a restart in between leaves no gap.
+//!
 //! # Invariants
 //!
 //! - I1 An accepted registration ends confirmed, or failed with a reason, or says what it waits for.
@@ -48,6 +51,7 @@
 //! - I5 Only one process writes: an operating-system lock on the database file.
 //! - I6 Included is judged by block hash on the canonical chain; a node's "null" proves nothing by itself.
 //! - I7 What the contract or the node says about our request never counts against an endpoint.
+//! - I8 Telemetry never blocks, slows or fails the work: what is kept leaves on threads of its own, through bounded queues.
 //! - I9 No private key, API key or e-mail address leaves in a log, span, error or metric.
 //! - I10 At most 15 transactions in flight per signer.
 
