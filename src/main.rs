@@ -46,7 +46,7 @@ async fn serve(args: &ServeArgs, environment: &Environment) -> Exit {
     let flush = settings.flush();
     let listening = |at: app::Listening| tracing::info!(grpc = %at.grpc, admin = %at.admin, "listening");
     cli::until_signalled(|shutdown| async {
-        let ended = app::serve(settings, shutdown, listening).await;
+        let ended = telemetry::apart(app::serve(settings, shutdown, listening)).await;
         telemetry.shutdown(flush).await;
         match ended {
             Ok(()) => Exit::Done,

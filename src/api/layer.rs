@@ -105,7 +105,7 @@ where
         let call = Call { method, begun, span: span.clone(), trace_id, sampled, code };
         request.extensions_mut().insert(context);
         let future = AssertUnwindSafe(self.0.call(request)).catch_unwind().instrument(span.clone());
-        Box::pin(telemetry::bind_call(async move {
+        Box::pin(telemetry::apart(async move {
             let mut response = match future.await {
                 Ok(Ok(response)) => response,
                 Ok(Err(never)) => match never {},

@@ -25,6 +25,6 @@ pub use settings::{
     InvalidDsn, InvalidOtlp, InvalidRate, OtlpEndpoint, OtlpProtocol, OtlpSettings, Rate, Salt, SentryDsn,
     SentrySettings, Settings, SpanLimits,
 };
-pub use start::{StartError, Telemetry, bind_call, init};
+pub use start::{StartError, Telemetry, apart, init};
 pub use timeout::{About, Affected, TimedOut, TransactionTimeoutError};
 pub use users::outward as user_id;

@@ -86,7 +86,7 @@ async fn with_anvil(
             // Nobody waits for it any more when the process was told to end.
             let _ = ready.send(at);
         };
-        let ended = app::serve(settings, shutdown.clone(), report).await;
+        let ended = telemetry::apart(app::serve(settings, shutdown.clone(), report)).await;
         telemetry.shutdown(flush).await;
         shutdown.cancel();
         ended

@@ -1,7 +1,7 @@
 //! Sentry and the collector away, silent, slow or full: nobody who calls notices, and the service ends in time.
 
 use super::{CASE, Watched, exception, standstill};
-use crate::harness::{Mood, Plan, Reply, State, WaitFor, registering};
+use crate::harness::{Mood, Plan, Reply, State, WaitFor, registering, wait::eventually};
 use futures_util::future::join_all;
 use serde_json::Value;
 use std::time::Duration;
@@ -113,6 +113,13 @@ async fn a_limit_on_transactions_keeps_them_back_and_lets_errors_pass() {
         }
     };
     watched.sentry.until_not_taken("a transaction that is refused", has("transaction")).await;
+    // The call, the journey and the batch: several are on their way at once.
+    let limited = [("target", "sentry"), ("outcome", "rate_limited")];
+    let all = async || {
+        let metrics = watched.stack.service.metrics().await;
+        (metrics.value("registrar_telemetry_export_total", &limited) >= 3.0).then_some(())
+    };
+    eventually("all are refused or held back", all).await;
     watched.sentry.is(Mood::Takes);
 
     watched.stack.anvil.stop_mining().await;
