@@ -81,7 +81,11 @@ where
 {
     let wanted = EnvFilter::new(&settings.log_filter.0);
     const UNSAFE: [&str; 4] = ["alloy", "opentelemetry", "reqwest", "hyper"];
-    let safe = filter_fn(|metadata| !UNSAFE.iter().any(|room| metadata.target().starts_with(room)));
+    // Of spans only a filter that names some has to know; to any other they would cost time at each step into and out of them.
+    let spans = settings.log_filter.0.contains('[');
+    let safe = filter_fn(move |metadata| {
+        (spans || metadata.is_event()) && !UNSAFE.iter().any(|room| metadata.target().starts_with(room))
+    });
     // Whatever is wanted, nobody wants to miss a panic.
     let shown = wanted.and(safe).or(filter_fn(|metadata| metadata.target() == panic::TARGET));
     let layer = tracing_subscriber::fmt::layer()

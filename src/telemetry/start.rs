@@ -15,7 +15,7 @@ use opentelemetry_sdk::{
 };
 use std::{sync::Arc, time::Duration};
 use tokio::time::Instant;
-use tracing::{Event, Level, Subscriber};
+use tracing::{Event, Level, Metadata, Subscriber};
 use tracing_opentelemetry::OpenTelemetryLayer;
 use tracing_subscriber::{
     Layer, Registry,
@@ -58,10 +58,11 @@ pub fn init(settings: &Settings) -> Result<Telemetry, StartError> {
         }
         let pipeline = Pipeline::install(head.clone(), settings.limits, sinks);
         layers.push(spans_layer(settings, head, resource, pipeline.clone()));
-        layers.push(Failures.with_filter(filter_fn(|metadata| *metadata.level() == Level::ERROR)).boxed());
+        let mut listeners: Vec<Listener<Registry>> = vec![(is_error, Failures.boxed())];
         if sentry.is_some() {
-            layers.extend(sentry::layers());
+            listeners.extend(sentry::listeners());
         }
+        layers.push(listening(listeners));
         metrics().telemetry_sample_rate(settings.sample_rate.get());
         propagation::identify(identity(settings));
         propagation::send_to(settings.trace_hosts.clone());
@@ -118,6 +119,36 @@ fn spans_layer(
         wanted && metadata.target().starts_with("registrar")
     });
     layer.with_filter(ours).boxed()
+}
+
+/// A layer that only looks at events, and which of them it wants.
+pub(super) type Listener<S> = (fn(&Metadata<'_>) -> bool, Box<dyn Layer<S> + Send + Sync>);
+
+/// All that only look at events, as one layer: each layer with a filter of its own costs time at every step into and out of every
+/// span, for it has to find out whether it is to know of it.
+struct Listeners<S>(Vec<Listener<S>>);
+
+impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Listeners<S>
+where
+    Self: 'static,
+{
+    fn on_event(&self, event: &Event<'_>, context: Context<'_, S>) {
+        for (wants, layer) in &self.0 {
+            if wants(event.metadata()) {
+                layer.on_event(event, context.clone());
+            }
+        }
+    }
+}
+
+fn listening(listeners: Vec<Listener<Registry>>) -> Box<dyn Layer<Registry> + Send + Sync> {
+    let wanted: Vec<_> = listeners.iter().map(|(wants, _)| *wants).collect();
+    let wanted = filter_fn(move |metadata| metadata.is_event() && wanted.iter().any(|wants| wants(metadata)));
+    Listeners(listeners).with_filter(wanted).boxed()
+}
+
+fn is_error(metadata: &Metadata<'_>) -> bool {
+    *metadata.level() == Level::ERROR
 }
 
 /// A trace in which an error was said is kept.

@@ -10,6 +10,7 @@ pub(super) use report::Report;
 use super::{
     SentrySettings, Settings, metrics, panic, scrub,
     spans::{self, Reason, Segment, Sink},
+    start::Listener,
 };
 use sentry::{
     Client, ClientOptions, Hub, Integration,
@@ -19,7 +20,7 @@ use sentry::{
 use sentry_tracing::{BreadcrumbLayer, ErrorLayer, LogLayer};
 use std::{sync::Arc, time::Duration};
 use tracing::{Level, Metadata, Subscriber};
-use tracing_subscriber::{Layer, filter::filter_fn, registry::LookupSpan};
+use tracing_subscriber::{Layer, registry::LookupSpan};
 use transaction::{Identity, Sdk};
 use transport::{Factory, Http};
 
@@ -179,15 +180,15 @@ fn is_log(metadata: &Metadata<'_>) -> bool {
     is_ours(metadata) && *metadata.level() <= Level::WARN
 }
 
-/// sentry-tracing's layers. Breadcrumbs come first, so that a warning that is an event has those before it and not itself.
-pub(super) fn layers<S>() -> Vec<Box<dyn Layer<S> + Send + Sync>>
+/// sentry-tracing's layers. An event comes before the breadcrumb of the same warning, so that it has those before it and not itself.
+pub(super) fn listeners<S>() -> [Listener<S>; 3]
 where
     S: Subscriber + for<'a> LookupSpan<'a> + Send + Sync,
 {
-    vec![
-        ErrorLayer::new().with_filter(filter_fn(is_event)).boxed(),
-        BreadcrumbLayer::new().with_filter(filter_fn(is_breadcrumb)).boxed(),
-        LogLayer::new().with_filter(filter_fn(is_log)).boxed(),
+    [
+        (is_event, ErrorLayer::new().boxed()),
+        (is_breadcrumb, BreadcrumbLayer::new().boxed()),
+        (is_log, LogLayer::new().boxed()),
     ]
 }
 
