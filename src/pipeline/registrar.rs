@@ -12,7 +12,6 @@ use crate::{
 use alloy::primitives::{Address, B256};
 use std::time::Duration;
 use tokio::sync::OwnedSemaphorePermit;
-use tracing::Instrument;
 
 /// The service, as the API sees it.
 #[derive(Clone, Debug)]
@@ -53,7 +52,7 @@ impl Registrar {
     /// # Errors
     /// When nothing was accepted.
     pub async fn accept(&self, asked: NewRegistration) -> Result<Accepted, AcceptError> {
-        let accepted = self.acceptor.accept(asked).instrument(spans::db("accept")).await?;
+        let accepted = spans::db("accept", self.acceptor.accept(asked)).await?;
         let registration = &accepted.registration;
         spans::found(registration, accepted.fresh);
         events::accepted(registration.id, registration.asked.trace.trace_id, accepted.fresh);
@@ -78,7 +77,7 @@ impl Registrar {
     /// # Errors
     /// When the store cannot be read.
     pub async fn get(&self, id: RegistrationId) -> Result<Option<Registration>, StoreError> {
-        self.tools.store.get(id).instrument(spans::db("get")).await
+        spans::db("get", self.tools.store.get(id)).await
     }
 
     /// One registration by its pair.
@@ -86,7 +85,7 @@ impl Registrar {
     /// # Errors
     /// When the store cannot be read.
     pub async fn find(&self, document: DocumentHash, case_id: &CaseId) -> Result<Option<Registration>, StoreError> {
-        self.tools.store.find(document, case_id).instrument(spans::db("find")).await
+        spans::db("find", self.tools.store.find(document, case_id)).await
     }
 
     /// A page of registrations, newest first.
@@ -99,7 +98,7 @@ impl Registrar {
         before: Option<RegistrationId>,
         limit: u32,
     ) -> Result<Vec<Registration>, StoreError> {
-        self.tools.store.list(filter, before, limit).instrument(spans::db("list")).await
+        spans::db("list", self.tools.store.list(filter, before, limit)).await
     }
 
     /// Why a registration is not confirmed, by what is seen now; `None` when it is settled. However many ask, it is looked at

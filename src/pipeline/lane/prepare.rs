@@ -24,7 +24,6 @@ use alloy::primitives::{Bytes, U256, hex};
 use futures_util::{StreamExt, TryStreamExt, stream};
 use std::{sync::Arc, time::Duration};
 use tokio::time::Instant;
-use tracing::Instrument;
 use uuid::Uuid;
 
 /// The gas of a block before the first one is seen: anvil's.
@@ -228,7 +227,7 @@ impl Lane {
         let id = TransactionId::from(Uuid::now_v7());
         let signed_at = now();
         let new = NewTransaction { id, signer, nonce, gas_limit, prepared_at, signed_at, attempt: attempt.clone() };
-        self.tools.store.sign(&new, &claim.ids()).instrument(spans::db("sign")).await?;
+        spans::db("sign", self.tools.store.sign(&new, &claim.ids())).await?;
         self.next_nonce = Some(nonce + 1);
         events::transaction_signed(id, signer, nonce, hash, journeys.len(), signed_at.since(prepared_at));
 

@@ -12,7 +12,7 @@ use crate::{
 };
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
-use tracing::{Instrument, warn};
+use tracing::warn;
 
 /// What the answer to a broadcast means for us.
 #[derive(Debug, PartialEq, Eq)]
@@ -84,7 +84,7 @@ impl Lane {
 
     async fn taken(&mut self, flight: &Flight) {
         let at = now();
-        if let Err(error) = self.tools.store.sent(flight.id, at).instrument(spans::db("sent")).await {
+        if let Err(error) = spans::db("sent", self.tools.store.sent(flight.id, at)).await {
             // The bytes are out and on disk; inclusion will say so too.
             warn!(transaction_id = %flight.id, error = %error, "a sent transaction could not be marked as sent");
         }

@@ -1,7 +1,7 @@
 //! What is kept leaves on a thread of its own: nothing in a request waits for a collector, for Sentry, or for their encoding.
 
 use super::{Reason, Segment};
-use crate::telemetry::{metrics, scrub};
+use crate::telemetry::{SpanLimits, metrics, scrub};
 use std::{
     fmt::Debug,
     panic::{AssertUnwindSafe, catch_unwind},
@@ -42,12 +42,13 @@ pub(super) struct Delivery {
 }
 
 impl Delivery {
-    pub(super) fn start(sinks: Vec<Box<dyn Sink>>) -> Self {
+    pub(super) fn start(sinks: Vec<Box<dyn Sink>>, limits: SpanLimits) -> Self {
         let (queue, jobs) = channel();
         let depth = Arc::new(AtomicUsize::new(0));
         let (seen, idle) = (depth.clone(), sinks.is_empty());
         // Without the thread the queue is closed, and everything counts as lost. It ends with its queue.
-        let _ = std::thread::Builder::new().name("telemetry".to_owned()).spawn(move || run(&jobs, sinks, &seen));
+        let _ =
+            std::thread::Builder::new().name("telemetry".to_owned()).spawn(move || run(&jobs, sinks, limits, &seen));
         Self { queue, depth, idle }
     }
 
@@ -57,7 +58,7 @@ impl Delivery {
     }
 
     pub(super) fn deliver(&self, segment: Segment, reason: Reason) {
-        let spans = segment.spans.len();
+        let spans = segment.len();
         let full = self.depth.fetch_add(spans, Ordering::Relaxed) >= MOST_SPANS;
         if full || self.queue.send(Job::Deliver(segment, reason)).is_err() {
             self.depth.fetch_sub(spans, Ordering::Relaxed);
@@ -72,29 +73,34 @@ impl Delivery {
     }
 }
 
-fn run(jobs: &Receiver<Job>, mut sinks: Vec<Box<dyn Sink>>, depth: &AtomicUsize) {
+fn run(jobs: &Receiver<Job>, mut sinks: Vec<Box<dyn Sink>>, limits: SpanLimits, depth: &AtomicUsize) {
     for job in jobs {
-        match job {
-            Job::Deliver(segment, reason) => {
-                let (begun, spans) = (Instant::now(), segment.spans.len());
-                // One that cannot be told is lost, and not all that come after it.
-                let told = catch_unwind(AssertUnwindSafe(|| tell(segment, reason, &mut sinks)));
-                if told.is_err() {
-                    metrics().telemetry_dropped("delivery", spans as u64);
-                }
-                let left = depth.fetch_sub(spans, Ordering::Relaxed) - spans;
-                metrics().telemetry_queue_depth("delivery", left);
-                metrics().telemetry_processing(begun.elapsed());
+        act(job, &mut sinks, limits, depth);
+    }
+}
+
+fn act(job: Job, sinks: &mut [Box<dyn Sink>], limits: SpanLimits, depth: &AtomicUsize) {
+    match job {
+        Job::Deliver(segment, reason) => {
+            let (begun, spans) = (Instant::now(), segment.len());
+            // One that cannot be told is lost, and not all that come after it.
+            let told = catch_unwind(AssertUnwindSafe(|| tell(segment, limits, reason, sinks)));
+            if told.is_err() {
+                metrics().telemetry_dropped("delivery", spans as u64);
             }
-            Job::End(timeout, done) => {
-                // Whoever waited may have given up.
-                let _ = done.send(end(&mut sinks, timeout));
-            }
+            let left = depth.fetch_sub(spans, Ordering::Relaxed) - spans;
+            metrics().telemetry_queue_depth("delivery", left);
+            metrics().telemetry_processing(begun.elapsed());
+        }
+        Job::End(timeout, done) => {
+            // Whoever waited may have given up.
+            let _ = done.send(end(sinks, timeout));
         }
     }
 }
 
-fn tell(mut segment: Segment, reason: Reason, sinks: &mut [Box<dyn Sink>]) {
+fn tell(mut segment: Segment, limits: SpanLimits, reason: Reason, sinks: &mut [Box<dyn Sink>]) {
+    segment.write_out(limits);
     segment.spans.iter_mut().for_each(scrub::span);
     sinks.iter_mut().for_each(|sink| sink.take(&segment, reason));
 }

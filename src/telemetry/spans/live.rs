@@ -1,12 +1,16 @@
 //! Live spans: what happens while somebody waits for it. Their names are static, their ids are fields.
 
-use super::{Pipeline, pipeline};
+use super::{
+    Pipeline,
+    notes::{About, Note},
+    pipeline,
+};
 use crate::{
     registration::{Registration, SpanId, TraceContext, TraceId},
-    telemetry::{propagation, user_id},
+    telemetry::propagation,
 };
 use opentelemetry::{
-    Context, KeyValue,
+    Context,
     trace::{SpanContext, TraceContextExt, TraceFlags, TraceState},
 };
 use std::{
@@ -15,6 +19,7 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
+    time::SystemTime,
 };
 use tracing::{Instrument, Span, debug_span, field::Empty, info_span};
 use tracing_opentelemetry::OpenTelemetrySpanExt;
@@ -45,10 +50,6 @@ pub fn server(trace: &mut TraceContext, path: &'static str, headers: &http::Head
         rpc.system.name = "grpc",
         rpc.method = name.rsplit('/').next(),
         rpc.grpc.status_code = Empty,
-        registrationId = Empty,
-        documentHash = Empty,
-        caseId = Empty,
-        user.id = Empty,
         failover = Empty,
         registrar.baggage = baggage,
         caller.x_trace_id = Empty,
@@ -76,21 +77,29 @@ pub fn server(trace: &mut TraceContext, path: &'static str, headers: &http::Head
 
 /// The call that goes on is about this registration. One that finds what another began is linked to the journey's trace.
 pub fn found(registration: &Registration, fresh: bool) {
-    if pipeline().is_none() {
-        return;
-    }
-    let (span, asked) = (Span::current(), &registration.asked);
-    span.record("registrationId", tracing::field::display(registration.id));
-    span.record("documentHash", tracing::field::display(asked.document_hash));
-    span.record("caseId", asked.case_id.as_str());
-    if let Some(user) = &asked.user_id {
-        span.record("user.id", user_id(user));
-    }
-    if let Some(parent) = asked.trace.parent.filter(|_| !fresh) {
-        span.add_link_with_attributes(
-            remote(asked.trace.trace_id, parent, asked.trace.sampled.unwrap_or(false), ""),
-            vec![KeyValue::new("link.kind", "journey")],
-        );
+    let asked = &registration.asked;
+    let journey = |parent| remote(asked.trace.trace_id, parent, asked.trace.sampled.unwrap_or(false), "");
+    note(|| {
+        Note::About(Box::new(About {
+            id: registration.id,
+            document_hash: asked.document_hash,
+            case_id: asked.case_id.clone(),
+            user_id: asked.user_id.clone(),
+            journey: asked.trace.parent.filter(|_| !fresh).map(journey),
+        }))
+    });
+}
+
+/// Keeps what the span that goes on here has to say.
+fn note(note: impl FnOnce() -> Note) {
+    if let Some(pipeline) = pipeline() {
+        Context::map_current(|context| {
+            let span = context.span();
+            let span = span.span_context();
+            if span.is_valid() && !span.is_remote() {
+                pipeline.open.note(span, note());
+            }
+        });
     }
 }
 
@@ -155,12 +164,22 @@ impl BatchSpan {
     }
 }
 
-/// The span of a store's verb; none where nobody has one that it would hang below.
-pub fn db(verb: &'static str) -> Span {
-    if !inside() {
-        return Span::none();
+/// Does a verb of the store, which becomes a span below the one that goes on here.
+pub async fn db<T>(verb: &'static str, work: impl Future<Output = T>) -> T {
+    let _ends = inside().then(|| Verb { verb, began: SystemTime::now() });
+    work.await
+}
+
+/// A verb that goes on. It ends when its answer is there, or when nobody waits for it any more.
+struct Verb {
+    verb: &'static str,
+    began: SystemTime,
+}
+
+impl Drop for Verb {
+    fn drop(&mut self) {
+        note(|| Note::Db { verb: self.verb, began: self.began, ended: SystemTime::now() });
     }
-    debug_span!("db", sentry.op = "db", otel.name = verb, otel.kind = "client", db.operation.name = verb)
 }
 
 /// The span of a JSON-RPC call; none where nobody has one that it would hang below, as in a poll.

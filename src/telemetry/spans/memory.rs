@@ -68,7 +68,7 @@ impl Memory {
         if part.kept.contains(&trace_id) {
             return Some(segment);
         }
-        let spans = segment.spans.len().max(1);
+        let spans = segment.len().max(1);
         if !worth || spans > HELD / PARTS {
             return None;
         }
@@ -96,7 +96,7 @@ mod tests {
     }
 
     fn segment() -> Segment {
-        Segment { root: SpanId::from(1), spans: Vec::new() }
+        Segment { root: SpanId::from(1), spans: Vec::new(), notes: Vec::new() }
     }
 
     #[test]

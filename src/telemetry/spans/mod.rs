@@ -1,8 +1,8 @@
 //! One pipeline for all spans, with two destinations.
 //!
-//! Live spans (`grpc.server`, `blockchain.batch`, `db`, `rpc.client`, `rpc.health_check`) are `tracing` spans that
+//! Live spans (`grpc.server`, `blockchain.batch`, `rpc.client`, `rpc.health_check`) are `tracing` spans that
 //! tracing-opentelemetry hands to the [`tail`]: it collects what hangs together in this process, and decides when the last of it
-//! has ended. A journey's spans are not live: a registration may wait for hours, and of a hundred good ones ninety-nine are not
+//! has ended. What they say in passing, `db` spans among it, they only note ([`notes`]). A journey's spans are not live: a registration may wait for hours, and of a hundred good ones ninety-nine are not
 //! kept. [`told`] makes them from what the journey remembers, when it ends, and only if they are kept. What is kept goes through
 //! the [`delivery`], on a thread of its own: to an OTLP collector, to Sentry, or to both, with the same ids.
 //!
@@ -17,6 +17,7 @@ mod head;
 mod keep;
 mod live;
 mod memory;
+mod notes;
 mod otlp;
 mod tail;
 mod told;
@@ -37,6 +38,7 @@ use crate::{
 };
 use delivery::Delivery;
 use memory::Memory;
+use notes::Note;
 use opentelemetry::{KeyValue, Value};
 use opentelemetry_sdk::trace::SpanData;
 use std::{
@@ -52,8 +54,8 @@ pub(super) const HEALTH_CHECK: &str = "rpc.health_check";
 pub(super) const OP: &str = "sentry.op";
 /// The attribute that says that a request had to be asked of another endpoint.
 const FAILOVER: &str = "failover";
-/// The attributes of a span that a journey hangs on: its call's, its batch's.
-const OF_JOURNEYS: [&str; 2] = ["registrationId", "batchSize"];
+/// The attribute of a batch that journeys hang on.
+const OF_BATCHES: &str = "batchSize";
 /// The attribute of a batch that met what the one before it had met.
 const REPEATED: &str = "repeated";
 /// gRPC's codes of a call that went well, and of one whose caller hung up, which is no failure.
@@ -69,6 +71,8 @@ pub struct Segment {
     pub root: opentelemetry::SpanId,
     /// In the order in which they ended.
     pub spans: Vec<SpanData>,
+    /// What they have to say besides, until it is written out.
+    notes: Vec<(opentelemetry::SpanId, Note)>,
 }
 
 impl Segment {
@@ -83,6 +87,7 @@ impl Segment {
 pub struct Pipeline {
     head: Head,
     limits: SpanLimits,
+    open: tail::Open,
     memory: Memory,
     delivery: Delivery,
 }
@@ -104,7 +109,10 @@ pub fn keep_failed(trace_id: TraceId) {
 impl Pipeline {
     /// Makes the process's pipeline.
     pub fn install(head: Head, limits: SpanLimits, sinks: Vec<Box<dyn Sink>>) -> Arc<Self> {
-        let made = || Arc::new(Self { head, limits, memory: Memory::default(), delivery: Delivery::start(sinks) });
+        let made = || {
+            let delivery = Delivery::start(sinks, limits);
+            Arc::new(Self { head, limits, open: tail::Open::default(), memory: Memory::default(), delivery })
+        };
         PIPELINE.get_or_init(made).clone()
     }
 
@@ -123,7 +131,8 @@ impl Pipeline {
             return self.deliver(trace_id, segment, reason, seen.went_wrong());
         }
         // Only what a journey hangs on is worth holding.
-        let journeys = OF_JOURNEYS.into_iter().any(|key| find(&root.attributes, key).is_some());
+        let about = segment.notes.iter().any(|(_, note)| matches!(note, Note::About(_)));
+        let journeys = about || find(&root.attributes, OF_BATCHES).is_some();
         match self.memory.hold(trace_id, segment, journeys) {
             Some(kept) => self.deliver(trace_id, kept, Reason::Related, false),
             None => metrics().telemetry_trace("dropped"),

@@ -3,9 +3,12 @@
 //! Bounded three ways: spans that are open at once, spans of one segment, and, by both, all that is buffered. Beyond a bound
 //! a span is decided about by itself, or lost, and counted.
 
-use super::{Pipeline, Segment, metrics};
+use super::{Note, Pipeline, Segment, metrics};
 use opentelemetry::trace::Span as _;
-use opentelemetry::{Context, SpanId, TraceId, trace::TraceContextExt};
+use opentelemetry::{
+    Context, SpanId, TraceId,
+    trace::{SpanContext, TraceContextExt},
+};
 use opentelemetry_sdk::{
     error::OTelSdkResult,
     trace::{Span, SpanData, SpanProcessor},
@@ -30,6 +33,11 @@ const MOST_IN_SEGMENT: usize = 512;
 #[derive(Debug)]
 pub struct Tail {
     pipeline: Arc<Pipeline>,
+}
+
+/// What has not ended yet.
+#[derive(Debug, Default)]
+pub(super) struct Open {
     parts: [Mutex<Part>; PARTS],
     buffered: AtomicUsize,
 }
@@ -39,21 +47,24 @@ pub struct Tail {
 struct Part {
     /// Each open span's local root.
     roots: HashMap<SpanId, SpanId>,
-    segments: HashMap<SpanId, Open>,
+    segments: HashMap<SpanId, Growing>,
 }
 
 #[derive(Debug, Default)]
-struct Open {
+struct Growing {
     open: usize,
     ended: Vec<SpanData>,
+    notes: Vec<(SpanId, Note)>,
 }
 
 impl Tail {
     /// Collects for this pipeline.
     pub fn new(pipeline: Arc<Pipeline>) -> Self {
-        Self { pipeline, parts: std::array::from_fn(|_| Mutex::default()), buffered: AtomicUsize::new(0) }
+        Self { pipeline }
     }
+}
 
+impl Open {
     fn part(&self, trace_id: TraceId) -> MutexGuard<'_, Part> {
         let [.., last] = trace_id.to_bytes();
         self.parts[usize::from(last) % PARTS].lock().unwrap_or_else(PoisonError::into_inner)
@@ -70,13 +81,26 @@ impl Tail {
         part.segments.entry(root).or_default().open += 1;
     }
 
-    fn end(&self, span: SpanData) {
+    /// Keeps what an open span has to say.
+    pub(super) fn note(&self, span: &SpanContext, note: Note) {
+        let mut part = self.part(span.trace_id());
+        let Some(root) = part.roots.get(&span.span_id()).copied() else { return };
+        let Some(segment) = part.segments.get_mut(&root) else { return };
+        if segment.notes.len() < MOST_IN_SEGMENT {
+            segment.notes.push((span.span_id(), note));
+        } else {
+            metrics().telemetry_dropped("segment", 1);
+        }
+    }
+
+    /// The segment that has ended with this span.
+    fn end(&self, span: SpanData) -> Option<Segment> {
         let mut part = self.part(span.span_context.trace_id());
         let Some(root) = part.roots.remove(&span.span_context.span_id()) else {
             drop(part);
-            return self.beyond(span);
+            return Some(beyond(span));
         };
-        let Some(segment) = part.segments.get_mut(&root) else { return };
+        let segment = part.segments.get_mut(&root)?;
         segment.open -= 1;
         let full = segment.ended.len() >= MOST_IN_SEGMENT && span.span_context.span_id() != root;
         let beyond = if full {
@@ -91,18 +115,16 @@ impl Tail {
             self.buffered.fetch_sub(1, Ordering::Relaxed);
             metrics().telemetry_dropped("segment", 1);
         }
-        if let Some(Open { ended: spans, .. }) = ended {
-            self.buffered.fetch_sub(spans.len(), Ordering::Relaxed);
-            self.pipeline.decide(Segment { root, spans });
-        }
+        let Growing { ended: spans, notes, .. } = ended?;
+        self.buffered.fetch_sub(spans.len(), Ordering::Relaxed);
+        Some(Segment { root, spans, notes })
     }
+}
 
-    /// There was no room for it when it began: it is decided about by itself, for it may have failed.
-    fn beyond(&self, span: SpanData) {
-        metrics().telemetry_dropped("spans", 1);
-        let root = span.span_context.span_id();
-        self.pipeline.decide(Segment { root, spans: vec![span] });
-    }
+/// There was no room for it when it began: it is decided about by itself, for it may have failed.
+fn beyond(span: SpanData) -> Segment {
+    metrics().telemetry_dropped("spans", 1);
+    Segment { root: span.span_context.span_id(), spans: vec![span], notes: Vec::new() }
 }
 
 impl SpanProcessor for Tail {
@@ -111,11 +133,13 @@ impl SpanProcessor for Tail {
         let parent = context.span();
         let parent = parent.span_context();
         let local = parent.is_valid() && !parent.is_remote();
-        self.begin(own.trace_id(), own.span_id(), local.then(|| parent.span_id()));
+        self.pipeline.open.begin(own.trace_id(), own.span_id(), local.then(|| parent.span_id()));
     }
 
     fn on_end(&self, span: SpanData) {
-        self.end(span);
+        if let Some(ended) = self.pipeline.open.end(span) {
+            self.pipeline.decide(ended);
+        }
     }
 
     fn force_flush(&self) -> OTelSdkResult {

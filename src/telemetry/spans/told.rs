@@ -149,7 +149,7 @@ impl Story {
         let mut spans = Vec::with_capacity(self.stages.len() + 1);
         spans.extend(self.stages.into_iter().map(|stage| stage.span(trace, sampled, Some(root_id), limits)));
         spans.push(root);
-        Segment { root: opentelemetry::SpanId::from_bytes(root_id.to_bytes()), spans }
+        Segment { root: opentelemetry::SpanId::from_bytes(root_id.to_bytes()), spans, notes: Vec::new() }
     }
 }
 
