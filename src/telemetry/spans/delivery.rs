@@ -17,6 +17,10 @@ use tokio::time::Instant;
 /// Spans that wait, about 8 MB: those of two thousand registrations.
 const MOST_SPANS: usize = 8_192;
 
+/// So long the thread lets work come together: waking for each segment by itself costs it, and whoever wakes it, more than the
+/// work does.
+const TOGETHER: Duration = Duration::from_millis(50);
+
 /// Somebody who is given what is kept.
 pub trait Sink: Send + Debug {
     /// Takes a segment, and does not wait.
@@ -74,8 +78,13 @@ impl Delivery {
 }
 
 fn run(jobs: &Receiver<Job>, mut sinks: Vec<Box<dyn Sink>>, limits: SpanLimits, depth: &AtomicUsize) {
-    for job in jobs {
-        act(job, &mut sinks, limits, depth);
+    while let Ok(first) = jobs.recv() {
+        if matches!(first, Job::Deliver(..)) {
+            std::thread::sleep(TOGETHER);
+        }
+        for job in std::iter::once(first).chain(jobs.try_iter()) {
+            act(job, &mut sinks, limits, depth);
+        }
     }
 }
 
