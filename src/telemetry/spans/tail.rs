@@ -106,6 +106,8 @@ impl Open {
         let beyond = if full {
             Some(span)
         } else {
+            // Most segments have one span, and a span is large: four, with which a vector begins, are more than malloc does quickly.
+            segment.ended.reserve_exact(usize::from(segment.ended.is_empty()));
             segment.ended.push(span);
             None
         };
