@@ -35,7 +35,6 @@ struct Turn {
     delivered: (f64, f64),
     /// Time that telemetry says it took besides, per registration, in microseconds.
     processing: f64,
-    /// Registrations per second up to when the last of them had arrived at the receivers, or nothing more came.
     registrations: u64,
     problems: String,
 }
@@ -117,10 +116,9 @@ async fn turn(kept: Kept, load: Load) -> Turn {
     let begun = Instant::now();
     let outcome = send(&stack, load, begun).await;
     drained &= load::drained(&stack, &outcome).await;
-    observer.next().await;
-    let last_block = observer.head();
     // Without telemetry too: polls go on meanwhile, and cost both the same.
     sleep(LAST_EXPORT).await;
+    let last_block = observer.head();
     let cpu = Cpu::now().zip(before).map(|(now, before)| (now - before).service).unwrap_or_default();
     let (on_chain, last) = stack.ground.registered(first_block..=last_block).await;
     let took = last.and_then(|block| observer.seen(block)).unwrap_or_else(Instant::now) - begun;
