@@ -95,3 +95,56 @@ fn db(parent: &SpanData, verb: &'static str, (began, ended): (SystemTime, System
         instrumentation_scope: parent.instrumentation_scope.clone(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use opentelemetry::{InstrumentationScope, TraceFlags, TraceId};
+    use std::time::{Duration, UNIX_EPOCH};
+
+    fn call() -> SpanData {
+        let flags = TraceFlags::SAMPLED;
+        SpanData {
+            span_context: SpanContext::new(TraceId::from(7), SpanId::from(1), flags, false, Default::default()),
+            parent_span_id: SpanId::INVALID,
+            parent_span_is_remote: false,
+            span_kind: SpanKind::Server,
+            name: "call".into(),
+            start_time: UNIX_EPOCH,
+            end_time: UNIX_EPOCH + Duration::from_secs(9),
+            attributes: Vec::new(),
+            dropped_attributes_count: 0,
+            events: SpanEvents::default(),
+            links: SpanLinks::default(),
+            status: Status::Unset,
+            instrumentation_scope: InstrumentationScope::default(),
+        }
+    }
+
+    #[test]
+    fn what_a_call_noted_is_a_span_below_it_and_data_on_it() {
+        let at = |seconds| UNIX_EPOCH + Duration::from_secs(seconds);
+        let about = About {
+            id: RegistrationId::from_bytes([7; 16]),
+            document_hash: DocumentHash::new([1; 32]).unwrap(),
+            case_id: "case-1".parse().unwrap(),
+            user_id: UserId::parse_optional("user-1").unwrap(),
+            journey: Some(call().span_context),
+        };
+        let verb = Note::Db { verb: "accept", began: at(2), ended: at(3) };
+        let lost = Note::Db { verb: "lost", began: at(2), ended: at(3) };
+        let of_call = SpanId::from(1);
+        let notes = vec![(of_call, verb), (of_call, Note::About(Box::new(about))), (SpanId::from(2), lost)];
+        let mut segment = Segment { root: of_call, spans: vec![call()], notes };
+        segment.write_out(SpanLimits::default());
+
+        let [call, db] = segment.spans.as_slice() else { panic!("{segment:?}") };
+        assert_eq!((db.parent_span_id, db.span_context.trace_id()), (of_call, TraceId::from(7)));
+        assert_eq!((db.name.as_ref(), db.start_time, db.end_time), ("accept", at(2), at(3)));
+        assert!(db.span_context.is_sampled());
+        for (key, value) in [("caseId", "case-1"), ("user.id", "user-1")] {
+            assert_eq!(super::super::text(&call.attributes, key), Some(value));
+        }
+        assert_eq!(call.links.len(), 1);
+    }
+}
