@@ -1,7 +1,14 @@
 //! Whether what is told arrives: said once when it no longer does, and once when it does again.
 
 use super::{events, redact::redact};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::{
+    sync::atomic::{AtomicBool, Ordering},
+    time::Duration,
+};
+use tokio::time::Instant;
+
+/// How long room before a receiver is waited for.
+pub(super) const PATIENCE: Duration = Duration::from_millis(250);
 
 /// The way to a receiver.
 #[derive(Debug)]
@@ -16,9 +23,12 @@ impl Reach {
         Self { receiver, lost: AtomicBool::new(false) }
     }
 
-    /// Whether nothing arrives there just now.
-    pub(super) fn is_lost(&self) -> bool {
-        self.lost.load(Ordering::Relaxed)
+    /// Waits a moment for room before the receiver, up to `until`; not on a thread that anybody else waits for. Where nothing
+    /// arrives just now, none is waited for: then what waits only has to be bounded.
+    pub(super) fn wait_for_room(&self, until: Instant, is_full: impl Fn() -> bool) {
+        while is_full() && !self.lost.load(Ordering::Relaxed) && Instant::now() < until {
+            std::thread::sleep(Duration::from_millis(1));
+        }
     }
 
     /// Something has arrived.

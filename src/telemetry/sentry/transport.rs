@@ -1,7 +1,10 @@
 //! Envelopes to Sentry. The SDK's own transports lose the envelope's `trace` header, send no Content-Type, and send one envelope
 //! at a time; this one keeps, sends, and has several on their way. What it cannot take at once it drops and counts: nobody waits.
 
-use crate::telemetry::{metrics, reach::Reach};
+use crate::telemetry::{
+    metrics,
+    reach::{PATIENCE, Reach},
+};
 use futures_util::{StreamExt, stream::FuturesUnordered};
 use reqwest::redirect::Policy;
 use sentry::{
@@ -26,8 +29,6 @@ const MOST_BYTES: usize = 8 << 20;
 const MOST: usize = 4_096;
 /// Envelopes on their way at once. At 40 ms each, 400 a second.
 const AT_ONCE: usize = 16;
-/// How long room is waited for.
-const PATIENCE: Duration = Duration::from_millis(250);
 /// How long one may take.
 const TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -119,11 +120,7 @@ impl Http {
 
     /// Takes a transaction, waiting a moment for room if there is none; not on a thread that anybody else waits for.
     pub(super) fn take(&self, envelope: Vec<u8>) {
-        let deadline = Instant::now() + PATIENCE;
-        // Nobody takes anything there just now: then the queue only has to be bounded.
-        while self.is_full() && !self.shared.reach.is_lost() && Instant::now() < deadline {
-            std::thread::sleep(Duration::from_millis(1));
-        }
+        self.shared.reach.wait_for_room(Instant::now() + PATIENCE, || self.is_full());
         // What is lost is counted.
         let _ = self.offer(&self.transactions, envelope);
     }

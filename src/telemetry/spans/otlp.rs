@@ -1,7 +1,10 @@
 //! To a collector, by OTLP: the standard exporter behind the standard batching processor, with what becomes of it counted.
 
 use super::{BAGGAGE, Reason, Segment, Sink, head::DECIDED};
-use crate::telemetry::{OtlpEndpoint, OtlpProtocol, SpanLimits, metrics, reach::Reach};
+use crate::telemetry::{
+    OtlpEndpoint, OtlpProtocol, SpanLimits, metrics,
+    reach::{PATIENCE, Reach},
+};
 use opentelemetry::trace::{SpanContext, TraceFlags};
 use opentelemetry_otlp::{
     ExporterBuildError, Protocol, SpanExporter, WithExportConfig, WithTonicConfig,
@@ -24,9 +27,6 @@ use tokio::time::Instant;
 /// Spans that wait to be exported, unless OTEL_BSP_MAX_QUEUE_SIZE says otherwise: about 8 MB. The SDK's own 2,048 are two
 /// seconds at 200 registrations a second.
 pub const QUEUE: usize = 8_192;
-
-/// How long room is waited for.
-const PATIENCE: Duration = Duration::from_millis(250);
 
 /// The exporter, counting.
 #[derive(Debug)]
@@ -129,10 +129,7 @@ impl Sink for Otlp {
     fn take(&mut self, segment: &Segment, _reason: Reason) {
         let deadline = Instant::now() + PATIENCE;
         for span in &segment.spans {
-            // Nobody else waits for this thread.
-            while self.is_full() && !self.reach.is_lost() && Instant::now() < deadline {
-                std::thread::sleep(Duration::from_millis(1));
-            }
+            self.reach.wait_for_room(deadline, || self.is_full());
             // Beyond its queue the processor drops in silence.
             if self.is_full() {
                 metrics().telemetry_export("otlp", "dropped", 1);
