@@ -28,6 +28,7 @@ mod limits;
 mod list;
 mod metrics;
 mod outages;
+mod postgres;
 mod propagation;
 mod proxy;
 mod receivers;
