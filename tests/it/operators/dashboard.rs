@@ -4,18 +4,19 @@ use super::json;
 use serde_json::Value;
 use std::collections::BTreeSet;
 
-/// Everything that it asks Prometheus for, with the title of the panel that does.
+/// Everything that it asks Prometheus for, with the name that it gives to each line.
 pub fn expressions() -> Vec<(String, String)> {
     let dashboard = json("grafana/registrar.json");
     let mut found = Vec::new();
     for panel in panels(&dashboard) {
-        let title = panel["title"].as_str().unwrap();
         for target in panel["targets"].as_array().into_iter().flatten() {
-            found.push((title.to_owned(), plain(target["expr"].as_str().unwrap())));
+            let legend = target["legendFormat"].as_str().unwrap();
+            found.push((plain(target["expr"].as_str().unwrap()), legend.to_owned()));
         }
     }
     for annotation in dashboard["annotations"]["list"].as_array().unwrap() {
-        found.push((annotation["name"].as_str().unwrap().to_owned(), plain(annotation["expr"].as_str().unwrap())));
+        let text = annotation["textFormat"].as_str().unwrap();
+        found.push((plain(annotation["expr"].as_str().unwrap()), text.to_owned()));
     }
     found
 }

@@ -59,8 +59,10 @@ async fn every_number_that_rules_panels_and_pages_ask_for_is_there() {
             queries.insert(rule.name().to_owned());
         }
     }
-    for (_, expression) in dashboard::expressions() {
+    let mut named = Vec::new();
+    for (expression, name) in dashboard::expressions() {
         wanted.extend(selectors(&expression));
+        named.push((expression.clone(), labels_of_name(&name)));
         // A panel that stays empty beside a working service shows nobody anything. Nothing happens to show a start.
         if !expression.starts_with("changes(") {
             queries.insert(expression);
@@ -70,8 +72,8 @@ async fn every_number_that_rules_panels_and_pages_ask_for_is_there() {
         let page = text(page);
         for line in pages::blocks(&page, "promql") {
             let expression = line.split('#').next().unwrap();
-            prometheus.query(expression).await;
             wanted.extend(selectors(expression));
+            named.push((expression.to_owned(), labels_of_sum(expression)));
         }
         wanted.extend(pages::code_spans(&page).iter().filter_map(|span| metric(span)));
     }
@@ -92,6 +94,13 @@ async fn every_number_that_rules_panels_and_pages_ask_for_is_there() {
     .await;
     assert!(missing.is_empty(), "nothing is there for:\n{}", missing.join("\n"));
 
+    for (expression, labels) in named {
+        for series in prometheus.query(&expression).await {
+            let missing: Vec<_> = labels.iter().filter(|label| series["metric"][label.as_str()].is_null()).collect();
+            assert!(missing.is_empty(), "{missing:?} are no labels of {expression}");
+        }
+    }
+
     let rules = eventually("every rule to be reckoned", async || {
         let rules = prometheus.rules().await;
         rules.iter().all(|rule| rule.is_well()).then_some(rules)
@@ -100,6 +109,17 @@ async fn every_number_that_rules_panels_and_pages_ask_for_is_there() {
     for rule in rules.iter().filter(|rule| rule.is_alert()) {
         assert_ne!(rule.state(), "firing", "{} fires beside a working service", rule.name());
     }
+}
+
+/// The labels that `{{label}}` stands for.
+fn labels_of_name(name: &str) -> Vec<String> {
+    name.split("{{").skip(1).map(|rest| rest.split("}}").next().unwrap().to_owned()).collect()
+}
+
+/// The labels that `sum by (label, label)` begins with.
+fn labels_of_sum(expression: &str) -> Vec<String> {
+    let labels = expression.strip_prefix("sum by (").and_then(|rest| rest.split(')').next());
+    labels.into_iter().flat_map(|labels| labels.split(", ")).map(str::to_owned).collect()
 }
 
 /// A metric that a page names by itself, or at the beginning of what it says.
