@@ -8,6 +8,7 @@ mod accept;
 mod bounded;
 mod engine;
 mod error;
+mod lease;
 mod open;
 mod postgres;
 mod progress;
@@ -35,6 +36,7 @@ mod testing;
 
 pub use accept::{AcceptError, Accepted, Acceptor, Intake};
 pub use error::{OpenError, StoreError};
+pub use lease::Lease;
 pub use open::{OtherRegistry, Registry};
 pub use progress::Inclusion;
 pub use read::{Filter, QueuedRegistration};
@@ -58,6 +60,7 @@ pub struct Store {
     /// Registrations that are neither confirmed nor failed.
     unfinished: Arc<AtomicU64>,
     queue_limit: u64,
+    leases: Arc<lease::Leases>,
     engine: Arc<Engine>,
 }
 
@@ -96,8 +99,9 @@ impl Store {
         sqlx::query("SELECT 1").fetch_one(&self.reader).await.is_ok()
     }
 
-    /// Finishes what is being written and closes the database.
+    /// Finishes what is being written, gives up the leases and closes the database.
     pub async fn close(&self) {
+        self.leases.close().await;
         self.writer.close().await;
         self.reader.close().await;
     }

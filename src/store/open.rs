@@ -1,11 +1,12 @@
 //! Opening a database: its engine, the version of its schema, and whose it is.
 
-use super::{OpenError, Settings, Store, StoreError, bounded::Pool, postgres, sqlite};
+use super::{OpenError, Settings, Store, StoreError, bounded::Pool, engine::Engine, lease::Leases, postgres, sqlite};
 use crate::registration::Timestamp;
 use alloy::primitives::{Address, B256};
 use sqlx::{
     Row, SqlSafeStr,
     migrate::{Migration, MigrationType, Migrator},
+    postgres::PgConnectOptions,
 };
 use std::{
     borrow::Cow,
@@ -13,8 +14,15 @@ use std::{
 };
 
 /// Our tables; every other one makes a database foreign.
-const TABLES: [&str; 6] =
-    ["registries", "registrations", "transactions", "registration_transactions", "attempts", "_sqlx_migrations"];
+const TABLES: [&str; 7] = [
+    "registries",
+    "registrations",
+    "transactions",
+    "registration_transactions",
+    "attempts",
+    "leases",
+    "_sqlx_migrations",
+];
 /// Which registry a store belongs to.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Registry {
@@ -54,12 +62,17 @@ impl Store {
             Settings::Sqlite(path) => sqlite::open(path).await?,
             Settings::Postgres(url) => postgres::open(url).await?,
         };
+        let leases = match &engine {
+            Engine::Sqlite { .. } => Leases::alone(),
+            Engine::Postgres { options } => Leases::shared(PgConnectOptions::clone(options)),
+        };
         let unfinished = unfinished(&reader).await?;
         Ok(Self {
             writer,
             reader,
             unfinished: Arc::new(AtomicU64::new(unfinished)),
             queue_limit,
+            leases: Arc::new(leases),
             engine: Arc::new(engine),
         })
     }
@@ -135,9 +148,10 @@ pub(super) fn all_ours(names: &[String]) -> Result<(), OpenError> {
 }
 
 /// Every version of the schema, by number. What has been released stays as it is: a database remembers each text by its hash.
-const MIGRATIONS: [(i64, &str, &str); 2] = [
+const MIGRATIONS: [(i64, &str, &str); 3] = [
     (1, "init", include_str!("migrations/0001_init.sql")),
     (2, "tracestate", include_str!("migrations/0002_tracestate.sql")),
+    (3, "leases", include_str!("migrations/0003_leases.sql")),
 ];
 
 pub(super) fn migrator() -> Migrator {
