@@ -6,9 +6,11 @@
 
 mod accept;
 mod bounded;
+mod claim;
 mod engine;
 mod error;
 mod lease;
+mod news;
 mod open;
 mod postgres;
 mod progress;
@@ -37,6 +39,7 @@ mod testing;
 pub use accept::{AcceptError, Accepted, Acceptor, Intake};
 pub use error::{OpenError, StoreError};
 pub use lease::Lease;
+pub use news::{Ear, News};
 pub use open::{OtherRegistry, Registry};
 pub use progress::Inclusion;
 pub use read::{Filter, QueuedRegistration};

@@ -225,10 +225,13 @@ impl Store {
     }
 
     async fn members(&self, id: TransactionId) -> Result<Vec<Member>, StoreError> {
-        let found = sqlx::query(AssertSqlSafe(format!("{} WHERE transaction_id = $1 ORDER BY id", rows::QUEUED)))
-            .bind(id.as_bytes().to_vec())
-            .fetch_all(&self.writer)
-            .await?;
+        let found = sqlx::query(AssertSqlSafe(format!(
+            "SELECT {} FROM registrations WHERE transaction_id = $1 ORDER BY id",
+            rows::QUEUED_COLUMNS
+        )))
+        .bind(id.as_bytes().to_vec())
+        .fetch_all(&self.writer)
+        .await?;
         found.iter().map(rows::queued).collect()
     }
 }

@@ -19,10 +19,10 @@ pub(super) const REGISTRATION: &str = "SELECT r.id, r.document_hash, r.case_id, 
      FROM registrations r LEFT JOIN transactions t ON t.id = r.transaction_id";
 
 /// The columns of what a lane needs to know; [`queued`] reads them.
-pub(super) const QUEUED: &str = "SELECT id, document_hash, case_id, user_id, trace_id, parent_span_id, sampled, \
-     baggage, tracestate, created_at FROM registrations";
+pub(super) const QUEUED_COLUMNS: &str =
+    "id, document_hash, case_id, user_id, trace_id, parent_span_id, sampled, baggage, tracestate, created_at";
 
-/// Reads a row of [`QUEUED`].
+/// Reads a row of [`QUEUED_COLUMNS`].
 pub(super) fn queued(row: &AnyRow) -> Result<QueuedRegistration, StoreError> {
     let mut c = Columns::of(row);
     Ok(QueuedRegistration {
