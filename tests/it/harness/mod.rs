@@ -7,6 +7,7 @@ pub mod door;
 pub mod foreign;
 pub mod metrics;
 pub mod place;
+pub mod postgres;
 pub mod process;
 pub mod proxy;
 pub mod receivers;
