@@ -1,6 +1,7 @@
 //! Which database engine serves, and what differs between the two. The statements do not.
 
 use super::sqlite::FileLock;
+use sqlx::postgres::PgConnectOptions;
 
 /// The engine of an open store, with what it needs as long as the store is open.
 #[derive(Debug)]
@@ -11,7 +12,10 @@ pub(super) enum Engine {
         _lock: FileLock,
     },
     /// A server that several replicas may share.
-    Postgres,
+    Postgres {
+        /// How to reach it and our schema, for connections beside the pools.
+        options: Box<PgConnectOptions>,
+    },
 }
 
 impl Engine {
@@ -19,7 +23,7 @@ impl Engine {
     pub(super) fn is_shared(&self) -> bool {
         match self {
             Self::Sqlite { .. } => false,
-            Self::Postgres => true,
+            Self::Postgres { .. } => true,
         }
     }
 }

@@ -10,7 +10,7 @@
 //! is followed at once. And the row expires by the database's own clock, for a holder that hangs or is cut off. On SQLite one
 //! process has the whole file, and takes every lease at once.
 
-use super::{Store, StoreError, bounded::Pool, postgres::SCHEMA, rows::Columns, write::Write};
+use super::{Store, StoreError, bounded::Pool, rows::Columns, write::Write};
 use crate::registration::TransactionId;
 use alloy::primitives::Address;
 use sqlx::{
@@ -65,11 +65,10 @@ impl Leases {
         Self { holder: Uuid::now_v7(), held: Mutex::default(), session: None }
     }
 
-    /// For a database that other replicas use too.
-    pub(super) fn shared(url: &str) -> Result<Self, sqlx::Error> {
-        let options = url.parse::<PgConnectOptions>()?.options([("search_path", SCHEMA)]);
+    /// For a database that other replicas use too; the options name the schema.
+    pub(super) fn shared(options: PgConnectOptions) -> Self {
         let session = Session { options, connection: None, locked: HashSet::new() };
-        Ok(Self { session: Some(session.into()), ..Self::alone() })
+        Self { session: Some(session.into()), ..Self::alone() }
     }
 
     fn held(&self) -> MutexGuard<'_, HashMap<Address, i64>> {

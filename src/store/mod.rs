@@ -47,7 +47,6 @@ pub use sign::NewTransaction;
 
 use bounded::Pool;
 use engine::Engine;
-use lease::Leases;
 use std::sync::{
     Arc,
     atomic::{AtomicU64, Ordering},
@@ -61,8 +60,8 @@ pub struct Store {
     /// Registrations that are neither confirmed nor failed.
     unfinished: Arc<AtomicU64>,
     queue_limit: u64,
+    leases: Arc<lease::Leases>,
     engine: Arc<Engine>,
-    leases: Arc<Leases>,
 }
 
 impl Store {

@@ -1,11 +1,12 @@
 //! Opening a database: its engine, the version of its schema, and whose it is.
 
-use super::{OpenError, Settings, Store, StoreError, bounded::Pool, lease::Leases, postgres, sqlite};
+use super::{OpenError, Settings, Store, StoreError, bounded::Pool, engine::Engine, lease::Leases, postgres, sqlite};
 use crate::registration::Timestamp;
 use alloy::primitives::{Address, B256};
 use sqlx::{
     Row, SqlSafeStr,
     migrate::{Migration, MigrationType, Migrator},
+    postgres::PgConnectOptions,
 };
 use std::{
     borrow::Cow,
@@ -61,18 +62,18 @@ impl Store {
             Settings::Sqlite(path) => sqlite::open(path).await?,
             Settings::Postgres(url) => postgres::open(url).await?,
         };
-        let unfinished = unfinished(&reader).await?;
-        let leases = match settings {
-            Settings::Sqlite(_) => Leases::alone(),
-            Settings::Postgres(url) => Leases::shared(url)?,
+        let leases = match &engine {
+            Engine::Sqlite { .. } => Leases::alone(),
+            Engine::Postgres { options } => Leases::shared(PgConnectOptions::clone(options)),
         };
+        let unfinished = unfinished(&reader).await?;
         Ok(Self {
             writer,
             reader,
             unfinished: Arc::new(AtomicU64::new(unfinished)),
             queue_limit,
-            engine: Arc::new(engine),
             leases: Arc::new(leases),
+            engine: Arc::new(engine),
         })
     }
 

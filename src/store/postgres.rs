@@ -1,8 +1,8 @@
 //! PostgreSQL: a schema of our own on a server that replicas share, and how its connections are set.
 
 use super::{OpenError, bounded::Pool, engine::Engine, open};
-use sqlx::{AnyConnection, Connection, Row, any::AnyPoolOptions};
-use std::{future::Future, time::Duration};
+use sqlx::{AnyConnection, AssertSqlSafe, Connection, Row, any::AnyPoolOptions, postgres::PgConnectOptions};
+use std::{future::Future, str::FromStr, time::Duration};
 
 /// Our tables stand in a schema of this name, so that a database may hold others beside it.
 pub(super) const SCHEMA: &str = "registrar";
@@ -14,12 +14,20 @@ const READERS: u32 = 6;
 pub(super) const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(2);
 /// An answer is waited for at most this long; the longest statement of ours takes a tenth of it.
 const STATEMENT_LIMIT: Duration = Duration::from_secs(5);
-/// The server gives up what nobody waits for any more, and frees what a silent replica has locked; and, for TCP, soon sees that
-/// a replica is gone. `synchronous_commit` may be stronger than `on`, but never weaker: what is said to be accepted is on disk.
-pub(super) const SESSION: &str = "SET search_path = registrar; SET client_min_messages = warning; \
-    SET default_transaction_isolation = 'read committed'; SET statement_timeout = '5s'; \
-    SET idle_in_transaction_session_timeout = '10s'; SET tcp_keepalives_idle = 3; SET tcp_keepalives_interval = 1; \
-    SET tcp_keepalives_count = 3; \
+/// How each session is set. The server gives up what nobody waits for any more, frees what a silent replica has locked, and, over
+/// TCP, soon sees that a replica is gone.
+const SESSION: [(&str, &str); 7] = [
+    ("search_path", SCHEMA),
+    ("client_min_messages", "warning"),
+    ("statement_timeout", "5s"),
+    ("idle_in_transaction_session_timeout", "10s"),
+    ("tcp_keepalives_idle", "3"),
+    ("tcp_keepalives_interval", "1"),
+    ("tcp_keepalives_count", "3"),
+];
+/// What the statements lean on, however the server is set. A row that another replica has just written is seen by the next
+/// statement; and `synchronous_commit` may be stronger than `on`, but never weaker: what is said to be accepted is on disk.
+const PROMISES: &str = "SET default_transaction_isolation = 'read committed'; \
     SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off'";
 /// Replicas that start together make the schema one after the other: a lock of the database's, ended with its transaction. The
 /// number says `register` in ASCII.
@@ -27,17 +35,22 @@ const LOCK: &str = "SELECT pg_advisory_xact_lock(8243102910254802290)";
 
 /// Connects, makes the schema when absent, and brings it up to date.
 pub(super) async fn open(url: &str) -> Result<(Engine, Pool, Pool), OpenError> {
+    let options = PgConnectOptions::from_str(url).map_err(refused)?.options(SESSION);
     prepare(url).await?;
     let writer = connect(url, WRITERS).await.map_err(refused)?;
     let reader = connect(url, READERS).await.map_err(refused)?;
-    Ok((Engine::Postgres, Pool::new(writer, STATEMENT_LIMIT), Pool::new(reader, STATEMENT_LIMIT)))
+    Ok((
+        Engine::Postgres { options: Box::new(options) },
+        Pool::new(writer, STATEMENT_LIMIT),
+        Pool::new(reader, STATEMENT_LIMIT),
+    ))
 }
 
 /// Makes the schema, on a connection of its own without limits: a new index on a large table takes its time.
 async fn prepare(url: &str) -> Result<(), OpenError> {
     let mut connection = in_time(AnyConnection::connect(url)).await.map_err(refused)?;
     let set = format!("SET search_path = {SCHEMA}; SET client_min_messages = warning");
-    sqlx::raw_sql(sqlx::AssertSqlSafe(set)).execute(&mut connection).await.map_err(refused)?;
+    sqlx::raw_sql(AssertSqlSafe(set)).execute(&mut connection).await.map_err(refused)?;
     let mut alone = connection.begin().await.map_err(refused)?;
     sqlx::query(LOCK).execute(&mut *alone).await.map_err(refused)?;
     let tables = sqlx::query(
@@ -52,7 +65,7 @@ async fn prepare(url: &str) -> Result<(), OpenError> {
     open::all_ours(&names)?;
     let there = sqlx::query("SELECT 1 FROM pg_catalog.pg_namespace WHERE CAST(nspname AS TEXT) = $1").bind(SCHEMA);
     if there.fetch_optional(&mut *alone).await.map_err(refused)?.is_none() {
-        let create = sqlx::AssertSqlSafe(format!("CREATE SCHEMA {SCHEMA}"));
+        let create = AssertSqlSafe(format!("CREATE SCHEMA {SCHEMA}"));
         sqlx::raw_sql(create).execute(&mut *alone).await.map_err(refused)?;
     }
     alone.commit().await.map_err(refused)?;
@@ -61,13 +74,16 @@ async fn prepare(url: &str) -> Result<(), OpenError> {
 }
 
 async fn connect(url: &str, connections: u32) -> Result<sqlx::AnyPool, sqlx::Error> {
+    let set = SESSION.map(|(name, value)| format!("SET {name} = '{value}'; "));
+    let set = format!("{}{PROMISES}", set.concat());
     AnyPoolOptions::new()
         .max_connections(connections)
         .acquire_timeout(ACQUIRE_TIMEOUT)
         .idle_timeout(None)
         .max_lifetime(None)
-        .after_connect(|connection, _| {
-            Box::pin(async move { sqlx::raw_sql(SESSION).execute(&mut *connection).await.map(drop) })
+        .after_connect(move |connection, _| {
+            let set = AssertSqlSafe(set.clone());
+            Box::pin(async move { sqlx::raw_sql(set).execute(&mut *connection).await.map(drop) })
         })
         .connect(url)
         .await
@@ -190,7 +206,7 @@ mod tests {
         let mut other = database.connect().await;
         let insert = |document: &str| {
             let values = format!("'\\x{document}', '\\x{}', 'a', '', 'queued', 1, '\\x01', 1, 1", document.repeat(32));
-            sqlx::AssertSqlSafe(format!(
+            AssertSqlSafe(format!(
                 "INSERT INTO registrar.registrations (id, document_hash, case_id, submitted_as, state, revision, trace_id, \
                  created_at, updated_at) VALUES ({values})"
             ))
