@@ -7,7 +7,10 @@ mod accept;
 #[cfg(test)]
 mod conformance;
 mod error;
+mod list;
 mod open;
+#[cfg(test)]
+mod plans;
 mod progress;
 mod read;
 mod recover;
@@ -20,9 +23,10 @@ mod write;
 
 pub use accept::{AcceptError, Accepted, Acceptor, Intake};
 pub use error::{OpenError, StoreError};
+pub use list::Filter;
 pub use open::{OtherRegistry, Registry};
 pub use progress::Inclusion;
-pub use read::{Filter, QueuedRegistration};
+pub use read::QueuedRegistration;
 pub use recover::{Attempt, Member, OpenTransaction, UnfinalizedBlock};
 pub use settings::{InvalidDatabaseUrl, Settings};
 pub use settle::Found;
