@@ -4,7 +4,7 @@ use crate::{
     api,
     chain::{self, Chain, Delays, DeployError, Proof, ProveError, Signer},
     config::{DeploySettings, Settings},
-    pipeline::{self, Follower, Gauges, Lane, RecoverError, Registrar, Tools},
+    pipeline::{self, Follower, Gauges, Housekeeping, Lane, RecoverError, Registrar, Tools},
     registration::Timestamp,
     store::{Acceptor, OpenError, Registry, Store, StoreError},
     telemetry::{metrics, redact},
@@ -140,6 +140,7 @@ pub async fn serve(
     let addresses: Vec<_> = settings.chain.signers.iter().map(Signer::address).collect();
     let registrar = Registrar::new(tools.clone(), acceptor, addresses.clone());
     workers.spawn(Gauges::new(tools.clone(), addresses).run(shutdown.clone()));
+    workers.spawn(Housekeeping::new(tools.clone()).run(shutdown.clone()));
     workers.spawn(follower.run(shutdown.clone()));
     for signer in settings.chain.signers {
         workers.spawn(Lane::new(tools.clone(), signer).run(shutdown.clone()));

@@ -12,6 +12,7 @@ mod open;
 #[cfg(test)]
 mod plans;
 mod progress;
+mod prune;
 mod read;
 mod recover;
 mod rows;

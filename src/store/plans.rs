@@ -1,7 +1,7 @@
 //! That no statement which is asked again and again looks through what is finished, however much that is: by the plans that SQLite
 //! makes for them.
 
-use super::{Filter, Settings, Store, list, read};
+use super::{Filter, Settings, Store, list, prune, read};
 use crate::registration::{DocumentHash, State};
 use sqlx::{AssertSqlSafe, Row};
 
@@ -105,6 +105,7 @@ async fn what_is_looked_for_all_the_time_never_looks_through_what_is_finished() 
         (read::OLDEST_QUEUED, by_state),
         (&read::queued(), by_state),
         (super::open::UNFINISHED, counted),
+        (prune::PRUNABLE, "SEARCH transactions USING INDEX transactions_with_bytes (confirmed_at<?)"),
     ] {
         assert_eq!(rig.plan(statement).await, [expected], "{statement}");
     }
