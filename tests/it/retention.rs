@@ -40,14 +40,13 @@ async fn what_never_becomes_final_keeps_its_bytes_however_old_it_is() {
     // On this chain nothing is final before 64 blocks.
     let stack = Plan::on_demand().set("REGISTRAR_KEEP_SIGNED_BYTES", "10ms").start().await;
     let old = stack.client.confirm(1, CASE).await;
-    let looks = async || stack.client.confirm(2, CASE).await;
-    looks().await;
+    stack.client.confirm(2, CASE).await;
 
     stack.anvil.rpc().run("anvil_reorg", serde_json::json!([2, []])).await;
     stack.anvil.mine(2).await;
 
-    let repaired = async || stack.registry.events().await.len() == 2;
-    eventually("both to be sent again", async || repaired().await.then_some(())).await;
+    let repaired = async || (stack.registry.events().await.len() == 2).then_some(());
+    eventually("both to be sent again", repaired).await;
     assert_eq!(pruned(&stack).await, 0.0);
     assert!(stack.client.get(&old.id).await.is_ok());
 }
