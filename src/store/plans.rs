@@ -1,7 +1,7 @@
 //! That no statement which is asked again and again looks through what is finished, however much that is: by the plans that SQLite
 //! makes for them.
 
-use super::{Filter, Settings, Store, list, prune, read};
+use super::{Filter, Settings, Store, list, prune, read, recover};
 use crate::registration::{DocumentHash, State};
 use sqlx::{AssertSqlSafe, Row};
 
@@ -74,7 +74,8 @@ async fn a_page_of_a_case_and_some_states_is_read_from_that_case_and_of_its_fail
     let [first, deep] = Rig::new().await.pages(&filter(&SOME, true, false)).await;
     for (steps, range) in [(first, ""), (deep, " AND id<?")] {
         let of_case = format!("SEARCH registrations USING INDEX registrations_by_case (case_id=?{range})");
-        let failures = format!("SEARCH registrations USING COVERING INDEX registrations_failed_by_case (case_id=?{range})");
+        let failures =
+            format!("SEARCH registrations USING COVERING INDEX registrations_failed_by_case (case_id=?{range})");
         let read: Vec<_> = steps.iter().filter(|step| step.contains("SEARCH registrations")).collect();
         assert_eq!(read, [&of_case, &of_case, &failures]);
     }
@@ -106,7 +107,28 @@ async fn what_is_looked_for_all_the_time_never_looks_through_what_is_finished() 
         (&read::queued(), by_state),
         (super::open::UNFINISHED, counted),
         (prune::PRUNABLE, "SEARCH transactions USING INDEX transactions_with_bytes (confirmed_at<?)"),
+        (&recover::at_work(), "SCAN transactions USING INDEX transactions_open"),
+        (&recover::open("signer = $1"), "SEARCH transactions USING INDEX transactions_open (signer=?)"),
+        (&recover::not_final_below(), "SEARCH transactions USING INDEX transactions_not_final (block_number<?)"),
+        (recover::NEXT_NONCE, "SEARCH transactions USING COVERING INDEX sqlite_autoindex_transactions_2 (signer=?)"),
+        (recover::MEMBERS_OF, "SEARCH registrations USING INDEX registrations_by_transaction (transaction_id=?)"),
     ] {
         assert_eq!(rig.plan(statement).await, [expected], "{statement}");
     }
+}
+
+#[tokio::test]
+async fn a_start_reads_what_is_open_and_what_may_be_reorged_and_nothing_else() {
+    let rig = Rig::new().await;
+    let open = "SEARCH transactions USING INDEX transactions_open (signer=?)";
+    let which = "signer = $1";
+    for (statement, expected) in [
+        (recover::attempts_of_open(which), "attempts USING INDEX sqlite_autoindex_attempts_2 (transaction_id=?)"),
+        (recover::members_of_open(which), "registrations USING INDEX registrations_by_transaction (transaction_id=?)"),
+    ] {
+        assert_eq!(rig.plan(&statement).await, [&format!("SEARCH {expected}"), open], "{statement}");
+    }
+    let newest = "SEARCH transactions USING INDEX transactions_not_final";
+    let blocks = "SEARCH transactions USING INDEX transactions_not_final (block_number>?)";
+    assert_eq!(rig.plan(&recover::not_final()).await, [blocks, newest]);
 }

@@ -26,11 +26,8 @@ impl Store {
     /// When the database cannot be written.
     pub async fn prune(&self, confirmed_before: Timestamp, most: u32, at: Timestamp) -> Result<usize, StoreError> {
         let mut tx = Write::begin(&self.writer).await?;
-        let found = sqlx::query(PRUNABLE)
-            .bind(confirmed_before.micros())
-            .bind(i64::from(most))
-            .fetch_all(&mut *tx)
-            .await?;
+        let found =
+            sqlx::query(PRUNABLE).bind(confirmed_before.micros()).bind(i64::from(most)).fetch_all(&mut *tx).await?;
         let read = |row| Columns::of(row).bytes().map(TransactionId::from_bytes);
         let ids: Vec<TransactionId> = found.iter().map(read).collect::<Result<_, StoreError>>()?;
         for chunk in chunks(&ids) {

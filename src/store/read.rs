@@ -77,10 +77,10 @@ impl Store {
     /// When the database cannot be read.
     pub async fn queued(&self, now: Timestamp, limit: usize) -> Result<Vec<QueuedRegistration>, StoreError> {
         let found = sqlx::query(AssertSqlSafe(queued()))
-        .bind(now.micros())
-        .bind(i64::try_from(limit).unwrap_or(i64::MAX))
-        .fetch_all(&self.reader)
-        .await?;
-        found.iter().map(rows::queued).collect()
+            .bind(now.micros())
+            .bind(i64::try_from(limit).unwrap_or(i64::MAX))
+            .fetch_all(&self.reader)
+            .await?;
+        found.iter().map(|row| rows::queued(&mut Columns::of(row))).collect()
     }
 }

@@ -6,6 +6,7 @@
 
 mod clock;
 mod finality;
+mod horizon;
 mod settle;
 
 use super::{
@@ -22,6 +23,7 @@ use crate::{
 use alloy::primitives::{Address, B256};
 use clock::Clocks;
 use futures_util::future::try_join_all;
+pub(super) use horizon::DEEPEST;
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     sync::Arc,
@@ -67,6 +69,8 @@ pub enum PollError {
 pub struct Follower {
     tools: Tools,
     unfinalized: Vec<UnfinalizedBlock>,
+    /// Whether there may be blocks that are not final and too deep to be followed.
+    left_behind: bool,
     finality_looked: Option<Instant>,
     /// The newest head whose chain holds every block that is followed; `None` before the first poll.
     followed: Option<Header>,
@@ -80,7 +84,7 @@ impl Follower {
     /// A watcher; whoever takes a lease hands over what there is to be watched.
     pub fn new(tools: Tools) -> Self {
         let (unfinalized, rebroadcasts) = (Vec::new(), JoinSet::new());
-        Self { tools, unfinalized, finality_looked: None, followed: None, falls: 0, rebroadcasts }
+        Self { tools, unfinalized, left_behind: true, finality_looked: None, followed: None, falls: 0, rebroadcasts }
     }
 
     /// Watches until `stop`; ends between two polls. The clock runs beside the polls, for neither may hold up the other.
