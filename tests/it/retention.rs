@@ -1,6 +1,6 @@
 //! What is removed after a while is never needed again, and what people ask for stays.
 
-use crate::harness::{Finality, Plan, Registration, Stack, WaitFor, document, eventually};
+use crate::harness::{Finality, Plan, Registration, Stack, State, WaitFor, document, eventually};
 
 const CASE: &str = "case-1";
 const PRUNED: (&str, &[(&str, &str)]) = ("registrar_transactions_total", &[("result", "pruned")]);
@@ -35,10 +35,16 @@ async fn signed_bytes_of_final_transactions_are_removed_and_nothing_else_changes
     assert_eq!(as_it_is(&stack, &old.id).await, last, "as it was, with its hash, its fees and its block");
     // A reorg takes back what is not final, and its bytes are there to be sent again.
     stack.anvil.rpc().run("anvil_reorg", serde_json::json!([1, []])).await;
-    stack.anvil.mine(6).await;
+    let before = young.transaction.unwrap();
     let mut watch = stack.client.watch(&young.id, WaitFor::Finalized, 0).await.unwrap();
-    let again = watch.rest().await.pop().unwrap();
-    assert_eq!(again.transaction.unwrap().hash, young.transaction.unwrap().hash);
+    let again = loop {
+        let seen = watch.next().await.unwrap().unwrap();
+        let after = seen.transaction.as_ref().unwrap();
+        if seen.state() == State::Confirmed && after.block_hash != before.block_hash {
+            break seen;
+        }
+    };
+    assert_eq!(again.transaction.unwrap().hash, before.hash, "the same bytes went out again");
     assert_eq!(as_it_is(&stack, &old.id).await, last);
     stack.registry.holds_exactly([1, 2].map(|number| (document(number), CASE.into()))).await;
 }
