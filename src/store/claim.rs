@@ -4,7 +4,11 @@
 //! process's: whoever acts for the signer next, after a crash or a lost lease, goes on with it at once. It ends when the work is
 //! signed or blocked, or by itself. What two lanes have claimed in spite of it, only one of them signs.
 
-use super::{QueuedRegistration, Store, StoreError, lease::DATABASE_NOW, rows};
+use super::{
+    QueuedRegistration, Store, StoreError,
+    lease::DATABASE_NOW,
+    rows::{self, Columns},
+};
 use crate::registration::Timestamp;
 use alloy::primitives::Address;
 use sqlx::AssertSqlSafe;
@@ -27,11 +31,11 @@ impl Store {
     ) -> Result<Vec<QueuedRegistration>, StoreError> {
         // Rows that another lane is claiming at this moment are passed over instead of waited for.
         let sql = format!(
-            "UPDATE registrations SET claimed_by = $1, claimed_until = {DATABASE_NOW} + $2 WHERE id IN (\
+            "WITH registrations AS (UPDATE registrations SET claimed_by = $1, claimed_until = {DATABASE_NOW} + $2 WHERE id IN (\
              SELECT id FROM registrations WHERE state = 'queued' AND retry_at <= $3 \
-             AND (claimed_until < {DATABASE_NOW} OR claimed_by = $4) ORDER BY id LIMIT $5 FOR UPDATE SKIP LOCKED) \
-             RETURNING {}",
-            rows::QUEUED_COLUMNS
+             AND (claimed_until < {DATABASE_NOW} OR claimed_by = $4) ORDER BY id LIMIT $5 FOR UPDATE SKIP LOCKED) RETURNING *) \
+             {} ORDER BY id",
+            rows::QUEUED
         );
         let found = sqlx::query(AssertSqlSafe(sql))
             .bind(signer.to_vec())
@@ -41,9 +45,7 @@ impl Store {
             .bind(i64::try_from(limit).unwrap_or(i64::MAX))
             .fetch_all(&self.writer)
             .await?;
-        let mut claimed = found.iter().map(rows::queued).collect::<Result<Vec<_>, _>>()?;
-        claimed.sort_unstable_by_key(|claimed| claimed.id);
-        Ok(claimed)
+        found.iter().map(|row| rows::queued(&mut Columns::of(row))).collect()
     }
 }
 

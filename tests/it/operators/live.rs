@@ -18,10 +18,10 @@ const ENOUGH: Duration = Duration::from_secs(30);
 const OF_OTHERS: [&str; 2] = ["kube_", "node_"];
 /// Values that only trouble shows, and the source that says them.
 const OF_TROUBLE: [(&str, &str, &str); 5] = [
-    ("code", "internal", "api/layer.rs"),
-    ("code", "unknown", "api/layer.rs"),
-    ("code", "unavailable", "api/layer.rs"),
-    ("code", "resource_exhausted", "api/layer.rs"),
+    ("code", "internal", "api/call.rs"),
+    ("code", "unknown", "api/call.rs"),
+    ("code", "unavailable", "api/call.rs"),
+    ("code", "resource_exhausted", "api/call.rs"),
     ("outcome", "refused", "chain/error.rs"),
 ];
 

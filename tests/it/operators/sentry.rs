@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 
 /// Where the service says what becomes an event.
 fn said() -> String {
-    ["telemetry/events.rs", "telemetry/timeout.rs"].map(source).concat()
+    ["telemetry/events/mod.rs", "telemetry/events/timeout.rs", "telemetry/timeout.rs"].map(source).concat()
 }
 
 #[test]
