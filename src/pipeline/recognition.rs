@@ -2,10 +2,16 @@
 //! store, as if it had made them. A stranger's is never taken for one of ours: who signed it is read from its signature, and what
 //! it did from the contract's own records and events.
 
-use super::{Tools, flights::Flight, follower::PollError, now, recovery};
+use super::{
+    Tools,
+    flights::{Flight, lock},
+    follower::PollError,
+    now, recovery,
+};
 use crate::{
     chain::{BlockTag, Pair, Receipt},
-    store::{Attempt, Found, Known, Recognised},
+    registration::{Block, Finality},
+    store::{Attempt, Found, Known, Recognised, UnfinalizedBlock},
     telemetry::events,
 };
 use alloy::primitives::{Address, B256};
@@ -116,6 +122,9 @@ impl Tools {
     async fn recognise(&self, one: &Recognised) -> Result<Known, PollError> {
         let known = self.store.recognise(one, now()).await?;
         if let Known::New(id) = known {
+            let Block { number, hash, .. } = one.block;
+            let block = UnfinalizedBlock { id, signer: Some(one.signer), finality: Finality::Unsafe, number, hash };
+            lock(&self.found).push(block);
             events::transaction_recognised(id, one.signer, one.nonce, one.attempt.hash, one.batch_size);
         }
         Ok(known)

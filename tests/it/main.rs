@@ -33,6 +33,7 @@ mod propagation;
 mod proxy;
 mod receivers;
 mod reorg;
+mod restart;
 mod restored;
 mod retention;
 mod secrets;
