@@ -2,7 +2,8 @@
 
 use super::ledger::{Kept, Ledger, Pair};
 use crate::harness::{
-    Anvil, Finality, Proxy, Registration, Registry, Service, State, client::Client, registry::DocumentRegistered,
+    Anvil, Finality, Proxy, Registration, Registry, Service, State, WaitFor, client::Client,
+    registry::DocumentRegistered,
 };
 use alloy::{
     consensus::{Transaction, TxEnvelope},
@@ -65,8 +66,13 @@ pub async fn audit(
 ) -> Findings {
     let client = Client::connect(service.grpc).await;
     let begun = Instant::now();
+    let mut _somebody_waits = None;
     let rows = loop {
         let rows = rows(&client).await;
+        if let Some(row) = rows.iter().find(|row| !is_over(row)) {
+            // How final a block is, is asked for more seldom while nobody waits for it.
+            _somebody_waits = client.watch(&row.id, WaitFor::Finalized, 0).await.ok();
+        }
         if rows.iter().all(is_over) || begun.elapsed() > QUIET_LIMIT {
             break rows;
         }

@@ -1,6 +1,6 @@
 //! The replicas of the service: each is killed when it is told to be, and started again at once.
 
-use super::{ledger::Ledger, stall::Life};
+use super::{chronicle::Chronicle, ledger::Ledger, stall::Life};
 use crate::harness::{Service, service::Settings};
 use fastrand::Rng;
 use registrar::api::proto::registrar_service_client::RegistrarServiceClient;
@@ -36,6 +36,7 @@ pub struct Fleet {
 /// What is written down about the processes.
 struct Book {
     ledger: Arc<Ledger>,
+    chronicle: Chronicle,
     directory: PathBuf,
     lives: Mutex<Vec<Life>>,
     panics: Mutex<Vec<String>>,
@@ -50,9 +51,16 @@ pub struct Survivors {
 
 impl Fleet {
     /// Starts so many replicas with these settings, and returns when they serve. Their logs go to this directory.
-    pub async fn start(replicas: usize, settings: &Settings, directory: &Path, ledger: &Arc<Ledger>) -> Self {
+    pub async fn start(
+        replicas: usize,
+        settings: &Settings,
+        directory: &Path,
+        chronicle: &Chronicle,
+        ledger: &Arc<Ledger>,
+    ) -> Self {
         let book = Arc::new(Book {
             ledger: ledger.clone(),
+            chronicle: chronicle.clone(),
             directory: directory.to_owned(),
             lives: Mutex::default(),
             panics: Mutex::default(),
@@ -133,6 +141,7 @@ impl Replica {
     async fn live(self, mut orders: mpsc::UnboundedReceiver<()>) -> Service {
         for life in 0_u64.. {
             let start = self.book.ledger.now();
+            self.book.chronicle.tell(format_args!("replica {}: life {life} begins at {start:.3?}", self.number));
             let serving = tokio::select! {
                 service = Service::start(&self.settings) => Some(service),
                 // Whoever is killed before it serves is dropped with its start.
@@ -140,6 +149,7 @@ impl Replica {
             };
             if let Some(mut service) = serving {
                 self.stands_at(Some(service.grpc));
+                self.book.chronicle.tell(format_args!("replica {}: life {life} serves", self.number));
                 if orders.recv().await.is_none() {
                     self.book.lived(start..Duration::MAX);
                     return service;
@@ -148,6 +158,7 @@ impl Replica {
                 self.stands_at(None);
                 self.book.keep_log(&format!("replica-{}-life-{life:03}", self.number), &service);
             }
+            self.book.chronicle.tell(format_args!("replica {}: life {life} was killed", self.number));
             self.book.lived(start..self.book.ledger.now());
         }
         unreachable!("a replica has no last life but the one it is left in")

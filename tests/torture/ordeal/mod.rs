@@ -5,6 +5,7 @@
 
 mod audit;
 mod chain;
+mod chronicle;
 mod fleet;
 mod ledger;
 mod load;
@@ -18,6 +19,7 @@ mod trouble;
 use crate::harness::{Anvil, Proxy, Registry, service::Settings};
 use audit::Findings;
 use chain::Miner;
+use chronicle::Chronicle;
 use fleet::{Fleet, Survivors};
 use ledger::{Kept, Ledger};
 use report::{Bar, Report};
@@ -83,10 +85,11 @@ async fn ordeal(plan: &Plan, directory: &Path, anvil: &Anvil, registry: &Registr
     let schedule = Schedule::of(plan);
     let ledger = Arc::new(Ledger::new());
     let weather = Mutex::new(Weather::default());
-    let fleet = Fleet::start(plan.replicas, &settings, directory, &ledger).await;
+    let chronicle = Chronicle::begin(directory);
+    let fleet = Fleet::start(plan.replicas, &settings, directory, &chronicle, &ledger).await;
     let begun = ledger.now();
     let stop = CancellationToken::new();
-    let victim = Victim { anvil, proxies: &proxies, miner };
+    let victim = Victim { anvil, proxies: &proxies, miner, chronicle: &chronicle };
     let callers = load::run(plan.seed, fleet.doors(), ledger.clone(), stop.clone());
     let story = async {
         tokio::join!(victim.suffer(&schedule, &ledger, &weather), kill(&fleet, &schedule));
@@ -103,7 +106,7 @@ async fn ordeal(plan: &Plan, directory: &Path, anvil: &Anvil, registry: &Registr
     let findings = audit::audit(&survivors.services[0], registry, anvil, &proxies, &ledger).await;
     let weather = weather.into_inner().unwrap();
     let kept = ledger.kept().clone();
-    conclude(plan, &run, &findings, &kept, &weather, &survivors)
+    conclude(plan, &run, &findings, &kept, &weather, &survivors, &chronicle)
 }
 
 async fn kill(fleet: &Fleet, schedule: &Schedule) {
@@ -140,6 +143,7 @@ fn conclude(
     kept: &Kept,
     weather: &Weather,
     survivors: &Survivors,
+    chronicle: &Chronicle,
 ) -> Report {
     let mut report = Report::default();
     let panics = survivors.keep_logs();
@@ -165,7 +169,7 @@ fn conclude(
         report.bar(name, found.len() as f64, "", Bar::AtMost(0.0));
         found.iter().take(TOLD).for_each(|finding| report.note(format!("{name}: {finding}")));
     }
-    stalls(&mut report, run, findings, kept, weather, survivors);
+    stalls(&mut report, run, findings, kept, weather, survivors, chronicle);
     for (reason, count) in &kept.refusals {
         report.note(format!("{count} calls ended with {reason}"));
     }
@@ -179,6 +183,7 @@ fn stalls(
     kept: &Kept,
     weather: &Weather,
     survivors: &Survivors,
+    chronicle: &Chronicle,
 ) {
     let mut confirmed: Vec<Duration> = kept.confirm_times.iter().chain(&findings.confirm_times).copied().collect();
     confirmed.sort_unstable();
@@ -193,6 +198,12 @@ fn stalls(
         Recovery::AfterTrouble(took) => Some(*took),
         Recovery::Well(_) | Recovery::CutShort => None,
     });
+    for (life, recovery) in lives.iter().zip(&judged) {
+        chronicle.tell(format_args!(
+            "the process of {:.3?} to {:.3?} after the beginning: {recovery:?}",
+            life.start, life.end
+        ));
+    }
     let short = judged.iter().filter(|recovery| **recovery == Recovery::CutShort).count();
     report.bar("longest stall after a start", well.as_secs_f64(), "s", Bar::AtMost(STALL.as_secs_f64()));
     report.figure("the same, from the end of a trouble that kept the chain from confirming", after.as_secs_f64(), "s");

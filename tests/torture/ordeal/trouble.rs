@@ -2,6 +2,7 @@
 
 use super::{
     chain::Miner,
+    chronicle::Chronicle,
     ledger::Ledger,
     schedule::{Endpoints, Schedule, Trouble},
 };
@@ -35,6 +36,8 @@ pub struct Victim<'a> {
     pub proxies: &'a [Proxy],
     /// Who makes its blocks.
     pub miner: &'a Miner,
+    /// Where it is written down.
+    pub chronicle: &'a Chronicle,
 }
 
 impl Victim<'_> {
@@ -49,7 +52,9 @@ impl Victim<'_> {
                 weather.now = Some(*trouble);
                 *weather.counts.entry(trouble.kind()).or_default() += 1;
             }
+            self.chronicle.tell(trouble);
             self.happen(*trouble).await;
+            self.chronicle.tell("over");
             let mut weather = weather.lock().unwrap();
             weather.now = None;
             if !trouble.leaves_the_chain_well() {
