@@ -9,7 +9,7 @@ mod harness;
 mod ordeal;
 
 use clap::Parser;
-use ordeal::{Plan, run};
+use ordeal::{Outcome, Plan, run};
 use std::{fs, path::PathBuf, process::ExitCode, time::Duration};
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -48,8 +48,8 @@ async fn main() -> ExitCode {
         directory = tempfile::Builder::new().prefix(&format!("torture-{seed}-")).tempdir_in(keep).unwrap();
     }
     // Whichever way this ends, dropping the run kills the node and the service that it started.
-    let report = tokio::select! {
-        report = run(&plan, directory.path()) => report,
+    let Outcome { report, .. } = tokio::select! {
+        outcome = run(&plan, directory.path()) => outcome,
         _ = interrupted.recv() => return ExitCode::from(130),
         _ = terminated.recv() => return ExitCode::from(143),
     };

@@ -2,8 +2,9 @@
 
 use super::ledger::{Kept, Ledger, Pair};
 use crate::harness::{
-    Anvil, Finality, Proxy, Registration, Registry, Service, State, WaitFor, client::Client,
-    registry::DocumentRegistered,
+    Anvil, Finality, Proxy, Registration, Registry, Service, State, WaitFor,
+    client::Client,
+    registry::{DocumentRegistered, DocumentSkipped},
 };
 use alloy::{
     consensus::{Transaction, TxEnvelope},
@@ -42,10 +43,14 @@ pub struct Findings {
     pub misreported: Vec<String>,
     /// Nonces that were signed for two different things.
     pub reused_nonces: Vec<String>,
+    /// Carried by a transaction although they were on the chain: work that was given a second nonce too early.
+    pub in_vain: Vec<String>,
     /// How many transactions registered something.
     pub transactions: usize,
     /// When each was confirmed.
     pub confirm_times: Vec<Duration>,
+    /// The longest time from accepted to confirmed.
+    pub slowest: Duration,
     /// How long it took until all was quiet.
     pub quiet_after: Duration,
 }
@@ -79,10 +84,16 @@ pub async fn audit(
         sleep(LOOK).await;
     };
     let mut findings = Findings { quiet_after: begun.elapsed(), ..Findings::default() };
+    let took = |row: &Registration| {
+        ledger.since(row.confirm_time.as_ref()?)?.checked_sub(ledger.since(row.create_time.as_ref()?)?)
+    };
+    findings.slowest = rows.iter().filter_map(took).max().unwrap_or_default();
     findings.confirm_times = rows.iter().filter_map(|row| ledger.since(row.confirm_time.as_ref()?)).collect();
     let places = places(registry).await;
     let transactions: BTreeSet<B256> = places.values().flatten().map(|place| place.transaction).collect();
     findings.transactions = transactions.len();
+    let skipped = registry.logs(DocumentSkipped::SIGNATURE_HASH).await;
+    findings.in_vain = skipped.iter().map(|log| format!("{:?} in {:?}", log.topics(), log.transaction_hash)).collect();
     let kept = ledger.kept().clone();
     findings.compare(&rows, &places, &kept);
     findings.look_at_nonces(proxies);
