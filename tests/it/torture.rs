@@ -4,8 +4,19 @@
 #[path = "../torture/ordeal/mod.rs"]
 mod ordeal;
 
-use ordeal::{Plan, run};
-use std::time::Duration;
+use ordeal::{
+    Plan, run,
+    schedule::Schedule,
+    stall::{Recovery, longest_gap, recovery},
+};
+use std::{collections::BTreeSet, time::Duration};
+
+/// A life without a confirmation is a stall when it is longer.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+fn seconds(seconds: u64) -> Duration {
+    Duration::from_secs(seconds)
+}
 
 #[tokio::test]
 async fn ten_kills_under_load_in_bad_weather_lose_nothing_and_register_nothing_twice() {
@@ -19,4 +30,61 @@ async fn ten_kills_under_load_in_bad_weather_lose_nothing_and_register_nothing_t
         let findings = outcome.findings.join("\n");
         panic!("{plan:?}, with its logs in {}:\n{}{findings}", directory.keep().display(), outcome.report);
     }
+}
+
+#[test]
+fn a_seed_tells_the_same_story_again_and_another_seed_another_one() {
+    let plan = |seed| Plan { seed, time: Duration::from_secs(60), kills: 12, replicas: 2 };
+    let (first, again, other) = (Schedule::of(&plan(7)), Schedule::of(&plan(7)), Schedule::of(&plan(8)));
+    assert_eq!((&first.kills, &first.troubles), (&again.kills, &again.troubles));
+    assert_ne!((&first.kills, &first.troubles), (&other.kills, &other.troubles));
+    assert!(first.kills.iter().any(|kill| kill.1 == 0) && first.kills.iter().any(|kill| kill.1 == 1));
+    assert_eq!(first.kills.len(), 12);
+}
+
+#[test]
+fn the_shortest_story_has_every_kind_of_trouble_in_it() {
+    let troubles = Schedule::of(&Plan { seed: 7, time: Duration::from_secs(5), kills: 1, replicas: 1 }).troubles;
+    let kinds: BTreeSet<_> = troubles.iter().map(|(_, trouble)| trouble.kind()).collect();
+    assert_eq!(kinds.len(), 5, "{kinds:?}");
+    assert!(troubles.is_sorted_by_key(|(at, _)| *at));
+}
+
+#[test]
+fn a_stall_lasts_from_the_start_or_the_end_of_a_trouble_to_the_next_confirmation() {
+    let well = |took| Recovery::Well(seconds(took));
+    let after = |took| Recovery::AfterTrouble(seconds(took));
+    for (life, confirmed, unwell, expected) in [
+        (10..30, &[9, 12, 13][..], &[][..], well(2)),
+        (10..30, &[10], &[], well(0)),
+        // Others confirm what this one does not live to see.
+        (10..12, &[13], &[], Recovery::CutShort),
+        (10..15, &[16], &[], Recovery::CutShort),
+        (10..12, &[12], &[], well(2)),
+        // Long enough to tell.
+        (10..16, &[17], &[], well(6)),
+        (10..30, &[], &[], well(20)),
+        // A trouble that is over by then, one in its middle, one that it ends in, and one that comes later.
+        (10..30, &[12], &[(5, 9)], well(2)),
+        (10..30, &[14], &[(8, 11), (12, 13)], after(1)),
+        (10..30, &[14], &[(12, 18)], after(0)),
+        (10..30, &[14], &[(15, 18)], well(4)),
+        // Killed after a trouble, too soon to tell, and late enough.
+        (10..14, &[], &[(11, 12)], Recovery::CutShort),
+        (10..30, &[], &[(11, 12)], after(18)),
+    ] {
+        let confirmed: Vec<_> = confirmed.iter().copied().map(seconds).collect();
+        let unwell: Vec<_> = unwell.iter().map(|(from, to)| seconds(*from)..seconds(*to)).collect();
+        let life = seconds(life.start)..seconds(life.end);
+        assert_eq!(recovery(&life, &confirmed, &unwell, PATIENCE), expected, "{life:?} {confirmed:?} {unwell:?}");
+    }
+}
+
+#[test]
+fn a_gap_is_what_is_left_of_the_time_between_two_confirmations_without_the_troubles() {
+    let run = seconds(0)..seconds(20);
+    let unwell = [seconds(5)..seconds(9), seconds(17)..seconds(18)];
+    assert_eq!(longest_gap(&run, &[seconds(4), seconds(10), seconds(15)], &unwell), seconds(5));
+    assert_eq!(longest_gap(&run, &[seconds(6), seconds(16)], &unwell), seconds(7));
+    assert_eq!(longest_gap(&run, &[], &[]), seconds(20));
 }

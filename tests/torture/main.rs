@@ -48,7 +48,7 @@ async fn main() -> ExitCode {
         directory = tempfile::Builder::new().prefix(&format!("torture-{seed}-")).tempdir_in(keep).unwrap();
     }
     // Whichever way this ends, dropping the run kills the node and the service that it started.
-    let Outcome { report, .. } = tokio::select! {
+    let Outcome { report, findings } = tokio::select! {
         outcome = run(&plan, directory.path()) => outcome,
         _ = interrupted.recv() => return ExitCode::from(130),
         _ = terminated.recv() => return ExitCode::from(143),
@@ -57,6 +57,9 @@ async fn main() -> ExitCode {
         println!("{}", report.json());
     } else {
         print!("{report}");
+    }
+    if !findings.is_empty() {
+        eprintln!("torture: {} things are not as they must be", findings.len());
     }
     if args.keep.is_some() || !report.passes() {
         eprintln!("torture: the logs and the database are in {}", directory.keep().display());

@@ -6,7 +6,7 @@ use alloy::primitives::U256;
 use serde_json::json;
 use std::time::Duration;
 use tokio::{
-    sync::watch,
+    sync::{Mutex, watch},
     time::{MissedTickBehavior, interval},
 };
 
@@ -26,12 +26,14 @@ struct Wish {
 /// Whoever makes the blocks of an anvil that makes none by itself.
 pub struct Miner {
     wish: watch::Sender<Wish>,
+    /// Anvil makes a hole in its chain when a block comes in the middle of a reorg.
+    turn: Mutex<()>,
 }
 
 impl Miner {
     /// One that is well.
     pub fn new() -> Self {
-        Self { wish: watch::Sender::new(Wish { halted: false, base_fee_wei: CALM_WEI }) }
+        Self { wish: watch::Sender::new(Wish { halted: false, base_fee_wei: CALM_WEI }), turn: Mutex::default() }
     }
 
     /// Makes blocks for ever.
@@ -43,11 +45,18 @@ impl Miner {
             tick.tick().await;
             let now = *wish.borrow_and_update();
             if !now.halted {
+                let _turn = self.turn.lock().await;
                 let fee = U256::from(now.base_fee_wei);
                 anvil.rpc().run("anvil_setNextBlockBaseFeePerGas", json!([fee])).await;
                 anvil.mine(1).await;
             }
         }
+    }
+
+    /// Empty blocks take the place of the newest ones.
+    pub async fn reorg(&self, anvil: &Anvil, depth: u64) {
+        let _turn = self.turn.lock().await;
+        anvil.rpc().run("anvil_reorg", json!([depth, []])).await;
     }
 
     /// No block comes until [`Self::calm`].

@@ -52,6 +52,12 @@ impl End {
         }
         findings.iter().for_each(|finding| chronicle.tell(finding));
         self.stalls(&mut report, chronicle);
+        if !self.findings.holes.is_empty() {
+            report.note(format!(
+                "the node itself has no blocks {:?}: what is found may be its fault",
+                self.findings.holes
+            ));
+        }
         for (reason, count) in &self.kept.refusals {
             report.note(format!("{count} calls ended with {reason}"));
         }

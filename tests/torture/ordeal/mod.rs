@@ -13,8 +13,8 @@ mod load;
 #[allow(dead_code, reason = "this is the benchmark's table, and the benchmark uses more of it")]
 #[path = "../../bench/report.rs"]
 pub mod report;
-mod schedule;
-mod stall;
+pub mod schedule;
+pub mod stall;
 mod trouble;
 
 use crate::harness::{Anvil, Proxy, Registry, service::Settings};

@@ -171,27 +171,3 @@ impl fmt::Display for Trouble {
         }
     }
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use std::collections::BTreeSet;
-
-    #[test]
-    fn a_seed_tells_the_same_story_again_and_another_seed_another_one() {
-        let plan = |seed| Plan { seed, time: Duration::from_secs(60), kills: 12, replicas: 2 };
-        let (first, again, other) = (Schedule::of(&plan(7)), Schedule::of(&plan(7)), Schedule::of(&plan(8)));
-        assert_eq!((&first.kills, &first.troubles), (&again.kills, &again.troubles));
-        assert_ne!((&first.kills, &first.troubles), (&other.kills, &other.troubles));
-        assert!(first.kills.iter().any(|kill| kill.1 == 0) && first.kills.iter().any(|kill| kill.1 == 1));
-        assert_eq!(first.kills.len(), 12);
-    }
-
-    #[test]
-    fn the_shortest_story_has_every_kind_of_trouble_in_it() {
-        let troubles = Schedule::of(&Plan { seed: 7, time: Duration::from_secs(5), kills: 1, replicas: 1 }).troubles;
-        let kinds: BTreeSet<_> = troubles.iter().map(|(_, trouble)| trouble.kind()).collect();
-        assert_eq!(kinds.len(), 5, "{kinds:?}");
-        assert!(troubles.is_sorted_by_key(|(at, _)| *at));
-    }
-}

@@ -65,7 +65,7 @@ impl Victim<'_> {
 
     async fn happen(&self, trouble: Trouble) {
         match trouble {
-            Trouble::Reorg { depth } => self.anvil.rpc().run("anvil_reorg", json!([depth, []])).await,
+            Trouble::Reorg { depth } => self.miner.reorg(self.anvil, depth).await,
             Trouble::Spike { gwei, time } => {
                 self.miner.spike(gwei);
                 sleep(time).await;
