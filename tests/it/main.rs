@@ -27,6 +27,7 @@ mod heads;
 mod limits;
 mod list;
 mod metrics;
+mod operators;
 mod outages;
 mod propagation;
 mod proxy;

@@ -67,6 +67,8 @@ pub enum PollError {
 pub struct Follower {
     tools: Tools,
     unfinalized: Vec<UnfinalizedBlock>,
+    /// Those that nobody has looked at here yet.
+    arrived: Vec<UnfinalizedBlock>,
     finality_looked: Option<Instant>,
     /// The newest head whose chain holds every block that is followed; `None` before the first poll.
     followed: Option<Header>,
@@ -77,21 +79,17 @@ pub struct Follower {
 }
 
 impl Follower {
-    /// A watcher; what is confirmed and not final is read from the store.
-    ///
-    /// # Errors
-    /// When the store cannot be read.
-    pub async fn new(tools: Tools) -> Result<Self, StoreError> {
-        let unfinalized = tools.store.unfinalized_blocks().await?;
-        Ok(Self { tools, unfinalized, finality_looked: None, followed: None, falls: 0, rebroadcasts: JoinSet::new() })
-    }
-
-    /// Brings everything that a restart left up to date: to be done before the queue flows.
-    ///
-    /// # Errors
-    /// When nobody answers, or the store fails.
-    pub async fn reconcile(&mut self) -> Result<(), PollError> {
-        self.poll().await
+    /// A watcher; whoever takes a lease hands over what there is to be watched.
+    pub fn new(tools: Tools) -> Self {
+        Self {
+            tools,
+            unfinalized: Vec::new(),
+            arrived: Vec::new(),
+            finality_looked: None,
+            followed: None,
+            falls: 0,
+            rebroadcasts: JoinSet::new(),
+        }
     }
 
     /// Watches until `stop`; ends between two polls. The clock runs beside the polls, for neither may hold up the other.
@@ -105,6 +103,7 @@ impl Follower {
         let mut changes = self.tools.flights.changes();
         while !stop.is_cancelled() {
             let polled = self.poll().await;
+            self.tools.polls.send_modify(|count| *count += 1);
             let pause = match polled {
                 Ok(()) => {
                     delays.reset();
@@ -150,6 +149,9 @@ impl Follower {
 
         let mut canonical = Canonical::new(self.tools.chain.clone(), head, falls != self.falls);
         let left = self.chain_was_left(&mut canonical).await?;
+        self.take_over(&mut canonical).await?;
+        // Before anything new is confirmed, so that what is confirmed is always on one line.
+        let known = left != Left::Yes || self.demote_unfinalized(&mut canonical).await?;
         let (mut passed, mut unseen) = (Vec::new(), Vec::new());
         for flight in flights {
             let consumed = nonces.get(&flight.signer).is_some_and(|nonce| *nonce > flight.nonce);
@@ -169,7 +171,6 @@ impl Follower {
                 }
             }
         }
-        let known = left != Left::Yes || self.demote_unfinalized(&mut canonical).await?;
         if left != Left::Unknown && known {
             self.followed = Some(head);
             self.falls = falls;

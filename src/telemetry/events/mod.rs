@@ -26,6 +26,16 @@ pub fn accepted(id: RegistrationId, trace_id: TraceId, fresh: bool) {
     }
 }
 
+/// This replica acts for a signer from now on, or, for the zero address, watches what other people registered.
+pub fn lease_taken(signer: Address) {
+    info!(%signer, "lease taken");
+}
+
+/// Another replica acts for the signer by now, or may: what was being followed is left to it.
+pub fn lease_lost(signer: Address) {
+    warn!(%signer, "lease lost");
+}
+
 /// Bytes are signed and on disk; no node has seen them.
 pub fn transaction_signed(
     id: TransactionId,
@@ -122,10 +132,20 @@ pub fn transaction_reorged(id: TransactionId, nonce: u64, hash: B256, block_numb
 }
 
 /// What was reported as confirmed is not on the canonical chain any more.
-pub fn confirmed_transaction_reorged(id: TransactionId, block_number: u64) {
+pub fn confirmed_transaction_reorged(
+    id: TransactionId,
+    block_number: u64,
+    registrations: usize,
+    of: Option<&Affected>,
+) {
     metrics().reorg();
-    Report::default().tag("reason", "reorged_after_confirmation").say(|| {
-        error!(transaction_id = %id, block_number, "a confirmed transaction was reorged out");
+    about(of).tag("reason", "reorged_after_confirmation").say(|| {
+        error!(
+            transaction_id = %id,
+            block_number,
+            registrations,
+            "a confirmed transaction was reorged out: what it had registered is being registered again"
+        );
     });
 }
 
