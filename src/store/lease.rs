@@ -10,11 +10,11 @@
 //! is followed at once. And the row expires by the database's own clock, for a holder that hangs or is cut off. On SQLite one
 //! process has the whole file, and takes every lease at once.
 
-use super::{Store, StoreError, rows::Columns, write::Write};
+use super::{Store, StoreError, bounded::Pool, rows::Columns, write::Write};
 use crate::registration::TransactionId;
 use alloy::primitives::Address;
 use sqlx::{
-    AnyPool, AssertSqlSafe, Connection, Row,
+    AssertSqlSafe, Connection, Row,
     postgres::{PgConnectOptions, PgConnection},
 };
 use std::{
@@ -66,7 +66,6 @@ impl Leases {
     }
 
     /// For a database that other replicas use too; the options name the schema.
-    #[allow(dead_code, reason = "until PostgreSQL is opened")]
     pub(super) fn shared(options: PgConnectOptions) -> Self {
         let session = Session { options, connection: None, locked: HashSet::new() };
         Self { session: Some(session.into()), ..Self::alone() }
@@ -122,11 +121,6 @@ impl Store {
         self.leases.held().contains_key(&signer)
     }
 
-    /// Whether other processes may use the database too.
-    pub fn is_shared(&self) -> bool {
-        self.leases.session.is_some()
-    }
-
     /// Begins a write that only the holder of the signer's lease may make.
     pub(super) async fn write_for(&self, signer: Address) -> Result<Write, StoreError> {
         let write = Write::begin(&self.writer).await?;
@@ -156,7 +150,7 @@ impl Store {
 }
 
 /// Takes a lease that nobody else can hold. Returns its token.
-async fn take(pool: &AnyPool, signer: Address, holder: Uuid) -> Result<Option<i64>, StoreError> {
+async fn take(pool: &Pool, signer: Address, holder: Uuid) -> Result<Option<i64>, StoreError> {
     let row = sqlx::query(
         "INSERT INTO leases (signer, holder, token, expires_at) VALUES ($1, $2, 1, 0) ON CONFLICT (signer) DO UPDATE SET \
          holder = excluded.holder, token = leases.token + 1 RETURNING token",

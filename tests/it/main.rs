@@ -29,6 +29,7 @@ mod list;
 mod metrics;
 mod operators;
 mod outages;
+mod postgres;
 mod propagation;
 mod proxy;
 mod receivers;
