@@ -45,6 +45,7 @@ test: contracts/node_modules/.stamp $(CALLERS) $(SPOTLIGHT)/node_modules/.stamp 
 .PHONY: torture
 torture: contracts/node_modules/.stamp ## Kills the service under load in bad weather, and audits chain against store
 	$(need_rust)
+	$(call need,{ command -v initdb || ls /usr/lib/postgresql/*/bin/initdb; },postgresql)
 	cargo test --release --locked --test torture -- $(ARGS)
 
 .PHONY: bench

@@ -5,7 +5,7 @@
 mod ordeal;
 
 use ordeal::{
-    Plan, run,
+    Engine, Plan, run,
     schedule::Schedule,
     stall::{Recovery, longest_gap, recovery},
 };
@@ -18,10 +18,10 @@ fn seconds(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
 }
 
-#[tokio::test]
-async fn ten_kills_under_load_in_bad_weather_lose_nothing_and_register_nothing_twice() {
-    let plan =
-        Plan { seed: fastrand::u64(..=u64::from(u32::MAX)), time: Duration::from_secs(20), kills: 10, replicas: 1 };
+/// Ten kills in twenty seconds.
+async fn survives(engine: Engine, replicas: usize) {
+    let seed = fastrand::u64(..=u64::from(u32::MAX));
+    let plan = Plan { engine, seed, time: Duration::from_secs(20), kills: 10, replicas };
     let directory = tempfile::tempdir().unwrap();
 
     let outcome = run(&plan, directory.path()).await;
@@ -32,9 +32,19 @@ async fn ten_kills_under_load_in_bad_weather_lose_nothing_and_register_nothing_t
     }
 }
 
+#[tokio::test]
+async fn ten_kills_under_load_in_bad_weather_lose_nothing_and_register_nothing_twice() {
+    survives(Engine::Sqlite, 1).await;
+}
+
+#[tokio::test]
+async fn two_replicas_that_are_killed_in_turn_lose_nothing_and_register_nothing_twice() {
+    survives(Engine::Postgres, 2).await;
+}
+
 #[test]
 fn a_seed_tells_the_same_story_again_and_another_seed_another_one() {
-    let plan = |seed| Plan { seed, time: Duration::from_secs(60), kills: 12, replicas: 2 };
+    let plan = |seed| Plan { engine: Engine::Sqlite, seed, time: Duration::from_secs(60), kills: 12, replicas: 2 };
     let (first, again, other) = (Schedule::of(&plan(7)), Schedule::of(&plan(7)), Schedule::of(&plan(8)));
     assert_eq!((&first.kills, &first.troubles), (&again.kills, &again.troubles));
     assert_ne!((&first.kills, &first.troubles), (&other.kills, &other.troubles));
@@ -44,7 +54,9 @@ fn a_seed_tells_the_same_story_again_and_another_seed_another_one() {
 
 #[test]
 fn the_shortest_story_has_every_kind_of_trouble_in_it() {
-    let troubles = Schedule::of(&Plan { seed: 7, time: Duration::from_secs(5), kills: 1, replicas: 1 }).troubles;
+    let troubles =
+        Schedule::of(&Plan { engine: Engine::Sqlite, seed: 7, time: Duration::from_secs(5), kills: 1, replicas: 1 })
+            .troubles;
     let kinds: BTreeSet<_> = troubles.iter().map(|(_, trouble)| trouble.kind()).collect();
     assert_eq!(kinds.len(), 5, "{kinds:?}");
     assert!(troubles.is_sorted_by_key(|(at, _)| *at));

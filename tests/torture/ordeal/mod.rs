@@ -17,7 +17,7 @@ pub mod schedule;
 pub mod stall;
 mod trouble;
 
-use crate::harness::{Anvil, Proxy, Registry, service::Settings};
+use crate::harness::{Anvil, Proxy, Registry, postgres::Database, service::Settings};
 use chain::Miner;
 use chronicle::Chronicle;
 use end::End;
@@ -44,9 +44,20 @@ const TELL: Duration = Duration::from_secs(5);
 /// Blocks that no reorg reaches: the contract is in the first of them.
 const BEDROCK: u64 = 20;
 
+/// Where the service keeps what it accepts.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Engine {
+    /// A file of one process.
+    Sqlite,
+    /// A database that replicas share.
+    Postgres,
+}
+
 /// What is to be done to the service.
 #[derive(Clone, Debug)]
 pub struct Plan {
+    /// Where it keeps what it accepts.
+    pub engine: Engine,
     /// Decides everything that is left to chance.
     pub seed: u64,
     /// How long there are troubles.
@@ -85,6 +96,9 @@ async fn ordeal(plan: &Plan, directory: &Path, anvil: &Anvil, registry: &Registr
     let urls = proxies.each_ref().map(Proxy::secret_url).join(",");
     let settings =
         Settings::new(&urls, registry, SIGNERS, &directory.join("registrar.db")).set("REGISTRAR_CONFIRMATIONS", 2);
+    if plan.engine == Engine::Postgres {
+        settings = settings.set("REGISTRAR_DATABASE_URL", Database::new().await.url());
+    }
     let schedule = Schedule::of(plan);
     let ledger = Arc::new(Ledger::new());
     let weather = Mutex::new(Weather::default());
