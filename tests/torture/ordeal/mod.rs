@@ -94,7 +94,7 @@ pub async fn run(plan: &Plan, directory: &Path) -> Outcome {
 async fn ordeal(plan: &Plan, directory: &Path, anvil: &Anvil, registry: &Registry, miner: &Miner) -> Outcome {
     let proxies = [Proxy::before(anvil.url()).await, Proxy::before(anvil.url()).await];
     let urls = proxies.each_ref().map(Proxy::secret_url).join(",");
-    let settings =
+    let mut settings =
         Settings::new(&urls, registry, SIGNERS, &directory.join("registrar.db")).set("REGISTRAR_CONFIRMATIONS", 2);
     if plan.engine == Engine::Postgres {
         settings = settings.set("REGISTRAR_DATABASE_URL", Database::new().await.url());
