@@ -4,12 +4,20 @@
 #[path = "../torture/ordeal/mod.rs"]
 mod ordeal;
 
+use crate::harness::{Finality, Registration, State, document};
+use alloy::primitives::B256;
 use ordeal::{
-    Engine, Plan, run,
+    Engine, Plan,
+    findings::{Findings, Place},
+    run,
     schedule::Schedule,
     stall::{Recovery, longest_gap, recovery},
 };
-use std::{collections::BTreeSet, time::Duration};
+use registrar::api::proto::Transaction;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 /// A life without a confirmation is a stall when it is longer.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -99,4 +107,68 @@ fn a_gap_is_what_is_left_of_the_time_between_two_confirmations_without_the_troub
     assert_eq!(longest_gap(&run, &[seconds(4), seconds(10), seconds(15)], &unwell), seconds(5));
     assert_eq!(longest_gap(&run, &[seconds(6), seconds(16)], &unwell), seconds(7));
     assert_eq!(longest_gap(&run, &[], &[]), seconds(20));
+}
+
+const CASE: &str = "case-1";
+
+/// Where the chain has something.
+fn place(number: u8) -> Place {
+    Place { transaction: B256::repeat_byte(number), block_hash: B256::repeat_byte(number + 100) }
+}
+
+/// A row in the store, said to be in this place.
+fn row(id: &str, state: State, finality: Finality, at: &Place) -> Registration {
+    let transaction =
+        Transaction { hash: at.transaction.to_string(), block_hash: at.block_hash.to_string(), ..Default::default() };
+    Registration {
+        id: id.to_owned(),
+        document_hash: document(1),
+        case_id: CASE.to_owned(),
+        state: state.into(),
+        finality: finality.into(),
+        transaction: Some(transaction),
+        ..Default::default()
+    }
+}
+
+/// How many findings of each kind there are about one pair: lost, duplicated, stuck, failed, unasked, misreported.
+fn found(told: Option<&[&str]>, rows: &[Registration], places: &[Place]) -> [usize; 6] {
+    let pair = (document(1), CASE.to_owned());
+    let ids = |ids: &[&str]| ids.iter().map(|id| (*id).to_owned()).collect();
+    let asked = told.map(|told| (pair.clone(), ids(told))).into_iter().collect();
+    let places = if places.is_empty() { BTreeMap::new() } else { BTreeMap::from([(pair, places.to_vec())]) };
+    let mut findings = Findings::default();
+    findings.compare(rows, &places, &asked);
+    let Findings { lost, duplicated, stuck, failed, unasked, misreported, .. } = findings;
+    [lost, duplicated, stuck, failed, unasked, misreported].map(|found| found.len())
+}
+
+/// The callers were told of these ids.
+fn told<'a>(ids: &'a [&'a str]) -> Option<&'a [&'a str]> {
+    Some(ids)
+}
+
+#[test]
+fn the_audit_finds_what_is_lost_duplicated_stuck_failed_unasked_and_misreported() {
+    let good = |id| row(id, State::Confirmed, Finality::Finalized, &place(1));
+    let is = |state, finality| row("a", state, finality, &place(1));
+    // All is well: answered, not answered although it was done, and asked without ever being accepted.
+    assert_eq!(found(told(&["a"]), &[good("a")], &[place(1)]), [0; 6]);
+    assert_eq!(found(told(&[]), &[good("a")], &[place(1)]), [0; 6]);
+    assert_eq!(found(told(&[]), &[], &[]), [0; 6]);
+    // Accepted, and not in the store, or as another one; confirmed, and not on the chain.
+    assert_eq!(found(told(&["a"]), &[], &[]), [1, 0, 0, 0, 0, 0]);
+    assert_eq!(found(told(&["a"]), &[good("b")], &[place(1)]), [1, 0, 0, 0, 0, 0]);
+    assert_eq!(found(told(&["a"]), &[good("a")], &[]), [1, 0, 0, 0, 0, 0]);
+    // Two ids, two rows, two events.
+    assert_eq!(found(told(&["a", "b"]), &[good("a")], &[place(1)]), [1, 1, 0, 0, 0, 0]);
+    assert_eq!(found(told(&["a"]), &[good("a"), good("b")], &[place(1)]), [0, 1, 0, 0, 0, 0]);
+    assert_eq!(found(told(&["a"]), &[good("a")], &[place(1), place(2)]), [0, 1, 0, 0, 0, 0]);
+    // Not finished, finished but not for good, and given up.
+    assert_eq!(found(told(&["a"]), &[is(State::Submitted, Finality::Unspecified)], &[]), [0, 0, 1, 0, 0, 0]);
+    assert_eq!(found(told(&["a"]), &[is(State::Confirmed, Finality::Safe)], &[place(1)]), [0, 0, 1, 0, 0, 0]);
+    assert_eq!(found(told(&["a"]), &[is(State::Failed, Finality::Unspecified)], &[]), [0, 0, 0, 1, 0, 0]);
+    // Nobody asked, and it is on the chain and in the store; and the chain has it elsewhere.
+    assert_eq!(found(None, &[good("a")], &[place(1)]), [0, 0, 0, 0, 2, 0]);
+    assert_eq!(found(told(&["a"]), &[good("a")], &[place(2)]), [0, 0, 0, 0, 0, 1]);
 }

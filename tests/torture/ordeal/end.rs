@@ -2,8 +2,8 @@
 
 use super::{
     Outcome,
-    audit::Findings,
     chronicle::Chronicle,
+    findings::Findings,
     ledger::Kept,
     report::{Bar, Report},
     stall::{Life, Recovery, longest_gap, recovery},
@@ -71,7 +71,7 @@ impl End {
             ("duplicated", &findings.duplicated),
             ("stuck", &findings.stuck),
             ("failed", &findings.failed),
-            ("on the chain, and nobody asked", &findings.unasked),
+            ("there, and nobody asked", &findings.unasked),
             ("told otherwise than the chain has it", &findings.misreported),
             ("nonces signed for two different things", &findings.reused_nonces),
             ("sent again although it was on the chain", &findings.in_vain),

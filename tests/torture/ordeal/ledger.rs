@@ -11,6 +11,9 @@ use std::{
 /// A document's hash and a case.
 pub type Pair = (String, String);
 
+/// Every pair that a request was sent for, with the ids that callers were told: one, or none when nobody was told anything.
+pub type Asked = BTreeMap<Pair, BTreeSet<String>>;
+
 /// So many of the last documents are asked for again.
 const RECENT: u64 = 60;
 
@@ -23,8 +26,8 @@ pub struct Ledger {
 /// Everything in it.
 #[derive(Clone, Default)]
 pub struct Kept {
-    /// Every pair that a request was sent for, with the ids that callers were told: one, or none when the run ended first.
-    pub asked: BTreeMap<Pair, BTreeSet<String>>,
+    /// What was asked for.
+    pub asked: Asked,
     /// The ids that callers were told are confirmed.
     pub confirmed: BTreeSet<String>,
     /// When registrations were confirmed, as far as callers were told.

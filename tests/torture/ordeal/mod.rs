@@ -7,8 +7,9 @@ mod audit;
 mod chain;
 mod chronicle;
 mod end;
+pub mod findings;
 mod fleet;
-mod ledger;
+pub mod ledger;
 mod load;
 #[allow(dead_code, reason = "this is the benchmark's table, and the benchmark uses more of it")]
 #[path = "../../bench/report.rs"]
