@@ -37,8 +37,8 @@ watch: contracts/node_modules/.stamp $(SPOTLIGHT)/node_modules/.stamp ## Shows e
 test: contracts/node_modules/.stamp $(CALLERS) $(SPOTLIGHT)/node_modules/.stamp $(BROWSER)/node_modules/.stamp ## Runs every test, on real anvil and PostgreSQL
 	$(need_rust)
 	$(call need,{ command -v chromium || command -v chromium-browser || command -v google-chrome; },chromium)
-	$(call need,{ command -v initdb || ls /usr/lib/postgresql/*/bin/initdb; },postgresql)
 	$(call need,{ promtool --version && amtool --version; },prometheus prometheus-alertmanager,--no-install-recommends)
+	$(call need,{ command -v initdb || ls /usr/lib/postgresql/*/bin/initdb; },postgresql)
 	# The tests wait for blocks more than they compute.
 	RUST_TEST_THREADS=$${RUST_TEST_THREADS:-4} cargo test --locked
 

@@ -34,6 +34,7 @@ mod propagation;
 mod proxy;
 mod receivers;
 mod reorg;
+mod retention;
 mod secrets;
 mod sends;
 mod shutdown;

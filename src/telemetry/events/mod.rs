@@ -101,6 +101,12 @@ pub fn transaction_confirmed(id: TransactionId, nonce: u64, block_number: u64, r
     info!(transaction_id = %id, nonce, block_number, registrations, "transaction confirmed");
 }
 
+/// These have been final for so long that their bytes were removed.
+pub fn transactions_pruned(transactions: usize) {
+    metrics().transactions("pruned", transactions as u64);
+    info!(transactions, "the signed bytes of final transactions were removed");
+}
+
 /// One registration went all the way.
 pub fn registration_confirmed(
     id: RegistrationId,
