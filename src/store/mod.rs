@@ -6,10 +6,12 @@
 
 mod accept;
 mod bounded;
+mod claim;
 mod engine;
 mod error;
 mod lease;
 mod list;
+mod news;
 mod open;
 #[cfg(test)]
 mod plans;
@@ -42,6 +44,7 @@ pub use accept::{AcceptError, Accepted, Acceptor, Intake};
 pub use error::{OpenError, StoreError};
 pub use lease::Lease;
 pub use list::Filter;
+pub use news::{Ear, News};
 pub use open::{OtherRegistry, Registry};
 pub use progress::Inclusion;
 pub use read::QueuedRegistration;
