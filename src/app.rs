@@ -84,6 +84,7 @@ impl Error {
     /// The process's exit code: 64 when the settings are at fault, else 1.
     pub fn exit_code(&self) -> u8 {
         match self {
+            Self::Open(OpenError::Unreachable(_)) => 1,
             Self::Prove(ProveError::Wrong(_))
             | Self::Deploy(DeployError::Prove(ProveError::Wrong(_)))
             | Self::Open(_)
