@@ -87,7 +87,9 @@ async fn torture(args: &Args) -> bool {
             "torture: {} kills of {replicas} processes on {engine:?} in {} s, seed {seed} (--seed {seed} repeats the troubles)",
             plan.kills, args.seconds
         );
-        let directory = place(args, seed);
+        // They stay when this panics, too.
+        let mut directory = place(args, seed);
+        directory.disable_cleanup(true);
         let Outcome { report, findings } = run(&plan, directory.path()).await;
         if args.json {
             println!("{}", report.json());
@@ -97,8 +99,9 @@ async fn torture(args: &Args) -> bool {
         if !findings.is_empty() {
             eprintln!("torture: {} things are not as they must be", findings.len());
         }
+        directory.disable_cleanup(args.keep.is_some() || !report.passes());
         if args.keep.is_some() || !report.passes() {
-            eprintln!("torture: the logs and what there is of the database are in {}", directory.keep().display());
+            eprintln!("torture: the logs and what there is of the database are in {}", directory.path().display());
         }
         all_pass &= report.passes();
     }
