@@ -14,6 +14,7 @@ mod housekeeping;
 mod journey;
 mod lane;
 mod queue;
+mod recognition;
 mod recovery;
 mod registrar;
 mod tenure;

@@ -34,6 +34,8 @@ mod propagation;
 mod proxy;
 mod receivers;
 mod reorg;
+mod restart;
+mod restored;
 mod retention;
 mod secrets;
 mod sends;
