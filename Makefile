@@ -34,12 +34,19 @@ watch: contracts/node_modules/.stamp $(SPOTLIGHT)/node_modules/.stamp ## Shows e
 	exec node $(SPOTLIGHT)/watch.mjs target/debug/registrar
 
 .PHONY: test
-test: contracts/node_modules/.stamp $(CALLERS) $(SPOTLIGHT)/node_modules/.stamp $(BROWSER)/node_modules/.stamp ## Runs every test, on real anvil
+test: contracts/node_modules/.stamp $(CALLERS) $(SPOTLIGHT)/node_modules/.stamp $(BROWSER)/node_modules/.stamp ## Runs every test, on real anvil and PostgreSQL
 	$(need_rust)
 	$(call need,{ command -v chromium || command -v chromium-browser || command -v google-chrome; },chromium)
 	$(call need,{ promtool --version && amtool --version; },prometheus prometheus-alertmanager,--no-install-recommends)
+	$(call need,{ command -v initdb || ls /usr/lib/postgresql/*/bin/initdb; },postgresql)
 	# The tests wait for blocks more than they compute.
 	RUST_TEST_THREADS=$${RUST_TEST_THREADS:-4} cargo test --locked
+
+.PHONY: torture
+torture: contracts/node_modules/.stamp ## Kills the service under load in bad weather, and audits chain against store
+	$(need_rust)
+	$(call need,{ command -v initdb || ls /usr/lib/postgresql/*/bin/initdb; },postgresql)
+	cargo test --release --locked --test torture -- $(ARGS)
 
 .PHONY: bench
 bench: contracts/node_modules/.stamp ## Measures against the bars and prints ratios

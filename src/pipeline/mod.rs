@@ -6,6 +6,7 @@
 
 mod diagnoses;
 mod evidence;
+mod exchange;
 mod flights;
 mod follower;
 mod gauges;
@@ -19,6 +20,7 @@ mod registrar;
 mod tenure;
 mod waiters;
 
+pub use exchange::Exchange;
 pub use follower::Follower;
 pub use gauges::Gauges;
 pub use housekeeping::Housekeeping;

@@ -137,7 +137,7 @@ impl Store {
             .bind(at.micros())
             .bind(code);
             let mut later = sqlx::query(AssertSqlSafe(format!(
-                "UPDATE registrations SET retry_at = $1 WHERE id IN ({}) AND {UNSENT}",
+                "UPDATE registrations SET retry_at = $1, claimed_until = 0 WHERE id IN ({}) AND {UNSENT}",
                 list(2, chunk.len())
             )))
             .bind(retry_at.micros());
