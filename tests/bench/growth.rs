@@ -33,6 +33,9 @@ struct Turn {
     pages: Vec<(&'static str, f64)>,
 }
 
+/// One figure of a turn.
+type Figure = fn(&Turn) -> f64;
+
 /// The service with 1,000 finished registrations beside one with 1,000,000, turn by turn; and the start with 10,000 unfinished.
 pub async fn measure(report: &mut Report, rounds: usize) {
     let (mut few, mut many) = (Vec::new(), Vec::new());
@@ -46,10 +49,10 @@ pub async fn measure(report: &mut Report, rounds: usize) {
             few.push(turn(FEW, report).await);
         }
     }
-    let median = |turns: &[Turn], of: fn(&Turn) -> f64| median(turns.iter().map(of).collect());
+    let median = |turns: &[Turn], of: Figure| median(turns.iter().map(of).collect());
     let ratio = median(&many, |turn| turn.rate) / median(&few, |turn| turn.rate);
     report.bar("throughput: 1,000,000 finished / 1,000", ratio, "", Bar::AtLeast(0.9));
-    let figures: [(&str, &'static str, fn(&Turn) -> f64); 5] = [
+    let figures: [(&str, &'static str, Figure); 5] = [
         ("throughput", "/s", |turn| turn.rate),
         ("service CPU per registration", "us", |turn| turn.cpu),
         ("memory, just started", "MiB", |turn| turn.fresh),
