@@ -27,7 +27,7 @@ pub async fn of_flight(tools: &Tools, flight: &Flight, blocked: Option<Blocked>)
         (progress.phase, progress.sent)
     };
     let subject = match phase {
-        Phase::Included(block) => {
+        Phase::Included { block, .. } => {
             let asked = !chain.usable.is_empty() && is_deep(tools, &block);
             let shown = if asked { round::shown(&tools.chain, &block).await } else { Vec::new() };
             Subject::Included { block: block.number, shown }
@@ -100,7 +100,7 @@ async fn sent(tools: &Tools, flight: &Flight, chain: &ChainSeen) -> Sent {
         signer: flight.signer,
         nonce: flight.nonce,
         hash,
-        gas_limit: flight.gas_limit,
+        gas_limit: flight.versions().gas_limit,
         fees,
         taken_by: memory.taken_by,
         earlier,
@@ -116,7 +116,7 @@ async fn sent(tools: &Tools, flight: &Flight, chain: &ChainSeen) -> Sent {
 /// The signer's transactions that no block holds, by nonce.
 fn waiting(tools: &Tools, signer: Address) -> Vec<Arc<Flight>> {
     let mut flights = tools.flights.of(signer);
-    flights.retain(|flight| !matches!(flight.progress().phase, Phase::Included(_)));
+    flights.retain(|flight| !matches!(flight.progress().phase, Phase::Included { .. }));
     flights
 }
 

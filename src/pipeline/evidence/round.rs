@@ -82,7 +82,7 @@ async fn why_there(chain: &Chain, flight: &Flight, receipt: ReceiptSeen, answers
         if receipt.succeeded {
             return None;
         }
-        let run = chain.revert_at(flight.signer, &calldata, flight.gas_limit, number);
+        let run = chain.revert_at(flight.signer, &calldata, flight.versions().gas_limit, number);
         timeout_at(end, run).await.ok()?.ok()
     };
     let header = timeout_at(end, chain.header(BlockTag::Number(receipt.block)));

@@ -161,10 +161,10 @@ impl Follower {
                     unseen.push(flight);
                 }
                 Phase::Signed => {}
-                Phase::Included(block) => {
+                Phase::Included { block, hash } => {
                     let deep = self.depth(block.number, &canonical) >= self.tools.settings.confirmations;
                     if deep || left != Left::No {
-                        self.confirm_or_demote(&flight, block, deep, &mut canonical).await?;
+                        self.confirm_or_demote(&flight, (block, hash), deep, &mut canonical).await?;
                     }
                 }
             }
@@ -212,7 +212,8 @@ impl Follower {
 }
 
 async fn rebroadcast(chain: Chain, flight: SharedFlight) {
-    let Some(attempt) = flight.attempts.last() else { return };
+    let versions = flight.versions();
+    let Some(attempt) = versions.attempts.last() else { return };
     let result = chain.send_everywhere(&attempt.raw).await;
     flight.heard(&result, now());
     let outcome = match result {

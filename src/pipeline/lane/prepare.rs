@@ -4,7 +4,7 @@ use super::Lane;
 use crate::{
     chain::{self, CallError, Chain, Fault, Outlook, Pair, Record, Refusal, Unsigned},
     pipeline::{
-        flights::{Flight, Phase, Progress, lock},
+        flights::{Flight, Phase, Progress, Versions, lock},
         journey::{Journey, Vehicle},
         now,
         queue::Claim,
@@ -236,7 +236,8 @@ impl Lane {
             nonce,
             batch_size: journeys.len(),
             gas_limit,
-            attempt: &attempt,
+            hash,
+            fees,
             number: 1,
             signed: signed_at,
         };
@@ -247,8 +248,8 @@ impl Lane {
             batch.carries(&journey.member.trace, journey.span());
         }
         let progress = Progress::new(Phase::Signed);
-        let flight =
-            Arc::new(Flight::new(id, (signer, nonce), gas_limit, signed_at, vec![attempt], journeys, progress));
+        let versions = Versions { attempts: vec![attempt], gas_limit, batch_size: journeys.len() };
+        let flight = Arc::new(Flight::new(id, (signer, nonce), signed_at, versions, journeys, progress));
         self.tools.flights.insert(flight.clone());
         self.tools.waiters.changed(&self.tools.store, &flight.members).await;
         Ok(flight)
@@ -271,8 +272,8 @@ impl Lane {
             .flights
             .of(self.signer.address())
             .iter()
-            .filter(|flight| !matches!(flight.progress().phase, Phase::Included(_)))
-            .filter_map(|flight| Some(cost(flight.gas_limit, flight.attempts.last()?.fees.max_fee_per_gas)))
+            .filter(|flight| !matches!(flight.progress().phase, Phase::Included { .. }))
+            .map(|flight| cost(flight.versions().gas_limit, flight.latest().1.max_fee_per_gas))
             .sum();
         let needed = own + own / U256::from(L1_SLACK_DIVISOR) + out;
         if outlook.balance >= needed {

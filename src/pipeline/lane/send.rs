@@ -49,16 +49,17 @@ fn verdict(result: &Result<Sent, CallError>) -> Verdict {
 impl Lane {
     /// Sends until a node has the bytes, the chain has settled them without us knowing, or `stop`: then the next start goes on.
     pub(super) async fn send(&mut self, flight: &Flight, stop: &CancellationToken) {
-        let Some(vehicle) = flight.vehicle() else { return };
+        let versions = flight.versions();
+        let Some(attempt) = versions.attempts.last() else { return };
         let begun = Instant::now();
         loop {
-            let result = self.tools.chain.send(&vehicle.attempt.raw).await;
+            let result = self.tools.chain.send(&attempt.raw).await;
             flight.progress().broadcast = Some(Instant::now());
             flight.heard(&result, now());
             match verdict(&result) {
                 Verdict::Taken => {
                     self.taken(flight).await;
-                    let (id, hash) = (flight.id, vehicle.attempt.hash);
+                    let (id, hash) = (flight.id, attempt.hash);
                     self.window.taken();
                     let sent = result.map_or_else(|_| self.tools.chain.primary().to_owned(), |sent| sent.endpoint);
                     events::transaction_sent(id, flight.signer, flight.nonce, hash, &sent, begun.elapsed());

@@ -2,5 +2,6 @@
 
 pub mod batching;
 pub mod fees;
+pub mod replacement;
 pub mod waiting;
 pub mod window;
