@@ -1,6 +1,6 @@
 //! What becomes of a transaction between its first bytes and a block: signed again, held up, found missing.
 
-use super::{Attempt, Store, StoreError, rows::Columns, sign::insert_attempt, write::Write};
+use super::{Attempt, Store, StoreError, rows::Columns, sign::insert_attempt};
 use crate::registration::{Blocked, Timestamp, TransactionId};
 use alloy::primitives::Address;
 
@@ -26,7 +26,7 @@ impl Store {
     /// [`StoreError::Conflict`] when a block holds it, or another version with this number is there.
     pub async fn replace(&self, id: TransactionId, new: &Replacement) -> Result<(), StoreError> {
         let whole = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
-        let mut tx = Write::begin(&self.writer).await?;
+        let mut tx = self.write_about(id).await?;
         let updated = sqlx::query(
             "UPDATE transactions SET hash = $1, attempts = $2, gas_limit = $3, batch_size = $4 \
              WHERE id = $5 AND attempts = $6 AND state IN ('signed', 'submitted')",
@@ -60,7 +60,7 @@ impl Store {
     /// When the database cannot be written.
     pub async fn hold(&self, id: TransactionId, blocked: Option<Blocked>, at: Timestamp) -> Result<u64, StoreError> {
         let code = blocked.map_or("", Blocked::code);
-        let mut tx = Write::begin(&self.writer).await?;
+        let mut tx = self.write_about(id).await?;
         let changed = sqlx::query(
             "UPDATE registrations SET blocked = $1, revision = revision + 1, updated_at = $2 \
              WHERE transaction_id = $3 AND blocked <> $4 AND state IN ('signed', 'submitted')",
