@@ -94,6 +94,9 @@ impl Settings {
                 100_000,
                 whole(1, 100_000_000),
             ),
+            daily_budget: faults.read("REGISTRAR_DAILY_BUDGET_ETH", args.daily_budget_eth.as_deref(), None, |text| {
+                chain::parse_ether(text).map(Some)
+            }),
         };
         let shutdown_grace =
             faults.read("REGISTRAR_SHUTDOWN_GRACE", args.shutdown_grace.as_deref(), Duration::from_secs(20), duration);

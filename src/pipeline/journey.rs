@@ -146,6 +146,14 @@ impl Journey {
         });
     }
 
+    /// The transaction was signed again at its nonce.
+    pub fn replaced(&mut self, vehicle: &Vehicle) {
+        if let Some(carried) = &mut self.carried {
+            (carried.hash, carried.fees, carried.number) = (vehicle.hash, vehicle.fees, vehicle.number);
+            (carried.gas_limit, carried.batch_size) = (vehicle.gas_limit, vehicle.batch_size);
+        }
+    }
+
     /// A node has the transaction: wait begins.
     pub fn sent(&mut self, at: Timestamp) {
         self.sent.get_or_insert(at);
@@ -334,6 +342,7 @@ mod tests {
             user_id: UserId::parse_optional("user-1").unwrap(),
             trace: propagation::extract(&http::HeaderMap::new()),
             created: at(1),
+            reverts: 0,
         }
     }
 
@@ -346,8 +355,7 @@ mod tests {
         let fees = Fees { max_fee_per_gas: 40, max_priority_fee_per_gas: 2 };
         let from = Address::repeat_byte(4);
         let hash = B256::repeat_byte(9);
-        let vehicle =
-            Vehicle { from, nonce: 5, batch_size: 6, gas_limit: 70, hash, fees, number: 1, signed: at(3) };
+        let vehicle = Vehicle { from, nonce: 5, batch_size: 6, gas_limit: 70, hash, fees, number: 1, signed: at(3) };
         let mut journey = Journey::begin(member(), &Arc::new(route), at(2));
         journey.signed(&vehicle, &Arc::from("base.example"), None);
         journey.sent(at(4));

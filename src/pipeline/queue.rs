@@ -2,7 +2,7 @@
 
 use super::flights::lock;
 use crate::{
-    registration::{RegistrationId, Timestamp},
+    registration::{RegistrationId, Timestamp, policy::batching},
     store::{QueuedRegistration, Store, StoreError},
 };
 use std::{
@@ -47,7 +47,8 @@ impl Queue {
         self.news.subscribe()
     }
 
-    /// Takes at most `most`, oldest first.
+    /// Takes at most `most`, oldest first: of those that have been in as many reverted transactions as the oldest, and no more than
+    /// may go together.
     ///
     /// # Errors
     /// When the store cannot be read.
@@ -56,7 +57,10 @@ impl Queue {
         let taken = lock(&self.claimed).len();
         let queued = self.store.queued(Timestamp::from(SystemTime::now()), most + taken).await?;
         let mut claimed = lock(&self.claimed);
-        let registrations: Vec<_> = queued.into_iter().filter(|row| !claimed.contains(&row.id)).take(most).collect();
+        let mut free = queued.into_iter().filter(|row| !claimed.contains(&row.id)).peekable();
+        let reverts = free.peek().map_or(0, |oldest| oldest.reverts);
+        let alike = free.filter(|row| batching::together(row.reverts) == batching::together(reverts));
+        let registrations: Vec<_> = alike.take(most.min(batching::together(reverts))).collect();
         let ids: Vec<_> = registrations.iter().map(|row| row.id).collect();
         claimed.extend(&ids);
         Ok(Claim { registrations, ids, claimed: self.claimed.clone() })

@@ -17,6 +17,7 @@ mod rows;
 mod settings;
 mod settle;
 mod sign;
+mod spending;
 mod sql;
 mod write;
 

@@ -200,10 +200,11 @@ async fn refuse_foreign(url: &str) -> Result<(), OpenError> {
 }
 
 /// Every version of the schema, by number. What has been released stays as it is: a database remembers each text by its hash.
-const MIGRATIONS: [(i64, &str, &str); 3] = [
+const MIGRATIONS: [(i64, &str, &str); 4] = [
     (1, "init", include_str!("migrations/0001_init.sql")),
     (2, "tracestate", include_str!("migrations/0002_tracestate.sql")),
     (3, "leases", include_str!("migrations/0003_leases.sql")),
+    (5, "spending", include_str!("migrations/0005_spending.sql")),
 ];
 
 fn migrator() -> Migrator {

@@ -16,7 +16,7 @@ use crate::registration::{
 use alloy::primitives::B256;
 use sqlx::AssertSqlSafe;
 
-/// How often a registration's transactions may revert before it fails.
+/// So many transactions that carried a registration have to revert, the last one with nothing else in it, before it fails.
 const MAX_REVERTS: i64 = 3;
 
 /// A transaction in a canonical block.
@@ -151,8 +151,8 @@ impl Store {
         Ok(())
     }
 
-    /// The transaction can never register what it carries: its nonce is consumed at depth. All of it goes back to the queue;
-    /// what has reverted too often fails.
+    /// The transaction can never register what it carries: its nonce is consumed at depth. All of it goes back to the queue, and
+    /// what reverted in smaller batches; what has reverted too often, and now alone, fails.
     ///
     /// # Errors
     /// When the database cannot be written.
@@ -167,8 +167,13 @@ impl Store {
             .bind(id.as_bytes().to_vec())
             .execute(&mut *tx)
             .await?;
+        let members = sqlx::query("SELECT COUNT(*) FROM registrations WHERE transaction_id = $1")
+            .bind(id.as_bytes().to_vec())
+            .fetch_one(&mut *tx)
+            .await?;
+        let alone = Columns::of(&members).unsigned()? == Some(1);
         let mut failed = 0;
-        if let Some(failure) = reverted {
+        if let Some(failure) = reverted.filter(|_| alone) {
             let marked = sqlx::query(AssertSqlSafe(format!(
                 "UPDATE registrations SET state = $1, failure_reason = $2, failure_message = $3, failed_at = $4, updated_at = $5, \
                  revision = revision + 1 WHERE transaction_id = $6 AND reverts + 1 >= $7 AND {}",
@@ -266,10 +271,8 @@ async fn move_all_but(
         moves(event),
         list(4, others.len())
     );
-    let query = sqlx::query(AssertSqlSafe(sql))
-        .bind(event.target().code())
-        .bind(at.micros())
-        .bind(id.as_bytes().to_vec());
+    let query =
+        sqlx::query(AssertSqlSafe(sql)).bind(event.target().code()).bind(at.micros()).bind(id.as_bytes().to_vec());
     let query = others.iter().fold(query, |query, other| query.bind(other.as_bytes().to_vec()));
     Ok(query.execute(&mut **tx).await?.rows_affected())
 }

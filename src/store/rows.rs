@@ -20,7 +20,7 @@ pub(super) const REGISTRATION: &str = "SELECT r.id, r.document_hash, r.case_id, 
 
 /// The columns of what a lane needs to know; [`queued`] reads them.
 pub(super) const QUEUED: &str = "SELECT id, document_hash, case_id, user_id, trace_id, parent_span_id, sampled, \
-     baggage, tracestate, created_at FROM registrations";
+     baggage, tracestate, created_at, reverts FROM registrations";
 
 /// Reads a row of [`QUEUED`].
 pub(super) fn queued(row: &AnyRow) -> Result<QueuedRegistration, StoreError> {
@@ -32,6 +32,7 @@ pub(super) fn queued(row: &AnyRow) -> Result<QueuedRegistration, StoreError> {
         user_id: c.user_id()?,
         trace: c.trace()?,
         created: Timestamp::from_micros(c.get()?),
+        reverts: u32::try_from(c.unsigned()?.unwrap_or_default()).unwrap_or(u32::MAX),
     })
 }
 

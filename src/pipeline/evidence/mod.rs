@@ -78,8 +78,7 @@ fn chain(tools: &Tools) -> ChainSeen {
 
 /// What stood in a lane's way the last time, if that is what blocks the registration.
 fn held(tools: &Tools, blocked: Option<Blocked>) -> Option<Hindrance> {
-    let hindrances = lock(&tools.hindrances);
-    hindrances.values().find(|hindrance| Some(hindrance.blocked()) == blocked).cloned()
+    tools.standings.find(|hindrance| Some(hindrance.blocked()) == blocked)
 }
 
 async fn sent(tools: &Tools, flight: &Flight, chain: &ChainSeen) -> Sent {

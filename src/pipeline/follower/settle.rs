@@ -229,7 +229,8 @@ impl Follower {
                 "it reverted",
                 Some(Failure {
                     reason: FailureReason::TransactionReverted,
-                    message: "its transactions were mined and reverted three times; the last one is in the log"
+                    message: "its transactions were mined and reverted again and again, the last one with nothing else in it; \
+                              that one is in the log"
                         .to_owned(),
                 }),
             ),

@@ -185,7 +185,11 @@ mod tests {
             ("priced out", with(asking(803)), Remedy::Replace(fees(2_500, 3))),
             ("priced out, the rest of the cap", with(asking(4_900)), Remedy::Replace(fees(4_902, 3))),
             ("priced out, above the cap", with(asking(4_999)), held(5_001)),
-            ("priced out, not first", Waiting { is_first: false, ..with(asking(803)) }, Remedy::Replace(fees(2_500, 3))),
+            (
+                "priced out, not first",
+                Waiting { is_first: false, ..with(asking(803)) },
+                Remedy::Replace(fees(2_500, 3)),
+            ),
             (
                 "priced out, a tenth more is above the cap",
                 Waiting { offer: fees(4_800, 2), ..with(asking(4_900)) },
@@ -211,11 +215,7 @@ mod tests {
             ("scheduled at the cap", Waiting { offer: fees(4_900, 2), ..late(15, 10) }, Remedy::Wait),
             ("larger than a block", Waiting { asked: small_blocks, ..batch }, Remedy::Split),
             ("refused for its gas", Waiting { refused: Some(Meaning::Gas), ..batch }, Remedy::Split),
-            (
-                "a single one is not split",
-                Waiting { asked: small_blocks, batch_size: 1, ..batch },
-                Remedy::Wait,
-            ),
+            ("a single one is not split", Waiting { asked: small_blocks, batch_size: 1, ..batch }, Remedy::Wait),
         ] {
             assert_eq!(remedy(&of), expected, "{what}");
         }
