@@ -31,6 +31,7 @@ mod outages;
 mod propagation;
 mod proxy;
 mod receivers;
+mod remedies;
 mod reorg;
 mod secrets;
 mod sends;

@@ -50,8 +50,9 @@ async fn a_base_fee_above_the_offer_is_fee_too_low() {
 
     let diagnosis = is_late(&mut stack, 1, Cause::FeeTooLow).await;
 
-    proves(&diagnosis, &[("maxFeePerGasWei", "5000000000")]);
-    says(&diagnosis, &["at most 5 gwei per gas", "does not replace it"]);
+    proves(&diagnosis, &[("maxFeePerGasWei", "2500000000")]);
+    says(&diagnosis, &["at most 2.5 gwei per gas", "REGISTRAR_MAX_FEE_GWEI"]);
+    assert_eq!(stack.client.get_pair(&document(1), CASE).await.unwrap().blocked_reason, "FEE_CAP");
     stack.anvil.rpc().run("anvil_setNextBlockBaseFeePerGas", json!([U256::from(GWEI)])).await;
     goes_on(&stack, 1).await;
 }
@@ -63,17 +64,19 @@ async fn blocks_full_of_higher_tips_are_tip_too_low() {
     // A block holds either our transaction, or a payment beside which it has no room.
     stack.anvil.rpc().run("evm_setBlockGasLimit", json!([U64::from(60_000)])).await;
     for _ in 0..12 {
-        let fee = U256::from(9 * GWEI);
+        let fee = U256::from(20 * GWEI);
         let call = json!({ "from": account(5), "to": account(9), "gas": U64::from(21_000), "maxFeePerGas": fee,
-            "maxPriorityFeePerGas": U256::from(4 * GWEI) });
+            "maxPriorityFeePerGas": U256::from(9 * GWEI) });
         stack.anvil.rpc().run("eth_sendTransaction", json!([call])).await;
         stack.anvil.mine(1).await;
     }
 
     let diagnosis = is_late(&mut stack, 1, Cause::TipTooLow).await;
 
-    proves(&diagnosis, &[("crowdedBlocks", "10 of 10"), ("lowestCrowdedTipPerGasWei", "4000000000")]);
-    says(&diagnosis, &["10 of the last 10 blocks", "4 gwei"]);
+    proves(&diagnosis, &[("crowdedBlocks", "10 of 10"), ("lowestCrowdedTipPerGasWei", "9000000000")]);
+    says(&diagnosis, &["10 of the last 10 blocks", "9 gwei"]);
+    // What is offered was raised as far as the cap allows.
+    assert_eq!(stack.client.get_pair(&document(1), CASE).await.unwrap().blocked_reason, "FEE_CAP");
     goes_on(&stack, 1).await;
 }
 

@@ -159,7 +159,7 @@ fn of_the_transaction() -> Vec<Row> {
         ("gap and forgotten", with(&[&gapped, &forgotten]), NonceGap, &[]),
         ("behind", with(&[&behind]), BlockedByEarlierNonce, &["nonce 4", "0x04040404", "05050505-0505"]),
         ("behind, forgotten, poor", with(&[&behind, &forgotten, &poor]), BlockedByEarlierNonce, &[]),
-        ("cheap", with(&[&cheap]), FeeTooLow, &["8 gwei", "8.000000001 gwei", "does not replace"]),
+        ("cheap", with(&[&cheap]), FeeTooLow, &["8 gwei", "8.000000001 gwei", "signed again"]),
         ("cheap and forgotten", with(&[&cheap, &forgotten]), FeeTooLow, &[]),
         ("cheap and crowded", with(&[&cheap, &crowded]), FeeTooLow, &[]),
         ("fee refused", with(&[&refuses(Meaning::Fee)]), FeeTooLow, &["a node's words", "8 gwei", "0.001 gwei"]),
