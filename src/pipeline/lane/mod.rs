@@ -59,8 +59,6 @@ pub struct Lane {
     send_at: Instant,
     /// When the chain is next asked whether an earlier nonce is missing.
     gap_at: Instant,
-    /// The priority fee that the last transaction would have offered, in wei per gas.
-    priority_fee: u128,
     /// Held while the lane waits for fees to fall.
     wanted: Option<Wanted>,
     /// What it was said to wait for, so that it is reported once.
@@ -95,7 +93,6 @@ impl Lane {
             delays,
             send_at: now,
             gap_at: now,
-            priority_fee: 0,
             wanted: None,
             told: None,
         }

@@ -210,9 +210,8 @@ impl Lane {
         let signer = self.signer.address();
         let cap = self.tools.chain.max_fee_per_gas();
         let asked = asked(Some(outlook.market.clone()), (&outlook.head, false), prepared.gas_limit, cap);
-        self.priority_fee = fees::priority_fee(asked.suggested, asked.crowd, asked.base_fee, cap);
-        let fees = fees::price(asked.base_fee, self.priority_fee, cap)
-            .map_err(|above| Obstacle::Held(Hindrance::FeeCap(above)))?;
+        let tip = fees::priority_fee(asked.suggested, asked.crowd, asked.base_fee, cap);
+        let fees = fees::price(asked.base_fee, tip, cap).map_err(|above| Obstacle::Held(Hindrance::FeeCap(above)))?;
         let cost = self.worst_cost(&prepared, fees).await?;
         self.check_balance(outlook, cost)?;
         let purse = self.check_budget(cost.0).await?;

@@ -137,8 +137,7 @@ impl Lane {
 
     /// Whether the lane waits for fees to fall, and they have.
     pub(super) fn is_affordable_again(&self) -> bool {
-        let asked = |base_fee: u128| base_fee.saturating_add(self.priority_fee);
-        let head = self.tools.head();
-        self.wanted.is_some() && head.is_some_and(|head| asked(head.base_fee) <= self.tools.chain.max_fee_per_gas())
+        let cap = self.tools.chain.max_fee_per_gas();
+        self.wanted.is_some() && self.tools.head().is_some_and(|head| head.base_fee <= cap)
     }
 }

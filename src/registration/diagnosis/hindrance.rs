@@ -65,12 +65,16 @@ impl fmt::Display for Hindrance {
             }
             Self::FeeCap(above) => write!(f, "{above}: wait, or raise REGISTRAR_MAX_FEE_GWEI"),
             Self::DailyBudget(over) => {
-                let ether = |wei: u128| format_ether(U256::from(wei));
-                let (taken, next, budget) = (ether(over.taken), ether(over.next), ether(over.budget));
+                let ether = |wei: u128| {
+                    format!("{} ETH", format_ether(U256::from(wei)).trim_end_matches('0').trim_end_matches('.'))
+                };
                 write!(
                     f,
-                    "{taken} ETH of the day's {budget} ETH are spent or may be by what is out, and the next transaction may cost {next} \
-                     ETH: it goes on at 00:00 UTC, or when REGISTRAR_DAILY_BUDGET_ETH is raised"
+                    "of REGISTRAR_DAILY_BUDGET_ETH ({}), {} are spent today or may be by what is out, and the next transaction may cost \
+                     {}; it goes on at 00:00 UTC",
+                    ether(over.budget),
+                    ether(over.taken),
+                    ether(over.next)
                 )
             }
             Self::Refused(refused) => {

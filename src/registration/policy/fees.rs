@@ -42,9 +42,10 @@ pub fn price(base_fee: u128, priority_fee: u128, cap: u128) -> Result<Fees, Abov
     Ok(Fees { max_fee_per_gas, max_priority_fee_per_gas: priority_fee })
 }
 
-/// The priority fee to offer: what the node suggests, or what a crowd pays if that is more and fits under the cap.
+/// The priority fee to offer: what the node suggests, or what a crowd pays if that is more; of either, what the cap leaves beside
+/// the base fee, for what blocks ask is the base fee alone.
 pub fn priority_fee(suggested: u128, crowd: Option<u128>, base_fee: u128, cap: u128) -> u128 {
-    crowd.map_or(suggested, |tip| tip.min(cap.saturating_sub(base_fee)).max(suggested))
+    crowd.unwrap_or_default().max(suggested).min(cap.saturating_sub(base_fee))
 }
 
 /// The priority fee that outbids the newest blocks when most of them had no room for `gas`; `None` when they had, for what has
@@ -77,14 +78,15 @@ mod tests {
     }
 
     #[test]
-    fn a_crowd_is_outbid_as_far_as_the_cap_allows_and_never_below_the_suggestion() {
+    fn a_crowd_is_outbid_and_a_suggestion_followed_as_far_as_the_cap_allows() {
         for (suggested, crowd, base, cap, expected) in [
             (2, None, 5, 100, 2),
             (2, Some(9), 5, 100, 9),
             (2, Some(1), 5, 100, 2),
             (2, Some(9), 95, 100, 5),
-            (2, Some(9), 99, 100, 2),
-            (2, Some(9), 200, 100, 2),
+            (2, Some(9), 99, 100, 1),
+            (99, None, 5, 100, 95),
+            (2, Some(9), 200, 100, 0),
         ] {
             assert_eq!(priority_fee(suggested, crowd, base, cap), expected, "{suggested} {crowd:?} {base} {cap}");
         }

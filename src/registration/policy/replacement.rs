@@ -184,7 +184,8 @@ mod tests {
             ("the offer is what is asked", with(asking(802)), Remedy::Wait),
             ("priced out", with(asking(803)), Remedy::Replace(fees(2_500, 3))),
             ("priced out, the rest of the cap", with(asking(4_900)), Remedy::Replace(fees(4_902, 3))),
-            ("priced out, above the cap", with(asking(4_999)), held(5_001)),
+            ("priced out, all of the cap", with(asking(4_999)), Remedy::Replace(fees(5_000, 3))),
+            ("priced out, above the cap", with(asking(5_001)), held(5_001)),
             (
                 "priced out, not first",
                 Waiting { is_first: false, ..with(asking(803)) },

@@ -9,7 +9,7 @@ use alloy::primitives::{Address, U256};
 use std::time::Duration;
 
 /// What is done about an offer that is too low.
-const RAISED: &str = "It is signed again with a higher offer as far as REGISTRAR_MAX_FEE_GWEI allows";
+const RAISED: &str = "It is signed again with a higher offer, up to REGISTRAR_MAX_FEE_GWEI";
 
 pub(super) fn replaced(seen: &Evidence, next: u64, since: Duration) -> Told {
     Told::new(format!(
@@ -26,7 +26,7 @@ pub(super) fn replaced(seen: &Evidence, next: u64, since: Duration) -> Told {
 
 pub(super) fn outbid(seen: &Evidence, refused: &Refused) -> Told {
     Told::new(format!(
-        "{} holds another transaction with nonce {} of {} that offers more: somebody else signs with this key. {RAISED}; \
+        "{} holds another transaction with nonce {} of {} that offers more: somebody else signs with this key. It is outbid up to the cap; \
          once the other one is mined, the work is queued under another nonce.",
         name(&refused.endpoint),
         nonce(seen),
@@ -83,7 +83,7 @@ pub(super) fn fee_refused(seen: &Evidence, refused: &Refused) -> Told {
         let (most, tip) = (sent.fees.max_fee_per_gas, sent.fees.max_priority_fee_per_gas);
         format!(" It offers at most {} per gas, {} as priority fee.", gwei(most), gwei(tip))
     });
-    Told::new(format!("{}{} {RAISED}. {}", quoted(refused), offers.unwrap_or_default(), tried_again(seen)))
+    Told::new(format!("{}{} {RAISED}, and goes on by itself.", quoted(refused), offers.unwrap_or_default()))
         .note_refusal(refused)
         .note_some("maxFeePerGasWei", sent(seen).map(|sent| sent.fees.max_fee_per_gas))
         .note_some("maxPriorityFeePerGasWei", sent(seen).map(|sent| sent.fees.max_priority_fee_per_gas))
@@ -106,7 +106,7 @@ pub(super) fn tip_too_low(seen: &Evidence, offered: u128, crowd: &Crowd) -> Told
     let Crowd { crowded, of, lowest_tip } = crowd;
     Told::new(format!(
         "It offers a priority fee of {} per gas, and {crowded} of the last {of} blocks had no room for it beside what offers {} \
-         and more. {RAISED}. {AGAIN}, and it goes on by itself when blocks are less full.",
+         and more. {RAISED}, and goes on by itself when blocks are less full.",
         gwei(offered),
         gwei(*lowest_tip)
     ))
