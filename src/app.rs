@@ -4,7 +4,7 @@ use crate::{
     api,
     chain::{self, Chain, Delays, DeployError, Proof, ProveError, Signer},
     config::{DeploySettings, Settings},
-    pipeline::{self, Follower, Gauges, RecoverError, Registrar, Tenure, Tools},
+    pipeline::{self, Follower, Gauges, Housekeeping, RecoverError, Registrar, Tenure, Tools},
     registration::Timestamp,
     store::{Acceptor, OpenError, Registry, Store, StoreError},
     telemetry::{metrics, redact},
@@ -138,6 +138,7 @@ pub async fn serve(
     let addresses: Vec<_> = settings.chain.signers.iter().map(Signer::address).collect();
     let registrar = Registrar::new(tools.clone(), acceptor, addresses.clone());
     workers.spawn(Gauges::new(tools.clone(), addresses).run(shutdown.clone()));
+    workers.spawn(Housekeeping::new(tools.clone()).run(shutdown.clone()));
     workers.spawn(Follower::new(tools.clone()).run(shutdown.clone()));
     workers.spawn(Tenure::of_strangers(tools.clone()).run(shutdown.clone()));
     for signer in settings.chain.signers {

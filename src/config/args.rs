@@ -52,6 +52,9 @@ pub struct ServeArgs {
     /// How much may be spent in a day of UTC, in ETH; what would pass it waits for the next day [default: no limit]
     #[arg(long, env = "REGISTRAR_DAILY_BUDGET_ETH", value_name = "ETH", help_heading = "Registrations")]
     pub daily_budget_eth: Option<String>,
+    /// How long a transaction's signed bytes are kept after its confirmation; longer while it is not final. All else is kept [default: 7d]
+    #[arg(long, env = "REGISTRAR_KEEP_SIGNED_BYTES", value_name = "DURATION", help_heading = "Registrations")]
+    pub keep_signed_bytes: Option<String>,
     /// How long shutting down may take [default: 20s]
     #[arg(long, env = "REGISTRAR_SHUTDOWN_GRACE", value_name = "DURATION", help_heading = "Registrations")]
     pub shutdown_grace: Option<String>,

@@ -1,7 +1,7 @@
 //! WHO moves a registration along.
 //!
 //! A `lane` per signer takes queued work, prepares and sends it; one `follower` watches the chain for everybody; a
-//! `journey` tells one registration's story; `waiters` tells those who wait; `gauges` looks at what waits. What is done is in
+//! `journey` tells one registration's story; `waiters` tells those who wait; `gauges` looks at what waits; `housekeeping` removes what is kept for a while. What is done is in
 //! the store first: every piece of memory here can be lost and is read back by `recovery`.
 
 mod diagnoses;
@@ -9,6 +9,7 @@ mod evidence;
 mod flights;
 mod follower;
 mod gauges;
+mod housekeeping;
 mod journey;
 mod lane;
 mod queue;
@@ -19,6 +20,7 @@ mod waiters;
 
 pub use follower::Follower;
 pub use gauges::Gauges;
+pub use housekeeping::Housekeeping;
 pub use recovery::{RecoverError, check_keys};
 pub use registrar::{Chained, Registrar, Verified};
 pub use tenure::Tenure;
@@ -62,6 +64,8 @@ pub struct Settings {
     pub queue_limit: u64,
     /// How much may be spent in a day of UTC, in wei; `None` is no limit.
     pub daily_budget: Option<u128>,
+    /// How long after its confirmation a transaction's signed bytes are kept, once it is final.
+    pub keep_signed_bytes: Duration,
 }
 
 /// What lanes, follower and registrar share.

@@ -1,7 +1,7 @@
 //! Acting for a signer: from taking its lease until losing it, or the end. Whoever takes the lease takes up the work that the last
 //! holder left, and only then signs anything new; whoever loses it forgets that work, for it is another replica's now.
 
-use super::{Lane, Tools, flights::lock, recovery};
+use super::{Lane, Tools, flights::lock, follower::DEEPEST, recovery};
 use crate::{
     chain::{Delays, Signer},
     store::{Lease, StoreError, UnfinalizedBlock},
@@ -79,11 +79,17 @@ impl Tenure {
         let result = tokio::join!(self.keep(lease, &lost), self.work(&lost)).1;
         if !stop.is_cancelled() {
             events::lease_lost(address);
-            for flight in self.tools.flights.of(address) {
-                self.tools.flights.remove(&flight);
-            }
+            self.forget(address);
         }
         result.map(|()| true)
+    }
+
+    /// What is another replica's to follow.
+    fn forget(&self, signer: Address) {
+        for flight in self.tools.flights.of(signer) {
+            self.tools.flights.remove(&flight);
+        }
+        self.tools.set_full(signer, false);
     }
 
     /// Says that we live, until the lease turns out to be another replica's. While the database does not answer nothing is known,
@@ -92,11 +98,16 @@ impl Tenure {
         if !self.tools.store.is_shared() {
             return lost.cancelled().await;
         }
+        let mut said = false;
         while lost.run_until_cancelled(tokio::time::sleep(RENEW)).await.is_some() {
             match self.tools.store.renew(lease).await {
-                Ok(true) => {}
+                Ok(true) => said = false,
                 Ok(false) => lost.cancel(),
-                Err(error) => warn!(signer = %lease.signer, error = %error, "a lease could not be renewed"),
+                Err(error) if !said => {
+                    warn!(signer = %lease.signer, error = %error, "a lease could not be renewed: until it is, nothing is signed");
+                    said = true;
+                }
+                Err(_) => {}
             }
         }
     }
@@ -139,7 +150,7 @@ impl Tenure {
 
     /// Hands what is confirmed and not final to the follower.
     async fn take_over_blocks(&self, address: Address) -> Result<(), StoreError> {
-        let blocks = self.tools.store.unfinalized_blocks(address).await?;
+        let blocks = self.tools.store.unfinalized_blocks(address, DEEPEST).await?;
         lock(&self.tools.found).extend(blocks);
         Ok(())
     }

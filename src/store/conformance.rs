@@ -1,6 +1,6 @@
-//! What every engine's store has to do, on a real database.
+//! What every engine's store has to do, on a real database. Compiled as `on_sqlite` and as `on_postgres`.
 
-use super::*;
+use super::{testing::Ground, *};
 use crate::registration::{
     Block, Blocked, Cost, Diagnosis, Failure, FailureReason, Finality, NewRegistration, Registration, RegistrationId,
     State, Timestamp, TransactionId, diagnosis::Cause, policy::fees::Fees,
@@ -16,18 +16,18 @@ struct Rig {
     store: Store,
     acceptor: Acceptor,
     settings: Settings,
-    _folder: tempfile::TempDir,
+    _ground: Ground,
 }
 
 impl Rig {
     async fn new(queue_limit: u64) -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let settings = Settings::parse(&format!("sqlite://{}/r.db", folder.path().display())).unwrap();
+        let ground = Ground::of(module_path!()).await;
+        let settings = ground.settings();
         let store = Store::open(&settings, queue_limit).await.unwrap();
         store.acquire(SIGNER).await.unwrap().unwrap();
         let (acceptor, intake) = Acceptor::new(store.clone());
         tokio::spawn(intake.run(CancellationToken::new(), || {}));
-        Self { store, acceptor, settings, _folder: folder }
+        Self { store, acceptor, settings, _ground: ground }
     }
 
     async fn accept(&self, document: u8, case: &str) -> Accepted {
@@ -126,7 +126,7 @@ async fn a_batch_goes_through_its_states_and_keeps_what_it_learned() {
     assert_eq!(done.revision, 6);
     assert_eq!(rig.store.unfinished(), 0);
     assert_eq!(rig.store.next_nonce(SIGNER).await.unwrap(), Some(5));
-    assert_eq!(rig.store.unfinalized_blocks(SIGNER).await.unwrap().len(), 1);
+    assert_eq!(rig.store.unfinalized_blocks(SIGNER, 10).await.unwrap().len(), 1);
 }
 
 #[tokio::test]
@@ -190,11 +190,11 @@ async fn what_somebody_else_registered_is_queued_again_when_it_is_reorged_out() 
     let id = rig.accept(1, "a").await.registration.id;
     let found = |number| Found { id, hash: B256::repeat_byte(5), registrar: SIGNER, block: inclusion(number).block };
     let blocks = rig.store.found(&[found(2)], at(14)).await.unwrap();
-    assert_eq!(rig.store.unfinalized_blocks(UnfinalizedBlock::STRANGERS).await.unwrap(), blocks);
+    assert_eq!(rig.store.unfinalized_blocks(UnfinalizedBlock::STRANGERS, 10).await.unwrap(), blocks);
     assert_eq!(rig.store.lost(blocks[0].id, at(15)).await.unwrap(), [id]);
     let queued = rig.get(id).await;
     assert_eq!((queued.state, queued.transaction, rig.store.unfinished()), (State::Queued, None, 1));
-    assert_eq!(rig.store.unfinalized_blocks(UnfinalizedBlock::STRANGERS).await.unwrap(), []);
+    assert_eq!(rig.store.unfinalized_blocks(UnfinalizedBlock::STRANGERS, 10).await.unwrap(), []);
     rig.store.found(&[found(3)], at(16)).await.unwrap();
     assert_eq!(rig.get(id).await.transaction.unwrap().block, Some(inclusion(3).block));
     assert_eq!(rig.store.unfinished(), 0);
@@ -265,7 +265,7 @@ async fn a_full_queue_takes_what_it_knows_and_nothing_new() {
 }
 
 #[tokio::test]
-async fn a_reopened_store_has_everything_and_a_second_one_is_refused() {
+async fn a_reopened_store_has_everything() {
     let rig = Rig::new(100).await;
     let id = rig.accept(1, "a").await.registration.id;
     let transaction = rig.signed(0, &[id]).await;
@@ -276,10 +276,9 @@ async fn a_reopened_store_has_everything_and_a_second_one_is_refused() {
         time: at(40),
     };
     assert!(rig.store.timed_out(transaction, &diagnosis, at(40)).await.unwrap());
-    assert!(matches!(Store::open(&rig.settings, 100).await, Err(OpenError::InUse(_))));
     let before = rig.get(id).await;
     assert_eq!(before.diagnosis, Some(diagnosis));
-    let Rig { store, acceptor, settings, _folder } = rig;
+    let Rig { store, acceptor, settings, _ground } = rig;
     drop(acceptor);
     store.close().await;
     drop(store);
@@ -305,7 +304,7 @@ async fn the_trace_a_caller_named_is_kept_through_a_restart() {
     let queued = rig.acceptor.accept(NewRegistration { trace: trace.clone(), ..asked(1, "a") }).await.unwrap();
     let in_flight = rig.acceptor.accept(NewRegistration { trace: trace.clone(), ..asked(2, "a") }).await.unwrap();
     rig.signed(0, &[in_flight.registration.id]).await;
-    let Rig { store, acceptor, settings, _folder } = rig;
+    let Rig { store, acceptor, settings, _ground } = rig;
     drop(acceptor);
     store.close().await;
     drop(store);
@@ -341,6 +340,57 @@ async fn open_again(settings: &Settings) -> Store {
             opened => return opened.unwrap(),
         }
     }
+}
+
+#[tokio::test]
+async fn what_is_not_final_is_read_down_to_a_depth_and_what_is_below_when_it_is_asked_for() {
+    let rig = Rig::new(100).await;
+    let mut transactions = Vec::new();
+    for nonce in 0..4_u8 {
+        let id = rig.accept(nonce + 1, "a").await.registration.id;
+        let transaction = rig.signed(nonce.into(), &[id]).await;
+        rig.store.included(transaction, &inclusion(u64::from(nonce) * 10), &[], true, at(50)).await.unwrap();
+        transactions.push(transaction);
+    }
+    let ids = |blocks: Vec<UnfinalizedBlock>| {
+        let mut ids: Vec<_> = blocks.into_iter().map(|block| block.id).collect();
+        ids.sort_unstable();
+        ids
+    };
+    assert_eq!(ids(rig.store.unfinalized_blocks(SIGNER, 15).await.unwrap()), transactions[2..]);
+    assert_eq!(rig.store.unfinalized_blocks(UnfinalizedBlock::STRANGERS, 15).await.unwrap(), []);
+    assert_eq!(ids(rig.store.unfinalized_below(10, 5).await.unwrap()), transactions[..2]);
+    assert_eq!(ids(rig.store.unfinalized_below(30, 1).await.unwrap()), transactions[..1]);
+    rig.store.finality(&transactions[..1], Finality::Finalized, at(60)).await.unwrap();
+    assert_eq!(ids(rig.store.unfinalized_below(30, 1).await.unwrap()), transactions[1..2]);
+}
+
+#[tokio::test]
+async fn bytes_are_removed_only_of_what_is_final_and_old_and_all_else_stays() {
+    let rig = Rig::new(100).await;
+    let mut carried = Vec::new();
+    // Old and final; old and never final; final and young; open.
+    for (nonce, confirmed) in [(0, Some(50)), (1, Some(50)), (2, Some(90)), (3, None)] {
+        let id = rig.accept(nonce as u8 + 1, "a").await.registration.id;
+        let transaction = rig.signed(nonce, &[id]).await;
+        if let Some(confirmed) = confirmed {
+            rig.store.included(transaction, &inclusion(nonce), &[], true, at(confirmed)).await.unwrap();
+        }
+        carried.push((id, transaction));
+    }
+    rig.store.finality(&[carried[0].1, carried[2].1], Finality::Finalized, at(95)).await.unwrap();
+    rig.store.finality(&[carried[1].1], Finality::Safe, at(95)).await.unwrap();
+    let before = rig.get(carried[0].0).await;
+
+    assert_eq!(rig.store.prune(at(49), 10, at(100)).await.unwrap(), 0, "nothing is old");
+    assert_eq!(rig.store.prune(at(60), 10, at(100)).await.unwrap(), 1);
+    assert_eq!(rig.store.prune(at(60), 10, at(101)).await.unwrap(), 0, "once");
+
+    let kept = sqlx::query_scalar::<_, i64>("SELECT COUNT(*) FROM attempts WHERE length(raw) = 3");
+    assert_eq!(kept.fetch_one(&rig.store.reader).await.unwrap(), 3);
+    assert_eq!(rig.get(carried[0].0).await, before, "hash, fees and number stay");
+    let open = rig.store.open_transactions(SIGNER).await.unwrap();
+    assert_eq!(open.iter().map(|open| open.attempts[0].raw.len()).collect::<Vec<_>>(), [3]);
 }
 
 #[tokio::test]

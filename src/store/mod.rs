@@ -1,15 +1,21 @@
 //! The only room that names sqlx: what must survive is written here before anything is done or said.
 //!
-//! One set of statements serves SQLite now and PostgreSQL later (`$1`, `RETURNING`, `ON CONFLICT`, `BYTEA`). SQLite has one
-//! writing connection, so that writers queue up instead of colliding, and several that read.
+//! One set of statements serves SQLite and PostgreSQL (`$1`, `RETURNING`, `ON CONFLICT`, `BYTEA`). SQLite is a file that one process
+//! has for itself; it has one writing connection, so that writers queue up instead of colliding, and several that read. PostgreSQL
+//! may be shared by several replicas, and keeps their writes apart itself.
 
 mod accept;
-#[cfg(test)]
-mod conformance;
+mod bounded;
+mod engine;
 mod error;
 mod lease;
+mod list;
 mod open;
+#[cfg(test)]
+mod plans;
+mod postgres;
 mod progress;
+mod prune;
 mod read;
 mod recover;
 mod replace;
@@ -19,21 +25,36 @@ mod settle;
 mod sign;
 mod spending;
 mod sql;
+mod sqlite;
 mod write;
+
+/// One suite, compiled for each engine.
+#[cfg(test)]
+#[path = "conformance.rs"]
+#[allow(clippy::duplicate_mod, reason = "the same suite has to pass on both")]
+mod on_postgres;
+#[cfg(test)]
+#[path = "conformance.rs"]
+#[allow(clippy::duplicate_mod, reason = "the same suite has to pass on both")]
+mod on_sqlite;
+#[cfg(test)]
+mod testing;
 
 pub use accept::{AcceptError, Accepted, Acceptor, Intake};
 pub use error::{OpenError, StoreError};
 pub use lease::Lease;
+pub use list::Filter;
 pub use open::{OtherRegistry, Registry};
 pub use progress::Inclusion;
-pub use read::{Filter, QueuedRegistration};
+pub use read::QueuedRegistration;
 pub use recover::{Attempt, Member, OpenTransaction, UnfinalizedBlock};
 pub use replace::Replacement;
 pub use settings::{InvalidDatabaseUrl, Settings};
 pub use settle::Found;
 pub use sign::NewTransaction;
 
-use sqlx::AnyPool;
+use bounded::Pool;
+use engine::Engine;
 use std::sync::{
     Arc,
     atomic::{AtomicU64, Ordering},
@@ -42,16 +63,21 @@ use std::sync::{
 /// The database.
 #[derive(Clone, Debug)]
 pub struct Store {
-    writer: AnyPool,
-    reader: AnyPool,
+    writer: Pool,
+    reader: Pool,
     /// Registrations that are neither confirmed nor failed.
     unfinished: Arc<AtomicU64>,
     queue_limit: u64,
     leases: Arc<lease::Leases>,
-    _lock: Arc<open::FileLock>,
+    engine: Arc<Engine>,
 }
 
 impl Store {
+    /// Whether other processes may accept and sign in the same database.
+    pub fn is_shared(&self) -> bool {
+        self.engine.is_shared()
+    }
+
     /// How many registrations are neither confirmed nor failed.
     pub fn unfinished(&self) -> u64 {
         self.unfinished.load(Ordering::Relaxed)

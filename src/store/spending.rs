@@ -12,7 +12,7 @@ pub(super) const SPENT: &str = "SELECT COALESCE(SUM(CAST(gas_used AS DOUBLE PREC
 /// What waits for a block, by each one's latest version.
 const OUT: &str = "SELECT COALESCE(SUM(CAST(t.gas_limit AS DOUBLE PRECISION) * CAST(a.max_fee_per_gas AS DOUBLE PRECISION)), 0.0), \
      COUNT(*) FROM transactions t JOIN attempts a ON a.transaction_id = t.id AND a.number = t.attempts \
-     WHERE t.state IN ('signed', 'submitted')";
+     WHERE t.state IN ('signed', 'submitted', 'included') AND t.state <> 'included'";
 
 impl Store {
     /// What was spent since then by every signer, and what the transactions that wait for a block may cost.

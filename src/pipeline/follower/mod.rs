@@ -6,6 +6,7 @@
 
 mod clock;
 mod finality;
+mod horizon;
 mod settle;
 
 use super::{
@@ -22,6 +23,7 @@ use crate::{
 use alloy::primitives::{Address, B256};
 use clock::Clocks;
 use futures_util::future::try_join_all;
+pub(super) use horizon::DEEPEST;
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     sync::Arc,
@@ -67,6 +69,10 @@ pub enum PollError {
 pub struct Follower {
     tools: Tools,
     unfinalized: Vec<UnfinalizedBlock>,
+    /// Whether there may be blocks that are not final and too deep to be followed.
+    left_behind: bool,
+    /// Those that nobody has looked at here yet.
+    arrived: Vec<UnfinalizedBlock>,
     finality_looked: Option<Instant>,
     /// The newest head whose chain holds every block that is followed; `None` before the first poll.
     followed: Option<Header>,
@@ -79,8 +85,16 @@ pub struct Follower {
 impl Follower {
     /// A watcher; whoever takes a lease hands over what there is to be watched.
     pub fn new(tools: Tools) -> Self {
-        let (unfinalized, rebroadcasts) = (Vec::new(), JoinSet::new());
-        Self { tools, unfinalized, finality_looked: None, followed: None, falls: 0, rebroadcasts }
+        Self {
+            tools,
+            unfinalized: Vec::new(),
+            left_behind: true,
+            arrived: Vec::new(),
+            finality_looked: None,
+            followed: None,
+            falls: 0,
+            rebroadcasts: JoinSet::new(),
+        }
     }
 
     /// Watches until `stop`; ends between two polls. The clock runs beside the polls, for neither may hold up the other.
@@ -148,6 +162,9 @@ impl Follower {
 
         let mut canonical = Canonical::new(self.tools.chain.clone(), head, falls != self.falls);
         let left = self.chain_was_left(&mut canonical).await?;
+        self.take_over(&mut canonical).await?;
+        // Before anything new is confirmed, so that what is confirmed is always on one line.
+        let known = left != Left::Yes || self.demote_unfinalized(&mut canonical).await?;
         let (mut passed, mut unseen) = (Vec::new(), Vec::new());
         for flight in flights {
             let consumed = nonces.get(&flight.signer).is_some_and(|nonce| *nonce > flight.nonce);
@@ -167,7 +184,6 @@ impl Follower {
                 }
             }
         }
-        let known = left != Left::Yes || self.demote_unfinalized(&mut canonical).await?;
         if left != Left::Unknown && known {
             self.followed = Some(head);
             self.falls = falls;

@@ -121,6 +121,12 @@ pub fn transaction_confirmed(id: TransactionId, nonce: u64, block_number: u64, r
     info!(transaction_id = %id, nonce, block_number, registrations, "transaction confirmed");
 }
 
+/// These have been final for so long that their bytes were removed.
+pub fn transactions_pruned(transactions: usize) {
+    metrics().transactions("pruned", transactions as u64);
+    info!(transactions, "the signed bytes of final transactions were removed");
+}
+
 /// One registration went all the way.
 pub fn registration_confirmed(
     id: RegistrationId,
@@ -152,10 +158,20 @@ pub fn transaction_reorged(id: TransactionId, nonce: u64, hash: B256, block_numb
 }
 
 /// What was reported as confirmed is not on the canonical chain any more.
-pub fn confirmed_transaction_reorged(id: TransactionId, block_number: u64) {
+pub fn confirmed_transaction_reorged(
+    id: TransactionId,
+    block_number: u64,
+    registrations: usize,
+    of: Option<&Affected>,
+) {
     metrics().reorg();
-    Report::default().tag("reason", "reorged_after_confirmation").say(|| {
-        error!(transaction_id = %id, block_number, "a confirmed transaction was reorged out");
+    about(of).tag("reason", "reorged_after_confirmation").say(|| {
+        error!(
+            transaction_id = %id,
+            block_number,
+            registrations,
+            "a confirmed transaction was reorged out: what it had registered is being registered again"
+        );
     });
 }
 

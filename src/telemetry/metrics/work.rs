@@ -31,7 +31,7 @@ use std::{
 /// What can become of a registration.
 const OUTCOMES: [&str; 5] = ["accepted", "repeated", "confirmed", "found", "failed"];
 /// What can become of a transaction.
-const RESULTS: [&str; 7] = ["sent", "rebroadcast", "split", "filled", "included", "confirmed", "released"];
+const RESULTS: [&str; 8] = ["sent", "rebroadcast", "split", "filled", "included", "confirmed", "released", "pruned"];
 
 /// Registrations, transactions, signers.
 pub(super) struct Work {
@@ -157,7 +157,12 @@ impl Metrics {
 
     /// What became of a transaction.
     pub(in crate::telemetry) fn transaction(&self, result: &'static str) {
-        self.work.transactions.get_or_create(&Result { result }).inc();
+        self.transactions(result, 1);
+    }
+
+    /// What became of some transactions.
+    pub(in crate::telemetry) fn transactions(&self, result: &'static str, count: u64) {
+        self.work.transactions.get_or_create(&Result { result }).inc_by(count);
     }
 
     pub(in crate::telemetry) fn signed(&self, batch_size: usize) {
