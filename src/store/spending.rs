@@ -10,7 +10,7 @@ pub(super) const SPENT: &str = "SELECT COALESCE(SUM(CAST(gas_used AS DOUBLE PREC
      WHERE included_at >= $1 AND gas_used IS NOT NULL";
 
 /// What waits for a block, by each one's latest version.
-const OUT: &str = "SELECT COALESCE(SUM(CAST(t.gas_limit AS DOUBLE PRECISION) * CAST(a.max_fee_per_gas AS DOUBLE PRECISION)), 0.0), \
+pub(super) const OUT: &str = "SELECT COALESCE(SUM(CAST(t.gas_limit AS DOUBLE PRECISION) * CAST(a.max_fee_per_gas AS DOUBLE PRECISION)), 0.0), \
      COUNT(*) FROM transactions t JOIN attempts a ON a.transaction_id = t.id AND a.number = t.attempts \
      WHERE t.state IN ('signed', 'submitted', 'included') AND t.state <> 'included'";
 
@@ -35,24 +35,4 @@ impl Store {
 /// A sum of fees is far below what the type holds, and never negative.
 fn wei(sum: f64) -> u128 {
     sum as u128
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::store::Settings;
-    use sqlx::Row;
-
-    #[tokio::test]
-    async fn what_was_spent_today_is_summed_without_looking_at_other_days() {
-        let folder = tempfile::tempdir().unwrap();
-        let settings = Settings::parse(&format!("sqlite://{}/r.db", folder.path().display())).unwrap();
-        let store = Store::open(&settings, 1).await.unwrap();
-
-        let plan = sqlx::query(sqlx::AssertSqlSafe(format!("EXPLAIN QUERY PLAN {SPENT}"))).bind(1_i64);
-
-        let steps = plan.fetch_all(&store.reader).await.unwrap();
-        let steps: Vec<String> = steps.iter().map(|row| row.get("detail")).collect();
-        assert_eq!(steps, ["SEARCH transactions USING INDEX transactions_by_inclusion (included_at>?)"]);
-    }
 }
