@@ -53,14 +53,35 @@ impl Queue {
     /// # Errors
     /// When the store cannot be read.
     pub async fn claim(&self, most: usize) -> Result<Claim, StoreError> {
+        self.claim_as(most, |free| {
+            let reverts = free.first().map_or(0, |oldest| oldest.reverts);
+            let size = batching::together(reverts);
+            free.retain(|row| batching::together(row.reverts) == size);
+            free.truncate(size);
+        })
+        .await
+    }
+
+    /// Takes at most `most`, oldest first, whatever may go together: for what is said of them.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub async fn claim_any(&self, most: usize) -> Result<Claim, StoreError> {
+        self.claim_as(most, |_| {}).await
+    }
+
+    async fn claim_as(
+        &self,
+        most: usize,
+        choose: impl FnOnce(&mut Vec<QueuedRegistration>),
+    ) -> Result<Claim, StoreError> {
         let _turn = self.turn.lock().await;
         let taken = lock(&self.claimed).len();
         let queued = self.store.queued(Timestamp::from(SystemTime::now()), most + taken).await?;
         let mut claimed = lock(&self.claimed);
-        let mut free = queued.into_iter().filter(|row| !claimed.contains(&row.id)).peekable();
-        let reverts = free.peek().map_or(0, |oldest| oldest.reverts);
-        let alike = free.filter(|row| batching::together(row.reverts) == batching::together(reverts));
-        let registrations: Vec<_> = alike.take(most.min(batching::together(reverts))).collect();
+        let mut registrations: Vec<_> = queued.into_iter().filter(|row| !claimed.contains(&row.id)).collect();
+        choose(&mut registrations);
+        registrations.truncate(most);
         let ids: Vec<_> = registrations.iter().map(|row| row.id).collect();
         claimed.extend(&ids);
         Ok(Claim { registrations, ids, claimed: self.claimed.clone() })

@@ -440,8 +440,15 @@ async fn a_transaction_that_is_signed_again_keeps_every_version_until_one_is_inc
     assert_eq!(rig.store.open_transaction(id).await.unwrap().unwrap().hash, first.hash);
     rig.store.reorged(id, at(19)).await.unwrap();
     assert_eq!(rig.store.open_transaction(id).await.unwrap().unwrap().hash, replacement(2).attempt.hash);
-    assert_eq!(rig.store.transaction_of(SIGNER, 0).await.unwrap(), Some(id));
+    assert_eq!(rig.store.transaction_of(SIGNER, 0).await.unwrap(), Some((id, false)));
     assert_eq!(rig.store.transaction_of(SIGNER, 1).await.unwrap(), None);
+    rig.store.release(id, None, at(20)).await.unwrap();
+    assert_eq!(rig.store.transaction_of(SIGNER, 0).await.unwrap(), Some((id, true)));
+    assert!(rig.store.open_transaction(id).await.unwrap().is_none());
+    // It is taken back: its bytes count again, and what it carried does not come back to it.
+    rig.store.reorged(id, at(21)).await.unwrap();
+    assert_eq!(rig.store.open_transaction(id).await.unwrap().unwrap().members.len(), 0);
+    assert_eq!(rig.get(ids[0]).await.state, State::Queued);
 }
 
 #[tokio::test]

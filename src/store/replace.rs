@@ -3,6 +3,7 @@
 use super::{Attempt, Store, StoreError, rows::Columns, sign::insert_attempt};
 use crate::registration::{Blocked, Timestamp, TransactionId};
 use alloy::primitives::Address;
+use sqlx::any::AnyRow;
 
 /// A transaction that is signed again at its nonce.
 #[derive(Clone, Debug)]
@@ -75,16 +76,24 @@ impl Store {
         Ok(changed.rows_affected())
     }
 
-    /// The transaction that was given this nonce of a signer, whatever became of it.
+    /// The transaction that was given this nonce of a signer, and whether it was given up: its work went back to the queue.
     ///
     /// # Errors
     /// When the database cannot be read.
-    pub async fn transaction_of(&self, signer: Address, nonce: u64) -> Result<Option<TransactionId>, StoreError> {
-        let found = sqlx::query("SELECT id FROM transactions WHERE signer = $1 AND nonce = $2")
+    pub async fn transaction_of(
+        &self,
+        signer: Address,
+        nonce: u64,
+    ) -> Result<Option<(TransactionId, bool)>, StoreError> {
+        let found = sqlx::query("SELECT id, state FROM transactions WHERE signer = $1 AND nonce = $2")
             .bind(signer.to_vec())
             .bind(nonce.cast_signed())
             .fetch_optional(&self.writer)
             .await?;
-        found.map(|row| Columns::of(&row).bytes().map(TransactionId::from_bytes)).transpose()
+        let read = |row: AnyRow| {
+            let mut c = Columns::of(&row);
+            Ok((TransactionId::from_bytes(c.bytes()?), c.get::<String>()? == "released"))
+        };
+        found.map(read).transpose()
     }
 }

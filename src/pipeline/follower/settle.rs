@@ -160,7 +160,7 @@ impl Follower {
             progress.phase = Phase::Submitted;
             progress.memory.reorged_out = Some(block.number);
             // Nodes do not put the transactions of a dropped block back into their pools for certain.
-            progress.broadcast = None;
+            (progress.broadcast, progress.out) = (None, None);
         }
         self.tools.waiters.changed(&self.tools.store, &flight.members).await;
         Ok(())

@@ -50,11 +50,14 @@ impl Lane {
         }
     }
 
-    /// With the bytes that were given this nonce, if there are any: with whatever it still carries, it is followed again. Else with
-    /// a transaction that does nothing.
+    /// With the bytes that were given this nonce and given up since, if there are any: they are followed again, with nothing to
+    /// register. Else with a transaction that does nothing. What was confirmed and reorged out is the follower's to find.
     async fn fill(&mut self, nonce: u64, sight: Sight) -> Result<(), StoreError> {
         let store = &self.tools.store;
-        if let Some(id) = store.transaction_of(self.address(), nonce).await? {
+        if let Some((id, given_up)) = store.transaction_of(self.address(), nonce).await? {
+            if !given_up {
+                return Ok(());
+            }
             store.reorged(id, now()).await?;
             if let Some(open) = store.open_transaction(id).await? {
                 let hash = open.attempts.last().map(|attempt| attempt.hash).unwrap_or_default();

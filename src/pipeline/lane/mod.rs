@@ -111,7 +111,7 @@ impl Lane {
         while !stop.is_cancelled() {
             heads.mark_unchanged();
             changes.mark_unchanged();
-            let clear = self.tend().await;
+            let clear = self.tend(&stop).await;
             let room = self.has_room();
             if clear && room && Instant::now() >= look.at {
                 stop.run_until_cancelled(self.linger()).await;

@@ -5,7 +5,7 @@ use crate::{
     chain::{Header, Market},
     pipeline::{flights::Held, now},
     registration::{
-        diagnosis::{BlockSeen, Hindrance},
+        diagnosis::{BlockSeen, Hindrance, Meaning},
         policy::{
             fees,
             replacement::{Asked, Remedy, Waiting, remedy},
@@ -15,6 +15,7 @@ use crate::{
 };
 use std::{sync::Arc, time::Duration};
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
 /// What has waited for so many blocks and so long is not just on its way: what blocks ask is looked at.
@@ -29,8 +30,9 @@ pub(super) struct Sight {
 }
 
 impl Lane {
-    /// Looks after everything that is out. Returns whether all of it is sent, so that another transaction may be signed.
-    pub(super) async fn tend(&mut self) -> bool {
+    /// Looks after everything that is out, or as far as it comes before `stop`. Returns whether all of it is sent, so that another
+    /// transaction may be signed.
+    pub(super) async fn tend(&mut self, stop: &CancellationToken) -> bool {
         let flights = self.tools.flights.of(self.address());
         if flights.is_empty() {
             return true;
@@ -38,6 +40,9 @@ impl Lane {
         let sight = self.sight();
         let mut is_first = true;
         for flight in flights {
+            if stop.is_cancelled() {
+                return false;
+            }
             let phase = flight.progress().phase;
             let sent = match phase {
                 Phase::Included { .. } => continue,
@@ -47,11 +52,11 @@ impl Lane {
                     true
                 }
             };
-            if !sent {
-                return false;
-            }
             if is_first {
                 self.look_for_gap(&flight, sight).await;
+            }
+            if !sent {
+                return false;
             }
             is_first = false;
         }
@@ -82,7 +87,10 @@ impl Lane {
     /// A node has it, or had it, and no block is known to.
     async fn look_after(&mut self, flight: &Arc<Flight>, is_first: bool, sight: Option<Sight>) {
         match self.remedy(flight, is_first, sight).await {
-            Remedy::Wait => self.let_go(flight).await,
+            Remedy::Wait => match cannot_be_paid(flight) {
+                Some(hindrance) => self.hold(flight, &hindrance).await,
+                None => self.let_go(flight).await,
+            },
             Remedy::Held(above) => self.hold(flight, &Hindrance::FeeCap(above)).await,
             Remedy::Rebroadcast => {
                 self.let_go(flight).await;
@@ -179,6 +187,12 @@ impl Lane {
             Err(error) => warn!(error = %error, "a blocked reason could not be taken back"),
         }
     }
+}
+
+/// A node said so when the bytes last went out.
+fn cannot_be_paid(flight: &Flight) -> Option<Hindrance> {
+    let refusal = flight.progress().memory.refusal.clone();
+    refusal.filter(|refusal| refusal.meaning == Meaning::Funds).map(Hindrance::Refused)
 }
 
 /// What blocks ask of a transaction with this gas limit; of what is not known, the least.

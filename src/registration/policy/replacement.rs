@@ -88,13 +88,10 @@ pub fn remedy(of: &Waiting) -> Remedy {
     let raised = || outbid(of.offer, asked);
     let priced_out = of.offer.max_fee_per_gas < asked.base_fee;
     let unwanted = matches!(of.refused, Some(Meaning::Fee | Meaning::Replacement)) && of.waited >= BETWEEN_REFUSALS;
-    if priced_out || unwanted {
-        return raised().map_or_else(Remedy::Held, Remedy::Replace);
-    }
-    if of.was_priced_out {
+    if of.was_priced_out && !priced_out {
         return Remedy::Rebroadcast;
     }
-    if is_crowded_out(of) {
+    if priced_out || unwanted || is_crowded_out(of) {
         return raised().map_or_else(Remedy::Held, Remedy::Replace);
     }
     // It offers enough, so that a cap that forbids more is nothing to report.
@@ -133,10 +130,12 @@ fn is_crowded_out(of: &Waiting) -> bool {
     of.blocks > 0 && of.asked.crowd.is_some_and(|crowd| crowd > offered)
 }
 
-/// Only the first one: those behind it may have nothing to wait for but it.
+/// Only the first one: those behind it may have nothing to wait for but it. A higher offer pays for nothing that the signer cannot,
+/// and opens no pool that is full.
 fn is_scheduled(of: &Waiting) -> bool {
     let doublings = of.versions.saturating_sub(1).min(MOST_DOUBLINGS);
-    of.is_first && of.blocks >= SCHEDULED_BLOCKS && of.waited >= FIRST_SCHEDULED * 2_u32.pow(doublings)
+    let in_vain = matches!(of.refused, Some(Meaning::Funds | Meaning::SenderLimit));
+    of.is_first && !in_vain && of.blocks >= SCHEDULED_BLOCKS && of.waited >= FIRST_SCHEDULED * 2_u32.pow(doublings)
 }
 
 #[cfg(test)]
@@ -197,6 +196,12 @@ mod tests {
                 held(5_280),
             ),
             ("the spike is over", Waiting { was_priced_out: true, ..FINE }, Remedy::Rebroadcast),
+            (
+                "the spike is over, and a node had refused it",
+                Waiting { was_priced_out: true, offer: fees(4_900, 2), ..refused(Meaning::Fee) },
+                Remedy::Rebroadcast,
+            ),
+            ("the spike goes on", Waiting { was_priced_out: true, ..with(asking(5_001)) }, held(5_001)),
             ("a stall", Waiting { asked: Asked { stalled: true, ..asking(900) }, ..late(100, 100) }, Remedy::Wait),
             ("refused for its fee", refused(Meaning::Fee), Remedy::Replace(fees(883, 3))),
             ("refused as a replacement", refused(Meaning::Replacement), Remedy::Replace(fees(883, 3))),
@@ -208,6 +213,7 @@ mod tests {
             ("a crowd, no block since", Waiting { blocks: 0, ..with(crowd(30)) }, Remedy::Wait),
             ("a crowd, at the cap", Waiting { offer: fees(5_000, 2), ..with(crowd(30)) }, held(5_500)),
             ("scheduled", late(15, 10), Remedy::Replace(fees(883, 3))),
+            ("scheduled in vain", Waiting { refused: Some(Meaning::Funds), ..late(15, 10) }, Remedy::Wait),
             ("not long enough", late(14, 100), Remedy::Wait),
             ("too few blocks", late(100, 9), Remedy::Wait),
             ("not first", Waiting { is_first: false, ..late(15, 10) }, Remedy::Wait),
