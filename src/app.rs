@@ -4,7 +4,7 @@ use crate::{
     api,
     chain::{self, Chain, Delays, DeployError, Proof, ProveError, Signer},
     config::{DeploySettings, Settings},
-    pipeline::{self, Follower, Gauges, Housekeeping, RecoverError, Registrar, Tenure, Tools},
+    pipeline::{self, Exchange, Follower, Gauges, Housekeeping, RecoverError, Registrar, Tenure, Tools},
     registration::Timestamp,
     store::{Acceptor, OpenError, Registry, Store, StoreError},
     telemetry::{metrics, redact},
@@ -140,6 +140,7 @@ pub async fn serve(
     workers.spawn(Gauges::new(tools.clone(), addresses).run(shutdown.clone()));
     workers.spawn(Housekeeping::new(tools.clone()).run(shutdown.clone()));
     workers.spawn(Follower::new(tools.clone()).run(shutdown.clone()));
+    workers.spawn(Exchange::new(tools.clone()).run(shutdown.clone()));
     workers.spawn(Tenure::of_strangers(tools.clone()).run(shutdown.clone()));
     for signer in settings.chain.signers {
         workers.spawn(Tenure::of(tools.clone(), signer).run(shutdown.clone()));

@@ -6,6 +6,7 @@
 
 mod diagnoses;
 mod evidence;
+mod exchange;
 mod flights;
 mod follower;
 mod gauges;
@@ -13,11 +14,13 @@ mod housekeeping;
 mod journey;
 mod lane;
 mod queue;
+mod recognition;
 mod recovery;
 mod registrar;
 mod tenure;
 mod waiters;
 
+pub use exchange::Exchange;
 pub use follower::Follower;
 pub use gauges::Gauges;
 pub use housekeeping::Housekeeping;

@@ -1,16 +1,19 @@
-//! Who takes what from the queue. The store says what is queued; this only keeps two lanes of one process from taking the same.
+//! Who takes what from the queue. The store says what is queued, and where replicas share it, who of them has claimed it; this only
+//! keeps two lanes of one process from taking the same.
 
 use super::flights::lock;
 use crate::{
     registration::{RegistrationId, Timestamp, policy::batching},
-    store::{QueuedRegistration, Store, StoreError},
+    store::{News, QueuedRegistration, Store, StoreError},
 };
+use alloy::primitives::Address;
 use std::{
     collections::HashSet,
     sync::{Arc, Mutex},
     time::SystemTime,
 };
 use tokio::sync::{Mutex as AsyncMutex, watch};
+use tracing::warn;
 
 /// What the lanes share.
 #[derive(Clone, Debug)]
@@ -39,6 +42,12 @@ impl Queue {
 
     /// Something was queued. A hint: whoever hears it looks in the store.
     pub fn tell(&self) {
+        self.store.tell(|| News { queued: true, ..News::default() });
+        self.heard();
+    }
+
+    /// Something was queued by another replica.
+    pub fn heard(&self) {
         self.news.send_modify(|count| *count += 1);
     }
 
@@ -47,13 +56,13 @@ impl Queue {
         self.news.subscribe()
     }
 
-    /// Takes at most `most`, oldest first: of those that have been in as many reverted transactions as the oldest, and no more than
+    /// Takes at most `most` for this signer, oldest first: of those that have been in as many reverted transactions as the oldest, and no more than
     /// may go together.
     ///
     /// # Errors
-    /// When the store cannot be read.
-    pub async fn claim(&self, most: usize) -> Result<Claim, StoreError> {
-        self.claim_as(most, |free| {
+    /// When the store cannot be used.
+    pub async fn claim(&self, signer: Address, most: usize) -> Result<Claim, StoreError> {
+        self.claim_as(signer, most, |free| {
             let reverts = free.first().map_or(0, |oldest| oldest.reverts);
             let size = batching::together(reverts);
             free.retain(|row| batching::together(row.reverts) == size);
@@ -62,22 +71,39 @@ impl Queue {
         .await
     }
 
-    /// Takes at most `most`, oldest first, whatever may go together: for what is said of them.
+    /// Takes at most `most` for this signer, oldest first, whatever may go together: for what is said of them.
     ///
     /// # Errors
-    /// When the store cannot be read.
-    pub async fn claim_any(&self, most: usize) -> Result<Claim, StoreError> {
-        self.claim_as(most, |_| {}).await
+    /// When the store cannot be used.
+    pub async fn claim_any(&self, signer: Address, most: usize) -> Result<Claim, StoreError> {
+        self.claim_as(signer, most, |_| {}).await
+    }
+
+    /// Leaves what was claimed to other lanes; what is not left so is theirs a little later.
+    pub async fn leave(&self, claim: Claim) {
+        if self.store.is_shared()
+            && let Err(error) = self.store.leave(&claim.ids()).await
+        {
+            warn!(error = %error, "a claim could not be given up");
+        }
+        drop(claim);
+        self.tell();
     }
 
     async fn claim_as(
         &self,
+        signer: Address,
         most: usize,
         choose: impl FnOnce(&mut Vec<QueuedRegistration>),
     ) -> Result<Claim, StoreError> {
         let _turn = self.turn.lock().await;
-        let taken = lock(&self.claimed).len();
-        let queued = self.store.queued(Timestamp::from(SystemTime::now()), most + taken).await?;
+        let now = Timestamp::from(SystemTime::now());
+        let queued = if self.store.is_shared() {
+            self.store.claim(signer, now, most).await?
+        } else {
+            let taken = lock(&self.claimed).len();
+            self.store.queued(now, most + taken).await?
+        };
         let mut claimed = lock(&self.claimed);
         let mut registrations: Vec<_> = queued.into_iter().filter(|row| !claimed.contains(&row.id)).collect();
         choose(&mut registrations);

@@ -178,7 +178,8 @@ async fn a_duplicate_in_a_batch_goes_back_to_the_queue_and_the_others_go_on() {
     let id = rig.signed(0, &ids).await;
     rig.store.included(id, &inclusion(3), &ids[1..], true, at(13)).await.unwrap();
     assert_eq!((rig.get(ids[0]).await.state, rig.get(ids[1]).await.state), (State::Confirmed, State::Queued));
-    let found = Found { id: ids[1], hash: B256::repeat_byte(5), registrar: SIGNER, block: inclusion(2).block };
+    let found =
+        Found { id: ids[1], hash: B256::repeat_byte(5), registrar: SIGNER, block: inclusion(2).block, ours: None };
     rig.store.found(&[found], at(14)).await.unwrap();
     let found = rig.get(ids[1]).await;
     assert_eq!(found.state, State::Confirmed);
@@ -190,7 +191,13 @@ async fn a_duplicate_in_a_batch_goes_back_to_the_queue_and_the_others_go_on() {
 async fn what_somebody_else_registered_is_queued_again_when_it_is_reorged_out() {
     let rig = Rig::new(100).await;
     let id = rig.accept(1, "a").await.registration.id;
-    let found = |number| Found { id, hash: B256::repeat_byte(5), registrar: SIGNER, block: inclusion(number).block };
+    let found = |number| Found {
+        id,
+        hash: B256::repeat_byte(5),
+        registrar: SIGNER,
+        block: inclusion(number).block,
+        ours: None,
+    };
     let blocks = rig.store.found(&[found(2)], at(14)).await.unwrap();
     assert_eq!(rig.store.unfinalized_blocks(UnfinalizedBlock::STRANGERS, 10).await.unwrap(), blocks);
     assert_eq!(rig.store.lost(blocks[0].id, at(15)).await.unwrap(), [id]);
@@ -207,7 +214,7 @@ async fn what_was_signed_after_it_was_looked_up_stays_with_its_transaction() {
     let rig = Rig::new(100).await;
     let id = rig.accept(1, "a").await.registration.id;
     let transaction = rig.signed(0, &[id]).await;
-    let found = Found { id, hash: B256::repeat_byte(5), registrar: SIGNER, block: inclusion(2).block };
+    let found = Found { id, hash: B256::repeat_byte(5), registrar: SIGNER, block: inclusion(2).block, ours: None };
     rig.store.found(&[found], at(14)).await.unwrap();
     assert_eq!((rig.get(id).await.state, rig.store.unfinished()), (State::Signed, 1));
     assert_eq!(rig.store.members_of(transaction).await.unwrap(), [id]);

@@ -6,10 +6,12 @@
 
 mod accept;
 mod bounded;
+mod claim;
 mod engine;
 mod error;
 mod lease;
 mod list;
+mod news;
 mod open;
 #[cfg(test)]
 mod plans;
@@ -17,6 +19,7 @@ mod postgres;
 mod progress;
 mod prune;
 mod read;
+mod recognise;
 mod recover;
 mod replace;
 mod rows;
@@ -44,9 +47,11 @@ pub use accept::{AcceptError, Accepted, Acceptor, Intake};
 pub use error::{OpenError, StoreError};
 pub use lease::Lease;
 pub use list::Filter;
+pub use news::{Ear, News};
 pub use open::{OtherRegistry, Registry};
 pub use progress::Inclusion;
 pub use read::QueuedRegistration;
+pub use recognise::{Known, Recognised};
 pub use recover::{Attempt, Member, OpenTransaction, UnfinalizedBlock};
 pub use replace::Replacement;
 pub use settings::{InvalidDatabaseUrl, Settings};

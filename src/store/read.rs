@@ -64,6 +64,24 @@ impl Store {
         Ok(found)
     }
 
+    /// The revisions of those of these registrations that exist.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub async fn revisions(&self, ids: &[RegistrationId]) -> Result<Vec<(RegistrationId, i64)>, StoreError> {
+        let mut found = Vec::with_capacity(ids.len());
+        for chunk in super::sql::chunks(ids) {
+            let sql = format!("SELECT id, revision FROM registrations WHERE id IN ({})", list(1, chunk.len()));
+            let query = sqlx::query(AssertSqlSafe(sql));
+            let query = chunk.iter().fold(query, |query, id| query.bind(id.as_bytes().to_vec()));
+            for row in query.fetch_all(&self.reader).await? {
+                let mut c = Columns::of(&row);
+                found.push((c.registration_id()?, c.get()?));
+            }
+        }
+        Ok(found)
+    }
+
     /// When the oldest registration that is queued was accepted.
     ///
     /// # Errors

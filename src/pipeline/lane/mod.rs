@@ -171,7 +171,7 @@ impl Lane {
         {
             return self.wait(&hindrance).await;
         }
-        let mut claim = match self.tools.queue.claim(self.most).await {
+        let mut claim = match self.tools.queue.claim(self.signer.address(), self.most).await {
             Ok(claim) if claim.registrations.is_empty() => return Step::Nothing,
             Ok(claim) => claim,
             Err(error) => return self.store_failed(&error),
@@ -194,9 +194,8 @@ impl Lane {
                     batch.repeats();
                 }
                 let is_left = self.hindered(&claim.ids(), hindrance).await;
-                drop(claim);
                 if is_left {
-                    self.tools.queue.tell();
+                    self.tools.queue.leave(claim).await;
                 }
                 Step::Paused
             }

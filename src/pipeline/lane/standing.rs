@@ -114,7 +114,7 @@ impl Lane {
         if self.tools.standings.another_can(self.address()) {
             return Step::Paused;
         }
-        match self.tools.queue.claim_any(super::MAX_CLAIM).await {
+        match self.tools.queue.claim_any(self.address(), super::MAX_CLAIM).await {
             Ok(claim) => self.block(&claim.ids(), hindrance.blocked(), &hindrance.to_string()).await,
             Err(error) => return self.store_failed(&error),
         }

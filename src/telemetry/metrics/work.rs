@@ -31,7 +31,8 @@ use std::{
 /// What can become of a registration.
 const OUTCOMES: [&str; 5] = ["accepted", "repeated", "confirmed", "found", "failed"];
 /// What can become of a transaction.
-const RESULTS: [&str; 8] = ["sent", "rebroadcast", "split", "filled", "included", "confirmed", "released", "pruned"];
+const RESULTS: [&str; 10] =
+    ["sent", "rebroadcast", "split", "filled", "included", "confirmed", "released", "pruned", "recognised", "foreign"];
 
 /// Registrations, transactions, signers.
 pub(super) struct Work {
