@@ -91,6 +91,7 @@ mod tests {
             confirmations: 1,
             confirmation_timeout: Duration::from_secs(30),
             queue_limit: 100,
+            daily_budget: None,
             keep_signed_bytes: Duration::from_secs(1),
         };
         Follower::new(Tools::new(Chain::new(&chain).unwrap(), store, settings, 1))
