@@ -3,17 +3,14 @@
 use crate::{
     api,
     chain::{self, Chain, Delays, DeployError, Proof, ProveError, Signer},
+    clock,
     config::{DeploySettings, Settings},
     pipeline::{self, Follower, Gauges, Lane, RecoverError, Registrar, Tools},
-    registration::Timestamp,
     store::{Acceptor, OpenError, Registry, Store, StoreError},
     telemetry::{metrics, redact},
 };
 use alloy::primitives::Address;
-use std::{
-    net::SocketAddr,
-    time::{Duration, SystemTime},
-};
+use std::{net::SocketAddr, time::Duration};
 use tokio::{
     net::TcpListener,
     task::{JoinHandle, JoinSet},
@@ -128,7 +125,7 @@ pub async fn serve(
         admin: admin_listener.local_addr().unwrap_or(settings.admin_listen),
     };
     let store = Store::open(&settings.store, settings.pipeline.queue_limit).await?;
-    store.bind(&registry(&chain, &proof), now()).await?;
+    store.bind(&registry(&chain, &proof), clock::now()).await?;
     let max_waiters = usize::try_from(settings.api.max_waiters).unwrap_or(usize::MAX);
     let tools = Tools::new(chain, store.clone(), settings.pipeline.clone(), max_waiters);
     pipeline::recover(&tools, &settings.chain.signers).await?;
@@ -296,8 +293,4 @@ fn registry(chain: &Chain, proof: &Proof) -> Registry {
 
 async fn listen(setting: &'static str, address: SocketAddr) -> Result<TcpListener, Error> {
     TcpListener::bind(address).await.map_err(|error| Error::Listen { setting, address, kind: error.kind() })
-}
-
-fn now() -> Timestamp {
-    Timestamp::from(SystemTime::now())
 }

@@ -30,7 +30,8 @@ pub use crate::{
 
 use crate::{
     chain::Chain,
-    registration::{Timestamp, diagnosis::Hindrance},
+    clock::now,
+    registration::diagnosis::Hindrance,
     store::{Store, UnfinalizedBlock},
 };
 use alloy::primitives::Address;
@@ -41,7 +42,7 @@ use queue::Queue;
 use std::{
     collections::{HashMap, HashSet},
     sync::{Arc, Mutex},
-    time::{Duration, SystemTime},
+    time::Duration,
 };
 use tokio::{sync::watch, time::Instant};
 use waiters::Waiters;
@@ -143,6 +144,3 @@ impl Tools {
     }
 }
 
-fn now() -> Timestamp {
-    Timestamp::from(SystemTime::now())
-}

@@ -1,14 +1,13 @@
 //! Who takes what from the queue. The store says what is queued; this only keeps two lanes of one process from taking the same.
 
-use super::flights::lock;
+use super::{flights::lock, now};
 use crate::{
-    registration::{RegistrationId, Timestamp},
+    registration::RegistrationId,
     store::{QueuedRegistration, Store, StoreError},
 };
 use std::{
     collections::HashSet,
     sync::{Arc, Mutex},
-    time::SystemTime,
 };
 use tokio::sync::{Mutex as AsyncMutex, watch};
 
@@ -54,7 +53,7 @@ impl Queue {
     pub async fn claim(&self, most: usize) -> Result<Claim, StoreError> {
         let _turn = self.turn.lock().await;
         let taken = lock(&self.claimed).len();
-        let queued = self.store.queued(Timestamp::from(SystemTime::now()), most + taken).await?;
+        let queued = self.store.queued(now(), most + taken).await?;
         let mut claimed = lock(&self.claimed);
         let registrations: Vec<_> = queued.into_iter().filter(|row| !claimed.contains(&row.id)).take(most).collect();
         let ids: Vec<_> = registrations.iter().map(|row| row.id).collect();

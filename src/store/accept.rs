@@ -8,9 +8,12 @@ use super::{
     sql::{chunks, tuples},
     write::Write,
 };
-use crate::registration::{Event, NewRegistration, Registration, RegistrationId, State, Times, Timestamp};
+use crate::{
+    clock,
+    registration::{Event, NewRegistration, Registration, RegistrationId, State, Times, Timestamp},
+};
 use sqlx::{AssertSqlSafe, Row};
-use std::{collections::HashMap, time::SystemTime};
+use std::collections::HashMap;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -118,7 +121,7 @@ impl Store {
         &self,
         asked: Vec<NewRegistration>,
     ) -> Result<Vec<Result<Accepted, AcceptError>>, StoreError> {
-        let now = Timestamp::from(SystemTime::now());
+        let now = clock::now();
         let room = usize::try_from(self.queue_limit.saturating_sub(self.unfinished())).unwrap_or(usize::MAX);
         let mut transaction = Write::begin(&self.writer).await?;
         let new: Vec<_> = asked.iter().take(room).map(|asked| (RegistrationId::from(Uuid::now_v7()), asked)).collect();

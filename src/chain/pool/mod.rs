@@ -24,17 +24,15 @@ use super::{
     endpoint::{Endpoint, SetupError},
 };
 use crate::{
-    registration::{Block, Timestamp},
+    clock,
+    registration::Block,
     telemetry::{events, metrics},
 };
 use alloy::primitives::Address;
 use health::{Change, Health};
 use judge::{ChainProof, Reason};
 use route::{Candidate, route};
-use std::{
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::SystemTime,
-};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::{sync::watch, time::Instant};
 use watermark::{Trusted, Watermark};
 
@@ -159,7 +157,7 @@ impl Pool {
     fn review(&self, own: usize) {
         let now = Instant::now();
         let heads: Vec<_> = self.0.members.iter().map(|member| member.health().head(now)).collect();
-        let review = heads::review(&heads, now, Timestamp::from(SystemTime::now()));
+        let review = heads::review(&heads, now, clock::now());
         for (position, (member, standing)) in self.0.members.iter().zip(review.standings).enumerate() {
             if heads[position].is_none() {
                 continue;
