@@ -11,6 +11,8 @@ mod network;
 mod pool;
 mod proof;
 mod signer;
+#[cfg(test)]
+pub(crate) mod simulated;
 mod transport;
 mod url;
 mod view;
