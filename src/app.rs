@@ -5,7 +5,7 @@ use crate::{
     chain::{self, Chain, Delays, DeployError, Proof, ProveError, Signer},
     clock,
     config::{DeploySettings, Settings},
-    pipeline::{self, Follower, Gauges, Lane, RecoverError, Registrar, Tools},
+    pipeline::{self, Follower, Gauges, RecoverError, Registrar, Tenure, Tools},
     store::{Acceptor, OpenError, Registry, Store, StoreError},
     telemetry::{metrics, redact},
 };
@@ -127,19 +127,18 @@ pub async fn serve(
     let store = Store::open(&settings.store, settings.pipeline.queue_limit).await?;
     store.bind(&registry(&chain, &proof), clock::now()).await?;
     let max_waiters = usize::try_from(settings.api.max_waiters).unwrap_or(usize::MAX);
+    pipeline::check_keys(&store, &settings.chain.signers).await?;
     let tools = Tools::new(chain, store.clone(), settings.pipeline.clone(), max_waiters);
-    pipeline::recover(&tools, &settings.chain.signers).await?;
-    let mut follower = Follower::new(tools.clone()).await?;
-    reconcile(&mut follower, &shutdown).await;
     look_at_signers(&tools, &settings.chain.signers).await;
 
     let (acceptor, intake) = Acceptor::new(store.clone());
     let addresses: Vec<_> = settings.chain.signers.iter().map(Signer::address).collect();
     let registrar = Registrar::new(tools.clone(), acceptor, addresses.clone());
     workers.spawn(Gauges::new(tools.clone(), addresses).run(shutdown.clone()));
-    workers.spawn(follower.run(shutdown.clone()));
+    workers.spawn(Follower::new(tools.clone()).run(shutdown.clone()));
+    workers.spawn(Tenure::of_strangers(tools.clone()).run(shutdown.clone()));
     for signer in settings.chain.signers {
-        workers.spawn(Lane::new(tools.clone(), signer).run(shutdown.clone()));
+        workers.spawn(Tenure::of(tools.clone(), signer).run(shutdown.clone()));
     }
     let served = CancellationToken::new();
     let mut tasks = Tasks {
@@ -239,19 +238,6 @@ async fn prove(chain: &Chain, shutdown: &CancellationToken) -> Result<Proof, Pro
                 }
             }
             proved => return proved,
-        }
-    }
-}
-
-/// Brings what a restart left up to date; a chain that stops answering just now must not stop us from accepting.
-async fn reconcile(follower: &mut Follower, shutdown: &CancellationToken) {
-    let begun = Instant::now();
-    let mut delays = Delays::up_to(LONGEST_PAUSE);
-    while let Err(error) = follower.reconcile().await {
-        warn!(error = %error, "the work of the last run could not be reconciled yet");
-        let pause = shutdown.run_until_cancelled(tokio::time::sleep(delays.next_delay()));
-        if pause.await.is_none() || begun.elapsed() >= PROOF_TIMEOUT {
-            return;
         }
     }
 }

@@ -64,7 +64,7 @@ impl From<StoreError> for ApiError {
         match error {
             StoreError::Closed => Self::ShuttingDown(None),
             StoreError::NotWritten => Self::StoreUnavailable,
-            StoreError::Database(_) | StoreError::Corrupt(_) | StoreError::Conflict => {
+            StoreError::Database(_) | StoreError::Corrupt(_) | StoreError::Conflict | StoreError::Fenced => {
                 tracing::error!(error = %error, "a call could not use the store");
                 Self::StoreUnavailable
             }

@@ -69,6 +69,7 @@ impl Gauges {
                 lag += usize::from(!consumed);
             }
             metrics().signer_nonce_lag(*signer, lag);
+            metrics().signer_leased(*signer, self.tools.store.holds(*signer));
         }
         let unfinished = usize::try_from(self.tools.store.unfinished()).unwrap_or(usize::MAX);
         let queued = unfinished.saturating_sub(signed + submitted + included);

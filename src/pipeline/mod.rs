@@ -14,13 +14,14 @@ mod lane;
 mod queue;
 mod recovery;
 mod registrar;
+mod tenure;
 mod waiters;
 
 pub use follower::Follower;
 pub use gauges::Gauges;
-pub use lane::Lane;
-pub use recovery::{RecoverError, recover};
+pub use recovery::{RecoverError, check_keys};
 pub use registrar::{Chained, Registrar, Verified};
+pub use tenure::Tenure;
 pub use waiters::{TooManyWaiters, Waiter};
 
 pub use crate::{
@@ -38,6 +39,7 @@ use alloy::primitives::Address;
 use diagnoses::Diagnoses;
 use flights::{Flights, lock};
 use journey::Route;
+use lane::Lane;
 use queue::Queue;
 use std::{
     collections::{HashMap, HashSet},
@@ -77,8 +79,10 @@ pub struct Tools {
     /// The signers that have out as many transactions as they may.
     full: Arc<Mutex<HashSet<Address>>>,
     diagnoses: Arc<Diagnoses>,
-    /// Blocks of other people's transactions that settled work of ours; the follower takes them over until they are final.
+    /// Blocks with work of ours that are not final; the follower takes them over until they are.
     found: Arc<Mutex<Vec<UnfinalizedBlock>>>,
+    /// How often the follower has looked, for those who wait for it.
+    polls: Arc<watch::Sender<u64>>,
 }
 
 /// The head as last seen, and since when it is the same.
@@ -105,6 +109,7 @@ impl Tools {
             full: Arc::default(),
             diagnoses: Arc::default(),
             found: Arc::default(),
+            polls: Arc::default(),
         }
     }
 

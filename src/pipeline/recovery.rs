@@ -1,4 +1,4 @@
-//! What a start does first: everything unfinished is taken up again, from the store alone.
+//! Taking up what is unfinished, from the store alone: at a start, and when a lease changes hands.
 
 use super::{
     Tools,
@@ -8,7 +8,7 @@ use super::{
 use crate::{
     chain::Signer,
     registration::{State, Timestamp},
-    store::{OpenTransaction, StoreError},
+    store::{OpenTransaction, Store, StoreError},
 };
 use alloy::primitives::Address;
 use std::sync::Arc;
@@ -26,43 +26,40 @@ pub enum RecoverError {
         /// The signer.
         signer: Address,
         /// How many transactions it has in flight.
-        transactions: usize,
+        transactions: u64,
     },
     /// The store.
     #[error(transparent)]
     Store(#[from] StoreError),
 }
 
-/// Takes up every transaction that is not settled.
+/// Whether every signer with work in flight is among the settings.
 ///
 /// # Errors
-/// When the store cannot be read, or a signer's key is missing.
-pub async fn recover(tools: &Tools, signers: &[Signer]) -> Result<(), RecoverError> {
-    let open = tools.store.open_transactions().await?;
-    let known = |address: Address| signers.iter().any(|signer| signer.address() == address);
-    if let Some(stranger) = open.iter().map(|transaction| transaction.signer).find(|signer| !known(*signer)) {
-        let transactions = open.iter().filter(|transaction| transaction.signer == stranger).count();
-        return Err(RecoverError::MissingKey { signer: stranger, transactions });
-    }
-    if !open.is_empty() {
-        info!(transactions = open.len(), "taking up the transactions of the last run");
-    }
-    for transaction in open {
-        take_up(tools, transaction, None);
+/// When one is not, or the store cannot be read.
+pub async fn check_keys(store: &Store, signers: &[Signer]) -> Result<(), RecoverError> {
+    for (signer, transactions) in store.signers_at_work().await? {
+        if !signers.iter().any(|known| known.address() == signer) {
+            return Err(RecoverError::MissingKey { signer, transactions });
+        }
     }
     Ok(())
 }
 
-/// Takes up what this signer has on disk and nobody follows: a commit may have gone through although its answer was lost.
+/// Takes up what this signer has on disk and nobody follows: of the last holder of its lease, or a commit that went through although
+/// its answer was lost.
 ///
 /// # Errors
 /// When the store cannot be read.
 pub(super) async fn adopt(tools: &Tools, signer: Address) -> Result<(), StoreError> {
     let followed: Vec<_> = tools.flights.of(signer).iter().map(|flight| flight.id).collect();
-    for open in tools.store.open_transactions().await? {
-        if open.signer == signer && !followed.contains(&open.id) {
-            take_up(tools, open, None);
-        }
+    let mut open = tools.store.open_transactions(signer).await?;
+    open.retain(|open| !followed.contains(&open.id));
+    if !open.is_empty() {
+        info!(%signer, transactions = open.len(), "taking up the transactions that are not settled");
+    }
+    for open in open {
+        take_up(tools, open, None);
     }
     tools.store.recount().await
 }

@@ -24,6 +24,7 @@ impl Rig {
         let folder = tempfile::tempdir().unwrap();
         let settings = Settings::parse(&format!("sqlite://{}/r.db", folder.path().display())).unwrap();
         let store = Store::open(&settings, queue_limit).await.unwrap();
+        store.acquire(SIGNER).await.unwrap().unwrap();
         let (acceptor, intake) = Acceptor::new(store.clone());
         tokio::spawn(intake.run(CancellationToken::new(), || {}));
         Self { store, acceptor, settings, _folder: folder }
@@ -116,7 +117,7 @@ async fn a_batch_goes_through_its_states_and_keeps_what_it_learned() {
     assert_eq!(done.revision, 6);
     assert_eq!(rig.store.unfinished(), 0);
     assert_eq!(rig.store.next_nonce(SIGNER).await.unwrap(), Some(5));
-    assert_eq!(rig.store.unfinalized_blocks().await.unwrap().len(), 1);
+    assert_eq!(rig.store.unfinalized_blocks(SIGNER).await.unwrap().len(), 1);
 }
 
 #[tokio::test]
@@ -139,7 +140,7 @@ async fn what_is_not_queued_any_more_or_a_nonce_that_is_taken_refuses_the_whole_
     assert!(matches!(rig.store.sign(&transaction(1), &[two, one]).await, Err(StoreError::Conflict)));
     assert!(matches!(rig.store.sign(&transaction(0), &[two]).await, Err(StoreError::Conflict)));
     assert_eq!(rig.get(two).await.state, State::Queued);
-    assert_eq!(rig.store.open_transactions().await.unwrap().len(), 1);
+    assert_eq!(rig.store.open_transactions(SIGNER).await.unwrap().len(), 1);
 }
 
 #[tokio::test]
@@ -180,11 +181,11 @@ async fn what_somebody_else_registered_is_queued_again_when_it_is_reorged_out() 
     let id = rig.accept(1, "a").await.registration.id;
     let found = |number| Found { id, hash: B256::repeat_byte(5), registrar: SIGNER, block: inclusion(number).block };
     let blocks = rig.store.found(&[found(2)], at(14)).await.unwrap();
-    assert_eq!(rig.store.unfinalized_blocks().await.unwrap(), blocks);
+    assert_eq!(rig.store.unfinalized_blocks(UnfinalizedBlock::STRANGERS).await.unwrap(), blocks);
     assert_eq!(rig.store.lost(blocks[0].id, at(15)).await.unwrap(), [id]);
     let queued = rig.get(id).await;
     assert_eq!((queued.state, queued.transaction, rig.store.unfinished()), (State::Queued, None, 1));
-    assert_eq!(rig.store.unfinalized_blocks().await.unwrap(), []);
+    assert_eq!(rig.store.unfinalized_blocks(UnfinalizedBlock::STRANGERS).await.unwrap(), []);
     rig.store.found(&[found(3)], at(16)).await.unwrap();
     assert_eq!(rig.get(id).await.transaction.unwrap().block, Some(inclusion(3).block));
     assert_eq!(rig.store.unfinished(), 0);
@@ -210,7 +211,7 @@ async fn a_reorg_brings_confirmed_work_back() {
     rig.store.reorged(transaction, at(14)).await.unwrap();
     let back = rig.get(id).await;
     assert_eq!((back.state, back.finality, rig.store.unfinished()), (State::Submitted, None, 1));
-    assert_eq!(rig.store.open_transactions().await.unwrap()[0].attempts.len(), 1);
+    assert_eq!(rig.store.open_transactions(SIGNER).await.unwrap()[0].attempts.len(), 1);
 }
 
 #[tokio::test]
@@ -275,7 +276,7 @@ async fn a_reopened_store_has_everything_and_a_second_one_is_refused() {
     drop(store);
     let store = open_again(&settings).await;
     assert_eq!(store.get(id).await.unwrap().unwrap(), before);
-    let open = store.open_transactions().await.unwrap();
+    let open = store.open_transactions(SIGNER).await.unwrap();
     assert_eq!((open.len(), open[0].members.len(), open[0].nonce), (1, 1, 0));
     assert_eq!(open[0].timed_out, Some(at(40)));
 }
@@ -304,7 +305,7 @@ async fn the_trace_a_caller_named_is_kept_through_a_restart() {
 
     assert_eq!(store.get(queued.registration.id).await.unwrap().unwrap().asked.trace, trace);
     assert_eq!(store.queued(at(1_000_000_000_000), 10).await.unwrap()[0].trace, trace);
-    assert_eq!(store.open_transactions().await.unwrap()[0].members[0].trace, trace);
+    assert_eq!(store.open_transactions(SIGNER).await.unwrap()[0].members[0].trace, trace);
 }
 
 #[tokio::test]
@@ -347,4 +348,35 @@ async fn pages_are_newest_first_and_filtered() {
     assert_eq!(documents(&rig.store.list(&filter, Some(first[1].id), 2).await.unwrap()), [1]);
     let failed = Filter { states: vec![State::Failed], ..Filter::default() };
     assert!(rig.store.list(&failed, None, 5).await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn what_a_replica_writes_for_a_signer_that_another_one_acts_for_by_now_is_refused() {
+    let rig = Rig::new(100).await;
+    let ids = [rig.accept(1, "a").await.registration.id, rig.accept(2, "a").await.registration.id];
+    let id = rig.signed(0, &ids[..1]).await;
+    let before = rig.get(ids[0]).await;
+    // Another replica takes the lease: the token grows.
+    sqlx::query("UPDATE leases SET token = token + 1").execute(&rig.store.writer).await.unwrap();
+
+    let failure = Failure { reason: FailureReason::TransactionReverted, message: String::new() };
+    let diagnosis =
+        Diagnosis { cause: Cause::Pending, explanation: String::new(), evidence: BTreeMap::new(), time: at(20) };
+    for refused in [
+        rig.store.sign(&transaction(1), &ids[1..]).await,
+        rig.store.sent(id, at(12)).await,
+        rig.store.included(id, &inclusion(7), &[], false, at(13)).await,
+        rig.store.confirmed(id, at(14)).await,
+        rig.store.reorged(id, at(15)).await,
+        rig.store.release(id, Some(&failure), at(16)).await,
+        rig.store.timed_out(id, &diagnosis, at(17)).await.map(drop),
+    ] {
+        assert!(matches!(refused, Err(StoreError::Fenced)), "{refused:?}");
+    }
+
+    assert_eq!(rig.get(ids[0]).await, before);
+    assert_eq!(rig.get(ids[1]).await.state, State::Queued);
+    rig.store.acquire(SIGNER).await.unwrap().unwrap();
+    rig.store.sent(id, at(12)).await.unwrap();
+    assert_eq!(rig.get(ids[0]).await.state, State::Submitted);
 }

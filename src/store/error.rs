@@ -15,6 +15,9 @@ pub enum StoreError {
     /// Rows were no longer as they had been read, so nothing was written. Reading again is enough.
     #[error("the rows changed in the meantime")]
     Conflict,
+    /// The signer's lease is another replica's by now, so nothing was written.
+    #[error("another replica acts for this signer")]
+    Fenced,
     /// A commit that was shared failed, and nothing of it was written. The log says why, once for all who shared it.
     #[error("the database cannot be written")]
     NotWritten,

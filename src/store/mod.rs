@@ -7,6 +7,7 @@ mod accept;
 #[cfg(test)]
 mod conformance;
 mod error;
+mod lease;
 mod open;
 mod progress;
 mod read;
@@ -20,6 +21,7 @@ mod write;
 
 pub use accept::{AcceptError, Accepted, Acceptor, Intake};
 pub use error::{OpenError, StoreError};
+pub use lease::Lease;
 pub use open::{OtherRegistry, Registry};
 pub use progress::Inclusion;
 pub use read::{Filter, QueuedRegistration};
@@ -42,6 +44,7 @@ pub struct Store {
     /// Registrations that are neither confirmed nor failed.
     unfinished: Arc<AtomicU64>,
     queue_limit: u64,
+    leases: Arc<lease::Leases>,
     _lock: Arc<open::FileLock>,
 }
 
@@ -75,8 +78,9 @@ impl Store {
         sqlx::query("SELECT 1").fetch_one(&self.reader).await.is_ok()
     }
 
-    /// Finishes what is being written and closes the database.
+    /// Finishes what is being written, gives up the leases and closes the database.
     pub async fn close(&self) {
+        self.leases.close().await;
         self.writer.close().await;
         self.reader.close().await;
     }

@@ -1,6 +1,6 @@
 //! Opening a database: the lock, the file, the schema, and whose it is.
 
-use super::{OpenError, Settings, Store, StoreError};
+use super::{OpenError, Settings, Store, StoreError, lease::Leases};
 use crate::registration::Timestamp;
 use alloy::primitives::{Address, B256};
 use sqlx::{
@@ -17,8 +17,15 @@ use std::{
 };
 
 /// Our tables; every other one makes a database foreign.
-const TABLES: [&str; 6] =
-    ["registries", "registrations", "transactions", "registration_transactions", "attempts", "_sqlx_migrations"];
+const TABLES: [&str; 7] = [
+    "registries",
+    "registrations",
+    "transactions",
+    "registration_transactions",
+    "attempts",
+    "leases",
+    "_sqlx_migrations",
+];
 /// Every commit is on disk when it returns (`FULL`), and readers never wait for the writer (`WAL`).
 const PRAGMAS: &str = "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA busy_timeout = 5000; \
                        PRAGMA temp_store = MEMORY; PRAGMA cache_size = -16000;";
@@ -80,6 +87,7 @@ impl Store {
             reader,
             unfinished: Arc::new(AtomicU64::new(unfinished)),
             queue_limit,
+            leases: Arc::new(Leases::alone()),
             _lock: Arc::new(lock),
         })
     }
@@ -192,9 +200,10 @@ async fn refuse_foreign(url: &str) -> Result<(), OpenError> {
 }
 
 /// Every version of the schema, by number. What has been released stays as it is: a database remembers each text by its hash.
-const MIGRATIONS: [(i64, &str, &str); 2] = [
+const MIGRATIONS: [(i64, &str, &str); 3] = [
     (1, "init", include_str!("migrations/0001_init.sql")),
     (2, "tracestate", include_str!("migrations/0002_tracestate.sql")),
+    (3, "leases", include_str!("migrations/0003_leases.sql")),
 ];
 
 fn migrator() -> Migrator {

@@ -1,7 +1,8 @@
 //! What happens to a transaction and all it carries, written before it is acted on or said.
 //!
 //! A batch moves with a few statements, however large it is. Each names the states it may move from, by
-//! [`Event::sources`], so that a late or repeated report changes nothing.
+//! [`Event::sources`], so that a late or repeated report changes nothing; and each is refused for a signer whose lease is another
+//! replica's ([`StoreError::Fenced`]).
 
 use super::{
     Store, StoreError,
@@ -34,7 +35,7 @@ impl Store {
     /// # Errors
     /// When the database cannot be written.
     pub async fn sent(&self, id: TransactionId, at: Timestamp) -> Result<(), StoreError> {
-        let mut tx = Write::begin(&self.writer).await?;
+        let mut tx = self.write_about(id).await?;
         sqlx::query("UPDATE transactions SET state = $1, sent_at = $2 WHERE id = $3 AND state = 'signed'")
             .bind(State::Submitted.code())
             .bind(at.micros())
@@ -59,7 +60,7 @@ impl Store {
         at: Timestamp,
     ) -> Result<(), StoreError> {
         let event = if deep { Event::Confirm } else { Event::Include };
-        let mut tx = Write::begin(&self.writer).await?;
+        let mut tx = self.write_about(id).await?;
         release_some(&mut tx, id, released, at).await?;
         // A node that included it had it, even if its answer never came: the clock then starts at inclusion.
         sqlx::query(
@@ -92,7 +93,7 @@ impl Store {
     /// # Errors
     /// When the database cannot be written.
     pub async fn confirmed(&self, id: TransactionId, at: Timestamp) -> Result<(), StoreError> {
-        let mut tx = Write::begin(&self.writer).await?;
+        let mut tx = self.write_about(id).await?;
         sqlx::query("UPDATE transactions SET state = $1, confirmed_at = $2 WHERE id = $3 AND state = 'included'")
             .bind(State::Confirmed.code())
             .bind(at.micros())
@@ -110,7 +111,7 @@ impl Store {
     /// # Errors
     /// When the database cannot be written.
     pub async fn reorged(&self, id: TransactionId, at: Timestamp) -> Result<(), StoreError> {
-        let mut tx = Write::begin(&self.writer).await?;
+        let mut tx = self.write_about(id).await?;
         let was_confirmed =
             sqlx::query("SELECT COUNT(*) FROM registrations WHERE transaction_id = $1 AND state = 'confirmed'")
                 .bind(id.as_bytes().to_vec())
@@ -146,7 +147,7 @@ impl Store {
         reverted: Option<&Failure>,
         at: Timestamp,
     ) -> Result<(), StoreError> {
-        let mut tx = Write::begin(&self.writer).await?;
+        let mut tx = self.write_about(id).await?;
         sqlx::query("UPDATE transactions SET state = 'released' WHERE id = $1")
             .bind(id.as_bytes().to_vec())
             .execute(&mut *tx)
@@ -191,7 +192,7 @@ impl Store {
     /// # Errors
     /// When the database cannot be written.
     pub async fn timed_out(&self, id: TransactionId, diagnosis: &Diagnosis, at: Timestamp) -> Result<bool, StoreError> {
-        let mut tx = Write::begin(&self.writer).await?;
+        let mut tx = self.write_about(id).await?;
         let late = sqlx::query(
             "UPDATE transactions SET timed_out_at = $1, diagnosis = $2 \
              WHERE id = $3 AND state IN ('signed', 'submitted', 'included')",

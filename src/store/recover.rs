@@ -56,8 +56,8 @@ pub struct OpenTransaction {
 pub struct UnfinalizedBlock {
     /// The transaction in it.
     pub id: TransactionId,
-    /// Whether the transaction is one of ours, which can be sent again after a reorg.
-    pub ours: bool,
+    /// Who signed it, if it is one of ours, which can be sent again after a reorg.
+    pub signer: Option<Address>,
     /// How final it is known to be.
     pub finality: Finality,
     /// The block's number.
@@ -66,19 +66,48 @@ pub struct UnfinalizedBlock {
     pub hash: B256,
 }
 
+impl UnfinalizedBlock {
+    /// Under this address the blocks of other people's transactions are leased: that of no signer.
+    pub const STRANGERS: Address = Address::ZERO;
+
+    /// Whose lease allows to watch it.
+    pub fn lease(&self) -> Address {
+        self.signer.unwrap_or(Self::STRANGERS)
+    }
+}
+
 /// The columns of an open transaction; [`Store::open_row`] reads them.
 const OPEN: &str = "SELECT id, signer, nonce, gas_limit, state, sent_at, block_number, block_hash, block_time, timed_out_at, \
                     prepared_at, signed_at \
                     FROM transactions WHERE state IN ('signed', 'submitted', 'included')";
 
 impl Store {
-    /// Every transaction of ours that is not settled, in the order of signers and nonces.
+    /// Every signer with transactions that are not settled, and how many.
     ///
     /// # Errors
     /// When the database cannot be read.
-    pub async fn open_transactions(&self) -> Result<Vec<OpenTransaction>, StoreError> {
-        let found =
-            sqlx::query(AssertSqlSafe(format!("{OPEN} ORDER BY signer, nonce"))).fetch_all(&self.writer).await?;
+    pub async fn signers_at_work(&self) -> Result<Vec<(Address, u64)>, StoreError> {
+        let found = sqlx::query(
+            "SELECT signer, COUNT(*) FROM transactions WHERE state IN ('signed', 'submitted', 'included') GROUP BY signer",
+        )
+        .fetch_all(&self.writer)
+        .await?;
+        let read = |row: &AnyRow| {
+            let mut c = Columns::of(row);
+            Ok((c.bytes()?, c.unsigned()?.unwrap_or_default()))
+        };
+        found.iter().map(read).collect()
+    }
+
+    /// Every transaction of this signer that is not settled, in the order of nonces.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub async fn open_transactions(&self, signer: Address) -> Result<Vec<OpenTransaction>, StoreError> {
+        let found = sqlx::query(AssertSqlSafe(format!("{OPEN} AND signer = $1 ORDER BY nonce")))
+            .bind(signer.to_vec())
+            .fetch_all(&self.writer)
+            .await?;
         let mut open = Vec::with_capacity(found.len());
         for row in &found {
             open.push(self.open_row(row).await?);
@@ -138,30 +167,26 @@ impl Store {
         Ok(Columns::of(&row).unsigned()?.map(|highest| highest + 1))
     }
 
-    /// Every block that holds confirmed registrations and is not final yet.
+    /// Every block that holds confirmed registrations, is not final yet, and is watched under this lease.
     ///
     /// # Errors
     /// When the database cannot be read.
-    pub async fn unfinalized_blocks(&self) -> Result<Vec<UnfinalizedBlock>, StoreError> {
+    pub async fn unfinalized_blocks(&self, lease: Address) -> Result<Vec<UnfinalizedBlock>, StoreError> {
         let found = sqlx::query(
-            "SELECT id, nonce, finality, block_number, block_hash FROM transactions \
+            "SELECT id, nonce, signer, finality, block_number, block_hash FROM transactions \
              WHERE state = 'confirmed' AND finality IN ('unsafe', 'safe')",
         )
         .fetch_all(&self.reader)
         .await?;
-        found
-            .iter()
-            .map(|row| {
-                let mut c = Columns::of(row);
-                Ok(UnfinalizedBlock {
-                    id: TransactionId::from_bytes(c.bytes()?),
-                    ours: c.unsigned()?.is_some(),
-                    finality: c.code()?,
-                    number: c.unsigned()?.unwrap_or_default(),
-                    hash: c.bytes()?,
-                })
-            })
-            .collect()
+        let read = |row: &AnyRow| {
+            let mut c = Columns::of(row);
+            let (id, nonce, signer) = (TransactionId::from_bytes(c.bytes()?), c.unsigned()?, c.bytes()?);
+            let (finality, number) = (c.code()?, c.unsigned()?.unwrap_or_default());
+            Ok(UnfinalizedBlock { id, signer: nonce.map(|_| signer), finality, number, hash: c.bytes()? })
+        };
+        let mut blocks: Vec<UnfinalizedBlock> = found.iter().map(read).collect::<Result<_, StoreError>>()?;
+        blocks.retain(|block| block.lease() == lease);
+        Ok(blocks)
     }
 
     /// The ids of all that a transaction carries.

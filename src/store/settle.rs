@@ -70,7 +70,7 @@ impl Store {
             .await?;
             moved += updated.rows_affected();
             let (finality, Block { number, hash, .. }) = (Finality::Unsafe, one.block);
-            blocks.push(UnfinalizedBlock { id, ours: false, finality, number, hash });
+            blocks.push(UnfinalizedBlock { id, signer: None, finality, number, hash });
         }
         tx.commit().await?;
         self.finished(moved);

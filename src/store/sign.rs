@@ -33,9 +33,10 @@ impl Store {
     /// Writes nonce and signed bytes, and ties the registrations to them: all or nothing. No node has seen the bytes yet.
     ///
     /// # Errors
-    /// [`StoreError::Conflict`] when one of the registrations is not queued any more, or the nonce is taken.
+    /// [`StoreError::Conflict`] when one of the registrations is not queued any more, or the nonce is taken;
+    /// [`StoreError::Fenced`] when another replica acts for the signer.
     pub async fn sign(&self, new: &NewTransaction, members: &[RegistrationId]) -> Result<(), StoreError> {
-        let mut tx = Write::begin(&self.writer).await?;
+        let mut tx = self.write_for(new.signer).await?;
         let inserted = sqlx::query(
             "INSERT INTO transactions (id, signer, nonce, state, hash, gas_limit, batch_size, attempts, prepared_at, signed_at) \
              VALUES ($1, $2, $3, $4, $5, $6, $7, 1, $8, $9) ON CONFLICT DO NOTHING",

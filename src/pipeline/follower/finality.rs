@@ -37,7 +37,7 @@ impl Follower {
         let (mut made_safe, mut made_final) = (Vec::new(), Vec::new());
         for block in risen {
             // What a lane found was canonical when it was found, between two polls; ours was in a poll, and its line is unbroken.
-            if !block.ours {
+            if block.signer.is_none() {
                 match canonical.holds(block.number, block.hash).await? {
                     Some(true) => {}
                     Some(false) => {
@@ -75,6 +75,8 @@ impl Follower {
     }
 
     fn take_over_found(&mut self) {
+        // What another replica acts for by now is watched there.
+        self.unfinalized.retain(|block| self.tools.store.holds(block.lease()));
         let found = std::mem::take(&mut *lock(&self.tools.found));
         for block in found {
             self.unfinalized.retain(|known| known.id != block.id);
@@ -104,7 +106,7 @@ impl Follower {
     async fn reorged_after_confirmation(&mut self, block: &UnfinalizedBlock) -> Result<(), PollError> {
         events::confirmed_transaction_reorged(block.id, block.number);
         let store = &self.tools.store;
-        if block.ours {
+        if block.signer.is_some() {
             let at = now();
             store.reorged(block.id, at).await?;
             if let Some(open) = store.open_transaction(block.id).await? {

@@ -77,21 +77,10 @@ pub struct Follower {
 }
 
 impl Follower {
-    /// A watcher; what is confirmed and not final is read from the store.
-    ///
-    /// # Errors
-    /// When the store cannot be read.
-    pub async fn new(tools: Tools) -> Result<Self, StoreError> {
-        let unfinalized = tools.store.unfinalized_blocks().await?;
-        Ok(Self { tools, unfinalized, finality_looked: None, followed: None, falls: 0, rebroadcasts: JoinSet::new() })
-    }
-
-    /// Brings everything that a restart left up to date: to be done before the queue flows.
-    ///
-    /// # Errors
-    /// When nobody answers, or the store fails.
-    pub async fn reconcile(&mut self) -> Result<(), PollError> {
-        self.poll().await
+    /// A watcher; whoever takes a lease hands over what there is to be watched.
+    pub fn new(tools: Tools) -> Self {
+        let (unfinalized, rebroadcasts) = (Vec::new(), JoinSet::new());
+        Self { tools, unfinalized, finality_looked: None, followed: None, falls: 0, rebroadcasts }
     }
 
     /// Watches until `stop`; ends between two polls. The clock runs beside the polls, for neither may hold up the other.
@@ -105,6 +94,7 @@ impl Follower {
         let mut changes = self.tools.flights.changes();
         while !stop.is_cancelled() {
             let polled = self.poll().await;
+            self.tools.polls.send_modify(|count| *count += 1);
             let pause = match polled {
                 Ok(()) => {
                     delays.reset();

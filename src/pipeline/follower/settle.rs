@@ -181,7 +181,7 @@ impl Follower {
         let finality = Finality::Unsafe;
         self.unfinalized.push(UnfinalizedBlock {
             id: flight.id,
-            ours: true,
+            signer: Some(flight.signer),
             finality,
             number: block.number,
             hash: block.hash,

@@ -26,6 +26,16 @@ pub fn accepted(id: RegistrationId, trace_id: TraceId, fresh: bool) {
     }
 }
 
+/// This replica acts for a signer from now on, or, for the zero address, watches what other people registered.
+pub fn lease_taken(signer: Address) {
+    info!(%signer, "lease taken");
+}
+
+/// Another replica acts for the signer by now, or may: what was being followed is left to it.
+pub fn lease_lost(signer: Address) {
+    warn!(%signer, "lease lost");
+}
+
 /// Bytes are signed and on disk; no node has seen them.
 pub fn transaction_signed(
     id: TransactionId,

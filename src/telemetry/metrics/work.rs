@@ -48,6 +48,7 @@ pub(super) struct Work {
     reorgs: Counter,
     signer_balance: Family<Signer, Gauge<f64, AtomicU64>>,
     signer_nonce_lag: Family<Signer, Gauge>,
+    signer_leased: Family<Signer, Gauge>,
 }
 
 impl Work {
@@ -67,6 +68,7 @@ impl Work {
             reorgs: Counter::default(),
             signer_balance: Family::default(),
             signer_nonce_lag: Family::default(),
+            signer_leased: Family::default(),
         };
         work.begin_at_zero();
         work.register(registry);
@@ -120,6 +122,11 @@ impl Work {
             "signer_nonce_lag",
             "Transactions of a signer that are signed and in no block: how far the chain's nonce is behind ours",
             self.signer_nonce_lag.clone(),
+        );
+        r.register(
+            "signer_leased",
+            "Whether this replica acts for the signer: 1 for one replica at a time, 0 for the others",
+            self.signer_leased.clone(),
         );
     }
 }
@@ -186,6 +193,11 @@ impl Metrics {
     /// How many transactions of a signer are signed and in no block that is known.
     pub fn signer_nonce_lag(&self, signer: Address, transactions: usize) {
         self.work.signer_nonce_lag.get_or_create(&signed_by(signer)).set(whole(transactions));
+    }
+
+    /// Whether this replica acts for the signer.
+    pub fn signer_leased(&self, signer: Address, leased: bool) {
+        self.work.signer_leased.get_or_create(&signed_by(signer)).set(i64::from(leased));
     }
 }
 

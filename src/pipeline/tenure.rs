@@ -1,0 +1,156 @@
+//! Acting for a signer: from taking its lease until losing it, or the end. Whoever takes the lease takes up the work that the last
+//! holder left, and only then signs anything new; whoever loses it forgets that work, for it is another replica's now.
+
+use super::{Lane, Tools, flights::lock, recovery};
+use crate::{
+    chain::{Delays, Signer},
+    store::{Lease, StoreError, UnfinalizedBlock},
+    telemetry::events,
+};
+use alloy::primitives::Address;
+use std::time::Duration;
+use tokio_util::sync::CancellationToken;
+use tracing::warn;
+
+/// How often a lease that another replica holds is asked for: so its signers move within two seconds of its death.
+const LOOK: Duration = Duration::from_millis(500);
+/// How often a holder says that it lives: several times in a lease's lifetime.
+const RENEW: Duration = Duration::from_secs(1);
+/// How often what other replicas have found of other people's transactions is looked for, by the one that watches it.
+const LOOK_FOR_FOUND: Duration = Duration::from_secs(5);
+/// The longest time between two tries while the database cannot be used.
+const LONGEST_PAUSE: Duration = Duration::from_secs(2);
+
+/// What is leased.
+#[derive(Debug)]
+enum Charge {
+    /// A signer: its lane, and what it has out.
+    Signer(Signer),
+    /// The blocks of other people's transactions that settled work of ours, until they are final.
+    Strangers,
+}
+
+/// A place that one replica fills at a time.
+#[derive(Debug)]
+pub struct Tenure {
+    tools: Tools,
+    charge: Charge,
+    delays: Delays,
+}
+
+impl Tenure {
+    /// For this signer.
+    pub fn of(tools: Tools, signer: Signer) -> Self {
+        Self { tools, charge: Charge::Signer(signer), delays: Delays::up_to(LONGEST_PAUSE) }
+    }
+
+    /// For what other people registered.
+    pub fn of_strangers(tools: Tools) -> Self {
+        Self { tools, charge: Charge::Strangers, delays: Delays::up_to(LONGEST_PAUSE) }
+    }
+
+    /// Until `stop`. The lease is given up with the store, when what is under way has been written.
+    pub async fn run(mut self, stop: CancellationToken) {
+        while !stop.is_cancelled() {
+            match self.serve(&stop).await {
+                Ok(true) => self.delays.reset(),
+                Ok(false) => drop(stop.run_until_cancelled(tokio::time::sleep(LOOK)).await),
+                Err(error) => {
+                    warn!(signer = %self.address(), error = %error, "the signer's lease waits for the database");
+                    stop.run_until_cancelled(tokio::time::sleep(self.delays.next_delay())).await;
+                }
+            }
+        }
+    }
+
+    fn address(&self) -> Address {
+        match &self.charge {
+            Charge::Signer(signer) => signer.address(),
+            Charge::Strangers => UnfinalizedBlock::STRANGERS,
+        }
+    }
+
+    /// Serves one time, from taking the lease to its end. Returns `false` while another replica has it.
+    async fn serve(&self, stop: &CancellationToken) -> Result<bool, StoreError> {
+        let address = self.address();
+        let Some(lease) = self.tools.store.acquire(address).await? else { return Ok(false) };
+        events::lease_taken(address);
+        let lost = stop.child_token();
+        let result = tokio::join!(self.keep(lease, &lost), self.work(&lost)).1;
+        if !stop.is_cancelled() {
+            events::lease_lost(address);
+            for flight in self.tools.flights.of(address) {
+                self.tools.flights.remove(&flight);
+            }
+        }
+        result.map(|()| true)
+    }
+
+    /// Says that we live, until the lease turns out to be another replica's. While the database does not answer nothing is known,
+    /// and nothing can be written either.
+    async fn keep(&self, lease: Lease, lost: &CancellationToken) {
+        if !self.tools.store.is_shared() {
+            return lost.cancelled().await;
+        }
+        while lost.run_until_cancelled(tokio::time::sleep(RENEW)).await.is_some() {
+            match self.tools.store.renew(lease).await {
+                Ok(true) => {}
+                Ok(false) => lost.cancel(),
+                Err(error) => warn!(signer = %lease.signer, error = %error, "a lease could not be renewed"),
+            }
+        }
+    }
+
+    async fn work(&self, lost: &CancellationToken) -> Result<(), StoreError> {
+        let result = match &self.charge {
+            Charge::Signer(signer) => self.sign(signer, lost).await,
+            Charge::Strangers => self.watch_strangers(lost).await,
+        };
+        if result.is_err() {
+            // What was not taken up must not be acted for; the next try takes the lease again.
+            lost.cancel();
+        }
+        result
+    }
+
+    async fn sign(&self, signer: &Signer, lost: &CancellationToken) -> Result<(), StoreError> {
+        recovery::adopt(&self.tools, signer.address()).await?;
+        self.take_over_blocks(signer.address()).await?;
+        if self.tools.in_flight_of(signer.address()) > 0 && lost.run_until_cancelled(self.reconciled()).await.is_none()
+        {
+            return Ok(());
+        }
+        Lane::new(self.tools.clone(), signer.clone()).run(lost.clone()).await;
+        Ok(())
+    }
+
+    async fn watch_strangers(&self, lost: &CancellationToken) -> Result<(), StoreError> {
+        self.take_over_blocks(UnfinalizedBlock::STRANGERS).await?;
+        if !self.tools.store.is_shared() {
+            lost.cancelled().await;
+        }
+        while lost.run_until_cancelled(tokio::time::sleep(LOOK_FOR_FOUND)).await.is_some() {
+            if let Err(error) = self.take_over_blocks(UnfinalizedBlock::STRANGERS).await {
+                warn!(error = %error, "what others have found could not be looked for");
+            }
+        }
+        Ok(())
+    }
+
+    /// Hands what is confirmed and not final to the follower.
+    async fn take_over_blocks(&self, address: Address) -> Result<(), StoreError> {
+        let blocks = self.tools.store.unfinalized_blocks(address).await?;
+        lock(&self.tools.found).extend(blocks);
+        Ok(())
+    }
+
+    /// Waits until the follower has looked at everything once: the first of two polls may have begun before.
+    async fn reconciled(&self) {
+        let mut polls = self.tools.polls.subscribe();
+        for _ in 0..2 {
+            polls.mark_unchanged();
+            // The sender lives as long as the tools do.
+            let _ = polls.changed().await;
+        }
+    }
+}

@@ -1,0 +1,262 @@
+//! Who may act for a signer: one replica at a time, whatever dies, hangs or comes back.
+//!
+//! A lease is a row with a token that grows with each holder. Every write about a signer's transactions begins by using the row,
+//! and is refused if the token is another one by now (a fencing token, as in
+//! <https://martin.kleppmann.com/2016/02/08/how-to-do-distributed-locking.html>). Using it locks it until the write is over, so that
+//! it cannot change hands in between.
+//!
+//! A holder is known to be gone in two ways. It keeps a session advisory lock of PostgreSQL, which the server frees as soon as
+//! the holder's connection ends (<https://www.postgresql.org/docs/15/explicit-locking.html#ADVISORY-LOCKS>): so a process that dies
+//! is followed at once. And the row expires by the database's own clock, for a holder that hangs or is cut off. On SQLite one
+//! process has the whole file, and takes every lease at once.
+
+use super::{Store, StoreError, rows::Columns, write::Write};
+use crate::registration::TransactionId;
+use alloy::primitives::Address;
+use sqlx::{
+    AnyPool, AssertSqlSafe, Connection, Row,
+    postgres::{PgConnectOptions, PgConnection},
+};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+use tokio::time::timeout;
+use uuid::Uuid;
+
+/// A lease that was not renewed for so long may be taken by another replica: with the time that one needs to look, a holder that is
+/// cut off is followed within ten seconds.
+const LIFETIME: Duration = Duration::from_secs(8);
+/// A database that takes longer to answer has not renewed anything.
+const PATIENCE: Duration = Duration::from_secs(3);
+/// The database's own clock in microseconds, for those of the replicas may differ.
+const DATABASE_NOW: &str = "CAST(EXTRACT(EPOCH FROM clock_timestamp()) * 1000000 AS BIGINT)";
+
+/// The right to act for a signer, until it is lost.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Lease {
+    /// For whom.
+    pub signer: Address,
+    token: i64,
+}
+
+/// The leases that this process holds.
+#[derive(Debug)]
+pub(super) struct Leases {
+    /// This process, as the rows name it.
+    holder: Uuid,
+    held: Mutex<HashMap<Address, i64>>,
+    /// Where others may hold leases too.
+    session: Option<tokio::sync::Mutex<Session>>,
+}
+
+/// The connection whose end frees our locks.
+#[derive(Debug)]
+struct Session {
+    options: PgConnectOptions,
+    connection: Option<PgConnection>,
+    locked: HashSet<Address>,
+}
+
+impl Leases {
+    /// For a database that only this process uses.
+    pub(super) fn alone() -> Self {
+        Self { holder: Uuid::now_v7(), held: Mutex::default(), session: None }
+    }
+
+    /// For a database that other replicas use too; the options name the schema.
+    #[allow(dead_code, reason = "until PostgreSQL is opened")]
+    pub(super) fn shared(options: PgConnectOptions) -> Self {
+        let session = Session { options, connection: None, locked: HashSet::new() };
+        Self { session: Some(session.into()), ..Self::alone() }
+    }
+
+    fn held(&self) -> MutexGuard<'_, HashMap<Address, i64>> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Ends the session, which frees the locks for whoever comes next.
+    pub(super) async fn close(&self) {
+        self.held().clear();
+        if let Some(session) = &self.session
+            && let Some(connection) = session.lock().await.connection.take()
+        {
+            // The server frees the locks of a connection that ends in any other way too.
+            let _ = connection.close().await;
+        }
+    }
+}
+
+impl Store {
+    /// Takes the lease of this signer; `None` while another replica holds it.
+    ///
+    /// # Errors
+    /// When the database cannot be used.
+    pub async fn acquire(&self, signer: Address) -> Result<Option<Lease>, StoreError> {
+        let token = match &self.leases.session {
+            None => take(&self.writer, signer, self.leases.holder).await?,
+            Some(session) => session.lock().await.acquire(signer, self.leases.holder).await?,
+        };
+        if let Some(token) = token {
+            self.leases.held().insert(signer, token);
+        }
+        Ok(token.map(|token| Lease { signer, token }))
+    }
+
+    /// Says that the holder lives. Returns whether the lease is still its own; if not, it is forgotten here.
+    ///
+    /// # Errors
+    /// When the database cannot be used: then it is not known.
+    pub async fn renew(&self, lease: Lease) -> Result<bool, StoreError> {
+        let Some(session) = &self.leases.session else { return Ok(true) };
+        let renewed = session.lock().await.renew(lease, self.leases.holder).await?;
+        if !renewed {
+            self.leases.held().remove(&lease.signer);
+        }
+        Ok(renewed)
+    }
+
+    /// Whether this process holds the signer's lease, as far as it knows.
+    pub fn holds(&self, signer: Address) -> bool {
+        self.leases.held().contains_key(&signer)
+    }
+
+    /// Whether other processes may use the database too.
+    pub fn is_shared(&self) -> bool {
+        self.leases.session.is_some()
+    }
+
+    /// Begins a write that only the holder of the signer's lease may make.
+    pub(super) async fn write_for(&self, signer: Address) -> Result<Write, StoreError> {
+        let write = Write::begin(&self.writer).await?;
+        self.fence(write, "$1", signer.to_vec()).await
+    }
+
+    /// Begins a write about one of our transactions, which only the holder of its signer's lease may make.
+    pub(super) async fn write_about(&self, id: TransactionId) -> Result<Write, StoreError> {
+        let write = Write::begin(&self.writer).await?;
+        self.fence(write, "(SELECT signer FROM transactions WHERE id = $1)", id.as_bytes().to_vec()).await
+    }
+
+    async fn fence(&self, mut write: Write, signer: &str, key: Vec<u8>) -> Result<Write, StoreError> {
+        let sql = format!(
+            "UPDATE leases SET uses = uses + 1 WHERE signer = {signer} AND holder = $2 RETURNING signer, token"
+        );
+        let row = sqlx::query(AssertSqlSafe(sql))
+            .bind(key)
+            .bind(self.leases.holder.as_bytes().to_vec())
+            .fetch_optional(&mut *write)
+            .await?;
+        let row = row.ok_or(StoreError::Fenced)?;
+        let mut c = Columns::of(&row);
+        let (signer, token): (Address, i64) = (c.bytes()?, c.get()?);
+        if self.leases.held().get(&signer) == Some(&token) { Ok(write) } else { Err(StoreError::Fenced) }
+    }
+}
+
+/// Takes a lease that nobody else can hold. Returns its token.
+async fn take(pool: &AnyPool, signer: Address, holder: Uuid) -> Result<Option<i64>, StoreError> {
+    let row = sqlx::query(
+        "INSERT INTO leases (signer, holder, token, expires_at) VALUES ($1, $2, 1, 0) ON CONFLICT (signer) DO UPDATE SET \
+         holder = excluded.holder, token = leases.token + 1 RETURNING token",
+    )
+    .bind(signer.to_vec())
+    .bind(holder.as_bytes().to_vec())
+    .fetch_one(pool)
+    .await?;
+    Ok(Some(row.try_get(0)?))
+}
+
+impl Session {
+    /// Takes the lease if its holder is gone, or silent for too long.
+    async fn acquire(&mut self, signer: Address, holder: Uuid) -> Result<Option<i64>, StoreError> {
+        let gone = self.lock(signer).await?;
+        let sql = format!(
+            "INSERT INTO leases (signer, holder, token, expires_at) VALUES ($1, $2, 1, {DATABASE_NOW} + $3) \
+             ON CONFLICT (signer) DO UPDATE SET holder = excluded.holder, token = leases.token + 1, \
+             expires_at = excluded.expires_at WHERE $4 OR leases.expires_at < {DATABASE_NOW} RETURNING token"
+        );
+        let query = sqlx::query(AssertSqlSafe(sql))
+            .bind(signer.to_vec())
+            .bind(holder.as_bytes().to_vec())
+            .bind(micros(LIFETIME))
+            .bind(gone);
+        let row = self.run(async |connection| query.fetch_optional(connection).await).await?;
+        row.map(|row| row.try_get(0)).transpose().map_err(StoreError::from)
+    }
+
+    async fn renew(&mut self, lease: Lease, holder: Uuid) -> Result<bool, StoreError> {
+        let sql = format!(
+            "UPDATE leases SET expires_at = {DATABASE_NOW} + $1 WHERE signer = $2 AND holder = $3 AND token = $4"
+        );
+        let query = sqlx::query(AssertSqlSafe(sql))
+            .bind(micros(LIFETIME))
+            .bind(lease.signer.to_vec())
+            .bind(holder.as_bytes().to_vec())
+            .bind(lease.token);
+        let renewed = self.run(async |connection| query.execute(connection).await).await?.rows_affected() == 1;
+        // A lease that had expired, or a session that was lost: the lock comes with its last holder's end.
+        if renewed {
+            self.lock(lease.signer).await?;
+        } else {
+            self.unlock(lease.signer).await?;
+        }
+        Ok(renewed)
+    }
+
+    /// Whether we have the signer's lock, which is free as soon as its holder's session ends.
+    async fn lock(&mut self, signer: Address) -> Result<bool, StoreError> {
+        if self.connection.is_some() && self.locked.contains(&signer) {
+            return Ok(true);
+        }
+        let query = sqlx::query("SELECT pg_try_advisory_lock($1)").bind(lock_key(signer));
+        let row = self.run(async |connection| query.fetch_one(connection).await).await?;
+        let locked = row.try_get(0)?;
+        if locked {
+            self.locked.insert(signer);
+        }
+        Ok(locked)
+    }
+
+    async fn unlock(&mut self, signer: Address) -> Result<(), StoreError> {
+        if self.locked.remove(&signer) {
+            let query = sqlx::query("SELECT pg_advisory_unlock($1)").bind(lock_key(signer));
+            self.run(async |connection| query.execute(connection).await).await?;
+        }
+        Ok(())
+    }
+
+    /// Runs a statement on the session's connection, which is made anew after it was lost.
+    async fn run<T>(
+        &mut self,
+        statement: impl AsyncFnOnce(&mut PgConnection) -> Result<T, sqlx::Error>,
+    ) -> Result<T, StoreError> {
+        let late = || sqlx::Error::PoolTimedOut;
+        let connection = match &mut self.connection {
+            Some(connection) => connection,
+            none => {
+                self.locked.clear();
+                let connected = timeout(PATIENCE, PgConnection::connect_with(&self.options)).await;
+                none.insert(connected.map_err(|_| late())??)
+            }
+        };
+        let result = timeout(PATIENCE, statement(connection)).await.map_err(|_| late()).flatten();
+        if result.is_err() {
+            // Whatever went wrong, a new connection is the safe way on; the old one's locks end with it.
+            self.connection = None;
+            self.locked.clear();
+        }
+        Ok(result?)
+    }
+}
+
+/// Half of the signer's address, within the space of keys that is ours alone in a database of its own.
+fn lock_key(signer: Address) -> i64 {
+    let [a, b, c, d, e, f, g, h, ..] = signer.into_array();
+    i64::from_be_bytes([a, b, c, d, e, f, g, h])
+}
+
+fn micros(duration: Duration) -> i64 {
+    i64::try_from(duration.as_micros()).unwrap_or(i64::MAX)
+}
