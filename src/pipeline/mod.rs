@@ -14,6 +14,8 @@ mod lane;
 mod queue;
 mod recovery;
 mod registrar;
+#[cfg(test)]
+mod simulation;
 mod tenure;
 mod waiters;
 

@@ -5,6 +5,8 @@
 
 mod accept;
 #[cfg(test)]
+mod audit;
+#[cfg(test)]
 mod conformance;
 mod error;
 mod lease;
@@ -19,6 +21,8 @@ mod sign;
 mod sql;
 mod write;
 
+#[cfg(test)]
+pub(crate) use audit::{Audit, Carried};
 pub use accept::{AcceptError, Accepted, Acceptor, Intake};
 pub use error::{OpenError, StoreError};
 pub use lease::Lease;

@@ -170,7 +170,7 @@ fn lock(path: &std::path::Path) -> Result<FileLock, OpenError> {
     }
 }
 
-async fn connect(url: &str, connections: u32) -> Result<AnyPool, sqlx::Error> {
+pub(super) async fn connect(url: &str, connections: u32) -> Result<AnyPool, sqlx::Error> {
     AnyPoolOptions::new()
         .max_connections(connections)
         .acquire_timeout(ACQUIRE_TIMEOUT)

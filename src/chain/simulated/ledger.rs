@@ -279,6 +279,11 @@ impl Ledger {
         self.state().mined.values().flat_map(|mined| &mined.registered).filter(|one| *one == key).count()
     }
 
+    /// Whether a transaction on the canonical chain has registered this pair.
+    pub(crate) fn has_registered(&self, hash: &B256, key: &Key) -> bool {
+        self.state().mined.get(hash).is_some_and(|mined| mined.registered.contains(key))
+    }
+
     /// How many transactions of an account pend.
     pub(crate) fn pending_of(&self, account: Address) -> usize {
         self.mempool.of(account).count()

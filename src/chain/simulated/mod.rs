@@ -10,8 +10,7 @@ mod mempool;
 mod node;
 mod rpc;
 
-pub(crate) use ledger::{CONTRACT, Key, Ledger};
-pub(crate) use mempool::Signed;
+pub(crate) use ledger::{BASE_FEE, GAS_LIMIT, Key, Ledger};
 pub(crate) use node::{Fault, Node};
 
 use super::{Chain, Network, endpoint::Endpoint, pool::Pool};
@@ -41,6 +40,6 @@ impl Simulated {
     pub(crate) fn chain(&self, nodes: &[Node], max_fee_per_gas: u128) -> Chain {
         let endpoints = nodes.iter().map(|node| Endpoint::simulated(node.name(), node.clone())).collect();
         let pool = Pool::of(endpoints, ledger::CHAIN_ID, false);
-        Chain::on(pool, Network::of(ledger::CHAIN_ID), CONTRACT, max_fee_per_gas)
+        Chain::on(pool, Network::of(ledger::CHAIN_ID), ledger::CONTRACT, max_fee_per_gas)
     }
 }

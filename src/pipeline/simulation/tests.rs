@@ -1,0 +1,57 @@
+//! The stories: any, and those that once ended badly.
+
+use super::{
+    story::{Event, Event::*, Setup, Story, any_story},
+    world::tell,
+};
+use proptest::test_runner::{Config, RngSeed, TestError, TestRunner};
+use std::env;
+
+/// How many stories are told, unless `REGISTRAR_SIMULATION_CASES` says otherwise.
+const CASES: u32 = 500;
+/// How many events a story has at most.
+const LONGEST: usize = 40;
+
+fn told<const N: usize>(setup: Setup, events: [Event; N]) {
+    let story = Story { setup, events: events.to_vec() };
+    if let Err(error) = tell(&story) {
+        panic!("{error}");
+    }
+}
+
+fn from_environment<T: std::str::FromStr>(name: &str) -> Option<T> {
+    env::var(name).ok()?.parse().ok()
+}
+
+#[test]
+fn whatever_happens_nothing_is_lost_and_nothing_is_registered_twice() {
+    let cases = from_environment("REGISTRAR_SIMULATION_CASES").unwrap_or(CASES);
+    let seed = from_environment("REGISTRAR_SIMULATION_SEED").unwrap_or_else(rand);
+    let config = Config {
+        cases,
+        rng_seed: RngSeed::Fixed(seed),
+        failure_persistence: None,
+        max_shrink_iters: 2_000,
+        ..Config::default()
+    };
+    let begun = std::time::SystemTime::now();
+    let result = TestRunner::new(config).run(&any_story(LONGEST), |story| {
+        tell(&story).map_err(|error| proptest::test_runner::TestCaseError::fail(error))
+    });
+    let took = begun.elapsed().unwrap_or_default();
+    println!("{cases} stories from seed {seed} in {took:?}, {:?} each", took / cases.max(1));
+    match result {
+        Ok(()) => {}
+        Err(TestError::Fail(reason, story)) => panic!("seed {seed}: {reason}\n{story}"),
+        Err(TestError::Abort(reason)) => panic!("seed {seed}: {reason}"),
+    }
+}
+
+fn rand() -> u64 {
+    std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |time| time.subsec_nanos().into())
+}
+
+#[test]
+fn one_document_is_confirmed() {
+    told(Setup { endpoints: 2, signers: 1, confirmations: 2 }, [Accept(1), Blocks(3)]);
+}
