@@ -70,7 +70,7 @@ impl Signed {
             input: Bytes::new(),
             pairs: Vec::new(),
             gas_limit: 21_000,
-            max_fee: u128::MAX,
+            max_fee: 1 << 40,
             tip: 0,
             chain_id: CHAIN_ID,
         }

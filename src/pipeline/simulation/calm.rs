@@ -6,8 +6,6 @@ use std::time::Duration;
 
 /// So many turns of the runtime in a row nothing went on: whatever was woken has had its turn.
 const CALM: u32 = 4;
-/// The same while a service begins: its connections are not known yet, so that only waiting tells.
-const CALM_AT_START: u32 = 30;
 /// A turn that waits for SQLite's threads.
 const TURN: Duration = Duration::from_micros(20);
 /// So many turns without any rest are a fault: something spins.
@@ -18,15 +16,14 @@ pub(super) async fn settle(life: &Life, door: &Door, audit: &Audit) -> Result<()
     let (mut calm, mut polls) = (0, life.polls());
     for _ in 0..RESTLESS {
         tokio::task::yield_now().await;
-        let idle = door.store_is_idle();
+        let waits = !life.is_over() && door.waits_for_database() || !audit.is_idle();
         let moved = std::mem::replace(&mut polls, life.polls()) != polls;
-        let waits = idle == Some(false) || !audit.is_idle();
         calm = if moved || waits { 0 } else { calm + 1 };
-        if idle != Some(true) && !life.is_over() {
-            std::thread::sleep(TURN);
-        }
-        if calm >= if idle.is_none() && !life.is_over() { CALM_AT_START } else { CALM } {
+        if calm >= CALM {
             return Ok(());
+        }
+        if waits {
+            std::thread::sleep(TURN);
         }
     }
     Err("the service never comes to rest".to_owned())

@@ -9,7 +9,7 @@ use crate::{
 };
 use futures_util::{StreamExt, stream::FuturesUnordered};
 use std::{
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 use tokio_util::sync::CancellationToken;
@@ -25,26 +25,43 @@ pub(super) struct Plan {
     pub(super) door: Door,
 }
 
-/// Where the service can be spoken to, once it has begun to serve.
+/// How far the service has come, and where it can be spoken to.
 #[derive(Clone, Default)]
-pub(super) struct Door(Arc<Mutex<Option<(Registrar, Store)>>>);
+pub(super) struct Door(Arc<Mutex<Stage>>);
+
+#[derive(Default)]
+enum Stage {
+    /// It asks the nodes which chain they are on, and has nothing else.
+    #[default]
+    Begins,
+    /// It opens its database.
+    Opens,
+    Serves(Registrar, Store),
+}
 
 impl Door {
+    fn stage(&self) -> MutexGuard<'_, Stage> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     pub(super) fn registrar(&self) -> Option<Registrar> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).as_ref().map(|(registrar, _)| registrar.clone())
+        match &*self.stage() {
+            Stage::Begins | Stage::Opens => None,
+            Stage::Serves(registrar, _) => Some(registrar.clone()),
+        }
     }
 
-    /// Whether nobody waits for the database; `None` while the service begins.
-    pub(super) fn store_is_idle(&self) -> Option<bool> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).as_ref().map(|(_, store)| store.is_idle())
-    }
-
-    fn open(&self, registrar: Registrar, store: Store) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some((registrar, store));
+    /// Whether the service waits for its database.
+    pub(super) fn waits_for_database(&self) -> bool {
+        match &*self.stage() {
+            Stage::Begins => false,
+            Stage::Opens => true,
+            Stage::Serves(_, store) => !store.is_idle(),
+        }
     }
 
     pub(super) fn close(&self) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        *self.stage() = Stage::Begins;
     }
 }
 
@@ -59,6 +76,7 @@ pub(super) async fn serve(plan: Plan) -> Result<(), String> {
     let mut parts = FuturesUnordered::<Part>::new();
     let (watched, never) = (chain.clone(), stop.clone());
     parts.push(Part::new(&life, async move { watched.watch(&never).await }));
+    *door.stage() = Stage::Opens;
     let store = open(&store, pipeline.queue_limit).await?;
     store.bind(&registry, clock::now()).await.map_err(|error| error.to_string())?;
     pipeline::check_keys(&store, &signers).await.map_err(|error| error.to_string())?;
@@ -73,7 +91,7 @@ pub(super) async fn serve(plan: Plan) -> Result<(), String> {
     for signer in signers {
         parts.push(Part::new(&life, Tenure::of(tools.clone(), signer).run(stop.clone())));
     }
-    door.open(Registrar::new(tools, acceptor, addresses), store);
+    *door.stage() = Stage::Serves(Registrar::new(tools, acceptor, addresses), store);
     match parts.next().await {
         Some(()) | None => Err("a part of the service ended by itself".to_owned()),
     }

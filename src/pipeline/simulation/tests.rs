@@ -4,6 +4,7 @@ use super::{
     story::{Event, Event::*, Setup, Story, any_story},
     world::tell,
 };
+use crate::chain::simulated::Fault;
 use proptest::test_runner::{Config, RngSeed, TestError, TestRunner};
 use std::env;
 
@@ -54,4 +55,28 @@ fn rand() -> u64 {
 #[test]
 fn one_document_is_confirmed() {
     told(Setup { endpoints: 2, signers: 1, confirmations: 2 }, [Accept(1), Blocks(3)]);
+}
+
+#[test]
+fn a_head_that_has_fallen_confirms_nothing_too_soon() {
+    let setup = Setup { endpoints: 1, signers: 1, confirmations: 2 };
+    told(setup, [
+        Accept(8),                                   // document 8 is accepted
+        MineEmpty,                                   // an empty block
+        MineEmpty,                                   // an empty block
+        MineEmpty,                                   // an empty block
+        Reorg { depth: 3, length: 0, keep: false },  // 3 blocks are replaced by 0, and their transactions are forgotten
+        Mine,                                        // a block takes what pends
+    ]);
+}
+
+#[test]
+#[ignore = "nothing fills a nonce gap yet for which no bytes were ever signed"]
+fn a_lone_endpoint_that_once_says_too_much_of_a_nonce_stops_nothing_for_ever() {
+    let setup = Setup { endpoints: 1, signers: 1, confirmations: 1 };
+    told(setup, [
+        Accept(5),                                   // document 5 is accepted
+        Suffer(2, Fault::NonceTooHigh),                     // endpoint 2 suffers from NonceTooHigh
+        Accept(0),                                   // document 0 is accepted
+    ]);
 }
