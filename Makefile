@@ -10,9 +10,9 @@ BROWSER := tests/browser
 SPOTLIGHT := deploy/spotlight
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-# Says what is missing, or installs it where apt-get may: $(call need,what proves that it is there,debian packages).
+# Says what is missing, or installs it where apt-get may: $(call need,what proves that it is there,debian packages,options of apt-get).
 need = @$(1) >/dev/null 2>&1 || { \
-	if command -v apt-get >/dev/null && [ "$$(id -u)" = 0 ]; then apt-get update -qq && apt-get install -y -qq $(2); \
+	if command -v apt-get >/dev/null && [ "$$(id -u)" = 0 ]; then apt-get update -qq && apt-get install -y -qq $(3) $(2); \
 	else echo "something is missing: install $(2) and try again" >&2; exit 1; fi; }
 # Distributions' Rust is too old; rustup has the right one.
 need_rust = @command -v cargo >/dev/null || { echo "Rust is missing: install it from https://rustup.rs and try again" >&2; exit 1; }
@@ -34,9 +34,11 @@ watch: contracts/node_modules/.stamp $(SPOTLIGHT)/node_modules/.stamp ## Shows e
 	exec node $(SPOTLIGHT)/watch.mjs target/debug/registrar
 
 .PHONY: test
-test: contracts/node_modules/.stamp $(CALLERS) $(SPOTLIGHT)/node_modules/.stamp $(BROWSER)/node_modules/.stamp ## Runs every test, on real anvil
+test: contracts/node_modules/.stamp $(CALLERS) $(SPOTLIGHT)/node_modules/.stamp $(BROWSER)/node_modules/.stamp ## Runs every test, on real anvil and PostgreSQL
 	$(need_rust)
 	$(call need,{ command -v chromium || command -v chromium-browser || command -v google-chrome; },chromium)
+	$(call need,{ promtool --version && amtool --version; },prometheus prometheus-alertmanager,--no-install-recommends)
+	$(call need,{ command -v initdb || ls /usr/lib/postgresql/*/bin/initdb; },postgresql)
 	# The tests wait for blocks more than they compute.
 	RUST_TEST_THREADS=$${RUST_TEST_THREADS:-4} cargo test --locked
 

@@ -30,7 +30,9 @@ that the same variable with _FILE names, as REGISTRAR_SIGNER_KEYS_FILE:
                           the first is preferred, the others stand in for it
                           [default: BASE_SEPOLIA_RPC_PRIMARY, _BACKUP_1 and
                           _BACKUP_2, else https://sepolia.base.org]
-  REGISTRAR_DATABASE_URL  where accepted work is kept: sqlite://FILE
+  REGISTRAR_DATABASE_URL  where accepted work is kept: sqlite://FILE, or
+                          postgres://USER:PASSWORD@HOST/DATABASE, which several
+                          replicas may share (in its schema `registrar`)
                           [default: sqlite://registrar.db, made when absent]
 "
     };

@@ -268,9 +268,7 @@ mod tests {
                 for line in help.lines() {
                     assert!(line.chars().count() <= 80, "{}: {line}", command.get_name());
                 }
-                for absent in ["failover", "Postgres"] {
-                    assert!(!help.contains(absent), "{}: {absent}", command.get_name());
-                }
+                assert!(!help.contains("failover"), "{}", command.get_name());
             }
         }
     }

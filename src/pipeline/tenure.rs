@@ -79,11 +79,18 @@ impl Tenure {
         let result = tokio::join!(self.keep(lease, &lost), self.work(&lost)).1;
         if !stop.is_cancelled() {
             events::lease_lost(address);
-            for flight in self.tools.flights.of(address) {
-                self.tools.flights.remove(&flight);
-            }
+            self.forget(address);
         }
         result.map(|()| true)
+    }
+
+    /// What is another replica's to follow.
+    fn forget(&self, signer: Address) {
+        for flight in self.tools.flights.of(signer) {
+            self.tools.flights.remove(&flight);
+        }
+        self.tools.set_full(signer, false);
+        lock(&self.tools.hindrances).remove(&signer);
     }
 
     /// Says that we live, until the lease turns out to be another replica's. While the database does not answer nothing is known,
@@ -92,11 +99,16 @@ impl Tenure {
         if !self.tools.store.is_shared() {
             return lost.cancelled().await;
         }
+        let mut said = false;
         while lost.run_until_cancelled(tokio::time::sleep(RENEW)).await.is_some() {
             match self.tools.store.renew(lease).await {
-                Ok(true) => {}
+                Ok(true) => said = false,
                 Ok(false) => lost.cancel(),
-                Err(error) => warn!(signer = %lease.signer, error = %error, "a lease could not be renewed"),
+                Err(error) if !said => {
+                    warn!(signer = %lease.signer, error = %error, "a lease could not be renewed: until it is, nothing is signed");
+                    said = true;
+                }
+                Err(_) => {}
             }
         }
     }

@@ -4,7 +4,9 @@
 //! not a thousand.
 
 use super::{
-    Store, StoreError, rows,
+    Store, StoreError,
+    progress::moves,
+    rows,
     sql::{chunks, tuples},
     write::Write,
 };
@@ -13,7 +15,7 @@ use crate::{
     registration::{Event, NewRegistration, Registration, RegistrationId, State, Times, Timestamp},
 };
 use sqlx::{AssertSqlSafe, Row};
-use std::collections::HashMap;
+use std::collections::HashSet;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -22,6 +24,8 @@ use uuid::Uuid;
 const BACKLOG: usize = 4096;
 /// How many share a commit at most, so that no commit takes long.
 const PER_COMMIT: usize = 256;
+/// How often a commit is tried again that other replicas stood in the way of.
+const RETRIES: usize = 3;
 
 /// An accepted registration.
 #[derive(Clone, Debug)]
@@ -94,7 +98,7 @@ impl Intake {
                 }
             }
             let (asked, answers): (Vec<_>, Vec<_>) = batch.drain(..).unzip();
-            match self.store.accept_batch(asked).await {
+            match self.accept_batch(asked).await {
                 Ok(results) => {
                     if results.iter().flatten().any(|accepted| accepted.fresh) {
                         committed();
@@ -115,40 +119,50 @@ impl Intake {
     }
 }
 
-impl Store {
-    /// Accepts some in one commit; the results stand in the order of the requests.
+impl Intake {
+    /// Accepts some, again when other replicas were in the way.
     async fn accept_batch(
         &self,
         asked: Vec<NewRegistration>,
     ) -> Result<Vec<Result<Accepted, AcceptError>>, StoreError> {
+        for _ in 0..RETRIES {
+            match self.store.accept_batch(&asked).await {
+                Err(error) if error.is_in_the_way() => {
+                    tracing::debug!(error = %error, "registrations are written again");
+                }
+                done => return done,
+            }
+        }
+        self.store.accept_batch(&asked).await
+    }
+}
+
+impl Store {
+    /// Accepts some in one commit; the results stand in the order of the requests.
+    async fn accept_batch(&self, asked: &[NewRegistration]) -> Result<Vec<Result<Accepted, AcceptError>>, StoreError> {
         let now = clock::now();
         let room = usize::try_from(self.queue_limit.saturating_sub(self.unfinished())).unwrap_or(usize::MAX);
+        // Two replicas that write the same pairs wait for each other's rows: in one order, so that neither waits for ever.
+        let mut order: Vec<usize> = (0..asked.len()).collect();
+        order.sort_by_cached_key(|index| pair(&asked[*index]));
         let mut transaction = Write::begin(&self.writer).await?;
-        let new: Vec<_> = asked.iter().take(room).map(|asked| (RegistrationId::from(Uuid::now_v7()), asked)).collect();
-        let mut inserted: HashMap<RegistrationId, usize> = HashMap::with_capacity(new.len());
-        let mut position = 0;
+        let ids: Vec<_> = asked.iter().map(|_| RegistrationId::from(Uuid::now_v7())).collect();
+        let new: Vec<_> =
+            order.iter().filter(|index| **index < room).map(|index| (ids[*index], &asked[*index])).collect();
+        let mut inserted = HashSet::with_capacity(new.len());
         for chunk in chunks(&new) {
-            for id in insert(&mut transaction, chunk, now).await? {
-                let within = chunk.iter().position(|(candidate, _)| *candidate == id);
-                inserted.insert(id, position + within.ok_or_else(|| StoreError::corrupt("an id nobody inserted"))?);
-            }
-            position += chunk.len();
-        }
-        let mut results: Vec<Option<Result<Accepted, AcceptError>>> = asked.iter().map(|_| None).collect();
-        for (id, index) in &inserted {
-            let registration = fresh(*id, asked[*index].clone(), now);
-            results[*index] = Some(Ok(Accepted { registration, fresh: true }));
+            inserted.extend(insert(&mut transaction, chunk, now).await?);
         }
         let mut begun = inserted.len() as u64;
-        for (index, asked) in asked
-            .iter()
-            .enumerate()
-            .filter(|(index, _)| *index >= room || results[*index].is_none())
-            .collect::<Vec<_>>()
-        {
-            let result = self.find_or_restart(&mut transaction, asked, begun, now).await?;
-            begun += u64::from(matches!(&result, Ok(Accepted { fresh: true, .. })));
-            results[index] = Some(result);
+        let mut results: Vec<Option<Result<Accepted, AcceptError>>> = asked.iter().map(|_| None).collect();
+        for index in order {
+            results[index] = Some(if inserted.contains(&ids[index]) {
+                Ok(Accepted { registration: fresh(ids[index], asked[index].clone(), now), fresh: true })
+            } else {
+                let result = self.find_or_restart(&mut transaction, &asked[index], begun, now).await?;
+                begun += u64::from(matches!(&result, Ok(Accepted { fresh: true, .. })));
+                result
+            });
         }
         transaction.commit().await?;
         self.begun(begun);
@@ -176,18 +190,26 @@ impl Store {
         if full {
             return Ok(Err(AcceptError::QueueFull { limit: self.queue_limit }));
         }
-        sqlx::query(
+        // Another replica may have begun it again since it was looked at.
+        let moved = sqlx::query(AssertSqlSafe(format!(
             "UPDATE registrations SET state = $1, revision = revision + 1, blocked = '', retry_at = 0, reverts = 0, \
-             transaction_id = NULL, failure_reason = NULL, failure_message = NULL, failed_at = NULL, updated_at = $2 WHERE id = $3",
-        )
+             transaction_id = NULL, failure_reason = NULL, failure_message = NULL, failed_at = NULL, updated_at = $2 \
+             WHERE id = $3 AND {}",
+            moves(Event::Restart)
+        )))
         .bind(Event::Restart.target().code())
         .bind(now.micros())
         .bind(found.id.as_bytes().to_vec())
         .execute(&mut **transaction)
         .await?;
         let restarted = find(transaction, asked).await?.ok_or(StoreError::Conflict)?;
-        Ok(Ok(Accepted { registration: restarted, fresh: true }))
+        Ok(Ok(Accepted { registration: restarted, fresh: moved.rows_affected() > 0 }))
     }
+}
+
+/// What makes a registration one and the same.
+fn pair(asked: &NewRegistration) -> (Vec<u8>, String) {
+    (asked.document_hash.as_bytes().to_vec(), asked.case_id.as_str().to_owned())
 }
 
 async fn insert(

@@ -1,12 +1,14 @@
 //! What an auditor of a test sees: the database as it is on disk, through a connection of its own, whatever the service is doing.
 
 use super::{
-    Settings, StoreError, open,
+    StoreError,
     rows::{self, Columns},
+    sqlite,
 };
 use crate::registration::{Registration, RegistrationId};
 use alloy::primitives::Address;
 use sqlx::{AnyPool, AssertSqlSafe};
+use std::path::Path;
 
 /// A look at a database that somebody else has open.
 #[derive(Clone, Debug)]
@@ -23,9 +25,9 @@ pub(crate) struct Carried {
 
 impl Audit {
     /// Opens a database that is there.
-    pub(crate) async fn open(settings: &Settings) -> Result<Self, sqlx::Error> {
+    pub(crate) async fn open(path: &Path) -> Result<Self, sqlx::Error> {
         sqlx::any::install_default_drivers();
-        open::connect(&format!("sqlite://{}?mode=rwc", settings.path().display()), 1).await.map(Self)
+        sqlite::connect(&format!("sqlite://{}?mode=rwc", path.display()), 1).await.map(Self)
     }
 
     /// Whether nothing is asked of it just now.
@@ -82,7 +84,7 @@ impl Audit {
 impl super::Store {
     /// Whether no connection is in use, so that nothing waits for the database.
     pub(crate) fn is_idle(&self) -> bool {
-        is_idle(&self.writer) && is_idle(&self.reader)
+        is_idle(self.writer.connections()) && is_idle(self.reader.connections())
     }
 }
 

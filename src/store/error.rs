@@ -31,6 +31,13 @@ impl StoreError {
     pub(super) fn corrupt(what: impl ToString) -> Self {
         Self::Corrupt(what.to_string())
     }
+
+    /// Whether other transactions were in the way and nothing was written, so that the same again may succeed at once: a deadlock
+    /// or a serialization failure (<https://www.postgresql.org/docs/current/mvcc-serialization-failure-handling.html>).
+    pub(super) fn is_in_the_way(&self) -> bool {
+        let Self::Database(sqlx::Error::Database(refusal)) = self else { return false };
+        matches!(refusal.code().as_deref(), Some("40P01" | "40001"))
+    }
 }
 
 /// Why the store cannot be opened. Nothing was written.
@@ -47,9 +54,27 @@ pub enum OpenError {
         /// What the operating system says.
         kind: std::io::ErrorKind,
     },
+    /// The database server does not answer.
+    #[error(
+        "the database server cannot be reached ({}): look whether it runs and lets this machine in, and at host and port in \
+         REGISTRAR_DATABASE_URL", redact(&.0.to_string())
+    )]
+    Unreachable(#[source] sqlx::Error),
+    /// The database server knows no such user, or the password is another one.
+    #[error("the database server refuses the user or the password of REGISTRAR_DATABASE_URL")]
+    Unauthenticated,
+    /// The database server has no such database.
+    #[error("the database of REGISTRAR_DATABASE_URL does not exist: make it with `createdb`, or name another one")]
+    NoDatabase,
+    /// The user may not make the schema, or may not use the one that is there.
+    #[error(
+        "the user of REGISTRAR_DATABASE_URL may not make or use the schema `registrar`: let the database's owner run \
+         CREATE SCHEMA registrar AUTHORIZATION with that user, or grant it CREATE on the database"
+    )]
+    NotAllowed,
     /// The database has tables that are not ours.
     #[error(
-        "the database has tables that are not the registrar's (`{0}`): give it a database of its own in REGISTRAR_DATABASE_URL"
+        "the database has tables that are not the registrar's (`{0}`): give it a database or, on PostgreSQL, a schema `registrar` of its own in REGISTRAR_DATABASE_URL"
     )]
     Foreign(String),
     /// It was made for another chain or contract.

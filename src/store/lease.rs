@@ -10,11 +10,11 @@
 //! is followed at once. And the row expires by the database's own clock, for a holder that hangs or is cut off. On SQLite one
 //! process has the whole file, and takes every lease at once.
 
-use super::{Store, StoreError, rows::Columns, write::Write};
+use super::{Store, StoreError, bounded::Pool, rows::Columns, write::Write};
 use crate::registration::TransactionId;
 use alloy::primitives::Address;
 use sqlx::{
-    AnyPool, AssertSqlSafe, Connection, Row,
+    AssertSqlSafe, Connection, Row,
     postgres::{PgConnectOptions, PgConnection},
 };
 use std::{
@@ -66,7 +66,6 @@ impl Leases {
     }
 
     /// For a database that other replicas use too; the options name the schema.
-    #[allow(dead_code, reason = "until PostgreSQL is opened")]
     pub(super) fn shared(options: PgConnectOptions) -> Self {
         let session = Session { options, connection: None, locked: HashSet::new() };
         Self { session: Some(session.into()), ..Self::alone() }
@@ -76,13 +75,16 @@ impl Leases {
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Ends the session, which frees the locks for whoever comes next.
+    /// Gives the leases up, so that whoever comes next has not to wait until they expire, and ends the session.
     pub(super) async fn close(&self) {
         self.held().clear();
-        if let Some(session) = &self.session
-            && let Some(connection) = session.lock().await.connection.take()
-        {
-            // The server frees the locks of a connection that ends in any other way too.
+        let Some(session) = &self.session else { return };
+        let mut session = session.lock().await;
+        let give_up =
+            sqlx::query("UPDATE leases SET expires_at = 0 WHERE holder = $1").bind(self.holder.as_bytes().to_vec());
+        // The server frees the locks of a connection that ends in any other way too, and what is not given up expires.
+        let _ = session.run(async |connection| give_up.execute(connection).await).await;
+        if let Some(connection) = session.connection.take() {
             let _ = connection.close().await;
         }
     }
@@ -122,11 +124,6 @@ impl Store {
         self.leases.held().contains_key(&signer)
     }
 
-    /// Whether other processes may use the database too.
-    pub fn is_shared(&self) -> bool {
-        self.leases.session.is_some()
-    }
-
     /// Begins a write that only the holder of the signer's lease may make.
     pub(super) async fn write_for(&self, signer: Address) -> Result<Write, StoreError> {
         let write = Write::begin(&self.writer).await?;
@@ -156,7 +153,7 @@ impl Store {
 }
 
 /// Takes a lease that nobody else can hold. Returns its token.
-async fn take(pool: &AnyPool, signer: Address, holder: Uuid) -> Result<Option<i64>, StoreError> {
+async fn take(pool: &Pool, signer: Address, holder: Uuid) -> Result<Option<i64>, StoreError> {
     let row = sqlx::query(
         "INSERT INTO leases (signer, holder, token, expires_at) VALUES ($1, $2, 1, 0) ON CONFLICT (signer) DO UPDATE SET \
          holder = excluded.holder, token = leases.token + 1 RETURNING token",
@@ -171,35 +168,39 @@ async fn take(pool: &AnyPool, signer: Address, holder: Uuid) -> Result<Option<i6
 impl Session {
     /// Takes the lease if its holder is gone, or silent for too long.
     async fn acquire(&mut self, signer: Address, holder: Uuid) -> Result<Option<i64>, StoreError> {
-        let gone = self.lock(signer).await?;
+        let locked = self.lock(signer).await?;
         let sql = format!(
-            "INSERT INTO leases (signer, holder, token, expires_at) VALUES ($1, $2, 1, {DATABASE_NOW} + $3) \
+            "INSERT INTO leases (signer, holder, token, expires_at, locked) VALUES ($1, $2, 1, {DATABASE_NOW} + $3, $4) \
              ON CONFLICT (signer) DO UPDATE SET holder = excluded.holder, token = leases.token + 1, \
-             expires_at = excluded.expires_at WHERE $4 OR leases.expires_at < {DATABASE_NOW} RETURNING token"
+             expires_at = excluded.expires_at, locked = excluded.locked \
+             WHERE (leases.locked = 1 AND excluded.locked = 1) OR leases.expires_at < {DATABASE_NOW} RETURNING token"
         );
         let query = sqlx::query(AssertSqlSafe(sql))
             .bind(signer.to_vec())
             .bind(holder.as_bytes().to_vec())
             .bind(micros(LIFETIME))
-            .bind(gone);
+            .bind(i64::from(locked));
         let row = self.run(async |connection| query.fetch_optional(connection).await).await?;
+        if row.is_none() {
+            self.unlock(signer).await?;
+        }
         row.map(|row| row.try_get(0)).transpose().map_err(StoreError::from)
     }
 
     async fn renew(&mut self, lease: Lease, holder: Uuid) -> Result<bool, StoreError> {
+        // A lease that had expired, or a session that was lost: the lock comes with its last holder's end.
+        let locked = self.lock(lease.signer).await?;
         let sql = format!(
-            "UPDATE leases SET expires_at = {DATABASE_NOW} + $1 WHERE signer = $2 AND holder = $3 AND token = $4"
+            "UPDATE leases SET expires_at = {DATABASE_NOW} + $1, locked = $2 WHERE signer = $3 AND holder = $4 AND token = $5"
         );
         let query = sqlx::query(AssertSqlSafe(sql))
             .bind(micros(LIFETIME))
+            .bind(i64::from(locked))
             .bind(lease.signer.to_vec())
             .bind(holder.as_bytes().to_vec())
             .bind(lease.token);
         let renewed = self.run(async |connection| query.execute(connection).await).await?.rows_affected() == 1;
-        // A lease that had expired, or a session that was lost: the lock comes with its last holder's end.
-        if renewed {
-            self.lock(lease.signer).await?;
-        } else {
+        if !renewed {
             self.unlock(lease.signer).await?;
         }
         Ok(renewed)
@@ -259,4 +260,61 @@ fn lock_key(signer: Address) -> i64 {
 
 fn micros(duration: Duration) -> i64 {
     i64::try_from(duration.as_micros()).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::{Settings, testing::server::Database};
+
+    const SIGNER: Address = Address::repeat_byte(9);
+
+    async fn replica(database: &Database) -> Store {
+        Store::open(&Settings::Postgres(database.url()), 100).await.unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_signer_is_one_replicas_at_a_time_and_moves_on_as_soon_as_that_one_ends() {
+        let database = Database::new().await;
+        let (one, other) = (replica(&database).await, replica(&database).await);
+        let lease = one.acquire(SIGNER).await.unwrap().unwrap();
+        assert_eq!(other.acquire(SIGNER).await.unwrap(), None);
+        assert!(one.renew(lease).await.unwrap() && one.holds(SIGNER) && !other.holds(SIGNER));
+        assert!(other.acquire(Address::ZERO).await.unwrap().is_some(), "another signer is free");
+
+        one.close().await;
+
+        assert!(other.acquire(SIGNER).await.unwrap().is_some_and(|next| next != lease));
+    }
+
+    #[tokio::test]
+    async fn a_holder_that_hangs_is_followed_when_its_lease_expires_and_learns_of_it() {
+        let database = Database::new().await;
+        let (one, other) = (replica(&database).await, replica(&database).await);
+        let lease = one.acquire(SIGNER).await.unwrap().unwrap();
+        database.run("UPDATE registrar.leases SET expires_at = 0").await;
+
+        assert!(other.acquire(SIGNER).await.unwrap().is_some(), "although the first one's session is alive");
+
+        assert!(matches!(one.write_for(SIGNER).await, Err(StoreError::Fenced)));
+        assert!(!one.renew(lease).await.unwrap() && !one.holds(SIGNER));
+        assert_eq!(one.acquire(SIGNER).await.unwrap(), None, "the lock follows the lease");
+        other.close().await;
+        assert!(one.acquire(SIGNER).await.unwrap().is_some());
+    }
+
+    #[tokio::test]
+    async fn a_holder_whose_session_was_cut_keeps_its_lease_if_nobody_was_faster() {
+        let database = Database::new().await;
+        let one = replica(&database).await;
+        let lease = one.acquire(SIGNER).await.unwrap().unwrap();
+        database
+            .run("SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory' AND pid <> pg_backend_pid()")
+            .await;
+
+        assert!(one.renew(lease).await.is_err(), "the first one who asks hears of it");
+        assert!(one.renew(lease).await.unwrap());
+        let other = replica(&database).await;
+        assert_eq!(other.acquire(SIGNER).await.unwrap(), None);
+    }
 }

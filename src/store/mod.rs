@@ -1,16 +1,18 @@
 //! The only room that names sqlx: what must survive is written here before anything is done or said.
 //!
-//! One set of statements serves SQLite now and PostgreSQL later (`$1`, `RETURNING`, `ON CONFLICT`, `BYTEA`). SQLite has one
-//! writing connection, so that writers queue up instead of colliding, and several that read.
+//! One set of statements serves SQLite and PostgreSQL (`$1`, `RETURNING`, `ON CONFLICT`, `BYTEA`). SQLite is a file that one process
+//! has for itself; it has one writing connection, so that writers queue up instead of colliding, and several that read. PostgreSQL
+//! may be shared by several replicas, and keeps their writes apart itself.
 
 mod accept;
 #[cfg(test)]
 mod audit;
-#[cfg(test)]
-mod conformance;
+mod bounded;
+mod engine;
 mod error;
 mod lease;
 mod open;
+mod postgres;
 mod progress;
 mod read;
 mod recover;
@@ -19,7 +21,20 @@ mod settings;
 mod settle;
 mod sign;
 mod sql;
+mod sqlite;
 mod write;
+
+/// One suite, compiled for each engine.
+#[cfg(test)]
+#[path = "conformance.rs"]
+#[allow(clippy::duplicate_mod, reason = "the same suite has to pass on both")]
+mod on_postgres;
+#[cfg(test)]
+#[path = "conformance.rs"]
+#[allow(clippy::duplicate_mod, reason = "the same suite has to pass on both")]
+mod on_sqlite;
+#[cfg(test)]
+mod testing;
 
 #[cfg(test)]
 pub(crate) use audit::{Audit, Carried};
@@ -34,7 +49,8 @@ pub use settings::{InvalidDatabaseUrl, Settings};
 pub use settle::Found;
 pub use sign::NewTransaction;
 
-use sqlx::AnyPool;
+use bounded::Pool;
+use engine::Engine;
 use std::sync::{
     Arc,
     atomic::{AtomicU64, Ordering},
@@ -43,16 +59,21 @@ use std::sync::{
 /// The database.
 #[derive(Clone, Debug)]
 pub struct Store {
-    writer: AnyPool,
-    reader: AnyPool,
+    writer: Pool,
+    reader: Pool,
     /// Registrations that are neither confirmed nor failed.
     unfinished: Arc<AtomicU64>,
     queue_limit: u64,
     leases: Arc<lease::Leases>,
-    _lock: Arc<open::FileLock>,
+    engine: Arc<Engine>,
 }
 
 impl Store {
+    /// Whether other processes may accept and sign in the same database.
+    pub fn is_shared(&self) -> bool {
+        self.engine.is_shared()
+    }
+
     /// How many registrations are neither confirmed nor failed.
     pub fn unfinished(&self) -> u64 {
         self.unfinished.load(Ordering::Relaxed)

@@ -1,19 +1,16 @@
-//! Opening a database: the lock, the file, the schema, and whose it is.
+//! Opening a database: its engine, the version of its schema, and whose it is.
 
-use super::{OpenError, Settings, Store, StoreError, lease::Leases};
+use super::{OpenError, Settings, Store, StoreError, bounded::Pool, engine::Engine, lease::Leases, postgres, sqlite};
 use crate::registration::Timestamp;
 use alloy::primitives::{Address, B256};
 use sqlx::{
-    AnyConnection, AnyPool, Connection, Row, SqlSafeStr,
-    any::AnyPoolOptions,
+    Row, SqlSafeStr,
     migrate::{Migration, MigrationType, Migrator},
+    postgres::PgConnectOptions,
 };
 use std::{
     borrow::Cow,
-    fs::{File, OpenOptions, TryLockError},
-    path::PathBuf,
     sync::{Arc, atomic::AtomicU64},
-    time::Duration,
 };
 
 /// Our tables; every other one makes a database foreign.
@@ -26,13 +23,6 @@ const TABLES: [&str; 7] = [
     "leases",
     "_sqlx_migrations",
 ];
-/// Every commit is on disk when it returns (`FULL`), and readers never wait for the writer (`WAL`).
-const PRAGMAS: &str = "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA busy_timeout = 5000; \
-                       PRAGMA temp_store = MEMORY; PRAGMA cache_size = -16000;";
-const READERS: u32 = 4;
-/// A connection is waited for at most this long; then the store counts as unusable.
-const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
-
 /// Which registry a store belongs to.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Registry {
@@ -61,34 +51,29 @@ pub struct OtherRegistry {
     hint: &'static str,
 }
 
-/// Holds the operating system's lock on the database; freed when dropped, or when the process dies.
-#[derive(Debug)]
-pub(super) struct FileLock(#[allow(dead_code, reason = "holding it is its use")] File);
-
 impl Store {
     /// Opens the database, makes it when absent, and brings its schema up to date.
     ///
     /// # Errors
-    /// When another process has it, it cannot be written, or it is not ours.
+    /// When another process has it, it cannot be reached or written, or it is not ours.
     pub async fn open(settings: &Settings, queue_limit: u64) -> Result<Self, OpenError> {
-        let path = settings.path();
-        let lock = lock(&path)?;
         sqlx::any::install_default_drivers();
-        let url = format!("sqlite://{}?mode=rwc", path.display());
-        if path.exists() {
-            refuse_foreign(&format!("sqlite://{}?mode=ro", path.display())).await?;
-        }
-        let writer = connect(&url, 1).await?;
-        migrator().run(&writer).await?;
-        let reader = connect(&url, READERS).await?;
+        let (engine, writer, reader) = match settings {
+            Settings::Sqlite(path) => sqlite::open(path).await?,
+            Settings::Postgres(url) => postgres::open(url).await?,
+        };
+        let leases = match &engine {
+            Engine::Sqlite { .. } => Leases::alone(),
+            Engine::Postgres { options } => Leases::shared(PgConnectOptions::clone(options)),
+        };
         let unfinished = unfinished(&reader).await?;
         Ok(Self {
             writer,
             reader,
             unfinished: Arc::new(AtomicU64::new(unfinished)),
             queue_limit,
-            leases: Arc::new(Leases::alone()),
-            _lock: Arc::new(lock),
+            leases: Arc::new(leases),
+            engine: Arc::new(engine),
         })
     }
 
@@ -97,12 +82,26 @@ impl Store {
     /// # Errors
     /// [`OtherRegistry`] when it belongs to another.
     pub async fn bind(&self, registry: &Registry, now: Timestamp) -> Result<(), OpenError> {
-        let stored = sqlx::query(
-            "SELECT chain_id, genesis_hash, contract_address, deploy_block_number, deploy_block_hash FROM registries",
+        sqlx::query(
+            "INSERT INTO registries SELECT $1, $2, $3, $4, $5, $6 WHERE NOT EXISTS (SELECT 1 FROM registries) \
+             ON CONFLICT DO NOTHING",
         )
-        .fetch_optional(&self.writer)
+        .bind(registry.chain_id.cast_signed())
+        .bind(registry.genesis_hash.to_vec())
+        .bind(registry.contract.to_vec())
+        .bind(registry.deploy_block_number.cast_signed())
+        .bind(registry.deploy_block_hash.to_vec())
+        .bind(now.micros())
+        .execute(&self.writer)
         .await?;
-        if let Some(row) = stored {
+        // Two replicas with different settings may have begun at the same moment: every row has to be the same registry.
+        let stored = sqlx::query(
+            "SELECT chain_id, genesis_hash, contract_address, deploy_block_number, deploy_block_hash FROM registries \
+             ORDER BY created_at",
+        )
+        .fetch_all(&self.writer)
+        .await?;
+        for row in stored {
             let stored = Registry {
                 chain_id: row.try_get::<i64, _>(0)?.cast_unsigned(),
                 genesis_hash: bytes(row.try_get(1)?)?,
@@ -110,17 +109,8 @@ impl Store {
                 deploy_block_number: row.try_get::<i64, _>(3)?.cast_unsigned(),
                 deploy_block_hash: bytes(row.try_get(4)?)?,
             };
-            return Ok(compare(&stored, registry)?);
+            compare(&stored, registry)?;
         }
-        sqlx::query("INSERT INTO registries VALUES ($1, $2, $3, $4, $5, $6)")
-            .bind(registry.chain_id.cast_signed())
-            .bind(registry.genesis_hash.to_vec())
-            .bind(registry.contract.to_vec())
-            .bind(registry.deploy_block_number.cast_signed())
-            .bind(registry.deploy_block_hash.to_vec())
-            .bind(now.micros())
-            .execute(&self.writer)
-            .await?;
         Ok(())
     }
 }
@@ -149,54 +139,12 @@ fn compare(stored: &Registry, actual: &Registry) -> Result<(), OtherRegistry> {
     Ok(())
 }
 
-/// One process per file, by the operating system's lock on a file beside it: it ends with the process, however that dies.
-fn lock(path: &std::path::Path) -> Result<FileLock, OpenError> {
-    let not_writable = |error: std::io::Error| OpenError::NotWritable { path: path.to_owned(), kind: error.kind() };
-    // Looked at first, so that a read-only database is named as such and no lock file is left beside it.
-    if path.exists() {
-        OpenOptions::new().write(true).open(path).map_err(not_writable)?;
-        if path.metadata().map_err(not_writable)?.permissions().readonly() {
-            return Err(not_writable(std::io::ErrorKind::PermissionDenied.into()));
-        }
+/// Refuses tables that are not ours.
+pub(super) fn all_ours(names: &[String]) -> Result<(), OpenError> {
+    match names.iter().find(|name| !TABLES.contains(&name.as_str())) {
+        Some(foreign) => Err(OpenError::Foreign(foreign.clone())),
+        None => Ok(()),
     }
-    let mut name = path.as_os_str().to_owned();
-    name.push(".lock");
-    let file =
-        OpenOptions::new().create(true).truncate(false).write(true).open(PathBuf::from(name)).map_err(not_writable)?;
-    match file.try_lock() {
-        Ok(()) => Ok(FileLock(file)),
-        Err(TryLockError::WouldBlock) => Err(OpenError::InUse(path.to_owned())),
-        Err(TryLockError::Error(error)) => Err(not_writable(error)),
-    }
-}
-
-pub(super) async fn connect(url: &str, connections: u32) -> Result<AnyPool, sqlx::Error> {
-    AnyPoolOptions::new()
-        .max_connections(connections)
-        .acquire_timeout(ACQUIRE_TIMEOUT)
-        .idle_timeout(None)
-        .max_lifetime(None)
-        .after_connect(|connection, _| {
-            Box::pin(async move { sqlx::raw_sql(PRAGMAS).execute(&mut *connection).await.map(drop) })
-        })
-        .connect(url)
-        .await
-}
-
-/// Looks without writing anything, for a database that is somebody else's has to stay as it is.
-async fn refuse_foreign(url: &str) -> Result<(), OpenError> {
-    let mut connection = AnyConnection::connect(url).await?;
-    let tables = sqlx::query("SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite_%'")
-        .fetch_all(&mut connection)
-        .await?;
-    connection.close().await?;
-    for row in tables {
-        let name: String = row.try_get(0)?;
-        if !TABLES.contains(&name.as_str()) {
-            return Err(OpenError::Foreign(name));
-        }
-    }
-    Ok(())
 }
 
 /// Every version of the schema, by number. What has been released stays as it is: a database remembers each text by its hash.
@@ -206,14 +154,14 @@ const MIGRATIONS: [(i64, &str, &str); 3] = [
     (3, "leases", include_str!("migrations/0003_leases.sql")),
 ];
 
-fn migrator() -> Migrator {
+pub(super) fn migrator() -> Migrator {
     let migrations = MIGRATIONS.into_iter().map(|(version, name, sql)| {
         Migration::new(version, Cow::Borrowed(name), MigrationType::Simple, sql.into_sql_str(), false)
     });
     Migrator { migrations: migrations.collect(), ..Migrator::DEFAULT }
 }
 
-pub(super) async fn unfinished(pool: &AnyPool) -> Result<u64, sqlx::Error> {
+pub(super) async fn unfinished(pool: &Pool) -> Result<u64, sqlx::Error> {
     let row =
         sqlx::query("SELECT COUNT(*) FROM registrations WHERE state IN ('queued', 'signed', 'submitted', 'included')")
             .fetch_one(pool)
@@ -243,9 +191,10 @@ mod tests {
     #[tokio::test]
     async fn a_database_of_an_earlier_release_is_brought_up_to_date_and_keeps_its_rows() {
         let folder = tempfile::tempdir().unwrap();
-        let settings = Settings::parse(&format!("sqlite://{}/r.db", folder.path().display())).unwrap();
+        let path = folder.path().join("r.db");
+        let settings = Settings::Sqlite(path.clone());
         sqlx::any::install_default_drivers();
-        let earlier = connect(&format!("sqlite://{}?mode=rwc", settings.path().display()), 1).await.unwrap();
+        let earlier = sqlite::connect(&format!("sqlite://{}?mode=rwc", path.display()), 1).await.unwrap();
         let mut first = migrator();
         first.migrations.to_mut().truncate(1);
         first.run(&earlier).await.unwrap();

@@ -1,41 +1,62 @@
 //! Which database.
 
-use std::{fmt, path::PathBuf};
+use sqlx::postgres::PgConnectOptions;
+use std::{fmt, path::PathBuf, str::FromStr};
 
-/// Which database. The URL may hold a password and is not shown.
-#[derive(Clone, PartialEq, Eq, Default)]
-pub struct Settings {
-    path: PathBuf,
+/// Which database. A server's URL may hold a password and is not shown.
+#[derive(Clone, PartialEq, Eq)]
+pub enum Settings {
+    /// A file of this process alone.
+    Sqlite(PathBuf),
+    /// The URL of a server that replicas may share.
+    Postgres(String),
 }
 
 /// A URL of no database that we can use. Never repeats it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidDatabaseUrl {
-    /// Not SQLite.
-    #[error("is no database we can use: give sqlite://FILE, such as sqlite://registrar.db")]
+    /// Neither SQLite nor PostgreSQL.
+    #[error(
+        "is no database we can use: give sqlite://FILE, such as sqlite://registrar.db, or \
+         postgres://USER:PASSWORD@HOST/DATABASE"
+    )]
     Scheme,
     /// An SQLite URL without a file, or in memory.
     #[error("names no file: what is accepted has to survive a restart")]
     NoFile,
+    /// A PostgreSQL URL that cannot be read, or names no database.
+    #[error(
+        "is no URL of a PostgreSQL database: give postgres://USER:PASSWORD@HOST/DATABASE, with %40 for an @ in the password \
+         and so on"
+    )]
+    Server,
 }
 
 impl Settings {
-    /// Reads a database URL: `sqlite://FILE`, relative to the working directory or absolute.
+    /// Reads a database URL: `sqlite://FILE`, relative to the working directory or absolute, or
+    /// `postgres://USER:PASSWORD@HOST/DATABASE` with the parameters that libpq knows, such as `sslmode`.
     ///
     /// # Errors
     /// When it is none that we can use.
     pub fn parse(url: &str) -> Result<Self, InvalidDatabaseUrl> {
+        if url.starts_with("postgres://") || url.starts_with("postgresql://") {
+            let options = PgConnectOptions::from_str(url).map_err(|_| InvalidDatabaseUrl::Server)?;
+            options.get_database().filter(|name| !name.is_empty()).ok_or(InvalidDatabaseUrl::Server)?;
+            return Ok(Self::Postgres(url.to_owned()));
+        }
         let rest = url.strip_prefix("sqlite:").ok_or(InvalidDatabaseUrl::Scheme)?;
         let rest = rest.strip_prefix("//").unwrap_or(rest);
         let (path, query) = rest.split_once('?').unwrap_or((rest, ""));
         if path.is_empty() || path.ends_with('/') || path == ":memory:" || query.contains("mode=memory") {
             return Err(InvalidDatabaseUrl::NoFile);
         }
-        Ok(Self { path: path.into() })
+        Ok(Self::Sqlite(path.into()))
     }
+}
 
-    pub(super) fn path(&self) -> PathBuf {
-        self.path.clone()
+impl Default for Settings {
+    fn default() -> Self {
+        Self::Sqlite("registrar.db".into())
     }
 }
 
@@ -56,11 +77,24 @@ mod tests {
             ("sqlite:///var/lib/r.db", "/var/lib/r.db"),
             ("sqlite:r.db?mode=rwc", "r.db"),
         ] {
-            assert_eq!(Settings::parse(url).map(|settings| settings.path()), Ok(path.into()), "{url}");
+            assert_eq!(Settings::parse(url), Ok(Settings::Sqlite(path.into())), "{url}");
         }
         for url in ["sqlite://", "sqlite::memory:", "sqlite://x?mode=memory", "sqlite:///var/"] {
             assert_eq!(Settings::parse(url), Err(InvalidDatabaseUrl::NoFile), "{url}");
         }
         assert_eq!(Settings::parse("mysql://h/db"), Err(InvalidDatabaseUrl::Scheme));
+    }
+
+    #[test]
+    fn a_server_is_named_with_its_database() {
+        for url in ["postgres://u:p@h:5433/d?sslmode=require", "postgresql://h/d", "postgres:///d?host=/run/postgresql"]
+        {
+            assert_eq!(Settings::parse(url), Ok(Settings::Postgres(url.to_owned())), "{url}");
+        }
+        for url in ["postgres://u:p@h", "postgres://u:p@h:port/d", "postgres://h/d?sslmode=perhaps"] {
+            let refused = Settings::parse(url);
+            assert_eq!(refused, Err(InvalidDatabaseUrl::Server), "{url}");
+        }
+        assert!(!format!("{:?}", Settings::parse("postgres://u:s3cr3t@h/d")).contains("s3cr3t"));
     }
 }

@@ -5,20 +5,22 @@
 //! release savepoints of a transaction that is never committed, and report success. So a connection on which anything went
 //! wrong is closed here and never used again.
 
-use super::StoreError;
-use sqlx::{Any, AnyConnection, AnyPool, pool::PoolConnection};
+use super::{
+    StoreError,
+    bounded::{Connection, Pool},
+};
 use std::ops::{Deref, DerefMut};
 
 /// A transaction. Dropped without [`Write::commit`], it closes its connection, which undoes it.
 #[derive(Debug)]
 pub(super) struct Write {
-    connection: PoolConnection<Any>,
+    connection: Connection,
     committed: bool,
 }
 
 impl Write {
     /// Begins one.
-    pub(super) async fn begin(pool: &AnyPool) -> Result<Self, StoreError> {
+    pub(super) async fn begin(pool: &Pool) -> Result<Self, StoreError> {
         let mut write = Self { connection: pool.acquire().await?, committed: false };
         sqlx::query("BEGIN").execute(&mut *write).await?;
         Ok(write)
@@ -33,15 +35,15 @@ impl Write {
 }
 
 impl Deref for Write {
-    type Target = AnyConnection;
+    type Target = Connection;
 
-    fn deref(&self) -> &AnyConnection {
+    fn deref(&self) -> &Connection {
         &self.connection
     }
 }
 
 impl DerefMut for Write {
-    fn deref_mut(&mut self) -> &mut AnyConnection {
+    fn deref_mut(&mut self) -> &mut Connection {
         &mut self.connection
     }
 }

@@ -43,6 +43,8 @@ mod tests {
         let salt = Salt::new("pepper".to_owned());
         let one = hashed(&salt, "user-1");
         assert_eq!(one.len(), 2 * SHOWN);
+        // What the command in deploy/TRACING.md makes of the same two.
+        assert_eq!(one, "15da9a772389e8482ecfcc9f5fea6ddb");
         assert_eq!(one, hashed(&salt, "user-1"));
         assert_ne!(one, hashed(&salt, "user-2"));
         assert_ne!(one, hashed(&Salt::new("other".to_owned()), "user-1"));

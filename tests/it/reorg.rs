@@ -1,7 +1,7 @@
 //! A block that is no longer canonical takes back what it held, and nothing is lost by it.
 
-use crate::harness::{Plan, Registration, State, WaitFor, document};
-use serde_json::json;
+use crate::harness::{Plan, Registration, Stack, State, WaitFor, document, eventually};
+use serde_json::{Value, json};
 
 const CASE: &str = "case-1";
 
@@ -58,4 +58,57 @@ async fn a_confirmation_that_a_deeper_reorg_takes_back_is_made_again() {
     };
     assert_eq!(again.transaction.unwrap().hash, before.hash, "the same bytes went out again");
     stack.registry.holds_exactly([(document(1), CASE.into())]).await;
+}
+
+/// Registers some documents, each in a transaction and a block of its own.
+async fn confirm_some(stack: &Stack) -> Vec<Registration> {
+    let mut confirmed = Vec::new();
+    for number in 1..=4 {
+        confirmed.push(stack.client.confirm(number, CASE).await);
+    }
+    confirmed
+}
+
+/// Each of these in another block than before, by the same bytes.
+async fn confirmed_again(stack: &Stack, before: &[Registration]) {
+    // Somebody who waits for finality makes the service look at it every second.
+    let _watch = stack.client.watch(&before[0].id, WaitFor::Finalized, 0).await.unwrap();
+    for one in before {
+        let old = one.transaction.clone().unwrap();
+        let again = eventually("confirmed in another block", async || {
+            let seen = stack.client.get(&one.id).await.unwrap();
+            let new = seen.transaction.clone()?;
+            (seen.state() == State::Confirmed && new.block_hash != old.block_hash).then_some(new)
+        });
+        assert_eq!(again.await.hash, old.hash, "the same bytes went out again");
+    }
+}
+
+#[tokio::test]
+async fn a_deep_reorg_takes_many_confirmations_back_says_so_loudly_and_all_are_made_again() {
+    let stack = Plan::on_demand().signers(2).start().await;
+    let confirmed = confirm_some(&stack).await;
+
+    stack.anvil.rpc().run("anvil_reorg", json!([4, []])).await;
+
+    confirmed_again(&stack, &confirmed).await;
+    let told = stack.service.log();
+    let loud = |line: &&Value| line["level"] == "ERROR" && line.to_string().contains("was reorged out");
+    assert_eq!(told.iter().filter(loud).count(), 4, "{told:?}");
+    stack.registry.holds_exactly((1..=4).map(|number| (document(number), CASE.to_owned()))).await;
+}
+
+#[tokio::test]
+async fn a_reorg_of_what_was_confirmed_is_found_by_the_next_start() {
+    let mut stack = Plan::on_demand().start().await;
+    let confirmed = confirm_some(&stack).await;
+    stack.service.kill();
+
+    stack.anvil.rpc().run("anvil_reorg", json!([3, []])).await;
+    stack.start_again().await;
+
+    confirmed_again(&stack, &confirmed[1..]).await;
+    let first = stack.client.get(&confirmed[0].id).await.unwrap();
+    assert_eq!(first.revision, confirmed[0].revision, "nothing is told of what was not touched");
+    stack.registry.holds_exactly((1..=4).map(|number| (document(number), CASE.to_owned()))).await;
 }

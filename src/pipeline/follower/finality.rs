@@ -3,7 +3,7 @@
 
 use super::{Canonical, Follower, PollError};
 use crate::{
-    chain::{BlockTag, Header},
+    chain::{BlockTag, CallError, Header},
     pipeline::{flights::lock, now, recovery},
     registration::Finality,
     store::UnfinalizedBlock,
@@ -34,19 +34,17 @@ impl Follower {
             _ => Finality::Unsafe,
         };
         let risen: Vec<_> = self.unfinalized.iter().filter(|block| reached(block) > block.finality).copied().collect();
+        match self.still_hold(&risen, canonical).await? {
+            Some(true) => {}
+            Some(false) => {
+                // Some are gone: all are looked at with the next poll, before any of them is called safe.
+                (self.followed, self.finality_looked) = (None, None);
+                return Ok(());
+            }
+            None => return Ok(()),
+        }
         let (mut made_safe, mut made_final) = (Vec::new(), Vec::new());
         for block in risen {
-            // What a lane found was canonical when it was found, between two polls; ours was in a poll, and its line is unbroken.
-            if block.signer.is_none() {
-                match canonical.holds(block.number, block.hash).await? {
-                    Some(true) => {}
-                    Some(false) => {
-                        self.reorged_after_confirmation(&block).await?;
-                        continue;
-                    }
-                    None => continue,
-                }
-            }
             match reached(&block) {
                 Finality::Finalized => made_final.push(block.id),
                 Finality::Safe | Finality::Unsafe => made_safe.push(block.id),
@@ -71,24 +69,67 @@ impl Follower {
     pub(super) fn finality_is_due(&mut self) -> bool {
         self.take_over_found();
         let every = if self.tools.flights.is_empty() && self.tools.waiters.is_empty() { LOOK } else { BUSY_LOOK };
-        !self.unfinalized.is_empty() && self.finality_looked.is_none_or(|looked| looked.elapsed() >= every)
+        !self.arrived.is_empty()
+            || !self.unfinalized.is_empty() && self.finality_looked.is_none_or(|looked| looked.elapsed() >= every)
+    }
+
+    /// Whether the canonical chain holds these still; `None` when that cannot be said just now. Ours are all on the line that is followed, so that the newest speaks for all;
+    /// what a lane found was canonical when it was found, between two polls.
+    async fn still_hold(
+        &self,
+        blocks: &[UnfinalizedBlock],
+        canonical: &mut Canonical,
+    ) -> Result<Option<bool>, CallError> {
+        let newest = blocks.iter().filter(|block| block.signer.is_some()).max_by_key(|block| block.number);
+        for block in blocks.iter().filter(|block| block.signer.is_none()).chain(newest) {
+            let holds = canonical.holds(block.number, block.hash).await?;
+            if holds != Some(true) {
+                return Ok(holds);
+            }
+        }
+        Ok(Some(true))
+    }
+
+    /// Looks once at the blocks that come with a lease, or that a lane found: nobody has followed them here until now. Those of one
+    /// lease were on one line when the newest of them was confirmed, so that of these the newest that is canonical speaks for all
+    /// below it.
+    pub(super) async fn take_over(&mut self, canonical: &mut Canonical) -> Result<(), PollError> {
+        self.take_over_found();
+        let mut arrived = std::mem::take(&mut self.arrived);
+        arrived.sort_unstable_by_key(|block| (block.signer, std::cmp::Reverse(block.number)));
+        let mut proved = None;
+        for block in arrived {
+            let spoken_for = block.signer.is_some() && proved == block.signer;
+            match if spoken_for { Some(true) } else { canonical.holds(block.number, block.hash).await? } {
+                Some(true) => {
+                    proved = block.signer;
+                    self.unfinalized.retain(|known| known.id != block.id);
+                    self.unfinalized.push(block);
+                }
+                Some(false) => self.reorged_after_confirmation(&block).await?,
+                None => self.arrived.push(block),
+            }
+        }
+        Ok(())
     }
 
     fn take_over_found(&mut self) {
-        // What another replica acts for by now is watched there.
-        self.unfinalized.retain(|block| self.tools.store.holds(block.lease()));
         let found = std::mem::take(&mut *lock(&self.tools.found));
         for block in found {
-            self.unfinalized.retain(|known| known.id != block.id);
-            self.unfinalized.push(block);
+            let known = |known: &UnfinalizedBlock| (known.id, known.hash) == (block.id, block.hash);
+            if !self.unfinalized.iter().chain(&self.arrived).any(known) {
+                self.arrived.push(block);
+            }
         }
+        // What another replica acts for by now is watched there.
+        self.arrived.retain(|block| self.tools.store.holds(block.lease()));
+        self.unfinalized.retain(|block| self.tools.store.holds(block.lease()));
     }
 
     /// Finds what a reorg took away, from the newest block down to the first that is still canonical. Returns whether that is known
     /// of each: one that nobody shows just now is looked at again.
     pub(super) async fn demote_unfinalized(&mut self, canonical: &mut Canonical) -> Result<bool, PollError> {
         let mut known = true;
-        self.take_over_found();
         let mut newest_first = self.unfinalized.clone();
         newest_first.sort_unstable_by_key(|block| std::cmp::Reverse(block.number));
         for block in newest_first {
@@ -104,21 +145,24 @@ impl Follower {
     /// What was reported as confirmed is not on the canonical chain: our own bytes go out again, and what somebody else had
     /// registered is queued. Only what is written is forgotten here.
     async fn reorged_after_confirmation(&mut self, block: &UnfinalizedBlock) -> Result<(), PollError> {
-        events::confirmed_transaction_reorged(block.id, block.number);
         let store = &self.tools.store;
         if block.signer.is_some() {
             let at = now();
             store.reorged(block.id, at).await?;
+            let mut affected = (0, None);
             if let Some(open) = store.open_transaction(block.id).await? {
                 let key = (open.signer, open.nonce);
                 recovery::take_up(&self.tools, open, Some(at));
                 if let Some(flight) = self.tools.flights.get(key.0, key.1) {
                     flight.progress().memory.reorged_out = Some(block.number);
+                    affected = (flight.members.len(), flight.first_affected());
                 }
             }
+            events::confirmed_transaction_reorged(block.id, block.number, affected.0, affected.1.as_ref());
             self.tools.waiters.changed_transactions(store, &[block.id]).await;
         } else {
             let queued = store.lost(block.id, now()).await?;
+            events::confirmed_transaction_reorged(block.id, block.number, queued.len(), None);
             self.tools.queue.tell();
             self.tools.waiters.changed(store, &queued).await;
         }

@@ -67,6 +67,8 @@ pub enum PollError {
 pub struct Follower {
     tools: Tools,
     unfinalized: Vec<UnfinalizedBlock>,
+    /// Those that nobody has looked at here yet.
+    arrived: Vec<UnfinalizedBlock>,
     finality_looked: Option<Instant>,
     /// The newest head whose chain holds every block that is followed; `None` before the first poll.
     followed: Option<Header>,
@@ -79,8 +81,15 @@ pub struct Follower {
 impl Follower {
     /// A watcher; whoever takes a lease hands over what there is to be watched.
     pub fn new(tools: Tools) -> Self {
-        let (unfinalized, rebroadcasts) = (Vec::new(), JoinSet::new());
-        Self { tools, unfinalized, finality_looked: None, followed: None, falls: 0, rebroadcasts }
+        Self {
+            tools,
+            unfinalized: Vec::new(),
+            arrived: Vec::new(),
+            finality_looked: None,
+            followed: None,
+            falls: 0,
+            rebroadcasts: JoinSet::new(),
+        }
     }
 
     /// Watches until `stop`; ends between two polls. The clock runs beside the polls, for neither may hold up the other.
@@ -140,6 +149,9 @@ impl Follower {
 
         let mut canonical = Canonical::new(self.tools.chain.clone(), head, falls != self.falls);
         let left = self.chain_was_left(&mut canonical).await?;
+        self.take_over(&mut canonical).await?;
+        // Before anything new is confirmed, so that what is confirmed is always on one line.
+        let known = left != Left::Yes || self.demote_unfinalized(&mut canonical).await?;
         let (mut passed, mut unseen) = (Vec::new(), Vec::new());
         for flight in flights {
             let consumed = nonces.get(&flight.signer).is_some_and(|nonce| *nonce > flight.nonce);
@@ -159,7 +171,6 @@ impl Follower {
                 }
             }
         }
-        let known = left != Left::Yes || self.demote_unfinalized(&mut canonical).await?;
         if left != Left::Unknown && known {
             self.followed = Some(head);
             self.falls = falls;

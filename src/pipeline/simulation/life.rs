@@ -1,6 +1,6 @@
 //! A service that dies after any of its awaits, as a process does: everything that it holds is dropped at once.
 
-use futures_util::future::BoxFuture;
+use futures_util::future::{BoxFuture, LocalBoxFuture};
 use std::{
     pin::Pin,
     sync::{
@@ -73,11 +73,11 @@ impl Future for Part {
 /// The service whole: gone, with all that it held, as soon as its life is over.
 pub(super) struct Mortal {
     life: Arc<Life>,
-    service: Option<BoxFuture<'static, Result<(), String>>>,
+    service: Option<LocalBoxFuture<'static, Result<(), String>>>,
 }
 
 impl Mortal {
-    pub(super) fn new(life: &Arc<Life>, service: impl Future<Output = Result<(), String>> + Send + 'static) -> Self {
+    pub(super) fn new(life: &Arc<Life>, service: impl Future<Output = Result<(), String>> + 'static) -> Self {
         Self { life: life.clone(), service: Some(Box::pin(service)) }
     }
 }

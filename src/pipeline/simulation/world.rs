@@ -73,7 +73,8 @@ struct World {
 pub(super) fn tell(story: &Story) -> Result<(), String> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build();
     let runtime = runtime.map_err(|error| error.to_string())?;
-    runtime.block_on(async {
+    // One thread, so that everything goes on in turns; some of a start is bound to it.
+    tokio::task::LocalSet::new().block_on(&runtime, async {
         let mut world = World::new(story.setup).await.map_err(|error| format!("no world: {error}"))?;
         for (number, event) in story.events.iter().enumerate() {
             world.happens(*event).await.map_err(|error| format!("after event {} ({event:?}): {error}", number + 1))?;
@@ -92,7 +93,7 @@ impl World {
         let folder =
             if memory.is_dir() { tempfile::tempdir_in(memory)? } else { tempfile::tempdir()? };
         let file = folder.path().join("registrar.db");
-        let store = store::Settings::parse(&format!("sqlite://{}", file.display()))?;
+        let store = store::Settings::Sqlite(file.clone());
         match EMPTY.get() {
             Some(empty) => std::fs::write(&file, empty)?,
             None => {
@@ -100,7 +101,7 @@ impl World {
                 EMPTY.get_or_init(|| std::fs::read(&file).unwrap_or_default());
             }
         }
-        let audit = Audit::open(&store).await?;
+        let audit = Audit::open(&file).await?;
 
         let confirmations = u64::from(setup.confirmations);
         let chain = Simulated::new(confirmations);
@@ -144,7 +145,7 @@ impl World {
             life: self.life.clone(),
             door: self.door.clone(),
         };
-        self.service = tokio::spawn(Mortal::new(&self.life, service::serve(plan)));
+        self.service = tokio::task::spawn_local(Mortal::new(&self.life, service::serve(plan)));
     }
 
     /// Lets everything go on that can without time, and starts the service again where it has died.

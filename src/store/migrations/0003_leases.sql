@@ -5,6 +5,8 @@ CREATE TABLE leases (
     holder     BYTEA  NOT NULL,
     token      BIGINT NOT NULL,
     expires_at BIGINT NOT NULL,
+    -- Whether the holder has the session lock too, so that to find that free means that the holder is gone.
+    locked     BIGINT NOT NULL DEFAULT 0,
     uses       BIGINT NOT NULL DEFAULT 0
 );
 -- Until when a replica that has taken a queued registration keeps the others away from it.

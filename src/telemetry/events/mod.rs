@@ -132,10 +132,20 @@ pub fn transaction_reorged(id: TransactionId, nonce: u64, hash: B256, block_numb
 }
 
 /// What was reported as confirmed is not on the canonical chain any more.
-pub fn confirmed_transaction_reorged(id: TransactionId, block_number: u64) {
+pub fn confirmed_transaction_reorged(
+    id: TransactionId,
+    block_number: u64,
+    registrations: usize,
+    of: Option<&Affected>,
+) {
     metrics().reorg();
-    Report::default().tag("reason", "reorged_after_confirmation").say(|| {
-        error!(transaction_id = %id, block_number, "a confirmed transaction was reorged out");
+    about(of).tag("reason", "reorged_after_confirmation").say(|| {
+        error!(
+            transaction_id = %id,
+            block_number,
+            registrations,
+            "a confirmed transaction was reorged out: what it had registered is being registered again"
+        );
     });
 }
 

@@ -7,6 +7,8 @@ pub mod door;
 pub mod foreign;
 pub mod metrics;
 pub mod place;
+#[allow(dead_code, reason = "the unit tests of the store use all of it")]
+pub mod postgres;
 pub mod process;
 pub mod proxy;
 pub mod receivers;

@@ -3,6 +3,7 @@
 use super::{
     anvil::{CHAIN_ID, KEYS},
     metrics::Metrics,
+    postgres::PASSWORDS,
     process::Process,
     proxy,
     receivers::DSN_KEY,
@@ -139,12 +140,17 @@ impl Service {
     }
 }
 
-/// No test, whatever it does, may make the service tell where its endpoints are, or its Sentry's DSN.
+/// No test, whatever it does, may make the service tell where its endpoints are, its Sentry's DSN, or its database's password.
 impl Drop for Service {
     fn drop(&mut self) {
-        let is_leak = |line: &String| proxy::leak(line).is_some() || line.contains(DSN_KEY);
+        let secrets = PASSWORDS.iter().chain([&DSN_KEY]);
+        let is_leak =
+            |line: &String| proxy::leak(line).is_some() || secrets.clone().any(|secret| line.contains(secret));
         let leaks = self.process.lines().all().into_iter().find(is_leak);
-        assert!(leaks.is_none() || std::thread::panicking(), "an endpoint's URL or a DSN is logged: {leaks:?}");
+        assert!(
+            leaks.is_none() || std::thread::panicking(),
+            "an endpoint's URL, a DSN or a password is logged: {leaks:?}"
+        );
     }
 }
 

@@ -3,6 +3,7 @@
 use super::{
     anvil::Anvil,
     client::Client,
+    postgres::Database,
     proxy::Proxy,
     receivers::{OtlpStore, Protocol, SentryStore},
     registry::Registry,
@@ -35,12 +36,13 @@ pub struct Plan {
     signers: usize,
     /// The URLs of the nodes behind proxies; `None` is the stack's own.
     endpoints: Vec<Option<String>>,
+    postgres: bool,
 }
 
 impl Plan {
     /// One signer, on a node that mines a block for each transaction.
     pub fn on_demand() -> Self {
-        Self { anvil: Vec::new(), settings: Vec::new(), signers: 1, endpoints: Vec::new() }
+        Self { anvil: Vec::new(), settings: Vec::new(), signers: 1, endpoints: Vec::new(), postgres: false }
     }
 
     /// One signer, on a node that mines a block every so many seconds.
@@ -99,6 +101,12 @@ impl Plan {
         self
     }
 
+    /// Keeping what it accepts in a PostgreSQL database of its own, which several replicas may share.
+    pub fn postgres(mut self) -> Self {
+        self.postgres = true;
+        self
+    }
+
     /// Starts it all.
     pub async fn start(self) -> Stack {
         let (ground, settings) = self.prepare().await;
@@ -118,6 +126,8 @@ impl Plan {
         let urls: Vec<String> = proxies.iter().map(Proxy::secret_url).collect();
         let urls = if urls.is_empty() { anvil.url().to_owned() } else { urls.join(",") };
         let settings = Settings::new(&urls, &registry, self.signers, &directory.path().join("registrar.db"));
+        let settings =
+            if self.postgres { settings.set("REGISTRAR_DATABASE_URL", Database::new().await.url()) } else { settings };
         let settings = self.settings.iter().fold(settings, |settings, (name, value)| settings.set(name, value));
         (Ground { proxies, registry, anvil, directory }, settings)
     }
@@ -159,6 +169,13 @@ impl Stack {
     /// What stands between the service and its nodes, in the order of the settings.
     pub fn proxies(&self) -> &[Proxy] {
         &self.proxies
+    }
+
+    /// Starts another replica of the service, with the same settings, and a caller of its own.
+    pub async fn replica(&self) -> (Service, Client) {
+        let service = Service::start(&self.settings).await;
+        let client = Client::connect(service.grpc).await;
+        (service, client)
     }
 
     /// Starts the service again on the same database, after it was killed or has ended.

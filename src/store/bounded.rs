@@ -1,0 +1,151 @@
+//! Connections on which every statement is answered in time, or fails.
+//!
+//! A database server may fall silent without closing its connections: a cable, a frozen machine, a firewall that forgets. sqlx
+//! would wait for it as long as the operating system does, which is a quarter of an hour. Whoever waits here is told after a
+//! stated time; the connection, of which it is not known what it still does, is closed and never used again.
+
+use futures_util::{FutureExt, StreamExt, TryFutureExt, TryStreamExt, future::BoxFuture, stream, stream::BoxStream};
+use sqlx::{
+    Any, AnyPool, Either, Error, Execute, Executor, SqlStr,
+    any::{AnyQueryResult, AnyRow, AnyStatement, AnyTypeInfo},
+    pool::PoolConnection,
+};
+use std::{io, time::Duration};
+use tokio::time::timeout;
+
+/// Some connections.
+#[derive(Clone, Debug)]
+pub(super) struct Pool {
+    connections: AnyPool,
+    limit: Duration,
+}
+
+/// One of a [`Pool`]'s connections; goes back when it drops.
+#[derive(Debug)]
+pub(super) struct Connection {
+    connection: PoolConnection<Any>,
+    limit: Duration,
+}
+
+impl Pool {
+    /// A pool on which no statement takes longer than `limit`.
+    pub(super) fn new(connections: AnyPool, limit: Duration) -> Self {
+        Self { connections, limit }
+    }
+
+    /// One connection, or an error once the pool's own patience is at its end.
+    pub(super) async fn acquire(&self) -> Result<Connection, Error> {
+        Ok(Connection { connection: self.connections.acquire().await?, limit: self.limit })
+    }
+
+    /// The connections themselves.
+    #[cfg(test)]
+    pub(super) fn connections(&self) -> &AnyPool {
+        &self.connections
+    }
+
+    /// Lets go of every connection.
+    pub(super) async fn close(&self) {
+        self.connections.close().await;
+    }
+}
+
+impl Connection {
+    /// It is closed when it drops, and whatever it had begun is undone.
+    pub(super) fn close_on_drop(&mut self) {
+        self.connection.close_on_drop();
+    }
+
+    async fn in_time<T>(
+        limit: Duration,
+        answer: impl Future<Output = Result<T, Error>>,
+    ) -> Result<Result<T, Error>, Error> {
+        let late = |_| Error::Io(io::Error::new(io::ErrorKind::TimedOut, "the database did not answer in time"));
+        timeout(limit, answer).await.map_err(late)
+    }
+
+    /// Awaits the answer; one that does not come in time costs the connection.
+    fn answered<T>(&mut self, answer: Result<Result<T, Error>, Error>) -> Result<T, Error> {
+        if answer.is_err() {
+            self.close_on_drop();
+        }
+        answer?
+    }
+}
+
+type Answers<'e> = BoxStream<'e, Result<Either<AnyQueryResult, AnyRow>, Error>>;
+
+impl<'c> Executor<'c> for &'c mut Connection {
+    type Database = Any;
+
+    fn fetch_many<'e, 'q: 'e, E>(self, query: E) -> Answers<'e>
+    where
+        'c: 'e,
+        E: 'q + Execute<'q, Any>,
+    {
+        let answers = async move {
+            let all = self.connection.fetch_many(query).try_collect::<Vec<_>>();
+            let answer = Connection::in_time(self.limit, all).await;
+            Ok(stream::iter(self.answered(answer)?.into_iter().map(Ok)))
+        };
+        answers.try_flatten_stream().boxed()
+    }
+
+    fn fetch_optional<'e, 'q: 'e, E>(self, query: E) -> BoxFuture<'e, Result<Option<AnyRow>, Error>>
+    where
+        'c: 'e,
+        E: 'q + Execute<'q, Any>,
+    {
+        async move {
+            let answer = Connection::in_time(self.limit, self.connection.fetch_optional(query)).await;
+            self.answered(answer)
+        }
+        .boxed()
+    }
+
+    fn prepare_with<'e>(self, sql: SqlStr, parameters: &'e [AnyTypeInfo]) -> BoxFuture<'e, Result<AnyStatement, Error>>
+    where
+        'c: 'e,
+    {
+        async move {
+            let answer = Connection::in_time(self.limit, self.connection.prepare_with(sql, parameters)).await;
+            self.answered(answer)
+        }
+        .boxed()
+    }
+}
+
+impl<'p> Executor<'p> for &'_ Pool {
+    type Database = Any;
+
+    fn fetch_many<'e, 'q: 'e, E>(self, query: E) -> Answers<'e>
+    where
+        'p: 'e,
+        E: 'q + Execute<'q, Any>,
+    {
+        let pool = self.clone();
+        let answers = async move {
+            let mut connection = pool.acquire().await?;
+            let all: Vec<_> = connection.fetch_many(query).try_collect().await?;
+            Ok(stream::iter(all.into_iter().map(Ok)))
+        };
+        answers.try_flatten_stream().boxed()
+    }
+
+    fn fetch_optional<'e, 'q: 'e, E>(self, query: E) -> BoxFuture<'e, Result<Option<AnyRow>, Error>>
+    where
+        'p: 'e,
+        E: 'q + Execute<'q, Any>,
+    {
+        let pool = self.clone();
+        async move { pool.acquire().await?.fetch_optional(query).await }.boxed()
+    }
+
+    fn prepare_with<'e>(self, sql: SqlStr, parameters: &'e [AnyTypeInfo]) -> BoxFuture<'e, Result<AnyStatement, Error>>
+    where
+        'p: 'e,
+    {
+        let pool = self.clone();
+        async move { pool.acquire().await?.prepare_with(sql, parameters).await }.boxed()
+    }
+}

@@ -1,0 +1,29 @@
+//! Which database engine serves, and what differs between the two. The statements do not.
+
+use super::sqlite::FileLock;
+use sqlx::postgres::PgConnectOptions;
+
+/// The engine of an open store, with what it needs as long as the store is open.
+#[derive(Debug)]
+pub(super) enum Engine {
+    /// A file that one process has for itself.
+    Sqlite {
+        /// Ends with the process, however that dies.
+        _lock: FileLock,
+    },
+    /// A server that several replicas may share.
+    Postgres {
+        /// How to reach it and our schema, for connections beside the pools.
+        options: Box<PgConnectOptions>,
+    },
+}
+
+impl Engine {
+    /// Whether other processes may write to the same tables.
+    pub(super) fn is_shared(&self) -> bool {
+        match self {
+            Self::Sqlite { .. } => false,
+            Self::Postgres { .. } => true,
+        }
+    }
+}

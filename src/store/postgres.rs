@@ -1,0 +1,265 @@
+//! PostgreSQL: a schema of our own on a server that replicas share, and how its connections are set.
+
+use super::{OpenError, bounded::Pool, engine::Engine, open};
+use sqlx::{AnyConnection, AssertSqlSafe, Connection, Row, any::AnyPoolOptions, postgres::PgConnectOptions};
+use std::{future::Future, str::FromStr, time::Duration};
+
+/// Our tables stand in a schema of this name, so that a database may hold others beside it.
+pub(super) const SCHEMA: &str = "registrar";
+/// Several write at once, for the server keeps them apart. With [`READERS`], one that listens and one for leases a replica has
+/// at most 12 connections of the server's usual 100.
+const WRITERS: u32 = 4;
+const READERS: u32 = 6;
+/// A connection is waited for at most this long, so that whoever calls hears soon that the server is gone.
+pub(super) const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(2);
+/// An answer is waited for at most this long; the longest statement of ours takes a tenth of it.
+const STATEMENT_LIMIT: Duration = Duration::from_secs(5);
+/// How each session is set. The server gives up what nobody waits for any more, frees what a silent replica has locked, and, over
+/// TCP, soon sees that a replica is gone.
+const SESSION: [(&str, &str); 7] = [
+    ("search_path", SCHEMA),
+    ("client_min_messages", "warning"),
+    ("statement_timeout", "5s"),
+    ("idle_in_transaction_session_timeout", "10s"),
+    ("tcp_keepalives_idle", "3"),
+    ("tcp_keepalives_interval", "1"),
+    ("tcp_keepalives_count", "3"),
+];
+/// What the statements lean on, however the server is set. A row that another replica has just written is seen by the next
+/// statement; and `synchronous_commit` may be stronger than `on`, but never weaker: what is said to be accepted is on disk.
+const PROMISES: &str = "SET default_transaction_isolation = 'read committed'; \
+    SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off'";
+/// Replicas that start together make the schema one after the other: a lock of the database's, ended with its transaction. The
+/// number says `register` in ASCII.
+const LOCK: &str = "SELECT pg_advisory_xact_lock(8243102910254802290)";
+
+/// Connects, makes the schema when absent, and brings it up to date.
+pub(super) async fn open(url: &str) -> Result<(Engine, Pool, Pool), OpenError> {
+    let options = PgConnectOptions::from_str(url).map_err(refused)?.options(SESSION);
+    prepare(url).await?;
+    let writer = connect(url, WRITERS).await.map_err(refused)?;
+    let reader = connect(url, READERS).await.map_err(refused)?;
+    Ok((
+        Engine::Postgres { options: Box::new(options) },
+        Pool::new(writer, STATEMENT_LIMIT),
+        Pool::new(reader, STATEMENT_LIMIT),
+    ))
+}
+
+/// Makes the schema, on a connection of its own without limits: a new index on a large table takes its time.
+async fn prepare(url: &str) -> Result<(), OpenError> {
+    let mut connection = in_time(AnyConnection::connect(url)).await.map_err(refused)?;
+    let set = format!("SET search_path = {SCHEMA}; SET client_min_messages = warning");
+    sqlx::raw_sql(AssertSqlSafe(set)).execute(&mut connection).await.map_err(refused)?;
+    let mut alone = connection.begin().await.map_err(refused)?;
+    sqlx::query(LOCK).execute(&mut *alone).await.map_err(refused)?;
+    let tables = sqlx::query(
+        "SELECT CAST(c.relname AS TEXT) FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
+         WHERE CAST(n.nspname AS TEXT) = $1 AND c.relkind IN ('r', 'p', 'v', 'm', 'f')",
+    )
+    .bind(SCHEMA)
+    .fetch_all(&mut *alone)
+    .await
+    .map_err(refused)?;
+    let names = tables.iter().map(|row| row.try_get(0)).collect::<Result<Vec<String>, _>>().map_err(refused)?;
+    open::all_ours(&names)?;
+    let there = sqlx::query("SELECT 1 FROM pg_catalog.pg_namespace WHERE CAST(nspname AS TEXT) = $1").bind(SCHEMA);
+    if there.fetch_optional(&mut *alone).await.map_err(refused)?.is_none() {
+        let create = AssertSqlSafe(format!("CREATE SCHEMA {SCHEMA}"));
+        sqlx::raw_sql(create).execute(&mut *alone).await.map_err(refused)?;
+    }
+    alone.commit().await.map_err(refused)?;
+    open::migrator().run(&mut connection).await?;
+    Ok(connection.close().await?)
+}
+
+async fn connect(url: &str, connections: u32) -> Result<sqlx::AnyPool, sqlx::Error> {
+    let set = SESSION.map(|(name, value)| format!("SET {name} = '{value}'; "));
+    let set = format!("{}{PROMISES}", set.concat());
+    AnyPoolOptions::new()
+        .max_connections(connections)
+        .acquire_timeout(ACQUIRE_TIMEOUT)
+        .idle_timeout(None)
+        .max_lifetime(None)
+        .after_connect(move |connection, _| {
+            let set = AssertSqlSafe(set.clone());
+            Box::pin(async move { sqlx::raw_sql(set).execute(&mut *connection).await.map(drop) })
+        })
+        .connect(url)
+        .await
+}
+
+async fn in_time<T>(connecting: impl Future<Output = Result<T, sqlx::Error>>) -> Result<T, sqlx::Error> {
+    tokio::time::timeout(STATEMENT_LIMIT, connecting).await.unwrap_or(Err(sqlx::Error::PoolTimedOut))
+}
+
+/// What an operator can do about an error at the start. Codes: <https://www.postgresql.org/docs/current/errcodes-appendix.html>
+fn refused(error: sqlx::Error) -> OpenError {
+    if matches!(error, sqlx::Error::Io(_) | sqlx::Error::Tls(_) | sqlx::Error::PoolTimedOut) {
+        return OpenError::Unreachable(error);
+    }
+    let code = error.as_database_error().and_then(|refusal| refusal.code()).unwrap_or_default().into_owned();
+    match code.as_str() {
+        "28P01" | "28000" => OpenError::Unauthenticated,
+        "3D000" => OpenError::NoDatabase,
+        "42501" => OpenError::NotAllowed,
+        "53300" | "57P03" => OpenError::Unreachable(error),
+        _ => error.into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        registration::{NewRegistration, Timestamp},
+        store::{
+            Acceptor, Settings, Store,
+            testing::{Ground, server::Database},
+        },
+    };
+    use futures_util::future::{join_all, try_join_all};
+    use sqlx::{Executor, PgConnection};
+    use std::time::SystemTime;
+    use tokio_util::sync::CancellationToken;
+
+    async fn open(database: &Database) -> Store {
+        Store::open(&Settings::Postgres(database.url()), 1_000).await.unwrap()
+    }
+
+    async fn refusal(url: String) -> OpenError {
+        Store::open(&Settings::Postgres(url), 1).await.unwrap_err()
+    }
+
+    fn acceptor(store: &Store) -> Acceptor {
+        let (acceptor, intake) = Acceptor::new(store.clone());
+        tokio::spawn(intake.run(CancellationToken::new(), || {}));
+        acceptor
+    }
+
+    fn asked(document: u8, case: &str) -> NewRegistration {
+        NewRegistration {
+            document_hash: crate::registration::DocumentHash::new([document; 32]).unwrap(),
+            submitted_as: String::new(),
+            case_id: case.parse().unwrap(),
+            user_id: None,
+            trace: crate::telemetry::propagation::extract(&http::HeaderMap::new()),
+        }
+    }
+
+    /// Returns when somebody else in the database waits for a lock.
+    async fn somebody_waits(connection: &mut PgConnection) {
+        let waiting = "SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'";
+        while connection.fetch_optional(waiting).await.unwrap().is_none() {
+            tokio::task::yield_now().await;
+        }
+    }
+
+    #[tokio::test]
+    async fn replicas_may_start_together_on_an_empty_database() {
+        let database = Database::new().await;
+        let stores = join_all((0..4).map(|_| open(&database))).await;
+        assert!(stores.iter().all(Store::is_shared));
+    }
+
+    #[tokio::test]
+    async fn a_pair_that_comes_to_two_replicas_at_once_is_one_registration() {
+        let database = Database::new().await;
+        // Nobody would untie them in time.
+        database.run("DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET deadlock_timeout = 60000', current_database()); END $$").await;
+        let acceptors = [acceptor(&open(&database).await), acceptor(&open(&database).await)];
+        for case in ["a", "b", "c", "d", "e", "f", "g", "h"] {
+            let forth = (1..=200).map(|document| acceptors[0].accept(asked(document, case)));
+            let back = (1..=200).rev().map(|document| acceptors[1].accept(asked(document, case)));
+            let (forth, mut back) = tokio::try_join!(try_join_all(forth), try_join_all(back)).unwrap();
+            back.reverse();
+            for (one, other) in forth.iter().zip(&back) {
+                assert_eq!(one.registration.id, other.registration.id);
+                assert!(one.fresh != other.fresh, "it began on one replica alone");
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn a_failed_pair_begins_again_on_one_replica_alone() {
+        let database = Database::new().await;
+        let (one, other) = (open(&database).await, open(&database).await);
+        let acceptors = [acceptor(&one), acceptor(&other)];
+        let id = acceptors[0].accept(asked(1, "a")).await.unwrap().registration.id;
+        database.run("UPDATE registrar.registrations SET state = 'failed'").await;
+        let mut other_replica = database.connect().await;
+        // It begins again on one replica, while the other has seen that it failed.
+        other_replica.execute("BEGIN; SELECT 1 FROM registrar.registrations FOR UPDATE").await.unwrap();
+        let again = tokio::spawn(async move { acceptors[1].accept(asked(1, "a")).await });
+        let mut watcher = database.connect().await;
+        somebody_waits(&mut watcher).await;
+        let begin_again = "UPDATE registrar.registrations SET state = 'queued', revision = 7; COMMIT";
+        other_replica.execute(begin_again).await.unwrap();
+        let again = again.await.unwrap().unwrap();
+        assert_eq!((again.registration.id, again.registration.revision, again.fresh), (id, 7, false));
+    }
+
+    #[tokio::test]
+    async fn a_deadlock_is_not_the_callers_business() {
+        let database = Database::new().await;
+        let store = open(&database).await;
+        let mut other = database.connect().await;
+        let insert = |document: &str| {
+            let values = format!("'\\x{document}', '\\x{}', 'a', '', 'queued', 1, '\\x01', 1, 1", document.repeat(32));
+            AssertSqlSafe(format!(
+                "INSERT INTO registrar.registrations (id, document_hash, case_id, submitted_as, state, revision, trace_id, \
+                 created_at, updated_at) VALUES ({values})"
+            ))
+        };
+        other.execute("SET deadlock_timeout = '1min'; BEGIN").await.unwrap();
+        other.execute(insert("02")).await.unwrap();
+        let acceptor = acceptor(&store);
+        let accepting =
+            tokio::spawn(async move { try_join_all((1..=2).map(|d| acceptor.accept(asked(d, "a")))).await });
+        let mut watcher = database.connect().await;
+        somebody_waits(&mut watcher).await;
+        // The first pair is the store's, the second one is this transaction's, and each waits for the other's.
+        other.execute(insert("01")).await.unwrap();
+        other.execute("ROLLBACK").await.unwrap();
+        let accepted = accepting.await.unwrap().unwrap();
+        assert!(accepted.iter().all(|accepted| accepted.fresh));
+        assert_eq!(store.unfinished(), 2);
+    }
+
+    #[tokio::test]
+    async fn a_start_that_is_refused_says_what_to_mend() {
+        let database = Database::new().await;
+        database.run("CREATE ROLE guest LOGIN PASSWORD 'guest'").await;
+        let nobody_there = "postgres://u:p@127.0.0.1:1/d".to_owned();
+        assert!(matches!(refusal(nobody_there).await, OpenError::Unreachable(_)));
+        assert!(matches!(refusal(database.url_as("registrar", "wrong")).await, OpenError::Unauthenticated));
+        assert!(matches!(refusal(database.url_as("nobody", "guest")).await, OpenError::Unauthenticated));
+        assert!(matches!(refusal(database.url_as("guest", "guest")).await, OpenError::NotAllowed));
+        assert!(matches!(refusal(database.url().replace("/test_", "/absent_")).await, OpenError::NoDatabase));
+        database.run("CREATE SCHEMA registrar; CREATE TABLE registrar.thesis (text TEXT)").await;
+        let foreign = refusal(database.url()).await;
+        assert!(matches!(&foreign, OpenError::Foreign(table) if table == "thesis"), "{foreign}");
+        let left = "SELECT 1 FROM pg_tables WHERE schemaname = 'registrar' AND tablename <> 'thesis'";
+        assert!(database.connect().await.fetch_optional(left).await.unwrap().is_none(), "it was written to");
+    }
+
+    #[tokio::test]
+    async fn what_is_accepted_is_on_disk_whatever_the_server_is_set_to() {
+        let database = Database::new().await;
+        database.run("ALTER ROLE registrar SET synchronous_commit = off").await;
+        let store = open(&database).await;
+        for pool in [&store.reader, &store.writer] {
+            let row = sqlx::query("SELECT current_setting('synchronous_commit')").fetch_one(pool).await.unwrap();
+            assert_eq!(row.get::<String, _>(0), "on");
+        }
+    }
+
+    #[tokio::test]
+    async fn tables_beside_our_schema_are_nobodys_business() {
+        let ground = Ground::postgres().await;
+        let Ground::Postgres(database) = &ground else { panic!("another engine") };
+        database.run("CREATE TABLE registrations (text TEXT)").await;
+        let store = open(database).await;
+        assert!(store.queued(Timestamp::from(SystemTime::now()), 1).await.unwrap().is_empty());
+    }
+}

@@ -1,0 +1,94 @@
+//! SQLite: a file, its lock, and how its connections are set.
+
+use super::{OpenError, bounded::Pool, engine::Engine, open};
+use sqlx::{AnyConnection, Connection, Row, any::AnyPoolOptions};
+use std::{
+    fs::{File, OpenOptions, TryLockError},
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+/// Every commit is on disk when it returns (`FULL`), and readers never wait for the writer (`WAL`).
+const PRAGMAS: &str = "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA busy_timeout = 5000; \
+                       PRAGMA temp_store = MEMORY; PRAGMA cache_size = -16000;";
+const READERS: u32 = 4;
+/// A connection is waited for at most this long; then the store counts as unusable.
+const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
+/// A file answers, or fails: this only ends what a disk has swallowed.
+const STATEMENT_LIMIT: Duration = Duration::from_secs(60);
+
+/// Holds the operating system's lock on the database; freed when dropped, or when the process dies.
+#[derive(Debug)]
+pub(super) struct FileLock(#[allow(dead_code, reason = "holding it is its use")] File);
+
+/// Opens the file, makes it when absent, and brings its schema up to date.
+pub(super) async fn open(path: &Path) -> Result<(Engine, Pool, Pool), OpenError> {
+    let lock = lock(path)?;
+    let url = format!("sqlite://{}?mode=rwc", path.display());
+    if path.exists() {
+        refuse_foreign(&format!("sqlite://{}?mode=ro", path.display())).await?;
+    }
+    // One writes, so that writers queue up instead of colliding.
+    let writer = connect(&url, 1).await?;
+    open::migrator().run(&writer).await?;
+    let reader = connect(&url, READERS).await?;
+    Ok((Engine::Sqlite { _lock: lock }, Pool::new(writer, STATEMENT_LIMIT), Pool::new(reader, STATEMENT_LIMIT)))
+}
+
+/// One process per file, by the operating system's lock on a file beside it: it ends with the process, however that dies.
+fn lock(path: &Path) -> Result<FileLock, OpenError> {
+    let not_writable = |error: std::io::Error| OpenError::NotWritable { path: path.to_owned(), kind: error.kind() };
+    // Looked at first, so that a read-only database is named as such and no lock file is left beside it.
+    if path.exists() {
+        OpenOptions::new().write(true).open(path).map_err(not_writable)?;
+        if path.metadata().map_err(not_writable)?.permissions().readonly() {
+            return Err(not_writable(std::io::ErrorKind::PermissionDenied.into()));
+        }
+    }
+    let mut name = path.as_os_str().to_owned();
+    name.push(".lock");
+    let file =
+        OpenOptions::new().create(true).truncate(false).write(true).open(PathBuf::from(name)).map_err(not_writable)?;
+    match file.try_lock() {
+        Ok(()) => Ok(FileLock(file)),
+        Err(TryLockError::WouldBlock) => Err(OpenError::InUse(path.to_owned())),
+        Err(TryLockError::Error(error)) => Err(not_writable(error)),
+    }
+}
+
+pub(super) async fn connect(url: &str, connections: u32) -> Result<sqlx::AnyPool, sqlx::Error> {
+    AnyPoolOptions::new()
+        .max_connections(connections)
+        .acquire_timeout(ACQUIRE_TIMEOUT)
+        .idle_timeout(None)
+        .max_lifetime(None)
+        .after_connect(|connection, _| {
+            Box::pin(async move { sqlx::raw_sql(PRAGMAS).execute(&mut *connection).await.map(drop) })
+        })
+        .connect(url)
+        .await
+}
+
+/// Looks without writing anything, for a database that is somebody else's has to stay as it is.
+async fn refuse_foreign(url: &str) -> Result<(), OpenError> {
+    let mut connection = AnyConnection::connect(url).await?;
+    let tables = sqlx::query("SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite_%'")
+        .fetch_all(&mut connection)
+        .await?;
+    connection.close().await?;
+    let names = tables.iter().map(|row| row.try_get(0)).collect::<Result<Vec<String>, _>>()?;
+    open::all_ours(&names)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::{Store, testing::Ground};
+
+    #[tokio::test]
+    async fn a_second_store_on_the_same_file_is_refused() {
+        let ground = Ground::sqlite();
+        let _first = Store::open(&ground.settings(), 100).await.unwrap();
+        assert!(matches!(Store::open(&ground.settings(), 100).await, Err(OpenError::InUse(_))));
+    }
+}

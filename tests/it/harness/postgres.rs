@@ -1,0 +1,165 @@
+//! PostgreSQL, the real one: a cluster of this test process alone, and a fresh database in it for each test.
+//!
+//! The unit tests of the store include this file too.
+
+use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection};
+use std::{
+    fs,
+    os::unix::{fs::chown, process::CommandExt},
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    sync::{
+        OnceLock,
+        atomic::{AtomicU32, Ordering},
+    },
+    time::Duration,
+};
+
+const USER: &str = "registrar";
+/// The password, and how a URL writes it. Whatever says one of them has said a secret.
+pub const PASSWORDS: [&str; 2] = ["p4ss/word", "p4ss%2Fword"];
+/// How long the cluster may take to come up on a busy machine, and how often it is looked at.
+const PATIENCE: Duration = Duration::from_secs(60);
+const LOOK: Duration = Duration::from_millis(50);
+
+/// Makes a cluster and serves it until its standard input ends, which it does with the test process, however that ends. Then
+/// nothing is left of it. Signals to the whole group, as Ctrl-C sends them, must not come before that.
+const SUPERVISOR: &str = r#"
+trap '' HUP INT TERM
+initdb --pgdata="$1/data" --username="$2" --pwfile="$1/password" --auth=scram-sha-256 --encoding=UTF8 --no-locale \
+    >"$1/log" 2>&1 </dev/null
+postgres -D "$1/data" -c listen_addresses= -c unix_socket_directories="$1" -c max_connections=200 >>"$1/log" 2>&1 </dev/null &
+server=$!
+read -r _
+kill -QUIT $server
+wait $server
+rm -rf "$1"
+"#;
+
+/// A database of one test.
+#[derive(Clone, Debug)]
+pub struct Database {
+    name: String,
+}
+
+impl Database {
+    /// An empty one.
+    ///
+    /// # Panics
+    /// When PostgreSQL is not installed, or does not start.
+    pub async fn new() -> Self {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let name = format!("test_{}", COUNT.fetch_add(1, Ordering::Relaxed));
+        let mut connection = connect(&url_of("postgres")).await;
+        connection.execute(AssertSqlSafe(format!("CREATE DATABASE {name}"))).await.unwrap();
+        connection.close().await.unwrap();
+        Self { name }
+    }
+
+    /// Where it is, for `REGISTRAR_DATABASE_URL`.
+    pub fn url(&self) -> String {
+        url_of(&self.name)
+    }
+
+    /// Where it is, by a TCP port that leads to the cluster.
+    pub fn url_by(&self, port: u16) -> String {
+        format!("postgres://{USER}:{}@127.0.0.1:{port}/{}?sslmode=disable", PASSWORDS[1], self.name)
+    }
+
+    /// The same for another user.
+    pub fn url_as(&self, user: &str, password: &str) -> String {
+        self.url().replace(&format!("{USER}:{}", PASSWORDS[1]), &format!("{user}:{password}"))
+    }
+
+    /// A connection of the test's own.
+    pub async fn connect(&self) -> PgConnection {
+        connect(&self.url()).await
+    }
+
+    /// Runs statements in it.
+    pub async fn run(&self, statements: &str) {
+        self.connect().await.execute(AssertSqlSafe(statements.to_owned())).await.unwrap();
+    }
+}
+
+/// The socket on which the cluster listens.
+pub fn socket() -> PathBuf {
+    cluster().directory.join(".s.PGSQL.5432")
+}
+
+fn url_of(database: &str) -> String {
+    let directory = &cluster().directory;
+    format!("postgres://{USER}:{}@localhost/{database}?host={}", PASSWORDS[1], directory.display())
+}
+
+struct Cluster {
+    directory: PathBuf,
+    /// Its standard input is open as long as this process lives.
+    _supervisor: Child,
+}
+
+fn cluster() -> &'static Cluster {
+    static CLUSTER: OnceLock<Cluster> = OnceLock::new();
+    CLUSTER.get_or_init(Cluster::start)
+}
+
+impl Cluster {
+    fn start() -> Self {
+        let binaries = binaries().expect(
+            "PostgreSQL is not installed: neither PATH nor /usr/lib/postgresql/*/bin has `initdb` and `postgres`. On Debian: \
+             apt-get install postgresql. No running server is needed or touched.",
+        );
+        let directory = tempfile::Builder::new().prefix("registrar-postgres-").tempdir().unwrap().keep();
+        fs::write(directory.join("password"), PASSWORDS[0]).unwrap();
+        let path = format!("{}:{}", binaries.display(), std::env::var("PATH").unwrap_or_default());
+        let mut command = Command::new("sh");
+        command.args(["-c", SUPERVISOR, "sh"]).arg(&directory).arg(USER).env("PATH", path).current_dir("/");
+        command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null()).process_group(0);
+        if fs::metadata(&directory).is_ok_and(|of| std::os::unix::fs::MetadataExt::uid(&of) == 0) {
+            // PostgreSQL refuses to run as root.
+            let (user, group) = another_user();
+            for owned in [directory.clone(), directory.join("password")] {
+                chown(owned, Some(user), Some(group)).unwrap();
+            }
+            command.uid(user).gid(group);
+        }
+        let supervisor = command.spawn().unwrap();
+        Self { directory, _supervisor: supervisor }
+    }
+}
+
+/// The folder of the newest PostgreSQL that is installed.
+fn binaries() -> Option<PathBuf> {
+    let has_all = |folder: &Path| ["initdb", "postgres"].iter().all(|name| folder.join(name).is_file());
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let debian = fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten().map(|version| version.path());
+    let mut debian: Vec<_> = debian.map(|version| version.join("bin")).collect();
+    debian.sort_by_key(|bin| bin.iter().nth(4).and_then(|version| version.to_str()?.parse::<u32>().ok()));
+    std::env::split_paths(&path).chain(debian.into_iter().rev()).find(|folder| has_all(folder))
+}
+
+/// The numbers of a user that is not root.
+fn another_user() -> (u32, u32) {
+    let users = fs::read_to_string("/etc/passwd").unwrap();
+    let find = |name: &str| {
+        let mut fields =
+            users.lines().map(|line| line.split(':')).find(|fields| fields.clone().next() == Some(name))?;
+        Some((fields.nth(2)?.parse().ok()?, fields.next()?.parse().ok()?))
+    };
+    find("postgres").or_else(|| find("nobody")).expect("neither `postgres` nor `nobody` is a user here")
+}
+
+/// Connects; the cluster may still be on its way.
+async fn connect(url: &str) -> PgConnection {
+    let begun = tokio::time::Instant::now();
+    loop {
+        match PgConnection::connect(url).await {
+            Ok(connection) => return connection,
+            Err(_) if begun.elapsed() < PATIENCE => tokio::time::sleep(LOOK).await,
+            Err(error) => {
+                let log = fs::read_to_string(cluster().directory.join("log")).unwrap_or_default();
+                panic!("the private PostgreSQL cannot be reached: {error}\n{log}");
+            }
+        }
+    }
+}
