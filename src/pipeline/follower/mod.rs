@@ -232,12 +232,27 @@ pub(super) struct Canonical {
     headers: HashMap<u64, Option<Header>>,
     /// Whether the endpoints agree about a block and its depth.
     agreed: HashMap<B256, bool>,
+    /// Whether the head is shown as canonical; `None` until that is asked.
+    head_stands: Option<bool>,
 }
 
 impl Canonical {
     fn new(chain: Chain, head: Header, fallen: bool) -> Self {
         let headers = HashMap::from([(head.block.number, Some(head))]);
-        Self { chain, head, fallen, headers, agreed: HashMap::new() }
+        Self { chain, head, fallen, headers, agreed: HashMap::new(), head_stands: None }
+    }
+
+    /// Whether the head is canonical now. The one that was believed last counts until it has fallen for certain, and meanwhile depth
+    /// must not be counted from it, nor may anything be settled that stands on another line. To be asked last, so that a reorg
+    /// between two questions is seen.
+    async fn head_stands(&mut self) -> Result<bool, CallError> {
+        if let Some(stands) = self.head_stands {
+            return Ok(stands);
+        }
+        let shown = self.chain.header(BlockTag::Number(self.head.block.number)).await?;
+        let stands = shown.is_some_and(|shown| shown.block.hash == self.head.block.hash);
+        self.head_stands = Some(stands);
+        Ok(stands)
     }
 
     /// Asks for these headers at once, so that [`Self::header`] has them.

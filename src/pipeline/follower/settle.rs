@@ -73,6 +73,9 @@ impl Follower {
             // Between two blocks of a reorg, or two nodes: the next poll knows more.
             return Ok(());
         };
+        if !canonical.head_stands().await? {
+            return Ok(());
+        }
         let depth = self.depth(header.block.number, canonical);
         let confirmations = self.tools.settings.confirmations;
         let deep = depth >= confirmations && canonical.is_agreed(&header.block, confirmations).await;
@@ -144,7 +147,8 @@ impl Follower {
     ) -> Result<(), PollError> {
         let Some(canonical_still) = canonical.holds(block.number, block.hash).await? else { return Ok(()) };
         if canonical_still {
-            if !deep || !canonical.is_agreed(&block, self.tools.settings.confirmations).await {
+            let agreed = deep && canonical.is_agreed(&block, self.tools.settings.confirmations).await;
+            if !agreed || !canonical.head_stands().await? {
                 return Ok(());
             }
             self.tools.store.confirmed(flight.id, now()).await?;

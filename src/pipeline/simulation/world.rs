@@ -179,7 +179,6 @@ impl World {
     }
 
     async fn happens(&mut self, event: Event) -> Result<(), String> {
-        tracing::info!("EVENT {event:?} {}", self.chain.ledger().describe());
         match event {
             Event::Accept(document) => self.accept(document),
             Event::Mine => self.chain.ledger().mine(true),
