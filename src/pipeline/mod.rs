@@ -150,4 +150,3 @@ impl Tools {
         self.flights.of(signer).len()
     }
 }
-

@@ -37,8 +37,10 @@ impl Audit {
 
     /// Whether these bytes are on disk.
     pub(crate) async fn has_bytes(&self, raw: &[u8]) -> Result<bool, StoreError> {
-        let found =
-            sqlx::query("SELECT number FROM attempts WHERE raw = $1").bind(raw.to_vec()).fetch_optional(&self.0).await?;
+        let found = sqlx::query("SELECT number FROM attempts WHERE raw = $1")
+            .bind(raw.to_vec())
+            .fetch_optional(&self.0)
+            .await?;
         Ok(found.is_some())
     }
 

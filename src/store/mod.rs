@@ -36,9 +36,9 @@ mod on_sqlite;
 #[cfg(test)]
 mod testing;
 
+pub use accept::{AcceptError, Accepted, Acceptor, Intake};
 #[cfg(test)]
 pub(crate) use audit::{Audit, Carried};
-pub use accept::{AcceptError, Accepted, Acceptor, Intake};
 pub use error::{OpenError, StoreError};
 pub use lease::Lease;
 pub use open::{OtherRegistry, Registry};

@@ -283,11 +283,6 @@ impl Ledger {
         self.state().mined.get(hash).is_some_and(|mined| mined.registered.contains(key))
     }
 
-    /// How many transactions of an account pend.
-    pub(crate) fn pending_of(&self, account: Address) -> usize {
-        self.mempool.of(account).count()
-    }
-
     /// A sentence about where the chain stands, for whoever reads a failed story.
     pub(crate) fn describe(&self) -> String {
         let head = &self.blocks[self.head];

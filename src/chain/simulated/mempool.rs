@@ -154,8 +154,10 @@ impl Mempool {
     }
 
     pub(super) fn drop_nth(&mut self, nth: usize) {
-        let key = self.0.keys().nth(nth % self.0.len().max(1)).copied();
-        key.into_iter().for_each(|key| drop(self.0.remove(&key)));
+        // One of ours, whose sender is there to send it again.
+        let ours: Vec<_> = self.0.iter().filter(|(_, one)| !one.raw.is_empty()).map(|(key, _)| *key).collect();
+        let forgotten = ours.get(nth % ours.len().max(1));
+        forgotten.into_iter().for_each(|key| drop(self.0.remove(key)));
     }
 }
 

@@ -170,9 +170,7 @@ impl Node {
                 Reply::Silence
             }
             Some(Fault::Forgetful) => Reply::Answer(Ok(json!(alloy::primitives::keccak256(&raw)))),
-            Some(
-                Fault::Behind(_) | Fault::Stuck | Fault::NoReceipts | Fault::NonceTooHigh | Fault::NonceTooLow,
-            )
+            Some(Fault::Behind(_) | Fault::Stuck | Fault::NoReceipts | Fault::NonceTooHigh | Fault::NonceTooLow)
             | None => Reply::Answer(rpc::broadcast(&mut ledger, &raw)),
         }
     }

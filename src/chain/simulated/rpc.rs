@@ -86,9 +86,10 @@ fn logs(view: View<'_>, filter: &Value) -> Answer {
     for transaction in &block.transactions {
         if let Some(mined) = block.state.mined.get(&transaction.hash) {
             let logs = events(view.ledger, transaction.hash, mined);
-            found.extend(logs.into_iter().filter(|log| {
-                parsed::<Vec<B256>>(&log["topics"]).is_ok_and(|of_log| of_log.starts_with(&topics))
-            }));
+            found.extend(
+                logs.into_iter()
+                    .filter(|log| parsed::<Vec<B256>>(&log["topics"]).is_ok_and(|of_log| of_log.starts_with(&topics))),
+            );
         }
     }
     Ok(found.into())

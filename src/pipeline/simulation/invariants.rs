@@ -88,7 +88,9 @@ impl Invariants {
     /// I1, I4 and I6: what was accepted is there, once; revisions grow; what is confirmed was at depth, and what failed had a reason.
     fn promises_stand(&mut self, rows: &[Registration], ledger: &Ledger) -> Result<(), String> {
         let by_id: HashMap<_, _> = rows.iter().map(|row| (row.id, row)).collect();
-        if let Some((id, key)) = self.promised.iter().find(|(id, key)| by_id.get(id).map(|row| key_of(row)) != Some((*key).clone())) {
+        if let Some((id, key)) =
+            self.promised.iter().find(|(id, key)| by_id.get(id).map(|row| key_of(row)) != Some((*key).clone()))
+        {
             return Err(format!("I1: {id} was accepted for {key:?} and is not in the store"));
         }
         for row in rows {

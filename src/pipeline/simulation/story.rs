@@ -158,7 +158,10 @@ impl Event {
 impl fmt::Display for Story {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Setup { endpoints, signers, confirmations } = self.setup;
-        writeln!(f, "    let setup = Setup {{ endpoints: {endpoints}, signers: {signers}, confirmations: {confirmations} }};")?;
+        writeln!(
+            f,
+            "    let setup = Setup {{ endpoints: {endpoints}, signers: {signers}, confirmations: {confirmations} }};"
+        )?;
         writeln!(f, "    told(setup, [")?;
         for event in &self.events {
             let (code, words) = (event.code(), event.words());

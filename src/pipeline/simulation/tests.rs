@@ -6,12 +6,12 @@ use super::{
 };
 use crate::chain::simulated::Fault;
 use proptest::test_runner::{Config, RngSeed, TestCaseError, TestError, TestRunner};
-use std::{cell::Cell, env};
+use std::{cell::Cell, env, thread, time::SystemTime};
 
 /// How many stories are told, unless `REGISTRAR_SIMULATION_CASES` says otherwise.
-const CASES: u32 = 500;
+const CASES: u32 = 300;
 /// How many events a story has at most.
-const LONGEST: usize = 40;
+const LONGEST: usize = 30;
 /// How often a shortened story is told before it counts as one that ends well: delays are random, and so is what SQLite's threads
 /// do.
 const RETELLINGS: u32 = 4;
@@ -30,7 +30,22 @@ fn from_environment<T: std::str::FromStr>(name: &str) -> Option<T> {
 #[test]
 fn whatever_happens_nothing_is_lost_and_nothing_is_registered_twice() {
     let cases = from_environment("REGISTRAR_SIMULATION_CASES").unwrap_or(CASES);
-    let seed = from_environment("REGISTRAR_SIMULATION_SEED").unwrap_or_else(rand);
+    let seed = from_environment("REGISTRAR_SIMULATION_SEED").unwrap_or_else(any_seed);
+    let threads = thread::available_parallelism().map_or(1, |threads| u32::try_from(threads.get()).unwrap_or(1));
+    let begun = SystemTime::now();
+    let tellers: Vec<_> = (0..threads)
+        .map(|number| thread::spawn(move || tell_many(cases.div_ceil(threads), seed.wrapping_add(number.into()))))
+        .collect();
+    let failed = tellers.into_iter().filter_map(|teller| teller.join().expect("a teller never panics")).next();
+    let took = begun.elapsed().unwrap_or_default();
+    println!("{cases} stories from seed {seed} on {threads} threads in {took:?}, one in {:?}", took / cases.max(1));
+    if let Some(failed) = failed {
+        panic!("{failed}");
+    }
+}
+
+/// Tells so many stories, and says how the shortest goes that ends badly, if there is one.
+fn tell_many(cases: u32, seed: u64) -> Option<String> {
     let config = Config {
         cases,
         rng_seed: RngSeed::Fixed(seed),
@@ -39,7 +54,6 @@ fn whatever_happens_nothing_is_lost_and_nothing_is_registered_twice() {
         max_shrink_time: 60_000,
         ..Config::default()
     };
-    let begun = std::time::SystemTime::now();
     let shortening = Cell::new(false);
     let result = TestRunner::new(config).run(&any_story(LONGEST), |story| {
         let tellings = if shortening.get() { RETELLINGS } else { 1 };
@@ -51,17 +65,15 @@ fn whatever_happens_nothing_is_lost_and_nothing_is_registered_twice() {
         }
         Ok(())
     });
-    let took = begun.elapsed().unwrap_or_default();
-    println!("{cases} stories from seed {seed} in {took:?}, {:?} each", took / cases.max(1));
     match result {
-        Ok(()) => {}
-        Err(TestError::Fail(reason, story)) => panic!("seed {seed}: {reason}\n{story}"),
-        Err(TestError::Abort(reason)) => panic!("seed {seed}: {reason}"),
+        Ok(()) => None,
+        Err(TestError::Fail(reason, story)) => Some(format!("seed {seed}: {reason}\n{story}")),
+        Err(TestError::Abort(reason)) => Some(format!("seed {seed}: {reason}")),
     }
 }
 
-fn rand() -> u64 {
-    std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |time| time.subsec_nanos().into())
+fn any_seed() -> u64 {
+    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |time| time.subsec_nanos().into())
 }
 
 #[test]
@@ -72,39 +84,48 @@ fn one_document_is_confirmed() {
 #[test]
 fn a_head_that_has_fallen_confirms_nothing_too_soon() {
     let setup = Setup { endpoints: 1, signers: 1, confirmations: 2 };
-    told(setup, [
-        Accept(8),                                   // document 8 is accepted
-        MineEmpty,                                   // an empty block
-        MineEmpty,                                   // an empty block
-        MineEmpty,                                   // an empty block
-        Reorg { depth: 3, length: 0, keep: false },  // 3 blocks are replaced by 0, and their transactions are forgotten
-        Mine,                                        // a block takes what pends
-    ]);
+    told(
+        setup,
+        [
+            Accept(8),                                  // document 8 is accepted
+            MineEmpty,                                  // an empty block
+            MineEmpty,                                  // an empty block
+            MineEmpty,                                  // an empty block
+            Reorg { depth: 3, length: 0, keep: false }, // 3 blocks are replaced by 0, and their transactions are forgotten
+            Mine,                                       // a block takes what pends
+        ],
+    );
 }
 
 #[test]
 #[ignore = "nothing fills a nonce gap yet for which no bytes were ever signed"]
 fn a_lone_endpoint_that_once_says_too_much_of_a_nonce_stops_nothing_for_ever() {
     let setup = Setup { endpoints: 1, signers: 1, confirmations: 1 };
-    told(setup, [
-        Accept(5),                                   // document 5 is accepted
-        Suffer(2, Fault::NonceTooHigh),                     // endpoint 2 suffers from NonceTooHigh
-        Accept(0),                                   // document 0 is accepted
-    ]);
+    told(
+        setup,
+        [
+            Accept(5),                      // document 5 is accepted
+            Suffer(2, Fault::NonceTooHigh), // endpoint 2 suffers from NonceTooHigh
+            Accept(0),                      // document 0 is accepted
+        ],
+    );
 }
 
 #[test]
 fn what_was_confirmed_before_a_fall_is_found_although_more_was_mined_until_it_was_noticed() {
     let setup = Setup { endpoints: 2, signers: 1, confirmations: 1 };
-    told(setup, [
-        Accept(17),                                  // document 17 is accepted
-        Mine,                                        // a block takes what pends
-        Accept(20),                                  // document 20 is accepted
-        MineEmpty,                                   // an empty block
-        MineEmpty,                                   // an empty block
-        MineEmpty,                                   // an empty block
-        Reorg { depth: 4, length: 1, keep: true },   // 4 blocks are replaced by 1, and their transactions go back to the pool
-        Wait(2),                                     // 0.2 s pass
-        Mine,                                        // a block takes what pends
-    ]);
+    told(
+        setup,
+        [
+            Accept(17),                                // document 17 is accepted
+            Mine,                                      // a block takes what pends
+            Accept(20),                                // document 20 is accepted
+            MineEmpty,                                 // an empty block
+            MineEmpty,                                 // an empty block
+            MineEmpty,                                 // an empty block
+            Reorg { depth: 4, length: 1, keep: true }, // 4 blocks are replaced by 1, and their transactions go back to the pool
+            Wait(2),                                   // 0.2 s pass
+            Mine,                                      // a block takes what pends
+        ],
+    );
 }

@@ -32,12 +32,15 @@ const CAP: u128 = 5_000_000_000;
 const HIGH_FEE: u128 = 20 * BASE_FEE;
 /// When a story begins, in seconds since the Unix epoch.
 const BEGIN: u64 = 1_790_000_000;
-/// How far time goes on at once.
+/// How far time goes on at once after each event, in a wait, and between two blocks.
 const STEP: Duration = Duration::from_millis(100);
-const LONG_STEP: Duration = Duration::from_millis(250);
+const WAIT_STEP: Duration = Duration::from_millis(250);
+const LONG_STEP: Duration = Duration::from_millis(500);
 /// How many seconds everything has to be finished in, once all is mended. An endpoint alone is believed after a minute, and a head
 /// that falls after another.
 const LAST_SECONDS: u32 = 240;
+/// How often everything is looked at meanwhile.
+const LOOK_EVERY: u32 = 3;
 /// Keys of nobody, which no node of a real chain knows.
 const KEYS: [&str; 2] = [
     "0x0101010101010101010101010101010101010101010101010101010101010101",
@@ -90,8 +93,7 @@ impl World {
         clock::simulated::follow_tokio(Timestamp::from_seconds(BEGIN));
 
         let memory = Path::new("/dev/shm");
-        let folder =
-            if memory.is_dir() { tempfile::tempdir_in(memory)? } else { tempfile::tempdir()? };
+        let folder = if memory.is_dir() { tempfile::tempdir_in(memory)? } else { tempfile::tempdir()? };
         let file = folder.path().join("registrar.db");
         let store = store::Settings::Sqlite(file.clone());
         match EMPTY.get() {
@@ -111,8 +113,7 @@ impl World {
         let nodes: Vec<_> = (0..setup.endpoints).map(node).collect();
         let keys = KEYS.iter().take(setup.signers.into());
         let signers = keys.map(|key| Signer::parse(key)).collect::<Result<Vec<_>, _>>()?;
-        let pipeline =
-            Settings { confirmations, confirmation_timeout: Duration::from_secs(30), queue_limit: 1_000 };
+        let pipeline = Settings { confirmations, confirmation_timeout: Duration::from_secs(30), queue_limit: 1_000 };
         let mut world = Self {
             addresses: signers.iter().map(Signer::address).collect(),
             signers,
@@ -160,7 +161,10 @@ impl World {
             if !self.service.is_finished() {
                 return Ok(());
             }
-            (&mut self.service).await.map_err(|error| error.to_string())?.map_err(|error| format!("the service: {error}"))?;
+            (&mut self.service)
+                .await
+                .map_err(|error| error.to_string())?
+                .map_err(|error| format!("the service: {error}"))?;
             self.accepting.abort_all();
             self.door.close();
             self.begin();
@@ -189,7 +193,7 @@ impl World {
                     self.chain.ledger().mine(true);
                 }
             }
-            Event::Wait(tenths) => self.passes(Duration::from_millis(100) * tenths.into(), STEP).await?,
+            Event::Wait(tenths) => self.passes(Duration::from_millis(100) * tenths.into(), WAIT_STEP).await?,
             Event::Forget(nth) => self.chain.ledger().drop_pending(nth.into()),
             Event::Echo(nth) => self.chain.ledger().echo(nth.into()),
             Event::Reorg { depth, length, keep } => {
@@ -244,9 +248,12 @@ impl World {
             (ledger.base_fee, ledger.gas_limit, ledger.funded) = (BASE_FEE, GAS_LIMIT, true);
         }
         let mut unfinished = None;
-        for _ in 0..LAST_SECONDS {
+        for second in 1..=LAST_SECONDS {
             self.chain.ledger().mine(true);
             self.passes(Duration::from_secs(1), LONG_STEP).await?;
+            if second % LOOK_EVERY != 0 {
+                continue;
+            }
             self.invariants.check(&self.audit, &self.chain, &self.addresses).await?;
             unfinished = self.invariants.unfinished(&self.audit, &self.chain).await?;
             if unfinished.is_none() {
