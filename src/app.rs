@@ -5,7 +5,7 @@ use crate::{
     chain::{self, Chain, Delays, DeployError, Proof, ProveError, Signer},
     clock,
     config::{DeploySettings, Settings},
-    pipeline::{self, Follower, Gauges, RecoverError, Registrar, Tenure, Tools},
+    pipeline::{self, Exchange, Follower, Gauges, Housekeeping, RecoverError, Registrar, Tenure, Tools},
     store::{Acceptor, OpenError, Registry, Store, StoreError},
     telemetry::{metrics, redact},
 };
@@ -135,7 +135,9 @@ pub async fn serve(
     let addresses: Vec<_> = settings.chain.signers.iter().map(Signer::address).collect();
     let registrar = Registrar::new(tools.clone(), acceptor, addresses.clone());
     workers.spawn(Gauges::new(tools.clone(), addresses).run(shutdown.clone()));
+    workers.spawn(Housekeeping::new(tools.clone()).run(shutdown.clone()));
     workers.spawn(Follower::new(tools.clone()).run(shutdown.clone()));
+    workers.spawn(Exchange::new(tools.clone()).run(shutdown.clone()));
     workers.spawn(Tenure::of_strangers(tools.clone()).run(shutdown.clone()));
     for signer in settings.chain.signers {
         workers.spawn(Tenure::of(tools.clone(), signer).run(shutdown.clone()));

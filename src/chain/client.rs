@@ -234,7 +234,7 @@ impl Chain {
             from_block: number.text(),
             to_block: number.text(),
             address: self.contract,
-            topics: contract::registered_topics(document, case),
+            topics: contract::registered_topics(document, case).map(Some).to_vec(),
         };
         let logs = self.pool.read("eth_getLogs", (filter,), |logs: &Vec<WireLog>| some(!logs.is_empty()));
         let (logs, header) = tokio::try_join!(logs, self.header(number))?;
@@ -351,6 +351,6 @@ pub(super) fn has_code(answer: &Bytes) -> Worth {
 }
 
 /// An answer that says something is good; another endpoint may know more than one that says nothing.
-fn some(says_something: bool) -> Worth {
+pub(super) fn some(says_something: bool) -> Worth {
     if says_something { Worth::Good } else { Worth::Poor }
 }

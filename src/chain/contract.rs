@@ -83,6 +83,11 @@ pub fn registered_topics(document: DocumentHash, case: &CaseId) -> [B256; 3] {
     [DocumentRegistry::DocumentRegistered::SIGNATURE_HASH, document.as_b256(), case.keccak()]
 }
 
+/// The topics of every event with which this account registered a pair.
+pub(super) fn registered_by_topics(registrar: Address) -> Vec<Option<B256>> {
+    vec![Some(DocumentRegistry::DocumentRegistered::SIGNATURE_HASH), None, None, Some(registrar.into_word())]
+}
+
 fn split(pairs: &[Pair]) -> (Vec<B256>, Vec<String>) {
     pairs.iter().map(|(document, case)| (document.as_b256(), case.as_str().to_owned())).unzip()
 }

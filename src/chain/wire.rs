@@ -1,6 +1,6 @@
 //! The JSON of the few methods we call: of each answer the fields that are used, and no more.
 
-use crate::registration::{Block, Timestamp};
+use crate::registration::{Block, Cost, Timestamp};
 use alloy::primitives::{Address, B256, Bytes, U64, U128};
 use serde::{Deserialize, Serialize};
 
@@ -131,6 +131,13 @@ impl Receipt {
     }
 }
 
+impl Receipt {
+    /// What the transaction cost.
+    pub fn cost(&self) -> Cost {
+        Cost { gas_used: self.gas_used, effective_gas_price: self.effective_gas_price, l1_fee: self.l1_fee }
+    }
+}
+
 /// Whether a node is still syncing: `false`, or an object that says how far it is.
 #[derive(Debug, Deserialize)]
 #[serde(from = "serde_json::Value")]
@@ -196,5 +203,6 @@ pub(super) struct LogFilter {
     pub(super) from_block: String,
     pub(super) to_block: String,
     pub(super) address: Address,
-    pub(super) topics: [B256; 3],
+    /// By position; `None` takes any.
+    pub(super) topics: Vec<Option<B256>>,
 }

@@ -49,6 +49,9 @@ pub struct ServeArgs {
     /// How many registrations may be unfinished before QUEUE_FULL [default: 100000]
     #[arg(long, env = "REGISTRAR_QUEUE_LIMIT", value_name = "N", help_heading = "Registrations")]
     pub queue_limit: Option<String>,
+    /// How long a transaction's signed bytes are kept after its confirmation; longer while it is not final. All else is kept [default: 7d]
+    #[arg(long, env = "REGISTRAR_KEEP_SIGNED_BYTES", value_name = "DURATION", help_heading = "Registrations")]
+    pub keep_signed_bytes: Option<String>,
     /// How long shutting down may take [default: 20s]
     #[arg(long, env = "REGISTRAR_SHUTDOWN_GRACE", value_name = "DURATION", help_heading = "Registrations")]
     pub shutdown_grace: Option<String>,

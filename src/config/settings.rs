@@ -13,6 +13,9 @@ const BASE_SEPOLIA: u64 = 84532;
 const LONGEST_FLUSH: Duration = Duration::from_secs(3);
 const ANVIL: u64 = 31337;
 const PUBLIC_ENDPOINT: &str = "https://sepolia.base.org";
+/// A week: longer than any diagnosis of what was confirmed takes.
+const KEPT: Duration = Duration::from_secs(7 * 24 * 60 * 60);
+const LONGEST_KEPT: Duration = Duration::from_secs(10 * 365 * 24 * 60 * 60);
 /// Nobody waits longer, and every duration stays far from overflow.
 const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
 const BASE_SEPOLIA_RPC: [&str; 3] =
@@ -93,6 +96,12 @@ impl Settings {
                 args.queue_limit.as_deref(),
                 100_000,
                 whole(1, 100_000_000),
+            ),
+            keep_signed_bytes: faults.read(
+                "REGISTRAR_KEEP_SIGNED_BYTES",
+                args.keep_signed_bytes.as_deref(),
+                KEPT,
+                up_to(LONGEST_KEPT, "is longer than ten years"),
             ),
         };
         let shutdown_grace =
@@ -257,9 +266,13 @@ pub(super) fn whole(least: u64, most: u64) -> impl Fn(&str) -> Result<u64, Strin
 }
 
 fn duration(text: &str) -> Result<Duration, &'static str> {
-    match humantime::parse_duration(text) {
+    up_to(LONGEST, "is longer than a day")(text)
+}
+
+fn up_to(longest: Duration, too_long: &'static str) -> impl Fn(&str) -> Result<Duration, &'static str> {
+    move |text| match humantime::parse_duration(text) {
         Ok(duration) if duration.is_zero() => Err("is zero: give a duration such as 30s or 5m"),
-        Ok(duration) if duration > LONGEST => Err("is longer than a day"),
+        Ok(duration) if duration > longest => Err(too_long),
         Ok(duration) => Ok(duration),
         Err(_) => Err("is no duration: give one such as 30s, 1m 30s or 500ms"),
     }
@@ -297,6 +310,7 @@ mod tests {
         assert_eq!(settings.chain.chain_id, 84532);
         assert_eq!(settings.pipeline.confirmations, 2);
         assert_eq!(settings.pipeline.confirmation_timeout, Duration::from_secs(30));
+        assert_eq!(settings.pipeline.keep_signed_bytes, Duration::from_secs(7 * 24 * 60 * 60));
         assert_eq!(settings.chain.max_fee_per_gas, 5_000_000_000);
         assert_eq!(settings.chain.endpoints[0].name(), "sepolia.base.org");
     }

@@ -4,6 +4,7 @@
 use super::{
     Tools, evidence,
     flights::{Flight, Phase, lock},
+    recovery,
 };
 use crate::registration::{
     Blocked, Diagnosis, Registration, RegistrationId, State, TransactionId,
@@ -102,16 +103,30 @@ impl Tools {
             State::Queued => None,
             State::Signed | State::Submitted | State::Included => registration.transaction.as_ref(),
         };
-        let flight = carrier.and_then(|carrier| self.flights.get(carrier.from, carrier.ours.as_ref()?.nonce));
+        let key = carrier.and_then(|carrier| Some((carrier.from, carrier.ours.as_ref()?.nonce)));
         let blocked = registration.blocked;
-        let round = match flight {
-            Some(flight) => self.diagnose(&flight, blocked).await,
+        let seen = match key {
+            Some((signer, _)) if !self.store.holds(signer) => self.with_work_of(signer).await,
+            Some(_) | None => self.clone(),
+        };
+        let round = match key.and_then(|(signer, nonce)| seen.flights.get(signer, nonce)) {
+            Some(flight) => seen.diagnose(&flight, blocked).await,
             None => {
                 let round = async { Round::of(evidence::of_queued(self, registration, signers).await) };
                 self.diagnoses.shared(Key::Registration(registration.id, blocked), round).await
             }
         };
         Some(round.diagnosis.clone())
+    }
+
+    /// The same tools, with what a signer has out that another replica acts for: as the store knows it.
+    async fn with_work_of(&self, signer: Address) -> Self {
+        let tools = Self { flights: Arc::default(), ..self.clone() };
+        match self.store.open_transactions(signer).await {
+            Ok(open) => open.into_iter().for_each(|open| recovery::take_up(&tools, open, None)),
+            Err(error) => tracing::warn!(%signer, error = %error, "what a signer has out could not be read"),
+        }
+        tools
     }
 }
 

@@ -1,17 +1,20 @@
 //! WHO moves a registration along.
 //!
 //! A `lane` per signer takes queued work, prepares and sends it; one `follower` watches the chain for everybody; a
-//! `journey` tells one registration's story; `waiters` tells those who wait; `gauges` looks at what waits. What is done is in
+//! `journey` tells one registration's story; `waiters` tells those who wait; `gauges` looks at what waits; `housekeeping` removes what is kept for a while. What is done is in
 //! the store first: every piece of memory here can be lost and is read back by `recovery`.
 
 mod diagnoses;
 mod evidence;
+mod exchange;
 mod flights;
 mod follower;
 mod gauges;
+mod housekeeping;
 mod journey;
 mod lane;
 mod queue;
+mod recognition;
 mod recovery;
 mod registrar;
 #[cfg(test)]
@@ -19,8 +22,10 @@ mod simulation;
 mod tenure;
 mod waiters;
 
+pub use exchange::Exchange;
 pub use follower::Follower;
 pub use gauges::Gauges;
+pub use housekeeping::Housekeeping;
 pub use recovery::{RecoverError, check_keys};
 pub use registrar::{Chained, Registrar, Verified};
 pub use tenure::Tenure;
@@ -60,6 +65,8 @@ pub struct Settings {
     pub confirmation_timeout: Duration,
     /// How many registrations may be unfinished.
     pub queue_limit: u64,
+    /// How long after its confirmation a transaction's signed bytes are kept, once it is final.
+    pub keep_signed_bytes: Duration,
 }
 
 /// What lanes, follower and registrar share.

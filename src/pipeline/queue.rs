@@ -1,10 +1,12 @@
-//! Who takes what from the queue. The store says what is queued; this only keeps two lanes of one process from taking the same.
+//! Who takes what from the queue. The store says what is queued, and where replicas share it, who of them has claimed it; this only
+//! keeps two lanes of one process from taking the same.
 
 use super::{flights::lock, now};
 use crate::{
     registration::RegistrationId,
-    store::{QueuedRegistration, Store, StoreError},
+    store::{News, QueuedRegistration, Store, StoreError},
 };
+use alloy::primitives::Address;
 use std::{
     collections::HashSet,
     sync::{Arc, Mutex},
@@ -38,6 +40,12 @@ impl Queue {
 
     /// Something was queued. A hint: whoever hears it looks in the store.
     pub fn tell(&self) {
+        self.store.tell(|| News { queued: true, ..News::default() });
+        self.heard();
+    }
+
+    /// Something was queued by another replica.
+    pub fn heard(&self) {
         self.news.send_modify(|count| *count += 1);
     }
 
@@ -46,14 +54,19 @@ impl Queue {
         self.news.subscribe()
     }
 
-    /// Takes at most `most`, oldest first.
+    /// Takes at most `most` for this signer, oldest first.
     ///
     /// # Errors
-    /// When the store cannot be read.
-    pub async fn claim(&self, most: usize) -> Result<Claim, StoreError> {
+    /// When the store cannot be used.
+    pub async fn claim(&self, signer: Address, most: usize) -> Result<Claim, StoreError> {
         let _turn = self.turn.lock().await;
-        let taken = lock(&self.claimed).len();
-        let queued = self.store.queued(now(), most + taken).await?;
+        let now = now();
+        let queued = if self.store.is_shared() {
+            self.store.claim(signer, now, most).await?
+        } else {
+            let taken = lock(&self.claimed).len();
+            self.store.queued(now, most + taken).await?
+        };
         let mut claimed = lock(&self.claimed);
         let registrations: Vec<_> = queued.into_iter().filter(|row| !claimed.contains(&row.id)).take(most).collect();
         let ids: Vec<_> = registrations.iter().map(|row| row.id).collect();

@@ -1,7 +1,7 @@
 //! Acting for a signer: from taking its lease until losing it, or the end. Whoever takes the lease takes up the work that the last
 //! holder left, and only then signs anything new; whoever loses it forgets that work, for it is another replica's now.
 
-use super::{Lane, Tools, flights::lock, recovery};
+use super::{Lane, Tools, flights::lock, follower::DEEPEST, recovery};
 use crate::{
     chain::{Delays, Signer},
     store::{Lease, StoreError, UnfinalizedBlock},
@@ -151,7 +151,7 @@ impl Tenure {
 
     /// Hands what is confirmed and not final to the follower.
     async fn take_over_blocks(&self, address: Address) -> Result<(), StoreError> {
-        let blocks = self.tools.store.unfinalized_blocks(address).await?;
+        let blocks = self.tools.store.unfinalized_blocks(address, DEEPEST).await?;
         lock(&self.tools.found).extend(blocks);
         Ok(())
     }

@@ -3,10 +3,10 @@
 use super::flights::lock;
 use crate::{
     registration::{Registration, RegistrationId, TransactionId},
-    store::Store,
+    store::{News, Store},
 };
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     sync::{Arc, Mutex},
 };
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, broadcast};
@@ -16,10 +16,18 @@ const CHANGES_KEPT: usize = 16;
 
 type Sender = broadcast::Sender<Arc<Registration>>;
 
+/// A registration that is waited for.
+#[derive(Debug)]
+struct Awaited {
+    changes: Sender,
+    /// The newest revision that was told.
+    told: i64,
+}
+
 /// Who waits for what.
 #[derive(Clone, Debug)]
 pub struct Waiters {
-    by_id: Arc<Mutex<HashMap<RegistrationId, Sender>>>,
+    by_id: Arc<Mutex<HashMap<RegistrationId, Awaited>>>,
     places: Arc<Semaphore>,
 }
 
@@ -54,7 +62,11 @@ impl Waiters {
 
     /// Hears of every change from now on; what is there already is read after this.
     pub fn wait(&self, id: RegistrationId, place: OwnedSemaphorePermit) -> Waiter {
-        let changes = lock(&self.by_id).entry(id).or_insert_with(|| Sender::new(CHANGES_KEPT)).subscribe();
+        let changes = {
+            let mut by_id = lock(&self.by_id);
+            let awaited = by_id.entry(id).or_insert_with(|| Awaited { changes: Sender::new(CHANGES_KEPT), told: 0 });
+            awaited.changes.subscribe()
+        };
         Waiter { id, changes: Some(changes), waiters: self.clone(), _place: place }
     }
 
@@ -63,21 +75,54 @@ impl Waiters {
         lock(&self.by_id).is_empty()
     }
 
-    /// All that these transactions carry has changed.
+    /// All that these transactions carry has changed, here.
     pub async fn changed_transactions(&self, store: &Store, transactions: &[TransactionId]) {
+        store.tell(|| News { transactions: transactions.iter().copied().collect(), ..News::default() });
+        self.heard_of_transactions(store, transactions).await;
+    }
+
+    /// These have changed in the store, here: reads those that are waited for, once for all, and tells.
+    pub async fn changed(&self, store: &Store, ids: &[RegistrationId]) {
+        store.tell(|| News { registrations: ids.iter().copied().collect(), ..News::default() });
+        self.heard_of(store, ids).await;
+    }
+
+    /// These, and all that these transactions carry, have changed on another replica.
+    pub async fn heard(
+        &self,
+        store: &Store,
+        registrations: HashSet<RegistrationId>,
+        transactions: HashSet<TransactionId>,
+    ) {
+        self.heard_of(store, &Vec::from_iter(registrations)).await;
+        self.heard_of_transactions(store, &Vec::from_iter(transactions)).await;
+    }
+
+    /// Looks whether anything that is waited for has changed unheard.
+    pub async fn look_again(&self, store: &Store) {
+        let told: HashMap<_, _> = lock(&self.by_id).iter().map(|(id, awaited)| (*id, awaited.told)).collect();
+        match store.revisions(&Vec::from_iter(told.keys().copied())).await {
+            Ok(mut found) => {
+                found.retain(|(id, revision)| told.get(id).is_some_and(|told| told < revision));
+                self.heard_of(store, &found.iter().map(|(id, _)| *id).collect::<Vec<_>>()).await;
+            }
+            Err(error) => tracing::debug!(error = %error, "what is waited for could not be looked at"),
+        }
+    }
+
+    async fn heard_of_transactions(&self, store: &Store, transactions: &[TransactionId]) {
         if self.is_empty() {
             return;
         }
         for transaction in transactions {
             match store.members_of(*transaction).await {
-                Ok(ids) => self.changed(store, &ids).await,
+                Ok(ids) => self.heard_of(store, &ids).await,
                 Err(error) => tracing::warn!(error = %error, "a change could not be told; it will be with the next"),
             }
         }
     }
 
-    /// These have changed in the store: reads those that are waited for, once for all, and tells.
-    pub async fn changed(&self, store: &Store, ids: &[RegistrationId]) {
+    async fn heard_of(&self, store: &Store, ids: &[RegistrationId]) {
         let awaited: Vec<_> = {
             let by_id = lock(&self.by_id);
             if by_id.is_empty() {
@@ -90,11 +135,12 @@ impl Waiters {
         }
         match store.get_all(&awaited).await {
             Ok(registrations) => {
-                let by_id = lock(&self.by_id);
+                let mut by_id = lock(&self.by_id);
                 for registration in registrations {
-                    if let Some(sender) = by_id.get(&registration.id) {
+                    if let Some(awaited) = by_id.get_mut(&registration.id) {
+                        awaited.told = awaited.told.max(registration.revision);
                         // Everybody may have left since.
-                        let _ = sender.send(Arc::new(registration));
+                        let _ = awaited.changes.send(Arc::new(registration));
                     }
                 }
             }
@@ -123,7 +169,7 @@ impl Drop for Waiter {
         let mut by_id = lock(&self.waiters.by_id);
         // Under the lock, so that of two who leave at once the second sees that it is the last.
         self.changes = None;
-        if by_id.get(&self.id).is_some_and(|sender| sender.receiver_count() == 0) {
+        if by_id.get(&self.id).is_some_and(|awaited| awaited.changes.receiver_count() == 0) {
             by_id.remove(&self.id);
         }
     }

@@ -117,7 +117,7 @@ async fn a_batch_goes_through_its_states_and_keeps_what_it_learned() {
     assert_eq!(done.revision, 6);
     assert_eq!(rig.store.unfinished(), 0);
     assert_eq!(rig.store.next_nonce(SIGNER).await.unwrap(), Some(5));
-    assert_eq!(rig.store.unfinalized_blocks(SIGNER).await.unwrap().len(), 1);
+    assert_eq!(rig.store.unfinalized_blocks(SIGNER, 10).await.unwrap().len(), 1);
 }
 
 #[tokio::test]
@@ -167,7 +167,8 @@ async fn a_duplicate_in_a_batch_goes_back_to_the_queue_and_the_others_go_on() {
     let id = rig.signed(0, &ids).await;
     rig.store.included(id, &inclusion(3), &ids[1..], true, at(13)).await.unwrap();
     assert_eq!((rig.get(ids[0]).await.state, rig.get(ids[1]).await.state), (State::Confirmed, State::Queued));
-    let found = Found { id: ids[1], hash: B256::repeat_byte(5), registrar: SIGNER, block: inclusion(2).block };
+    let found =
+        Found { id: ids[1], hash: B256::repeat_byte(5), registrar: SIGNER, block: inclusion(2).block, ours: None };
     rig.store.found(&[found], at(14)).await.unwrap();
     let found = rig.get(ids[1]).await;
     assert_eq!(found.state, State::Confirmed);
@@ -179,13 +180,19 @@ async fn a_duplicate_in_a_batch_goes_back_to_the_queue_and_the_others_go_on() {
 async fn what_somebody_else_registered_is_queued_again_when_it_is_reorged_out() {
     let rig = Rig::new(100).await;
     let id = rig.accept(1, "a").await.registration.id;
-    let found = |number| Found { id, hash: B256::repeat_byte(5), registrar: SIGNER, block: inclusion(number).block };
+    let found = |number| Found {
+        id,
+        hash: B256::repeat_byte(5),
+        registrar: SIGNER,
+        block: inclusion(number).block,
+        ours: None,
+    };
     let blocks = rig.store.found(&[found(2)], at(14)).await.unwrap();
-    assert_eq!(rig.store.unfinalized_blocks(UnfinalizedBlock::STRANGERS).await.unwrap(), blocks);
+    assert_eq!(rig.store.unfinalized_blocks(UnfinalizedBlock::STRANGERS, 10).await.unwrap(), blocks);
     assert_eq!(rig.store.lost(blocks[0].id, at(15)).await.unwrap(), [id]);
     let queued = rig.get(id).await;
     assert_eq!((queued.state, queued.transaction, rig.store.unfinished()), (State::Queued, None, 1));
-    assert_eq!(rig.store.unfinalized_blocks(UnfinalizedBlock::STRANGERS).await.unwrap(), []);
+    assert_eq!(rig.store.unfinalized_blocks(UnfinalizedBlock::STRANGERS, 10).await.unwrap(), []);
     rig.store.found(&[found(3)], at(16)).await.unwrap();
     assert_eq!(rig.get(id).await.transaction.unwrap().block, Some(inclusion(3).block));
     assert_eq!(rig.store.unfinished(), 0);
@@ -196,7 +203,7 @@ async fn what_was_signed_after_it_was_looked_up_stays_with_its_transaction() {
     let rig = Rig::new(100).await;
     let id = rig.accept(1, "a").await.registration.id;
     let transaction = rig.signed(0, &[id]).await;
-    let found = Found { id, hash: B256::repeat_byte(5), registrar: SIGNER, block: inclusion(2).block };
+    let found = Found { id, hash: B256::repeat_byte(5), registrar: SIGNER, block: inclusion(2).block, ours: None };
     rig.store.found(&[found], at(14)).await.unwrap();
     assert_eq!((rig.get(id).await.state, rig.store.unfinished()), (State::Signed, 1));
     assert_eq!(rig.store.members_of(transaction).await.unwrap(), [id]);
@@ -331,6 +338,57 @@ async fn open_again(settings: &Settings) -> Store {
             opened => return opened.unwrap(),
         }
     }
+}
+
+#[tokio::test]
+async fn what_is_not_final_is_read_down_to_a_depth_and_what_is_below_when_it_is_asked_for() {
+    let rig = Rig::new(100).await;
+    let mut transactions = Vec::new();
+    for nonce in 0..4_u8 {
+        let id = rig.accept(nonce + 1, "a").await.registration.id;
+        let transaction = rig.signed(nonce.into(), &[id]).await;
+        rig.store.included(transaction, &inclusion(u64::from(nonce) * 10), &[], true, at(50)).await.unwrap();
+        transactions.push(transaction);
+    }
+    let ids = |blocks: Vec<UnfinalizedBlock>| {
+        let mut ids: Vec<_> = blocks.into_iter().map(|block| block.id).collect();
+        ids.sort_unstable();
+        ids
+    };
+    assert_eq!(ids(rig.store.unfinalized_blocks(SIGNER, 15).await.unwrap()), transactions[2..]);
+    assert_eq!(rig.store.unfinalized_blocks(UnfinalizedBlock::STRANGERS, 15).await.unwrap(), []);
+    assert_eq!(ids(rig.store.unfinalized_below(10, 5).await.unwrap()), transactions[..2]);
+    assert_eq!(ids(rig.store.unfinalized_below(30, 1).await.unwrap()), transactions[..1]);
+    rig.store.finality(&transactions[..1], Finality::Finalized, at(60)).await.unwrap();
+    assert_eq!(ids(rig.store.unfinalized_below(30, 1).await.unwrap()), transactions[1..2]);
+}
+
+#[tokio::test]
+async fn bytes_are_removed_only_of_what_is_final_and_old_and_all_else_stays() {
+    let rig = Rig::new(100).await;
+    let mut carried = Vec::new();
+    // Old and final; old and never final; final and young; open.
+    for (nonce, confirmed) in [(0, Some(50)), (1, Some(50)), (2, Some(90)), (3, None)] {
+        let id = rig.accept(nonce as u8 + 1, "a").await.registration.id;
+        let transaction = rig.signed(nonce, &[id]).await;
+        if let Some(confirmed) = confirmed {
+            rig.store.included(transaction, &inclusion(nonce), &[], true, at(confirmed)).await.unwrap();
+        }
+        carried.push((id, transaction));
+    }
+    rig.store.finality(&[carried[0].1, carried[2].1], Finality::Finalized, at(95)).await.unwrap();
+    rig.store.finality(&[carried[1].1], Finality::Safe, at(95)).await.unwrap();
+    let before = rig.get(carried[0].0).await;
+
+    assert_eq!(rig.store.prune(at(49), 10, at(100)).await.unwrap(), 0, "nothing is old");
+    assert_eq!(rig.store.prune(at(60), 10, at(100)).await.unwrap(), 1);
+    assert_eq!(rig.store.prune(at(60), 10, at(101)).await.unwrap(), 0, "once");
+
+    let kept = sqlx::query_scalar::<_, i64>("SELECT COUNT(*) FROM attempts WHERE length(raw) = 3");
+    assert_eq!(kept.fetch_one(&rig.store.reader).await.unwrap(), 3);
+    assert_eq!(rig.get(carried[0].0).await, before, "hash, fees and number stay");
+    let open = rig.store.open_transactions(SIGNER).await.unwrap();
+    assert_eq!(open.iter().map(|open| open.attempts[0].raw.len()).collect::<Vec<_>>(), [3]);
 }
 
 #[tokio::test]

@@ -1,6 +1,6 @@
 //! Which database engine serves, and what differs between the two. The statements do not.
 
-use super::sqlite::FileLock;
+use super::{news::Outbox, sqlite::FileLock};
 use sqlx::postgres::PgConnectOptions;
 
 /// The engine of an open store, with what it needs as long as the store is open.
@@ -15,6 +15,8 @@ pub(super) enum Engine {
     Postgres {
         /// How to reach it and our schema, for connections beside the pools.
         options: Box<PgConnectOptions>,
+        /// What the other replicas are to be told.
+        outbox: Outbox,
     },
 }
 

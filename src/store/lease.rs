@@ -31,7 +31,7 @@ const LIFETIME: Duration = Duration::from_secs(8);
 /// A database that takes longer to answer has not renewed anything.
 const PATIENCE: Duration = Duration::from_secs(3);
 /// The database's own clock in microseconds, for those of the replicas may differ.
-const DATABASE_NOW: &str = "CAST(EXTRACT(EPOCH FROM clock_timestamp()) * 1000000 AS BIGINT)";
+pub(super) const DATABASE_NOW: &str = "CAST(EXTRACT(EPOCH FROM clock_timestamp()) * 1000000 AS BIGINT)";
 
 /// The right to act for a signer, until it is lost.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

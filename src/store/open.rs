@@ -64,7 +64,7 @@ impl Store {
         };
         let leases = match &engine {
             Engine::Sqlite { .. } => Leases::alone(),
-            Engine::Postgres { options } => Leases::shared(PgConnectOptions::clone(options)),
+            Engine::Postgres { options, .. } => Leases::shared(PgConnectOptions::clone(options)),
         };
         let unfinished = unfinished(&reader).await?;
         Ok(Self {
@@ -148,10 +148,12 @@ pub(super) fn all_ours(names: &[String]) -> Result<(), OpenError> {
 }
 
 /// Every version of the schema, by number. What has been released stays as it is: a database remembers each text by its hash.
-const MIGRATIONS: [(i64, &str, &str); 3] = [
+const MIGRATIONS: [(i64, &str, &str); 5] = [
     (1, "init", include_str!("migrations/0001_init.sql")),
     (2, "tracestate", include_str!("migrations/0002_tracestate.sql")),
     (3, "leases", include_str!("migrations/0003_leases.sql")),
+    (4, "claims", include_str!("migrations/0004_claims.sql")),
+    (6, "growth", include_str!("migrations/0006_growth.sql")),
 ];
 
 pub(super) fn migrator() -> Migrator {
@@ -161,11 +163,12 @@ pub(super) fn migrator() -> Migrator {
     Migrator { migrations: migrations.collect(), ..Migrator::DEFAULT }
 }
 
+/// How many registrations are neither confirmed nor failed.
+pub(super) const UNFINISHED: &str =
+    "SELECT COUNT(*) FROM registrations WHERE state IN ('queued', 'signed', 'submitted', 'included')";
+
 pub(super) async fn unfinished(pool: &Pool) -> Result<u64, sqlx::Error> {
-    let row =
-        sqlx::query("SELECT COUNT(*) FROM registrations WHERE state IN ('queued', 'signed', 'submitted', 'included')")
-            .fetch_one(pool)
-            .await?;
+    let row = sqlx::query(UNFINISHED).fetch_one(pool).await?;
     Ok(row.try_get::<i64, _>(0)?.cast_unsigned())
 }
 

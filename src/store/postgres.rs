@@ -1,6 +1,6 @@
 //! PostgreSQL: a schema of our own on a server that replicas share, and how its connections are set.
 
-use super::{OpenError, bounded::Pool, engine::Engine, open};
+use super::{OpenError, bounded::Pool, engine::Engine, news::Outbox, open};
 use sqlx::{AnyConnection, AssertSqlSafe, Connection, Row, any::AnyPoolOptions, postgres::PgConnectOptions};
 use std::{future::Future, str::FromStr, time::Duration};
 
@@ -40,7 +40,7 @@ pub(super) async fn open(url: &str) -> Result<(Engine, Pool, Pool), OpenError> {
     let writer = connect(url, WRITERS).await.map_err(refused)?;
     let reader = connect(url, READERS).await.map_err(refused)?;
     Ok((
-        Engine::Postgres { options: Box::new(options) },
+        Engine::Postgres { options: Box::new(options), outbox: Outbox::new() },
         Pool::new(writer, STATEMENT_LIMIT),
         Pool::new(reader, STATEMENT_LIMIT),
     ))
@@ -124,7 +124,7 @@ mod tests {
     use tokio_util::sync::CancellationToken;
 
     async fn open(database: &Database) -> Store {
-        Store::open(&Settings::Postgres(database.url()), 1_000).await.unwrap()
+        Store::open(&Settings::Postgres(database.url()), 10_000).await.unwrap()
     }
 
     async fn refusal(url: String) -> OpenError {

@@ -7,6 +7,7 @@ use super::{
 use crate::registration::{Block, Finality, RegistrationId, State, Timestamp, TransactionId, policy::fees::Fees};
 use alloy::primitives::{Address, B256, Bytes};
 use sqlx::{AssertSqlSafe, any::AnyRow};
+use std::collections::HashMap;
 
 /// One signed version of a transaction.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -76,10 +77,58 @@ impl UnfinalizedBlock {
     }
 }
 
-/// The columns of an open transaction; [`Store::open_row`] reads them.
-const OPEN: &str = "SELECT id, signer, nonce, gas_limit, state, sent_at, block_number, block_hash, block_time, timed_out_at, \
-                    prepared_at, signed_at \
-                    FROM transactions WHERE state IN ('signed', 'submitted', 'included')";
+/// What is signed and not settled, as the index of it says it.
+const IS_OPEN: &str = "state IN ('signed', 'submitted', 'included')";
+/// What is confirmed and not final, as the index of it says it.
+const NOT_FINAL: &str = "state = 'confirmed' AND finality IN ('unsafe', 'safe')";
+pub(super) const NEXT_NONCE: &str = "SELECT MAX(nonce) FROM transactions WHERE signer = $1";
+pub(super) const MEMBERS_OF: &str = "SELECT id FROM registrations WHERE transaction_id = $1";
+
+/// Which signers have open transactions, and how many.
+pub(super) fn at_work() -> String {
+    format!("SELECT signer, COUNT(*) FROM transactions WHERE {IS_OPEN} GROUP BY signer")
+}
+
+/// The open transactions for which this holds; [`open_row`] reads a row.
+pub(super) fn open(which: &str) -> String {
+    format!(
+        "SELECT id, signer, nonce, gas_limit, state, sent_at, block_number, block_hash, block_time, timed_out_at, prepared_at, \
+         signed_at FROM transactions WHERE {IS_OPEN} AND {which} ORDER BY nonce"
+    )
+}
+
+/// The attempts of those.
+pub(super) fn attempts_of_open(which: &str) -> String {
+    format!(
+        "SELECT transaction_id, hash, raw, max_fee_per_gas, max_priority_fee_per_gas FROM attempts \
+         WHERE transaction_id IN (SELECT id FROM transactions WHERE {IS_OPEN} AND {which}) ORDER BY number"
+    )
+}
+
+/// What those carry.
+pub(super) fn members_of_open(which: &str) -> String {
+    format!(
+        "{} WHERE transaction_id IN (SELECT id FROM transactions WHERE {IS_OPEN} AND {which}) ORDER BY id",
+        rows::QUEUED
+    )
+}
+
+/// The blocks that are not final, of those that are at most so many ($1) below the newest of them.
+pub(super) fn not_final() -> String {
+    format!(
+        "{} AND block_number > (SELECT MAX(block_number) FROM transactions WHERE {NOT_FINAL}) - $1",
+        not_final_blocks()
+    )
+}
+
+/// The lowest blocks that are not final, up to this one ($1), so many ($2).
+pub(super) fn not_final_below() -> String {
+    format!("{} AND block_number <= $1 ORDER BY block_number LIMIT $2", not_final_blocks())
+}
+
+fn not_final_blocks() -> String {
+    format!("SELECT id, nonce, signer, finality, block_number, block_hash FROM transactions WHERE {NOT_FINAL}")
+}
 
 impl Store {
     /// Every signer with transactions that are not settled, and how many.
@@ -87,11 +136,7 @@ impl Store {
     /// # Errors
     /// When the database cannot be read.
     pub async fn signers_at_work(&self) -> Result<Vec<(Address, u64)>, StoreError> {
-        let found = sqlx::query(
-            "SELECT signer, COUNT(*) FROM transactions WHERE state IN ('signed', 'submitted', 'included') GROUP BY signer",
-        )
-        .fetch_all(&self.writer)
-        .await?;
+        let found = sqlx::query(AssertSqlSafe(at_work())).fetch_all(&self.writer).await?;
         let read = |row: &AnyRow| {
             let mut c = Columns::of(row);
             Ok((c.bytes()?, c.unsigned()?.unwrap_or_default()))
@@ -104,15 +149,7 @@ impl Store {
     /// # Errors
     /// When the database cannot be read.
     pub async fn open_transactions(&self, signer: Address) -> Result<Vec<OpenTransaction>, StoreError> {
-        let found = sqlx::query(AssertSqlSafe(format!("{OPEN} AND signer = $1 ORDER BY nonce")))
-            .bind(signer.to_vec())
-            .fetch_all(&self.writer)
-            .await?;
-        let mut open = Vec::with_capacity(found.len());
-        for row in &found {
-            open.push(self.open_row(row).await?);
-        }
-        Ok(open)
+        self.open_where("signer = $1", signer.to_vec()).await
     }
 
     /// The transaction as it is open now, if it is.
@@ -120,39 +157,31 @@ impl Store {
     /// # Errors
     /// When the database cannot be read.
     pub async fn open_transaction(&self, id: TransactionId) -> Result<Option<OpenTransaction>, StoreError> {
-        let found = sqlx::query(AssertSqlSafe(format!("{OPEN} AND id = $1")))
-            .bind(id.as_bytes().to_vec())
-            .fetch_optional(&self.writer)
-            .await?;
-        match found {
-            Some(row) => self.open_row(&row).await.map(Some),
-            None => Ok(None),
-        }
+        Ok(self.open_where("id = $1", id.as_bytes().to_vec()).await?.pop())
     }
 
-    /// Reads a row of [`OPEN`], and what belongs to it.
-    async fn open_row(&self, row: &AnyRow) -> Result<OpenTransaction, StoreError> {
-        let mut c = Columns::of(row);
-        let id = TransactionId::from_bytes(c.bytes()?);
-        let (signer, nonce, gas_limit) = (c.bytes()?, c.unsigned()?, c.unsigned()?.unwrap_or_default());
-        let (state, sent) = (c.code()?, c.time()?);
-        let (block, timed_out) = (c.block()?, c.time()?);
-        let (prepared, signed) = (c.time()?, c.time()?);
-        let signed = signed.ok_or_else(|| StoreError::corrupt("an open transaction that was not signed"))?;
-        Ok(OpenTransaction {
-            id,
-            signer,
-            nonce: nonce.ok_or_else(|| StoreError::corrupt("an open transaction without a nonce"))?,
-            gas_limit,
-            state,
-            prepared: prepared.unwrap_or(signed),
-            signed,
-            sent,
-            block,
-            timed_out,
-            attempts: self.attempts(id).await?,
-            members: self.members(id).await?,
-        })
+    /// Reads open transactions and what belongs to them, with as many statements for one as for all.
+    async fn open_where(&self, which: &str, key: Vec<u8>) -> Result<Vec<OpenTransaction>, StoreError> {
+        let rows = async |sql: String| sqlx::query(AssertSqlSafe(sql)).bind(key.clone()).fetch_all(&self.writer).await;
+        let open = rows(open(which)).await?;
+        let mut attempts: HashMap<TransactionId, Vec<Attempt>> = HashMap::new();
+        for row in &rows(attempts_of_open(which)).await? {
+            let mut c = Columns::of(row);
+            attempts.entry(TransactionId::from_bytes(c.bytes()?)).or_default().push(attempt(&mut c)?);
+        }
+        let mut members: HashMap<TransactionId, Vec<Member>> = HashMap::new();
+        for row in &rows(members_of_open(which)).await? {
+            let mut c = Columns::of(row);
+            let member = rows::queued(&mut c)?;
+            members.entry(TransactionId::from_bytes(c.bytes()?)).or_default().push(member);
+        }
+        let whole = |row| {
+            let mut open = open_row(row)?;
+            open.attempts = attempts.remove(&open.id).unwrap_or_default();
+            open.members = members.remove(&open.id).unwrap_or_default();
+            Ok(open)
+        };
+        open.iter().map(whole).collect()
     }
 
     /// One past the highest nonce the signer was ever given here.
@@ -160,33 +189,29 @@ impl Store {
     /// # Errors
     /// When the database cannot be read.
     pub async fn next_nonce(&self, signer: Address) -> Result<Option<u64>, StoreError> {
-        let row = sqlx::query("SELECT MAX(nonce) FROM transactions WHERE signer = $1")
-            .bind(signer.to_vec())
-            .fetch_one(&self.writer)
-            .await?;
+        let row = sqlx::query(NEXT_NONCE).bind(signer.to_vec()).fetch_one(&self.writer).await?;
         Ok(Columns::of(&row).unsigned()?.map(|highest| highest + 1))
     }
 
-    /// Every block that holds confirmed registrations, is not final yet, and is watched under this lease.
+    /// Every block that holds confirmed registrations, is not final yet, is watched under this lease, and is less than `depth` below
+    /// the newest of them.
     ///
     /// # Errors
     /// When the database cannot be read.
-    pub async fn unfinalized_blocks(&self, lease: Address) -> Result<Vec<UnfinalizedBlock>, StoreError> {
-        let found = sqlx::query(
-            "SELECT id, nonce, signer, finality, block_number, block_hash FROM transactions \
-             WHERE state = 'confirmed' AND finality IN ('unsafe', 'safe')",
-        )
-        .fetch_all(&self.reader)
-        .await?;
-        let read = |row: &AnyRow| {
-            let mut c = Columns::of(row);
-            let (id, nonce, signer) = (TransactionId::from_bytes(c.bytes()?), c.unsigned()?, c.bytes()?);
-            let (finality, number) = (c.code()?, c.unsigned()?.unwrap_or_default());
-            Ok(UnfinalizedBlock { id, signer: nonce.map(|_| signer), finality, number, hash: c.bytes()? })
-        };
-        let mut blocks: Vec<UnfinalizedBlock> = found.iter().map(read).collect::<Result<_, StoreError>>()?;
+    pub async fn unfinalized_blocks(&self, lease: Address, depth: u64) -> Result<Vec<UnfinalizedBlock>, StoreError> {
+        let query = sqlx::query(AssertSqlSafe(not_final())).bind(depth.cast_signed());
+        let mut blocks = unfinalized(&query.fetch_all(&self.reader).await?)?;
         blocks.retain(|block| block.lease() == lease);
         Ok(blocks)
+    }
+
+    /// The lowest blocks up to `number` that are not known to be final, so many at most.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub async fn unfinalized_below(&self, number: u64, most: u32) -> Result<Vec<UnfinalizedBlock>, StoreError> {
+        let query = sqlx::query(AssertSqlSafe(not_final_below())).bind(number.cast_signed()).bind(i64::from(most));
+        unfinalized(&query.fetch_all(&self.reader).await?)
     }
 
     /// The ids of all that a transaction carries.
@@ -194,41 +219,53 @@ impl Store {
     /// # Errors
     /// When the database cannot be read.
     pub async fn members_of(&self, id: TransactionId) -> Result<Vec<RegistrationId>, StoreError> {
-        let found = sqlx::query("SELECT id FROM registrations WHERE transaction_id = $1")
-            .bind(id.as_bytes().to_vec())
-            .fetch_all(&self.reader)
-            .await?;
+        let found = sqlx::query(MEMBERS_OF).bind(id.as_bytes().to_vec()).fetch_all(&self.reader).await?;
         found.iter().map(|row| Columns::of(row).registration_id()).collect()
     }
+}
 
-    async fn attempts(&self, id: TransactionId) -> Result<Vec<Attempt>, StoreError> {
-        let found = sqlx::query(
-            "SELECT hash, raw, max_fee_per_gas, max_priority_fee_per_gas FROM attempts WHERE transaction_id = $1 ORDER BY number",
-        )
-        .bind(id.as_bytes().to_vec())
-        .fetch_all(&self.writer)
-        .await?;
-        found
-            .iter()
-            .map(|row| {
-                let mut c = Columns::of(row);
-                Ok(Attempt {
-                    hash: c.bytes()?,
-                    raw: c.get::<Vec<u8>>()?.into(),
-                    fees: Fees {
-                        max_fee_per_gas: c.unsigned()?.unwrap_or_default().into(),
-                        max_priority_fee_per_gas: c.unsigned()?.unwrap_or_default().into(),
-                    },
-                })
-            })
-            .collect()
-    }
+/// Reads a row of [`open`]; what belongs to it is still to come.
+fn open_row(row: &AnyRow) -> Result<OpenTransaction, StoreError> {
+    let mut c = Columns::of(row);
+    let id = TransactionId::from_bytes(c.bytes()?);
+    let (signer, nonce, gas_limit) = (c.bytes()?, c.unsigned()?, c.unsigned()?.unwrap_or_default());
+    let (state, sent) = (c.code()?, c.time()?);
+    let (block, timed_out) = (c.block()?, c.time()?);
+    let (prepared, signed) = (c.time()?, c.time()?);
+    let signed = signed.ok_or_else(|| StoreError::corrupt("an open transaction that was not signed"))?;
+    Ok(OpenTransaction {
+        id,
+        signer,
+        nonce: nonce.ok_or_else(|| StoreError::corrupt("an open transaction without a nonce"))?,
+        gas_limit,
+        state,
+        prepared: prepared.unwrap_or(signed),
+        signed,
+        sent,
+        block,
+        timed_out,
+        attempts: Vec::new(),
+        members: Vec::new(),
+    })
+}
 
-    async fn members(&self, id: TransactionId) -> Result<Vec<Member>, StoreError> {
-        let found = sqlx::query(AssertSqlSafe(format!("{} WHERE transaction_id = $1 ORDER BY id", rows::QUEUED)))
-            .bind(id.as_bytes().to_vec())
-            .fetch_all(&self.writer)
-            .await?;
-        found.iter().map(rows::queued).collect()
-    }
+fn attempt(c: &mut Columns<'_>) -> Result<Attempt, StoreError> {
+    Ok(Attempt {
+        hash: c.bytes()?,
+        raw: c.get::<Vec<u8>>()?.into(),
+        fees: Fees {
+            max_fee_per_gas: c.unsigned()?.unwrap_or_default().into(),
+            max_priority_fee_per_gas: c.unsigned()?.unwrap_or_default().into(),
+        },
+    })
+}
+
+fn unfinalized(rows: &[AnyRow]) -> Result<Vec<UnfinalizedBlock>, StoreError> {
+    let read = |row| {
+        let mut c = Columns::of(row);
+        let (id, nonce, signer) = (TransactionId::from_bytes(c.bytes()?), c.unsigned()?, c.bytes()?);
+        let (finality, number) = (c.code()?, c.unsigned()?.unwrap_or_default());
+        Ok(UnfinalizedBlock { id, signer: nonce.map(|_| signer), finality, number, hash: c.bytes()? })
+    };
+    rows.iter().map(read).collect()
 }

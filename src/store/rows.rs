@@ -18,13 +18,12 @@ pub(super) const REGISTRATION: &str = "SELECT r.id, r.document_hash, r.case_id, 
      t.timed_out_at, t.block_number, t.block_hash, t.block_time, t.gas_used, t.effective_gas_price, t.l1_fee, t.diagnosis, t.finality \
      FROM registrations r LEFT JOIN transactions t ON t.id = r.transaction_id";
 
-/// The columns of what a lane needs to know; [`queued`] reads them.
+/// The columns of what a lane needs to know, which [`queued`] reads, and the transaction that carries it.
 pub(super) const QUEUED: &str = "SELECT id, document_hash, case_id, user_id, trace_id, parent_span_id, sampled, \
-     baggage, tracestate, created_at FROM registrations";
+     baggage, tracestate, created_at, transaction_id FROM registrations";
 
-/// Reads a row of [`QUEUED`].
-pub(super) fn queued(row: &AnyRow) -> Result<QueuedRegistration, StoreError> {
-    let mut c = Columns::of(row);
+/// Reads the columns of [`QUEUED`], but for the last one.
+pub(super) fn queued(c: &mut Columns<'_>) -> Result<QueuedRegistration, StoreError> {
     Ok(QueuedRegistration {
         id: c.registration_id()?,
         document_hash: c.document()?,

@@ -3,6 +3,7 @@
 use super::{
     Store, StoreError, UnfinalizedBlock,
     progress::moves,
+    recognise::id_of,
     rows::Columns,
     sql::{chunks, list},
     write::Write,
@@ -14,7 +15,7 @@ use sqlx::AssertSqlSafe;
 /// What no node is known to have, so that something may stand in its way: the answer to a send may come after the chain's own.
 const UNSENT: &str = "state IN ('queued', 'signed')";
 
-/// A registration that was found on chain, made by somebody else's transaction.
+/// A registration that was found on chain: made by somebody else's transaction, or by one of ours that the store did not know.
 #[derive(Clone, Copy, Debug)]
 pub struct Found {
     /// The registration.
@@ -25,10 +26,12 @@ pub struct Found {
     pub registrar: Address,
     /// The block.
     pub block: Block,
+    /// That transaction as the store has it by now, if it is one of ours.
+    pub ours: Option<TransactionId>,
 }
 
 impl Store {
-    /// These were found on chain at confirmation depth, registered by somebody else. One that is not queued any more stays as it
+    /// These were found on chain at confirmation depth. One that is not queued any more stays as it
     /// is: it was looked up before another lane signed it. Returns the blocks that hold them.
     ///
     /// # Errors
@@ -38,25 +41,10 @@ impl Store {
         let mut moved = 0;
         let mut blocks = Vec::with_capacity(found.len());
         for one in found {
-            let id = foreign_transaction(one.hash);
-            sqlx::query(
-                "INSERT INTO transactions (id, signer, state, hash, sent_at, included_at, confirmed_at, block_number, block_hash, \
-                 block_time) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) ON CONFLICT (id) DO UPDATE SET \
-                 block_number = excluded.block_number, block_hash = excluded.block_hash, block_time = excluded.block_time, \
-                 finality = excluded.finality WHERE transactions.block_hash <> excluded.block_hash",
-            )
-            .bind(id.as_bytes().to_vec())
-            .bind(one.registrar.to_vec())
-            .bind(State::Confirmed.code())
-            .bind(one.hash.to_vec())
-            .bind(one.block.time.micros())
-            .bind(at.micros())
-            .bind(at.micros())
-            .bind(one.block.number.cast_signed())
-            .bind(one.block.hash.to_vec())
-            .bind(one.block.time.micros())
-            .execute(&mut *tx)
-            .await?;
+            let id = one.ours.unwrap_or(id_of(one.hash));
+            if one.ours.is_none() {
+                insert_foreign(&mut tx, id, one, at).await?;
+            }
             let updated = sqlx::query(
                 "UPDATE registrations SET state = $1, transaction_id = $2, blocked = '', revision = revision + 1, updated_at = $3 \
                  WHERE id = $4 AND state = $5",
@@ -70,7 +58,7 @@ impl Store {
             .await?;
             moved += updated.rows_affected();
             let (finality, Block { number, hash, .. }) = (Finality::Unsafe, one.block);
-            blocks.push(UnfinalizedBlock { id, signer: None, finality, number, hash });
+            blocks.push(UnfinalizedBlock { id, signer: one.ours.map(|_| one.registrar), finality, number, hash });
         }
         tx.commit().await?;
         self.finished(moved);
@@ -149,7 +137,7 @@ impl Store {
             .bind(at.micros())
             .bind(code);
             let mut later = sqlx::query(AssertSqlSafe(format!(
-                "UPDATE registrations SET retry_at = $1 WHERE id IN ({}) AND {UNSENT}",
+                "UPDATE registrations SET retry_at = $1, claimed_until = 0 WHERE id IN ({}) AND {UNSENT}",
                 list(2, chunk.len())
             )))
             .bind(retry_at.micros());
@@ -165,9 +153,25 @@ impl Store {
     }
 }
 
-/// The store's id for a transaction that is not ours: the first half of its hash, so that a second find is the same row.
-fn foreign_transaction(hash: B256) -> TransactionId {
-    let mut bytes = [0; 16];
-    bytes.copy_from_slice(&hash[..16]);
-    TransactionId::from_bytes(bytes)
+/// The transaction of somebody else, in a canonical block.
+async fn insert_foreign(tx: &mut Write, id: TransactionId, one: &Found, at: Timestamp) -> Result<(), StoreError> {
+    sqlx::query(
+        "INSERT INTO transactions (id, signer, state, hash, sent_at, included_at, confirmed_at, block_number, block_hash, \
+         block_time) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) ON CONFLICT (id) DO UPDATE SET \
+         block_number = excluded.block_number, block_hash = excluded.block_hash, block_time = excluded.block_time, \
+         finality = excluded.finality WHERE transactions.block_hash <> excluded.block_hash",
+    )
+    .bind(id.as_bytes().to_vec())
+    .bind(one.registrar.to_vec())
+    .bind(State::Confirmed.code())
+    .bind(one.hash.to_vec())
+    .bind(one.block.time.micros())
+    .bind(at.micros())
+    .bind(at.micros())
+    .bind(one.block.number.cast_signed())
+    .bind(one.block.hash.to_vec())
+    .bind(one.block.time.micros())
+    .execute(&mut **tx)
+    .await?;
+    Ok(())
 }

@@ -75,7 +75,7 @@ impl Store {
     }
 }
 
-async fn insert_attempt(
+pub(super) async fn insert_attempt(
     tx: &mut Write,
     id: TransactionId,
     attempt: &Attempt,

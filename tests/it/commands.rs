@@ -207,6 +207,7 @@ async fn help_names_every_command_and_every_setting_and_exits_0() {
         "REGISTRAR_MAX_WAIT",
         "REGISTRAR_MAX_FEE_GWEI",
         "REGISTRAR_QUEUE_LIMIT",
+        "REGISTRAR_KEEP_SIGNED_BYTES",
         "REGISTRAR_SHUTDOWN_GRACE",
     ] {
         assert!(serve.stdout.contains(setting), "{setting} in {}", serve.stdout);

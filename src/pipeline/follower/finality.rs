@@ -5,11 +5,14 @@ use super::{Canonical, Follower, PollError};
 use crate::{
     chain::{BlockTag, CallError, Header},
     pipeline::{flights::lock, now, recovery},
-    registration::Finality,
-    store::UnfinalizedBlock,
+    registration::{Finality, TransactionId},
+    store::{StoreError, UnfinalizedBlock},
     telemetry::events,
 };
-use std::time::Duration;
+use std::{
+    collections::{HashMap, HashSet},
+    time::Duration,
+};
 use tokio::time::Instant;
 
 /// How often the safe and finalized heads are asked for while a confirmed block is not final. They advance by whole L1
@@ -17,6 +20,9 @@ use tokio::time::Instant;
 const LOOK: Duration = Duration::from_secs(20);
 /// How often while somebody waits or work is out.
 const BUSY_LOOK: Duration = Duration::from_secs(1);
+
+/// How many transactions share a commit that says how final they are: with 650 registrations each, some 50 ms of the writer's time.
+const PER_COMMIT: usize = 8;
 
 impl Follower {
     /// Raises the finality of confirmed blocks, and finds those that were reorged out.
@@ -28,6 +34,7 @@ impl Follower {
         let (safe, finalized) =
             tokio::try_join!(self.tools.chain.header(BlockTag::Safe), self.tools.chain.header(BlockTag::Finalized))?;
         let (safe, finalized) = (number(safe), number(finalized));
+        self.catch_up(canonical.head.block.number, finalized).await?;
         let reached = |block: &UnfinalizedBlock| match Some(block.number) {
             at if at <= finalized => Finality::Finalized,
             at if at <= safe => Finality::Safe,
@@ -50,18 +57,22 @@ impl Follower {
                 Finality::Safe | Finality::Unsafe => made_safe.push(block.id),
             }
         }
-        let at = now();
-        for (ids, finality) in [(&made_safe, Finality::Safe), (&made_final, Finality::Finalized)] {
-            if ids.is_empty() {
-                continue;
-            }
-            self.tools.store.finality(ids, finality, at).await?;
-            for block in self.unfinalized.iter_mut().filter(|block| ids.contains(&block.id)) {
+        self.raise(&made_safe, Finality::Safe).await?;
+        self.raise(&made_final, Finality::Finalized).await?;
+        self.unfinalized.retain(|block| block.finality != Finality::Finalized);
+        self.leave_behind(canonical.head.block.number);
+        Ok(())
+    }
+
+    /// Writes it of a few at a time: a whole L1 batch of them becomes final at once, and what is accepted must not wait for all.
+    async fn raise(&mut self, ids: &[TransactionId], finality: Finality) -> Result<(), StoreError> {
+        for some in ids.chunks(PER_COMMIT) {
+            self.tools.store.finality(some, finality, now()).await?;
+            for block in self.unfinalized.iter_mut().filter(|block| some.contains(&block.id)) {
                 block.finality = finality;
             }
-            self.tools.waiters.changed_transactions(&self.tools.store, ids).await;
+            self.tools.waiters.changed_transactions(&self.tools.store, some).await;
         }
-        self.unfinalized.retain(|block| block.finality != Finality::Finalized);
         Ok(())
     }
 
@@ -69,8 +80,8 @@ impl Follower {
     pub(super) fn finality_is_due(&mut self) -> bool {
         self.take_over_found();
         let every = if self.tools.flights.is_empty() && self.tools.waiters.is_empty() { LOOK } else { BUSY_LOOK };
-        !self.arrived.is_empty()
-            || !self.unfinalized.is_empty() && self.finality_looked.is_none_or(|looked| looked.elapsed() >= every)
+        let due = self.finality_looked.is_none_or(|looked| looked.elapsed() >= every);
+        !self.arrived.is_empty() || due && (self.left_behind || !self.unfinalized.is_empty())
     }
 
     /// Whether the canonical chain holds these still; `None` when that cannot be said just now. Ours are all on the line that is followed, so that the newest speaks for all;
@@ -95,31 +106,37 @@ impl Follower {
     /// below it.
     pub(super) async fn take_over(&mut self, canonical: &mut Canonical) -> Result<(), PollError> {
         self.take_over_found();
-        let mut arrived = std::mem::take(&mut self.arrived);
+        // They stay arrived until all are looked at, for an endpoint may fail in the middle.
+        let mut arrived = self.arrived.clone();
         arrived.sort_unstable_by_key(|block| (block.signer, std::cmp::Reverse(block.number)));
-        let mut proved = None;
+        canonical.fetch(arrived.iter().filter(|block| block.signer.is_none()).map(|block| block.number)).await?;
+        let (mut held, mut unknown, mut proved) = (HashMap::new(), Vec::new(), None);
         for block in arrived {
             let spoken_for = block.signer.is_some() && proved == block.signer;
             match if spoken_for { Some(true) } else { canonical.holds(block.number, block.hash).await? } {
                 Some(true) => {
                     proved = block.signer;
-                    self.unfinalized.retain(|known| known.id != block.id);
-                    self.unfinalized.push(block);
+                    held.insert(block.id, block);
                 }
-                Some(false) => self.reorged_after_confirmation(&block).await?,
-                None => self.arrived.push(block),
+                Some(false) => {
+                    self.reorged_after_confirmation(&block).await?;
+                    self.arrived.retain(|other| other.id != block.id);
+                }
+                None => unknown.push(block),
             }
         }
+        self.arrived = unknown;
+        self.unfinalized.retain(|known| !held.contains_key(&known.id));
+        self.unfinalized.extend(held.into_values());
         Ok(())
     }
 
     fn take_over_found(&mut self) {
         let found = std::mem::take(&mut *lock(&self.tools.found));
-        for block in found {
-            let known = |known: &UnfinalizedBlock| (known.id, known.hash) == (block.id, block.hash);
-            if !self.unfinalized.iter().chain(&self.arrived).any(known) {
-                self.arrived.push(block);
-            }
+        if !found.is_empty() {
+            let known = self.unfinalized.iter().chain(&self.arrived).map(|block| (block.id, block.hash));
+            let known: HashSet<_> = known.collect();
+            self.arrived.extend(found.into_iter().filter(|block| !known.contains(&(block.id, block.hash))));
         }
         // What another replica acts for by now is watched there.
         self.arrived.retain(|block| self.tools.store.holds(block.lease()));

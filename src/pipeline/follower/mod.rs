@@ -6,6 +6,7 @@
 
 mod clock;
 mod finality;
+mod horizon;
 mod settle;
 
 use super::{
@@ -22,6 +23,7 @@ use crate::{
 use alloy::primitives::{Address, B256};
 use clock::Clocks;
 use futures_util::future::try_join_all;
+pub(super) use horizon::DEEPEST;
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     sync::Arc,
@@ -67,6 +69,8 @@ pub enum PollError {
 pub struct Follower {
     tools: Tools,
     unfinalized: Vec<UnfinalizedBlock>,
+    /// Whether there may be blocks that are not final and too deep to be followed.
+    left_behind: bool,
     /// Those that nobody has looked at here yet.
     arrived: Vec<UnfinalizedBlock>,
     finality_looked: Option<Instant>,
@@ -84,6 +88,7 @@ impl Follower {
         Self {
             tools,
             unfinalized: Vec::new(),
+            left_behind: true,
             arrived: Vec::new(),
             finality_looked: None,
             followed: None,

@@ -4,7 +4,7 @@ use super::{Canonical, Follower, PollError, SharedFlight};
 use crate::{
     chain::{CallError, Chain, Receipt, registered_topics},
     pipeline::{flights::Phase, journey::Journey, now},
-    registration::{Block, Cost, Failure, FailureReason, Finality, RegistrationId, State},
+    registration::{Block, Failure, FailureReason, Finality, RegistrationId, State},
     store::{Inclusion, UnfinalizedBlock},
     telemetry::events,
 };
@@ -102,11 +102,7 @@ impl Follower {
         depth: u64,
         deep: bool,
     ) -> Result<(), PollError> {
-        let cost = Cost {
-            gas_used: receipt.gas_used,
-            effective_gas_price: receipt.effective_gas_price,
-            l1_fee: receipt.l1_fee,
-        };
+        let cost = receipt.cost();
         let released = unregistered(flight, receipt);
         let inclusion = Inclusion { hash, block, cost };
         let at = now();
@@ -193,11 +189,19 @@ impl Follower {
     }
 
     /// The nonce is consumed, and no receipt of ours is to be had: by a stranger's transaction, if that stays so.
-    async fn missing(&mut self, flight: &SharedFlight, canonical: &Canonical) -> Result<(), PollError> {
+    async fn missing(&mut self, flight: &SharedFlight, canonical: &mut Canonical) -> Result<(), PollError> {
         let head = canonical.head.block.number;
+        // One that nobody has sent since the start is as the store had it, which may be an older backup.
+        let first = flight.progress().missing.is_none() && flight.progress().broadcast.is_none();
         let (since, at_head) = *flight.progress().missing.get_or_insert((Instant::now(), head));
         let deep = head + 1 >= at_head + self.tools.settings.confirmations;
-        if deep && since.elapsed() >= MISSING_GRACE && self.is_displaced(flight, since.elapsed()).await {
+        let displaced = deep && since.elapsed() >= MISSING_GRACE && self.is_displaced(flight, since.elapsed()).await;
+        if (first || displaced)
+            && let Some((flight, hash, receipt)) = self.tools.recognise_version(flight).await?
+        {
+            return self.settle(&flight, hash, receipt, canonical).await;
+        }
+        if displaced {
             return self.release(flight, Released::Displaced).await;
         }
         Ok(())

@@ -115,7 +115,7 @@ impl Lane {
             self.unsure = false;
             self.send_what_is_signed(stop).await;
         }
-        let mut claim = match self.tools.queue.claim(self.most).await {
+        let mut claim = match self.tools.queue.claim(self.signer.address(), self.most).await {
             Ok(claim) if claim.registrations.is_empty() => return Step::Nothing,
             Ok(claim) => claim,
             Err(error) => return self.store_failed(&error),

@@ -5,6 +5,7 @@ use crate::{
     chain::{self, CallError, Chain, Fault, Outlook, Pair, Record, Refusal, Unsigned},
     pipeline::{
         flights::{Flight, Phase, Progress, lock},
+        follower::PollError,
         journey::{Journey, Vehicle},
         now,
         queue::Claim,
@@ -58,6 +59,15 @@ impl From<StoreError> for Obstacle {
     }
 }
 
+impl From<PollError> for Obstacle {
+    fn from(error: PollError) -> Self {
+        match error {
+            PollError::Call(error) => error.into(),
+            PollError::Store(error) => error.into(),
+        }
+    }
+}
+
 impl From<CallError> for Obstacle {
     fn from(error: CallError) -> Self {
         Self::Held(match error {
@@ -75,6 +85,9 @@ impl Lane {
         batch: &BatchSpan,
     ) -> Result<Option<Arc<Flight>>, Obstacle> {
         let prepared_at = now();
+        if self.next_nonce.is_none() {
+            self.next_nonce = self.tools.store.next_nonce(self.signer.address()).await?;
+        }
         let block_gas = self.tools.head().map_or(FIRST_BLOCK_GAS, |head| head.gas_limit);
         claim.truncate(batching::fit(case_lengths(&claim.registrations), block_gas));
         let journeys: Vec<_> =
@@ -161,7 +174,8 @@ impl Lane {
         let chain = &self.tools.chain;
         let lookups = lookups.into_iter().map(|(row, record)| original(chain.clone(), row, record, confirmations));
         let found: Vec<Option<Found>> = stream::iter(lookups).buffered(LOOKUPS).try_collect().await?;
-        let found: Vec<Found> = found.into_iter().flatten().collect();
+        let mut found: Vec<Found> = found.into_iter().flatten().collect();
+        self.tools.recognise_found(&mut found).await?;
         let settled: Vec<RegistrationId> = found.iter().map(|one| one.id).collect();
         let blocks = self.tools.store.found(&found, now()).await?;
         lock(&self.tools.found).extend(blocks);
@@ -207,11 +221,12 @@ impl Lane {
         let fees = fees::price(outlook.head.base_fee, outlook.priority_fee, cap)
             .map_err(|above| Obstacle::Held(Hindrance::FeeCap(above)))?;
         self.check_balance(outlook, gas_limit, fees.max_fee_per_gas)?;
-        let next = match self.next_nonce {
-            Some(next) => next,
-            None => self.tools.store.next_nonce(signer).await?.unwrap_or(0),
-        };
+        let next = self.next_nonce.unwrap_or(0);
         let nonce = if outlook.nonce > next { next.max(self.agreed_nonce(outlook).await) } else { next };
+        // What a signer did before the store knew it is nobody's business.
+        if let Some(next) = self.next_nonce.filter(|next| *next < nonce) {
+            self.tools.explain_nonces(signer, next..nonce, outlook.head.block.number).await;
+        }
 
         let unsigned = Unsigned {
             chain_id: self.tools.chain.network().chain_id,
@@ -300,6 +315,7 @@ async fn original(
         hash: original.transaction,
         registrar: original.registrar,
         block: original.block,
+        ours: None,
     }))
 }
 

@@ -113,7 +113,12 @@ impl World {
         let nodes: Vec<_> = (0..setup.endpoints).map(node).collect();
         let keys = KEYS.iter().take(setup.signers.into());
         let signers = keys.map(|key| Signer::parse(key)).collect::<Result<Vec<_>, _>>()?;
-        let pipeline = Settings { confirmations, confirmation_timeout: Duration::from_secs(30), queue_limit: 1_000 };
+        let pipeline = Settings {
+            confirmations,
+            confirmation_timeout: Duration::from_secs(30),
+            queue_limit: 1_000,
+            keep_signed_bytes: Duration::from_secs(86_400),
+        };
         let mut world = Self {
             addresses: signers.iter().map(Signer::address).collect(),
             signers,

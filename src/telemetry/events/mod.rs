@@ -101,6 +101,33 @@ pub fn transaction_confirmed(id: TransactionId, nonce: u64, block_number: u64, r
     info!(transaction_id = %id, nonce, block_number, registrations, "transaction confirmed");
 }
 
+/// One of our own transactions is on chain, and the store did not know it: it was restored from an older backup.
+pub fn transaction_recognised(id: TransactionId, signer: Address, nonce: u64, hash: B256, registrations: usize) {
+    metrics().transaction("recognised");
+    info!(transaction_id = %id, %signer, nonce, tx_hash = %hash, registrations, "transaction of ours found on chain");
+}
+
+/// So many nonces of this signer, from this one on, were consumed by transactions that this store does not know and that registered
+/// nothing.
+pub fn foreign_transactions(signer: Address, first_nonce: u64, transactions: usize) {
+    metrics().transactions("foreign", transactions as u64);
+    Report::default().tag("signer", signer).fingerprint(&["foreign transactions of a signer"]).say(|| {
+        warn!(
+            target: REPORT,
+            %signer,
+            first_nonce,
+            transactions,
+            "somebody else sends transactions with the key of this signer, which nobody but the service should have"
+        );
+    });
+}
+
+/// These have been final for so long that their bytes were removed.
+pub fn transactions_pruned(transactions: usize) {
+    metrics().transactions("pruned", transactions as u64);
+    info!(transactions, "the signed bytes of final transactions were removed");
+}
+
 /// One registration went all the way.
 pub fn registration_confirmed(
     id: RegistrationId,

@@ -31,7 +31,8 @@ use std::{
 /// What can become of a registration.
 const OUTCOMES: [&str; 5] = ["accepted", "repeated", "confirmed", "found", "failed"];
 /// What can become of a transaction.
-const RESULTS: [&str; 5] = ["sent", "rebroadcast", "included", "confirmed", "released"];
+const RESULTS: [&str; 8] =
+    ["sent", "rebroadcast", "included", "confirmed", "released", "pruned", "recognised", "foreign"];
 
 /// Registrations, transactions, signers.
 pub(super) struct Work {
@@ -149,7 +150,12 @@ impl Metrics {
 
     /// What became of a transaction.
     pub(in crate::telemetry) fn transaction(&self, result: &'static str) {
-        self.work.transactions.get_or_create(&Result { result }).inc();
+        self.transactions(result, 1);
+    }
+
+    /// What became of some transactions.
+    pub(in crate::telemetry) fn transactions(&self, result: &'static str, count: u64) {
+        self.work.transactions.get_or_create(&Result { result }).inc_by(count);
     }
 
     pub(in crate::telemetry) fn signed(&self, batch_size: usize) {

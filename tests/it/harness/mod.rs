@@ -5,6 +5,7 @@ pub mod cli;
 pub mod client;
 pub mod door;
 pub mod foreign;
+pub mod line;
 pub mod metrics;
 pub mod place;
 #[allow(dead_code, reason = "the unit tests of the store use all of it")]
@@ -21,7 +22,9 @@ pub mod wait;
 
 pub use anvil::{Anvil, account};
 pub use client::{Client, Refusal, document, registering, seconds};
+pub use line::{Condition as LineCondition, Line};
 pub use place::Place;
+pub use postgres::Database;
 pub use proxy::{Fault, HttpAnswer, Proxy};
 pub use receivers::{Mood, OtlpStore, Protocol, Reply, SentryStore};
 pub use registry::{OUTSIDER, OWNER, Registry};

@@ -1,8 +1,22 @@
 //! On PostgreSQL everything is as on a file, and several replicas share it.
 
-use crate::harness::{Plan, State, document};
+mod outages;
+mod replicas;
+mod tenure;
+
+use crate::harness::{Plan, Service, State, account, document};
+use serde_json::Value;
 
 const CASE: &str = "case-1";
+
+/// Waits until this replica acts for the first signer.
+async fn leased(service: &mut Service) {
+    service.logged("its lease", |line| is_of_signer(line, "lease taken")).await;
+}
+
+fn is_of_signer(line: &Value, message: &str) -> bool {
+    line["message"] == message && line["signer"] == account(1).to_string()
+}
 
 #[tokio::test]
 async fn a_registration_goes_all_the_way_and_survives_a_crash() {

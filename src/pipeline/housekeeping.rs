@@ -1,0 +1,52 @@
+//! Removes what is kept only for a while: the raw bytes of transactions that have been final for long.
+
+use super::{Tools, now};
+use crate::telemetry::events;
+use std::time::Duration;
+use tokio_util::sync::CancellationToken;
+use tracing::warn;
+
+/// Between two looks, unless bytes are kept for less. A look that finds nothing reads one entry of an index.
+const LOOK: Duration = Duration::from_secs(60);
+/// How many transactions share a commit: with 40 kB of bytes each, no commit holds up what is accepted for more than some 20 ms.
+const PER_COMMIT: u32 = 100;
+
+/// Who keeps house.
+#[derive(Debug)]
+pub struct Housekeeping {
+    tools: Tools,
+}
+
+impl Housekeeping {
+    /// In this house.
+    pub fn new(tools: Tools) -> Self {
+        Self { tools }
+    }
+
+    /// Keeps it until `stop`; ends between two commits.
+    pub async fn run(self, stop: CancellationToken) {
+        let look = LOOK.min(self.tools.settings.keep_signed_bytes);
+        while stop.run_until_cancelled(tokio::time::sleep(look)).await.is_some() {
+            self.prune(&stop).await;
+        }
+    }
+
+    async fn prune(&self, stop: &CancellationToken) {
+        let mut pruned = 0;
+        while !stop.is_cancelled() {
+            let at = now();
+            let before = at.minus(self.tools.settings.keep_signed_bytes);
+            match self.tools.store.prune(before, PER_COMMIT, at).await {
+                Ok(0) => break,
+                Ok(some) => pruned += some,
+                Err(error) => {
+                    warn!(error = %error, "old transactions' bytes could not be removed; they are tried again");
+                    break;
+                }
+            }
+        }
+        if pruned > 0 {
+            events::transactions_pruned(pruned);
+        }
+    }
+}

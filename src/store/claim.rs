@@ -1,0 +1,117 @@
+//! Which lane takes what from a queue that replicas share.
+//!
+//! A claim keeps the other lanes away for a moment, so that two do not prepare the same work. It is the signer's and not the
+//! process's: whoever acts for the signer next, after a crash or a lost lease, goes on with it at once. It ends when the work is
+//! signed or blocked, or by itself. What two lanes have claimed in spite of it, only one of them signs.
+
+use super::{
+    QueuedRegistration, Store, StoreError,
+    lease::DATABASE_NOW,
+    rows::{self, Columns},
+};
+use crate::registration::Timestamp;
+use alloy::primitives::Address;
+use sqlx::AssertSqlSafe;
+use std::time::Duration;
+
+/// How long a lane may take to prepare what it has claimed, before another one may try.
+const LIFETIME: Duration = Duration::from_secs(10);
+
+impl Store {
+    /// Claims for this signer at most `limit` queued registrations whose time has come and that no other one has claimed, oldest
+    /// first.
+    ///
+    /// # Errors
+    /// When the database cannot be written.
+    pub async fn claim(
+        &self,
+        signer: Address,
+        now: Timestamp,
+        limit: usize,
+    ) -> Result<Vec<QueuedRegistration>, StoreError> {
+        // Rows that another lane is claiming at this moment are passed over instead of waited for.
+        let sql = format!(
+            "WITH registrations AS (UPDATE registrations SET claimed_by = $1, claimed_until = {DATABASE_NOW} + $2 WHERE id IN (\
+             SELECT id FROM registrations WHERE state = 'queued' AND retry_at <= $3 \
+             AND (claimed_until < {DATABASE_NOW} OR claimed_by = $4) ORDER BY id LIMIT $5 FOR UPDATE SKIP LOCKED) RETURNING *) \
+             {} ORDER BY id",
+            rows::QUEUED
+        );
+        let found = sqlx::query(AssertSqlSafe(sql))
+            .bind(signer.to_vec())
+            .bind(i64::try_from(LIFETIME.as_micros()).unwrap_or(i64::MAX))
+            .bind(now.micros())
+            .bind(signer.to_vec())
+            .bind(i64::try_from(limit).unwrap_or(i64::MAX))
+            .fetch_all(&self.writer)
+            .await?;
+        found.iter().map(|row| rows::queued(&mut Columns::of(row))).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        registration::{Blocked, NewRegistration, RegistrationId},
+        store::{Acceptor, Settings, testing::server::Database},
+    };
+    use futures_util::future::{join_all, try_join_all};
+    use tokio_util::sync::CancellationToken;
+
+    const ONE: Address = Address::repeat_byte(1);
+    const OTHER: Address = Address::repeat_byte(2);
+
+    /// Two replicas on one database with so many queued registrations.
+    async fn replicas(queued: u8) -> (Database, Store, Store) {
+        let database = Database::new().await;
+        let open = async || Store::open(&Settings::Postgres(database.url()), 1_000).await.unwrap();
+        let (one, other) = (open().await, open().await);
+        let (acceptor, intake) = Acceptor::new(one.clone());
+        tokio::spawn(intake.run(CancellationToken::new(), || {}));
+        let asked = |document| NewRegistration {
+            document_hash: crate::registration::DocumentHash::new([document; 32]).unwrap(),
+            submitted_as: String::new(),
+            case_id: "a".parse().unwrap(),
+            user_id: None,
+            trace: crate::telemetry::propagation::extract(&http::HeaderMap::new()),
+        };
+        try_join_all((1..=queued).map(|document| acceptor.accept(asked(document)))).await.unwrap();
+        (database, one, other)
+    }
+
+    async fn claimed(store: &Store, signer: Address, limit: usize) -> Vec<RegistrationId> {
+        let now = Timestamp::from(std::time::SystemTime::now());
+        store.claim(signer, now, limit).await.unwrap().iter().map(|claimed| claimed.id).collect()
+    }
+
+    #[tokio::test]
+    async fn no_two_lanes_claim_the_same() {
+        let (_database, one, other) = replicas(200).await;
+        let lanes = [(&one, ONE), (&other, OTHER), (&one, Address::repeat_byte(3)), (&other, Address::repeat_byte(4))];
+        let claims = join_all(lanes.iter().map(|(store, signer)| claimed(store, *signer, 50))).await;
+        let mut all = claims.concat();
+        assert!(claims.iter().all(|claim| claim.is_sorted()), "not oldest first");
+        all.sort_unstable();
+        all.dedup();
+        // One that came while the others' claims were on their way passes them over.
+        assert_eq!(all.len(), claims.iter().map(Vec::len).sum::<usize>());
+        assert!(all.len() >= 50);
+    }
+
+    #[tokio::test]
+    async fn whoever_acts_for_the_signer_next_goes_on_with_its_claim_and_others_when_it_is_over() {
+        let (database, one, other) = replicas(3).await;
+        let all = claimed(&one, ONE, 10).await;
+        assert_eq!(all.len(), 3);
+        assert_eq!(claimed(&other, OTHER, 10).await, []);
+        assert_eq!(claimed(&other, ONE, 10).await, all);
+
+        let now = Timestamp::from(std::time::SystemTime::now());
+        one.block(&all[..1], Blocked::FeeCap, now, now).await.unwrap();
+        assert_eq!(claimed(&other, OTHER, 10).await, all[..1]);
+
+        database.run("UPDATE registrar.registrations SET claimed_until = claimed_until - 10000000").await;
+        assert_eq!(claimed(&other, OTHER, 10).await, all);
+    }
+}

@@ -1,0 +1,190 @@
+//! Transactions of ours that are on chain and that this store does not know: made after the backup that it was restored from.
+
+use super::{Attempt, Store, StoreError, rows::Columns, sign::insert_attempt, write::Write};
+use crate::registration::{Block, Cost, State, Timestamp, TransactionId};
+use alloy::primitives::{Address, B256};
+
+/// One of our own transactions, as the chain tells it, in a block at confirmation depth.
+#[derive(Clone, Debug)]
+pub struct Recognised {
+    /// Who signed it.
+    pub signer: Address,
+    /// The signer's nonce.
+    pub nonce: u64,
+    /// Its gas limit.
+    pub gas_limit: u64,
+    /// How many registrations it made.
+    pub batch_size: usize,
+    /// Its bytes and what it offers.
+    pub attempt: Attempt,
+    /// The block.
+    pub block: Block,
+    /// What it cost.
+    pub cost: Cost,
+}
+
+/// What the store has under a nonce.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Known {
+    /// This transaction, from now on.
+    New(TransactionId),
+    /// This transaction, already.
+    Already(TransactionId),
+    /// One that is open: whoever follows it finds out which of its versions the chain has.
+    Open,
+    /// Another one, which is settled.
+    Otherwise,
+}
+
+impl Store {
+    /// Writes a transaction of ours that is on chain, unless it is known: as if this store had made it. One that was given up, for
+    /// its nonce seemed to be consumed by a stranger, is taken back.
+    ///
+    /// # Errors
+    /// When the database cannot be written; [`StoreError::Fenced`] when another replica acts for the signer.
+    pub async fn recognise(&self, one: &Recognised, at: Timestamp) -> Result<Known, StoreError> {
+        let mut tx = self.write_for(one.signer).await?;
+        let row = sqlx::query("SELECT id, state, hash FROM transactions WHERE signer = $1 AND nonce = $2")
+            .bind(one.signer.to_vec())
+            .bind(one.nonce.cast_signed())
+            .fetch_optional(&mut *tx)
+            .await?;
+        let id = match row {
+            None => {
+                let id = id_of(one.attempt.hash);
+                insert(&mut tx, id, one).await?;
+                id
+            }
+            Some(row) => {
+                let mut c = Columns::of(&row);
+                let (id, state, hash) = (TransactionId::from_bytes(c.bytes()?), c.get::<String>()?, c.bytes::<B256>()?);
+                match state.as_str() {
+                    "released" => id,
+                    "confirmed" if hash == one.attempt.hash => return Ok(Known::Already(id)),
+                    "confirmed" => return Ok(Known::Otherwise),
+                    _ => return Ok(Known::Open),
+                }
+            }
+        };
+        add_attempt(&mut tx, id, &one.attempt, one.block.time).await?;
+        confirm(&mut tx, id, one, at).await?;
+        tx.commit().await?;
+        Ok(Known::New(id))
+    }
+
+    /// A version of an open transaction is on chain that this store does not know.
+    ///
+    /// # Errors
+    /// When the database cannot be written; [`StoreError::Fenced`] when another replica acts for the signer.
+    pub async fn recognise_attempt(
+        &self,
+        id: TransactionId,
+        attempt: &Attempt,
+        at: Timestamp,
+    ) -> Result<(), StoreError> {
+        let mut tx = self.write_about(id).await?;
+        add_attempt(&mut tx, id, attempt, at).await?;
+        tx.commit().await
+    }
+
+    /// The nonces from `from` on that this signer was given here, in order.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub async fn nonces_from(&self, signer: Address, from: u64) -> Result<Vec<u64>, StoreError> {
+        let found = sqlx::query("SELECT nonce FROM transactions WHERE signer = $1 AND nonce >= $2 ORDER BY nonce")
+            .bind(signer.to_vec())
+            .bind(from.cast_signed())
+            .fetch_all(&self.reader)
+            .await?;
+        found.iter().map(|row| Ok(Columns::of(row).unsigned()?.unwrap_or_default())).collect()
+    }
+
+    /// The block of this signer's newest transaction that is known to be in one; `None` when there is none.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub async fn newest_block(&self, signer: Address) -> Result<Option<u64>, StoreError> {
+        let found = sqlx::query(
+            "SELECT block_number FROM transactions WHERE signer = $1 AND nonce IS NOT NULL AND block_number IS NOT NULL \
+             ORDER BY nonce DESC LIMIT 1",
+        )
+        .bind(signer.to_vec())
+        .fetch_optional(&self.reader)
+        .await?;
+        found.map_or(Ok(None), |row| Columns::of(&row).unsigned())
+    }
+}
+
+/// The store's id for a transaction that it learns of from the chain: the first half of its hash, so that a second find is the
+/// same row.
+pub(super) fn id_of(hash: B256) -> TransactionId {
+    let mut bytes = [0; 16];
+    bytes.copy_from_slice(&hash[..16]);
+    TransactionId::from_bytes(bytes)
+}
+
+/// When it was prepared, signed and sent is not known any more; the block's time is the latest that it can have been.
+async fn insert(tx: &mut Write, id: TransactionId, one: &Recognised) -> Result<(), StoreError> {
+    sqlx::query(
+        "INSERT INTO transactions (id, signer, nonce, state, hash, gas_limit, batch_size, prepared_at, signed_at) \
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
+    )
+    .bind(id.as_bytes().to_vec())
+    .bind(one.signer.to_vec())
+    .bind(one.nonce.cast_signed())
+    .bind(State::Confirmed.code())
+    .bind(one.attempt.hash.to_vec())
+    .bind(one.gas_limit.cast_signed())
+    .bind(i64::try_from(one.batch_size).unwrap_or(i64::MAX))
+    .bind(one.block.time.micros())
+    .bind(one.block.time.micros())
+    .execute(&mut **tx)
+    .await?;
+    Ok(())
+}
+
+async fn confirm(tx: &mut Write, id: TransactionId, one: &Recognised, at: Timestamp) -> Result<(), StoreError> {
+    sqlx::query(
+        "UPDATE transactions SET state = $1, hash = $2, sent_at = COALESCE(sent_at, $3), included_at = $4, confirmed_at = $5, \
+         block_number = $6, block_hash = $7, block_time = $8, gas_used = $9, effective_gas_price = $10, l1_fee = $11 \
+         WHERE id = $12",
+    )
+    .bind(State::Confirmed.code())
+    .bind(one.attempt.hash.to_vec())
+    .bind(one.block.time.micros())
+    .bind(at.micros())
+    .bind(at.micros())
+    .bind(one.block.number.cast_signed())
+    .bind(one.block.hash.to_vec())
+    .bind(one.block.time.micros())
+    .bind(one.cost.gas_used.cast_signed())
+    .bind(one.cost.effective_gas_price.to_string())
+    .bind(one.cost.l1_fee.map(|fee| fee.to_string()))
+    .bind(id.as_bytes().to_vec())
+    .execute(&mut **tx)
+    .await?;
+    Ok(())
+}
+
+/// Adds an attempt that is not known yet.
+async fn add_attempt(tx: &mut Write, id: TransactionId, attempt: &Attempt, at: Timestamp) -> Result<(), StoreError> {
+    let row = sqlx::query("SELECT COALESCE(MAX(number), 0), SUM(CASE WHEN hash = $1 THEN 1 ELSE 0 END) FROM attempts WHERE transaction_id = $2")
+        .bind(attempt.hash.to_vec())
+        .bind(id.as_bytes().to_vec())
+        .fetch_one(&mut **tx)
+        .await?;
+    let mut c = Columns::of(&row);
+    let (last, known) = (c.get::<i64>()?, c.unsigned()?.unwrap_or_default() > 0);
+    if known {
+        return Ok(());
+    }
+    insert_attempt(tx, id, attempt, last + 1, at).await?;
+    sqlx::query("UPDATE transactions SET attempts = $1, hash = $2 WHERE id = $3")
+        .bind(last + 1)
+        .bind(attempt.hash.to_vec())
+        .bind(id.as_bytes().to_vec())
+        .execute(&mut **tx)
+        .await?;
+    Ok(())
+}

@@ -1,0 +1,59 @@
+//! The database goes away and comes back: nothing half done, everybody told, nobody to start anything again.
+
+use super::CASE;
+use crate::harness::{Database, Line, LineCondition, Plan, Stack, State, WaitFor, document, eventually, registering};
+use std::time::Duration;
+use tokio::time::Instant;
+use tonic::Code;
+
+/// A service whose database is at the other end of a line.
+async fn on_a_line(plan: Plan) -> (Stack, Line) {
+    let line = Line::to(&Database::new().await);
+    let stack = plan.set("REGISTRAR_DATABASE_URL", &line.url).start().await;
+    (stack, line)
+}
+
+/// What a call hears while the database is gone, and how soon.
+async fn is_refused(stack: &Stack, number: u64, within: Duration) {
+    let begun = Instant::now();
+    let refusal = stack.client.register(registering(number, CASE, WaitFor::Accepted)).await.unwrap_err();
+    assert_eq!(refusal.kind(), (Code::Unavailable, "STORE_UNAVAILABLE"));
+    assert!(begun.elapsed() < within, "{:?}", begun.elapsed());
+}
+
+async fn goes_away_and_comes_back(condition: LineCondition, told_within: Duration) {
+    let (stack, line) = on_a_line(Plan::on_demand()).await;
+    stack.client.confirm(1, CASE).await;
+    stack.anvil.stop_mining().await;
+    let in_flight = stack.client.accept(2, CASE).await;
+    stack.client.reaches(&in_flight.id, State::Submitted).await;
+
+    line.becomes(condition);
+
+    is_refused(&stack, 3, told_within).await;
+    let not_ready = async || (stack.service.http("/readyz").await.0 == 503).then_some(());
+    eventually("readiness to end", not_ready).await;
+    let get = stack.client.get(&in_flight.id).await.unwrap_err();
+    assert_eq!(get.kind(), (Code::Unavailable, "STORE_UNAVAILABLE"));
+    // What is on chain meanwhile cannot be written down yet.
+    stack.anvil.mine_on_demand().await;
+    is_refused(&stack, 3, told_within).await;
+
+    line.becomes(LineCondition::Sound);
+
+    let ready = async || (stack.service.http("/readyz").await.0 == 200).then_some(());
+    eventually("readiness", ready).await;
+    stack.client.reaches(&in_flight.id, State::Confirmed).await;
+    stack.client.confirm(3, CASE).await;
+    stack.registry.holds_exactly((1..=3).map(|number| (document(number), CASE.to_owned()))).await;
+}
+
+#[tokio::test]
+async fn a_database_that_is_gone_is_said_at_once_and_its_return_needs_nobody() {
+    goes_away_and_comes_back(LineCondition::Cut, Duration::from_secs(6)).await;
+}
+
+#[tokio::test]
+async fn a_database_that_falls_silent_is_said_soon_and_its_return_needs_nobody() {
+    goes_away_and_comes_back(LineCondition::Silent, Duration::from_secs(15)).await;
+}

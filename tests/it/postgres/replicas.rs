@@ -1,0 +1,154 @@
+//! Whatever is asked of one replica is done by the other, and told by both.
+
+use super::{CASE, leased};
+use crate::harness::{Cause, Client, Plan, Service, Stack, State, WaitFor, document, registering};
+use alloy::primitives::U64;
+use futures_util::future::join_all;
+use serde_json::json;
+use std::time::Duration;
+use tokio::{sync::watch, time::Instant};
+use tokio_util::sync::CancellationToken;
+use tonic::Code;
+
+/// A service that holds its signer's lease, and another one beside it that does not.
+async fn pair(plan: Plan) -> (Stack, Service, Client) {
+    let mut stack = plan.postgres().start().await;
+    leased(&mut stack.service).await;
+    let (service, client) = stack.replica().await;
+    (stack, service, client)
+}
+
+#[tokio::test]
+async fn what_one_replica_accepts_the_other_one_signs_and_both_tell() {
+    let (stack, _other, client) = pair(Plan::on_demand()).await;
+    let begun = Instant::now();
+
+    let confirmed = client.confirm(1, CASE).await;
+
+    // By their news and not by looking, which would take a second for each step.
+    assert!(begun.elapsed() < Duration::from_secs(1), "{:?}", begun.elapsed());
+    assert_eq!(stack.client.get(&confirmed.id).await.unwrap(), confirmed);
+    stack.registry.holds_exactly([(document(1), CASE.into())]).await;
+}
+
+#[tokio::test]
+async fn a_watcher_on_the_other_replica_sees_every_change() {
+    let (stack, _other, client) = pair(Plan::on_demand().set("REGISTRAR_CONFIRMATIONS", 2)).await;
+    stack.anvil.stop_mining().await;
+    let accepted = stack.client.accept(1, CASE).await;
+    let mut watch = client.watch(&accepted.id, WaitFor::Confirmed, 0).await.unwrap();
+
+    let mut seen = vec![watch.next().await.unwrap().unwrap()];
+    for state in [State::Submitted, State::Included] {
+        while seen.last().unwrap().state() != state {
+            seen.push(watch.next().await.unwrap().unwrap());
+        }
+        stack.anvil.mine(1).await;
+    }
+    seen.extend(watch.rest().await);
+
+    assert_eq!(seen.last().unwrap().state(), State::Confirmed);
+    assert!(seen.windows(2).all(|pair| pair[0].revision < pair[1].revision), "something came twice");
+}
+
+#[tokio::test]
+async fn the_same_crowd_of_pairs_on_both_replicas_is_registered_once() {
+    const COUNT: u64 = 200;
+    let (stack, _other, client) = pair(Plan::block_time(0.2).signers(2)).await;
+    let crowd = |client: &Client, numbers: Vec<u64>| {
+        let client = client.clone();
+        join_all(numbers.into_iter().map(move |number| {
+            let client = client.clone();
+            async move { client.confirm(number, CASE).await.id }
+        }))
+    };
+
+    let (one, mut other) =
+        tokio::join!(crowd(&stack.client, (0..COUNT).collect()), crowd(&client, (0..COUNT).rev().collect()));
+
+    other.reverse();
+    assert_eq!(one, other);
+    stack.registry.holds_exactly((0..COUNT).map(|number| (document(number), CASE.to_owned()))).await;
+}
+
+#[tokio::test]
+async fn both_replicas_say_the_same_about_what_is_late() {
+    let (stack, _other, client) = pair(Plan::on_demand()).await;
+    stack.anvil.stop_mining().await;
+    let [first, second] = [stack.client.accept(1, CASE).await, client.accept(2, CASE).await];
+    for registration in [&first, &second] {
+        stack.client.reaches(&registration.id, State::Submitted).await;
+    }
+    let sent = [stack.client.get(&first.id).await.unwrap(), stack.client.get(&second.id).await.unwrap()];
+    let nonces = sent.map(|registration| registration.transaction.unwrap().nonce);
+    assert_eq!(nonces, [Some(0), Some(1)], "they share a transaction");
+    // No block has room for a registration, and the chain goes on.
+    stack.anvil.rpc().run("evm_setBlockGasLimit", json!([U64::from(40_000)])).await;
+    stack.anvil.mine(2).await;
+
+    for (id, cause) in [(&first.id, Cause::TooLarge), (&second.id, Cause::BlockedByEarlierNonce)] {
+        for asked in [&stack.client, &client] {
+            let diagnosis = asked.diagnose(id).await.unwrap().diagnosis.unwrap();
+            assert_eq!(diagnosis.cause(), cause, "{}", diagnosis.explanation);
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_rolling_restart_fails_no_request_of_a_client_that_tries_again() {
+    let (mut stack, mut other, client) = pair(Plan::block_time(0.2)).await;
+    let addresses = watch::Sender::new([stack.client.clone(), client]);
+    let done = CancellationToken::new();
+    let crowd = join_all((0..4_u64).map(|caller| {
+        let (mut clients, done) = (addresses.subscribe(), done.clone());
+        async move {
+            let mut numbers = Vec::new();
+            while !done.is_cancelled() {
+                let number = caller * 1_000_000 + numbers.len() as u64;
+                register(&mut clients, number).await;
+                numbers.push(number);
+            }
+            numbers
+        }
+    }));
+    let restarts = async {
+        stack.service.terminate();
+        assert_eq!(stack.service.exit_code().await, 0);
+        stack.start_again().await;
+        addresses.send_modify(|clients| clients[0] = stack.client.clone());
+        other.terminate();
+        assert_eq!(other.exit_code().await, 0);
+        let (service, client) = stack.replica().await;
+        other = service;
+        addresses.send_modify(|clients| clients[1] = client);
+        done.cancel();
+    };
+
+    let (numbers, ()) = tokio::join!(crowd, restarts);
+
+    let numbers = numbers.concat();
+    assert!(numbers.len() > 8, "{numbers:?}");
+    stack.registry.holds_exactly(numbers.into_iter().map(|number| (document(number), CASE.to_owned()))).await;
+}
+
+/// Registers on one replica or, while that one is shutting down or gone, on the other one.
+async fn register(clients: &mut watch::Receiver<[Client; 2]>, number: u64) {
+    let begun = Instant::now();
+    for turn in number.. {
+        let client = clients.borrow()[(turn % 2) as usize].clone();
+        match client.stub().register_document(registering(number, CASE, WaitFor::Confirmed)).await {
+            Ok(answer) => {
+                let registration = answer.into_inner().registration.unwrap();
+                return assert_eq!(registration.state(), State::Confirmed);
+            }
+            Err(status) => {
+                // Without a reason nobody listens there any more: it is the client's own word.
+                let reason = status.metadata().get("x-error-reason").map(|reason| reason.to_str().unwrap());
+                let expected = reason.is_none_or(|reason| reason == "SHUTTING_DOWN");
+                assert!(expected && status.code() == Code::Unavailable, "{status:?}");
+                assert!(begun.elapsed() < Duration::from_secs(30), "{status:?}");
+                tokio::task::yield_now().await;
+            }
+        }
+    }
+}

@@ -1,0 +1,70 @@
+//! How long a start takes when very much is unfinished, and that all of it is finished.
+
+use crate::harness::{Client, Plan, Stack, WaitFor, document, eventually, registering, within};
+use futures_util::{StreamExt, stream};
+use std::time::Duration;
+use tokio::time::Instant;
+
+const CASE: &str = "case-1";
+const UNFINISHED: u64 = 10_000;
+/// How many are on the way to the service at once, over a few connections.
+const AT_ONCE: usize = 256;
+
+async fn accept_all(stack: &Stack) {
+    let mut clients = Vec::new();
+    for _ in 0..4 {
+        clients.push(Client::connect(stack.service.grpc).await);
+    }
+    let accepting = stream::iter(0..UNFINISHED).for_each_concurrent(AT_ONCE, async |number| {
+        let client = &clients[usize::try_from(number).unwrap() % clients.len()];
+        client.register(registering(number, CASE, WaitFor::Accepted)).await.unwrap();
+    });
+    within("all to be accepted", accepting).await;
+}
+
+async fn in_flight(stack: &Stack, state: &str) -> f64 {
+    stack.service.metrics().await.value("registrar_in_flight", &[("state", state)])
+}
+
+#[tokio::test]
+async fn a_start_with_ten_thousand_unfinished_serves_within_two_seconds_and_finishes_all_with_few_calls() {
+    let plan = Plan::on_demand().anvil(&["--gas-limit", "150000000"]).set("REGISTRAR_CONFIRMATIONS", 2);
+    let mut stack = plan.through_proxy().start().await;
+    stack.anvil.stop_mining().await;
+    accept_all(&stack).await;
+    let many = async |state: &str, least: f64| {
+        eventually(state, async || (in_flight(&stack, state).await >= least).then_some(())).await;
+    };
+    many("submitted", 6_000.0).await;
+    // About half of it is in a block, and not deep enough; the rest is sent, signed or queued.
+    stack.anvil.mine(1).await;
+    many("included", 1_000.0).await;
+    assert!(in_flight(&stack, "submitted").await > 500.0, "in several states");
+    stack.service.kill();
+    let calls = stack.proxy().all().len();
+    let begun = Instant::now();
+
+    stack.start_again().await;
+    let (status, _) = stack.service.http("/readyz").await;
+    let page = stack.client.list(Default::default()).await.unwrap();
+
+    let took = begun.elapsed();
+    assert_eq!((status, page.registrations.len()), (200, 50));
+    assert!(took < Duration::from_secs(2), "it serves after {took:?}");
+    let calls = stack.proxy().all().len() - calls;
+    assert!(calls < 100, "{calls} calls to serve");
+
+    let calls = stack.proxy().all().len();
+    let finished = async || {
+        stack.anvil.mine(1).await;
+        let mut left = 0.0;
+        for state in ["queued", "signed", "submitted", "included"] {
+            left += in_flight(&stack, state).await;
+        }
+        (left == 0.0).then_some(())
+    };
+    eventually("all to be confirmed", finished).await;
+    let calls = stack.proxy().all().len() - calls;
+    assert!(calls < 1_000, "{calls} calls for what {UNFINISHED} registrations needed");
+    stack.registry.holds_exactly((0..UNFINISHED).map(|number| (document(number), CASE.to_owned()))).await;
+}
