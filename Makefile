@@ -42,6 +42,12 @@ test: contracts/node_modules/.stamp $(CALLERS) $(SPOTLIGHT)/node_modules/.stamp 
 	# The tests wait for blocks more than they compute.
 	RUST_TEST_THREADS=$${RUST_TEST_THREADS:-4} cargo test --locked
 
+.PHONY: torture
+torture: contracts/node_modules/.stamp ## Kills the service under load in bad weather, and audits chain against store
+	$(need_rust)
+	$(call need,{ command -v initdb || ls /usr/lib/postgresql/*/bin/initdb; },postgresql)
+	cargo test --release --locked --test torture -- $(ARGS)
+
 .PHONY: bench
 bench: contracts/node_modules/.stamp ## Measures against the bars and prints ratios
 	$(need_rust)

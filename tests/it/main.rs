@@ -44,6 +44,7 @@ mod start;
 mod surface;
 mod telemetry;
 mod throttling;
+mod torture;
 mod trace_id;
 mod watch;
 mod watch_page;
