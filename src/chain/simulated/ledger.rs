@@ -189,8 +189,9 @@ impl Ledger {
             dropped.extend(self.blocks[self.head].transactions.iter().cloned());
             self.head = self.blocks[self.head].parent;
         }
-        let returns = |one: &Signed| keep || one.to == Some(one.from);
-        dropped.into_iter().filter(returns).for_each(|one| self.mempool.put_back(one));
+        if keep {
+            dropped.into_iter().filter(|one| !one.raw.is_empty()).for_each(|one| self.mempool.put_back(one));
+        }
         for _ in 0..length {
             self.append(Vec::new());
         }

@@ -11,6 +11,7 @@ mod node;
 mod rpc;
 
 pub(crate) use ledger::{BASE_FEE, GAS_LIMIT, Key, Ledger};
+pub(crate) use mempool::Signed;
 pub(crate) use node::{Fault, Node};
 
 use super::{Chain, Network, endpoint::Endpoint, pool::Pool};

@@ -77,6 +77,11 @@ impl Node {
         &self.name
     }
 
+    /// What is wrong with it.
+    pub(crate) fn fault(&self) -> Option<Fault> {
+        self.trouble().fault
+    }
+
     /// From now on it has this fault, and no other; `None` mends it.
     pub(crate) fn suffer(&self, fault: Option<Fault>) {
         let stuck_at = (fault == Some(Fault::Stuck)).then(|| self.chain.ledger().head);

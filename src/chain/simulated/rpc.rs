@@ -30,7 +30,7 @@ pub(super) fn read(view: View<'_>, method: &str, params: &Value) -> Answer {
     Ok(match method {
         "eth_chainId" => json!(U64::from(CHAIN_ID)),
         "eth_syncing" => json!(false),
-        "eth_getCode" => json!("0x60"),
+        "eth_getCode" => json!(if parsed::<Address>(&params[0])? == CONTRACT { "0x60" } else { "0x" }),
         "eth_maxPriorityFeePerGas" => json!(U128::from(TIP)),
         "eth_getBalance" => json!(if ledger.funded { FUNDS } else { U256::ZERO }),
         "eth_getTransactionCount" => {

@@ -154,9 +154,11 @@ impl Follower {
 
         let mut canonical = Canonical::new(self.tools.chain.clone(), head, falls != self.falls);
         let left = self.chain_was_left(&mut canonical).await?;
-        self.take_over(&mut canonical).await?;
-        // Before anything new is confirmed, so that what is confirmed is always on one line.
+        // Before anything new is confirmed or taken over, so that what is confirmed is always on one line.
         let known = left != Left::Yes || self.demote_unfinalized(&mut canonical).await?;
+        if left != Left::Unknown && known {
+            self.take_over(&mut canonical).await?;
+        }
         let (mut passed, mut unseen) = (Vec::new(), Vec::new());
         for flight in flights {
             let consumed = nonces.get(&flight.signer).is_some_and(|nonce| *nonce > flight.nonce);
@@ -248,8 +250,8 @@ impl Canonical {
     }
 
     /// Whether the head is canonical now. The one that was believed last counts until it has fallen for certain, and meanwhile depth
-    /// must not be counted from it, nor may anything be settled that stands on another line. To be asked last, so that a reorg
-    /// between two questions is seen.
+    /// must not be counted from it, nor may anything be settled that stands on another line. It is asked for again after every
+    /// header that was, so that a reorg between two questions is seen.
     async fn head_stands(&mut self) -> Result<bool, CallError> {
         if let Some(stands) = self.head_stands {
             return Ok(stands);
@@ -268,6 +270,7 @@ impl Canonical {
             .into_iter()
             .map(|number| async move { Ok::<_, CallError>((number, chain.header(BlockTag::Number(number)).await?)) });
         self.headers.extend(try_join_all(asked).await?);
+        self.head_stands = None;
         Ok(())
     }
 
@@ -300,6 +303,7 @@ impl Canonical {
         }
         let header = self.chain.header(BlockTag::Number(number)).await?;
         self.headers.insert(number, header);
+        self.head_stands = None;
         Ok(header)
     }
 }

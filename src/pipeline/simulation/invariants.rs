@@ -1,11 +1,11 @@
 //! What holds after every step of every story, and at its end. The numbers are those of `src/lib.rs`.
 
 use crate::{
-    chain::simulated::{Key, Ledger, Simulated},
+    chain::simulated::{Key, Ledger, Signed, Simulated},
     registration::{Registration, RegistrationId, State},
     store::{Audit, Carried},
 };
-use alloy::primitives::{Address, B256, Bytes};
+use alloy::primitives::{Address, B256};
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
     sync::{Arc, Mutex, PoisonError},
@@ -40,7 +40,7 @@ pub(super) struct Invariants {
     confirmed: HashSet<(RegistrationId, B256)>,
     carried: Vec<Carried>,
     /// What each nonce was first used for.
-    used: HashMap<(Address, u64), (Option<Address>, Bytes)>,
+    used: HashMap<(Address, u64), Signed>,
     seen: usize,
 }
 
@@ -71,13 +71,15 @@ impl Invariants {
         }
     }
 
-    /// I2: no nonce is used for two different things. A self-transfer that says nothing may fill a gap.
+    /// I2: no nonce is used for two different things. A batch that is too large may be signed again with less of it, and a
+    /// self-transfer that says nothing may fill a gap.
     fn nonces_are_used_once(&mut self, ledger: &Ledger) -> Result<(), String> {
         for signed in &ledger.seen[self.seen..] {
-            let what = (signed.to, signed.input.clone());
+            let first = self.used.entry((signed.from, signed.nonce)).or_insert_with(|| signed.clone());
+            let same = (first.to, &first.input) == (signed.to, &signed.input);
+            let less = first.to == signed.to && signed.pairs.iter().all(|pair| first.pairs.contains(pair));
             let cancels = signed.to == Some(signed.from) && signed.input.is_empty();
-            let first = self.used.entry((signed.from, signed.nonce)).or_insert_with(|| what.clone());
-            if *first != what && !cancels {
+            if !(same || less && !signed.pairs.is_empty() || cancels) {
                 return Err(format!("I2: nonce {} of {} is used for two things", signed.nonce, signed.from));
             }
         }

@@ -4,7 +4,7 @@ use super::life::{Life, Part};
 use crate::{
     chain::{Chain, Delays, ProveError, Signer},
     clock,
-    pipeline::{self, Exchange, Follower, Housekeeping, Registrar, Settings, Tenure, Tools},
+    pipeline::{self, Follower, Registrar, Settings, Tenure, Tools},
     store::{self, Acceptor, OpenError, Registry, Store},
 };
 use futures_util::{StreamExt, stream::FuturesUnordered};
@@ -87,8 +87,8 @@ pub(super) async fn serve(plan: Plan) -> Result<(), String> {
     let told = tools.clone();
     parts.push(Part::new(&life, intake.run(stop.clone(), move || told.queued())));
     parts.push(Part::new(&life, Follower::new(tools.clone()).run(stop.clone())));
-    parts.push(Part::new(&life, Housekeeping::new(tools.clone()).run(stop.clone())));
-    parts.push(Part::new(&life, Exchange::new(tools.clone()).run(stop.clone())));
+    parts.push(Part::new(&life, pipeline::Housekeeping::new(tools.clone()).run(stop.clone())));
+    parts.push(Part::new(&life, pipeline::Exchange::new(tools.clone()).run(stop.clone())));
     parts.push(Part::new(&life, Tenure::of_strangers(tools.clone()).run(stop.clone())));
     for signer in signers {
         parts.push(Part::new(&life, Tenure::of(tools.clone(), signer).run(stop.clone())));

@@ -113,6 +113,7 @@ fn any_fault() -> impl Strategy<Value = Fault> {
         (1..6_u8).prop_map(Fault::Behind),
         Just(Fault::Stuck),
         Just(Fault::NoReceipts),
+        Just(Fault::NonceTooHigh),
         Just(Fault::NonceTooLow),
         Just(Fault::Forgetful),
     ]

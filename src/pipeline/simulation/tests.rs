@@ -99,13 +99,15 @@ fn a_head_that_has_fallen_confirms_nothing_too_soon() {
 
 #[test]
 #[ignore = "nothing fills a nonce gap yet for which no bytes were ever signed"]
-fn a_lone_endpoint_that_once_says_too_much_of_a_nonce_stops_nothing_for_ever() {
-    let setup = Setup { endpoints: 1, signers: 1, confirmations: 1 };
+fn an_endpoint_that_says_too_much_of_a_nonce_while_it_is_alone_stops_nothing_for_ever() {
+    let setup = Setup { endpoints: 2, signers: 1, confirmations: 1 };
     told(
         setup,
         [
             Accept(5),                      // document 5 is accepted
-            Suffer(2, Fault::NonceTooHigh), // endpoint 2 suffers from NonceTooHigh
+            Suffer(1, Fault::Away),         // endpoint 1 suffers from Away
+            Suffer(0, Fault::NonceTooHigh), // endpoint 0 suffers from NonceTooHigh
+            Wait(20),                       // 2.0 s pass
             Accept(0),                      // document 0 is accepted
         ],
     );
@@ -126,6 +128,37 @@ fn what_was_confirmed_before_a_fall_is_found_although_more_was_mined_until_it_wa
             Reorg { depth: 4, length: 1, keep: true }, // 4 blocks are replaced by 1, and their transactions go back to the pool
             Wait(2),                                   // 0.2 s pass
             Mine,                                      // a block takes what pends
+        ],
+    );
+}
+
+#[test]
+fn what_somebody_else_registered_on_the_new_chain_does_not_speak_for_what_was_confirmed_on_the_old() {
+    let setup = Setup { endpoints: 1, signers: 1, confirmations: 1 };
+    told(
+        setup,
+        [
+            Accept(0),                                  // document 0 is accepted
+            Blocks(1),                                  // 1 blocks, a second apart
+            Wait(1),                                    // 0.1 s pass
+            Reorg { depth: 1, length: 1, keep: false }, // 1 blocks are replaced by 1, and their transactions are forgotten
+            Rival(4),                                   // somebody else registers document 4
+            Accept(4),                                  // document 4 is accepted
+        ],
+    );
+}
+
+#[test]
+#[ignore = "what a transaction carried and did not register is released when it is included, and not at depth"]
+fn what_a_transaction_carried_for_nothing_gets_a_new_nonce_only_at_depth() {
+    let setup = Setup { endpoints: 1, signers: 1, confirmations: 3 };
+    told(
+        setup,
+        [
+            Accept(23),                                 // document 23 is accepted
+            Rival(23),                                  // somebody else registers document 23
+            Blocks(1),                                  // 1 blocks, a second apart
+            Reorg { depth: 2, length: 0, keep: false }, // 2 blocks are replaced by 0, and their transactions are forgotten
         ],
     );
 }
