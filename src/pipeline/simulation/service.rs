@@ -36,7 +36,7 @@ enum Stage {
     Begins,
     /// It opens its database.
     Opens,
-    Serves(Registrar, Store),
+    Serves(Box<Registrar>, Store),
 }
 
 impl Door {
@@ -47,7 +47,7 @@ impl Door {
     pub(super) fn registrar(&self) -> Option<Registrar> {
         match &*self.stage() {
             Stage::Begins | Stage::Opens => None,
-            Stage::Serves(registrar, _) => Some(registrar.clone()),
+            Stage::Serves(registrar, _) => Some(Registrar::clone(registrar)),
         }
     }
 
@@ -93,7 +93,7 @@ pub(super) async fn serve(plan: Plan) -> Result<(), String> {
     for signer in signers {
         parts.push(Part::new(&life, Tenure::of(tools.clone(), signer).run(stop.clone())));
     }
-    *door.stage() = Stage::Serves(Registrar::new(tools, acceptor, addresses), store);
+    *door.stage() = Stage::Serves(Registrar::new(tools, acceptor, addresses).into(), store);
     match parts.next().await {
         Some(()) | None => Err("a part of the service ended by itself".to_owned()),
     }

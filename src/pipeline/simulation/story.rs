@@ -121,10 +121,12 @@ fn any_fault() -> impl Strategy<Value = Fault> {
 
 impl Event {
     fn code(self) -> String {
-        match self {
-            Self::Suffer(endpoint, fault) => format!("Suffer({endpoint}, Fault::{fault:?}),"),
-            Self::BaseFee(fee) => format!("BaseFee(Fee::{fee:?}),"),
-            other => format!("{other:?},"),
+        if let Self::Suffer(endpoint, fault) = self {
+            format!("Suffer({endpoint}, Fault::{fault:?}),")
+        } else if let Self::BaseFee(fee) = self {
+            format!("BaseFee(Fee::{fee:?}),")
+        } else {
+            format!("{self:?},")
         }
     }
 
