@@ -77,6 +77,8 @@ pub(crate) struct Ledger {
     pub(super) mempool: Mempool,
     /// Pairs that the contract refuses.
     pub(super) poisoned: HashSet<Key>,
+    /// Pairs that it refuses in a block, although a call says that it would not.
+    trapped: HashSet<Key>,
     confirmations: u64,
     /// What blocks ask per gas from now on, in wei.
     pub(crate) base_fee: u128,
@@ -111,6 +113,7 @@ impl Ledger {
             finalized: 0,
             mempool: Mempool::default(),
             poisoned: HashSet::new(),
+            trapped: HashSet::new(),
             confirmations,
             base_fee: BASE_FEE,
             gas_limit: GAS_LIMIT,
@@ -202,9 +205,14 @@ impl Ledger {
         self.poisoned.insert(key);
     }
 
+    /// A transaction with this pair reverts from now on, although a call says that it would not.
+    pub(crate) fn trap(&mut self, key: Key) {
+        self.trapped.insert(key);
+    }
+
     /// Whether the contract refuses this pair.
-    pub(crate) fn is_poisoned(&self, key: &Key) -> bool {
-        self.poisoned.contains(key)
+    pub(crate) fn is_refused(&self, key: &Key) -> bool {
+        self.poisoned.contains(key) || self.trapped.contains(key)
     }
 
     /// Forgets a pending transaction.
@@ -231,9 +239,10 @@ impl Ledger {
         let (position, parent) = (self.blocks.len(), self.head);
         let number = self.blocks[parent].number + 1;
         let mut state = self.blocks[parent].state.clone();
+        let refused: HashSet<Key> = self.poisoned.union(&self.trapped).cloned().collect();
         for transaction in &transactions {
             let state = Arc::make_mut(&mut state);
-            contract::run(state, transaction, (position, number, self.base_fee), &self.poisoned);
+            contract::run(state, transaction, (position, number, self.base_fee), &refused);
         }
         self.blocks.push(Block {
             number,

@@ -102,7 +102,7 @@ impl Invariants {
             }
             match row.state {
                 State::Confirmed => self.was_confirmed(row, ledger)?,
-                State::Failed if !ledger.is_poisoned(&key_of(row)) => {
+                State::Failed if !ledger.is_refused(&key_of(row)) => {
                     return Err(format!("I1: {} failed without a reason: {:?}", shown(row), row.failure));
                 }
                 State::Failed | State::Queued | State::Signed | State::Submitted | State::Included => {}

@@ -48,6 +48,8 @@ pub(super) enum Event {
     Rival(u8),
     /// The contract refuses this document from now on.
     Poison(u8),
+    /// A transaction with this document reverts from now on, although a call says that it would not.
+    Trap(u8),
     /// Something is wrong with this endpoint from now on.
     Suffer(u8, Fault),
     /// Nothing is wrong with this endpoint any more.
@@ -96,6 +98,7 @@ fn any_event() -> impl Strategy<Value = Event> {
         2 => (0..2_u8).prop_map(Event::Foreign),
         2 => (0..DOCUMENTS).prop_map(Event::Rival),
         1 => (0..DOCUMENTS).prop_map(Event::Poison),
+        1 => (0..DOCUMENTS).prop_map(Event::Trap),
         4 => (0..3_u8, any_fault()).prop_map(|(endpoint, fault)| Event::Suffer(endpoint, fault)),
         3 => (0..3_u8).prop_map(Event::Mend),
         5 => prop_oneof![0..20_u16, 0..400_u16].prop_map(Event::Crash),
@@ -147,6 +150,7 @@ impl Event {
             Self::Foreign(signer) => format!("signer {signer} sends something that we know nothing of"),
             Self::Rival(document) => format!("somebody else registers document {document}"),
             Self::Poison(document) => format!("the contract refuses document {document} from now on"),
+            Self::Trap(document) => format!("document {document} reverts in a block from now on, and in no call"),
             Self::Suffer(endpoint, fault) => format!("endpoint {endpoint} suffers from {fault:?}"),
             Self::Mend(endpoint) => format!("endpoint {endpoint} is well again"),
             Self::Crash(polls) => format!("the service dies {polls} steps from now"),

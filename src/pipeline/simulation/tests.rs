@@ -100,6 +100,20 @@ fn a_head_that_has_fallen_confirms_nothing_too_soon() {
 
 #[test]
 #[ignore = "nothing fills a nonce gap yet for which no bytes were ever signed"]
+fn a_strangers_nonce_that_a_reorg_takes_away_stops_nothing_for_ever() {
+    let setup = Setup { endpoints: 1, signers: 1, confirmations: 2 };
+    told(
+        setup,
+        [
+            Foreign(0),                                // signer 0 sends something that we know nothing of
+            Accept(7),                                 // document 7 is accepted
+            Reorg { depth: 4, length: 3, keep: true }, // 4 blocks are replaced by 3, and their transactions go back to the pool
+            Accept(12),                                // document 12 is accepted
+        ],
+    );
+}
+
+#[test]
 fn an_endpoint_that_says_too_much_of_a_nonce_while_it_is_alone_stops_nothing_for_ever() {
     let setup = Setup { endpoints: 2, signers: 1, confirmations: 1 };
     told(
@@ -160,6 +174,25 @@ fn what_a_transaction_carried_for_nothing_gets_a_new_nonce_only_at_depth() {
             Rival(23),                                  // somebody else registers document 23
             Blocks(1),                                  // 1 blocks, a second apart
             Reorg { depth: 2, length: 0, keep: false }, // 2 blocks are replaced by 0, and their transactions are forgotten
+        ],
+    );
+}
+
+#[test]
+#[ignore = "a batch that reverts is not taken apart"]
+fn one_that_reverts_in_every_block_takes_no_other_with_it() {
+    let setup = Setup { endpoints: 2, signers: 1, confirmations: 1 };
+    told(
+        setup,
+        [
+            Funds(false), // the signers have no money
+            Trap(1),      // document 1 reverts in a block from now on, and in no call
+            Accept(1),    // document 1 is accepted
+            Accept(2),    // document 2 is accepted
+            Accept(3),    // document 3 is accepted
+            Accept(4),    // document 4 is accepted
+            Funds(true),  // the signers have money
+            Blocks(4),    // 4 blocks, a second apart
         ],
     );
 }

@@ -217,6 +217,7 @@ impl World {
                 self.chain.ledger().mine_foreign(account);
             }
             Event::Rival(document) => self.chain.ledger().mine_rival(key_of(&asked(document))),
+            Event::Trap(document) => self.chain.ledger().trap(key_of(&asked(document))),
             Event::Poison(document) => self.chain.ledger().poison(key_of(&asked(document))),
             Event::Suffer(endpoint, fault) => self.suffers(endpoint, fault),
             Event::Mend(endpoint) => self.node(endpoint).suffer(None),
