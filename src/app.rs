@@ -3,18 +3,15 @@
 use crate::{
     api,
     chain::{self, Chain, Delays, DeployError, Proof, ProveError, Signer},
+    clock,
     config::{DeploySettings, Settings},
     pipeline::{self, Exchange, Follower, Gauges, Housekeeping, RecoverError, Registrar, Tenure, Tools},
-    registration::Timestamp,
     store::{Acceptor, OpenError, Registry, Store, StoreError},
     telemetry::{metrics, redact},
 };
 use alloy::primitives::Address;
 use futures_util::future::join_all;
-use std::{
-    net::SocketAddr,
-    time::{Duration, SystemTime},
-};
+use std::{net::SocketAddr, time::Duration};
 use tokio::{
     net::TcpListener,
     task::{JoinHandle, JoinSet},
@@ -132,7 +129,7 @@ pub async fn serve(
         admin: admin_listener.local_addr().unwrap_or(settings.admin_listen),
     };
     let store = Store::open(&settings.store, settings.pipeline.queue_limit).await?;
-    store.bind(&registry(&chain, &proof), now()).await?;
+    store.bind(&registry(&chain, &proof), clock::now()).await?;
     let max_waiters = usize::try_from(settings.api.max_waiters).unwrap_or(usize::MAX);
     pipeline::check_keys(&store, &settings.chain.signers).await?;
     let tools = Tools::new(chain, store.clone(), settings.pipeline.clone(), max_waiters);
@@ -293,8 +290,4 @@ fn registry(chain: &Chain, proof: &Proof) -> Registry {
 
 async fn listen(setting: &'static str, address: SocketAddr) -> Result<TcpListener, Error> {
     TcpListener::bind(address).await.map_err(|error| Error::Listen { setting, address, kind: error.kind() })
-}
-
-fn now() -> Timestamp {
-    Timestamp::from(SystemTime::now())
 }

@@ -12,6 +12,7 @@
 //! | [`telemetry`] | logs, spans, reports, metrics, trace ids, and the redactor before them all | opentelemetry, sentry |
 //! | [`config`] | the environment to validated settings, all faults at once | the environment |
 //! | [`cli`] | client commands and the development stack; speaks to the service through its public gRPC | clap |
+//! | [`clock`] | what time it is by the calendar | |
 //! | [`app`] | builds the rooms, spawns, drains in order | |
 //!
 //! # Arrows
@@ -19,6 +20,7 @@
 //! `main -> cli -> app, config, telemetry, api::proto, registration` · `app -> every room` ·
 //! `api -> pipeline, registration, telemetry` ·
 //! `pipeline -> registration, chain, store, telemetry` · `chain, store -> registration, telemetry` ·
+//! `app, api, pipeline, chain, store -> clock -> registration` ·
 //! `telemetry -> registration` · `config -> every room's settings` · `registration -> nothing of ours`.
 //! `tests/it/architecture.rs` keeps this true.
 //!
@@ -63,6 +65,7 @@ pub mod api;
 pub mod app;
 pub mod chain;
 pub mod cli;
+pub mod clock;
 pub mod config;
 pub mod pipeline;
 pub mod registration;

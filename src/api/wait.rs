@@ -2,13 +2,11 @@
 
 use super::error::ApiError;
 use crate::{
+    clock,
     pipeline::{Registrar, Waiter},
-    registration::{Registration, State, Timestamp, policy::waiting::WaitFor},
+    registration::{Registration, State, policy::waiting::WaitFor},
 };
-use std::{
-    sync::Arc,
-    time::{Duration, SystemTime},
-};
+use std::{sync::Arc, time::Duration};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -76,7 +74,7 @@ fn ends(registrar: &Registrar, current: &Registration, wait: &Wait) -> Instant {
     }
     let clock = registrar.confirmation_timeout();
     let by_clock = current.times.submitted.map_or(wait.begun + clock, |submitted| {
-        let gone = Timestamp::from(SystemTime::now()).since(submitted);
+        let gone = clock::now().since(submitted);
         Instant::now() + clock.saturating_sub(gone) + DIAGNOSIS_SLACK
     });
     longest.min(by_clock)

@@ -67,15 +67,21 @@ impl Chain {
     /// # Errors
     /// When the TLS stack cannot be set up.
     pub fn new(settings: &Settings) -> Result<Self, SetupError> {
-        let network = Arc::new(Network::of(settings.chain_id));
-        Ok(Self {
-            pool: Pool::new(&settings.endpoints, settings.chain_id, network.is_local())?,
-            network,
-            contract: settings.contract,
-            max_fee_per_gas: settings.max_fee_per_gas,
+        let network = Network::of(settings.chain_id);
+        let pool = Pool::new(&settings.endpoints, settings.chain_id, network.is_local())?;
+        Ok(Self::on(pool, network, settings.contract, settings.max_fee_per_gas))
+    }
+
+    /// The contract on a network, reached through this pool.
+    pub(super) fn on(pool: Pool, network: Network, contract: Address, max_fee_per_gas: u128) -> Self {
+        Self {
+            pool,
+            network: Arc::new(network),
+            contract,
+            max_fee_per_gas,
             last_market: LastMarket::default(),
             oracle: Oracle::default(),
-        })
+        }
     }
 
     /// Which network it is.

@@ -58,6 +58,12 @@ impl Endpoint {
         Ok(Self { name: url.name().into(), redactor: Redactor::new(url.secrets()).into(), client })
     }
 
+    /// An endpoint that asks a simulated node.
+    #[cfg(test)]
+    pub(super) fn simulated(name: &str, node: super::simulated::Node) -> Self {
+        Self { name: name.into(), redactor: Redactor::new([""; 0]).into(), client: RpcClient::new(node, true) }
+    }
+
     /// The endpoint's name.
     pub fn name(&self) -> &str {
         &self.name

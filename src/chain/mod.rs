@@ -14,6 +14,8 @@ mod oracle;
 mod pool;
 mod proof;
 mod signer;
+#[cfg(test)]
+pub(crate) mod simulated;
 mod transport;
 mod url;
 mod view;

@@ -18,6 +18,8 @@ mod queue;
 mod recognition;
 mod recovery;
 mod registrar;
+#[cfg(test)]
+mod simulation;
 mod tenure;
 mod waiters;
 
@@ -37,7 +39,7 @@ pub use crate::{
 
 use crate::{
     chain::Chain,
-    registration::Timestamp,
+    clock::now,
     store::{Store, UnfinalizedBlock},
 };
 use alloy::primitives::Address;
@@ -49,7 +51,7 @@ use queue::Queue;
 use std::{
     collections::HashSet,
     sync::{Arc, Mutex},
-    time::{Duration, SystemTime},
+    time::Duration,
 };
 use tokio::{
     sync::{Mutex as AsyncMutex, watch},
@@ -162,8 +164,4 @@ impl Tools {
     pub fn in_flight_of(&self, signer: Address) -> usize {
         self.flights.of(signer).len()
     }
-}
-
-fn now() -> Timestamp {
-    Timestamp::from(SystemTime::now())
 }

@@ -1,16 +1,15 @@
 //! Who takes what from the queue. The store says what is queued, and where replicas share it, who of them has claimed it; this only
 //! keeps two lanes of one process from taking the same.
 
-use super::flights::lock;
+use super::{flights::lock, now};
 use crate::{
-    registration::{RegistrationId, Timestamp, policy::batching},
+    registration::{RegistrationId, policy::batching},
     store::{News, QueuedRegistration, Store, StoreError},
 };
 use alloy::primitives::Address;
 use std::{
     collections::HashSet,
     sync::{Arc, Mutex},
-    time::SystemTime,
 };
 use tokio::sync::{Mutex as AsyncMutex, watch};
 use tracing::warn;
@@ -97,7 +96,7 @@ impl Queue {
         choose: impl FnOnce(&mut Vec<QueuedRegistration>),
     ) -> Result<Claim, StoreError> {
         let _turn = self.turn.lock().await;
-        let now = Timestamp::from(SystemTime::now());
+        let now = now();
         let queued = if self.store.is_shared() {
             self.store.claim(signer, now, most).await?
         } else {

@@ -10,9 +10,12 @@ use super::{
     sql::{chunks, tuples},
     write::Write,
 };
-use crate::registration::{Event, NewRegistration, Registration, RegistrationId, State, Times, Timestamp};
+use crate::{
+    clock,
+    registration::{Event, NewRegistration, Registration, RegistrationId, State, Times, Timestamp},
+};
 use sqlx::{AssertSqlSafe, Row};
-use std::{collections::HashSet, time::SystemTime};
+use std::collections::HashSet;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -137,7 +140,7 @@ impl Intake {
 impl Store {
     /// Accepts some in one commit; the results stand in the order of the requests.
     async fn accept_batch(&self, asked: &[NewRegistration]) -> Result<Vec<Result<Accepted, AcceptError>>, StoreError> {
-        let now = Timestamp::from(SystemTime::now());
+        let now = clock::now();
         let room = usize::try_from(self.queue_limit.saturating_sub(self.unfinished())).unwrap_or(usize::MAX);
         // Two replicas that write the same pairs wait for each other's rows: in one order, so that neither waits for ever.
         let mut order: Vec<usize> = (0..asked.len()).collect();

@@ -38,6 +38,12 @@ impl Pool {
         Ok(Connection { connection: self.connections.acquire().await?, limit: self.limit })
     }
 
+    /// The connections themselves.
+    #[cfg(test)]
+    pub(super) fn connections(&self) -> &AnyPool {
+        &self.connections
+    }
+
     /// Lets go of every connection.
     pub(super) async fn close(&self) {
         self.connections.close().await;

@@ -5,6 +5,8 @@
 //! may be shared by several replicas, and keeps their writes apart itself.
 
 mod accept;
+#[cfg(test)]
+mod audit;
 mod bounded;
 mod claim;
 mod engine;
@@ -44,6 +46,8 @@ mod on_sqlite;
 mod testing;
 
 pub use accept::{AcceptError, Accepted, Acceptor, Intake};
+#[cfg(test)]
+pub(crate) use audit::{Audit, Carried};
 pub use error::{OpenError, StoreError};
 pub use lease::Lease;
 pub use list::Filter;

@@ -26,16 +26,17 @@ const LIBRARIES: [(&str, &[&str]); 9] = [
 ];
 
 /// The arrows: which rooms a room may name. `app` and `config` build on all of them, for rooms own their settings.
-const ARROWS: [(&str, &[&str]); 10] = [
+const ARROWS: [(&str, &[&str]); 11] = [
     ("main", &["app", "cli", "config", "telemetry"]),
-    ("app", &["api", "chain", "config", "pipeline", "registration", "store", "telemetry"]),
+    ("app", &["api", "chain", "clock", "config", "pipeline", "registration", "store", "telemetry"]),
     // The development stack runs the service in its own process; everything else speaks gRPC.
     ("cli", &["api", "app", "config", "registration", "telemetry"]),
     ("config", &["api", "chain", "pipeline", "registration", "store", "telemetry"]),
-    ("api", &["pipeline", "registration", "telemetry"]),
-    ("pipeline", &["chain", "registration", "store", "telemetry"]),
-    ("chain", &["registration", "telemetry"]),
-    ("store", &["registration", "telemetry"]),
+    ("api", &["clock", "pipeline", "registration", "telemetry"]),
+    ("pipeline", &["chain", "clock", "registration", "store", "telemetry"]),
+    ("chain", &["clock", "registration", "telemetry"]),
+    ("store", &["clock", "registration", "telemetry"]),
+    ("clock", &["registration"]),
     ("telemetry", &["registration"]),
     ("registration", &[]),
 ];

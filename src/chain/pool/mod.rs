@@ -24,17 +24,15 @@ use super::{
     endpoint::{Endpoint, SetupError},
 };
 use crate::{
-    registration::{Block, Timestamp},
+    clock,
+    registration::Block,
     telemetry::{events, metrics},
 };
 use alloy::primitives::Address;
 use health::{Change, Health};
 use judge::{ChainProof, Reason};
 use route::{Candidate, route};
-use std::{
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::SystemTime,
-};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::{sync::watch, time::Instant};
 use watermark::{Trusted, Watermark};
 
@@ -76,13 +74,19 @@ impl Pool {
     /// # Errors
     /// When the TLS stack cannot be set up.
     pub fn new(urls: &[EndpointUrl], chain_id: u64, local: bool) -> Result<Self, SetupError> {
-        let member = |url: &EndpointUrl| {
+        let endpoints = urls.iter().map(Endpoint::new).collect::<Result<_, _>>()?;
+        Ok(Self::of(endpoints, chain_id, local))
+    }
+
+    /// These endpoints; nothing is asked yet.
+    pub fn of(endpoints: Vec<Endpoint>, chain_id: u64, local: bool) -> Self {
+        let member = |endpoint| {
             let (health, state) = (Mutex::new(Health::new(Instant::now())), watch::Sender::new(EndpointState::Down));
-            Ok(Member { endpoint: Endpoint::new(url)?, health, state })
+            Member { endpoint, health, state }
         };
-        let members = urls.iter().map(member).collect::<Result<_, _>>()?;
+        let members = endpoints.into_iter().map(member).collect();
         let (watermark, told) = (Mutex::default(), Mutex::default());
-        Ok(Self(Arc::new(Inner { members, chain_id, local, watermark, told })))
+        Self(Arc::new(Inner { members, chain_id, local, watermark, told }))
     }
 
     /// Whether an endpoint may be asked now.
@@ -159,7 +163,7 @@ impl Pool {
     fn review(&self, own: usize) {
         let now = Instant::now();
         let heads: Vec<_> = self.0.members.iter().map(|member| member.health().head(now)).collect();
-        let review = heads::review(&heads, now, Timestamp::from(SystemTime::now()));
+        let review = heads::review(&heads, now, clock::now());
         for (position, (member, standing)) in self.0.members.iter().zip(review.standings).enumerate() {
             if heads[position].is_none() {
                 continue;

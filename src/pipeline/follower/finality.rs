@@ -106,6 +106,9 @@ impl Follower {
     /// below it.
     pub(super) async fn take_over(&mut self, canonical: &mut Canonical) -> Result<(), PollError> {
         self.take_over_found();
+        if self.arrived.is_empty() {
+            return Ok(());
+        }
         // They stay arrived until all are looked at, for an endpoint may fail in the middle.
         let mut arrived = self.arrived.clone();
         arrived.sort_unstable_by_key(|block| (block.signer, std::cmp::Reverse(block.number)));
@@ -124,6 +127,10 @@ impl Follower {
                 }
                 None => unknown.push(block),
             }
+        }
+        if !canonical.head_stands().await? {
+            // The line that is followed may have been left: what was found on another one would speak for what is gone.
+            return Ok(());
         }
         self.arrived = unknown;
         self.unfinalized.retain(|known| !held.contains_key(&known.id));

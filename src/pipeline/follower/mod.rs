@@ -166,9 +166,11 @@ impl Follower {
 
         let mut canonical = Canonical::new(self.tools.chain.clone(), head, falls != self.falls);
         let left = self.chain_was_left(&mut canonical).await?;
-        self.take_over(&mut canonical).await?;
-        // Before anything new is confirmed, so that what is confirmed is always on one line.
+        // Before anything new is confirmed or taken over, so that what is confirmed is always on one line.
         let known = left != Left::Yes || self.demote_unfinalized(&mut canonical).await?;
+        if left != Left::Unknown && known {
+            self.take_over(&mut canonical).await?;
+        }
         let (mut passed, mut unseen) = (Vec::new(), Vec::new());
         for flight in flights {
             let consumed = nonces.get(&flight.signer).is_some_and(|nonce| *nonce > flight.nonce);
@@ -250,12 +252,27 @@ pub(super) struct Canonical {
     headers: HashMap<u64, Option<Header>>,
     /// Whether the endpoints agree about a block and its depth.
     agreed: HashMap<B256, bool>,
+    /// Whether the head is shown as canonical; `None` until that is asked.
+    head_stands: Option<bool>,
 }
 
 impl Canonical {
     fn new(chain: Chain, head: Header, fallen: bool) -> Self {
         let headers = HashMap::from([(head.block.number, Some(head))]);
-        Self { chain, head, fallen, headers, agreed: HashMap::new() }
+        Self { chain, head, fallen, headers, agreed: HashMap::new(), head_stands: None }
+    }
+
+    /// Whether the head is canonical now. The one that was believed last counts until it has fallen for certain, and meanwhile depth
+    /// must not be counted from it, nor may anything be settled that stands on another line. It is asked for again after every
+    /// header that was, so that a reorg between two questions is seen.
+    async fn head_stands(&mut self) -> Result<bool, CallError> {
+        if let Some(stands) = self.head_stands {
+            return Ok(stands);
+        }
+        let shown = self.chain.header(BlockTag::Number(self.head.block.number)).await?;
+        let stands = shown.is_some_and(|shown| shown.block.hash == self.head.block.hash);
+        self.head_stands = Some(stands);
+        Ok(stands)
     }
 
     /// Asks for these headers at once, so that [`Self::header`] has them.
@@ -266,6 +283,7 @@ impl Canonical {
             .into_iter()
             .map(|number| async move { Ok::<_, CallError>((number, chain.header(BlockTag::Number(number)).await?)) });
         self.headers.extend(try_join_all(asked).await?);
+        self.head_stands = None;
         Ok(())
     }
 
@@ -298,6 +316,7 @@ impl Canonical {
         }
         let header = self.chain.header(BlockTag::Number(number)).await?;
         self.headers.insert(number, header);
+        self.head_stands = None;
         Ok(header)
     }
 }

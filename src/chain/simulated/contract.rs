@@ -1,0 +1,87 @@
+//! The DocumentRegistry as `contracts/src/DocumentRegistry.sol` has it: a pair is registered once and skipped from then on.
+
+use super::{
+    ledger::{Key, Mined, State},
+    mempool::Signed,
+};
+use crate::chain::contract::{DocumentRegistry, VERSION};
+use alloy::{
+    primitives::{Address, B256, Bytes, U256},
+    sol_types::{SolCall, SolValue},
+};
+use std::collections::HashSet;
+
+/// The selector of `ZeroDocumentHash()`, which stands for whatever the contract has against a pair.
+const REFUSED: [u8; 4] = [0x1f, 0x0f, 0x8b, 0x0b];
+
+/// The pairs that a call registers; `None` when it is no such call.
+pub(super) fn registering(input: &[u8]) -> Option<Vec<Key>> {
+    if let Ok(call) = DocumentRegistry::registerDocumentCall::abi_decode(input) {
+        return Some(vec![(call.documentHash, call.caseId)]);
+    }
+    let call = DocumentRegistry::registerDocumentsCall::abi_decode(input).ok()?;
+    Some(call.documentHashes.into_iter().zip(call.caseIds).collect())
+}
+
+/// Runs a transaction that is in a block.
+pub(super) fn run(
+    state: &mut State,
+    transaction: &Signed,
+    (block, number, base_fee): (usize, u64, u128),
+    poisoned: &HashSet<Key>,
+) {
+    *state.nonces.entry(transaction.from).or_default() += 1;
+    let succeeded = !transaction.pairs.iter().any(|pair| is_refused(state, pair, poisoned));
+    let mut registered = Vec::new();
+    for pair in transaction.pairs.iter().filter(|_| succeeded) {
+        if !state.records.contains_key(pair) {
+            state.records.insert(pair.clone(), (transaction.from, transaction.hash, number));
+            registered.push(pair.clone());
+        }
+    }
+    let mined = Mined {
+        block,
+        from: transaction.from,
+        succeeded,
+        gas_used: transaction.gas_limit / 10 * 9,
+        price: transaction.max_fee.min(base_fee + transaction.tip),
+        registered,
+    };
+    state.mined.insert(transaction.hash, mined);
+}
+
+fn is_refused(state: &State, pair: &Key, poisoned: &HashSet<Key>) -> bool {
+    poisoned.contains(pair) && !state.records.contains_key(pair)
+}
+
+/// Answers a call at a block; `Err` holds the data that it reverts with.
+pub(super) fn call(state: &State, poisoned: &HashSet<Key>, input: &[u8], time: u64) -> Result<Bytes, Bytes> {
+    if let Some(pairs) = registering(input) {
+        if pairs.iter().any(|pair| is_refused(state, pair, poisoned)) {
+            return Err(REFUSED.into());
+        }
+        let new: HashSet<_> = pairs.iter().filter(|pair| !state.records.contains_key(pair)).collect();
+        return Ok(U256::from(new.len()).abi_encode().into());
+    }
+    if let Ok(call) = DocumentRegistry::recordsOfCall::abi_decode(input) {
+        let pairs = call.documentHashes.into_iter().zip(call.caseIds);
+        let records: Vec<_> = pairs.map(|pair| record(state, &pair, time)).collect();
+        return Ok(DocumentRegistry::recordsOfCall::abi_encode_returns(&records).into());
+    }
+    if DocumentRegistry::isRegistrarCall::abi_decode(input).is_ok() {
+        return Ok(true.abi_encode().into());
+    }
+    if DocumentRegistry::versionCall::abi_decode(input).is_ok() {
+        return Ok(DocumentRegistry::versionCall::abi_encode_returns(&VERSION.to_owned()).into());
+    }
+    if DocumentRegistry::deployBlockCall::abi_decode(input).is_ok() {
+        return Ok(U256::ZERO.abi_encode().into());
+    }
+    Err(Bytes::new())
+}
+
+fn record(state: &State, pair: &(B256, String), time: u64) -> DocumentRegistry::Record {
+    let (registrar, number) = state.records.get(pair).map_or((Address::ZERO, 0), |(who, _, number)| (*who, *number));
+    let fit = alloy::primitives::aliases::U48::from::<u64>;
+    DocumentRegistry::Record { registrar, blockNumber: fit(number), time: fit(time) }
+}

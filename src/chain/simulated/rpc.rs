@@ -1,0 +1,172 @@
+//! What a node answers: the methods that the service uses, and no more.
+
+use super::{
+    contract,
+    ledger::{Block, CHAIN_ID, CONTRACT, FUNDS, Ledger, Mined, TIP},
+    mempool::Signed,
+};
+use crate::chain::contract::DocumentRegistry;
+use alloy::{
+    primitives::{Address, B256, Bytes, U64, U128, U256, keccak256},
+    sol_types::SolEvent,
+};
+use serde_json::{Value, json};
+
+/// An answer, or a refusal with its code, words and data.
+pub(super) type Answer = Result<Value, (i64, String, Option<Bytes>)>;
+
+/// What a node sees of the chain.
+#[derive(Clone, Copy)]
+pub(super) struct View<'l> {
+    pub(super) ledger: &'l Ledger,
+    /// The block that it takes for the head.
+    pub(super) head: usize,
+}
+
+/// Answers a read.
+pub(super) fn read(view: View<'_>, method: &str, params: &Value) -> Answer {
+    let View { ledger, head } = view;
+    let latest = &ledger.blocks[head];
+    Ok(match method {
+        "eth_chainId" => json!(U64::from(CHAIN_ID)),
+        "eth_syncing" => json!(false),
+        "eth_getCode" => json!(if parsed::<Address>(&params[0])? == CONTRACT { "0x60" } else { "0x" }),
+        "eth_maxPriorityFeePerGas" => json!(U128::from(TIP)),
+        "eth_getBalance" => json!(if ledger.funded { FUNDS } else { U256::ZERO }),
+        "eth_getTransactionCount" => {
+            let account: Address = parsed(&params[0])?;
+            let pending = params[1] == "pending";
+            let block = ledger.at(head, number(view, &params[1])?).ok_or_else(unknown_block)?;
+            let nonce = block.state.nonce(account);
+            json!(U64::from(if pending { nonce + ledger.mempool.of(account).count() as u64 } else { nonce }))
+        }
+        "eth_getBlockByNumber" => {
+            let number = number(view, &params[0])?;
+            ledger.at(head, number).map_or(Value::Null, |block| header(ledger, block))
+        }
+        "eth_getTransactionReceipt" => {
+            let hash: B256 = parsed(&params[0])?;
+            latest.state.mined.get(&hash).map_or(Value::Null, |mined| receipt(ledger, hash, mined))
+        }
+        "eth_getTransactionByHash" => {
+            let hash: B256 = parsed(&params[0])?;
+            let known = ledger.mempool.knows(&hash) || latest.state.mined.contains_key(&hash);
+            if known { json!({ "hash": hash }) } else { Value::Null }
+        }
+        "eth_call" => return call(view, params),
+        "eth_getLogs" => return logs(view, &params[0]),
+        "eth_feeHistory" => fee_history(view, params)?,
+        _ => return Err((-32601, format!("the method {method} does not exist"), None)),
+    })
+}
+
+/// Answers a broadcast, as the one sequencer behind all nodes does.
+pub(super) fn broadcast(ledger: &mut Ledger, raw: &Bytes) -> Answer {
+    let signed = Signed::read(raw).ok_or_else(|| (-32602, "failed to decode signed transaction".to_owned(), None))?;
+    ledger.take(signed).map(|hash| json!(hash)).map_err(|(code, words)| (code, words.to_owned(), None))
+}
+
+fn call(view: View<'_>, params: &Value) -> Answer {
+    if parsed::<Address>(&params[0]["to"])? != CONTRACT {
+        return Ok(json!("0x"));
+    }
+    let number = number(view, &params[1])?;
+    let block = view.ledger.at(view.head, number).ok_or_else(unknown_block)?;
+    let input: Bytes = parsed(&params[0]["data"])?;
+    match contract::call(&block.state, &view.ledger.poisoned, &input, block.time) {
+        Ok(answer) => Ok(json!(answer)),
+        Err(data) => Err((3, "execution reverted".to_owned(), Some(data))),
+    }
+}
+
+fn logs(view: View<'_>, filter: &Value) -> Answer {
+    let number = number(view, &filter["fromBlock"])?;
+    let block = view.ledger.at(view.head, number).ok_or_else(unknown_block)?;
+    let topics: Vec<B256> = parsed(&filter["topics"])?;
+    let mut found = Vec::new();
+    for transaction in &block.transactions {
+        if let Some(mined) = block.state.mined.get(&transaction.hash) {
+            let logs = events(view.ledger, transaction.hash, mined);
+            found.extend(
+                logs.into_iter()
+                    .filter(|log| parsed::<Vec<B256>>(&log["topics"]).is_ok_and(|of_log| of_log.starts_with(&topics))),
+            );
+        }
+    }
+    Ok(found.into())
+}
+
+fn header(ledger: &Ledger, block: &Block) -> Value {
+    json!({
+        "number": U64::from(block.number),
+        "hash": block.hash,
+        "parentHash": ledger.blocks[block.parent].hash,
+        "timestamp": U64::from(block.time),
+        "gasLimit": U64::from(block.gas_limit),
+        "baseFeePerGas": U128::from(block.base_fee),
+    })
+}
+
+fn receipt(ledger: &Ledger, hash: B256, mined: &Mined) -> Value {
+    let block = &ledger.blocks[mined.block];
+    json!({
+        "transactionHash": hash,
+        "from": mined.from,
+        "blockHash": block.hash,
+        "blockNumber": U64::from(block.number),
+        "status": U64::from(u64::from(mined.succeeded)),
+        "gasUsed": U64::from(mined.gas_used),
+        "effectiveGasPrice": U128::from(mined.price),
+        "l1Fee": U128::from(1_000_u64),
+        "logs": events(ledger, hash, mined),
+    })
+}
+
+fn events(ledger: &Ledger, hash: B256, mined: &Mined) -> Vec<Value> {
+    let block = &ledger.blocks[mined.block];
+    let event = |(document, case): &(B256, String)| {
+        let signature = DocumentRegistry::DocumentRegistered::SIGNATURE_HASH;
+        json!({
+            "address": CONTRACT,
+            "topics": [signature, *document, keccak256(case), mined.from.into_word()],
+            "transactionHash": hash,
+            "blockHash": block.hash,
+        })
+    };
+    mined.registered.iter().map(event).collect()
+}
+
+fn fee_history(view: View<'_>, params: &Value) -> Result<Value, (i64, String, Option<Bytes>)> {
+    let count = parsed::<U64>(&params[0])?.to::<u64>();
+    let newest = view.ledger.blocks[view.head].number;
+    let oldest = (newest + 1).saturating_sub(count);
+    let blocks: Vec<_> = (oldest..=newest).filter_map(|number| view.ledger.at(view.head, number)).collect();
+    let mut fees: Vec<_> = blocks.iter().map(|block| U128::from(block.base_fee)).collect();
+    fees.push(U128::from(view.ledger.base_fee));
+    let percentiles = params[2].as_array().map_or(0, Vec::len);
+    Ok(json!({
+        "oldestBlock": U64::from(oldest),
+        "baseFeePerGas": fees,
+        "gasUsedRatio": vec![0.5; blocks.len()],
+        "reward": vec![vec![U128::from(TIP); percentiles]; blocks.len()],
+    }))
+}
+
+/// Which block is meant.
+fn number(view: View<'_>, tag: &Value) -> Result<u64, (i64, String, Option<Bytes>)> {
+    let latest = view.ledger.blocks[view.head].number;
+    match tag.as_str().unwrap_or_default() {
+        "latest" | "pending" => Ok(latest),
+        "safe" => Ok(view.ledger.safe().min(latest)),
+        "finalized" => Ok(view.ledger.finalized.min(latest)),
+        _ => Ok(parsed::<U64>(tag)?.to()),
+    }
+}
+
+fn unknown_block() -> (i64, String, Option<Bytes>) {
+    (-32001, "block not found".to_owned(), None)
+}
+
+fn parsed<T: serde::de::DeserializeOwned>(value: &Value) -> Result<T, (i64, String, Option<Bytes>)> {
+    serde_json::from_value(value.clone()).map_err(|error| (-32602, format!("invalid params: {error}"), None))
+}

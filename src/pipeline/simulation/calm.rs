@@ -1,0 +1,30 @@
+//! When the service has nothing to do until time goes on: only then may it.
+
+use super::{life::Life, service::Door};
+use crate::store::Audit;
+use std::time::Duration;
+
+/// So many turns of the runtime in a row nothing went on: whatever was woken has had its turn.
+const CALM: u32 = 4;
+/// A turn that waits for SQLite's threads.
+const TURN: Duration = Duration::from_micros(20);
+/// So many turns without any rest are a fault: something spins.
+const RESTLESS: u32 = 500_000;
+
+/// Lets everything go on that can, without time.
+pub(super) async fn settle(life: &Life, door: &Door, audit: &Audit) -> Result<(), String> {
+    let (mut calm, mut polls) = (0, life.polls());
+    for _ in 0..RESTLESS {
+        tokio::task::yield_now().await;
+        let waits = !life.is_over() && door.waits_for_database() || !audit.is_idle();
+        let moved = std::mem::replace(&mut polls, life.polls()) != polls;
+        calm = if moved || waits { 0 } else { calm + 1 };
+        if calm >= CALM {
+            return Ok(());
+        }
+        if waits {
+            std::thread::sleep(TURN);
+        }
+    }
+    Err("the service never comes to rest".to_owned())
+}

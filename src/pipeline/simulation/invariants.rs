@@ -1,0 +1,177 @@
+//! What holds after every step of every story, and at its end. The numbers are those of `src/lib.rs`.
+
+use crate::{
+    chain::simulated::{Key, Ledger, Signed, Simulated},
+    registration::{Registration, RegistrationId, State},
+    store::{Audit, Carried},
+};
+use alloy::primitives::{Address, B256};
+use std::{
+    collections::{BTreeMap, HashMap, HashSet},
+    sync::{Arc, Mutex, PoisonError},
+};
+
+/// Most transactions of one signer that are out at a time (I10).
+const MOST_OUT: u64 = 15;
+
+/// What nodes have seen that was not on disk (I2).
+#[derive(Clone, Default)]
+pub(super) struct Leaks(Arc<Mutex<Vec<String>>>);
+
+impl Leaks {
+    pub(super) fn add(&self, what: String) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(what);
+    }
+
+    fn first(&self) -> Option<String> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).first().cloned()
+    }
+}
+
+/// What was promised and seen so far.
+#[derive(Default)]
+pub(super) struct Invariants {
+    pub(super) leaks: Leaks,
+    /// Whether the chain has lost blocks: then more may be out again than was ever sent at once.
+    pub(super) reorged: bool,
+    promised: BTreeMap<RegistrationId, Key>,
+    revisions: HashMap<RegistrationId, i64>,
+    /// What was found to be confirmed already, in which block.
+    confirmed: HashSet<(RegistrationId, B256)>,
+    carried: Vec<Carried>,
+    /// What each nonce was first used for.
+    used: HashMap<(Address, u64), Signed>,
+    seen: usize,
+}
+
+impl Invariants {
+    /// Somebody was told that this is accepted.
+    pub(super) fn promise(&mut self, id: RegistrationId, key: Key) {
+        self.promised.insert(id, key);
+    }
+
+    /// Looks at everything that holds at all times.
+    pub(super) async fn check(&mut self, audit: &Audit, chain: &Simulated, signers: &[Address]) -> Result<(), String> {
+        if let Some(leak) = self.leaks.first() {
+            return Err(format!("I2: {leak}"));
+        }
+        let rows = audit.registrations().await.map_err(|error| error.to_string())?;
+        let carried = audit.carried().await.map_err(|error| error.to_string())?;
+        let mut out = Vec::with_capacity(signers.len());
+        for signer in signers {
+            out.push(audit.open_transactions(*signer).await.map_err(|error| error.to_string())?);
+        }
+        let ledger = chain.ledger();
+        self.nonces_are_used_once(&ledger)?;
+        self.promises_stand(&rows, &ledger)?;
+        self.old_nonces_are_consumed(carried, &ledger)?;
+        match out.iter().find(|out| **out > MOST_OUT && !self.reorged) {
+            Some(out) => Err(format!("I10: {out} transactions of one signer are out")),
+            None => Ok(()),
+        }
+    }
+
+    /// I2: no nonce is used for two different things. A batch that is too large may be signed again with less of it, and a
+    /// self-transfer that says nothing may fill a gap.
+    fn nonces_are_used_once(&mut self, ledger: &Ledger) -> Result<(), String> {
+        for signed in &ledger.seen[self.seen..] {
+            let first = self.used.entry((signed.from, signed.nonce)).or_insert_with(|| signed.clone());
+            let same = (first.to, &first.input) == (signed.to, &signed.input);
+            let less = first.to == signed.to && signed.pairs.iter().all(|pair| first.pairs.contains(pair));
+            let cancels = signed.to == Some(signed.from) && signed.input.is_empty();
+            if !(same || less && !signed.pairs.is_empty() || cancels) {
+                return Err(format!("I2: nonce {} of {} is used for two things", signed.nonce, signed.from));
+            }
+        }
+        self.seen = ledger.seen.len();
+        Ok(())
+    }
+
+    /// I1, I4 and I6: what was accepted is there, once; revisions grow; what is confirmed was at depth, and what failed had a reason.
+    fn promises_stand(&mut self, rows: &[Registration], ledger: &Ledger) -> Result<(), String> {
+        let by_id: HashMap<_, _> = rows.iter().map(|row| (row.id, row)).collect();
+        if let Some((id, key)) =
+            self.promised.iter().find(|(id, key)| by_id.get(id).map(|row| key_of(row)) != Some((*key).clone()))
+        {
+            return Err(format!("I1: {id} was accepted for {key:?} and is not in the store"));
+        }
+        for row in rows {
+            let revision = self.revisions.insert(row.id, row.revision).unwrap_or_default();
+            if row.revision < revision {
+                return Err(format!("the revision of {} fell from {revision} to {}", row.id, row.revision));
+            }
+            match row.state {
+                State::Confirmed => self.was_confirmed(row, ledger)?,
+                State::Failed if !ledger.is_refused(&key_of(row)) => {
+                    return Err(format!("I1: {} failed without a reason: {:?}", shown(row), row.failure));
+                }
+                State::Failed | State::Queued | State::Signed | State::Submitted | State::Included => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn was_confirmed(&mut self, row: &Registration, ledger: &Ledger) -> Result<(), String> {
+        let block = row.transaction.as_ref().and_then(|transaction| transaction.block);
+        let block = block.ok_or_else(|| format!("I6: {} is confirmed in no block", shown(row)))?;
+        if self.confirmed.insert((row.id, block.hash)) && !ledger.was_confirmed(&block.hash) {
+            return Err(format!("I6: {} is confirmed in a block that was never at depth", shown(row)));
+        }
+        Ok(())
+    }
+
+    /// I3: work gets a new nonce only when the old one was consumed at confirmation depth.
+    fn old_nonces_are_consumed(&mut self, carried: Vec<Carried>, ledger: &Ledger) -> Result<(), String> {
+        for new in carried.iter().filter(|new| !self.carried.contains(new)) {
+            let older = |old: &&Carried| old.registration == new.registration && *old != new;
+            for old in self.carried.iter().filter(older) {
+                if !ledger.was_consumed(old.signer, old.nonce) {
+                    let (signer, nonce) = (old.signer, old.nonce);
+                    return Err(format!(
+                        "I3: {} is carried by nonce {} although nonce {nonce} of {signer} was never consumed at depth",
+                        new.registration, new.nonce
+                    ));
+                }
+            }
+        }
+        self.carried = carried;
+        Ok(())
+    }
+
+    /// What keeps a story from being at its end: `None` when everything accepted is on the canonical chain once and at depth, or
+    /// failed.
+    pub(super) async fn unfinished(&self, audit: &Audit, chain: &Simulated) -> Result<Option<String>, String> {
+        let rows = audit.registrations().await.map_err(|error| error.to_string())?;
+        let ledger = chain.ledger();
+        Ok(rows.iter().find_map(|row| unfinished(row, &ledger)))
+    }
+}
+
+fn unfinished(row: &Registration, ledger: &Ledger) -> Option<String> {
+    let (key, what) = (key_of(row), shown(row));
+    match row.state {
+        State::Failed => (ledger.events_of(&key) > 0).then(|| format!("{what} failed and is on chain")),
+        State::Queued | State::Signed | State::Submitted | State::Included => Some(format!("{what} is not finished")),
+        State::Confirmed => {
+            let transaction = row.transaction.as_ref()?;
+            let block = transaction.block?;
+            if !ledger.is_confirmed(block.number, &block.hash) {
+                return Some(format!("{what} is confirmed in block {}, which is not canonical", block.number));
+            }
+            match (ledger.events_of(&key), ledger.has_registered(&transaction.hash, &key)) {
+                (1, true) => None,
+                (events, by_it) => Some(format!("{what} has {events} events, its own: {by_it}")),
+            }
+        }
+    }
+}
+
+fn key_of(row: &Registration) -> Key {
+    (row.asked.document_hash.as_b256(), row.asked.case_id.as_str().to_owned())
+}
+
+fn shown(row: &Registration) -> String {
+    let nonce = row.transaction.as_ref().and_then(|transaction| Some(transaction.ours.as_ref()?.nonce));
+    let document = row.asked.document_hash.as_b256()[0];
+    format!("document {document} ({}, nonce {nonce:?}, blocked {:?})", row.state.code(), row.blocked)
+}

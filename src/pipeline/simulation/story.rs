@@ -1,0 +1,179 @@
+//! What can happen, in words: a story is generated, told, shortened when it ends badly, and printed so that it can be kept.
+
+use crate::chain::simulated::Fault;
+use proptest::{collection::vec, prelude::*};
+use std::fmt;
+
+/// What there is before anything happens.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Setup {
+    pub(super) endpoints: u8,
+    pub(super) signers: u8,
+    pub(super) confirmations: u8,
+}
+
+/// What a block asks per gas.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Fee {
+    Usual,
+    /// Above what a transaction signed before offers, and below the cap.
+    High,
+    AboveCap,
+}
+
+/// One thing that happens.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Event {
+    /// A caller registers this document.
+    Accept(u8),
+    /// A block takes what pends.
+    Mine,
+    /// A block takes nothing.
+    MineEmpty,
+    /// So many blocks, a second apart, each with what pends.
+    Blocks(u8),
+    /// So many tenths of a second without a block.
+    Wait(u8),
+    /// A pending transaction is forgotten by the pool.
+    Forget(u8),
+    /// Bytes that a node has seen before arrive again.
+    Echo(u8),
+    /// The newest blocks are replaced by empty ones; what was in them goes back to the pool if `keep`.
+    Reorg { depth: u8, length: u8, keep: bool },
+    /// What blocks ask from now on.
+    BaseFee(Fee),
+    /// A block has a transaction of this signer that we know nothing of.
+    Foreign(u8),
+    /// A block has somebody else's registration of this document.
+    Rival(u8),
+    /// The contract refuses this document from now on.
+    Poison(u8),
+    /// A transaction with this document reverts from now on, although a call says that it would not.
+    Trap(u8),
+    /// Something is wrong with this endpoint from now on.
+    Suffer(u8, Fault),
+    /// Nothing is wrong with this endpoint any more.
+    Mend(u8),
+    /// The service dies after it has gone on so many times, and is started again.
+    Crash(u16),
+    /// How many registrations fit into a block from now on.
+    Room(u8),
+    /// Whether the signers have money.
+    Funds(bool),
+}
+
+/// What happens, in order. At its end all that is wrong is mended, and blocks are mined.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) struct Story {
+    pub(super) setup: Setup,
+    pub(super) events: Vec<Event>,
+}
+
+/// Documents are few, so that they meet again.
+const DOCUMENTS: u8 = 24;
+/// A reorg is no deeper than this.
+const DEEPEST: u8 = 6;
+
+/// Any story of at most so many events.
+pub(super) fn any_story(longest: usize) -> impl Strategy<Value = Story> {
+    let setup = (1..=3_u8, 1..=2_u8, 1..=3_u8);
+    (setup, vec(any_event(), 1..longest)).prop_map(|((endpoints, signers, confirmations), events)| Story {
+        setup: Setup { endpoints, signers, confirmations },
+        events,
+    })
+}
+
+fn any_event() -> impl Strategy<Value = Event> {
+    let reorg = (1..=DEEPEST, 0..=DEEPEST + 1, any::<bool>());
+    prop_oneof![
+        12 => (0..DOCUMENTS).prop_map(Event::Accept),
+        8 => Just(Event::Mine),
+        2 => Just(Event::MineEmpty),
+        6 => (1..6_u8).prop_map(Event::Blocks),
+        5 => (1..60_u8).prop_map(Event::Wait),
+        2 => (0..8_u8).prop_map(Event::Forget),
+        2 => (0..16_u8).prop_map(Event::Echo),
+        4 => reorg.prop_map(|(depth, length, keep)| Event::Reorg { depth, length, keep }),
+        2 => prop_oneof![Just(Fee::Usual), Just(Fee::High), Just(Fee::AboveCap)].prop_map(Event::BaseFee),
+        2 => (0..2_u8).prop_map(Event::Foreign),
+        2 => (0..DOCUMENTS).prop_map(Event::Rival),
+        1 => (0..DOCUMENTS).prop_map(Event::Poison),
+        1 => (0..DOCUMENTS).prop_map(Event::Trap),
+        4 => (0..3_u8, any_fault()).prop_map(|(endpoint, fault)| Event::Suffer(endpoint, fault)),
+        3 => (0..3_u8).prop_map(Event::Mend),
+        5 => prop_oneof![0..20_u16, 0..400_u16].prop_map(Event::Crash),
+        1 => prop_oneof![Just(1_u8), Just(3), Just(200)].prop_map(Event::Room),
+        1 => any::<bool>().prop_map(Event::Funds),
+    ]
+}
+
+fn any_fault() -> impl Strategy<Value = Fault> {
+    prop_oneof![
+        Just(Fault::Away),
+        Just(Fault::Silent),
+        Just(Fault::Mute),
+        Just(Fault::Throttled),
+        (1..6_u8).prop_map(Fault::Behind),
+        Just(Fault::Stuck),
+        Just(Fault::NoReceipts),
+        Just(Fault::NonceTooHigh),
+        Just(Fault::NonceTooLow),
+        Just(Fault::Forgetful),
+    ]
+}
+
+impl Event {
+    fn code(self) -> String {
+        if let Self::Suffer(endpoint, fault) = self {
+            format!("Suffer({endpoint}, Fault::{fault:?}),")
+        } else if let Self::BaseFee(fee) = self {
+            format!("BaseFee(Fee::{fee:?}),")
+        } else {
+            format!("{self:?},")
+        }
+    }
+
+    fn words(self) -> String {
+        match self {
+            Self::Accept(document) => format!("document {document} is accepted"),
+            Self::Mine => "a block takes what pends".to_owned(),
+            Self::MineEmpty => "an empty block".to_owned(),
+            Self::Blocks(count) => format!("{count} blocks, a second apart"),
+            Self::Wait(tenths) => format!("{}.{} s pass", tenths / 10, tenths % 10),
+            Self::Forget(nth) => format!("the pool forgets its transaction {nth}"),
+            Self::Echo(nth) => format!("the bytes seen as number {nth} arrive again"),
+            Self::Reorg { depth, length, keep } => {
+                let fate = if keep { "go back to the pool" } else { "are forgotten" };
+                format!("{depth} blocks are replaced by {length}, and their transactions {fate}")
+            }
+            Self::BaseFee(fee) => format!("the base fee is {fee:?} from now on"),
+            Self::Foreign(signer) => format!("signer {signer} sends something that we know nothing of"),
+            Self::Rival(document) => format!("somebody else registers document {document}"),
+            Self::Poison(document) => format!("the contract refuses document {document} from now on"),
+            Self::Trap(document) => format!("document {document} reverts in a block from now on, and in no call"),
+            Self::Suffer(endpoint, fault) => format!("endpoint {endpoint} suffers from {fault:?}"),
+            Self::Mend(endpoint) => format!("endpoint {endpoint} is well again"),
+            Self::Crash(polls) => format!("the service dies {polls} steps from now"),
+            Self::Room(registrations) => format!("a block has room for about {registrations} registrations"),
+            Self::Funds(true) => "the signers have money".to_owned(),
+            Self::Funds(false) => "the signers have no money".to_owned(),
+        }
+    }
+}
+
+/// As a test that can be pasted, with words beside the code.
+impl fmt::Display for Story {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Setup { endpoints, signers, confirmations } = self.setup;
+        writeln!(
+            f,
+            "    let setup = Setup {{ endpoints: {endpoints}, signers: {signers}, confirmations: {confirmations} }};"
+        )?;
+        writeln!(f, "    told(setup, [")?;
+        for event in &self.events {
+            let (code, words) = (event.code(), event.words());
+            writeln!(f, "        {code:<44} // {words}")?;
+        }
+        write!(f, "    ]);")
+    }
+}
