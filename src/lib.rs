@@ -35,6 +35,9 @@
 //!    bytes are committed together. No node has seen anything yet.
 //! 5. The same bytes are broadcast until a node has them. A crash, a hang or an unclear answer anywhere is cured by sending the
 //!    same bytes again, to every endpoint where it is unclear which one has them.
+//!    What no block takes after that is looked after by its lane, by `registration::policy::replacement`: sent again, signed again
+//!    at the same nonce with a higher offer or a smaller batch, or freed of a nonce that is missing before it. Each version is on
+//!    disk before a node sees it, and any of them may be the one that is included.
 //! 6. `pipeline::follower` finds the receipt once the nonce has passed, checks its block against the canonical one, settles each
 //!    registration by its own event, counts depth, and wakes whoever waits.
 //! 7. A reorg sends it back to 5; a consumed nonce that registered nothing sends its work back to 4.
@@ -47,7 +50,7 @@
 //! # Invariants
 //!
 //! - I1 An accepted registration ends confirmed, or failed with a reason, or says what it waits for.
-//! - I2 No node sees bytes that are not on disk, and no nonce is used for two different things.
+//! - I2 No node sees bytes that are not on disk, and no nonce is used for two different things but to replace one on purpose.
 //! - I3 Work gets a new nonce only when the old one is consumed at confirmation depth by something else.
 //! - I4 A pair is registered at most once: by the store's key, and by the contract.
 //! - I5 Only one process writes: an operating-system lock on the database file.

@@ -4,12 +4,14 @@ use super::{
     BlockTag, CallError, Fault, FeeHistory, Header, Network, Overview, Pair, Receipt, Refusal, Settings,
     contract::{self, DocumentRegistry},
     endpoint::SetupError,
+    market::{LastMarket, Market},
+    oracle::Oracle,
     pool::{Pool, Sent, Worth},
     wire::{BLOCK_BY_NUMBER, Call, LogFilter, WireFeeHistory, WireHeader, WireLog, WireReceipt},
 };
 use crate::registration::{Block, CaseId, DocumentHash};
 use alloy::{
-    primitives::{Address, B256, Bytes, U64, U128, U256},
+    primitives::{Address, B256, Bytes, U64, U256},
     sol_types::SolCall,
 };
 use std::sync::Arc;
@@ -22,6 +24,8 @@ pub struct Chain {
     network: Arc<Network>,
     contract: Address,
     max_fee_per_gas: u128,
+    pub(super) last_market: LastMarket,
+    pub(super) oracle: Oracle,
 }
 
 /// What preparing a transaction needs to know, asked in one go.
@@ -33,8 +37,8 @@ pub struct Outlook {
     pub nonce: u64,
     /// The signer's balance in wei.
     pub balance: U256,
-    /// The priority fee that the node suggests, in wei per gas.
-    pub priority_fee: u128,
+    /// What blocks ask.
+    pub market: Market,
 }
 
 /// A pair's record on chain.
@@ -70,7 +74,14 @@ impl Chain {
 
     /// The contract on a network, reached through this pool.
     pub(super) fn on(pool: Pool, network: Network, contract: Address, max_fee_per_gas: u128) -> Self {
-        Self { pool, network: Arc::new(network), contract, max_fee_per_gas }
+        Self {
+            pool,
+            network: Arc::new(network),
+            contract,
+            max_fee_per_gas,
+            last_market: LastMarket::default(),
+            oracle: Oracle::default(),
+        }
     }
 
     /// Which network it is.
@@ -181,10 +192,9 @@ impl Chain {
     /// # Errors
     /// When nobody answers.
     pub async fn outlook(&self, account: Address) -> Result<Outlook, CallError> {
-        let tip = self.pool.read("eth_maxPriorityFeePerGas", (), |_: &U128| Worth::Good);
-        let (head, nonce, balance, tip) =
-            tokio::try_join!(self.head(), self.nonce(account), self.balance(account), tip)?;
-        Ok(Outlook { head, nonce, balance, priority_fee: tip.to() })
+        let (head, nonce, balance, market) =
+            tokio::try_join!(self.head(), self.nonce(account), self.balance(account), self.market())?;
+        Ok(Outlook { head, nonce, balance, market })
     }
 
     /// Runs the registration of these pairs at the head without sending it; returns how many were new.

@@ -4,7 +4,7 @@ use super::{InvalidKey, Signer};
 use crate::registration::{CaseId, DocumentHash, policy::fees::Fees};
 use alloy::{
     consensus::{SignableTransaction, TxEip1559, TxEnvelope},
-    eips::eip2718::Encodable2718,
+    eips::eip2718::{Decodable2718, Encodable2718},
     network::TxSignerSync,
     primitives::{Address, B256, Bytes, TxKind, U256, hex},
     sol,
@@ -114,7 +114,7 @@ pub struct Unsigned {
 /// # Errors
 /// When the key cannot sign.
 pub fn sign(signer: &Signer, unsigned: &Unsigned) -> Result<(B256, Bytes), InvalidKey> {
-    let mut transaction = TxEip1559 {
+    let transaction = TxEip1559 {
         chain_id: unsigned.chain_id,
         nonce: unsigned.nonce,
         gas_limit: unsigned.gas_limit,
@@ -125,6 +125,23 @@ pub fn sign(signer: &Signer, unsigned: &Unsigned) -> Result<(B256, Bytes), Inval
         access_list: Default::default(),
         input: unsigned.calldata.clone(),
     };
+    seal(signer, transaction)
+}
+
+/// Signs the same transaction again with other fees: same nonce, same calldata, same gas. Returns its hash and its bytes.
+///
+/// # Errors
+/// When the bytes are no EIP-1559 transaction of ours, or the key cannot sign.
+pub fn sign_again(signer: &Signer, raw: &Bytes, fees: Fees) -> Result<(B256, Bytes), InvalidKey> {
+    let envelope = TxEnvelope::decode_2718(&mut raw.as_ref()).map_err(|_| InvalidKey)?;
+    let TxEnvelope::Eip1559(signed) = envelope else { return Err(InvalidKey) };
+    let mut transaction = signed.strip_signature();
+    transaction.max_fee_per_gas = fees.max_fee_per_gas;
+    transaction.max_priority_fee_per_gas = fees.max_priority_fee_per_gas;
+    seal(signer, transaction)
+}
+
+fn seal(signer: &Signer, mut transaction: TxEip1559) -> Result<(B256, Bytes), InvalidKey> {
     let signature = signer.key().sign_transaction_sync(&mut transaction).map_err(|_| InvalidKey)?;
     let envelope = TxEnvelope::from(transaction.into_signed(signature));
     Ok((*envelope.tx_hash(), envelope.encoded_2718().into()))
@@ -152,6 +169,29 @@ mod tests {
     fn the_artifact_that_was_compiled_in_deploys() {
         let code = deploy_calldata(Address::repeat_byte(1), &[Address::repeat_byte(2)]).unwrap();
         assert!(code.len() > 1000 && code.len() < 24_576);
+    }
+
+    #[test]
+    fn what_is_signed_again_is_the_same_but_for_its_fees() {
+        let signer = Signer::parse(&"11".repeat(32)).unwrap();
+        let fees = |max, tip| Fees { max_fee_per_gas: max, max_priority_fee_per_gas: tip };
+        let calldata = Bytes::from(vec![1, 2, 3]);
+        let unsigned = Unsigned {
+            chain_id: 84532,
+            nonce: 7,
+            to: Some(Address::repeat_byte(5)),
+            calldata,
+            gas_limit: 60_000,
+            fees: fees(100, 1),
+        };
+        let (hash, raw) = sign(&signer, &unsigned).unwrap();
+
+        let again = sign_again(&signer, &raw, fees(110, 2)).unwrap();
+
+        assert_ne!(again.0, hash);
+        assert_eq!(again, sign(&signer, &Unsigned { fees: fees(110, 2), ..unsigned }).unwrap());
+        assert_eq!(sign_again(&signer, &raw, fees(100, 1)).unwrap(), (hash, raw));
+        assert_eq!(sign_again(&signer, &Bytes::new(), fees(1, 1)), Err(InvalidKey));
     }
 
     #[test]

@@ -60,7 +60,7 @@ pub async fn deploy(chain: &Chain, signers: &[Signer], owner: Option<Address>) -
     chain.prove_chain().await?;
     let calldata = contract::deploy_calldata(owner.unwrap_or(payer.address()), &registrars)?;
     let outlook = chain.outlook(payer.address()).await?;
-    let fees = fees::price(outlook.head.base_fee, outlook.priority_fee, chain.max_fee_per_gas())?;
+    let fees = fees::price(outlook.head.base_fee, outlook.market.suggested, chain.max_fee_per_gas())?;
     let estimate = chain.estimate_deploy(payer.address(), &calldata).await?;
     let gas_limit = estimate + estimate / 10;
     let needed = U256::from(gas_limit) * U256::from(fees.max_fee_per_gas);

@@ -8,7 +8,9 @@ mod dialect;
 mod endpoint;
 mod error;
 mod history;
+mod market;
 mod network;
+mod oracle;
 mod pool;
 mod proof;
 mod signer;
@@ -21,12 +23,15 @@ mod wire;
 mod witnesses;
 
 pub use client::{Chain, Outlook, Record, Registered};
-pub use contract::{InvalidArtifact, Pair, Unsigned, refused_registrar, register_calldata, registered_topics, sign};
+pub use contract::{
+    InvalidArtifact, Pair, Unsigned, refused_registrar, register_calldata, registered_topics, sign, sign_again,
+};
 pub use delay::Delays;
 pub use deploy::{DeployError, deploy};
 pub use endpoint::SetupError;
 pub use error::{CallError, Fault, Refusal};
 pub use history::Broadcast;
+pub use market::Market;
 pub use network::Network;
 pub use pool::Sent;
 pub use proof::{Proof, ProveError, WrongChain};
@@ -50,6 +55,15 @@ pub struct Settings {
     pub contract: Address,
     /// Hard cap, in wei per gas.
     pub max_fee_per_gas: u128,
+}
+
+/// Reads an amount in ether as wei.
+///
+/// # Errors
+/// When it is no amount above zero with at most 18 decimals.
+pub fn parse_ether(text: &str) -> Result<u128, &'static str> {
+    let wei = parse_units(text, "ether").ok().and_then(|units| u128::try_from(units.get_absolute()).ok());
+    wei.filter(|wei| *wei > 0 && !text.starts_with('-')).ok_or("is no amount of ETH above zero, such as 0.1 or 2")
 }
 
 /// Reads an amount in gwei as wei.

@@ -1,6 +1,6 @@
 //! The JSON of the few methods we call: of each answer the fields that are used, and no more.
 
-use crate::registration::{Block, Cost, Timestamp};
+use crate::registration::{Block, Cost, Timestamp, diagnosis::BlockSeen};
 use alloy::primitives::{Address, B256, Bytes, U64, U128};
 use serde::{Deserialize, Serialize};
 
@@ -174,6 +174,13 @@ pub struct FeeHistory {
 impl FeeHistory {
     /// Which percentile of a block's priority fees is asked for.
     pub(super) const PERCENTILE: f64 = 10.0;
+
+    /// How full the blocks were, and of what, if each holds `gas_limit`; the oldest first.
+    pub fn blocks(&self, gas_limit: u64) -> Vec<BlockSeen> {
+        let room = |fullness: f64| ((1.0 - fullness).clamp(0.0, 1.0) * gas_limit as f64) as u64;
+        let blocks = self.fullness.iter().zip(&self.low_tips);
+        blocks.map(|(fullness, low_tip)| BlockSeen { room: room(*fullness), low_tip: *low_tip }).collect()
+    }
 }
 
 impl From<WireFeeHistory> for FeeHistory {

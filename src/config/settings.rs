@@ -97,6 +97,9 @@ impl Settings {
                 100_000,
                 whole(1, 100_000_000),
             ),
+            daily_budget: faults.read("REGISTRAR_DAILY_BUDGET_ETH", args.daily_budget_eth.as_deref(), None, |text| {
+                chain::parse_ether(text).map(Some)
+            }),
             keep_signed_bytes: faults.read(
                 "REGISTRAR_KEEP_SIGNED_BYTES",
                 args.keep_signed_bytes.as_deref(),

@@ -81,7 +81,9 @@ impl Tools {
         let round = async { Round::of(evidence::of_flight(self, flight, blocked).await) };
         match key_of(flight, blocked) {
             // Nobody is asked about what only waits for its depth, so that it costs nothing to look anew.
-            Key::Transaction(_, Phase::Included(block), _) if !evidence::is_deep(self, &block) => Arc::new(round.await),
+            Key::Transaction(_, Phase::Included { block, .. }, _) if !evidence::is_deep(self, &block) => {
+                Arc::new(round.await)
+            }
             key @ (Key::Transaction(..) | Key::Registration(..)) => self.diagnoses.shared(key, round).await,
         }
     }

@@ -6,7 +6,7 @@ use super::{
 };
 use crate::{
     chain::{CallError, Sent},
-    registration::{Block, RegistrationId, Timestamp, TransactionId, diagnosis::Refused, policy::fees::Fees},
+    registration::{Block, Blocked, RegistrationId, Timestamp, TransactionId, diagnosis::Refused, policy::fees::Fees},
     store::Attempt,
     telemetry::Affected,
 };
@@ -27,8 +27,13 @@ pub enum Phase {
     Signed,
     /// A node has it.
     Submitted,
-    /// In this block, which is not deep enough yet.
-    Included(Block),
+    /// In a block that is not deep enough yet.
+    Included {
+        /// The block.
+        block: Block,
+        /// The hash of the version that it holds.
+        hash: B256,
+    },
 }
 
 /// How a transaction stands to its confirmation clock.
@@ -42,6 +47,17 @@ pub enum Clock {
     RunOut,
 }
 
+/// What the registrations of a transaction are said to wait for, while no block holds it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Held {
+    /// What the last run said is in the store alone.
+    Unknown,
+    /// For a block.
+    No,
+    /// For this.
+    By(Blocked),
+}
+
 /// What changes while a transaction is out.
 #[derive(Debug)]
 pub struct Progress {
@@ -53,6 +69,12 @@ pub struct Progress {
     pub clock: Clock,
     /// When its bytes last went out.
     pub broadcast: Option<Instant>,
+    /// Since when, and at which head, its latest version is out.
+    pub out: Option<(Instant, u64)>,
+    /// Whether a block asked for more than it offers since its bytes last went out, so that nodes may have dropped it.
+    pub priced_out: bool,
+    /// What its registrations are said to wait for.
+    pub held: Held,
     /// Since when, and at which head, its nonce is consumed with no receipt for any of its hashes.
     pub missing: Option<(Instant, u64)>,
     /// What a diagnosis wants to know and nothing else needs.
@@ -77,8 +99,29 @@ pub struct Memory {
 impl Progress {
     /// In this phase, and nothing is known besides.
     pub fn new(phase: Phase) -> Self {
-        Self { phase, sent: None, clock: Clock::Running, broadcast: None, missing: None, memory: Memory::default() }
+        Self {
+            phase,
+            sent: None,
+            clock: Clock::Running,
+            broadcast: None,
+            out: None,
+            priced_out: false,
+            held: Held::No,
+            missing: None,
+            memory: Memory::default(),
+        }
     }
+}
+
+/// A transaction's signed versions. Any of them may be the one that is included.
+#[derive(Clone, Debug)]
+pub struct Versions {
+    /// Every one, the latest last; never empty.
+    pub attempts: Vec<Attempt>,
+    /// The latest one's gas limit.
+    pub gas_limit: u64,
+    /// How many of the members the latest one registers: the first so many, for one that was too large is split.
+    pub batch_size: usize,
 }
 
 /// A transaction that is signed and not settled.
@@ -90,14 +133,11 @@ pub struct Flight {
     pub signer: Address,
     /// The signer's nonce.
     pub nonce: u64,
-    /// Its gas limit.
-    pub gas_limit: u64,
-    /// When its bytes were on disk.
+    /// When its first bytes were on disk.
     pub signed: Timestamp,
-    /// Every signed version, the latest last; never empty.
-    pub attempts: Vec<Attempt>,
-    /// The registrations it carries, in the order of the batch.
+    /// The registrations tied to its nonce, in the order of the batch.
     pub members: Vec<RegistrationId>,
+    versions: Mutex<Arc<Versions>>,
     journeys: Mutex<Vec<Journey>>,
     progress: Mutex<Progress>,
 }
@@ -107,9 +147,8 @@ impl Flight {
     pub fn new(
         id: TransactionId,
         (signer, nonce): (Address, u64),
-        gas_limit: u64,
         signed: Timestamp,
-        attempts: Vec<Attempt>,
+        versions: Versions,
         journeys: Vec<Journey>,
         progress: Progress,
     ) -> Self {
@@ -118,10 +157,9 @@ impl Flight {
             id,
             signer,
             nonce,
-            gas_limit,
             signed,
-            attempts,
             members,
+            versions: Mutex::new(Arc::new(versions)),
             journeys: Mutex::new(journeys),
             progress: Mutex::new(progress),
         };
@@ -143,7 +181,19 @@ impl Flight {
     /// Hash and offer of its latest version.
     pub fn latest(&self) -> (B256, Fees) {
         const NONE: Fees = Fees { max_fee_per_gas: 0, max_priority_fee_per_gas: 0 };
-        self.attempts.last().map_or((B256::ZERO, NONE), |attempt| (attempt.hash, attempt.fees))
+        self.versions().attempts.last().map_or((B256::ZERO, NONE), |attempt| (attempt.hash, attempt.fees))
+    }
+
+    /// Its signed versions, as they are now.
+    pub fn versions(&self) -> Arc<Versions> {
+        lock(&self.versions).clone()
+    }
+
+    /// Another version is on disk, and counts from now on; nobody has it yet.
+    pub fn replaced(&self, attempt: Attempt, gas_limit: u64, batch_size: usize) {
+        let mut versions = lock(&self.versions);
+        let attempts = versions.attempts.iter().cloned().chain([attempt]).collect();
+        *versions = Arc::new(Versions { attempts, gas_limit, batch_size });
     }
 
     /// Remembers a step for reports; the same one again is no news.
@@ -180,14 +230,17 @@ impl Flight {
     }
 
     /// What it is, as the spans tell it; `None` only if it had never been signed.
-    pub fn vehicle(&self) -> Option<Vehicle<'_>> {
+    pub fn vehicle(&self) -> Option<Vehicle> {
+        let versions = self.versions();
+        let latest = versions.attempts.last()?;
         Some(Vehicle {
             from: self.signer,
             nonce: self.nonce,
-            batch_size: self.members.len(),
-            gas_limit: self.gas_limit,
-            attempt: self.attempts.last()?,
-            number: self.attempts.len(),
+            batch_size: versions.batch_size,
+            gas_limit: versions.gas_limit,
+            hash: latest.hash,
+            fees: latest.fees,
+            number: versions.attempts.len(),
             signed: self.signed,
         })
     }

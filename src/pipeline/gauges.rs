@@ -62,7 +62,7 @@ impl Gauges {
                 let (count, consumed) = match phase {
                     Phase::Signed => (&mut signed, false),
                     Phase::Submitted => (&mut submitted, false),
-                    Phase::Included(_) => (&mut included, true),
+                    Phase::Included { .. } => (&mut included, true),
                 };
                 // Those that its block did not register are queued again.
                 *count += flight.journeys().len();

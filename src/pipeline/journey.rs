@@ -8,7 +8,7 @@
 use crate::{
     chain::Network,
     registration::{Block, Cause, Cost, RegistrationId, SpanId, Timestamp, TraceId, policy::fees::Fees},
-    store::{Attempt, Member},
+    store::Member,
     telemetry::{
         self, Affected,
         spans::{self, Data, Link, Reason, Stage, Story},
@@ -62,7 +62,7 @@ struct Carried {
 
 /// What a transaction is, as the spans tell it.
 #[derive(Clone, Copy, Debug)]
-pub struct Vehicle<'a> {
+pub struct Vehicle {
     /// The signer.
     pub from: Address,
     /// The signer's nonce.
@@ -71,8 +71,10 @@ pub struct Vehicle<'a> {
     pub batch_size: usize,
     /// Its gas limit.
     pub gas_limit: u64,
-    /// Its latest signed version.
-    pub attempt: &'a Attempt,
+    /// The hash of its latest signed version.
+    pub hash: B256,
+    /// What that offers.
+    pub fees: Fees,
     /// The latest version's number, from 1 on.
     pub number: usize,
     /// When it was signed.
@@ -119,7 +121,7 @@ impl Journey {
     pub fn resume(
         member: Member,
         route: &Arc<Route>,
-        vehicle: &Vehicle<'_>,
+        vehicle: &Vehicle,
         (prepared, sent, told_until): (Timestamp, Option<Timestamp>, Option<Timestamp>),
         endpoint: &Arc<str>,
     ) -> Self {
@@ -129,19 +131,27 @@ impl Journey {
     }
 
     /// Signed and on disk: send begins.
-    pub fn signed(&mut self, vehicle: &Vehicle<'_>, endpoint: &Arc<str>, batch: Option<(TraceId, SpanId)>) {
+    pub fn signed(&mut self, vehicle: &Vehicle, endpoint: &Arc<str>, batch: Option<(TraceId, SpanId)>) {
         self.carried = Some(Carried {
             from: vehicle.from,
             nonce: vehicle.nonce,
             batch_size: vehicle.batch_size,
             gas_limit: vehicle.gas_limit,
-            hash: vehicle.attempt.hash,
-            fees: vehicle.attempt.fees,
+            hash: vehicle.hash,
+            fees: vehicle.fees,
             number: vehicle.number,
             signed: vehicle.signed,
             endpoint: endpoint.clone(),
             batch,
         });
+    }
+
+    /// The transaction was signed again at its nonce.
+    pub fn replaced(&mut self, vehicle: &Vehicle) {
+        if let Some(carried) = &mut self.carried {
+            (carried.hash, carried.fees, carried.number) = (vehicle.hash, vehicle.fees, vehicle.number);
+            (carried.gas_limit, carried.batch_size) = (vehicle.gas_limit, vehicle.batch_size);
+        }
     }
 
     /// A node has the transaction: wait begins.
@@ -332,6 +342,7 @@ mod tests {
             user_id: UserId::parse_optional("user-1").unwrap(),
             trace: propagation::extract(&http::HeaderMap::new()),
             created: at(1),
+            reverts: 0,
         }
     }
 
@@ -342,10 +353,9 @@ mod tests {
     fn sent() -> Journey {
         let route = Route { network: Arc::new(Network::of(84532)), contract: Address::repeat_byte(3) };
         let fees = Fees { max_fee_per_gas: 40, max_priority_fee_per_gas: 2 };
-        let attempt = Attempt { hash: B256::repeat_byte(9), raw: vec![1].into(), fees };
         let from = Address::repeat_byte(4);
-        let vehicle =
-            Vehicle { from, nonce: 5, batch_size: 6, gas_limit: 70, attempt: &attempt, number: 1, signed: at(3) };
+        let hash = B256::repeat_byte(9);
+        let vehicle = Vehicle { from, nonce: 5, batch_size: 6, gas_limit: 70, hash, fees, number: 1, signed: at(3) };
         let mut journey = Journey::begin(member(), &Arc::new(route), at(2));
         journey.signed(&vehicle, &Arc::from("base.example"), None);
         journey.sent(at(4));

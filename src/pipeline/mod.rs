@@ -39,21 +39,23 @@ pub use crate::{
 use crate::{
     chain::Chain,
     clock::now,
-    registration::diagnosis::Hindrance,
     store::{Store, UnfinalizedBlock},
 };
 use alloy::primitives::Address;
 use diagnoses::Diagnoses;
 use flights::{Flights, lock};
 use journey::Route;
-use lane::Lane;
+use lane::{Lane, Standings};
 use queue::Queue;
 use std::{
-    collections::{HashMap, HashSet},
+    collections::HashSet,
     sync::{Arc, Mutex},
     time::Duration,
 };
-use tokio::{sync::watch, time::Instant};
+use tokio::{
+    sync::{Mutex as AsyncMutex, watch},
+    time::Instant,
+};
 use waiters::Waiters;
 
 /// When a registration is confirmed, and how much work is taken.
@@ -65,6 +67,8 @@ pub struct Settings {
     pub confirmation_timeout: Duration,
     /// How many registrations may be unfinished.
     pub queue_limit: u64,
+    /// How much may be spent in a day of UTC, in wei; `None` is no limit.
+    pub daily_budget: Option<u128>,
     /// How long after its confirmation a transaction's signed bytes are kept, once it is final.
     pub keep_signed_bytes: Duration,
 }
@@ -83,8 +87,10 @@ pub struct Tools {
     queue: Queue,
     route: Arc<Route>,
     head: Arc<watch::Sender<Option<Head>>>,
-    /// What stood in each signer's way when its lane last tried.
-    hindrances: Arc<Mutex<HashMap<Address, Hindrance>>>,
+    /// What stood in each lane's way when it last tried.
+    standings: Standings,
+    /// Held by the lane that spends of a budget.
+    purse: Arc<AsyncMutex<()>>,
     /// The signers that have out as many transactions as they may.
     full: Arc<Mutex<HashSet<Address>>>,
     diagnoses: Arc<Diagnoses>,
@@ -114,7 +120,8 @@ impl Tools {
             waiters: Waiters::new(max_waiters),
             route: Arc::new(route),
             head: Arc::new(watch::Sender::new(None)),
-            hindrances: Arc::default(),
+            standings: Standings::default(),
+            purse: Arc::default(),
             full: Arc::default(),
             diagnoses: Arc::default(),
             found: Arc::default(),

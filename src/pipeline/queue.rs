@@ -3,7 +3,7 @@
 
 use super::{flights::lock, now};
 use crate::{
-    registration::RegistrationId,
+    registration::{RegistrationId, policy::batching},
     store::{News, QueuedRegistration, Store, StoreError},
 };
 use alloy::primitives::Address;
@@ -12,6 +12,7 @@ use std::{
     sync::{Arc, Mutex},
 };
 use tokio::sync::{Mutex as AsyncMutex, watch};
+use tracing::warn;
 
 /// What the lanes share.
 #[derive(Clone, Debug)]
@@ -54,11 +55,46 @@ impl Queue {
         self.news.subscribe()
     }
 
-    /// Takes at most `most` for this signer, oldest first.
+    /// Takes at most `most` for this signer, oldest first: of those that have been in as many reverted transactions as the oldest, and no more than
+    /// may go together.
     ///
     /// # Errors
     /// When the store cannot be used.
     pub async fn claim(&self, signer: Address, most: usize) -> Result<Claim, StoreError> {
+        self.claim_as(signer, most, |free| {
+            let reverts = free.first().map_or(0, |oldest| oldest.reverts);
+            let size = batching::together(reverts);
+            free.retain(|row| batching::together(row.reverts) == size);
+            free.truncate(size);
+        })
+        .await
+    }
+
+    /// Takes at most `most` for this signer, oldest first, whatever may go together: for what is said of them.
+    ///
+    /// # Errors
+    /// When the store cannot be used.
+    pub async fn claim_any(&self, signer: Address, most: usize) -> Result<Claim, StoreError> {
+        self.claim_as(signer, most, |_| {}).await
+    }
+
+    /// Leaves what was claimed to other lanes; what is not left so is theirs a little later.
+    pub async fn leave(&self, claim: Claim) {
+        if self.store.is_shared()
+            && let Err(error) = self.store.leave(&claim.ids()).await
+        {
+            warn!(error = %error, "a claim could not be given up");
+        }
+        drop(claim);
+        self.tell();
+    }
+
+    async fn claim_as(
+        &self,
+        signer: Address,
+        most: usize,
+        choose: impl FnOnce(&mut Vec<QueuedRegistration>),
+    ) -> Result<Claim, StoreError> {
         let _turn = self.turn.lock().await;
         let now = now();
         let queued = if self.store.is_shared() {
@@ -68,7 +104,9 @@ impl Queue {
             self.store.queued(now, most + taken).await?
         };
         let mut claimed = lock(&self.claimed);
-        let registrations: Vec<_> = queued.into_iter().filter(|row| !claimed.contains(&row.id)).take(most).collect();
+        let mut registrations: Vec<_> = queued.into_iter().filter(|row| !claimed.contains(&row.id)).collect();
+        choose(&mut registrations);
+        registrations.truncate(most);
         let ids: Vec<_> = registrations.iter().map(|row| row.id).collect();
         claimed.extend(&ids);
         Ok(Claim { registrations, ids, claimed: self.claimed.clone() })

@@ -69,7 +69,7 @@ impl Tools {
         for ((document, case), record) in by_us.take(CANDIDATES) {
             let Some(registered) = self.chain.registered(*document, case, record).await? else { continue };
             let hash = registered.transaction;
-            if flight.attempts.iter().any(|attempt| attempt.hash == hash) {
+            if flight.versions().attempts.iter().any(|attempt| attempt.hash == hash) {
                 continue;
             }
             let (sent, receipt) = tokio::try_join!(self.chain.transaction(hash), self.chain.receipt(hash))?;

@@ -2,7 +2,7 @@
 
 use super::{
     Tools,
-    flights::{Clock, Flight, Phase, Progress},
+    flights::{Clock, Flight, Held, Phase, Progress, Versions},
     journey::{Journey, Vehicle},
 };
 use crate::{
@@ -66,18 +66,19 @@ pub(super) async fn adopt(tools: &Tools, signer: Address) -> Result<(), StoreErr
 
 /// Follows a transaction again, each of its journeys in the stage and the trace it was in; up to `told_until` they were told.
 pub(super) fn take_up(tools: &Tools, open: OpenTransaction, told_until: Option<Timestamp>) {
-    let Some(attempt) = open.attempts.last() else { return };
+    let Some(latest) = open.attempts.last() else { return };
     let phase = match (open.state, open.block) {
-        (State::Included, Some(block)) => Phase::Included(block),
+        (State::Included, Some(block)) => Phase::Included { block, hash: open.hash },
         (State::Signed, _) => Phase::Signed,
         (State::Submitted | State::Included | State::Queued | State::Confirmed | State::Failed, _) => Phase::Submitted,
     };
     let vehicle = Vehicle {
         from: open.signer,
         nonce: open.nonce,
-        batch_size: open.members.len(),
+        batch_size: open.batch_size,
         gas_limit: open.gas_limit,
-        attempt,
+        hash: latest.hash,
+        fees: latest.fees,
         number: open.attempts.len(),
         signed: open.signed,
     };
@@ -90,9 +91,9 @@ pub(super) fn take_up(tools: &Tools, open: OpenTransaction, told_until: Option<T
         .collect();
     // `broadcast` stays empty: a node that forgot them over the restart gets the bytes at once.
     let clock = if open.timed_out.is_some() { Clock::RunOut } else { Clock::Running };
-    let progress = Progress { sent: open.sent, clock, ..Progress::new(phase) };
+    let progress = Progress { sent: open.sent, clock, held: Held::Unknown, ..Progress::new(phase) };
     let key = (open.signer, open.nonce);
-    let attempts = open.attempts.clone();
-    let flight = Flight::new(open.id, key, open.gas_limit, open.signed, attempts, journeys, progress);
+    let versions = Versions { attempts: open.attempts, gas_limit: open.gas_limit, batch_size: open.batch_size };
+    let flight = Flight::new(open.id, key, open.signed, versions, journeys, progress);
     tools.flights.insert(Arc::new(flight));
 }

@@ -90,7 +90,6 @@ impl Tenure {
             self.tools.flights.remove(&flight);
         }
         self.tools.set_full(signer, false);
-        lock(&self.tools.hindrances).remove(&signer);
     }
 
     /// Says that we live, until the lease turns out to be another replica's. While the database does not answer nothing is known,

@@ -11,6 +11,8 @@ pub enum Blocked {
     SignerNotAllowed,
     /// The base fee and priority fee are above `REGISTRAR_MAX_FEE_GWEI`.
     FeeCap,
+    /// The day's budget, `REGISTRAR_DAILY_BUDGET_ETH`, is spent.
+    DailyBudget,
     /// No RPC endpoint is usable.
     NoEndpoint,
     /// The pair is on chain already, in a block that is not deep enough yet.
@@ -20,10 +22,11 @@ pub enum Blocked {
 }
 
 impl Blocked {
-    const ALL: [(Self, &'static str); 6] = [
+    const ALL: [(Self, &'static str); 7] = [
         (Self::InsufficientFunds, "INSUFFICIENT_FUNDS"),
         (Self::SignerNotAllowed, "SIGNER_NOT_ALLOWED"),
         (Self::FeeCap, "FEE_CAP"),
+        (Self::DailyBudget, "DAILY_BUDGET"),
         (Self::NoEndpoint, "NO_ENDPOINT"),
         (Self::AwaitingConfirmations, "AWAITING_CONFIRMATIONS"),
         (Self::NodeRefuses, "NODE_REFUSES"),

@@ -8,8 +8,9 @@ use super::{
     QueuedRegistration, Store, StoreError,
     lease::DATABASE_NOW,
     rows::{self, Columns},
+    sql::{chunks, list},
 };
-use crate::registration::Timestamp;
+use crate::registration::{RegistrationId, Timestamp};
 use alloy::primitives::Address;
 use sqlx::AssertSqlSafe;
 use std::time::Duration;
@@ -49,11 +50,30 @@ impl Store {
     }
 }
 
+impl Store {
+    /// Leaves what was claimed to other lanes.
+    ///
+    /// # Errors
+    /// When the database cannot be written.
+    pub async fn leave(&self, ids: &[RegistrationId]) -> Result<(), StoreError> {
+        for chunk in chunks(ids) {
+            let sql = format!(
+                "UPDATE registrations SET claimed_until = 0 WHERE state = 'queued' AND id IN ({})",
+                list(1, chunk.len())
+            );
+            let query = sqlx::query(AssertSqlSafe(sql));
+            let query = chunk.iter().fold(query, |query, id| query.bind(id.as_bytes().to_vec()));
+            query.execute(&self.writer).await?;
+        }
+        Ok(())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::{
-        registration::{Blocked, NewRegistration, RegistrationId},
+        registration::{Blocked, NewRegistration},
         store::{Acceptor, Settings, testing::server::Database},
     };
     use futures_util::future::{join_all, try_join_all};

@@ -3,7 +3,9 @@
 use super::{testing::Ground, *};
 use crate::registration::{
     Block, Blocked, Cost, Diagnosis, Failure, FailureReason, Finality, NewRegistration, Registration, RegistrationId,
-    State, Timestamp, TransactionId, diagnosis::Cause, policy::fees::Fees,
+    State, Timestamp, TransactionId,
+    diagnosis::Cause,
+    policy::{budget::Spending, fees::Fees},
 };
 use alloy::primitives::{Address, B256};
 use std::collections::BTreeMap;
@@ -63,6 +65,15 @@ fn transaction(nonce: u64) -> NewTransaction {
     };
     let id = TransactionId::from(Uuid::now_v7());
     NewTransaction { id, signer: SIGNER, nonce, gas_limit: 50_000, prepared_at: at(10), signed_at: at(11), attempt }
+}
+
+fn replacement(number: usize) -> Replacement {
+    let attempt = Attempt {
+        hash: B256::repeat_byte(100 + number as u8),
+        raw: vec![number as u8; 4].into(),
+        fees: Fees { max_fee_per_gas: 6, max_priority_fee_per_gas: 2 },
+    };
+    Replacement { attempt, number, gas_limit: 30_000, batch_size: 1, signed_at: at(40) }
 }
 
 fn inclusion(number: u64) -> Inclusion {
@@ -408,6 +419,64 @@ async fn pages_are_newest_first_and_filtered() {
 }
 
 #[tokio::test]
+async fn a_transaction_that_is_signed_again_keeps_every_version_until_one_is_included() {
+    let rig = Rig::new(100).await;
+    let ids = [rig.accept(1, "a").await.registration.id, rig.accept(2, "a").await.registration.id];
+    let id = rig.signed(0, &ids).await;
+    rig.store.sent(id, at(12)).await.unwrap();
+    assert_eq!(rig.store.hold(id, Some(Blocked::FeeCap), at(13)).await.unwrap(), 2);
+    assert_eq!(rig.store.hold(id, Some(Blocked::FeeCap), at(14)).await.unwrap(), 0, "no news");
+    assert_eq!(rig.get(ids[0]).await.blocked, Some(Blocked::FeeCap));
+
+    rig.store.replace(id, &replacement(2)).await.unwrap();
+
+    let open = rig.store.open_transaction(id).await.unwrap().unwrap();
+    assert_eq!(open.attempts, [transaction(0).attempt, replacement(2).attempt]);
+    assert_eq!((open.gas_limit, open.batch_size, open.members.len()), (30_000, 1, 2));
+    let seen = rig.get(ids[0]).await;
+    assert_eq!((seen.state, seen.blocked), (State::Submitted, None));
+    let carried = seen.transaction.unwrap();
+    assert_eq!((carried.hash, carried.ours.unwrap().attempts), (replacement(2).attempt.hash, 2));
+    assert!(matches!(rig.store.replace(id, &replacement(2)).await, Err(StoreError::Conflict)), "there is a second");
+    rig.store.hold(id, Some(Blocked::FeeCap), at(15)).await.unwrap();
+    assert_eq!(rig.store.hold(id, None, at(16)).await.unwrap(), 2);
+    let first = Inclusion { hash: transaction(0).attempt.hash, ..inclusion(7) };
+    rig.store.included(id, &first, &[], false, at(17)).await.unwrap();
+    assert!(matches!(rig.store.replace(id, &replacement(3)).await, Err(StoreError::Conflict)), "a block holds it");
+    assert_eq!(rig.store.hold(id, Some(Blocked::FeeCap), at(18)).await.unwrap(), 0, "a block holds it");
+    assert_eq!(rig.store.open_transaction(id).await.unwrap().unwrap().hash, first.hash);
+    rig.store.reorged(id, at(19)).await.unwrap();
+    assert_eq!(rig.store.open_transaction(id).await.unwrap().unwrap().hash, replacement(2).attempt.hash);
+    assert_eq!(rig.store.transaction_of(SIGNER, 0).await.unwrap(), Some((id, false)));
+    assert_eq!(rig.store.transaction_of(SIGNER, 1).await.unwrap(), None);
+    rig.store.release(id, None, at(20)).await.unwrap();
+    assert_eq!(rig.store.transaction_of(SIGNER, 0).await.unwrap(), Some((id, true)));
+    assert!(rig.store.open_transaction(id).await.unwrap().is_none());
+    // It is taken back: its bytes count again, and what it carried does not come back to it.
+    rig.store.reorged(id, at(21)).await.unwrap();
+    assert_eq!(rig.store.open_transaction(id).await.unwrap().unwrap().members.len(), 0);
+    assert_eq!(rig.get(ids[0]).await.state, State::Queued);
+}
+
+#[tokio::test]
+async fn what_a_transaction_did_not_register_stays_with_its_nonce_until_that_is_consumed_for_good() {
+    let rig = Rig::new(100).await;
+    let ids = [rig.accept(1, "a").await.registration.id, rig.accept(2, "a").await.registration.id];
+    let id = rig.signed(0, &ids).await;
+    rig.store.sent(id, at(12)).await.unwrap();
+
+    rig.store.included(id, &inclusion(7), &ids[1..], false, at(13)).await.unwrap();
+
+    assert_eq!(rig.get(ids[0]).await.state, State::Included);
+    assert_eq!(rig.get(ids[1]).await.state, State::Submitted);
+    assert_eq!(rig.store.confirmed(id, at(14)).await.unwrap(), ids[1..]);
+    let released = rig.get(ids[1]).await;
+    assert_eq!((released.state, released.transaction), (State::Queued, None));
+    assert_eq!(rig.get(ids[0]).await.state, State::Confirmed);
+    assert_eq!(rig.store.unfinished(), 1);
+}
+
+#[tokio::test]
 async fn what_a_replica_writes_for_a_signer_that_another_one_acts_for_by_now_is_refused() {
     let rig = Rig::new(100).await;
     let ids = [rig.accept(1, "a").await.registration.id, rig.accept(2, "a").await.registration.id];
@@ -423,7 +492,9 @@ async fn what_a_replica_writes_for_a_signer_that_another_one_acts_for_by_now_is_
         rig.store.sign(&transaction(1), &ids[1..]).await,
         rig.store.sent(id, at(12)).await,
         rig.store.included(id, &inclusion(7), &[], false, at(13)).await,
-        rig.store.confirmed(id, at(14)).await,
+        rig.store.confirmed(id, at(14)).await.map(drop),
+        rig.store.replace(id, &replacement(2)).await,
+        rig.store.hold(id, Some(Blocked::FeeCap), at(14)).await.map(drop),
         rig.store.reorged(id, at(15)).await,
         rig.store.release(id, Some(&failure), at(16)).await,
         rig.store.timed_out(id, &diagnosis, at(17)).await.map(drop),
@@ -436,4 +507,25 @@ async fn what_a_replica_writes_for_a_signer_that_another_one_acts_for_by_now_is_
     rig.store.acquire(SIGNER).await.unwrap().unwrap();
     rig.store.sent(id, at(12)).await.unwrap();
     assert_eq!(rig.get(ids[0]).await.state, State::Submitted);
+}
+
+#[tokio::test]
+async fn what_was_spent_today_and_what_is_out_at_its_worst_is_known_to_the_wei() {
+    let rig = Rig::new(100).await;
+    let ids = [rig.accept(1, "a").await.registration.id, rig.accept(2, "a").await.registration.id];
+    let first = rig.signed(0, &ids[..1]).await;
+    let second = rig.signed(1, &ids[1..]).await;
+    let spending = async |since| rig.store.spending(at(since)).await.unwrap();
+    let out = |versions: u128| Spending { spent: 0, out: versions, waiting: 2 };
+    assert_eq!(spending(0).await, out(2 * 50_000 * 5));
+
+    rig.store.replace(second, &replacement(2)).await.unwrap();
+    assert_eq!(spending(0).await, out(50_000 * 5 + 30_000 * 6), "the latest version alone counts");
+
+    rig.store.included(first, &inclusion(7), &[], false, at(100)).await.unwrap();
+    let spent = 40_000 * 3 + 7;
+    assert_eq!(spending(100).await, Spending { spent, out: 30_000 * 6, waiting: 1 });
+    assert_eq!(spending(101).await, Spending { spent: 0, out: 30_000 * 6, waiting: 1 }, "another day");
+    rig.store.reorged(first, at(102)).await.unwrap();
+    assert_eq!(spending(0).await, out(50_000 * 5 + 30_000 * 6), "a block that is gone cost nothing");
 }

@@ -1,7 +1,7 @@
 //! That no statement which is asked again and again looks through what is finished, however much that is: by the plans that SQLite
 //! makes for them.
 
-use super::{Filter, Settings, Store, list, prune, read, recover};
+use super::{Filter, Settings, Store, list, prune, read, recover, spending};
 use crate::registration::{DocumentHash, State};
 use sqlx::{AssertSqlSafe, Row};
 
@@ -131,4 +131,14 @@ async fn a_start_reads_what_is_open_and_what_may_be_reorged_and_nothing_else() {
     let newest = "SEARCH transactions USING INDEX transactions_not_final";
     let blocks = "SEARCH transactions USING INDEX transactions_not_final (block_number>?)";
     assert_eq!(rig.plan(&recover::not_final()).await, [blocks, newest]);
+}
+
+#[tokio::test]
+async fn what_is_spent_of_a_budget_is_summed_from_this_day_and_from_what_is_open_alone() {
+    let rig = Rig::new().await;
+    let today = rig.plan(spending::SPENT).await;
+    assert_eq!(today, ["SEARCH transactions USING INDEX transactions_by_inclusion (included_at>?)"]);
+    let open = rig.plan(spending::OUT).await;
+    assert_eq!(open[0], "SCAN t USING INDEX transactions_open", "{open:?}");
+    assert!(open[1].starts_with("SEARCH a USING INDEX"), "{open:?}");
 }

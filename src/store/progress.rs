@@ -7,6 +7,7 @@
 use super::{
     Store, StoreError,
     rows::{self, Columns},
+    sql::list,
     write::Write,
 };
 use crate::registration::{
@@ -15,7 +16,7 @@ use crate::registration::{
 use alloy::primitives::B256;
 use sqlx::AssertSqlSafe;
 
-/// How often a registration's transactions may revert before it fails.
+/// So many transactions that carried a registration have to revert, the last one with nothing else in it, before it fails.
 const MAX_REVERTS: i64 = 3;
 
 /// A transaction in a canonical block.
@@ -46,8 +47,8 @@ impl Store {
         tx.commit().await
     }
 
-    /// The transaction is in a canonical block and has registered all it carries but `released`, which go back to the queue;
-    /// `deep` says whether the block has its confirmation depth already.
+    /// The transaction is in a canonical block and has registered all it carries but `others`. Those stay as they are until the
+    /// block has its confirmation depth, and then go back to the queue; `deep` says whether it has that already.
     ///
     /// # Errors
     /// When the database cannot be written.
@@ -55,13 +56,12 @@ impl Store {
         &self,
         id: TransactionId,
         inclusion: &Inclusion,
-        released: &[RegistrationId],
+        others: &[RegistrationId],
         deep: bool,
         at: Timestamp,
     ) -> Result<(), StoreError> {
         let event = if deep { Event::Confirm } else { Event::Include };
         let mut tx = self.write_about(id).await?;
-        release_some(&mut tx, id, released, at).await?;
         // A node that included it had it, even if its answer never came: the clock then starts at inclusion.
         sqlx::query(
             "UPDATE transactions SET state = $1, hash = $2, sent_at = COALESCE(sent_at, $3), included_at = $4, \
@@ -82,17 +82,21 @@ impl Store {
         .bind(id.as_bytes().to_vec())
         .execute(&mut *tx)
         .await?;
-        let moved = move_members(&mut tx, id, event, at).await?;
+        if deep {
+            release_some(&mut tx, id, others, at).await?;
+        }
+        let moved = move_all_but(&mut tx, id, event, others, at).await?;
         tx.commit().await?;
         self.finished(if deep { moved } else { 0 });
         Ok(())
     }
 
-    /// The including block has its confirmation depth.
+    /// The including block has its confirmation depth. What the transaction has not registered goes back to the queue: returns
+    /// that.
     ///
     /// # Errors
     /// When the database cannot be written.
-    pub async fn confirmed(&self, id: TransactionId, at: Timestamp) -> Result<(), StoreError> {
+    pub async fn confirmed(&self, id: TransactionId, at: Timestamp) -> Result<Vec<RegistrationId>, StoreError> {
         let mut tx = self.write_about(id).await?;
         sqlx::query("UPDATE transactions SET state = $1, confirmed_at = $2 WHERE id = $3 AND state = 'included'")
             .bind(State::Confirmed.code())
@@ -100,10 +104,19 @@ impl Store {
             .bind(id.as_bytes().to_vec())
             .execute(&mut *tx)
             .await?;
+        let left = sqlx::query(
+            "UPDATE registrations SET state = $1, transaction_id = NULL, blocked = '', revision = revision + 1, updated_at = $2 \
+             WHERE transaction_id = $3 AND state IN ('signed', 'submitted') RETURNING id",
+        )
+        .bind(Event::Release.target().code())
+        .bind(at.micros())
+        .bind(id.as_bytes().to_vec())
+        .fetch_all(&mut *tx)
+        .await?;
         let moved = move_members(&mut tx, id, Event::Confirm, at).await?;
         tx.commit().await?;
         self.finished(moved);
-        Ok(())
+        left.iter().map(|row| Columns::of(row).registration_id()).collect()
     }
 
     /// The block that held the transaction is not canonical any more.
@@ -121,6 +134,8 @@ impl Store {
         sqlx::query(
             // What was confirmed in time begins its clock anew.
             "UPDATE transactions SET sent_at = CASE WHEN confirmed_at IS NULL THEN sent_at ELSE $4 END, \
+             hash = COALESCE((SELECT a.hash FROM attempts a WHERE a.transaction_id = transactions.id \
+             AND a.number = transactions.attempts), hash), \
              state = $1, finality = $2, included_at = NULL, confirmed_at = NULL, block_number = NULL, \
              block_hash = NULL, block_time = NULL, gas_used = NULL, effective_gas_price = NULL, l1_fee = NULL WHERE id = $3",
         )
@@ -136,8 +151,8 @@ impl Store {
         Ok(())
     }
 
-    /// The transaction can never register what it carries: its nonce is consumed at depth. All of it goes back to the queue;
-    /// what has reverted too often fails.
+    /// The transaction can never register what it carries: its nonce is consumed at depth. All of it goes back to the queue, and
+    /// what reverted in smaller batches; what has reverted too often, and now alone, fails.
     ///
     /// # Errors
     /// When the database cannot be written.
@@ -152,8 +167,13 @@ impl Store {
             .bind(id.as_bytes().to_vec())
             .execute(&mut *tx)
             .await?;
+        let members = sqlx::query("SELECT COUNT(*) FROM registrations WHERE transaction_id = $1")
+            .bind(id.as_bytes().to_vec())
+            .fetch_one(&mut *tx)
+            .await?;
+        let alone = Columns::of(&members).unsigned()? == Some(1);
         let mut failed = 0;
-        if let Some(failure) = reverted {
+        if let Some(failure) = reverted.filter(|_| alone) {
             let marked = sqlx::query(AssertSqlSafe(format!(
                 "UPDATE registrations SET state = $1, failure_reason = $2, failure_message = $3, failed_at = $4, updated_at = $5, \
                  revision = revision + 1 WHERE transaction_id = $6 AND reverts + 1 >= $7 AND {}",
@@ -232,6 +252,29 @@ impl Store {
 pub(super) fn moves(event: Event) -> String {
     let codes: Vec<_> = event.sources().map(|state| format!("'{}'", state.code())).collect();
     format!("state IN ({})", codes.join(", "))
+}
+
+/// Moves all members but `others`.
+async fn move_all_but(
+    tx: &mut Write,
+    id: TransactionId,
+    event: Event,
+    others: &[RegistrationId],
+    at: Timestamp,
+) -> Result<u64, StoreError> {
+    if others.is_empty() {
+        return move_members(tx, id, event, at).await;
+    }
+    let sql = format!(
+        "UPDATE registrations SET state = $1, blocked = '', revision = revision + 1, updated_at = $2 \
+         WHERE transaction_id = $3 AND {} AND id NOT IN ({})",
+        moves(event),
+        list(4, others.len())
+    );
+    let query =
+        sqlx::query(AssertSqlSafe(sql)).bind(event.target().code()).bind(at.micros()).bind(id.as_bytes().to_vec());
+    let query = others.iter().fold(query, |query, other| query.bind(other.as_bytes().to_vec()));
+    Ok(query.execute(&mut **tx).await?.rows_affected())
 }
 
 async fn move_members(tx: &mut Write, id: TransactionId, event: Event, at: Timestamp) -> Result<u64, StoreError> {

@@ -23,6 +23,8 @@ pub struct QueuedRegistration {
     pub trace: TraceContext,
     /// When it was accepted.
     pub created: Timestamp,
+    /// How many transactions that carried it have reverted.
+    pub reverts: u32,
 }
 
 /// Ids grow with time, so that the first one in the index is the oldest.

@@ -32,8 +32,12 @@ pub struct OpenTransaction {
     pub signer: Address,
     /// The signer's nonce.
     pub nonce: u64,
-    /// Its gas limit.
+    /// The hash of the version that was included, or of the latest one.
+    pub hash: B256,
+    /// The latest version's gas limit.
     pub gas_limit: u64,
+    /// How many registrations the latest version carries.
+    pub batch_size: usize,
     /// Signed, submitted or included.
     pub state: State,
     /// When its registrations left the queue.
@@ -92,7 +96,7 @@ pub(super) fn at_work() -> String {
 /// The open transactions for which this holds; [`open_row`] reads a row.
 pub(super) fn open(which: &str) -> String {
     format!(
-        "SELECT id, signer, nonce, gas_limit, state, sent_at, block_number, block_hash, block_time, timed_out_at, prepared_at, \
+        "SELECT id, signer, nonce, hash, gas_limit, batch_size, state, sent_at, block_number, block_hash, block_time, timed_out_at, prepared_at, \
          signed_at FROM transactions WHERE {IS_OPEN} AND {which} ORDER BY nonce"
     )
 }
@@ -228,7 +232,8 @@ impl Store {
 fn open_row(row: &AnyRow) -> Result<OpenTransaction, StoreError> {
     let mut c = Columns::of(row);
     let id = TransactionId::from_bytes(c.bytes()?);
-    let (signer, nonce, gas_limit) = (c.bytes()?, c.unsigned()?, c.unsigned()?.unwrap_or_default());
+    let (signer, nonce, hash) = (c.bytes()?, c.unsigned()?, c.bytes()?);
+    let (gas_limit, batch_size) = (c.unsigned()?.unwrap_or_default(), c.unsigned()?.unwrap_or_default());
     let (state, sent) = (c.code()?, c.time()?);
     let (block, timed_out) = (c.block()?, c.time()?);
     let (prepared, signed) = (c.time()?, c.time()?);
@@ -237,7 +242,9 @@ fn open_row(row: &AnyRow) -> Result<OpenTransaction, StoreError> {
         id,
         signer,
         nonce: nonce.ok_or_else(|| StoreError::corrupt("an open transaction without a nonce"))?,
+        hash,
         gas_limit,
+        batch_size: usize::try_from(batch_size).unwrap_or(usize::MAX),
         state,
         prepared: prepared.unwrap_or(signed),
         signed,

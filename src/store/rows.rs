@@ -20,7 +20,7 @@ pub(super) const REGISTRATION: &str = "SELECT r.id, r.document_hash, r.case_id, 
 
 /// The columns of what a lane needs to know, which [`queued`] reads, and the transaction that carries it.
 pub(super) const QUEUED: &str = "SELECT id, document_hash, case_id, user_id, trace_id, parent_span_id, sampled, \
-     baggage, tracestate, created_at, transaction_id FROM registrations";
+     baggage, tracestate, created_at, reverts, transaction_id FROM registrations";
 
 /// Reads the columns of [`QUEUED`], but for the last one.
 pub(super) fn queued(c: &mut Columns<'_>) -> Result<QueuedRegistration, StoreError> {
@@ -31,6 +31,7 @@ pub(super) fn queued(c: &mut Columns<'_>) -> Result<QueuedRegistration, StoreErr
         user_id: c.user_id()?,
         trace: c.trace()?,
         created: Timestamp::from_micros(c.get()?),
+        reverts: u32::try_from(c.unsigned()?.unwrap_or_default()).unwrap_or(u32::MAX),
     })
 }
 

@@ -206,6 +206,7 @@ async fn help_names_every_command_and_every_setting_and_exits_0() {
         "REGISTRAR_CONFIRMATION_TIMEOUT",
         "REGISTRAR_MAX_WAIT",
         "REGISTRAR_MAX_FEE_GWEI",
+        "REGISTRAR_DAILY_BUDGET_ETH",
         "REGISTRAR_QUEUE_LIMIT",
         "REGISTRAR_KEEP_SIGNED_BYTES",
         "REGISTRAR_SHUTDOWN_GRACE",

@@ -33,6 +33,7 @@ mod postgres;
 mod propagation;
 mod proxy;
 mod receivers;
+mod remedies;
 mod reorg;
 mod restart;
 mod restored;

@@ -157,7 +157,7 @@ async fn a_primary_that_does_not_know_the_block_it_is_asked_about_costs_nobody_a
 #[tokio::test]
 async fn a_primary_that_refuses_in_words_that_nobody_knows_costs_nobody_a_registration() {
     for error in UNHEARD_OF {
-        for method in [SEND, "eth_call", "eth_maxPriorityFeePerGas", "eth_getBalance"] {
+        for method in [SEND, "eth_call", "eth_getBalance"] {
             let (story, trap) =
                 Story::of(two_endpoints(), async |story| story.primary().trap(method, Fault::Error(error))).await;
             assert!(trap.caught() > 0, "{method} was not asked of the primary");

@@ -6,8 +6,8 @@ use crate::{
     registration::{
         Timestamp,
         diagnosis::{
-            BlockSeen, ChainSeen, Earlier, EndpointSeen, FeesSeen, HeadSeen, Meaning, ReceiptSeen, Refused, Revert,
-            StallSeen, Witnessed,
+            ChainSeen, Earlier, EndpointSeen, FeesSeen, HeadSeen, Meaning, ReceiptSeen, Refused, Revert, StallSeen,
+            Witnessed,
         },
     },
 };
@@ -86,12 +86,7 @@ pub(super) fn receipt(receipt: &Receipt) -> ReceiptSeen {
 
 /// Fees of blocks that hold `gas_limit` each.
 pub(super) fn fees(history: &FeeHistory, gas_limit: u64) -> FeesSeen {
-    let room = |fullness: f64| ((1.0 - fullness).clamp(0.0, 1.0) * gas_limit as f64) as u64;
-    let blocks = history.fullness.iter().zip(&history.low_tips);
-    FeesSeen {
-        next_base_fee: history.next_base_fee,
-        blocks: blocks.map(|(fullness, low_tip)| BlockSeen { room: room(*fullness), low_tip: *low_tip }).collect(),
-    }
+    FeesSeen { next_base_fee: history.next_base_fee, blocks: history.blocks(gas_limit) }
 }
 
 pub(super) fn revert(data: &Bytes) -> Revert {

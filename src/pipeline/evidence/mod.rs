@@ -27,7 +27,7 @@ pub async fn of_flight(tools: &Tools, flight: &Flight, blocked: Option<Blocked>)
         (progress.phase, progress.sent)
     };
     let subject = match phase {
-        Phase::Included(block) => {
+        Phase::Included { block, .. } => {
             let asked = !chain.usable.is_empty() && is_deep(tools, &block);
             let shown = if asked { round::shown(&tools.chain, &block).await } else { Vec::new() };
             Subject::Included { block: block.number, shown }
@@ -78,8 +78,7 @@ fn chain(tools: &Tools) -> ChainSeen {
 
 /// What stood in a lane's way the last time, if that is what blocks the registration.
 fn held(tools: &Tools, blocked: Option<Blocked>) -> Option<Hindrance> {
-    let hindrances = lock(&tools.hindrances);
-    hindrances.values().find(|hindrance| Some(hindrance.blocked()) == blocked).cloned()
+    tools.standings.find(|hindrance| Some(hindrance.blocked()) == blocked)
 }
 
 async fn sent(tools: &Tools, flight: &Flight, chain: &ChainSeen) -> Sent {
@@ -100,7 +99,7 @@ async fn sent(tools: &Tools, flight: &Flight, chain: &ChainSeen) -> Sent {
         signer: flight.signer,
         nonce: flight.nonce,
         hash,
-        gas_limit: flight.gas_limit,
+        gas_limit: flight.versions().gas_limit,
         fees,
         taken_by: memory.taken_by,
         earlier,
@@ -116,7 +115,7 @@ async fn sent(tools: &Tools, flight: &Flight, chain: &ChainSeen) -> Sent {
 /// The signer's transactions that no block holds, by nonce.
 fn waiting(tools: &Tools, signer: Address) -> Vec<Arc<Flight>> {
     let mut flights = tools.flights.of(signer);
-    flights.retain(|flight| !matches!(flight.progress().phase, Phase::Included(_)));
+    flights.retain(|flight| !matches!(flight.progress().phase, Phase::Included { .. }));
     flights
 }
 

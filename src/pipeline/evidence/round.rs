@@ -13,6 +13,7 @@ use crate::{
         diagnosis::{Answers, ChainSeen, EndpointSeen, ReceiptSeen, Revert, Witnessed},
     },
 };
+use futures_util::future::join_all;
 use std::time::Duration;
 use tokio::time::{Instant, timeout_at};
 
@@ -26,19 +27,25 @@ const WITNESSES: usize = 3;
 const NONCE_WITNESSES: usize = 2;
 /// How many of the newest blocks are looked at for what they ask.
 const FEE_BLOCKS: u64 = 10;
-/// A round makes this many calls at most: receipt, known and nonce, then header and two simulations, or balance and fees.
+/// Of the versions of a transaction, the newest so many are asked about: which one is included decides whoever builds blocks.
+const VERSIONS: usize = 3;
+/// A round about a transaction that was signed once makes this many calls at most: receipt, known and nonce, then header and two
+/// simulations, or balance and fees. Each earlier version adds its receipt and whether it is known.
 pub const CALLS: usize = 2 * WITNESSES + NONCE_WITNESSES + 3;
 const _: () = assert!(CALLS <= 12);
 
 /// Asks.
 pub(super) async fn ask(chain: &Chain, flight: &Flight, seen: &ChainSeen) -> Answers {
     let begun = Instant::now();
-    let (first, (hash, _)) = (begun + FIRST, flight.latest());
+    let (first, versions) = (begun + FIRST, flight.versions());
+    let hashes = || versions.attempts.iter().rev().take(VERSIONS).map(|attempt| attempt.hash);
     let (receipts, known, nonces) = tokio::join!(
-        chain.receipts_everywhere(hash, WITNESSES, first),
-        chain.known_everywhere(hash, WITNESSES, first),
+        join_all(hashes().map(|hash| chain.receipts_everywhere(hash, WITNESSES, first))),
+        join_all(hashes().map(|hash| chain.known_everywhere(hash, WITNESSES, first))),
         chain.nonces_everywhere(flight.signer, NONCE_WITNESSES, first),
     );
+    let receipts = of_any(receipts, Option::is_some);
+    let known = of_any(known, |known| *known);
     let silent = seen.usable.iter().filter_map(|endpoint| {
         let heard = [heard(&receipts, endpoint), heard(&known, endpoint), heard(&nonces, endpoint)];
         let mut heard = heard.into_iter().flatten();
@@ -64,6 +71,22 @@ pub(super) async fn ask(chain: &Chain, flight: &Flight, seen: &ChainSeen) -> Ans
     }
 }
 
+/// What each endpoint says of whichever version it knows something of: its answer about the latest one, or about an earlier one
+/// that says more.
+fn of_any<T>(versions: Vec<Vec<Witness<T>>>, says_more: impl Fn(&T) -> bool) -> Vec<Witness<T>> {
+    let mut versions = versions.into_iter();
+    let mut all = versions.next().unwrap_or_default();
+    let says_more = |witness: &Witness<T>| witness.answer.as_ref().is_ok_and(&says_more);
+    for earlier in versions.flatten().filter(|witness| says_more(witness)) {
+        match all.iter_mut().find(|witness| witness.endpoint == earlier.endpoint) {
+            Some(witness) if !says_more(witness) => *witness = earlier,
+            Some(_) => {}
+            None => all.push(earlier),
+        }
+    }
+    all
+}
+
 /// What an endpoint said to a question, if it was asked.
 fn heard<T>(witnesses: &[Witness<T>], endpoint: &EndpointSeen) -> Option<Result<(), String>> {
     let witness = witnesses.iter().find(|witness| witness.endpoint == endpoint.name)?;
@@ -82,7 +105,7 @@ async fn why_there(chain: &Chain, flight: &Flight, receipt: ReceiptSeen, answers
         if receipt.succeeded {
             return None;
         }
-        let run = chain.revert_at(flight.signer, &calldata, flight.gas_limit, number);
+        let run = chain.revert_at(flight.signer, &calldata, flight.versions().gas_limit, number);
         timeout_at(end, run).await.ok()?.ok()
     };
     let header = timeout_at(end, chain.header(BlockTag::Number(receipt.block)));
@@ -121,4 +144,25 @@ pub(super) async fn shown(chain: &Chain, block: &Block) -> Vec<Witnessed<bool>> 
 pub(super) async fn found_in(chain: &Chain, pair: Pair) -> Option<u64> {
     let records: Result<_, CallError> = timeout_at(Instant::now() + LONGEST, chain.records(&[pair])).await.ok()?;
     records.ok()?.into_iter().next()?.map(|record| record.block_number)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_endpoint_that_knows_an_earlier_version_knows_the_transaction() {
+        let witness = |endpoint: &str, says: Option<bool>| Witness {
+            endpoint: endpoint.to_owned(),
+            answer: says.ok_or(CallError::NoEndpoint { method: "", why: String::new() }),
+        };
+        let latest = vec![witness("a", Some(false)), witness("b", Some(true)), witness("c", None)];
+        let earlier = vec![witness("a", Some(true)), witness("b", Some(false)), witness("c", Some(false))];
+
+        let merged = of_any(vec![latest.clone(), earlier], |known| *known);
+
+        assert_eq!(merged, [witness("a", Some(true)), witness("b", Some(true)), witness("c", None)]);
+        assert_eq!(of_any(vec![latest.clone()], |known| *known), latest);
+        assert_eq!(of_any(Vec::<Vec<Witness<bool>>>::new(), |known| *known), []);
+    }
 }

@@ -115,6 +115,7 @@ fn timed_out(tools: &Tools, flight: &Flight, round: &Round, at: Timestamp) -> Ti
         (progress.sent.unwrap_or(flight.signed), progress.memory.taken_at, progress.memory.history.clone())
     };
     let (tx_hash, fees) = flight.latest();
+    let versions = flight.versions();
     let chain = &round.evidence.chain;
     let head = chain.head;
     let depth = |block: u64| head.map_or(0, |head| (head.number + 1).saturating_sub(block));
@@ -132,8 +133,8 @@ fn timed_out(tools: &Tools, flight: &Flight, round: &Round, at: Timestamp) -> Ti
         explorer_url: network.explorer_url(tx_hash),
         from: flight.signer,
         nonce: flight.nonce,
-        gas_limit: flight.gas_limit,
-        attempts: flight.attempts.len(),
+        gas_limit: versions.gas_limit,
+        attempts: versions.attempts.len(),
         fees,
         base_fee_per_gas: head.map(|head| head.base_fee),
         submitted_block,

@@ -106,13 +106,14 @@ impl Follower {
     async fn watch(mut self, stop: &CancellationToken) {
         let mut delays = Delays::up_to(LONGEST_PAUSE);
         let mut changes = self.tools.flights.changes();
+        let mut wanted = self.tools.standings.wanted();
         while !stop.is_cancelled() {
             let polled = self.poll().await;
             self.tools.polls.send_modify(|count| *count += 1);
             let pause = match polled {
                 Ok(()) => {
                     delays.reset();
-                    if self.tools.flights.is_empty() { IDLE_POLL } else { BUSY_POLL }
+                    if self.is_idle() { IDLE_POLL } else { BUSY_POLL }
                 }
                 Err(error) => {
                     warn!(error = %error, "the follower could not finish a poll");
@@ -120,23 +121,30 @@ impl Follower {
                 }
             };
             let next = tokio::time::sleep(pause);
-            if self.tools.flights.is_empty() {
+            if self.is_idle() {
                 // The first transaction after a quiet time must not wait for the slow poll.
                 tokio::select! {
                     () = stop.cancelled() => break,
                     () = next => {}
                     _ = changes.changed() => tokio::time::sleep(BUSY_POLL / 4).await,
+                    _ = wanted.changed() => {}
                 }
             } else {
                 stop.run_until_cancelled(next).await;
             }
             changes.mark_unchanged();
+            wanted.mark_unchanged();
         }
+    }
+
+    /// Whether nothing is followed, and nobody waits for the head's fees to fall.
+    fn is_idle(&self) -> bool {
+        self.tools.flights.is_empty() && *self.tools.standings.wanted().borrow() == 0
     }
 
     async fn poll(&mut self) -> Result<(), PollError> {
         let flights = self.tools.flights.all();
-        if flights.is_empty() && !self.finality_is_due() {
+        if self.is_idle() && !self.finality_is_due() {
             // Nothing is followed: the probes' head is fresh enough for whoever wants to know it.
             self.tools.chain.probed_head().into_iter().for_each(|head| self.tools.see_head(head));
             return Ok(());
@@ -170,10 +178,10 @@ impl Follower {
                     unseen.push(flight);
                 }
                 Phase::Signed => {}
-                Phase::Included(block) => {
+                Phase::Included { block, hash } => {
                     let deep = self.depth(block.number, &canonical) >= self.tools.settings.confirmations;
                     if deep || left != Left::No {
-                        self.confirm_or_demote(&flight, block, deep, &mut canonical).await?;
+                        self.confirm_or_demote(&flight, (block, hash), deep, &mut canonical).await?;
                     }
                 }
             }
@@ -220,7 +228,8 @@ impl Follower {
 }
 
 async fn rebroadcast(chain: Chain, flight: SharedFlight) {
-    let Some(attempt) = flight.attempts.last() else { return };
+    let versions = flight.versions();
+    let Some(attempt) = versions.attempts.last() else { return };
     let result = chain.send_everywhere(&attempt.raw).await;
     flight.heard(&result, now());
     let outcome = match result {

@@ -3,7 +3,11 @@
 use super::{Canonical, Follower, PollError, SharedFlight};
 use crate::{
     chain::{CallError, Chain, Receipt, registered_topics},
-    pipeline::{flights::Phase, journey::Journey, now},
+    pipeline::{
+        flights::{Held, Phase},
+        journey::Journey,
+        now,
+    },
     registration::{Block, Failure, FailureReason, Finality, RegistrationId, State},
     store::{Inclusion, UnfinalizedBlock},
     telemetry::events,
@@ -103,31 +107,29 @@ impl Follower {
         deep: bool,
     ) -> Result<(), PollError> {
         let cost = receipt.cost();
-        let released = unregistered(flight, receipt);
+        let others = unregistered(flight, receipt);
         let inclusion = Inclusion { hash, block, cost };
         let at = now();
-        self.tools.store.included(flight.id, &inclusion, &released, deep, at).await?;
+        self.tools.store.included(flight.id, &inclusion, &others, deep, at).await?;
         flight.note(format!("included in block {}", block.number), at);
         let size = flight.members.len();
-        events::transaction_included(flight.id, flight.nonce, block.number, size, released.len(), &cost);
+        events::transaction_included(flight.id, flight.nonce, block.number, size, others.len(), &cost);
         {
             let mut journeys = flight.journeys();
-            journeys.retain(|journey| !released.contains(&journey.member.id));
-            journeys.iter_mut().for_each(|journey| journey.included(&block, &cost));
+            let registered = journeys.iter_mut().filter(|journey| !others.contains(&journey.member.id));
+            registered.for_each(|journey| journey.included(&block, &cost));
         }
         {
             let mut progress = flight.progress();
-            progress.phase = Phase::Included(block);
+            progress.phase = Phase::Included { block, hash };
+            progress.held = Held::No;
             progress.memory.reorged_out = None;
             progress.memory.refusal = None;
             // As in the store: a node that included it had it, even if its answer never came.
             progress.sent.get_or_insert(at);
         }
-        if !released.is_empty() {
-            self.tools.queue.tell();
-        }
         if deep {
-            self.land(flight, block, hash, depth);
+            self.land(flight, (block, hash), &others, depth);
         }
         self.tools.waiters.changed(&self.tools.store, &flight.members).await;
         Ok(())
@@ -137,7 +139,7 @@ impl Follower {
     pub(super) async fn confirm_or_demote(
         &mut self,
         flight: &SharedFlight,
-        block: Block,
+        (block, hash): (Block, B256),
         deep: bool,
         canonical: &mut Canonical,
     ) -> Result<(), PollError> {
@@ -147,29 +149,30 @@ impl Follower {
             if !agreed || !canonical.head_stands().await? {
                 return Ok(());
             }
-            self.tools.store.confirmed(flight.id, now()).await?;
-            let hash = flight.attempts.last().map_or(B256::ZERO, |attempt| attempt.hash);
-            self.land(flight, block, hash, self.depth(block.number, canonical));
+            let others = self.tools.store.confirmed(flight.id, now()).await?;
+            self.land(flight, (block, hash), &others, self.depth(block.number, canonical));
         } else {
             self.tools.store.reorged(flight.id, now()).await?;
             let affected = flight.first_affected();
-            events::transaction_reorged(flight.id, flight.nonce, flight.latest().0, block.number, affected.as_ref());
+            events::transaction_reorged(flight.id, flight.nonce, hash, block.number, affected.as_ref());
             flight.note(format!("reorged out of block {}", block.number), now());
             let mut progress = flight.progress();
             progress.phase = Phase::Submitted;
             progress.memory.reorged_out = Some(block.number);
             // Nodes do not put the transactions of a dropped block back into their pools for certain.
-            progress.broadcast = None;
+            (progress.broadcast, progress.out) = (None, None);
         }
         self.tools.waiters.changed(&self.tools.store, &flight.members).await;
         Ok(())
     }
 
-    /// At confirmation depth: the flight is over; its block is watched until it is final.
-    fn land(&mut self, flight: &SharedFlight, block: Block, hash: B256, depth: u64) {
+    /// At confirmation depth: the flight is over, and what it has not registered is queued again; its block is watched until it
+    /// is final.
+    fn land(&mut self, flight: &SharedFlight, (block, hash): (Block, B256), others: &[RegistrationId], depth: u64) {
         let at = now();
         let sent = flight.progress().sent.unwrap_or(flight.signed);
-        let journeys = std::mem::take(&mut *flight.journeys());
+        let mut journeys = std::mem::take(&mut *flight.journeys());
+        journeys.retain(|journey| !others.contains(&journey.member.id));
         events::transaction_confirmed(flight.id, flight.nonce, block.number, journeys.len(), at.since(sent));
         for journey in journeys {
             let member = &journey.member;
@@ -178,6 +181,9 @@ impl Follower {
             journey.confirmed(hash, &block, depth, at);
         }
         self.tools.flights.remove(flight);
+        if !others.is_empty() {
+            self.tools.queue.tell();
+        }
         let finality = Finality::Unsafe;
         self.unfinalized.push(UnfinalizedBlock {
             id: flight.id,
@@ -213,7 +219,8 @@ impl Follower {
         let chain = &self.tools.chain;
         let until = Instant::now() + HEARING;
         let nonces = chain.nonces_everywhere(flight.signer, WITNESSES, until).await;
-        let asked = flight.attempts.iter().map(|attempt| chain.receipts_everywhere(attempt.hash, WITNESSES, until));
+        let versions = flight.versions();
+        let asked = versions.attempts.iter().map(|attempt| chain.receipts_everywhere(attempt.hash, WITNESSES, until));
         let receipts = join_all(asked).await;
         let consumed = nonces.iter().all(|witness| matches!(witness.answer, Ok(nonce) if nonce > flight.nonce));
         let unseen = receipts.iter().flatten().all(|witness| matches!(witness.answer, Ok(None)));
@@ -230,7 +237,8 @@ impl Follower {
                 "it reverted",
                 Some(Failure {
                     reason: FailureReason::TransactionReverted,
-                    message: "its transactions were mined and reverted three times; the last one is in the log"
+                    message: "its transactions were mined and reverted again and again, the last one with nothing else in it; \
+                              that one is in the log"
                         .to_owned(),
                 }),
             ),
@@ -272,9 +280,10 @@ impl Follower {
 
 /// The receipt of the attempt that was included, with its hash.
 async fn receipt_of(chain: &Chain, flight: SharedFlight) -> Result<(SharedFlight, Option<(B256, Receipt)>), CallError> {
-    let asked = flight.attempts.iter().map(|attempt| chain.receipt(attempt.hash));
+    let versions = flight.versions();
+    let asked = versions.attempts.iter().map(|attempt| chain.receipt(attempt.hash));
     let receipts = try_join_all(asked).await?;
-    let found = flight.attempts.iter().zip(receipts).find_map(|(attempt, receipt)| Some((attempt.hash, receipt?)));
+    let found = versions.attempts.iter().zip(receipts).find_map(|(attempt, receipt)| Some((attempt.hash, receipt?)));
     Ok((flight, found))
 }
 

@@ -1,13 +1,19 @@
-//! One signer's lane: claim, prepare, sign, write, send; strictly in the order of its nonces.
+//! One signer's lane: claim, prepare, sign, write, send; strictly in the order of its nonces. And what is out is looked after: sent
+//! again, signed again, or unstuck.
 //!
 //! A lane sends a transaction before it signs the next: what a node refuses for now never leaves a gap behind it.
 
+mod gap;
 mod prepare;
+mod purse;
+mod replace;
 mod send;
+mod standing;
+mod tend;
 
 use super::{
     Tools,
-    flights::{Flight, Phase, lock},
+    flights::{Flight, Phase},
     recovery,
 };
 use crate::{
@@ -19,13 +25,17 @@ use crate::{
     store::StoreError,
     telemetry::{events, spans},
 };
+use alloy::primitives::Address;
 use prepare::Obstacle;
-use std::{sync::Arc, time::Duration};
+pub use standing::Standings;
+use standing::Wanted;
+use std::time::Duration;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
 /// More registrations than fit into any transaction.
-const MAX_CLAIM: usize = 650;
+const MAX_CLAIM: usize = batching::MOST;
 /// The longest time until a lane that met an obstacle tries again.
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 /// Queued work whose time has come is looked for this often when nothing tells of new work.
@@ -45,6 +55,12 @@ pub struct Lane {
     /// How many transactions may be out.
     window: Window,
     delays: Delays,
+    /// When bytes that no node took go out again.
+    send_at: Instant,
+    /// When the chain is next asked whether an earlier nonce is missing.
+    gap_at: Instant,
+    /// Held while the lane waits for fees to fall.
+    wanted: Option<Wanted>,
     /// What it was said to wait for, so that it is reported once.
     told: Option<Blocked>,
 }
@@ -55,65 +71,105 @@ enum Step {
     Paused,
 }
 
+/// When the queue is looked at next.
+struct Look {
+    at: Instant,
+    /// Whether news of it are worth a look before.
+    idle: bool,
+}
+
 impl Lane {
     /// A lane for this signer.
     pub fn new(tools: Tools, signer: Signer) -> Self {
         let (window, delays) = (Window::default(), Delays::up_to(LONGEST_PAUSE));
-        Self { tools, signer, next_nonce: None, most: MAX_CLAIM, unsure: false, window, delays, told: None }
+        let now = Instant::now();
+        Self {
+            tools,
+            signer,
+            next_nonce: None,
+            most: MAX_CLAIM,
+            unsure: false,
+            window,
+            delays,
+            send_at: now,
+            gap_at: now,
+            wanted: None,
+            told: None,
+        }
+    }
+
+    fn address(&self) -> Address {
+        self.signer.address()
     }
 
     /// Works until `stop`; ends between two steps, so that everything it began is either on disk or undone.
     pub async fn run(mut self, stop: CancellationToken) {
-        let mut news = self.tools.queue.news();
-        self.send_what_is_signed(&stop).await;
-        while !stop.is_cancelled() {
-            if stop.run_until_cancelled(self.room()).await.is_none() {
-                break;
-            }
-            news.mark_unchanged();
-            match self.step(&stop).await {
-                Step::Moved => {
-                    self.delays.reset();
-                    self.told = None;
-                }
-                Step::Nothing => {
-                    let look = tokio::time::timeout(IDLE_LOOK, news.changed());
-                    stop.run_until_cancelled(look).await;
-                }
-                Step::Paused => {
-                    let pause = tokio::time::sleep(self.delays.next_delay());
-                    stop.run_until_cancelled(pause).await;
-                }
-            }
-        }
-    }
-
-    /// Waits until another transaction may go out, and a little more while others are out, for company.
-    async fn room(&self) {
+        let _on_duty = self.tools.standings.on_duty(self.address());
+        let (mut news, mut heads) = (self.tools.queue.news(), self.tools.head.subscribe());
         let mut changes = self.tools.flights.changes();
-        loop {
+        let mut look = Look { at: Instant::now(), idle: true };
+        while !stop.is_cancelled() {
+            heads.mark_unchanged();
             changes.mark_unchanged();
-            let in_flight = self.tools.in_flight_of(self.signer.address());
-            let full = in_flight >= self.window.size();
-            self.tools.set_full(self.signer.address(), full);
-            if !full {
-                let carried: usize = self.tools.flights.all().iter().map(|flight| flight.members.len()).sum();
-                let queued = usize::try_from(self.tools.store.unfinished()).unwrap_or(usize::MAX);
-                let linger = batching::linger(in_flight, queued.saturating_sub(carried), MAX_CLAIM);
-                return tokio::time::sleep(linger).await;
+            let clear = self.tend(&stop).await;
+            let room = self.has_room();
+            if clear && room && Instant::now() >= look.at {
+                stop.run_until_cancelled(self.linger()).await;
+                news.mark_unchanged();
+                look = match self.step().await {
+                    Step::Moved => {
+                        self.delays.reset();
+                        self.told = None;
+                        look.at = Instant::now();
+                        continue;
+                    }
+                    Step::Nothing => Look { at: Instant::now() + IDLE_LOOK, idle: true },
+                    Step::Paused => Look { at: Instant::now() + self.delays.next_delay(), idle: false },
+                };
             }
-            // The sender lives as long as the tools do.
-            let _ = changes.changed().await;
+            let until = match (clear, room) {
+                (false, _) => self.send_at,
+                (true, false) => Instant::now() + IDLE_LOOK,
+                (true, true) => look.at,
+            };
+            // The senders live as long as the tools do.
+            tokio::select! {
+                () = stop.cancelled() => {}
+                () = tokio::time::sleep_until(until) => {}
+                _ = changes.changed() => {}
+                _ = heads.changed() => if self.is_affordable_again() { look.at = Instant::now() },
+                _ = news.changed(), if look.idle => look.at = Instant::now(),
+            }
         }
     }
 
-    async fn step(&mut self, stop: &CancellationToken) -> Step {
+    /// Whether another transaction may go out.
+    fn has_room(&self) -> bool {
+        let full = self.tools.in_flight_of(self.address()) >= self.window.size();
+        self.tools.set_full(self.address(), full);
+        !full
+    }
+
+    /// A little time for company while others are out.
+    async fn linger(&self) {
+        let carried: usize = self.tools.flights.all().iter().map(|flight| flight.members.len()).sum();
+        let queued = usize::try_from(self.tools.store.unfinished()).unwrap_or(usize::MAX);
+        let in_flight = self.tools.in_flight_of(self.address());
+        tokio::time::sleep(batching::linger(in_flight, queued.saturating_sub(carried), MAX_CLAIM)).await;
+    }
+
+    async fn step(&mut self) -> Step {
         if self.unsure {
-            if let Err(error) = recovery::adopt(&self.tools, self.signer.address()).await {
+            if let Err(error) = recovery::adopt(&self.tools, self.address()).await {
                 return self.store_failed(&error);
             }
             self.unsure = false;
-            self.send_what_is_signed(stop).await;
+            return Step::Moved;
+        }
+        if let Some(hindrance) = self.tools.standings.hindrance(self.address())
+            && self.still_hinders(&hindrance).await
+        {
+            return self.wait(&hindrance).await;
         }
         let mut claim = match self.tools.queue.claim(self.signer.address(), self.most).await {
             Ok(claim) if claim.registrations.is_empty() => return Step::Nothing,
@@ -122,20 +178,25 @@ impl Lane {
         };
         let batch = spans::batch(claim.registrations.first().and_then(|first| first.trace.sampled).unwrap_or(false));
         let prepared = batch.run(self.prepare(&mut claim, &batch)).await;
-        self.remember(&prepared);
         match prepared {
-            Ok(Some(flight)) => {
+            Ok(flight) => {
                 drop(claim);
-                self.most = (self.most * 2).min(MAX_CLAIM);
-                batch.run(self.send(&flight, stop)).await;
+                self.tools.standings.moves(self.address());
+                self.wanted = None;
+                if let Some(flight) = flight {
+                    self.most = (self.most * 2).min(MAX_CLAIM);
+                    batch.run(self.send(&flight)).await;
+                }
                 Step::Moved
             }
-            Ok(None) => Step::Moved,
             Err(Obstacle::Held(hindrance)) => {
                 if self.told == Some(hindrance.blocked()) {
                     batch.repeats();
                 }
-                self.block(&claim.ids(), hindrance.blocked(), &hindrance.to_string()).await;
+                let is_left = self.hindered(&claim.ids(), hindrance).await;
+                if is_left {
+                    self.tools.queue.leave(claim).await;
+                }
                 Step::Paused
             }
             Err(Obstacle::PoisonedBatch) => {
@@ -146,18 +207,8 @@ impl Lane {
         }
     }
 
-    /// What stands in the way now, for whoever asks why.
-    fn remember(&self, prepared: &Result<Option<Arc<Flight>>, Obstacle>) {
-        let mut hindrances = lock(&self.tools.hindrances);
-        match prepared {
-            Err(Obstacle::Held(hindrance)) => drop(hindrances.insert(self.signer.address(), hindrance.clone())),
-            Ok(_) => drop(hindrances.remove(&self.signer.address())),
-            Err(Obstacle::PoisonedBatch | Obstacle::Store(_)) => {}
-        }
-    }
-
     fn store_failed(&mut self, error: &StoreError) -> Step {
-        warn!(signer = %self.signer.address(), error = %error, "the lane waits for the store");
+        warn!(signer = %self.address(), error = %error, "the lane waits for the store");
         // Another writer may have given out nonces; the store knows.
         self.next_nonce = None;
         self.unsure = true;
@@ -168,23 +219,15 @@ impl Lane {
         let now = super::now();
         match self.tools.store.block(ids, blocked, now, now).await {
             Ok(0) => {}
-            Ok(_) => {
-                let news = self.told != Some(blocked);
-                self.told = Some(blocked);
-                events::blocked(self.signer.address(), blocked, ids.len(), detail, news);
-                self.tools.waiters.changed(&self.tools.store, ids).await;
-            }
+            Ok(_) => self.tell_blocked(ids, blocked, detail).await,
             Err(error) => warn!(error = %error, "a blocked reason could not be written"),
         }
     }
 
-    /// What a restart, or a write that failed after its commit, left signed and unsent.
-    async fn send_what_is_signed(&mut self, stop: &CancellationToken) {
-        for flight in self.tools.flights.of(self.signer.address()) {
-            let unsent = flight.progress().phase == Phase::Signed;
-            if unsent {
-                self.send(&flight, stop).await;
-            }
-        }
+    async fn tell_blocked(&mut self, ids: &[RegistrationId], blocked: Blocked, detail: &str) {
+        let news = self.told != Some(blocked);
+        self.told = Some(blocked);
+        events::blocked(self.address(), blocked, ids.len(), detail, news);
+        self.tools.waiters.changed(&self.tools.store, ids).await;
     }
 }

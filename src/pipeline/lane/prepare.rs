@@ -1,10 +1,10 @@
 //! From a claim to signed bytes on disk.
 
-use super::Lane;
+use super::{Lane, tend::asked};
 use crate::{
     chain::{self, CallError, Chain, Fault, Outlook, Pair, Record, Refusal, Unsigned},
     pipeline::{
-        flights::{Flight, Phase, Progress, lock},
+        flights::{Flight, Phase, Progress, Versions, lock},
         follower::PollError,
         journey::{Journey, Vehicle},
         now,
@@ -21,7 +21,7 @@ use crate::{
         spans::{self, BatchSpan},
     },
 };
-use alloy::primitives::{Bytes, U256, hex};
+use alloy::primitives::{Bytes, hex};
 use futures_util::{StreamExt, TryStreamExt, stream};
 use std::{sync::Arc, time::Duration};
 use tokio::time::Instant;
@@ -39,9 +39,14 @@ const NONCE_WITNESSES: usize = 2;
 const HEARING: Duration = Duration::from_secs(2);
 /// How many original transactions are looked up at once.
 const LOOKUPS: usize = 8;
-/// The balance must pay for this share more than the transaction's own gas: OP-stack chains charge L1 data and operator fees
-/// beside it, which nothing in the transaction limits.
-const L1_SLACK_DIVISOR: u64 = 10;
+
+/// What is about to be signed.
+pub(super) struct Prepared {
+    pub(super) calldata: Bytes,
+    pub(super) gas_limit: u64,
+    /// When its registrations left the queue.
+    pub(super) at: Timestamp,
+}
 
 /// What stands between a claim and a transaction.
 pub(super) enum Obstacle {
@@ -113,7 +118,8 @@ impl Lane {
         if claim.registrations.is_empty() {
             return Ok(None);
         }
-        self.sign(claim, journeys, &outlook, (calldata, gas_limit), prepared_at, batch).await.map(Some)
+        let prepared = Prepared { calldata, gas_limit, at: prepared_at };
+        self.sign(claim, journeys, &outlook, prepared, batch).await.map(Some)
     }
 
     /// The simulation reverted, or nobody ran it.
@@ -212,15 +218,18 @@ impl Lane {
         claim: &Claim,
         mut journeys: Vec<Journey>,
         outlook: &Outlook,
-        (calldata, gas_limit): (Bytes, u64),
-        prepared_at: Timestamp,
+        prepared: Prepared,
         batch: &BatchSpan,
     ) -> Result<Arc<Flight>, Obstacle> {
         let signer = self.signer.address();
         let cap = self.tools.chain.max_fee_per_gas();
-        let fees = fees::price(outlook.head.base_fee, outlook.priority_fee, cap)
-            .map_err(|above| Obstacle::Held(Hindrance::FeeCap(above)))?;
-        self.check_balance(outlook, gas_limit, fees.max_fee_per_gas)?;
+        let asked = asked(Some(outlook.market.clone()), (&outlook.head, false), prepared.gas_limit, cap);
+        let tip = fees::priority_fee(asked.suggested, asked.crowd, asked.base_fee, cap);
+        let fees = fees::price(asked.base_fee, tip, cap).map_err(|above| Obstacle::Held(Hindrance::FeeCap(above)))?;
+        let cost = self.worst_cost(&prepared, fees).await?;
+        self.check_balance(outlook, cost)?;
+        let purse = self.check_budget(cost.0).await?;
+        let Prepared { calldata, gas_limit, at: prepared_at } = prepared;
         let next = self.next_nonce.unwrap_or(0);
         let nonce = if outlook.nonce > next { next.max(self.agreed_nonce(outlook).await) } else { next };
         // What a signer did before the store knew it is nobody's business.
@@ -243,6 +252,7 @@ impl Lane {
         let signed_at = now();
         let new = NewTransaction { id, signer, nonce, gas_limit, prepared_at, signed_at, attempt: attempt.clone() };
         spans::db("sign", self.tools.store.sign(&new, &claim.ids())).await?;
+        drop(purse);
         self.next_nonce = Some(nonce + 1);
         events::transaction_signed(id, signer, nonce, hash, journeys.len(), signed_at.since(prepared_at));
 
@@ -251,7 +261,8 @@ impl Lane {
             nonce,
             batch_size: journeys.len(),
             gas_limit,
-            attempt: &attempt,
+            hash,
+            fees,
             number: 1,
             signed: signed_at,
         };
@@ -262,8 +273,8 @@ impl Lane {
             batch.carries(&journey.member.trace, journey.span());
         }
         let progress = Progress::new(Phase::Signed);
-        let flight =
-            Arc::new(Flight::new(id, (signer, nonce), gas_limit, signed_at, vec![attempt], journeys, progress));
+        let versions = Versions { attempts: vec![attempt], gas_limit, batch_size: journeys.len() };
+        let flight = Arc::new(Flight::new(id, (signer, nonce), signed_at, versions, journeys, progress));
         self.tools.flights.insert(flight.clone());
         self.tools.waiters.changed(&self.tools.store, &flight.members).await;
         Ok(flight)
@@ -275,26 +286,6 @@ impl Lane {
         let until = Instant::now() + HEARING;
         let witnesses = self.tools.chain.nonces_everywhere(self.signer.address(), NONCE_WITNESSES, until).await;
         witnesses.into_iter().filter_map(|witness| witness.answer.ok()).fold(outlook.nonce, u64::min)
-    }
-
-    /// The signer must be able to pay for this and for everything it has out: nodes count both.
-    fn check_balance(&self, outlook: &Outlook, gas_limit: u64, max_fee_per_gas: u128) -> Result<(), Obstacle> {
-        let cost = |gas: u64, fee: u128| U256::from(gas) * U256::from(fee);
-        let own = cost(gas_limit, max_fee_per_gas);
-        let out: U256 = self
-            .tools
-            .flights
-            .of(self.signer.address())
-            .iter()
-            .filter(|flight| !matches!(flight.progress().phase, Phase::Included(_)))
-            .filter_map(|flight| Some(cost(flight.gas_limit, flight.attempts.last()?.fees.max_fee_per_gas)))
-            .sum();
-        let needed = own + own / U256::from(L1_SLACK_DIVISOR) + out;
-        if outlook.balance >= needed {
-            return Ok(());
-        }
-        let (signer, balance) = (self.signer.address(), outlook.balance);
-        Err(Obstacle::Held(Hindrance::Funds { signer, balance, needed }))
     }
 }
 

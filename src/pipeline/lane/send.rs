@@ -11,7 +11,6 @@ use crate::{
     telemetry::{events, spans},
 };
 use tokio::time::Instant;
-use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
 /// What the answer to a broadcast means for us.
@@ -47,42 +46,47 @@ fn verdict(result: &Result<Sent, CallError>) -> Verdict {
 }
 
 impl Lane {
-    /// Sends until a node has the bytes, the chain has settled them without us knowing, or `stop`: then the next start goes on.
-    pub(super) async fn send(&mut self, flight: &Flight, stop: &CancellationToken) {
-        let Some(vehicle) = flight.vehicle() else { return };
-        let begun = Instant::now();
-        loop {
-            let result = self.tools.chain.send(&vehicle.attempt.raw).await;
-            flight.progress().broadcast = Some(Instant::now());
-            flight.heard(&result, now());
-            match verdict(&result) {
-                Verdict::Taken => {
-                    self.taken(flight).await;
-                    let (id, hash) = (flight.id, vehicle.attempt.hash);
-                    self.window.taken();
-                    let sent = result.map_or_else(|_| self.tools.chain.primary().to_owned(), |sent| sent.endpoint);
-                    events::transaction_sent(id, flight.signer, flight.nonce, hash, &sent, begun.elapsed());
-                    return;
-                }
-                Verdict::Again(blocked) => {
-                    if result.as_ref().err().and_then(CallError::refusal) == Some(&Refusal::SenderLimit) {
-                        self.window.limited(self.tools.in_flight_of(self.signer.address()));
-                    }
-                    let detail = result.err().map(|error| error.to_string()).unwrap_or_default();
-                    self.block(&flight.members, blocked, &detail).await;
-                }
+    /// Sends the latest version once. Returns whether a node has it, or the chain has settled it without us knowing; if not, the
+    /// same bytes go out again, later.
+    pub(super) async fn send(&mut self, flight: &Flight) -> bool {
+        let versions = flight.versions();
+        let Some(attempt) = versions.attempts.last() else { return true };
+        let result = self.tools.chain.send(&attempt.raw).await;
+        self.went_out(flight);
+        flight.heard(&result, now());
+        match verdict(&result) {
+            Verdict::Taken => {
+                self.taken(flight).await;
+                self.window.taken();
+                self.delays.reset();
+                let sent = result.map_or_else(|_| self.tools.chain.primary().to_owned(), |sent| sent.endpoint);
+                let took = now().since(flight.signed);
+                events::transaction_sent(flight.id, flight.signer, flight.nonce, attempt.hash, &sent, took);
+                true
             }
-            if stop.run_until_cancelled(tokio::time::sleep(self.delays.next_delay())).await.is_none() {
-                return;
-            }
-            // A node may have taken the bytes although its answer was lost, and a block may hold them already.
-            if !self.tools.flights.contains(flight) || flight.progress().phase != Phase::Signed {
-                return;
+            Verdict::Again(blocked) => {
+                self.send_at = Instant::now() + self.delays.next_delay();
+                if result.as_ref().err().and_then(CallError::refusal) == Some(&Refusal::SenderLimit) {
+                    self.window.limited(self.tools.in_flight_of(self.address()));
+                }
+                let detail = result.err().map(|error| error.to_string()).unwrap_or_default();
+                self.block(&flight.members, blocked, &detail).await;
+                // A node may have taken the bytes although its answer was lost, and a block may hold them already.
+                !self.tools.flights.contains(flight) || flight.progress().phase != Phase::Signed
             }
         }
     }
 
-    async fn taken(&mut self, flight: &Flight) {
+    /// The latest version's bytes have just gone out.
+    pub(super) fn went_out(&self, flight: &Flight) {
+        let head = self.tools.head().map_or(0, |head| head.block.number);
+        let mut progress = flight.progress();
+        progress.broadcast = Some(Instant::now());
+        progress.out.get_or_insert((Instant::now(), head));
+        progress.priced_out = false;
+    }
+
+    async fn taken(&self, flight: &Flight) {
         let at = now();
         if let Err(error) = spans::db("sent", self.tools.store.sent(flight.id, at)).await {
             // The bytes are out and on disk; inclusion will say so too.

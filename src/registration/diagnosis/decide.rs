@@ -156,7 +156,7 @@ fn held<'a>(seen: &Evidence, unsent: &'a Unsent) -> Option<Finding<'a>> {
         Some(Hindrance::FeeCap(above)) => Finding::AboveCap(Some(above)),
         Some(Hindrance::NoEndpoint(words)) => Finding::Unanswered(Some(words)),
         Some(Hindrance::Refused(refused)) => meant(refused).unwrap_or(Finding::Queued(hindrance)),
-        Some(Hindrance::Other(_)) => Finding::Queued(hindrance),
+        Some(Hindrance::DailyBudget(_) | Hindrance::Other(_)) => Finding::Queued(hindrance),
         None => without_numbers(seen, unsent, blocked),
     })
 }
@@ -172,7 +172,7 @@ fn without_numbers<'a>(seen: &Evidence, unsent: &'a Unsent, blocked: Blocked) ->
             block: unsent.found_in,
             depth: unsent.found_in.and_then(|block| depth(seen, block)),
         },
-        Blocked::NodeRefuses => Finding::Queued(None),
+        Blocked::DailyBudget | Blocked::NodeRefuses => Finding::Queued(None),
     }
 }
 

@@ -1,7 +1,10 @@
 //! What stood in the way of sending, with its numbers.
 
 use super::{Meaning, Refused};
-use crate::registration::{Blocked, policy::fees::AboveCap};
+use crate::registration::{
+    Blocked,
+    policy::{budget::OverBudget, fees::AboveCap},
+};
 use alloy::primitives::{Address, U256, utils::format_ether};
 use std::fmt;
 
@@ -21,6 +24,8 @@ pub enum Hindrance {
     NotAllowed(Address),
     /// The least that would be included is above the cap.
     FeeCap(AboveCap),
+    /// The day's budget does not allow another transaction.
+    DailyBudget(OverBudget),
     /// Nobody answers: in words.
     NoEndpoint(String),
     /// A node refuses the bytes.
@@ -36,6 +41,7 @@ impl Hindrance {
             Self::Funds { .. } => Blocked::InsufficientFunds,
             Self::NotAllowed(_) => Blocked::SignerNotAllowed,
             Self::FeeCap(_) => Blocked::FeeCap,
+            Self::DailyBudget(_) => Blocked::DailyBudget,
             Self::NoEndpoint(_) => Blocked::NoEndpoint,
             Self::Other(_) => Blocked::NodeRefuses,
             Self::Refused(refused) => match refused.meaning {
@@ -58,6 +64,19 @@ impl fmt::Display for Hindrance {
                 write!(f, "the contract does not allow {account}: its owner adds it with addRegistrar({account})")
             }
             Self::FeeCap(above) => write!(f, "{above}: wait, or raise REGISTRAR_MAX_FEE_GWEI"),
+            Self::DailyBudget(over) => {
+                let ether = |wei: u128| {
+                    format!("{} ETH", format_ether(U256::from(wei)).trim_end_matches('0').trim_end_matches('.'))
+                };
+                write!(
+                    f,
+                    "of REGISTRAR_DAILY_BUDGET_ETH ({}), {} are spent today or may be by what is out, and the next transaction may cost \
+                     {}; it goes on at 00:00 UTC",
+                    ether(over.budget),
+                    ether(over.taken),
+                    ether(over.next)
+                )
+            }
             Self::Refused(refused) => {
                 write!(f, "{} refuses the transaction: {} (code {})", refused.endpoint, refused.words, refused.code)
             }

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+/// More registrations than fit into any transaction.
+pub const MOST: usize = 650;
 /// The protocol's cap on the gas of one transaction (EIP-7825), in force on Base.
 pub const TRANSACTION_GAS_CAP: u64 = 1 << 24;
 /// Pools refuse larger transactions: geth's `txMaxSize` and reth's `DEFAULT_MAX_TX_INPUT_BYTES` are both 128 KiB. Left below it
@@ -58,6 +60,17 @@ pub fn fit(case_id_bytes: impl IntoIterator<Item = usize>, gas_cap: u64) -> usiz
     count.max(1)
 }
 
+/// How many registrations that have been in so many reverted transactions go together: so a batch that reverts is taken apart, and
+/// only what reverts alone is at fault.
+pub fn together(reverts: u32) -> usize {
+    match reverts {
+        0 => MOST,
+        1 => 64,
+        2 => 8,
+        _ => 1,
+    }
+}
+
 fn registration_gas(case_id_bytes: usize) -> u64 {
     REGISTRATION_GAS + CASE_WORD_GAS * case_id_bytes.div_ceil(32) as u64
 }
@@ -101,6 +114,11 @@ mod tests {
         assert!(fit(repeat_n(13, 10_000), 3_000_000) < 110);
         assert_eq!(fit(repeat_n(13, 10), 1), 1);
         assert_eq!(fit(repeat_n(13, 3), u64::MAX), 3);
+    }
+
+    #[test]
+    fn what_reverted_goes_in_ever_smaller_batches_and_at_last_alone() {
+        assert_eq!([0, 1, 2, 3, 4, 100].map(together), [MOST, 64, 8, 1, 1, 1]);
     }
 
     #[test]

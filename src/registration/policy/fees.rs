@@ -1,8 +1,13 @@
 //! What a transaction offers per gas (EIP-1559).
 
+use crate::registration::diagnosis::BlockSeen;
+
 /// How many times the current base fee is offered. Denim blocks of 200 ms can raise the base fee by about 14% each, so eight
 /// times is a good three seconds of full blocks; what is not needed is not paid.
 const BASE_FEE_HEADROOM: u128 = 8;
+/// The headroom ends at this part of the cap, so that what is out can still be outbid: nodes take a replacement only when both
+/// fees are a tenth higher.
+const HEADROOM_ENDS: u128 = 2;
 
 /// The fee fields of a transaction, in wei per gas.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -33,7 +38,23 @@ pub fn price(base_fee: u128, priority_fee: u128, cap: u128) -> Result<Fees, Abov
         return Err(AboveCap { needed, cap });
     }
     let wanted = base_fee.saturating_mul(BASE_FEE_HEADROOM).saturating_add(priority_fee);
-    Ok(Fees { max_fee_per_gas: wanted.min(cap), max_priority_fee_per_gas: priority_fee })
+    let max_fee_per_gas = wanted.min(cap / HEADROOM_ENDS).max(needed);
+    Ok(Fees { max_fee_per_gas, max_priority_fee_per_gas: priority_fee })
+}
+
+/// The priority fee to offer: what the node suggests, or what a crowd pays if that is more; of either, what the cap leaves beside
+/// the base fee, for what blocks ask is the base fee alone.
+pub fn priority_fee(suggested: u128, crowd: Option<u128>, base_fee: u128, cap: u128) -> u128 {
+    crowd.unwrap_or_default().max(suggested).min(cap.saturating_sub(base_fee))
+}
+
+/// The priority fee that outbids the newest blocks when most of them had no room for `gas`; `None` when they had, for what has
+/// room beside everything else is included for any fee.
+pub fn crowd(blocks: &[BlockSeen], gas: u64) -> Option<u128> {
+    let mut tips: Vec<u128> = blocks.iter().filter(|block| block.room < gas).map(|block| block.low_tip).collect();
+    tips.sort_unstable();
+    let median = tips.get(tips.len() / 2)?;
+    (tips.len() * 2 > blocks.len()).then_some(median.saturating_add(1))
 }
 
 #[cfg(test)]
@@ -41,11 +62,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn headroom_is_offered_up_to_the_cap_and_never_above() {
+    fn headroom_is_offered_up_to_half_of_the_cap_and_the_least_up_to_all_of_it() {
         let fees = |max_fee_per_gas, max_priority_fee_per_gas| Ok(Fees { max_fee_per_gas, max_priority_fee_per_gas });
         for (base, tip, cap, expected) in [
             (5, 1, 100, fees(41, 1)),
-            (5, 1, 40, fees(40, 1)),
+            (5, 1, 40, fees(20, 1)),
+            (5, 1, 11, fees(6, 1)),
             (5, 1, 6, fees(6, 1)),
             (0, 0, 0, fees(0, 0)),
             (5, 2, 6, Err(AboveCap { needed: 7, cap: 6 })),
@@ -53,5 +75,32 @@ mod tests {
         ] {
             assert_eq!(price(base, tip, cap), expected, "base {base} tip {tip} cap {cap}");
         }
+    }
+
+    #[test]
+    fn a_crowd_is_outbid_and_a_suggestion_followed_as_far_as_the_cap_allows() {
+        for (suggested, crowd, base, cap, expected) in [
+            (2, None, 5, 100, 2),
+            (2, Some(9), 5, 100, 9),
+            (2, Some(1), 5, 100, 2),
+            (2, Some(9), 95, 100, 5),
+            (2, Some(9), 99, 100, 1),
+            (99, None, 5, 100, 95),
+            (2, Some(9), 200, 100, 0),
+        ] {
+            assert_eq!(priority_fee(suggested, crowd, base, cap), expected, "{suggested} {crowd:?} {base} {cap}");
+        }
+    }
+
+    #[test]
+    fn only_blocks_without_room_make_a_crowd_and_only_when_they_are_most() {
+        let block = |room, low_tip| BlockSeen { room, low_tip };
+        let (full, free) = (|tip| block(10, tip), block(1_000, 500));
+        assert_eq!(crowd(&[], 100), None);
+        assert_eq!(crowd(&[free, free, full(7)], 100), None);
+        assert_eq!(crowd(&[free, full(7)], 100), None, "half is not most");
+        assert_eq!(crowd(&[free, full(7), full(3)], 100), Some(8));
+        assert_eq!(crowd(&[full(9), full(7), full(3)], 100), Some(8));
+        assert_eq!(crowd(&[full(9), full(7), full(3)], 10), None, "it fits beside them");
     }
 }

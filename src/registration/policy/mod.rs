@@ -1,6 +1,8 @@
 //! "Should we, how many, how long, how much?": numbers in, numbers out.
 
 pub mod batching;
+pub mod budget;
 pub mod fees;
+pub mod replacement;
 pub mod waiting;
 pub mod window;

@@ -78,6 +78,26 @@ pub fn transaction_fee_bumped(id: TransactionId, signer: Address, nonce: u64, ha
     );
 }
 
+/// A transaction that no block holds was signed again at its nonce, with the first so many of its registrations.
+pub fn transaction_split(
+    id: TransactionId,
+    signer: Address,
+    nonce: u64,
+    hash: B256,
+    (carried, before): (usize, usize),
+) {
+    metrics().transaction("split");
+    warn!(transaction_id = %id, %signer, nonce, tx_hash = %hash, carried, before, "a transaction that was too large was split");
+}
+
+/// A nonce that the chain waited for was filled, by this.
+pub fn nonce_gap_filled(id: TransactionId, signer: Address, nonce: u64, hash: B256, by: &'static str) {
+    metrics().transaction("filled");
+    Report::default().tag("signer", signer).tag("txHash", hash).fingerprint(&["nonce gap filled", by]).say(|| {
+        warn!(target: REPORT, transaction_id = %id, %signer, nonce, by, "a missing nonce was filled");
+    });
+}
+
 /// The transaction is in a canonical block.
 pub fn transaction_included(
     id: TransactionId,

@@ -31,8 +31,8 @@ use std::{
 /// What can become of a registration.
 const OUTCOMES: [&str; 5] = ["accepted", "repeated", "confirmed", "found", "failed"];
 /// What can become of a transaction.
-const RESULTS: [&str; 8] =
-    ["sent", "rebroadcast", "included", "confirmed", "released", "pruned", "recognised", "foreign"];
+const RESULTS: [&str; 10] =
+    ["sent", "rebroadcast", "split", "filled", "included", "confirmed", "released", "pruned", "recognised", "foreign"];
 
 /// Registrations, transactions, signers.
 pub(super) struct Work {
@@ -45,6 +45,7 @@ pub(super) struct Work {
     batch_size: Histogram,
     gas_used: Counter,
     fee_spent: Counter<f64, AtomicU64>,
+    daily_spend: Gauge<f64, AtomicU64>,
     fee_bumps: Counter,
     reorgs: Counter,
     signer_balance: Family<Signer, Gauge<f64, AtomicU64>>,
@@ -65,6 +66,7 @@ impl Work {
             batch_size: Histogram::new(exponential_buckets(1.0, 2.0, 11)),
             gas_used: Counter::default(),
             fee_spent: Counter::default(),
+            daily_spend: Gauge::default(),
             fee_bumps: Counter::default(),
             reorgs: Counter::default(),
             signer_balance: Family::default(),
@@ -107,6 +109,12 @@ impl Work {
         r.register("batch_size", "Registrations per transaction", self.batch_size.clone());
         r.register("gas_used", "Gas used by our transactions", self.gas_used.clone());
         r.register_with_unit("fee_spent", "Fees paid by our transactions", wei(), self.fee_spent.clone());
+        r.register_with_unit(
+            "daily_spend",
+            "Fees paid today (UTC) and what the transactions that wait for a block may cost, as last reckoned; 0 without a budget",
+            wei(),
+            self.daily_spend.clone(),
+        );
         r.register(
             "fee_bumps",
             "Transactions signed again at the same nonce with a higher offer",
@@ -165,6 +173,11 @@ impl Metrics {
     pub(in crate::telemetry) fn spent(&self, gas_used: u64, fee_wei: u128) {
         self.work.gas_used.inc_by(gas_used);
         self.work.fee_spent.inc_by(fee_wei as f64);
+    }
+
+    /// What is spent of the day's budget, or may be.
+    pub fn daily_spend(&self, wei: u128) {
+        self.work.daily_spend.set(wei as f64);
     }
 
     /// A transaction's offer was raised.

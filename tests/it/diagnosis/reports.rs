@@ -57,7 +57,7 @@ async fn a_report_holds_all_that_is_known_of_the_transaction() {
         ("from", account(1).to_string().into()),
         ("nonce", 0.into()),
         ("attempts", 1.into()),
-        ("max_fee_per_gas", "5000000000".into()),
+        ("max_fee_per_gas", "2500000000".into()),
         ("submitted_block", head.into()),
         ("head_block", head.into()),
         ("confirmations", 0.into()),

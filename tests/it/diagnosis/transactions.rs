@@ -50,8 +50,9 @@ async fn a_base_fee_above_the_offer_is_fee_too_low() {
 
     let diagnosis = is_late(&mut stack, 1, Cause::FeeTooLow).await;
 
-    proves(&diagnosis, &[("maxFeePerGasWei", "5000000000")]);
-    says(&diagnosis, &["at most 5 gwei per gas", "does not replace it"]);
+    proves(&diagnosis, &[("maxFeePerGasWei", "2500000000")]);
+    says(&diagnosis, &["at most 2.5 gwei per gas", "REGISTRAR_MAX_FEE_GWEI"]);
+    assert_eq!(stack.client.get_pair(&document(1), CASE).await.unwrap().blocked_reason, "FEE_CAP");
     stack.anvil.rpc().run("anvil_setNextBlockBaseFeePerGas", json!([U256::from(GWEI)])).await;
     goes_on(&stack, 1).await;
 }
@@ -63,17 +64,19 @@ async fn blocks_full_of_higher_tips_are_tip_too_low() {
     // A block holds either our transaction, or a payment beside which it has no room.
     stack.anvil.rpc().run("evm_setBlockGasLimit", json!([U64::from(60_000)])).await;
     for _ in 0..12 {
-        let fee = U256::from(9 * GWEI);
+        let fee = U256::from(20 * GWEI);
         let call = json!({ "from": account(5), "to": account(9), "gas": U64::from(21_000), "maxFeePerGas": fee,
-            "maxPriorityFeePerGas": U256::from(4 * GWEI) });
+            "maxPriorityFeePerGas": U256::from(9 * GWEI) });
         stack.anvil.rpc().run("eth_sendTransaction", json!([call])).await;
         stack.anvil.mine(1).await;
     }
 
     let diagnosis = is_late(&mut stack, 1, Cause::TipTooLow).await;
 
-    proves(&diagnosis, &[("crowdedBlocks", "10 of 10"), ("lowestCrowdedTipPerGasWei", "4000000000")]);
-    says(&diagnosis, &["10 of the last 10 blocks", "4 gwei"]);
+    proves(&diagnosis, &[("crowdedBlocks", "10 of 10"), ("lowestCrowdedTipPerGasWei", "9000000000")]);
+    says(&diagnosis, &["10 of the last 10 blocks", "9 gwei"]);
+    // What is offered was raised as far as the cap allows.
+    assert_eq!(stack.client.get_pair(&document(1), CASE).await.unwrap().transaction.unwrap().attempts, 2);
     goes_on(&stack, 1).await;
 }
 
@@ -87,6 +90,9 @@ async fn a_drained_signer_is_insufficient_funds() {
 
     proves(&diagnosis, &[("balanceWei", "7"), ("from", &account(1).to_string())]);
     says(&diagnosis, &[&account(1).to_string(), "Send that account some ETH"]);
+    let id = stack.client.get_pair(&document(1), CASE).await.unwrap().id;
+    let reason = "INSUFFICIENT_FUNDS";
+    stack.client.sees(&id, reason, |registration| registration.blocked_reason == reason).await;
     stack.anvil.set_balance(account(1), ETHER).await;
     goes_on(&stack, 1).await;
 }
@@ -165,7 +171,7 @@ async fn a_full_pool_is_a_sender_limit_before_and_after_the_node_took_the_transa
 
 #[tokio::test]
 async fn a_nonce_that_a_reorg_took_from_somebody_elses_transaction_leaves_a_nonce_gap() {
-    let mut stack = late_after(Plan::on_demand(), 3).start().await;
+    let mut stack = late_after(Plan::on_demand(), 2).start().await;
     let stranger = foreign(&stack, 0, 2).await;
     stack.registry.receipt(stranger).await;
     stack.anvil.stop_mining().await;
@@ -175,8 +181,7 @@ async fn a_nonce_that_a_reorg_took_from_somebody_elses_transaction_leaves_a_nonc
     let diagnosis = is_late(&mut stack, 1, Cause::NonceGap).await;
 
     proves(&diagnosis, &[("nonce", "1"), ("chainNonce", "0"), ("missingNonce", "0")]);
-    says(&diagnosis, &["is 0, and this transaction has 1", "send any transaction with nonce 0"]);
-    foreign(&stack, 0, 2).await;
+    says(&diagnosis, &["is 0, and this transaction has 1", "It is filled by itself"]);
     goes_on(&stack, 1).await;
 }
 

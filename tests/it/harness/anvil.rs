@@ -91,6 +91,17 @@ impl Anvil {
         self.mine(1).await;
     }
 
+    /// The next block asks this per gas, in gwei; those after it follow by the rules of the chain.
+    pub async fn set_base_fee(&self, gwei: u64) {
+        let wei = U256::from(gwei) * U256::from(1_000_000_000);
+        self.rpc.run("anvil_setNextBlockBaseFeePerGas", json!([wei])).await;
+    }
+
+    /// Blocks hold so much gas from now on.
+    pub async fn set_block_gas(&self, gas: u64) {
+        self.rpc.run("evm_setBlockGasLimit", json!([U64::from(gas)])).await;
+    }
+
     /// The number of the newest block.
     pub async fn head(&self) -> u64 {
         self.rpc.call::<U64>("eth_blockNumber", json!([])).await.to()

@@ -8,8 +8,8 @@ use crate::registration::{
 use alloy::primitives::{Address, U256};
 use std::time::Duration;
 
-/// What is not done in this version.
-const STAYS: &str = "This version does not replace it with a higher offer";
+/// What is done about an offer that is too low.
+const RAISED: &str = "It is signed again with a higher offer, up to REGISTRAR_MAX_FEE_GWEI";
 
 pub(super) fn replaced(seen: &Evidence, next: u64, since: Duration) -> Told {
     Told::new(format!(
@@ -26,7 +26,7 @@ pub(super) fn replaced(seen: &Evidence, next: u64, since: Duration) -> Told {
 
 pub(super) fn outbid(seen: &Evidence, refused: &Refused) -> Told {
     Told::new(format!(
-        "{} holds another transaction with nonce {} of {} that offers more: somebody else signs with this key. {AGAIN}; \
+        "{} holds another transaction with nonce {} of {} that offers more: somebody else signs with this key. It is outbid up to the cap; \
          once the other one is mined, the work is queued under another nonce.",
         name(&refused.endpoint),
         nonce(seen),
@@ -39,7 +39,7 @@ pub(super) fn outbid(seen: &Evidence, refused: &Refused) -> Told {
 pub(super) fn gap(seen: &Evidence, next: u64) -> Told {
     Told::new(format!(
         "The chain's next nonce for {} is {next}, and this transaction has {}: no block takes it over the gap, and nothing of \
-         ours has {next}. {AGAIN}, but a gap is not filled: send any transaction with nonce {next} from that account.",
+         ours has {next}. It is filled by itself, with what was once signed for it or with a transfer of nothing.",
         signer(seen),
         nonce(seen)
     ))
@@ -69,7 +69,7 @@ pub(super) fn nonce_passed(seen: &Evidence) -> Told {
 
 pub(super) fn fee_too_low(seen: &Evidence, base_fee: u128) -> Told {
     Told::new(format!(
-        "It offers at most {} per gas, and the next block asks {}: no block can take it. {STAYS}. {AGAIN}, and it goes on by \
+        "It offers at most {} per gas, and the next block asks {}: no block can take it. {RAISED}. {AGAIN}, and it goes on by \
          itself when the base fee falls.",
         gwei(sent(seen).map_or(0, |sent| sent.fees.max_fee_per_gas)),
         gwei(base_fee)
@@ -83,7 +83,7 @@ pub(super) fn fee_refused(seen: &Evidence, refused: &Refused) -> Told {
         let (most, tip) = (sent.fees.max_fee_per_gas, sent.fees.max_priority_fee_per_gas);
         format!(" It offers at most {} per gas, {} as priority fee.", gwei(most), gwei(tip))
     });
-    Told::new(format!("{}{} {STAYS}. {}", quoted(refused), offers.unwrap_or_default(), tried_again(seen)))
+    Told::new(format!("{}{} {RAISED}, and goes on by itself.", quoted(refused), offers.unwrap_or_default()))
         .note_refusal(refused)
         .note_some("maxFeePerGasWei", sent(seen).map(|sent| sent.fees.max_fee_per_gas))
         .note_some("maxPriorityFeePerGasWei", sent(seen).map(|sent| sent.fees.max_priority_fee_per_gas))
@@ -106,7 +106,7 @@ pub(super) fn tip_too_low(seen: &Evidence, offered: u128, crowd: &Crowd) -> Told
     let Crowd { crowded, of, lowest_tip } = crowd;
     Told::new(format!(
         "It offers a priority fee of {} per gas, and {crowded} of the last {of} blocks had no room for it beside what offers {} \
-         and more. {STAYS}. {AGAIN}, and it goes on by itself when blocks are less full.",
+         and more. {RAISED}, and goes on by itself when blocks are less full.",
         gwei(offered),
         gwei(*lowest_tip)
     ))
@@ -157,8 +157,8 @@ pub(super) fn sender_limit(seen: &Evidence, refused: &Refused) -> Told {
 
 pub(super) fn too_large(seen: &Evidence, limit: u64) -> Told {
     Told::new(format!(
-        "Its gas limit is {} and the most that a block takes is {limit}: no block can take it. It is not split once it is \
-         signed. {AGAIN}, and it goes on by itself if the chain's limit rises.",
+        "Its gas limit is {} and the most that a block takes is {limit}: no block can take it. A batch is split, and its \
+         first part goes on at the same nonce; a single one goes on by itself if the chain's limit rises. {AGAIN}.",
         sent(seen).map_or(0, |sent| sent.gas_limit)
     ))
     .note_some("gasLimit", sent(seen).map(|sent| sent.gas_limit))

@@ -1,0 +1,97 @@
+//! An earlier nonce of the signer that is missing: nothing that was signed after it can be included until it is filled.
+//!
+//! It comes about when a transaction of the signer that we did not wait for is gone again: after a reorg, or because it was sent
+//! by another program, or because an endpoint told of it and was wrong.
+
+use super::{Flight, Lane, StoreError, tend::Sight};
+use crate::{
+    chain::{self, Unsigned},
+    pipeline::{
+        flights::{Flight as Filler, Phase, Progress, Versions},
+        now, recovery,
+    },
+    registration::{TransactionId, policy::fees},
+    store::{Attempt, NewTransaction},
+    telemetry::events,
+};
+use alloy::primitives::Bytes;
+use std::{sync::Arc, time::Duration};
+use tokio::time::Instant;
+use tracing::warn;
+use uuid::Uuid;
+
+/// What waits this long may wait for a nonce that is missing, and that is looked at again after as long.
+const PATIENCE: Duration = Duration::from_secs(3);
+/// How many endpoints have to agree, where there are so many.
+const WITNESSES: usize = 2;
+/// How long they have to answer.
+const HEARING: Duration = Duration::from_secs(2);
+/// Intrinsic gas of a transaction that only moves ether.
+const TRANSFER_GAS: u64 = 21_000;
+
+impl Lane {
+    /// Looks whether the chain waits for a nonce before the lowest that is out, and fills it.
+    pub(super) async fn look_for_gap(&mut self, lowest: &Flight, sight: Option<Sight>) {
+        let waited = lowest.progress().out.is_some_and(|(since, _)| since.elapsed() >= PATIENCE);
+        let Some(sight) = sight.filter(|sight| !sight.stalled && waited && Instant::now() >= self.gap_at) else {
+            return;
+        };
+        self.gap_at = Instant::now() + PATIENCE;
+        let until = Instant::now() + HEARING;
+        let heard = self.tools.chain.nonces_everywhere(self.address(), WITNESSES, until).await;
+        let needed = WITNESSES.min(self.tools.chain.endpoints());
+        let nonces: Vec<u64> = heard.into_iter().filter_map(|witness| witness.answer.ok()).collect();
+        let Some(next) = nonces.iter().max().copied().filter(|_| nonces.len() >= needed) else { return };
+        for nonce in next..lowest.nonce {
+            if let Err(error) = self.fill(nonce, sight).await {
+                self.store_failed(&error);
+                return;
+            }
+        }
+    }
+
+    /// With the bytes that were given this nonce and given up since, if there are any: they are followed again, with nothing to
+    /// register. Else with a transaction that does nothing. What was confirmed and reorged out is the follower's to find.
+    async fn fill(&mut self, nonce: u64, sight: Sight) -> Result<(), StoreError> {
+        let store = &self.tools.store;
+        if let Some((id, given_up)) = store.transaction_of(self.address(), nonce).await? {
+            if !given_up {
+                return Ok(());
+            }
+            store.reorged(id, now()).await?;
+            if let Some(open) = store.open_transaction(id).await? {
+                let hash = open.attempts.last().map(|attempt| attempt.hash).unwrap_or_default();
+                events::nonce_gap_filled(id, self.address(), nonce, hash, "its own transaction");
+                recovery::take_up(&self.tools, open, None);
+            }
+            return Ok(());
+        }
+        let cap = self.tools.chain.max_fee_per_gas();
+        let Ok(market) = self.tools.chain.market().await else { return Ok(()) };
+        // What is behind it waits for the same fees.
+        let Ok(fees) = fees::price(sight.head.base_fee, market.suggested, cap) else { return Ok(()) };
+        let unsigned = Unsigned {
+            chain_id: self.tools.chain.network().chain_id,
+            nonce,
+            to: Some(self.address()),
+            calldata: Bytes::new(),
+            gas_limit: TRANSFER_GAS,
+            fees,
+        };
+        let Ok((hash, raw)) = chain::sign(&self.signer, &unsigned) else {
+            warn!(signer = %self.address(), nonce, "a missing nonce could not be filled: the signer does not sign");
+            return Ok(());
+        };
+        let (id, at, signer) = (TransactionId::from(Uuid::now_v7()), now(), self.address());
+        let attempt = Attempt { hash, raw, fees };
+        let gas_limit = TRANSFER_GAS;
+        let new =
+            NewTransaction { id, signer, nonce, gas_limit, prepared_at: at, signed_at: at, attempt: attempt.clone() };
+        store.sign(&new, &[]).await?;
+        let versions = Versions { attempts: vec![attempt], gas_limit, batch_size: 0 };
+        let filler = Filler::new(id, (signer, nonce), at, versions, Vec::new(), Progress::new(Phase::Signed));
+        self.tools.flights.insert(Arc::new(filler));
+        events::nonce_gap_filled(id, signer, nonce, hash, "a transfer of nothing to itself");
+        Ok(())
+    }
+}

@@ -1,0 +1,143 @@
+//! Signing again at the same nonce: the same calldata for a higher offer, or a smaller batch. Another version is on disk before a
+//! node sees it, and any of them may be the one that is included.
+
+use super::{
+    Flight, Lane, StoreError,
+    prepare::Obstacle,
+    tend::{Sight, asked},
+};
+use crate::{
+    chain::{self, Pair, Unsigned},
+    pipeline::{flights::Held, now},
+    registration::{
+        diagnosis::Hindrance,
+        policy::{
+            batching,
+            fees::Fees,
+            replacement::{self},
+        },
+    },
+    store::{Attempt, Replacement},
+    telemetry::events,
+};
+use alloy::primitives::U256;
+use tracing::warn;
+
+impl Lane {
+    /// Signs the same again with a higher offer. Returns whether there is another version to be sent.
+    pub(super) async fn raise(&mut self, flight: &Flight, fees: Fees) -> bool {
+        let versions = flight.versions();
+        let Some(latest) = versions.attempts.last() else { return false };
+        let signed = chain::sign_again(&self.signer, &latest.raw, fees);
+        let Ok((hash, raw)) = signed else {
+            warn!(transaction_id = %flight.id, "a transaction could not be signed again");
+            return false;
+        };
+        let (gas_limit, batch_size) = (versions.gas_limit, versions.batch_size);
+        let done = self.replace(flight, Attempt { hash, raw, fees }, gas_limit, batch_size).await;
+        if done {
+            flight.note(format!("bumped: {hash} offers at most {} wei per gas", fees.max_fee_per_gas), now());
+            events::transaction_fee_bumped(flight.id, flight.signer, flight.nonce, hash, &fees);
+        }
+        done
+    }
+
+    /// No block holds it, or a node refuses it for its gas: its first part goes on at the same nonce. The rest stays tied to that
+    /// nonce until it is consumed, and is queued again then.
+    pub(super) async fn split(&mut self, flight: &Flight, sight: Option<Sight>) -> bool {
+        let Some(Sight { head, stalled }) = sight else { return false };
+        let versions = flight.versions();
+        let pairs: Vec<Pair> = {
+            let journeys = flight.journeys();
+            journeys.iter().map(|journey| (journey.member.document_hash, journey.member.case_id.clone())).collect()
+        };
+        let lengths = |count: usize| pairs.iter().take(count).map(|(_, case)| case.as_str().len());
+        let fitting = batching::fit(lengths(versions.batch_size), head.gas_limit);
+        let count = if fitting < versions.batch_size { fitting } else { versions.batch_size.div_ceil(2) };
+        let Some(part) = pairs.get(..count).filter(|part| !part.is_empty() && count < versions.batch_size) else {
+            return false;
+        };
+        let calldata = chain::register_calldata(part);
+        let gas_limit = batching::gas_limit(&calldata, lengths(count));
+        let market = self.tools.chain.market().await.ok();
+        let asked = asked(market, (&head, stalled), gas_limit, self.tools.chain.max_fee_per_gas());
+        let fees = match replacement::outbid(flight.latest().1, &asked) {
+            Ok(fees) => fees,
+            Err(above) => {
+                self.hold(flight, &Hindrance::FeeCap(above)).await;
+                return false;
+            }
+        };
+        let unsigned = Unsigned {
+            chain_id: self.tools.chain.network().chain_id,
+            nonce: flight.nonce,
+            to: Some(self.tools.chain.contract()),
+            calldata,
+            gas_limit,
+            fees,
+        };
+        let Ok((hash, raw)) = chain::sign(&self.signer, &unsigned) else { return false };
+        let done = self.replace(flight, Attempt { hash, raw, fees }, gas_limit, count).await;
+        if done {
+            flight.note(format!("split: {hash} carries the first {count} of {}", versions.batch_size), now());
+            events::transaction_split(flight.id, flight.signer, flight.nonce, hash, (count, versions.batch_size));
+        }
+        done
+    }
+
+    /// Writes another version, and counts it from then on.
+    async fn replace(&mut self, flight: &Flight, attempt: Attempt, gas_limit: u64, batch_size: usize) -> bool {
+        let old = U256::from(flight.versions().gas_limit) * U256::from(flight.latest().1.max_fee_per_gas);
+        let new = U256::from(gas_limit) * U256::from(attempt.fees.max_fee_per_gas);
+        // It counts for what it may cost more than the version whose place it takes.
+        let _purse = match self.check_budget(new.saturating_sub(old)).await {
+            Ok(purse) => purse,
+            Err(Obstacle::Held(hindrance)) => {
+                self.hold(flight, &hindrance).await;
+                return false;
+            }
+            Err(Obstacle::Store(error)) => {
+                self.store_failed(&error);
+                return false;
+            }
+            Err(Obstacle::PoisonedBatch) => return false,
+        };
+        let number = flight.versions().attempts.len() + 1;
+        let new = Replacement { attempt: attempt.clone(), number, gas_limit, batch_size, signed_at: now() };
+        match self.tools.store.replace(flight.id, &new).await {
+            Ok(()) => {}
+            // A block holds it by now; or the answer to an earlier write was lost, and what is on disk is more than what is known.
+            Err(StoreError::Conflict) => {
+                self.read_again(flight).await;
+                return false;
+            }
+            Err(error) => {
+                self.store_failed(&error);
+                return false;
+            }
+        }
+        flight.replaced(attempt, gas_limit, batch_size);
+        {
+            let mut progress = flight.progress();
+            (progress.out, progress.priced_out, progress.held) = (None, false, Held::No);
+            progress.memory.refusal = None;
+        }
+        if let Some(vehicle) = flight.vehicle() {
+            flight.journeys().iter_mut().for_each(|journey| journey.replaced(&vehicle));
+        }
+        self.tools.waiters.changed(&self.tools.store, &flight.members).await;
+        true
+    }
+
+    async fn read_again(&self, flight: &Flight) {
+        match self.tools.store.open_transaction(flight.id).await {
+            Ok(Some(open)) => {
+                for attempt in open.attempts.into_iter().skip(flight.versions().attempts.len()) {
+                    flight.replaced(attempt, open.gas_limit, open.batch_size);
+                }
+            }
+            Ok(None) => {}
+            Err(error) => warn!(transaction_id = %flight.id, error = %error, "a transaction could not be read"),
+        }
+    }
+}

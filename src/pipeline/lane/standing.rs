@@ -1,0 +1,143 @@
+//! What stands in a lane's way, and whether another lane could do its work. A lane that cannot pay, or may not register, leaves the
+//! queue to those that can; only when none can is the work told what it waits for.
+
+use super::{Lane, Step};
+use crate::{
+    pipeline::flights::lock,
+    registration::{RegistrationId, diagnosis::Hindrance},
+};
+use alloy::primitives::Address;
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex},
+};
+use tokio::sync::watch;
+
+/// How the lanes of this process stand.
+#[derive(Clone, Debug, Default)]
+pub struct Standings {
+    /// What stood in the way of each lane that works when it last tried.
+    lanes: Arc<Mutex<HashMap<Address, Option<Hindrance>>>>,
+    /// How many wait for the head's fees to fall.
+    waiting: Arc<watch::Sender<usize>>,
+}
+
+/// A lane that works, as long as this is held.
+#[derive(Debug)]
+pub struct OnDuty(Standings, Address);
+
+/// A lane that waits for fees to fall, as long as this is held.
+#[derive(Debug)]
+pub struct Wanted(Arc<watch::Sender<usize>>);
+
+impl Standings {
+    /// This signer's lane works from now on.
+    pub fn on_duty(&self, signer: Address) -> OnDuty {
+        lock(&self.lanes).insert(signer, None);
+        OnDuty(self.clone(), signer)
+    }
+
+    /// What stands in this signer's way.
+    pub fn hindrance(&self, signer: Address) -> Option<Hindrance> {
+        lock(&self.lanes).get(&signer).cloned().flatten()
+    }
+
+    /// What stands in the way of any that this is true of.
+    pub fn find(&self, is_it: impl Fn(&Hindrance) -> bool) -> Option<Hindrance> {
+        lock(&self.lanes).values().flatten().find(|hindrance| is_it(hindrance)).cloned()
+    }
+
+    /// Nothing stands in this signer's way.
+    pub fn moves(&self, signer: Address) {
+        self.set(signer, None);
+    }
+
+    /// Told whenever the number of those changes who want to know at once when fees fall.
+    pub fn wanted(&self) -> watch::Receiver<usize> {
+        self.waiting.subscribe()
+    }
+
+    fn set(&self, signer: Address, hindrance: Option<Hindrance>) {
+        if let Some(standing) = lock(&self.lanes).get_mut(&signer) {
+            *standing = hindrance;
+        }
+    }
+
+    /// Whether a lane of another signer has nothing in its way, as far as it knows.
+    fn another_can(&self, signer: Address) -> bool {
+        lock(&self.lanes).iter().any(|(other, hindrance)| *other != signer && hindrance.is_none())
+    }
+
+    fn want(&self) -> Wanted {
+        self.waiting.send_modify(|count| *count += 1);
+        Wanted(self.waiting.clone())
+    }
+}
+
+impl Drop for OnDuty {
+    fn drop(&mut self) {
+        lock(&self.0.lanes).remove(&self.1);
+    }
+}
+
+impl Drop for Wanted {
+    fn drop(&mut self) {
+        self.0.send_modify(|count| *count -= 1);
+    }
+}
+
+impl Lane {
+    /// Something keeps these from being sent, which are claimed. Returns whether another lane should hear that they are left to it.
+    pub(super) async fn hindered(&mut self, ids: &[RegistrationId], hindrance: Hindrance) -> bool {
+        let standings = self.tools.standings.clone();
+        let news = standings.hindrance(self.address()).is_none();
+        standings.set(self.address(), Some(hindrance.clone()));
+        match hindrance {
+            Hindrance::FeeCap(_) if self.wanted.is_none() => self.wanted = Some(standings.want()),
+            Hindrance::FeeCap(_) => {}
+            Hindrance::Funds { .. }
+            | Hindrance::NotAllowed(_)
+            | Hindrance::DailyBudget(_)
+            | Hindrance::NoEndpoint(_)
+            | Hindrance::Refused(_)
+            | Hindrance::Other(_) => self.wanted = None,
+        }
+        if standings.another_can(self.address()) {
+            return news;
+        }
+        self.block(ids, hindrance.blocked(), &hindrance.to_string()).await;
+        false
+    }
+
+    /// Says to what is queued what it waits for, unless another lane takes it.
+    pub(super) async fn wait(&mut self, hindrance: &Hindrance) -> Step {
+        if self.tools.standings.another_can(self.address()) {
+            return Step::Paused;
+        }
+        match self.tools.queue.claim_any(self.address(), super::MAX_CLAIM).await {
+            Ok(claim) => self.block(&claim.ids(), hindrance.blocked(), &hindrance.to_string()).await,
+            Err(error) => return self.store_failed(&error),
+        }
+        Step::Paused
+    }
+
+    /// Whether what stood in the way still does, as far as that can be told without trying.
+    pub(super) async fn still_hinders(&self, hindrance: &Hindrance) -> bool {
+        let chain = &self.tools.chain;
+        match hindrance {
+            Hindrance::Funds { needed, .. } => {
+                chain.balance(self.address()).await.is_ok_and(|balance| balance < *needed)
+            }
+            Hindrance::NotAllowed(account) => chain.is_registrar(*account).await.is_ok_and(|allowed| !allowed),
+            Hindrance::FeeCap(_) => !self.is_affordable_again(),
+            Hindrance::DailyBudget(over) => self.is_over_budget(over.next).await,
+            Hindrance::NoEndpoint(_) | Hindrance::Refused(_) | Hindrance::Other(_) => false,
+        }
+    }
+
+    /// Whether the lane waits for fees to fall, and they have.
+    pub(super) fn is_affordable_again(&self) -> bool {
+        let cap = self.tools.chain.max_fee_per_gas();
+        self.wanted.is_some() && self.tools.head().is_some_and(|head| head.base_fee <= cap)
+    }
+}

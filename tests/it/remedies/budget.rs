@@ -1,0 +1,32 @@
+//! What may be spent in a day.
+
+use super::{CASE, holds};
+use crate::harness::{Plan, State};
+
+/// In ETH: at the base fee of a new anvil a registration costs 0.00009 and may cost 0.00013.
+const ONE: &str = "0.00015";
+
+#[tokio::test]
+async fn a_spent_budget_holds_the_queue_and_a_raised_one_lets_it_go_on() {
+    let mut stack = Plan::on_demand().set("REGISTRAR_DAILY_BUDGET_ETH", ONE).start().await;
+    stack.client.confirm(1, CASE).await;
+    let accepted = stack.client.accept(2, CASE).await;
+    let reason = "DAILY_BUDGET";
+    let blocked = stack.client.sees(&accepted.id, reason, |seen| seen.blocked_reason == reason).await;
+    assert_eq!(blocked.state(), State::Queued);
+    let spent = stack.service.metrics().await.value("registrar_daily_spend_wei", &[]);
+    assert!(spent > 4e13 && spent < 1.5e14, "{spent}");
+    let diagnosis = stack.client.diagnose(&accepted.id).await.unwrap().diagnosis.unwrap();
+    assert!(diagnosis.explanation.contains("REGISTRAR_DAILY_BUDGET_ETH"), "{}", diagnosis.explanation);
+
+    // What was spent is counted after a restart too.
+    stack.crash().await;
+    stack.client.sees(&accepted.id, reason, |seen| seen.blocked_reason == reason).await;
+    holds(&stack, [1]).await;
+    stack.settings = stack.settings.clone().set("REGISTRAR_DAILY_BUDGET_ETH", "1");
+    stack.crash().await;
+
+    let confirmed = stack.client.reaches(&accepted.id, State::Confirmed).await;
+    assert_eq!(confirmed.blocked_reason, "");
+    holds(&stack, [1, 2]).await;
+}

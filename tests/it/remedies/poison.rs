@@ -1,0 +1,74 @@
+//! A registration that reverts in a block although it did not when it was tried.
+
+use super::{CASE, holds};
+use crate::harness::{Plan, Stack, State, account, document, eventually};
+use alloy::primitives::{Bytes, hex};
+use futures_util::future::join_all;
+use serde_json::json;
+use std::time::Duration;
+
+const COUNT: u64 = 40;
+const POISON: u64 = 17;
+
+/// From now on, the contract reverts in every block when it is to register this document, and never when it is only tried.
+async fn poison(stack: &Stack, document: &str) {
+    let rpc = stack.anvil.rpc();
+    let mut code: Vec<u8> = rpc.call::<Bytes>("eth_getCode", json!([stack.registry.address, "latest"])).await.to_vec();
+    let moved = first_instructions(&code);
+    // What follows the code is data that may look like the beginning of an instruction.
+    code.extend([0; 33]);
+    let start = u16::try_from(code.len()).unwrap();
+    let at = |offset: u16| hex::encode((start + offset).to_be_bytes());
+    let (ahead, bad, end) = (at(9), at(65), at(69));
+    // A call that only tries offers no gas price. Each word of the calldata is compared.
+    code.extend(assemble(&[
+        &["5b 3a 15 61", &end, "57"],                // gas price 0: to the end
+        &["60 04", "5b 80 36 11 15 61", &end, "57"], // ahead: no calldata left: to the end
+        &["80 35 7f", document.trim_start_matches("0x"), "14 61", &bad, "57"], // the document: to the bad end
+        &["60 20 01 61", &ahead, "56"],              // the next word
+        &["5b 5f 5f fd"],                            // bad: revert
+        &["5b", &hex::encode(&moved), "60", &hex::encode([u8::try_from(moved.len() - 1).unwrap()]), "56"], // end: go on
+    ]));
+    code[..4].copy_from_slice(&assemble(&[&["61", &at(0), "56"]]));
+    code[moved.len() - 1] = 0x5b;
+    rpc.run("anvil_setCode", json!([stack.registry.address, Bytes::from(code)])).await;
+}
+
+fn assemble(lines: &[&[&str]]) -> Vec<u8> {
+    hex::decode(lines.concat().concat().replace(' ', "")).unwrap()
+}
+
+/// The whole instructions that stand in the first five bytes and more.
+fn first_instructions(code: &[u8]) -> Vec<u8> {
+    let mut length = 0;
+    while length < 5 {
+        length += 1 + match code[length] {
+            push @ 0x60..=0x7f => usize::from(push - 0x5f),
+            _ => 0,
+        };
+    }
+    code[..length].to_vec()
+}
+
+#[tokio::test]
+async fn one_registration_that_reverts_in_every_block_fails_alone_and_the_others_go_through() {
+    let stack = Plan::block_time(0.2).start().await;
+    poison(&stack, &document(POISON)).await;
+    let funds = stack.anvil.balance(account(1)).await;
+    stack.anvil.set_balance(account(1), 0).await;
+    let accepted = join_all((0..COUNT).map(|number| stack.client.accept(number, CASE))).await;
+    stack.anvil.set_balance(account(1), funds.to()).await;
+
+    for (number, one) in (0..COUNT).zip(&accepted) {
+        if number != POISON {
+            stack.client.reaches(&one.id, State::Confirmed).await;
+        }
+    }
+    let id = accepted[POISON as usize].id.clone();
+    let failed = eventually("the failure", async || {
+        tokio::time::timeout(Duration::from_secs(1), stack.client.reaches(&id, State::Failed)).await.ok()
+    })
+    .await;
+    assert_eq!(failed.failure.unwrap().reason, "TRANSACTION_REVERTED");
+    holds(&stack, (0..COUNT).filter(|number| *number != POISON)).await;
+}

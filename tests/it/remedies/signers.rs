@@ -1,0 +1,59 @@
+//! A signer that cannot, beside one that can; and what a transaction costs beside its gas.
+
+use super::{CASE, GWEI, holds};
+use crate::harness::{Plan, State, account};
+use alloy::primitives::{Address, U256, address};
+use serde_json::json;
+
+const ORACLE: Address = address!("420000000000000000000000000000000000000F");
+const ETHER: u128 = 1_000_000_000_000_000_000;
+
+#[tokio::test]
+async fn work_is_not_said_to_be_blocked_while_another_signer_takes_it() {
+    let stack = Plan::block_time(0.2).signers(2).start().await;
+    stack.anvil.set_balance(account(1), 0).await;
+
+    // One after the other, so that each lane is the first to see some of them.
+    for number in 0..10 {
+        stack.client.confirm(number, CASE).await;
+    }
+
+    let blocked = stack.service.log().into_iter().find(|line| line["message"] == "registrations are blocked");
+    assert_eq!(blocked, None);
+    holds(&stack, 0..10).await;
+}
+
+#[tokio::test]
+async fn work_is_blocked_when_no_signer_can_and_goes_on_with_the_first_that_can_again() {
+    let stack = Plan::block_time(0.2).signers(2).start().await;
+    for signer in [1, 2] {
+        stack.anvil.set_balance(account(signer), 0).await;
+    }
+    let accepted = stack.client.accept(1, CASE).await;
+    let reason = "INSUFFICIENT_FUNDS";
+    stack.client.sees(&accepted.id, reason, |seen| seen.blocked_reason == reason).await;
+
+    stack.anvil.set_balance(account(2), ETHER).await;
+
+    let confirmed = stack.client.reaches(&accepted.id, State::Confirmed).await;
+    assert_eq!(confirmed.transaction.unwrap().from_address, account(2).to_string());
+}
+
+#[tokio::test]
+async fn what_the_chain_charges_beside_the_gas_has_to_be_paid_too() {
+    let (ground, settings) = Plan::block_time(0.2).prepare().await;
+    // Whatever it is asked, it answers 0.01 ETH: PUSH32 value, PUSH1 0, MSTORE, PUSH1 32, PUSH1 0, RETURN.
+    let value = format!("{:064x}", U256::from(ETHER / 100));
+    ground.anvil.rpc().run("anvil_setCode", json!([ORACLE, format!("0x7f{value}60005260206000f3")])).await;
+    // Plenty for the gas alone.
+    ground.anvil.set_balance(account(1), ETHER / 100).await;
+    let stack = ground.start(settings).await;
+    let accepted = stack.client.accept(1, CASE).await;
+    let reason = "INSUFFICIENT_FUNDS";
+    stack.client.sees(&accepted.id, reason, |seen| seen.blocked_reason == reason).await;
+
+    // Both fees, twice, and the gas.
+    stack.anvil.set_balance(account(1), 4 * ETHER / 100 + 1_000_000 * 5 * GWEI).await;
+
+    stack.client.reaches(&accepted.id, State::Confirmed).await;
+}
