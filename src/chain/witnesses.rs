@@ -28,8 +28,8 @@ enum Word {
 }
 
 impl Chain {
-    /// Whether two healthy endpoints show this block, and one of number `reached` on top of it. With fewer there is nobody to
-    /// contradict. One that cannot be heard just now keeps it open, unless `patience` is at its end; one that refuses the question
+    /// Whether two healthy endpoints show this block, and one of number `reached` on top of it: the head that was believed may be of
+    /// a chain that has fallen since. With fewer the one that comes first has to. One that cannot be heard just now keeps it open, unless `patience` is at its end; one that refuses the question
     /// has no say.
     pub async fn is_agreed(&self, block: &Block, reached: u64, patience: bool) -> bool {
         let on_top = async {
@@ -46,7 +46,7 @@ impl Chain {
         })
     }
 
-    /// Whether one of two healthy endpoints still shows this block.
+    /// Whether one of two healthy endpoints still shows this block; with fewer, whether the one that comes first does.
     pub async fn is_shown(&self, number: u64, hash: B256) -> bool {
         self.words(number, Some(hash)).await.contains(&Word::Shows)
     }

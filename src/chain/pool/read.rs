@@ -152,18 +152,19 @@ impl Pool {
         self.0.members[position].health().state() == EndpointState::Suspect
     }
 
-    /// Asks each of the first `most` healthy endpoints the same, at once; nobody when fewer than two are healthy.
+    /// Asks each of the first `most` healthy endpoints the same, at once; when fewer than two are healthy, the one that comes first.
     pub async fn ask_healthy<P, R>(&self, method: &'static str, params: P, most: usize) -> Vec<Result<R, CallError>>
     where
         P: RpcSend,
         R: RpcRecv,
     {
         let healthy = |position: &usize| self.0.members[*position].health().state() == EndpointState::Healthy;
-        let healthy: Vec<usize> = self.route().into_iter().filter(healthy).take(most).collect();
-        if healthy.len() < 2 {
-            return Vec::new();
+        let route = self.route();
+        let mut asked: Vec<usize> = route.iter().copied().filter(healthy).take(most).collect();
+        if asked.len() < 2 {
+            asked = route.into_iter().take(1).collect();
         }
-        let asked = healthy.into_iter().map(|position| self.call(position, method, params.clone(), 1));
+        let asked = asked.into_iter().map(|position| self.call(position, method, params.clone(), 1));
         futures_util::future::join_all(asked).await
     }
 

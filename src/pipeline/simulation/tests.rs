@@ -192,3 +192,18 @@ fn one_that_reverts_in_every_block_takes_no_other_with_it() {
         ],
     );
 }
+
+#[test]
+fn what_somebody_else_registered_is_not_confirmed_by_a_head_that_has_fallen() {
+    let setup = Setup { endpoints: 1, signers: 1, confirmations: 2 };
+    told(
+        setup,
+        [
+            Accept(0),                                  // document 0 is accepted
+            Reorg { depth: 1, length: 3, keep: false }, // 1 blocks are replaced by 3, and their transactions are forgotten
+            Reorg { depth: 3, length: 0, keep: false }, // 3 blocks are replaced by 0, and their transactions are forgotten
+            Accept(13),                                 // document 13 is accepted
+            Rival(13),                                  // somebody else registers document 13
+        ],
+    );
+}
