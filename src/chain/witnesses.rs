@@ -87,6 +87,19 @@ impl Chain {
         self.everywhere("eth_getTransactionCount", (account, "latest"), (most, until), nonce).await
     }
 
+    /// The account's nonce as of the end of block `number`, as each of the first `most` usable endpoints shows it, asked at once and
+    /// heard `until` then.
+    pub async fn nonces_everywhere_at(
+        &self,
+        account: Address,
+        number: u64,
+        most: usize,
+        until: Instant,
+    ) -> Vec<Witness<u64>> {
+        let params = (account, BlockTag::Number(number).text());
+        self.everywhere("eth_getTransactionCount", params, (most, until), |nonce: U64| nonce.to()).await
+    }
+
     /// The header of this number as each of the first `most` usable endpoints shows it, asked at once and heard `until` then.
     pub async fn headers_everywhere(&self, number: u64, most: usize, until: Instant) -> Vec<Witness<Option<Header>>> {
         let header = |wire: Option<WireHeader>| wire.map(Header::from);

@@ -36,7 +36,8 @@ pub(super) fn read(view: View<'_>, method: &str, params: &Value) -> Answer {
         "eth_getTransactionCount" => {
             let account: Address = parsed(&params[0])?;
             let pending = params[1] == "pending";
-            let nonce = latest.state.nonce(account);
+            let block = ledger.at(head, number(view, &params[1])?).ok_or_else(unknown_block)?;
+            let nonce = block.state.nonce(account);
             json!(U64::from(if pending { nonce + ledger.mempool.of(account).count() as u64 } else { nonce }))
         }
         "eth_getBlockByNumber" => {

@@ -201,7 +201,7 @@ impl Follower {
         let first = flight.progress().missing.is_none() && flight.progress().broadcast.is_none();
         let (since, at_head) = *flight.progress().missing.get_or_insert((Instant::now(), head));
         let deep = head + 1 >= at_head + self.tools.settings.confirmations;
-        let displaced = deep && since.elapsed() >= MISSING_GRACE && self.is_displaced(flight, since.elapsed()).await;
+        let displaced = deep && since.elapsed() >= MISSING_GRACE && self.is_displaced(flight, since.elapsed(), head).await;
         if (first || displaced)
             && let Some((flight, hash, receipt)) = self.tools.recognise_version(flight).await?
         {
@@ -213,12 +213,13 @@ impl Follower {
         Ok(())
     }
 
-    /// Whether every endpoint that answers, and more than one where there are more, says that the nonce is consumed and that none
-    /// of our attempts did it.
-    async fn is_displaced(&self, flight: &SharedFlight, missing: Duration) -> bool {
+    /// Whether every endpoint that answers, and more than one where there are more, says that the nonce is consumed at confirmation
+    /// depth and that none of our attempts did it.
+    async fn is_displaced(&self, flight: &SharedFlight, missing: Duration, head: u64) -> bool {
         let chain = &self.tools.chain;
         let until = Instant::now() + HEARING;
-        let nonces = chain.nonces_everywhere(flight.signer, WITNESSES, until).await;
+        let deep = (head + 1).saturating_sub(self.tools.settings.confirmations);
+        let nonces = chain.nonces_everywhere_at(flight.signer, deep, WITNESSES, until).await;
         let versions = flight.versions();
         let asked = versions.attempts.iter().map(|attempt| chain.receipts_everywhere(attempt.hash, WITNESSES, until));
         let receipts = join_all(asked).await;

@@ -207,3 +207,19 @@ fn what_somebody_else_registered_is_not_confirmed_by_a_head_that_has_fallen() {
         ],
     );
 }
+
+#[test]
+fn a_liar_who_was_first_to_say_so_does_not_make_a_nonce_consumed_at_depth() {
+    let setup = Setup { endpoints: 2, signers: 1, confirmations: 3 };
+    told(
+        setup,
+        [
+            Accept(0),                      // document 0 is accepted
+            Suffer(0, Fault::NonceTooHigh), // endpoint 0 suffers from NonceTooHigh
+            Wait(51),                       // 5.1 s pass
+            Foreign(0),                     // signer 0 sends something that we know nothing of
+            Mine,                           // a block takes what pends
+            Wait(60),                       // 6.0 s pass
+        ],
+    );
+}
