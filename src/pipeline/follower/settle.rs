@@ -201,7 +201,8 @@ impl Follower {
         let first = flight.progress().missing.is_none() && flight.progress().broadcast.is_none();
         let (since, at_head) = *flight.progress().missing.get_or_insert((Instant::now(), head));
         let deep = head + 1 >= at_head + self.tools.settings.confirmations;
-        let displaced = deep && since.elapsed() >= MISSING_GRACE && self.is_displaced(flight, since.elapsed(), head).await;
+        let displaced =
+            deep && since.elapsed() >= MISSING_GRACE && self.is_displaced(flight, since.elapsed(), head).await;
         if (first || displaced)
             && let Some((flight, hash, receipt)) = self.tools.recognise_version(flight).await?
         {
