@@ -10,11 +10,12 @@ use crate::{
     telemetry::{metrics, redact},
 };
 use alloy::primitives::Address;
+use futures_util::future::join_all;
 use std::{net::SocketAddr, time::Duration};
 use tokio::{
     net::TcpListener,
     task::{JoinHandle, JoinSet},
-    time::{Instant, timeout_at},
+    time::{Instant, timeout, timeout_at},
 };
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
@@ -24,6 +25,8 @@ const PROOF_TIMEOUT: Duration = Duration::from_secs(30);
 /// The longest time between two tries.
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 
+/// How long a start waits to hear how the signers stand: it is to serve within two seconds.
+const LOOK_AT_SIGNERS: Duration = Duration::from_secs(1);
 /// Closing the database takes a moment at least.
 const CLOSING: Duration = Duration::from_secs(1);
 
@@ -81,6 +84,7 @@ impl Error {
     /// The process's exit code: 64 when the settings are at fault, else 1.
     pub fn exit_code(&self) -> u8 {
         match self {
+            Self::Open(OpenError::Unreachable(_)) => 1,
             Self::Prove(ProveError::Wrong(_))
             | Self::Deploy(DeployError::Prove(ProveError::Wrong(_)))
             | Self::Open(_)
@@ -244,27 +248,32 @@ async fn prove(chain: &Chain, shutdown: &CancellationToken) -> Result<Proof, Pro
     }
 }
 
-/// What an operator should know at once. Nothing of it stops the start: it blocks work with its reason until it is mended.
+/// What an operator should know at once. Nothing of it stops the start: it blocks work with its reason until it is mended. What
+/// takes an endpoint longer is found out by the first one to be prepared.
 async fn look_at_signers(tools: &Tools, signers: &[Signer]) {
-    for signer in signers {
-        let address = signer.address();
-        let (allowed, balance) = tokio::join!(tools.chain.is_registrar(address), tools.chain.balance(address));
-        if let Ok(balance) = balance {
-            metrics().signer_balance(address, balance);
+    let looks = signers.iter().map(|signer| look_at_signer(tools, signer.address()));
+    if timeout(LOOK_AT_SIGNERS, join_all(looks)).await.is_err() {
+        warn!("the endpoints are slow to say how the signers stand; the start goes on");
+    }
+}
+
+async fn look_at_signer(tools: &Tools, address: Address) {
+    let (allowed, balance) = tokio::join!(tools.chain.is_registrar(address), tools.chain.balance(address));
+    if let Ok(balance) = balance {
+        metrics().signer_balance(address, balance);
+    }
+    match (allowed, balance) {
+        (Ok(false), _) => error!(
+            signer = %address,
+            contract = %tools.chain.contract(),
+            "the contract does not allow this signer: its owner adds it with addRegistrar"
+        ),
+        (_, Ok(balance)) if balance.is_zero() => {
+            error!(signer = %address, "this signer has no funds: send it some")
         }
-        match (allowed, balance) {
-            (Ok(false), _) => error!(
-                signer = %address,
-                contract = %tools.chain.contract(),
-                "the contract does not allow this signer: its owner adds it with addRegistrar"
-            ),
-            (_, Ok(balance)) if balance.is_zero() => {
-                error!(signer = %address, "this signer has no funds: send it some")
-            }
-            (Ok(true), Ok(balance)) => info!(signer = %address, balance_wei = %balance, "signer ready"),
-            (Err(error), _) | (_, Err(error)) => {
-                warn!(signer = %address, error = %error, "this signer could not be looked at")
-            }
+        (Ok(true), Ok(balance)) => info!(signer = %address, balance_wei = %balance, "signer ready"),
+        (Err(error), _) | (_, Err(error)) => {
+            warn!(signer = %address, error = %error, "this signer could not be looked at")
         }
     }
 }

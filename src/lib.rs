@@ -53,7 +53,8 @@
 //! - I2 No node sees bytes that are not on disk, and no nonce is used for two different things but to replace one on purpose.
 //! - I3 Work gets a new nonce only when the old one is consumed at confirmation depth by something else.
 //! - I4 A pair is registered at most once: by the store's key, and by the contract.
-//! - I5 Only one process writes: an operating-system lock on the database file.
+//! - I5 Only the holder of a signer's lease writes for it: an SQLite file belongs to one process, by a lock of the operating system;
+//!   on PostgreSQL what a stale holder writes is refused.
 //! - I6 Included is judged by block hash on the canonical chain; a node's "null" proves nothing by itself.
 //! - I7 What the contract or the node says about our request never counts against an endpoint.
 //! - I8 Telemetry never blocks, slows or fails the work: what is kept leaves on threads of its own, through bounded queues.

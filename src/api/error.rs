@@ -331,7 +331,7 @@ mod tests {
     }
 
     fn size_of(error: ApiError) -> usize {
-        let presenter = Presenter::of(crate::pipeline::Network::of(84532), None);
+        let presenter = Presenter::of(crate::pipeline::Network::of(84532), None, 2);
         let response = error.into_status(&presenter).into_http::<tonic::body::Body>();
         assert!(response.headers().contains_key("grpc-status-details-bin"));
         response.headers().iter().map(|(name, value)| name.as_str().len() + value.len()).sum()

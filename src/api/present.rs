@@ -10,20 +10,21 @@ use crate::{
 };
 use alloy::primitives::B256;
 
-/// How registrations look from outside: on this network, at this head.
+/// How registrations look from outside: on this network, at this head, with this depth of what is confirmed.
 #[derive(Clone, Debug)]
 pub(super) struct Presenter {
     network: Network,
     head: Option<Header>,
+    confirmations: u64,
 }
 
 impl Presenter {
     pub(super) fn new(registrar: &Registrar) -> Self {
-        Self::of(registrar.network().clone(), registrar.head())
+        Self::of(registrar.network().clone(), registrar.head(), registrar.confirmations())
     }
 
-    pub(super) fn of(network: Network, head: Option<Header>) -> Self {
-        Self { network, head }
+    pub(super) fn of(network: Network, head: Option<Header>, confirmations: u64) -> Self {
+        Self { network, head, confirmations }
     }
 
     pub(super) fn registration(&self, registration: &Registration) -> proto::Registration {
@@ -37,7 +38,7 @@ impl Presenter {
             finality: registration.finality.map_or(proto::Finality::Unspecified, finality).into(),
             revision: registration.revision,
             blocked_reason: registration.blocked.map_or_else(String::new, |blocked| blocked.code().to_owned()),
-            transaction: registration.transaction.as_ref().map(|transaction| self.transaction(transaction)),
+            transaction: registration.transaction.as_ref().map(|carrier| self.transaction(carrier, registration.state)),
             failure: registration.failure.as_ref().map(failure),
             diagnosis: registration.diagnosis.as_ref().map(|diagnosis| self.diagnosis(diagnosis)),
             create_time: Some(time(times.created)),
@@ -100,11 +101,13 @@ impl Presenter {
         }
     }
 
-    fn transaction(&self, transaction: &Transaction) -> proto::Transaction {
+    fn transaction(&self, transaction: &Transaction, state: State) -> proto::Transaction {
         let ours = transaction.ours.as_ref();
         let cost = ours.and_then(|ours| ours.cost);
         let block = transaction.block;
-        let depth = |number: u64| self.head.map(|head| (head.block.number + 1).saturating_sub(number));
+        // Another replica, or a lane, may have seen further than the head that is known here.
+        let least = if state == State::Confirmed { self.confirmations } else { 1 };
+        let depth = |number: u64| self.head.map(|head| (head.block.number + 1).saturating_sub(number).max(least));
         let wei = |wei: Option<u128>| wei.map(|wei| wei.to_string()).unwrap_or_default();
         proto::Transaction {
             hash: transaction.hash.to_string(),

@@ -1,8 +1,9 @@
 //! WHO moves a registration along.
 //!
 //! A `lane` per signer takes queued work, prepares and sends it; one `follower` watches the chain for everybody; a
-//! `journey` tells one registration's story; `waiters` tells those who wait; `gauges` looks at what waits; `housekeeping` removes what is kept for a while. What is done is in
-//! the store first: every piece of memory here can be lost and is read back by `recovery`.
+//! `journey` tells one registration's story; `waiters` tells those who wait, and `exchange` the other replicas; `gauges` looks at
+//! what waits; `housekeeping` removes what is kept for a while. What is done is in the store first: every piece of memory here can
+//! be lost and is read back by `recovery`.
 
 mod diagnoses;
 mod evidence;

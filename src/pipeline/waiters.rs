@@ -178,6 +178,40 @@ impl Drop for Waiter {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{
+        registration::{DocumentHash, Failure, FailureReason, NewRegistration, State, Timestamp},
+        store::{Acceptor, Settings},
+    };
+    use tokio_util::sync::CancellationToken;
+
+    #[tokio::test]
+    async fn a_change_that_nobody_told_is_found_by_looking_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let settings = Settings::parse(&format!("sqlite://{}/r.db", folder.path().display())).unwrap();
+        let store = Store::open(&settings, 10).await.unwrap();
+        let (acceptor, intake) = Acceptor::new(store.clone());
+        tokio::spawn(intake.run(CancellationToken::new(), || {}));
+        let asked = NewRegistration {
+            document_hash: DocumentHash::new([1; 32]).unwrap(),
+            submitted_as: String::new(),
+            case_id: "a".parse().unwrap(),
+            user_id: None,
+            trace: crate::telemetry::propagation::extract(&http::HeaderMap::new()),
+        };
+        let id = acceptor.accept(asked).await.unwrap().registration.id;
+        let waiters = Waiters::new(1);
+        let mut waiter = waiters.wait(id, waiters.place().unwrap());
+        waiters.look_again(&store).await;
+        assert_eq!(waiter.changed().await.revision, 1);
+
+        let failure = Failure { reason: FailureReason::TransactionReverted, message: String::new() };
+        store.fail(id, &failure, Timestamp::from_seconds(1)).await.unwrap();
+        waiters.look_again(&store).await;
+        waiters.look_again(&store).await;
+
+        assert_eq!(waiter.changed().await.state, State::Failed);
+        assert!(waiter.changes.as_ref().unwrap().is_empty(), "it was told twice");
+    }
 
     #[test]
     fn those_who_leave_at_once_leave_nothing_behind() {

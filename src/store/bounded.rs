@@ -149,3 +149,49 @@ impl<'p> Executor<'p> for &'_ Pool {
         async move { pool.acquire().await?.prepare_with(sql, parameters).await }.boxed()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::{postgres, testing::server::Database, write::Write};
+    use sqlx::Row;
+    use std::time::Duration;
+    use tokio::time::Instant;
+
+    const LIMIT: Duration = Duration::from_millis(300);
+
+    async fn pool(database: &Database) -> Pool {
+        sqlx::any::install_default_drivers();
+        Pool::new(postgres::connect(&database.url(), 1).await.unwrap(), LIMIT)
+    }
+
+    async fn backend(pool: &Pool) -> i32 {
+        sqlx::query("SELECT pg_backend_pid()").fetch_one(pool).await.unwrap().get(0)
+    }
+
+    #[tokio::test]
+    async fn whoever_waits_too_long_is_told_and_the_connection_is_never_used_again() {
+        let database = Database::new().await;
+        let pool = pool(&database).await;
+        let first = backend(&pool).await;
+        assert_eq!(backend(&pool).await, first);
+        let begun = Instant::now();
+        assert!(matches!(sqlx::query("SELECT pg_sleep(4)").fetch_all(&pool).await, Err(Error::Io(_))));
+        assert!(matches!(sqlx::query("SELECT pg_sleep(4)").fetch_optional(&pool).await, Err(Error::Io(_))));
+        assert_ne!(backend(&pool).await, first);
+        assert!(begun.elapsed() < Duration::from_secs(3), "{:?}", begun.elapsed());
+    }
+
+    #[tokio::test]
+    async fn a_write_that_is_not_answered_in_time_is_undone() {
+        let database = Database::new().await;
+        database.run("CREATE TABLE public.t (n INTEGER)").await;
+        let pool = pool(&database).await;
+        let mut write = Write::begin(&pool).await.unwrap();
+        sqlx::query("INSERT INTO public.t VALUES (1)").execute(&mut *write).await.unwrap();
+        assert!(sqlx::query("SELECT pg_sleep(4)").execute(&mut *write).await.is_err());
+        drop(write);
+        let count = sqlx::query("SELECT COUNT(*) FROM public.t").fetch_one(&pool).await.unwrap();
+        assert_eq!(count.get::<i64, _>(0), 0);
+    }
+}

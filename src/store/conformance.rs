@@ -375,6 +375,66 @@ async fn what_is_not_final_is_read_down_to_a_depth_and_what_is_below_when_it_is_
 }
 
 #[tokio::test]
+async fn a_transaction_of_ours_that_is_found_on_chain_is_stored_as_if_it_had_been_made_here() {
+    let rig = Rig::new(100).await;
+    let id = rig.accept(1, "a").await.registration.id;
+    let one = |nonce: u64| Recognised {
+        signer: SIGNER,
+        nonce,
+        gas_limit: 50_000,
+        batch_size: 7,
+        attempt: transaction(nonce).attempt,
+        block: inclusion(4).block,
+        cost: inclusion(4).cost,
+    };
+    let Known::New(own) = rig.store.recognise(&one(3), at(30)).await.unwrap() else { panic!("it was not known") };
+    assert_eq!(rig.store.recognise(&one(3), at(31)).await.unwrap(), Known::Already(own));
+    let found = Found { id, hash: one(3).attempt.hash, registrar: SIGNER, block: inclusion(4).block, ours: Some(own) };
+    let blocks = rig.store.found(&[found], at(32)).await.unwrap();
+    assert_eq!((blocks[0].id, blocks[0].signer), (own, Some(SIGNER)));
+    let carried = rig.get(id).await.transaction.unwrap();
+    let ours = carried.ours.unwrap();
+    assert_eq!((carried.hash, ours.nonce, ours.batch_size, ours.attempts), (one(3).attempt.hash, 3, 7, 1));
+    assert_eq!(ours.cost.unwrap(), inclusion(4).cost);
+    assert_eq!(rig.store.nonces_from(SIGNER, 2).await.unwrap(), [3]);
+    assert_eq!(
+        (rig.store.newest_block(SIGNER).await.unwrap(), rig.store.next_nonce(SIGNER).await.unwrap()),
+        (Some(4), Some(4))
+    );
+    // A reorg sends the very bytes again.
+    rig.store.reorged(own, at(33)).await.unwrap();
+    assert_eq!(rig.store.open_transactions(SIGNER).await.unwrap()[0].attempts, [one(3).attempt]);
+}
+
+#[tokio::test]
+async fn what_the_store_has_under_a_nonce_of_ours_decides_what_becomes_of_another_version() {
+    let rig = Rig::new(100).await;
+    let ids = [rig.accept(1, "a").await.registration.id, rig.accept(2, "a").await.registration.id];
+    let (open, given_up) = (rig.signed(0, &ids[..1]).await, rig.signed(1, &ids[1..]).await);
+    rig.store.release(given_up, None, at(20)).await.unwrap();
+    let version = |nonce: u64| Recognised {
+        signer: SIGNER,
+        nonce,
+        gas_limit: 50_000,
+        batch_size: 1,
+        attempt: transaction(nonce + 10).attempt,
+        block: inclusion(4).block,
+        cost: inclusion(4).cost,
+    };
+    assert_eq!(rig.store.recognise(&version(0), at(30)).await.unwrap(), Known::Open);
+    assert_eq!(rig.store.recognise(&version(1), at(30)).await.unwrap(), Known::New(given_up));
+    assert_eq!(rig.store.unfinalized_blocks(SIGNER, 10).await.unwrap().len(), 1, "it is confirmed after all");
+    let third = Recognised { attempt: transaction(50).attempt, ..version(1) };
+    assert_eq!(rig.store.recognise(&third, at(31)).await.unwrap(), Known::Otherwise);
+    // The one that is open takes the version over, and keeps its own.
+    rig.store.recognise_attempt(open, &version(0).attempt, at(32)).await.unwrap();
+    rig.store.recognise_attempt(open, &version(0).attempt, at(33)).await.unwrap();
+    let attempts = &rig.store.open_transactions(SIGNER).await.unwrap()[0].attempts;
+    assert_eq!(attempts[..], [transaction(0).attempt, version(0).attempt]);
+    assert_eq!(rig.get(ids[0]).await.transaction.unwrap().ours.unwrap().attempts, 2);
+}
+
+#[tokio::test]
 async fn bytes_are_removed_only_of_what_is_final_and_old_and_all_else_stays() {
     let rig = Rig::new(100).await;
     let mut carried = Vec::new();

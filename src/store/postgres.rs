@@ -73,7 +73,7 @@ async fn prepare(url: &str) -> Result<(), OpenError> {
     Ok(connection.close().await?)
 }
 
-async fn connect(url: &str, connections: u32) -> Result<sqlx::AnyPool, sqlx::Error> {
+pub(super) async fn connect(url: &str, connections: u32) -> Result<sqlx::AnyPool, sqlx::Error> {
     let set = SESSION.map(|(name, value)| format!("SET {name} = '{value}'; "));
     let set = format!("{}{PROMISES}", set.concat());
     AnyPoolOptions::new()

@@ -3,6 +3,7 @@
 use super::{Attempt, Store, StoreError, rows::Columns, sign::insert_attempt, write::Write};
 use crate::registration::{Block, Cost, State, Timestamp, TransactionId};
 use alloy::primitives::{Address, B256};
+use sqlx::any::AnyRow;
 
 /// One of our own transactions, as the chain tells it, in a block at confirmation depth.
 #[derive(Clone, Debug)]
@@ -49,27 +50,16 @@ impl Store {
             .bind(one.nonce.cast_signed())
             .fetch_optional(&mut *tx)
             .await?;
-        let id = match row {
-            None => {
-                let id = id_of(one.attempt.hash);
+        let known = known(row.as_ref(), one.attempt.hash)?;
+        if let Known::New(id) = known {
+            if row.is_none() {
                 insert(&mut tx, id, one).await?;
-                id
             }
-            Some(row) => {
-                let mut c = Columns::of(&row);
-                let (id, state, hash) = (TransactionId::from_bytes(c.bytes()?), c.get::<String>()?, c.bytes::<B256>()?);
-                match state.as_str() {
-                    "released" => id,
-                    "confirmed" if hash == one.attempt.hash => return Ok(Known::Already(id)),
-                    "confirmed" => return Ok(Known::Otherwise),
-                    _ => return Ok(Known::Open),
-                }
-            }
-        };
-        add_attempt(&mut tx, id, &one.attempt, one.block.time).await?;
-        confirm(&mut tx, id, one, at).await?;
+            add_attempt(&mut tx, id, &one.attempt, one.block.time).await?;
+            confirm(&mut tx, id, one, at).await?;
+        }
         tx.commit().await?;
-        Ok(Known::New(id))
+        Ok(known)
     }
 
     /// A version of an open transaction is on chain that this store does not know.
@@ -122,6 +112,19 @@ pub(super) fn id_of(hash: B256) -> TransactionId {
     let mut bytes = [0; 16];
     bytes.copy_from_slice(&hash[..16]);
     TransactionId::from_bytes(bytes)
+}
+
+/// What the row under the transaction's nonce says about it.
+fn known(row: Option<&AnyRow>, hash: B256) -> Result<Known, StoreError> {
+    let Some(row) = row else { return Ok(Known::New(id_of(hash))) };
+    let mut c = Columns::of(row);
+    let (id, state, stored) = (TransactionId::from_bytes(c.bytes()?), c.get::<String>()?, c.bytes::<B256>()?);
+    Ok(match state.as_str() {
+        "released" => Known::New(id),
+        "confirmed" if stored == hash => Known::Already(id),
+        "confirmed" => Known::Otherwise,
+        _ => Known::Open,
+    })
 }
 
 /// When it was prepared, signed and sent is not known any more; the block's time is the latest that it can have been.

@@ -22,13 +22,13 @@ impl Write {
     /// Begins one.
     pub(super) async fn begin(pool: &Pool) -> Result<Self, StoreError> {
         let mut write = Self { connection: pool.acquire().await?, committed: false };
-        sqlx::query("BEGIN").execute(&mut *write).await?;
+        sqlx::raw_sql("BEGIN").execute(&mut *write).await?;
         Ok(write)
     }
 
     /// When this returns `Ok`, all of it is on disk.
     pub(super) async fn commit(mut self) -> Result<(), StoreError> {
-        sqlx::query("COMMIT").execute(&mut *self).await?;
+        sqlx::raw_sql("COMMIT").execute(&mut *self).await?;
         self.committed = true;
         Ok(())
     }

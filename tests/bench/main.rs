@@ -7,7 +7,9 @@
 mod accept;
 mod answer;
 mod failover;
+mod fill;
 mod gas;
+mod growth;
 // Shared with the tests, which use more of it.
 #[allow(dead_code, unused_imports)]
 #[path = "../it/harness/mod.rs"]
@@ -62,6 +64,8 @@ enum Section {
     Answer,
     /// Memory with 10,000 registrations in flight
     Memory,
+    /// A million finished registrations in the store, beside a thousand; and a start with 10,000 unfinished
+    Growth,
     /// Gas per document
     Gas,
     /// A primary endpoint that dies or hangs under load
@@ -114,6 +118,9 @@ async fn measure(only: &[Section], rounds: usize) -> Report {
     }
     if wanted(Section::Memory) {
         memory::measure(&mut report).await;
+    }
+    if wanted(Section::Growth) {
+        growth::measure(&mut report, rounds).await;
     }
     if wanted(Section::Failover) {
         failover::measure(&mut report).await;

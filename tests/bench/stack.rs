@@ -14,7 +14,7 @@ use registrar::{
 };
 use serde::Deserialize;
 use serde_json::{Value, json};
-use std::{collections::BTreeMap, ops::RangeInclusive};
+use std::{collections::BTreeMap, ops::RangeInclusive, path::PathBuf};
 use tempfile::TempDir;
 use tonic::transport::Channel;
 
@@ -38,6 +38,10 @@ pub struct Stack {
     pub service: Service,
     /// What it stands on.
     pub ground: Ground,
+    /// The settings, for another start.
+    pub settings: Settings,
+    /// The database's file.
+    pub database: PathBuf,
     _directory: TempDir,
 }
 
@@ -87,7 +91,7 @@ impl Stack {
             .set("REGISTRAR_QUEUE_LIMIT", 10_000_000);
         let settings = settings.iter().fold(plain, |plain, (name, value)| plain.set(name, value));
         let service = Service::start(&settings).await;
-        Self { service, ground, _directory: directory }
+        Self { service, ground, settings, database, _directory: directory }
     }
 
     /// A caller with a connection of its own.

@@ -69,14 +69,20 @@ async fn singles(ground: &Ground, first: u64) -> Raw {
     raw
 }
 
-struct Loaded {
-    rate: f64,
+/// What the service did under load.
+pub struct Loaded {
+    /// Registrations on chain per second.
+    pub rate: f64,
     accept_rate: f64,
-    registered: u64,
+    /// Registrations on chain.
+    pub registered: u64,
+    /// Processor time that it took.
+    pub cpu: Option<Cpu>,
     calls: RpcCalls,
 }
 
-async fn under_load(stack: &Stack, report: &mut Report) -> Loaded {
+/// Registers as much as the clients can send for a while, and awaits all of it.
+pub async fn under_load(stack: &Stack, report: &mut Report) -> Loaded {
     let mut observer = Observer::start(&stack.ground.anvil, Duration::from_millis(10)).await;
     let calls_before = RpcCalls::of(&stack.service).await;
     let cpu_before = Cpu::now();
@@ -108,6 +114,7 @@ async fn under_load(stack: &Stack, report: &mut Report) -> Loaded {
         rate: registered as f64 / took,
         accept_rate: outcome.accepted.len() as f64 / accepting.as_secs_f64(),
         registered,
+        cpu,
         calls,
     }
 }

@@ -1,6 +1,6 @@
 //! How long a start takes when very much is unfinished, and that all of it is finished.
 
-use crate::harness::{Client, Plan, Stack, WaitFor, document, eventually, registering, within};
+use crate::harness::{Client, Fault, Plan, Stack, WaitFor, document, eventually, registering, within};
 use futures_util::{StreamExt, stream};
 use std::time::Duration;
 use tokio::time::Instant;
@@ -24,6 +24,19 @@ async fn accept_all(stack: &Stack) {
 
 async fn in_flight(stack: &Stack, state: &str) -> f64 {
     stack.service.metrics().await.value("registrar_in_flight", &[("state", state)])
+}
+
+#[tokio::test]
+async fn an_endpoint_that_is_slow_to_say_what_the_signers_hold_does_not_hold_up_the_start() {
+    let (ground, settings) = Plan::on_demand().through_proxy().signers(3).prepare().await;
+    let _slow = ground.proxies[0].trap("eth_getBalance", Fault::Hang);
+    let begun = Instant::now();
+
+    let stack = ground.start(settings).await;
+
+    let took = begun.elapsed();
+    assert_eq!(stack.service.http("/readyz").await.0, 200);
+    assert!(took < Duration::from_secs(2), "it serves after {took:?}");
 }
 
 #[tokio::test]

@@ -30,14 +30,14 @@ fn seconds(seconds: u64) -> Duration {
 async fn survives(engine: Engine, replicas: usize) {
     let seed = fastrand::u64(..=u64::from(u32::MAX));
     let plan = Plan { engine, seed, time: Duration::from_secs(20), kills: 10, replicas };
-    let directory = tempfile::tempdir().unwrap();
+    let mut directory = tempfile::tempdir().unwrap();
+    directory.disable_cleanup(true);
+    println!("{plan:?}, with its logs in {}", directory.path().display());
 
     let outcome = run(&plan, directory.path()).await;
 
-    if !outcome.findings.is_empty() {
-        let findings = outcome.findings.join("\n");
-        panic!("{plan:?}, with its logs in {}:\n{}{findings}", directory.keep().display(), outcome.report);
-    }
+    assert!(outcome.findings.is_empty(), "{}{}", outcome.report, outcome.findings.join("\n"));
+    directory.disable_cleanup(false);
 }
 
 #[tokio::test]

@@ -87,7 +87,10 @@ async fn torture(args: &Args) -> bool {
             "torture: {} kills of {replicas} processes on {engine:?} in {} s, seed {seed} (--seed {seed} repeats the troubles)",
             plan.kills, args.seconds
         );
-        let directory = place(args, seed);
+        // What is there stays when this panics or is interrupted.
+        let mut directory = place(args, seed);
+        directory.disable_cleanup(true);
+        eprintln!("torture: the logs go to {}", directory.path().display());
         let Outcome { report, findings } = run(&plan, directory.path()).await;
         if args.json {
             println!("{}", report.json());
@@ -97,8 +100,9 @@ async fn torture(args: &Args) -> bool {
         if !findings.is_empty() {
             eprintln!("torture: {} things are not as they must be", findings.len());
         }
+        directory.disable_cleanup(args.keep.is_some() || !report.passes());
         if args.keep.is_some() || !report.passes() {
-            eprintln!("torture: the logs and what there is of the database are in {}", directory.keep().display());
+            eprintln!("torture: the logs, and the database if it is a file, are in {}", directory.path().display());
         }
         all_pass &= report.passes();
     }

@@ -17,9 +17,9 @@ impl Follower {
     /// Takes up what was left behind and is final by now, so that it is said of it too.
     pub(super) async fn catch_up(&mut self, head: u64, finalized: Option<u64>) -> Result<(), StoreError> {
         let (true, Some(finalized)) = (self.left_behind, finalized) else { return Ok(()) };
-        let deepest = finalized.min(head.saturating_sub(DEEPEST));
-        let left = self.tools.store.unfinalized_below(deepest, AT_ONCE).await?;
-        self.left_behind = left.len() == AT_ONCE as usize;
+        let horizon = head.saturating_sub(DEEPEST);
+        let left = self.tools.store.unfinalized_below(finalized.min(horizon), AT_ONCE).await?;
+        self.left_behind = left.len() == AT_ONCE as usize || finalized < horizon;
         let followed: HashSet<_> = self.unfinalized.iter().map(|block| block.id).collect();
         let store = &self.tools.store;
         let ours = left.into_iter().filter(|block| store.holds(block.lease()) && !followed.contains(&block.id));
@@ -36,5 +36,101 @@ impl Follower {
             self.left_behind = true;
             info!(transactions = left, blocks = DEEPEST, "transactions so deep are not followed until they are final");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        chain::{self, Chain, EndpointUrl},
+        pipeline::{Settings, Tools, now},
+        registration::{Block, Cost, DocumentHash, NewRegistration, TransactionId, policy::fees::Fees},
+        store::{self, Acceptor, Attempt, Inclusion, NewTransaction, Store},
+        telemetry::propagation,
+    };
+    use alloy::primitives::{Address, B256};
+    use std::time::Duration;
+    use tokio_util::sync::CancellationToken;
+    use uuid::Uuid;
+
+    const SIGNER: Address = Address::repeat_byte(9);
+
+    /// A follower that knows nothing, on a store with a confirmed transaction in each of these blocks.
+    async fn follower(folder: &tempfile::TempDir, blocks: &[u64]) -> Follower {
+        let settings = store::Settings::parse(&format!("sqlite://{}/r.db", folder.path().display())).unwrap();
+        let store = Store::open(&settings, 100).await.unwrap();
+        store.acquire(SIGNER).await.unwrap().unwrap();
+        let (acceptor, intake) = Acceptor::new(store.clone());
+        tokio::spawn(intake.run(CancellationToken::new(), || {}));
+        for (nonce, number) in (0_u8..).zip(blocks) {
+            let asked = NewRegistration {
+                document_hash: DocumentHash::new([nonce + 1; 32]).unwrap(),
+                submitted_as: String::new(),
+                case_id: "case".parse().unwrap(),
+                user_id: None,
+                trace: propagation::extract(&http::HeaderMap::new()),
+            };
+            let member = acceptor.accept(asked).await.unwrap().registration.id;
+            let (id, at, hash) = (TransactionId::from(Uuid::now_v7()), now(), B256::repeat_byte(nonce));
+            let fees = Fees { max_fee_per_gas: 1, max_priority_fee_per_gas: 1 };
+            let attempt = Attempt { hash, raw: vec![nonce].into(), fees };
+            let (gas_limit, nonce) = (1, u64::from(nonce));
+            let new = NewTransaction { id, signer: SIGNER, nonce, gas_limit, prepared_at: at, signed_at: at, attempt };
+            store.sign(&new, &[member]).await.unwrap();
+            let block = Block { number: *number, hash, time: at };
+            let cost = Cost { gas_used: 1, effective_gas_price: 1, l1_fee: None };
+            store.included(id, &Inclusion { hash, block, cost }, &[], true, at).await.unwrap();
+        }
+        // Another test may have installed it.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let endpoints = vec![EndpointUrl::parse("http://127.0.0.1:1").unwrap()];
+        let (signers, contract) = (Vec::new(), Address::repeat_byte(1));
+        let chain = chain::Settings { chain_id: 31337, endpoints, signers, contract, max_fee_per_gas: 1 };
+        let settings = Settings {
+            confirmations: 1,
+            confirmation_timeout: Duration::from_secs(30),
+            queue_limit: 100,
+            daily_budget: None,
+            keep_signed_bytes: Duration::from_secs(1),
+        };
+        Follower::new(Tools::new(Chain::new(&chain).unwrap(), store, settings, 1))
+    }
+
+    fn followed(follower: &Follower) -> Vec<u64> {
+        let mut numbers: Vec<u64> = follower.unfinalized.iter().map(|block| block.number).collect();
+        numbers.sort_unstable();
+        numbers
+    }
+
+    #[tokio::test]
+    async fn what_no_reorg_reaches_is_left_to_the_store_and_taken_up_when_it_is_final_after_all() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut follower = follower(&folder, &[10, 20, DEEPEST]).await;
+        let store = follower.tools.store.clone();
+        follower.unfinalized = store.unfinalized_below(u64::MAX >> 1, 10).await.unwrap();
+        let head = DEEPEST + 20;
+
+        follower.leave_behind(head);
+
+        assert_eq!(followed(&follower), [DEEPEST]);
+        follower.catch_up(head, None).await.unwrap();
+        assert_eq!(followed(&follower), [DEEPEST], "nothing is final");
+        follower.catch_up(head, Some(15)).await.unwrap();
+        assert_eq!(followed(&follower), [10, DEEPEST], "this one is to be told final");
+        follower.catch_up(head, Some(head)).await.unwrap();
+        assert_eq!(followed(&follower), [10, 20, DEEPEST]);
+    }
+
+    #[tokio::test]
+    async fn a_start_looks_once_for_what_an_earlier_run_left_behind() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut follower = follower(&folder, &[10, DEEPEST]).await;
+        assert!(follower.left_behind);
+
+        follower.catch_up(DEEPEST + 20, Some(DEEPEST + 20)).await.unwrap();
+
+        assert_eq!(followed(&follower), [10], "the other one is followed by whoever took the lease");
+        assert!(!follower.left_behind);
     }
 }

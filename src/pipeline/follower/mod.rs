@@ -145,8 +145,12 @@ impl Follower {
     async fn poll(&mut self) -> Result<(), PollError> {
         let flights = self.tools.flights.all();
         if self.is_idle() && !self.finality_is_due() {
-            // Nothing is followed: the probes' head is fresh enough for whoever wants to know it.
-            self.tools.chain.probed_head().into_iter().for_each(|head| self.tools.see_head(head));
+            // Nothing is followed: the probes' head is fresh enough for whoever wants to know it, once there is one.
+            let head = match self.tools.chain.probed_head() {
+                Some(head) => head,
+                None => self.tools.chain.head().await?,
+            };
+            self.tools.see_head(head);
             return Ok(());
         }
         let falls = self.tools.chain.falls();

@@ -4,6 +4,7 @@ use super::{
     door::Door,
     postgres::{self, Database},
 };
+use std::sync::atomic::{AtomicBool, Ordering};
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
     net::{TcpStream, UnixStream},
@@ -20,6 +21,8 @@ pub enum Condition {
     Cut,
     /// Nothing arrives, and nobody is told: a cable that was pulled, a machine that is frozen.
     Silent,
+    /// Whoever commits is hung up on before the answer: it has happened, and nobody is told.
+    LosesCommits,
 }
 
 /// A TCP port that leads to the test process's PostgreSQL. Gone when dropped.
@@ -58,23 +61,34 @@ async fn converse(caller: TcpStream, condition: watch::Receiver<Condition>) {
     let Ok(server) = UnixStream::connect(postgres::socket()).await else { return };
     let (from_caller, to_caller) = caller.into_split();
     let (from_server, to_server) = server.into_split();
+    let commits = AtomicBool::new(false);
+    let note = |said: &[u8], condition: Condition| {
+        if condition == Condition::LosesCommits && said.windows(6).any(|word| word == b"COMMIT") {
+            commits.store(true, Ordering::Relaxed);
+        }
+        true
+    };
+    let lose = |_: &[u8], _| !commits.load(Ordering::Relaxed);
     tokio::select! {
-        () = carry(from_caller, to_server, condition.clone()) => {}
-        () = carry(from_server, to_caller, condition) => {}
+        () = carry(from_caller, to_server, condition.clone(), note) => {}
+        () = carry(from_server, to_caller, condition, lose) => {}
     }
 }
 
-/// Carries what is said one way, when the line lets it.
+/// Carries what is said one way, when the line lets it, and as long as `may_pass` does.
 async fn carry(
     mut from: impl AsyncRead + Unpin,
     mut to: impl AsyncWrite + Unpin,
     mut condition: watch::Receiver<Condition>,
+    may_pass: impl Fn(&[u8], Condition) -> bool,
 ) {
     let mut said = vec![0; 16_384];
     while let Ok(count @ 1..) = from.read(&mut said).await {
-        if condition.wait_for(|condition| *condition != Condition::Silent).await.is_err()
-            || to.write_all(&said[..count]).await.is_err()
-        {
+        let Ok(condition) = condition.wait_for(|condition| *condition != Condition::Silent).await.map(|now| *now)
+        else {
+            return;
+        };
+        if !may_pass(&said[..count], condition) || to.write_all(&said[..count]).await.is_err() {
             return;
         }
     }

@@ -2,6 +2,7 @@
 
 mod outages;
 mod replicas;
+mod start;
 mod tenure;
 
 use crate::harness::{Plan, Service, State, account, document};

@@ -1,10 +1,13 @@
 //! The database goes away and comes back: nothing half done, everybody told, nobody to start anything again.
 
 use super::CASE;
-use crate::harness::{Database, Line, LineCondition, Plan, Stack, State, WaitFor, document, eventually, registering};
+use crate::harness::{
+    Database, Line, LineCondition, Plan, Stack, State, WaitFor, client::channel, document, eventually, registering,
+};
 use std::time::Duration;
 use tokio::time::Instant;
 use tonic::Code;
+use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient};
 
 /// A service whose database is at the other end of a line.
 async fn on_a_line(plan: Plan) -> (Stack, Line) {
@@ -21,6 +24,12 @@ async fn is_refused(stack: &Stack, number: u64, within: Duration) {
     assert!(begun.elapsed() < within, "{:?}", begun.elapsed());
 }
 
+/// What grpc health says of the whole service.
+async fn health(stack: &Stack) -> ServingStatus {
+    let mut client = HealthClient::new(channel(stack.service.grpc).await);
+    client.check(HealthCheckRequest { service: String::new() }).await.unwrap().into_inner().status()
+}
+
 async fn goes_away_and_comes_back(condition: LineCondition, told_within: Duration) {
     let (stack, line) = on_a_line(Plan::on_demand()).await;
     stack.client.confirm(1, CASE).await;
@@ -33,6 +42,8 @@ async fn goes_away_and_comes_back(condition: LineCondition, told_within: Duratio
     is_refused(&stack, 3, told_within).await;
     let not_ready = async || (stack.service.http("/readyz").await.0 == 503).then_some(());
     eventually("readiness to end", not_ready).await;
+    let unwell = async || (health(&stack).await == ServingStatus::NotServing).then_some(());
+    eventually("grpc health to say so", unwell).await;
     let get = stack.client.get(&in_flight.id).await.unwrap_err();
     assert_eq!(get.kind(), (Code::Unavailable, "STORE_UNAVAILABLE"));
     // What is on chain meanwhile cannot be written down yet.
@@ -43,6 +54,8 @@ async fn goes_away_and_comes_back(condition: LineCondition, told_within: Duratio
 
     let ready = async || (stack.service.http("/readyz").await.0 == 200).then_some(());
     eventually("readiness", ready).await;
+    let well = async || (health(&stack).await == ServingStatus::Serving).then_some(());
+    eventually("grpc health", well).await;
     stack.client.reaches(&in_flight.id, State::Confirmed).await;
     stack.client.confirm(3, CASE).await;
     stack.registry.holds_exactly((1..=3).map(|number| (document(number), CASE.to_owned()))).await;
@@ -56,4 +69,17 @@ async fn a_database_that_is_gone_is_said_at_once_and_its_return_needs_nobody() {
 #[tokio::test]
 async fn a_database_that_falls_silent_is_said_soon_and_its_return_needs_nobody() {
     goes_away_and_comes_back(LineCondition::Silent, Duration::from_secs(15)).await;
+}
+
+#[tokio::test]
+async fn what_was_committed_although_nobody_was_told_is_found_by_the_same_pair() {
+    let (stack, line) = on_a_line(Plan::on_demand()).await;
+    line.becomes(LineCondition::LosesCommits);
+    is_refused(&stack, 1, Duration::from_secs(6)).await;
+    line.becomes(LineCondition::Sound);
+
+    let kept = stack.client.get_pair(&document(1), CASE).await.unwrap();
+
+    assert_eq!(stack.client.confirm(1, CASE).await.id, kept.id);
+    stack.registry.holds_exactly([(document(1), CASE.to_owned())]).await;
 }

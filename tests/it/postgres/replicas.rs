@@ -1,7 +1,7 @@
 //! Whatever is asked of one replica is done by the other, and told by both.
 
 use super::{CASE, leased};
-use crate::harness::{Cause, Client, Plan, Service, Stack, State, WaitFor, document, registering};
+use crate::harness::{Cause, Client, Plan, Service, Stack, State, WaitFor, document, eventually, registering};
 use alloy::primitives::U64;
 use futures_util::future::join_all;
 use serde_json::json;
@@ -23,12 +23,14 @@ async fn what_one_replica_accepts_the_other_one_signs_and_both_tell() {
     let (stack, _other, client) = pair(Plan::on_demand()).await;
     let begun = Instant::now();
 
-    let confirmed = client.confirm(1, CASE).await;
+    for number in 0..8 {
+        let confirmed = client.confirm(number, CASE).await;
+        assert_eq!(stack.client.get(&confirmed.id).await.unwrap(), confirmed);
+    }
 
-    // By their news and not by looking, which would take a second for each step.
-    assert!(begun.elapsed() < Duration::from_secs(1), "{:?}", begun.elapsed());
-    assert_eq!(stack.client.get(&confirmed.id).await.unwrap(), confirmed);
-    stack.registry.holds_exactly([(document(1), CASE.into())]).await;
+    // By their news: by looking, which each does once a second, it would take a second for each.
+    assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+    stack.registry.holds_exactly((0..8).map(|number| (document(number), CASE.to_owned()))).await;
 }
 
 #[tokio::test]
@@ -75,21 +77,19 @@ async fn the_same_crowd_of_pairs_on_both_replicas_is_registered_once() {
 async fn both_replicas_say_the_same_about_what_is_late() {
     let (stack, _other, client) = pair(Plan::on_demand()).await;
     stack.anvil.stop_mining().await;
-    let [first, second] = [stack.client.accept(1, CASE).await, client.accept(2, CASE).await];
-    for registration in [&first, &second] {
-        stack.client.reaches(&registration.id, State::Submitted).await;
-    }
-    let sent = [stack.client.get(&first.id).await.unwrap(), stack.client.get(&second.id).await.unwrap()];
-    let nonces = sent.map(|registration| registration.transaction.unwrap().nonce);
-    assert_eq!(nonces, [Some(0), Some(1)], "they share a transaction");
+    let first = stack.client.accept(1, CASE).await;
+    stack.client.reaches(&first.id, State::Submitted).await;
+    let second = client.accept(2, CASE).await;
+    client.reaches(&second.id, State::Submitted).await;
     // No block has room for a registration, and the chain goes on.
     stack.anvil.rpc().run("evm_setBlockGasLimit", json!([U64::from(40_000)])).await;
     stack.anvil.mine(2).await;
 
     for (id, cause) in [(&first.id, Cause::TooLarge), (&second.id, Cause::BlockedByEarlierNonce)] {
         for asked in [&stack.client, &client] {
-            let diagnosis = asked.diagnose(id).await.unwrap().diagnosis.unwrap();
-            assert_eq!(diagnosis.cause(), cause, "{}", diagnosis.explanation);
+            // Nothing is wrong with what has just been sent.
+            let told = async || (asked.diagnose(id).await.unwrap().diagnosis.unwrap().cause() == cause).then_some(());
+            eventually(cause.as_str_name(), told).await;
         }
     }
 }
@@ -103,7 +103,7 @@ async fn a_rolling_restart_fails_no_request_of_a_client_that_tries_again() {
         let (mut clients, done) = (addresses.subscribe(), done.clone());
         async move {
             let mut numbers = Vec::new();
-            while !done.is_cancelled() {
+            while !done.is_cancelled() || numbers.len() < 10 {
                 let number = caller * 1_000_000 + numbers.len() as u64;
                 register(&mut clients, number).await;
                 numbers.push(number);
@@ -127,7 +127,6 @@ async fn a_rolling_restart_fails_no_request_of_a_client_that_tries_again() {
     let (numbers, ()) = tokio::join!(crowd, restarts);
 
     let numbers = numbers.concat();
-    assert!(numbers.len() > 8, "{numbers:?}");
     stack.registry.holds_exactly(numbers.into_iter().map(|number| (document(number), CASE.to_owned()))).await;
 }
 
@@ -146,7 +145,7 @@ async fn register(clients: &mut watch::Receiver<[Client; 2]>, number: u64) {
                 let reason = status.metadata().get("x-error-reason").map(|reason| reason.to_str().unwrap());
                 let expected = reason.is_none_or(|reason| reason == "SHUTTING_DOWN");
                 assert!(expected && status.code() == Code::Unavailable, "{status:?}");
-                assert!(begun.elapsed() < Duration::from_secs(30), "{status:?}");
+                assert!(begun.elapsed() < Duration::from_secs(10), "{status:?}");
                 tokio::task::yield_now().await;
             }
         }

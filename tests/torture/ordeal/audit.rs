@@ -15,6 +15,7 @@ use alloy::{
     primitives::{Address, B256, Bytes, U64},
     sol_types::SolEvent,
 };
+use futures_util::future::join_all;
 use registrar::api::proto::ListRegistrationsRequest;
 use serde_json::{Value, json};
 use std::{
@@ -32,20 +33,20 @@ const PAGE: i32 = 500;
 
 /// Waits until everything is finished for good, but not for ever, and compares.
 pub async fn audit(
-    service: &Service,
+    services: &[Service],
     registry: &Registry,
     anvil: &Anvil,
     proxies: &[Proxy],
     ledger: &Ledger,
 ) -> Findings {
-    let client = Client::connect(service.grpc).await;
+    let clients = join_all(services.iter().map(|service| Client::connect(service.grpc))).await;
     let begun = Instant::now();
-    let mut _somebody_waits = None;
+    let mut _somebody_waits = Vec::new();
     let rows = loop {
-        let rows = rows(&client).await;
+        let rows = rows(&clients[0]).await;
         if let Some(row) = rows.iter().find(|row| !is_over(row)) {
-            // How final a block is, is asked for more seldom while nobody waits for it.
-            _somebody_waits = client.watch(&row.id, WaitFor::Finalized, 0).await.ok();
+            // How final a block is, a replica asks more seldom while nobody waits there.
+            _somebody_waits = join_all(clients.iter().map(|client| client.watch(&row.id, WaitFor::Finalized, 0))).await;
         }
         if rows.iter().all(is_over) || begun.elapsed() > QUIET_LIMIT {
             break rows;

@@ -18,6 +18,8 @@ const TOLD: usize = 5;
 
 /// Everything that was seen.
 pub struct End {
+    /// How often a process was killed.
+    pub kills: usize,
     /// From the first call to the last one's answer.
     pub run: Range<Duration>,
     /// What the audit found.
@@ -37,7 +39,7 @@ impl End {
     pub fn conclude(self, chronicle: &Chronicle) -> Outcome {
         let mut report = Report::default();
         report.figure("time under load", (self.run.end - self.run.start).as_secs_f64(), "s");
-        report.figure("processes", self.lives.len() as f64, "");
+        report.figure("kills", self.kills as f64, "");
         for (kind, count) in &self.weather.counts {
             report.figure(*kind, *count as f64, "");
         }
@@ -95,7 +97,8 @@ impl End {
             }
         }
         report.bar("longest stall after a start", well.as_secs_f64(), "s", Bar::AtMost(STALL.as_secs_f64()));
-        report.figure("the same, where the chain had to get well first", after.as_secs_f64(), "s");
+        let name = "the same, from when the chain was well again";
+        report.bar(name, after.as_secs_f64(), "s", Bar::AtMost(STALL.as_secs_f64()));
         report.figure("processes killed too soon to tell", f64::from(short), "");
         let gap = longest_gap(&self.run, &confirmed, &self.weather.unwell);
         report.figure("longest time without a confirmation, the chain being well", gap.as_secs_f64(), "s");

@@ -122,9 +122,10 @@ async fn ordeal(plan: &Plan, directory: &Path, anvil: &Anvil, registry: &Registr
     let run = begun..ledger.now();
     let survivors = fleet.rest().await;
     let lives = survivors.lives();
-    let findings = audit::audit(&survivors.services[0], registry, anvil, &proxies, &ledger).await;
+    let findings = audit::audit(&survivors.services, registry, anvil, &proxies, &ledger).await;
     let panics = survivors.keep_logs();
-    let end = End { run, findings, kept: ledger.kept().clone(), weather: weather.into_inner().unwrap(), lives, panics };
+    let (kept, weather) = (ledger.kept().clone(), weather.into_inner().unwrap());
+    let end = End { kills: plan.kills, run, findings, kept, weather, lives, panics };
     end.conclude(&chronicle)
 }
 
