@@ -28,7 +28,6 @@ fn from_environment<T: std::str::FromStr>(name: &str) -> Option<T> {
 }
 
 #[test]
-#[ignore = "nothing fills a nonce gap yet, and what was carried for nothing is released too soon"]
 fn whatever_happens_nothing_is_lost_and_nothing_is_registered_twice() {
     let cases = from_environment("REGISTRAR_SIMULATION_CASES").unwrap_or(CASES);
     let seed = from_environment("REGISTRAR_SIMULATION_SEED").unwrap_or_else(any_seed);
@@ -99,7 +98,6 @@ fn a_head_that_has_fallen_confirms_nothing_too_soon() {
 }
 
 #[test]
-#[ignore = "nothing fills a nonce gap yet for which no bytes were ever signed"]
 fn a_strangers_nonce_that_a_reorg_takes_away_stops_nothing_for_ever() {
     let setup = Setup { endpoints: 1, signers: 1, confirmations: 2 };
     told(
@@ -164,7 +162,6 @@ fn what_somebody_else_registered_on_the_new_chain_does_not_speak_for_what_was_co
 }
 
 #[test]
-#[ignore = "what a transaction carried and did not register is released when it is included, and not at depth"]
 fn what_a_transaction_carried_for_nothing_gets_a_new_nonce_only_at_depth() {
     let setup = Setup { endpoints: 1, signers: 1, confirmations: 3 };
     told(
@@ -179,7 +176,6 @@ fn what_a_transaction_carried_for_nothing_gets_a_new_nonce_only_at_depth() {
 }
 
 #[test]
-#[ignore = "a batch that reverts is not taken apart"]
 fn one_that_reverts_in_every_block_takes_no_other_with_it() {
     let setup = Setup { endpoints: 2, signers: 1, confirmations: 1 };
     told(

@@ -119,6 +119,7 @@ impl World {
             confirmation_timeout: Duration::from_secs(30),
             queue_limit: 1_000,
             keep_signed_bytes: Duration::from_secs(86_400),
+            daily_budget: None,
         };
         let mut world = Self {
             addresses: signers.iter().map(Signer::address).collect(),
