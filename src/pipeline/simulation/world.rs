@@ -114,7 +114,6 @@ impl World {
         let keys = KEYS.iter().take(setup.signers.into());
         let signers = keys.map(|key| Signer::parse(key)).collect::<Result<Vec<_>, _>>()?;
         let pipeline = Settings {
-            daily_budget: None,
             confirmations,
             confirmation_timeout: Duration::from_secs(30),
             queue_limit: 1_000,
