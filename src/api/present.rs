@@ -105,9 +105,10 @@ impl Presenter {
         let ours = transaction.ours.as_ref();
         let cost = ours.and_then(|ours| ours.cost);
         let block = transaction.block;
-        // Another replica, or a lane, may have seen further than the head that is known here.
+        // Another replica, a lane or the last run may have seen further than the head that is known here, if one is.
         let least = if state == State::Confirmed { self.confirmations } else { 1 };
-        let depth = |number: u64| self.head.map(|head| (head.block.number + 1).saturating_sub(number).max(least));
+        let head = self.head.map_or(0, |head| head.block.number);
+        let depth = |number: u64| (head + 1).saturating_sub(number).max(least);
         let wei = |wei: Option<u128>| wei.map(|wei| wei.to_string()).unwrap_or_default();
         proto::Transaction {
             hash: transaction.hash.to_string(),
@@ -120,7 +121,7 @@ impl Presenter {
             effective_gas_price_wei: wei(cost.map(|cost| cost.effective_gas_price)),
             fee_wei: wei(cost.map(|cost| cost.fee())),
             l1_fee_wei: wei(cost.and_then(|cost| cost.l1_fee)),
-            confirmations: block.and_then(|block| depth(block.number)),
+            confirmations: block.map(|block| depth(block.number)),
             batch_size: ours.map_or(0, |ours| ours.batch_size),
             attempts: ours.map_or(0, |ours| ours.attempts),
             explorer_url: self.explorer_url(transaction.hash),

@@ -20,6 +20,8 @@ use tokio::time::Instant;
 const LOOK: Duration = Duration::from_secs(20);
 /// How often while somebody waits or work is out.
 const BUSY_LOOK: Duration = Duration::from_secs(1);
+/// How often where somebody may wait on another replica, of which nobody hears here: 24 calls a minute.
+const SHARED_LOOK: Duration = Duration::from_secs(5);
 
 /// How many transactions share a commit that says how final they are: with 650 registrations each, some 50 ms of the writer's time.
 const PER_COMMIT: usize = 8;
@@ -79,13 +81,22 @@ impl Follower {
     /// Whether the safe and finalized heads are to be asked for.
     pub(super) fn finality_is_due(&mut self) -> bool {
         self.take_over_found();
-        let every = if self.tools.flights.is_empty() && self.tools.waiters.is_empty() { LOOK } else { BUSY_LOOK };
+        let every = match (self.is_awaited(), self.tools.store.is_shared()) {
+            (true, _) => BUSY_LOOK,
+            (false, true) => SHARED_LOOK,
+            (false, false) => LOOK,
+        };
         let due = self.finality_looked.is_none_or(|looked| looked.elapsed() >= every);
         !self.arrived.is_empty() || due && (self.left_behind || !self.unfinalized.is_empty())
     }
 
-    /// Whether the canonical chain holds these still; `None` when that cannot be said just now. Ours are all on the line that is followed, so that the newest speaks for all;
-    /// what a lane found was canonical when it was found, between two polls.
+    /// Whether work is out here, or somebody waits.
+    fn is_awaited(&self) -> bool {
+        !(self.tools.flights.is_empty() && self.tools.waiters.is_empty())
+    }
+
+    /// Whether the canonical chain holds these still; `None` when that cannot be said just now. Ours are all on the line that is
+    /// followed, so that the newest speaks for all; what a lane found was canonical when it was found, between two polls.
     async fn still_hold(
         &self,
         blocks: &[UnfinalizedBlock],
