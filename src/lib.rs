@@ -30,7 +30,7 @@
 //! 2. `api::read` turns text into a `DocumentHash` and a `CaseId`, or answers with every field that is wrong.
 //! 3. `store::accept` inserts the row or finds the one with the same pair; requests that arrive together share a commit. The
 //!    commit is the promise.
-//! 4. `pipeline::lane` claims what is queued, one or many. One simulated call says whether anything of it is on chain already
+//! 4. While `pipeline::tenure` holds the signer's lease, its `pipeline::lane` claims what is queued, one or many. One simulated call says whether anything of it is on chain already
 //!    (then it is settled by its original event); the rest is fitted, priced, given the next nonce and signed, and nonce and
 //!    bytes are committed together. No node has seen anything yet.
 //! 5. The same bytes are broadcast until a node has them. A crash, a hang or an unclear answer anywhere is cured by sending the

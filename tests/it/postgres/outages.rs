@@ -9,6 +9,9 @@ use tokio::time::Instant;
 use tonic::Code;
 use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient};
 
+/// Longer than any timeout or lease of the service.
+const OUTAGE: Duration = Duration::from_secs(30);
+
 /// A service whose database is at the other end of a line.
 async fn on_a_line(plan: Plan) -> (Stack, Line) {
     let line = Line::to(&Database::new().await);
@@ -38,6 +41,7 @@ async fn goes_away_and_comes_back(condition: LineCondition, told_within: Duratio
     stack.client.reaches(&in_flight.id, State::Submitted).await;
 
     line.becomes(condition);
+    let gone = Instant::now();
 
     is_refused(&stack, 3, told_within).await;
     let not_ready = async || (stack.service.http("/readyz").await.0 == 503).then_some(());
@@ -48,7 +52,9 @@ async fn goes_away_and_comes_back(condition: LineCondition, told_within: Duratio
     assert_eq!(get.kind(), (Code::Unavailable, "STORE_UNAVAILABLE"));
     // What is on chain meanwhile cannot be written down yet.
     stack.anvil.mine_on_demand().await;
-    is_refused(&stack, 3, told_within).await;
+    while gone.elapsed() < OUTAGE {
+        is_refused(&stack, 3, told_within).await;
+    }
 
     line.becomes(LineCondition::Sound);
 
