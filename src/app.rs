@@ -138,11 +138,14 @@ pub async fn serve(
     let (acceptor, intake) = Acceptor::new(store.clone());
     let addresses: Vec<_> = settings.chain.signers.iter().map(Signer::address).collect();
     let registrar = Registrar::new(tools.clone(), acceptor, addresses.clone());
-    workers.spawn(Gauges::new(tools.clone(), addresses).run(shutdown.clone()));
+    workers.spawn(Gauges::new(tools.clone(), addresses.clone()).run(shutdown.clone()));
     workers.spawn(Housekeeping::new(tools.clone()).run(shutdown.clone()));
     workers.spawn(Follower::new(tools.clone()).run(shutdown.clone()));
     workers.spawn(Exchange::new(tools.clone()).run(shutdown.clone()));
     workers.spawn(Tenure::of_strangers(tools.clone()).run(shutdown.clone()));
+    for signer in store.signers_not_final().await?.into_iter().filter(|signer| !addresses.contains(signer)) {
+        workers.spawn(Tenure::of_retired(tools.clone(), signer).run(shutdown.clone()));
+    }
     for signer in settings.chain.signers {
         workers.spawn(Tenure::of(tools.clone(), signer).run(shutdown.clone()));
     }

@@ -19,9 +19,12 @@ pub struct Market {
     pub history: Option<FeeHistory>,
 }
 
-/// The last answer, shared by all who ask.
+/// The last answer, or that there was none, shared by all who ask: a node that is slow to say nothing is not asked for each of them.
 #[derive(Clone, Debug, Default)]
-pub(super) struct LastMarket(Arc<Mutex<Option<(Instant, Market)>>>);
+pub(super) struct LastMarket(Arc<Mutex<Option<Answer>>>);
+
+/// What came of asking, and when.
+type Answer = (Instant, Result<Market, CallError>);
 
 impl Chain {
     /// What blocks ask: an answer that is a second old at most.
@@ -31,13 +34,13 @@ impl Chain {
     pub async fn market(&self) -> Result<Market, CallError> {
         let mut last = self.last_market.0.lock().await;
         if let Some((_, market)) = last.as_ref().filter(|(asked, _)| asked.elapsed() < FRESH) {
-            return Ok(market.clone());
+            return market.clone();
         }
         let tip = self.pool.read("eth_maxPriorityFeePerGas", (), |_: &U128| Worth::Good);
         let (tip, history) = tokio::join!(tip, self.fee_history(BLOCKS));
         // A node that keeps its fee history to itself still suggests a priority fee.
-        let market = Market { suggested: tip?.to(), history: history.ok() };
+        let market = tip.map(|tip| Market { suggested: tip.to(), history: history.ok() });
         *last = Some((Instant::now(), market.clone()));
-        Ok(market)
+        market
     }
 }

@@ -302,6 +302,11 @@ impl Flights {
         lock(&self.by_nonce).contains_key(&(flight.signer, flight.nonce))
     }
 
+    /// Tells as if one had come: there is something to be looked at.
+    pub fn tell(&self) {
+        self.changed.send_modify(|count| *count += 1);
+    }
+
     /// Told whenever one comes or goes.
     pub fn changes(&self) -> watch::Receiver<u64> {
         self.changed.subscribe()

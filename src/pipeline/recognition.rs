@@ -40,7 +40,7 @@ impl Tools {
         let ours: HashMap<B256, Address> =
             found.iter().filter(|one| self.store.holds(one.registrar)).map(|one| (one.hash, one.registrar)).collect();
         let mut known = HashMap::with_capacity(ours.len());
-        for one in self.look_up(ours).await? {
+        for one in self.look_up(ours.clone()).await? {
             known.insert(one.attempt.hash, self.recognise(&one).await?);
         }
         found.retain_mut(|one| match known.get(&one.hash) {
@@ -49,7 +49,9 @@ impl Tools {
                 true
             }
             Some(Known::Open) => false,
-            Some(Known::Otherwise) | None => true,
+            Some(Known::Otherwise) => true,
+            // One of our own that nobody shows just now is looked for again, and not taken for a stranger's.
+            None => !ours.contains_key(&one.hash),
         });
         Ok(())
     }

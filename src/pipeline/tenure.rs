@@ -28,6 +28,8 @@ enum Charge {
     Signer(Signer),
     /// The blocks of other people's transactions that settled work of ours, until they are final.
     Strangers,
+    /// A signer that is not among the settings any more: the blocks that hold its last transactions, until they are final.
+    Retired(Address),
 }
 
 /// A place that one replica fills at a time.
@@ -49,6 +51,11 @@ impl Tenure {
         Self { tools, charge: Charge::Strangers, delays: Delays::up_to(LONGEST_PAUSE) }
     }
 
+    /// For a signer whose key is not needed any more, and whose last blocks are not final yet.
+    pub fn of_retired(tools: Tools, signer: Address) -> Self {
+        Self { tools, charge: Charge::Retired(signer), delays: Delays::up_to(LONGEST_PAUSE) }
+    }
+
     /// Until `stop`. The lease is given up with the store, when what is under way has been written.
     pub async fn run(mut self, stop: CancellationToken) {
         while !stop.is_cancelled() {
@@ -67,6 +74,7 @@ impl Tenure {
         match &self.charge {
             Charge::Signer(signer) => signer.address(),
             Charge::Strangers => UnfinalizedBlock::STRANGERS,
+            Charge::Retired(signer) => *signer,
         }
     }
 
@@ -116,6 +124,7 @@ impl Tenure {
         let result = match &self.charge {
             Charge::Signer(signer) => self.sign(signer, lost).await,
             Charge::Strangers => self.watch_strangers(lost).await,
+            Charge::Retired(signer) => self.watch_retired(*signer, lost).await,
         };
         if result.is_err() {
             // What was not taken up must not be acted for; the next try takes the lease again.
@@ -126,9 +135,9 @@ impl Tenure {
 
     async fn sign(&self, signer: &Signer, lost: &CancellationToken) -> Result<(), StoreError> {
         recovery::adopt(&self.tools, signer.address()).await?;
-        self.take_over_blocks(signer.address()).await?;
-        if self.tools.in_flight_of(signer.address()) > 0 && lost.run_until_cancelled(self.reconciled()).await.is_none()
-        {
+        let blocks = self.take_over_blocks(signer.address()).await?;
+        let is_work = blocks > 0 || self.tools.in_flight_of(signer.address()) > 0;
+        if is_work && lost.run_until_cancelled(self.reconciled()).await.is_none() {
             return Ok(());
         }
         Lane::new(self.tools.clone(), signer.clone()).run(lost.clone()).await;
@@ -148,11 +157,23 @@ impl Tenure {
         Ok(())
     }
 
-    /// Hands what is confirmed and not final to the follower.
-    async fn take_over_blocks(&self, address: Address) -> Result<(), StoreError> {
-        let blocks = self.tools.store.unfinalized_blocks(address, DEEPEST).await?;
-        lock(&self.tools.found).extend(blocks);
+    /// A reorg that takes something back is mended with the bytes that are on disk, for which no key is needed.
+    async fn watch_retired(&self, signer: Address, lost: &CancellationToken) -> Result<(), StoreError> {
+        recovery::adopt(&self.tools, signer).await?;
+        self.take_over_blocks(signer).await?;
+        lost.cancelled().await;
         Ok(())
+    }
+
+    /// Hands what is confirmed and not final to the follower. Returns how much that is.
+    async fn take_over_blocks(&self, address: Address) -> Result<usize, StoreError> {
+        let blocks = self.tools.store.unfinalized_blocks(address, DEEPEST).await?;
+        let count = blocks.len();
+        lock(&self.tools.found).extend(blocks);
+        if count > 0 {
+            self.tools.flights.tell();
+        }
+        Ok(count)
     }
 
     /// Waits until the follower has looked at everything once: the first of two polls may have begun before.

@@ -407,6 +407,31 @@ async fn a_transaction_of_ours_that_is_found_on_chain_is_stored_as_if_it_had_bee
 }
 
 #[tokio::test]
+async fn what_was_taken_for_a_strangers_transaction_is_known_for_ours_later() {
+    let rig = Rig::new(100).await;
+    let id = rig.accept(1, "a").await.registration.id;
+    let attempt = transaction(3).attempt;
+    let found = Found { id, hash: attempt.hash, registrar: SIGNER, block: inclusion(4).block, ours: None };
+    let taken = rig.store.found(&[found], at(20)).await.unwrap()[0].id;
+    let ours = Recognised {
+        signer: SIGNER,
+        nonce: 3,
+        gas_limit: 50_000,
+        batch_size: 7,
+        attempt,
+        block: inclusion(4).block,
+        cost: inclusion(4).cost,
+    };
+
+    assert_eq!(rig.store.recognise(&ours, at(30)).await.unwrap(), Known::New(taken));
+
+    let carried = rig.get(id).await.transaction.unwrap().ours.unwrap();
+    assert_eq!((carried.nonce, carried.batch_size, carried.attempts), (3, 7, 1));
+    assert_eq!(rig.store.unfinalized_blocks(UnfinalizedBlock::STRANGERS, 10).await.unwrap(), []);
+    assert_eq!(rig.store.unfinalized_blocks(SIGNER, 10).await.unwrap().len(), 1);
+}
+
+#[tokio::test]
 async fn what_the_store_has_under_a_nonce_of_ours_decides_what_becomes_of_another_version() {
     let rig = Rig::new(100).await;
     let ids = [rig.accept(1, "a").await.registration.id, rig.accept(2, "a").await.registration.id];

@@ -124,6 +124,11 @@ impl Store {
         self.leases.held().contains_key(&signer)
     }
 
+    /// This process, as the leases name it.
+    pub(super) fn holder(&self) -> Vec<u8> {
+        self.leases.holder.as_bytes().to_vec()
+    }
+
     /// Begins a write that only the holder of the signer's lease may make.
     pub(super) async fn write_for(&self, signer: Address) -> Result<Write, StoreError> {
         let write = Write::begin(&self.writer).await?;
@@ -140,11 +145,7 @@ impl Store {
         let sql = format!(
             "UPDATE leases SET uses = uses + 1 WHERE signer = {signer} AND holder = $2 RETURNING signer, token"
         );
-        let row = sqlx::query(AssertSqlSafe(sql))
-            .bind(key)
-            .bind(self.leases.holder.as_bytes().to_vec())
-            .fetch_optional(&mut *write)
-            .await?;
+        let row = sqlx::query(AssertSqlSafe(sql)).bind(key).bind(self.holder()).fetch_optional(&mut *write).await?;
         let row = row.ok_or(StoreError::Fenced)?;
         let mut c = Columns::of(&row);
         let (signer, token): (Address, i64) = (c.bytes()?, c.get()?);

@@ -230,19 +230,25 @@ impl Store {
         Ok(late)
     }
 
-    /// The transaction's block is at or below the safe or finalized head.
+    /// The transaction's block is at or below the safe or finalized head. What another replica acts for by now is left to it.
     ///
     /// # Errors
     /// When the database cannot be written.
     pub async fn finality(&self, ids: &[TransactionId], finality: Finality, at: Timestamp) -> Result<(), StoreError> {
         let mut tx = Write::begin(&self.writer).await?;
         for id in ids {
-            sqlx::query("UPDATE transactions SET finality = $1 WHERE id = $2")
-                .bind(finality.code())
-                .bind(id.as_bytes().to_vec())
-                .execute(&mut *tx)
-                .await?;
-            touch_members(&mut tx, *id, at).await?;
+            let raised = sqlx::query(
+                "UPDATE transactions SET finality = $1 WHERE id = $2 AND state = 'confirmed' AND (nonce IS NULL OR EXISTS \
+                 (SELECT 1 FROM leases WHERE leases.signer = transactions.signer AND leases.holder = $3))",
+            )
+            .bind(finality.code())
+            .bind(id.as_bytes().to_vec())
+            .bind(self.holder())
+            .execute(&mut *tx)
+            .await?;
+            if raised.rows_affected() > 0 {
+                touch_members(&mut tx, *id, at).await?;
+            }
         }
         tx.commit().await
     }

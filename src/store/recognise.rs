@@ -127,11 +127,14 @@ fn known(row: Option<&AnyRow>, hash: B256) -> Result<Known, StoreError> {
     })
 }
 
-/// When it was prepared, signed and sent is not known any more; the block's time is the latest that it can have been.
+/// When it was prepared, signed and sent is not known any more; the block's time is the latest that it can have been. One that was
+/// taken for a stranger's, by a replica that does not act for its signer, stands under the same id and is ours from now on.
 async fn insert(tx: &mut Write, id: TransactionId, one: &Recognised) -> Result<(), StoreError> {
     sqlx::query(
         "INSERT INTO transactions (id, signer, nonce, state, hash, gas_limit, batch_size, prepared_at, signed_at) \
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) ON CONFLICT (id) DO UPDATE SET nonce = excluded.nonce, \
+         gas_limit = excluded.gas_limit, batch_size = excluded.batch_size, prepared_at = excluded.prepared_at, \
+         signed_at = excluded.signed_at",
     )
     .bind(id.as_bytes().to_vec())
     .bind(one.signer.to_vec())

@@ -209,6 +209,18 @@ impl Store {
         Ok(blocks)
     }
 
+    /// Every signer with confirmed transactions of ours that are not known to be final.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub async fn signers_not_final(&self) -> Result<Vec<Address>, StoreError> {
+        let query = sqlx::query(
+            "SELECT DISTINCT signer FROM transactions WHERE state = 'confirmed' AND finality IN ('unsafe', 'safe') \
+             AND nonce IS NOT NULL",
+        );
+        query.fetch_all(&self.reader).await?.iter().map(|row| Columns::of(row).bytes()).collect()
+    }
+
     /// The lowest blocks up to `number` that are not known to be final, so many at most.
     ///
     /// # Errors

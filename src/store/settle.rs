@@ -71,6 +71,11 @@ impl Store {
     /// When the database cannot be written.
     pub async fn lost(&self, id: TransactionId, at: Timestamp) -> Result<Vec<RegistrationId>, StoreError> {
         let mut tx = Write::begin(&self.writer).await?;
+        // First, so that another replica that finds the same transaction just now waits, and writes it anew.
+        sqlx::query("DELETE FROM transactions WHERE id = $1 AND nonce IS NULL")
+            .bind(id.as_bytes().to_vec())
+            .execute(&mut *tx)
+            .await?;
         let queued = sqlx::query(AssertSqlSafe(format!(
             "UPDATE registrations SET state = $1, transaction_id = NULL, revision = revision + 1, updated_at = $2 \
              WHERE transaction_id = $3 AND {} RETURNING id",
@@ -81,10 +86,6 @@ impl Store {
         .bind(id.as_bytes().to_vec())
         .fetch_all(&mut *tx)
         .await?;
-        sqlx::query("DELETE FROM transactions WHERE id = $1 AND nonce IS NULL")
-            .bind(id.as_bytes().to_vec())
-            .execute(&mut *tx)
-            .await?;
         tx.commit().await?;
         self.begun(queued.len() as u64);
         queued.iter().map(|row| Columns::of(row).registration_id()).collect()

@@ -1,7 +1,7 @@
 //! What transactions have cost, and may cost.
 
 use super::{Store, StoreError, rows::Columns};
-use crate::registration::{Timestamp, policy::budget::Spending};
+use crate::registration::{Cost, Timestamp, TransactionId, policy::budget::Spending};
 
 /// The fees of what was included from a time on. They are summed as floating-point numbers, which PostgreSQL and SQLite both do
 /// alike, and whose error is far below a millionth of a gwei's share.
@@ -15,6 +15,25 @@ pub(super) const OUT: &str = "SELECT COALESCE(SUM(CAST(t.gas_limit AS DOUBLE PRE
      WHERE t.state IN ('signed', 'submitted', 'included') AND t.state <> 'included'";
 
 impl Store {
+    /// A transaction that reverted was paid for all the same.
+    ///
+    /// # Errors
+    /// When the database cannot be written.
+    pub async fn paid(&self, id: TransactionId, cost: &Cost, at: Timestamp) -> Result<(), StoreError> {
+        let mut tx = self.write_about(id).await?;
+        sqlx::query(
+            "UPDATE transactions SET included_at = $1, gas_used = $2, effective_gas_price = $3, l1_fee = $4 WHERE id = $5",
+        )
+        .bind(at.micros())
+        .bind(cost.gas_used.cast_signed())
+        .bind(cost.effective_gas_price.to_string())
+        .bind(cost.l1_fee.map(|fee| fee.to_string()))
+        .bind(id.as_bytes().to_vec())
+        .execute(&mut *tx)
+        .await?;
+        tx.commit().await
+    }
+
     /// What was spent since then by every signer, and what the transactions that wait for a block may cost.
     ///
     /// # Errors

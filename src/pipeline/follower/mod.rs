@@ -11,7 +11,7 @@ mod settle;
 
 use super::{
     Tools,
-    flights::{Flight, Phase},
+    flights::{Flight, Phase, lock},
     now,
 };
 use crate::{
@@ -137,9 +137,10 @@ impl Follower {
         }
     }
 
-    /// Whether nothing is followed, and nobody waits for the head's fees to fall.
+    /// Whether nothing is followed, nothing came with a lease, and nobody waits for the head's fees to fall.
     fn is_idle(&self) -> bool {
-        self.tools.flights.is_empty() && *self.tools.standings.wanted().borrow() == 0
+        let nothing_came = self.arrived.is_empty() && lock(&self.tools.found).is_empty();
+        nothing_came && self.tools.flights.is_empty() && *self.tools.standings.wanted().borrow() == 0
     }
 
     async fn poll(&mut self) -> Result<(), PollError> {

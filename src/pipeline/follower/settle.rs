@@ -86,6 +86,8 @@ impl Follower {
         if receipt.succeeded {
             self.include(flight, hash, &receipt, header.block, depth, deep).await
         } else if deep {
+            // It has cost what it has cost, although it did nothing.
+            self.tools.store.paid(flight.id, &receipt.cost(), now()).await?;
             self.release(flight, Released::Reverted).await
         } else {
             Ok(())

@@ -26,6 +26,8 @@ const PATIENCE: Duration = Duration::from_secs(3);
 const WITNESSES: usize = 2;
 /// How long they have to answer.
 const HEARING: Duration = Duration::from_secs(2);
+/// So many are filled at once; a gap is seldom longer than one.
+const AT_ONCE: usize = 4;
 /// Intrinsic gas of a transaction that only moves ether.
 const TRANSFER_GAS: u64 = 21_000;
 
@@ -42,7 +44,9 @@ impl Lane {
         let needed = WITNESSES.min(self.tools.chain.endpoints());
         let nonces: Vec<u64> = heard.into_iter().filter_map(|witness| witness.answer.ok()).collect();
         let Some(next) = nonces.iter().max().copied().filter(|_| nonces.len() >= needed) else { return };
-        for nonce in next..lowest.nonce {
+        // What was seen as consumed, and was not taken back since by a head that fell, is no gap: the endpoint is behind.
+        let next = next.max(self.tools.chain.seen_nonce(self.address()).unwrap_or_default());
+        for nonce in (next..lowest.nonce).take(AT_ONCE) {
             if let Err(error) = self.fill(nonce, sight).await {
                 self.store_failed(&error);
                 return;
@@ -69,7 +73,8 @@ impl Lane {
         let cap = self.tools.chain.max_fee_per_gas();
         let Ok(market) = self.tools.chain.market().await else { return Ok(()) };
         // What is behind it waits for the same fees.
-        let Ok(fees) = fees::price(sight.head.base_fee, market.suggested, cap) else { return Ok(()) };
+        let tip = fees::priority_fee(market.suggested, None, sight.head.base_fee, cap);
+        let Ok(fees) = fees::price(sight.head.base_fee, tip, cap) else { return Ok(()) };
         let unsigned = Unsigned {
             chain_id: self.tools.chain.network().chain_id,
             nonce,

@@ -28,7 +28,7 @@ use crate::{
 use alloy::primitives::Address;
 use prepare::Obstacle;
 pub use standing::Standings;
-use standing::Wanted;
+use standing::{Wanted, affordable};
 use std::time::Duration;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -59,6 +59,8 @@ pub struct Lane {
     send_at: Instant,
     /// When the chain is next asked whether an earlier nonce is missing.
     gap_at: Instant,
+    /// Until when what stands in the way is only looked at again, and not tried.
+    earnest_at: Instant,
     /// Held while the lane waits for fees to fall.
     wanted: Option<Wanted>,
     /// What it was said to wait for, so that it is reported once.
@@ -93,6 +95,7 @@ impl Lane {
             delays,
             send_at: now,
             gap_at: now,
+            earnest_at: now,
             wanted: None,
             told: None,
         }
@@ -111,6 +114,10 @@ impl Lane {
         while !stop.is_cancelled() {
             heads.mark_unchanged();
             changes.mark_unchanged();
+            if self.unsure && !self.read_up().await {
+                stop.run_until_cancelled(tokio::time::sleep(self.delays.next_delay())).await;
+                continue;
+            }
             let clear = self.tend(&stop).await;
             let room = self.has_room();
             if clear && room && Instant::now() >= look.at {
@@ -159,17 +166,12 @@ impl Lane {
     }
 
     async fn step(&mut self) -> Step {
-        if self.unsure {
-            if let Err(error) = recovery::adopt(&self.tools, self.address()).await {
-                return self.store_failed(&error);
+        if let Some(hindrance) = self.tools.standings.hindrance(self.address()) {
+            if Instant::now() < self.earnest_at && self.still_hinders(&hindrance).await {
+                return self.wait(&hindrance).await;
             }
-            self.unsure = false;
-            return Step::Moved;
-        }
-        if let Some(hindrance) = self.tools.standings.hindrance(self.address())
-            && self.still_hinders(&hindrance).await
-        {
-            return self.wait(&hindrance).await;
+            // What could not be paid for may be now.
+            self.most = MAX_CLAIM;
         }
         let mut claim = match self.tools.queue.claim(self.signer.address(), self.most).await {
             Ok(claim) if claim.registrations.is_empty() => return Step::Nothing,
@@ -190,6 +192,11 @@ impl Lane {
                 Step::Moved
             }
             Err(Obstacle::Held(hindrance)) => {
+                if let Some(fewer) = affordable(&hindrance, claim.registrations.len()) {
+                    self.most = fewer;
+                    batch.repeats();
+                    return Step::Moved;
+                }
                 if self.told == Some(hindrance.blocked()) {
                     batch.repeats();
                 }
@@ -205,6 +212,16 @@ impl Lane {
             }
             Err(Obstacle::Store(error)) => self.store_failed(&error),
         }
+    }
+
+    /// Takes up what was written although nobody was told. Whatever there is to be looked after has to be known first: it may be what
+    /// everything else waits for.
+    async fn read_up(&mut self) -> bool {
+        match recovery::adopt(&self.tools, self.address()).await {
+            Ok(()) => self.unsure = false,
+            Err(error) => drop(self.store_failed(&error)),
+        }
+        !self.unsure
     }
 
     fn store_failed(&mut self, error: &StoreError) -> Step {

@@ -6,12 +6,17 @@ use crate::{
     pipeline::flights::lock,
     registration::{RegistrationId, diagnosis::Hindrance},
 };
-use alloy::primitives::Address;
+use alloy::primitives::{Address, U256};
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex},
+    time::Duration,
 };
-use tokio::sync::watch;
+use tokio::{sync::watch, time::Instant};
+
+/// A lane that something keeps from working tries in earnest this often: what it would need may be less by now, for what is out has
+/// landed, or fees have fallen.
+const IN_EARNEST: Duration = Duration::from_secs(5);
 
 /// How the lanes of this process stand.
 #[derive(Clone, Debug, Default)]
@@ -90,8 +95,8 @@ impl Lane {
     /// Something keeps these from being sent, which are claimed. Returns whether another lane should hear that they are left to it.
     pub(super) async fn hindered(&mut self, ids: &[RegistrationId], hindrance: Hindrance) -> bool {
         let standings = self.tools.standings.clone();
-        let news = standings.hindrance(self.address()).is_none();
         standings.set(self.address(), Some(hindrance.clone()));
+        self.earnest_at = Instant::now() + IN_EARNEST;
         match hindrance {
             Hindrance::FeeCap(_) if self.wanted.is_none() => self.wanted = Some(standings.want()),
             Hindrance::FeeCap(_) => {}
@@ -103,7 +108,7 @@ impl Lane {
             | Hindrance::Other(_) => self.wanted = None,
         }
         if standings.another_can(self.address()) {
-            return news;
+            return true;
         }
         self.block(ids, hindrance.blocked(), &hindrance.to_string()).await;
         false
@@ -139,5 +144,51 @@ impl Lane {
     pub(super) fn is_affordable_again(&self) -> bool {
         let cap = self.tools.chain.max_fee_per_gas();
         self.wanted.is_some() && self.tools.head().is_some_and(|head| head.base_fee <= cap)
+    }
+}
+
+/// How many of `count` registrations may still be paid for where all of them cannot; `None` when it is no matter of how many.
+pub(super) fn affordable(hindrance: &Hindrance, count: usize) -> Option<usize> {
+    let (there, needed) = match hindrance {
+        Hindrance::Funds { balance, needed, .. } => (*balance, *needed),
+        Hindrance::DailyBudget(over) => (U256::from(over.budget.saturating_sub(over.taken)), U256::from(over.next)),
+        Hindrance::NotAllowed(_)
+        | Hindrance::FeeCap(_)
+        | Hindrance::NoEndpoint(_)
+        | Hindrance::Refused(_)
+        | Hindrance::Other(_) => return None,
+    };
+    let most = count.checked_sub(1).filter(|most| *most > 0 && !there.is_zero())?;
+    let share = (U256::from(count) * there).checked_div(needed)?;
+    Some(usize::try_from(share).unwrap_or(most).clamp(1, most))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::registration::policy::budget::OverBudget;
+
+    #[test]
+    fn a_batch_that_cannot_be_paid_for_is_made_as_small_as_what_is_there_and_one_is_not_made_smaller() {
+        let funds = |balance: u64, needed: u64| Hindrance::Funds {
+            signer: Address::ZERO,
+            balance: U256::from(balance),
+            needed: U256::from(needed),
+        };
+        let budget = |taken, next| Hindrance::DailyBudget(OverBudget { taken, next, budget: 100 });
+        for (hindrance, count, expected) in [
+            (funds(30, 100), 600, Some(180)),
+            (funds(99, 100), 2, Some(1)),
+            (funds(1, 100), 600, Some(6)),
+            (funds(1, 1_000_000), 600, Some(1)),
+            (funds(0, 100), 600, None),
+            (funds(99, 100), 1, None),
+            (budget(0, 400), 600, Some(150)),
+            (budget(100, 400), 600, None),
+            (budget(120, 400), 600, None),
+            (Hindrance::NotAllowed(Address::ZERO), 600, None),
+        ] {
+            assert_eq!(affordable(&hindrance, count), expected, "{hindrance:?}, {count}");
+        }
     }
 }

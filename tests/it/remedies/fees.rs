@@ -76,8 +76,8 @@ async fn a_crash_between_signing_again_and_sending_loses_nothing() {
     let bumped = signed_again(&stack, &submitted.id, 2).await.transaction.unwrap();
 
     stack.service.kill();
-    held.release();
     assert_eq!(stack.anvil.pending().await, 0, "the node has seen no second version");
+    held.release();
     stack.start_again().await;
     eventually("the second version", async || (stack.anvil.pending().await == 1).then_some(())).await;
 

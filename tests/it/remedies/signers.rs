@@ -1,7 +1,7 @@
 //! A signer that cannot, beside one that can; and what a transaction costs beside its gas.
 
 use super::{CASE, GWEI, holds};
-use crate::harness::{Plan, State, account};
+use crate::harness::{Plan, Registration, State, account};
 use alloy::primitives::{Address, U256, address};
 use serde_json::json;
 
@@ -56,4 +56,30 @@ async fn what_the_chain_charges_beside_the_gas_has_to_be_paid_too() {
     stack.anvil.set_balance(account(1), 4 * ETHER / 100 + 1_000_000 * 5 * GWEI).await;
 
     stack.client.reaches(&accepted.id, State::Confirmed).await;
+}
+
+#[tokio::test]
+async fn a_signer_that_could_not_pay_for_one_more_goes_on_by_itself_when_what_is_out_has_landed() {
+    let stack = Plan::on_demand().start().await;
+    stack.anvil.stop_mining().await;
+    // Enough for a few, at what they may cost; what they do cost is a part of that.
+    stack.anvil.set_balance(account(1), ETHER / 2_500).await;
+    let reason = "INSUFFICIENT_FUNDS";
+    let mut accepted = Vec::new();
+    loop {
+        let id = stack.client.accept(accepted.len() as u64, CASE).await.id;
+        accepted.push(id.clone());
+        let moved = |seen: &Registration| seen.state() == State::Submitted || seen.blocked_reason == reason;
+        if stack.client.sees(&id, "sent or blocked", moved).await.blocked_reason == reason {
+            break;
+        }
+    }
+    assert!((3..15).contains(&accepted.len()), "{} were sent before", accepted.len() - 1);
+
+    stack.anvil.mine_on_demand().await;
+
+    for id in &accepted {
+        stack.client.reaches(id, State::Confirmed).await;
+    }
+    holds(&stack, 0..accepted.len() as u64).await;
 }
