@@ -2,9 +2,9 @@
 
 use super::{news::Outbox, sqlite::FileLock};
 use sqlx::postgres::PgConnectOptions;
+use std::fmt;
 
 /// The engine of an open store, with what it needs as long as the store is open.
-#[derive(Debug)]
 pub(super) enum Engine {
     /// A file that one process has for itself.
     Sqlite {
@@ -18,6 +18,13 @@ pub(super) enum Engine {
         /// What the other replicas are to be told.
         outbox: Outbox,
     },
+}
+
+impl fmt::Debug for Engine {
+    /// The options hold the password.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if self.is_shared() { "Engine::Postgres(..)" } else { "Engine::Sqlite(..)" })
+    }
 }
 
 impl Engine {

@@ -19,6 +19,7 @@ use sqlx::{
 };
 use std::{
     collections::{HashMap, HashSet},
+    fmt,
     sync::{Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -52,11 +53,17 @@ pub(super) struct Leases {
 }
 
 /// The connection whose end frees our locks.
-#[derive(Debug)]
 struct Session {
     options: PgConnectOptions,
     connection: Option<PgConnection>,
     locked: HashSet<Address>,
+}
+
+impl fmt::Debug for Session {
+    /// The options hold the password.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Session").field("locked", &self.locked).finish_non_exhaustive()
+    }
 }
 
 impl Leases {

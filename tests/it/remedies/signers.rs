@@ -62,7 +62,10 @@ async fn what_the_chain_charges_beside_the_gas_has_to_be_paid_too() {
 async fn a_signer_that_could_not_pay_for_one_more_goes_on_by_itself_when_what_is_out_has_landed() {
     let stack = Plan::on_demand().start().await;
     stack.anvil.stop_mining().await;
-    // Enough for a few, at what they may cost; what they do cost is a part of that.
+    let tenth_of_a_gwei = U256::from(GWEI / 10);
+    stack.anvil.rpc().run("anvil_setNextBlockBaseFeePerGas", json!([tenth_of_a_gwei])).await;
+    stack.anvil.mine(1).await;
+    // Enough for a few, at what they may cost; what they do cost is little more than half of that.
     stack.anvil.set_balance(account(1), ETHER / 2_500).await;
     let reason = "INSUFFICIENT_FUNDS";
     let mut accepted = Vec::new();
