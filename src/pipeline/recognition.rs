@@ -23,6 +23,9 @@ use std::{
 };
 use tracing::warn;
 
+/// A transaction whose block is so much deeper than the newest, and that no endpoint shows, never will be: it is written down as the
+/// contract's record has it. Should it be shown after all, it is known for ours then.
+const SHOWN_WITHIN: u64 = 100;
 /// How many transactions are looked up at once.
 const LOOKUPS: usize = 8;
 /// Of so many blocks at once public nodes tell the events.
@@ -39,6 +42,7 @@ impl Tools {
     pub(super) async fn recognise_found(&self, found: &mut Vec<Found>) -> Result<(), PollError> {
         let ours: HashMap<B256, Address> =
             found.iter().filter(|one| self.store.holds(one.registrar)).map(|one| (one.hash, one.registrar)).collect();
+        let head = self.head().map_or(0, |head| head.block.number);
         let mut known = HashMap::with_capacity(ours.len());
         for one in self.look_up(ours.clone()).await? {
             known.insert(one.attempt.hash, self.recognise(&one).await?);
@@ -50,8 +54,8 @@ impl Tools {
             }
             Some(Known::Open) => false,
             Some(Known::Otherwise) => true,
-            // One of our own that nobody shows just now is looked for again, and not taken for a stranger's.
-            None => !ours.contains_key(&one.hash),
+            // One of our own that nobody shows just now is looked for again, and not taken for a stranger's so soon.
+            None => !ours.contains_key(&one.hash) || head > one.block.number + SHOWN_WITHIN,
         });
         Ok(())
     }

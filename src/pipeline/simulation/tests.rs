@@ -223,3 +223,20 @@ fn a_liar_who_was_first_to_say_so_does_not_make_a_nonce_consumed_at_depth() {
         ],
     );
 }
+
+#[test]
+fn a_transaction_of_ours_that_no_endpoint_shows_any_more_does_not_keep_its_work_waiting_for_ever() {
+    let setup = Setup { endpoints: 1, signers: 1, confirmations: 1 };
+    told(
+        setup,
+        [
+            Accept(0),                    // document 0 is accepted
+            Suffer(0, Fault::NoReceipts), // endpoint 0 suffers from NoReceipts
+            Blocks(5),                    // 5 blocks, a second apart
+            Blocks(5),                    // 5 blocks, a second apart
+            Accept(0),                    // document 0 is accepted
+            Accept(11),                   // document 11 is accepted
+            Wait(5),                      // 0.5 s pass
+        ],
+    );
+}
