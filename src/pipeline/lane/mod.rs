@@ -166,12 +166,11 @@ impl Lane {
     }
 
     async fn step(&mut self) -> Step {
-        if let Some(hindrance) = self.tools.standings.hindrance(self.address()) {
-            if Instant::now() < self.earnest_at && self.still_hinders(&hindrance).await {
-                return self.wait(&hindrance).await;
-            }
-            // What could not be paid for may be now.
-            self.most = MAX_CLAIM;
+        if let Some(hindrance) = self.tools.standings.hindrance(self.address())
+            && Instant::now() < self.earnest_at
+            && self.still_hinders(&hindrance).await
+        {
+            return self.wait(&hindrance).await;
         }
         let mut claim = match self.tools.queue.claim(self.signer.address(), self.most).await {
             Ok(claim) if claim.registrations.is_empty() => return Step::Nothing,
@@ -194,6 +193,8 @@ impl Lane {
             Err(Obstacle::Held(hindrance)) => {
                 if let Some(fewer) = affordable(&hindrance, claim.registrations.len()) {
                     self.most = fewer;
+                    // Tried at once, and with no more than these.
+                    self.tools.standings.moves(self.address());
                     batch.repeats();
                     return Step::Moved;
                 }
