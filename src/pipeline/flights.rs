@@ -3,12 +3,13 @@
 use super::{
     evidence,
     journey::{Journey, Vehicle},
+    now,
 };
 use crate::{
-    chain::{CallError, Sent},
+    chain::{CallError, Chain, Sent},
     registration::{Block, Blocked, RegistrationId, Timestamp, TransactionId, diagnosis::Refused, policy::fees::Fees},
     store::Attempt,
-    telemetry::Affected,
+    telemetry::{Affected, events},
 };
 use alloy::primitives::{Address, B256};
 use std::{
@@ -222,6 +223,20 @@ impl Flight {
             Err(error @ CallError::Refused { .. }) => memory.refusal = evidence::refused(error, at),
             Err(CallError::Unavailable { .. } | CallError::NoEndpoint { .. }) => {}
         }
+    }
+
+    /// Sends its latest version once more, to everybody. What is answered decides nothing but what is done next: the chain decides
+    /// the rest.
+    pub async fn rebroadcast(&self, chain: &Chain) {
+        let versions = self.versions();
+        let Some(attempt) = versions.attempts.last() else { return };
+        let result = chain.send_everywhere(&attempt.raw).await;
+        self.heard(&result, now());
+        let outcome = match result {
+            Ok(sent) => format!("taken by {}", sent.endpoint),
+            Err(error) => error.to_string(),
+        };
+        events::transaction_rebroadcast(self.id, self.nonce, &outcome);
     }
 
     /// One of those it carries, for a report that stands for all.

@@ -12,13 +12,11 @@ mod settle;
 use super::{
     Tools,
     flights::{Flight, Phase, lock},
-    now,
 };
 use crate::{
     chain::{BlockTag, CallError, Chain, Delays, Header},
     registration::Block,
     store::{StoreError, UnfinalizedBlock},
-    telemetry::events,
 };
 use alloy::primitives::{Address, B256};
 use clock::Clocks;
@@ -226,22 +224,11 @@ impl Follower {
             let due = flight.progress().broadcast.is_none_or(|at| at.elapsed() >= REBROADCAST);
             if due {
                 flight.progress().broadcast = Some(Instant::now());
-                self.rebroadcasts.spawn(rebroadcast(self.tools.chain.clone(), flight));
+                let chain = self.tools.chain.clone();
+                self.rebroadcasts.spawn(async move { flight.rebroadcast(&chain).await });
             }
         }
     }
-}
-
-async fn rebroadcast(chain: Chain, flight: SharedFlight) {
-    let versions = flight.versions();
-    let Some(attempt) = versions.attempts.last() else { return };
-    let result = chain.send_everywhere(&attempt.raw).await;
-    flight.heard(&result, now());
-    let outcome = match result {
-        Ok(sent) => format!("taken by {}", sent.endpoint),
-        Err(error) => error.to_string(),
-    };
-    events::transaction_rebroadcast(flight.id, flight.nonce, &outcome);
 }
 
 /// The canonical headers that one poll has asked for, each once.

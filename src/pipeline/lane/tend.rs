@@ -11,7 +11,6 @@ use crate::{
             replacement::{Asked, Remedy, Waiting, remedy},
         },
     },
-    telemetry::events,
 };
 use std::{sync::Arc, time::Duration};
 use tokio::time::Instant;
@@ -111,16 +110,8 @@ impl Lane {
 
     /// The latest version again, to everybody. What is answered decides nothing but what is done next: the chain decides the rest.
     async fn send_once_more(&self, flight: &Flight) {
-        let versions = flight.versions();
-        let Some(attempt) = versions.attempts.last() else { return };
-        let result = self.tools.chain.send_everywhere(&attempt.raw).await;
+        flight.rebroadcast(&self.tools.chain).await;
         self.went_out(flight);
-        flight.heard(&result, now());
-        let outcome = match result {
-            Ok(sent) => format!("taken by {}", sent.endpoint),
-            Err(error) => error.to_string(),
-        };
-        events::transaction_rebroadcast(flight.id, flight.nonce, &outcome);
     }
 
     /// What is to be done about a transaction by what is seen now. Asks for the fees of the newest blocks when it matters.
