@@ -317,7 +317,10 @@ mod tests {
         let one = replica(&database).await;
         let lease = one.acquire(SIGNER).await.unwrap().unwrap();
         database
-            .run("SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory' AND pid <> pg_backend_pid()")
+            .run(
+                "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory' AND pid <> pg_backend_pid() \
+                 AND database = (SELECT oid FROM pg_database WHERE datname = current_database())",
+            )
             .await;
 
         assert!(one.renew(lease).await.is_err(), "the first one who asks hears of it");

@@ -230,7 +230,12 @@ mod tests {
         let database = Database::new().await;
         let store = Store::open(&Settings::Postgres(database.url()), 10).await.unwrap();
         let mut ear = store.listen().await.unwrap().unwrap();
-        database.run("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE 'LISTEN%'").await;
+        database
+            .run(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE 'LISTEN%' \
+                 AND datname = current_database()",
+            )
+            .await;
         assert!(ear.hear().await.is_err());
     }
 }
