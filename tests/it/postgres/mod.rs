@@ -4,6 +4,7 @@ mod outages;
 mod replicas;
 mod start;
 mod tenure;
+mod tls;
 
 use crate::harness::{Plan, Service, State, account, document};
 use serde_json::Value;
