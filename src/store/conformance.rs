@@ -108,7 +108,7 @@ async fn a_batch_goes_through_its_states_and_keeps_what_it_learned() {
     let ids = [rig.accept(1, "a").await.registration.id, rig.accept(2, "a").await.registration.id];
     let id = rig.signed(4, &ids).await;
     assert!(rig.store.queued(at(1_000), 10).await.unwrap().is_empty());
-    rig.store.sent(id, at(12)).await.unwrap();
+    rig.store.sent(id, &Taken::default(), at(12)).await.unwrap();
     rig.store.included(id, &inclusion(7), &[], false, at(13)).await.unwrap();
     let seen = rig.get(ids[1]).await;
     let carried = seen.transaction.clone().unwrap();
@@ -508,7 +508,7 @@ async fn a_transaction_that_is_signed_again_keeps_every_version_until_one_is_inc
     let rig = Rig::new(100).await;
     let ids = [rig.accept(1, "a").await.registration.id, rig.accept(2, "a").await.registration.id];
     let id = rig.signed(0, &ids).await;
-    rig.store.sent(id, at(12)).await.unwrap();
+    rig.store.sent(id, &Taken::default(), at(12)).await.unwrap();
     assert_eq!(rig.store.hold(id, Some(Blocked::FeeCap), at(13)).await.unwrap(), 2);
     assert_eq!(rig.store.hold(id, Some(Blocked::FeeCap), at(14)).await.unwrap(), 0, "no news");
     assert_eq!(rig.get(ids[0]).await.blocked, Some(Blocked::FeeCap));
@@ -548,7 +548,7 @@ async fn what_a_transaction_did_not_register_stays_with_its_nonce_until_that_is_
     let rig = Rig::new(100).await;
     let ids = [rig.accept(1, "a").await.registration.id, rig.accept(2, "a").await.registration.id];
     let id = rig.signed(0, &ids).await;
-    rig.store.sent(id, at(12)).await.unwrap();
+    rig.store.sent(id, &Taken::default(), at(12)).await.unwrap();
 
     rig.store.included(id, &inclusion(7), &ids[1..], false, at(13)).await.unwrap();
 
@@ -575,7 +575,7 @@ async fn what_a_replica_writes_for_a_signer_that_another_one_acts_for_by_now_is_
         Diagnosis { cause: Cause::Pending, explanation: String::new(), evidence: BTreeMap::new(), time: at(20) };
     for refused in [
         rig.store.sign(&transaction(1), &ids[1..]).await,
-        rig.store.sent(id, at(12)).await,
+        rig.store.sent(id, &Taken::default(), at(12)).await,
         rig.store.included(id, &inclusion(7), &[], false, at(13)).await,
         rig.store.confirmed(id, at(14)).await.map(drop),
         rig.store.replace(id, &replacement(2)).await,
@@ -590,7 +590,7 @@ async fn what_a_replica_writes_for_a_signer_that_another_one_acts_for_by_now_is_
     assert_eq!(rig.get(ids[0]).await, before);
     assert_eq!(rig.get(ids[1]).await.state, State::Queued);
     rig.store.acquire(SIGNER).await.unwrap().unwrap();
-    rig.store.sent(id, at(12)).await.unwrap();
+    rig.store.sent(id, &Taken::default(), at(12)).await.unwrap();
     assert_eq!(rig.get(ids[0]).await.state, State::Submitted);
 }
 
@@ -614,3 +614,6 @@ async fn what_was_spent_today_and_what_is_out_at_its_worst_is_known_to_the_wei()
     rig.store.reorged(first, at(102)).await.unwrap();
     assert_eq!(spending(0).await, out(50_000 * 5 + 30_000 * 6), "a block that is gone cost nothing");
 }
+
+#[path = "conformance/remembering.rs"]
+mod remembering;

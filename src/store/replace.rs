@@ -29,7 +29,7 @@ impl Store {
         let whole = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
         let mut tx = self.write_about(id).await?;
         let updated = sqlx::query(
-            "UPDATE transactions SET hash = $1, attempts = $2, gas_limit = $3, batch_size = $4 \
+            "UPDATE transactions SET hash = $1, attempts = $2, gas_limit = $3, batch_size = $4, refusal = NULL \
              WHERE id = $5 AND attempts = $6 AND state IN ('signed', 'submitted')",
         )
         .bind(new.attempt.hash.to_vec())

@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use tonic::Code;
 
 /// A service that holds its signer's lease, and another one beside it that does not.
-async fn pair(plan: Plan) -> (Stack, Service, Client) {
+pub(super) async fn pair(plan: Plan) -> (Stack, Service, Client) {
     let mut stack = plan.postgres().start().await;
     leased(&mut stack.service).await;
     let (service, client) = stack.replica().await;

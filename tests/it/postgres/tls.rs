@@ -91,7 +91,7 @@ async fn a_connection_that_is_not_safe_is_refused_at_the_start() {
         (line.url.replace("sslmode=disable", "sslmode=require"), "does not support TLS"),
     ] {
         let (code, said) = refused_on(&settings, &url).await;
-        assert!(said.contains(words) && said.contains("sslmode"), "`{words}` is missing in: {said}");
+        assert!(said.contains(words), "`{words}` is missing in: {said}");
         assert_eq!(code, 64, "{said}");
     }
 }
