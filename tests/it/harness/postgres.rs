@@ -127,12 +127,8 @@ impl Cluster {
 
     /// The same with files beside its data, among them perhaps `pg_hba.conf`, and with other arguments.
     pub fn prepare_with(files: &[(&str, String)], arguments: &[&str]) -> Self {
-        let binaries = binaries().expect(
-            "PostgreSQL is not installed: neither PATH nor /usr/lib/postgresql/*/bin has `initdb` and `postgres`. On Debian: \
-             apt-get install postgresql. No running server is needed or touched.",
-        );
         let directory = tempfile::Builder::new().prefix("registrar-postgres-").tempdir().unwrap().keep();
-        let path = format!("{}:{}", binaries.display(), std::env::var("PATH").unwrap_or_default());
+        let path = format!("{}:{}", binaries().display(), std::env::var("PATH").unwrap_or_default());
         let mut command = Command::new("sh");
         command.args(["-c", SUPERVISOR, "sh"]).arg(&directory).arg(USER).args(arguments);
         command.env("PATH", path).current_dir("/");
@@ -168,14 +164,23 @@ impl Cluster {
     }
 }
 
+/// One of PostgreSQL's own programs.
+pub fn program(name: &str) -> Command {
+    Command::new(binaries().join(name))
+}
+
 /// The folder of the newest PostgreSQL that is installed.
-fn binaries() -> Option<PathBuf> {
+fn binaries() -> PathBuf {
     let has_all = |folder: &Path| ["initdb", "postgres"].iter().all(|name| folder.join(name).is_file());
     let path = std::env::var_os("PATH").unwrap_or_default();
     let debian = fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten().map(|version| version.path());
     let mut debian: Vec<_> = debian.map(|version| version.join("bin")).collect();
     debian.sort_by_key(|bin| bin.iter().nth(4).and_then(|version| version.to_str()?.parse::<u32>().ok()));
-    std::env::split_paths(&path).chain(debian.into_iter().rev()).find(|folder| has_all(folder))
+    let found = std::env::split_paths(&path).chain(debian.into_iter().rev()).find(|folder| has_all(folder));
+    found.expect(
+        "PostgreSQL is not installed: neither PATH nor /usr/lib/postgresql/*/bin has `initdb` and `postgres`. On Debian: apt-get \
+         install postgresql. No running server is needed or touched.",
+    )
 }
 
 /// The numbers of a user that is not root.

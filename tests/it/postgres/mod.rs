@@ -1,5 +1,6 @@
 //! On PostgreSQL everything is as on a file, and several replicas share it.
 
+mod backup;
 mod diagnoses;
 mod outages;
 mod replicas;

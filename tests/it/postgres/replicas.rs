@@ -1,7 +1,9 @@
 //! Whatever is asked of one replica is done by the other, and told by both.
 
 use super::{CASE, leased};
-use crate::harness::{Cause, Client, Plan, Service, Stack, State, WaitFor, document, eventually, registering};
+use crate::harness::{
+    Cause, Client, Database, Plan, Service, Stack, State, WaitFor, document, eventually, registering,
+};
 use alloy::primitives::U64;
 use futures_util::future::join_all;
 use serde_json::json;
@@ -71,6 +73,19 @@ async fn the_same_crowd_of_pairs_on_both_replicas_is_registered_once() {
     other.reverse();
     assert_eq!(one, other);
     stack.registry.holds_exactly((0..COUNT).map(|number| (document(number), CASE.to_owned()))).await;
+}
+
+#[tokio::test]
+async fn a_replica_has_at_most_twelve_connections_however_much_comes_at_once() {
+    let database = Database::new().await;
+    let stack = Plan::block_time(0.2).set("REGISTRAR_DATABASE_URL", database.url()).start().await;
+
+    join_all((0..200).map(|number| stack.client.confirm(number, CASE))).await;
+
+    let mut own = database.connect().await;
+    let all = "SELECT COUNT(*) - 1 FROM pg_stat_activity WHERE datname = current_database()";
+    let connections: i64 = sqlx::query_scalar(all).fetch_one(&mut own).await.unwrap();
+    assert!((2..=12).contains(&connections), "{connections}");
 }
 
 #[tokio::test]
