@@ -171,15 +171,16 @@ pub fn program(name: &str) -> Command {
 
 /// The folder of the newest PostgreSQL that is installed.
 fn binaries() -> PathBuf {
-    let has_all = |folder: &Path| ["initdb", "postgres"].iter().all(|name| folder.join(name).is_file());
+    let has_all =
+        |folder: &Path| ["initdb", "pg_dump", "postgres", "psql"].iter().all(|name| folder.join(name).is_file());
     let path = std::env::var_os("PATH").unwrap_or_default();
     let debian = fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten().map(|version| version.path());
     let mut debian: Vec<_> = debian.map(|version| version.join("bin")).collect();
     debian.sort_by_key(|bin| bin.iter().nth(4).and_then(|version| version.to_str()?.parse::<u32>().ok()));
     let found = std::env::split_paths(&path).chain(debian.into_iter().rev()).find(|folder| has_all(folder));
     found.expect(
-        "PostgreSQL is not installed: neither PATH nor /usr/lib/postgresql/*/bin has `initdb` and `postgres`. On Debian: apt-get \
-         install postgresql. No running server is needed or touched.",
+        "PostgreSQL is not installed: neither PATH nor /usr/lib/postgresql/*/bin has its programs. On Debian: apt-get install \
+         postgresql. No running server is needed or touched.",
     )
 }
 
