@@ -133,11 +133,10 @@ fn refused(error: sqlx::Error) -> OpenError {
 /// Whether the server may be there a moment later: nobody answers; it has too many guests; it is starting, shutting down, or was told
 /// to hang up. What rustls calls invalid data is a handshake that failed for what was said in it.
 fn is_away(error: &sqlx::Error) -> bool {
-    match error {
-        sqlx::Error::Io(error) => error.kind() != io::ErrorKind::InvalidData,
-        sqlx::Error::PoolTimedOut => true,
-        other => matches!(code(other).as_str(), "53300" | "57P01" | "57P02" | "57P03"),
+    if let sqlx::Error::Io(error) = error {
+        return error.kind() != io::ErrorKind::InvalidData;
     }
+    matches!(error, sqlx::Error::PoolTimedOut) || ["53300", "57P01", "57P02", "57P03"].contains(&code(error).as_str())
 }
 
 fn code(error: &sqlx::Error) -> String {
@@ -146,12 +145,9 @@ fn code(error: &sqlx::Error) -> String {
 
 /// A server that goes away while the schema is made is as one that was not there.
 fn not_migrated(error: MigrateError) -> OpenError {
-    match error {
-        MigrateError::Execute(cause) | MigrateError::ExecuteMigration(cause, _) if is_away(&cause) => {
-            OpenError::Unreachable(cause)
-        }
-        other => other.into(),
-    }
+    let is_gone =
+        matches!(&error, MigrateError::Execute(cause) | MigrateError::ExecuteMigration(cause, _) if is_away(cause));
+    if is_gone { OpenError::Unreachable(error.into()) } else { error.into() }
 }
 
 #[cfg(test)]
