@@ -33,23 +33,19 @@ impl Ground {
             }
         }
         let audit = Audit::open(&file).await?;
+        let copy = folder.path().join("copy.db");
+        fs::write(&copy, EMPTY.get().map_or(&[][..], Vec::as_slice))?;
         let store = if replicas > 1 { store::Settings::SharedFile(file) } else { store::Settings::Sqlite(file) };
-        Ok(Self { store, audit, copy: folder.path().join("copy.db"), _folder: folder })
+        Ok(Self { store, audit, copy, _folder: folder })
     }
 
     /// Copies it, in place of an earlier copy.
     pub(super) async fn copy(&self) -> Result<(), Box<dyn Error>> {
-        if self.has_copy() {
-            fs::remove_file(&self.copy)?;
-        }
+        fs::remove_file(&self.copy)?;
         Ok(self.audit.copy_to(&self.copy).await?)
     }
 
-    pub(super) fn has_copy(&self) -> bool {
-        self.copy.exists()
-    }
-
-    /// Puts it back to the copy. Nobody may have it open.
+    /// Puts it back to the copy, or to how it began. Nobody may have it open.
     pub(super) async fn put_back(&self) -> Result<(), Box<dyn Error>> {
         Ok(self.audit.put_back(&self.copy).await?)
     }

@@ -65,14 +65,16 @@ impl Invariants {
     }
 
     /// The database was put back to its copy: what was promised later is lost with it, and what it does not know may be done again.
-    pub(super) async fn put_back(&mut self, audit: &Audit, chain: &Simulated) -> Result<(), String> {
+    /// Returns what is lost.
+    pub(super) async fn put_back(&mut self, audit: &Audit, chain: &Simulated) -> Result<Vec<Key>, String> {
         self.nonces_are_used_once(&chain.ledger())?;
-        self.promised.clone_from(&self.copied);
+        let mut lost = std::mem::replace(&mut self.promised, self.copied.clone());
+        lost.retain(|id, _| !self.promised.contains_key(id));
         self.revisions.clear();
         self.carried = audit.carried().await.map_err(|error| error.to_string())?;
         let given = audit.nonces().await.map_err(|error| error.to_string())?;
         self.used.retain(|nonce, _| given.contains(nonce));
-        Ok(())
+        Ok(lost.into_values().collect())
     }
 
     /// Looks at everything that holds at all times.

@@ -62,9 +62,11 @@ pub(super) enum Event {
     Freeze(u8, u16),
     /// This replica goes on where it froze.
     Wake(u8),
+    /// This replica freezes after it has gone on so many times, blocks go on until its leases have expired, and then it does too.
+    Absence(u8, u16),
     /// The database is copied, in place of an earlier copy.
     Copy,
-    /// Everything is stopped, the database is put back to the copy if there is one, and everything is started again.
+    /// Everything is stopped, the database is put back to the copy, or to how it began, and everything is started again.
     PutBack,
     /// How many registrations fit into a block from now on.
     Room(u8),
@@ -79,19 +81,39 @@ pub(super) struct Story {
     pub(super) events: Vec<Event>,
 }
 
+/// So many blocks, a second apart, are longer than a lease and the time until another replica has taken it.
+pub(super) const ABSENCE: u8 = 10;
 /// Documents are few, so that they meet again.
 const DOCUMENTS: u8 = 24;
 /// A reorg is no deeper than this.
 const DEEPEST: u8 = 6;
 
-/// Any story of at most so many events.
+/// Any story of at most so many events: of one replica, of two of which one freezes now and then, or of a database that is put back.
 pub(super) fn any_story(longest: usize) -> impl Strategy<Value = Story> {
-    let replicas = prop_oneof![2 => Just(1_u8), 1 => Just(2)];
+    prop_oneof![
+        3 => story(Just(1_u8), vec(any_event(), 1..longest)),
+        2 => story(Just(2_u8), vec(prop_oneof![3 => any_event(), 1 => any_change_of_hands()], 1..longest)),
+        1 => story(1..=2_u8, vec(prop_oneof![12 => any_event(), 1 => Just(Event::Copy), 2 => Just(Event::PutBack)], 1..longest)),
+    ]
+}
+
+fn story(
+    replicas: impl Strategy<Value = u8>,
+    events: impl Strategy<Value = Vec<Event>>,
+) -> impl Strategy<Value = Story> {
     let setup = (replicas, 1..=3_u8, 1..=2_u8, 1..=3_u8);
-    (setup, vec(any_event(), 1..longest)).prop_map(|((replicas, endpoints, signers, confirmations), events)| Story {
+    (setup, events).prop_map(|((replicas, endpoints, signers, confirmations), events)| Story {
         setup: Setup { replicas, endpoints, signers, confirmations },
         events,
     })
+}
+
+fn any_change_of_hands() -> impl Strategy<Value = Event> {
+    prop_oneof![
+        3 => (0..2_u8, any_polls()).prop_map(|(replica, polls)| Event::Freeze(replica, polls)),
+        2 => (0..2_u8).prop_map(Event::Wake),
+        4 => (0..2_u8, any_polls()).prop_map(|(replica, polls)| Event::Absence(replica, polls)),
+    ]
 }
 
 fn any_event() -> impl Strategy<Value = Event> {
@@ -113,10 +135,6 @@ fn any_event() -> impl Strategy<Value = Event> {
         4 => (0..3_u8, any_fault()).prop_map(|(endpoint, fault)| Event::Suffer(endpoint, fault)),
         3 => (0..3_u8).prop_map(Event::Mend),
         5 => (0..2_u8, any_polls()).prop_map(|(replica, polls)| Event::Crash(replica, polls)),
-        4 => (0..2_u8, any_polls()).prop_map(|(replica, polls)| Event::Freeze(replica, polls)),
-        3 => (0..2_u8).prop_map(Event::Wake),
-        1 => Just(Event::Copy),
-        1 => Just(Event::PutBack),
         1 => prop_oneof![Just(1_u8), Just(3), Just(200)].prop_map(Event::Room),
         1 => any::<bool>().prop_map(Event::Funds),
     ]
@@ -176,6 +194,9 @@ impl Event {
             Self::Crash(replica, polls) => format!("replica {replica} dies {polls} steps from now"),
             Self::Freeze(replica, polls) => format!("replica {replica} freezes {polls} steps from now"),
             Self::Wake(replica) => format!("replica {replica} goes on where it froze"),
+            Self::Absence(replica, polls) => {
+                format!("replica {replica} freezes {polls} steps from now, for {ABSENCE} blocks")
+            }
             Self::Copy => "the database is copied".to_owned(),
             Self::PutBack => "the database is put back to the copy".to_owned(),
             Self::Room(registrations) => format!("a block has room for about {registrations} registrations"),

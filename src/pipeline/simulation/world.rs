@@ -7,7 +7,7 @@ use super::{
     life::Life,
     replica::Replica,
     service::Plan,
-    story::{Event, Fee, Setup, Story},
+    story::{ABSENCE, Event, Fee, Setup, Story},
 };
 use crate::{
     chain::{
@@ -151,17 +151,17 @@ impl World {
         }
     }
 
-    /// Whoever runs the service stops it, puts the database back, and starts the service again.
+    /// Whoever runs the service stops it, puts the database back, and starts the service again; and who was promised something that is
+    /// lost with it asks again.
     async fn put_back(&mut self) -> Result<(), String> {
-        if !self.ground.has_copy() {
-            return Ok(());
-        }
         for replica in &mut self.replicas {
             replica.kill().await;
         }
         self.ground.put_back().await.map_err(|error| error.to_string())?;
-        self.invariants.put_back(&self.ground.audit, &self.chain).await?;
+        let lost = self.invariants.put_back(&self.ground.audit, &self.chain).await?;
         self.replicas = self.replicas.iter().map(|_| self.replica()).collect();
+        self.passes(STEP, STEP).await?;
+        lost.iter().for_each(|(hash, _)| self.accept(hash[0]));
         Ok(())
     }
 
@@ -176,17 +176,20 @@ impl World {
         Ok(())
     }
 
+    async fn blocks(&mut self, count: u8) -> Result<(), String> {
+        for _ in 0..count {
+            self.passes(Duration::from_secs(1), LONG_STEP).await?;
+            self.chain.ledger().mine(true);
+        }
+        Ok(())
+    }
+
     async fn happens(&mut self, event: Event) -> Result<(), String> {
         match event {
             Event::Accept(document) => self.accept(document),
             Event::Mine => self.chain.ledger().mine(true),
             Event::MineEmpty => self.chain.ledger().mine(false),
-            Event::Blocks(count) => {
-                for _ in 0..count {
-                    self.passes(Duration::from_secs(1), LONG_STEP).await?;
-                    self.chain.ledger().mine(true);
-                }
-            }
+            Event::Blocks(count) => self.blocks(count).await?,
             Event::Wait(tenths) => self.passes(Duration::from_millis(100) * tenths.into(), WAIT_STEP).await?,
             Event::Forget(nth) => self.chain.ledger().drop_pending(nth.into()),
             Event::Echo(nth) => self.chain.ledger().echo(nth.into()),
@@ -213,6 +216,11 @@ impl World {
             Event::Crash(replica, polls) => self.life(replica).dies_after(polls.into()),
             Event::Freeze(replica, polls) => self.life(replica).freezes_after(polls.into()),
             Event::Wake(replica) => self.life(replica).goes_on(),
+            Event::Absence(replica, polls) => {
+                self.life(replica).freezes_after(polls.into());
+                self.blocks(ABSENCE).await?;
+                self.life(replica).goes_on();
+            }
             Event::Copy => {
                 self.ground.copy().await.map_err(|error| error.to_string())?;
                 self.invariants.copied();
@@ -285,13 +293,15 @@ fn on_broadcast(audit: &Audit, invariants: &Invariants) -> crate::chain::simulat
     let (audit, leaks) = (audit.clone(), invariants.leaks.clone());
     Arc::new(move |raw| {
         let (audit, leaks) = (audit.clone(), leaks.clone());
-        Box::pin(async move {
+        // Beside the service, so that one that freezes here does not keep the disk from being looked at.
+        let looked = tokio::spawn(async move {
             match audit.has_bytes(&raw).await {
                 Ok(true) => {}
                 Ok(false) => leaks.add(format!("a node saw {} bytes that are not on disk", raw.len())),
                 Err(error) => leaks.add(format!("the disk could not be read: {error}")),
             }
-        })
+        });
+        Box::pin(async move { drop(looked.await) })
     })
 }
 
