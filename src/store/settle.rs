@@ -42,9 +42,6 @@ impl Store {
         let mut blocks = Vec::with_capacity(found.len());
         for one in found {
             let id = one.ours.unwrap_or(id_of(one.hash));
-            if one.ours.is_none() {
-                insert_foreign(&mut tx, id, one, at).await?;
-            }
             let updated = sqlx::query(
                 "UPDATE registrations SET state = $1, transaction_id = $2, blocked = '', revision = revision + 1, updated_at = $3 \
                  WHERE id = $4 AND state = $5",
@@ -56,7 +53,14 @@ impl Store {
             .bind(State::Queued.code())
             .execute(&mut *tx)
             .await?;
+            // A replica that looked before another one signed it must not call that one's transaction a stranger's.
+            if updated.rows_affected() == 0 {
+                continue;
+            }
             moved += updated.rows_affected();
+            if one.ours.is_none() {
+                insert_foreign(&mut tx, id, one, at).await?;
+            }
             let (finality, Block { number, hash, .. }) = (Finality::Unsafe, one.block);
             blocks.push(UnfinalizedBlock { id, signer: one.ours.map(|_| one.registrar), finality, number, hash });
         }

@@ -240,3 +240,38 @@ fn a_transaction_of_ours_that_no_endpoint_shows_any_more_does_not_keep_its_work_
         ],
     );
 }
+
+#[test]
+fn a_holder_that_froze_and_was_followed_writes_nothing_when_it_goes_on() {
+    let setup = Setup { replicas: 2, endpoints: 1, signers: 1, confirmations: 1 };
+    for polls in 0..100 { eprintln!("polls {polls}");
+        told(
+            setup,
+            [
+                Freeze(0, polls),       // replica 0 freezes in the middle of preparing, signing or sending
+                Accept(0),              // document 0 is accepted
+                Funds(false),           // the signers have no money
+                Blocks(10),             // 10 blocks, a second apart
+                Wake(0),                // replica 0 goes on where it froze
+                Wait(30),               // 3.0 s pass
+            ],
+        );
+    }
+}
+
+#[test]
+fn a_database_that_is_put_back_finds_on_chain_what_it_has_lost() {
+    let setup = Setup { replicas: 1, endpoints: 1, signers: 1, confirmations: 1 };
+    told(
+        setup,
+        [
+            Accept(0), // document 0 is accepted
+            Copy,      // the database is copied
+            Accept(1), // document 1 is accepted
+            Blocks(3), // 3 blocks, a second apart
+            PutBack,   // the database is put back to the copy
+            Accept(2), // document 2 is accepted
+            Blocks(3), // 3 blocks, a second apart
+        ],
+    );
+}
