@@ -12,9 +12,6 @@ use crate::registration::{Block, Blocked, Event, Failure, Finality, Registration
 use alloy::primitives::{Address, B256};
 use sqlx::AssertSqlSafe;
 
-/// What no node is known to have, so that something may stand in its way: the answer to a send may come after the chain's own.
-const UNSENT: &str = "state IN ('queued', 'signed')";
-
 /// A registration that was found on chain: made by somebody else's transaction, or by one of ours that the store did not know.
 #[derive(Clone, Copy, Debug)]
 pub struct Found {
@@ -117,7 +114,7 @@ impl Store {
         Ok(())
     }
 
-    /// These wait for an operator and are looked at again at `retry_at`. What has gone on in the meantime stays as it is.
+    /// These are queued, wait for an operator and are looked at again at `retry_at`. What has gone on in the meantime stays as it is.
     /// Returns how many did not say so before.
     ///
     /// # Errors
@@ -136,13 +133,13 @@ impl Store {
             let among = list(4, chunk.len());
             let mut news = sqlx::query(AssertSqlSafe(format!(
                 "UPDATE registrations SET blocked = $1, revision = revision + 1, updated_at = $2 \
-                 WHERE blocked <> $3 AND id IN ({among}) AND {UNSENT}"
+                 WHERE blocked <> $3 AND id IN ({among}) AND state = 'queued'"
             )))
             .bind(code)
             .bind(at.micros())
             .bind(code);
             let mut later = sqlx::query(AssertSqlSafe(format!(
-                "UPDATE registrations SET retry_at = $1, claimed_until = 0 WHERE id IN ({}) AND {UNSENT}",
+                "UPDATE registrations SET retry_at = $1, claimed_until = 0 WHERE id IN ({}) AND state = 'queued'",
                 list(2, chunk.len())
             )))
             .bind(retry_at.micros());
