@@ -28,6 +28,8 @@ mod replace;
 mod rows;
 mod settings;
 mod settle;
+#[cfg(test)]
+mod shared_file;
 mod sign;
 mod spending;
 mod sql;

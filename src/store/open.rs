@@ -14,7 +14,7 @@ use std::{
 };
 
 /// Our tables; every other one makes a database foreign.
-const TABLES: [&str; 7] = [
+pub(super) const TABLES: [&str; 7] = [
     "registries",
     "registrations",
     "transactions",
@@ -61,10 +61,14 @@ impl Store {
         let (engine, writer, reader) = match settings {
             Settings::Sqlite(path) => sqlite::open(path).await?,
             Settings::Postgres(url) => postgres::open(url).await?,
+            #[cfg(test)]
+            Settings::SharedFile(path) => super::shared_file::open(path).await?,
         };
         let leases = match &engine {
             Engine::Sqlite { .. } => Leases::alone(),
             Engine::Postgres { options, .. } => Leases::shared(PgConnectOptions::clone(options)),
+            #[cfg(test)]
+            Engine::SharedFile(holder) => Leases::in_file(*holder),
         };
         let unfinished = unfinished(&reader).await?;
         Ok(Self {

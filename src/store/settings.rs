@@ -11,6 +11,9 @@ pub enum Settings {
     Sqlite(PathBuf),
     /// The URL of a server that replicas may share.
     Postgres(String),
+    /// A file that several replicas of one test share.
+    #[cfg(test)]
+    SharedFile(PathBuf),
 }
 
 /// A URL of no database that we can use. Never repeats it.

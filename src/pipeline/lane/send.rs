@@ -72,10 +72,19 @@ impl Lane {
                 }
                 let detail = result.err().map(|error| error.to_string()).unwrap_or_default();
                 flight.remember_refusal(&self.tools.store, before).await;
-                self.block(&flight.members, blocked, &detail).await;
+                self.not_taken(flight, blocked, &detail).await;
                 // A node may have taken the bytes although its answer was lost, and a block may hold them already.
                 !self.tools.flights.contains(flight) || flight.progress().phase != Phase::Signed
             }
+        }
+    }
+
+    /// Says of all that a transaction carries why no node took it.
+    async fn not_taken(&mut self, flight: &Flight, blocked: Blocked, detail: &str) {
+        match self.tools.store.not_taken(flight.id, blocked, now()).await {
+            Ok(0) => {}
+            Ok(_) => self.tell_blocked(&flight.members, blocked, detail).await,
+            Err(error) => warn!(error = %error, "a blocked reason could not be written"),
         }
     }
 

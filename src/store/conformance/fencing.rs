@@ -21,6 +21,7 @@ async fn what_a_replica_writes_for_a_signer_that_another_one_acts_for_by_now_is_
         rig.store.confirmed(id, at(14)).await.map(drop),
         rig.store.replace(id, &replacement(2)).await,
         rig.store.hold(id, Some(Blocked::FeeCap), at(14)).await.map(drop),
+        rig.store.not_taken(id, Blocked::NoEndpoint, at(14)).await.map(drop),
         rig.store.reorged(id, at(15)).await,
         rig.store.release(id, Some(&failure), at(16)).await,
         rig.store.timed_out(id, &diagnosis, at(17)).await.map(drop),
