@@ -3,9 +3,7 @@
 use super::{testing::Ground, *};
 use crate::registration::{
     Block, Blocked, Cost, Diagnosis, Failure, FailureReason, Finality, NewRegistration, Registration, RegistrationId,
-    State, Timestamp, TransactionId,
-    diagnosis::Cause,
-    policy::{budget::Spending, fees::Fees},
+    State, Timestamp, TransactionId, diagnosis::Cause, policy::fees::Fees,
 };
 use alloy::primitives::{Address, B256};
 use std::collections::BTreeMap;
@@ -64,7 +62,17 @@ fn transaction(nonce: u64) -> NewTransaction {
         fees: Fees { max_fee_per_gas: 5, max_priority_fee_per_gas: 1 },
     };
     let id = TransactionId::from(Uuid::now_v7());
-    NewTransaction { id, signer: SIGNER, nonce, gas_limit: 50_000, prepared_at: at(10), signed_at: at(11), attempt }
+    NewTransaction {
+        id,
+        signer: SIGNER,
+        nonce,
+        gas_limit: 50_000,
+        prepared_at: at(10),
+        signed_at: at(11),
+        attempt,
+        worst_cost: 251_000,
+        allowance: None,
+    }
 }
 
 fn replacement(number: usize) -> Replacement {
@@ -73,7 +81,8 @@ fn replacement(number: usize) -> Replacement {
         raw: vec![number as u8; 4].into(),
         fees: Fees { max_fee_per_gas: 6, max_priority_fee_per_gas: 2 },
     };
-    Replacement { attempt, number, gas_limit: 30_000, batch_size: 1, signed_at: at(40) }
+    let (gas_limit, batch_size, signed_at) = (30_000, 1, at(40));
+    Replacement { attempt, number, gas_limit, batch_size, signed_at, worst_cost: 181_000, allowance: None }
 }
 
 fn inclusion(number: u64) -> Inclusion {
@@ -592,25 +601,4 @@ async fn what_a_replica_writes_for_a_signer_that_another_one_acts_for_by_now_is_
     rig.store.acquire(SIGNER).await.unwrap().unwrap();
     rig.store.sent(id, at(12)).await.unwrap();
     assert_eq!(rig.get(ids[0]).await.state, State::Submitted);
-}
-
-#[tokio::test]
-async fn what_was_spent_today_and_what_is_out_at_its_worst_is_known_to_the_wei() {
-    let rig = Rig::new(100).await;
-    let ids = [rig.accept(1, "a").await.registration.id, rig.accept(2, "a").await.registration.id];
-    let first = rig.signed(0, &ids[..1]).await;
-    let second = rig.signed(1, &ids[1..]).await;
-    let spending = async |since| rig.store.spending(at(since)).await.unwrap();
-    let out = |versions: u128| Spending { spent: 0, out: versions, waiting: 2 };
-    assert_eq!(spending(0).await, out(2 * 50_000 * 5));
-
-    rig.store.replace(second, &replacement(2)).await.unwrap();
-    assert_eq!(spending(0).await, out(50_000 * 5 + 30_000 * 6), "the latest version alone counts");
-
-    rig.store.included(first, &inclusion(7), &[], false, at(100)).await.unwrap();
-    let spent = 40_000 * 3 + 7;
-    assert_eq!(spending(100).await, Spending { spent, out: 30_000 * 6, waiting: 1 });
-    assert_eq!(spending(101).await, Spending { spent: 0, out: 30_000 * 6, waiting: 1 }, "another day");
-    rig.store.reorged(first, at(102)).await.unwrap();
-    assert_eq!(spending(0).await, out(50_000 * 5 + 30_000 * 6), "a block that is gone cost nothing");
 }

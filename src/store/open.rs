@@ -148,13 +148,14 @@ pub(super) fn all_ours(names: &[String]) -> Result<(), OpenError> {
 }
 
 /// Every version of the schema, by number. What has been released stays as it is: a database remembers each text by its hash.
-const MIGRATIONS: [(i64, &str, &str); 6] = [
+const MIGRATIONS: [(i64, &str, &str); 7] = [
     (1, "init", include_str!("migrations/0001_init.sql")),
     (2, "tracestate", include_str!("migrations/0002_tracestate.sql")),
     (3, "leases", include_str!("migrations/0003_leases.sql")),
     (4, "claims", include_str!("migrations/0004_claims.sql")),
     (5, "spending", include_str!("migrations/0005_spending.sql")),
     (6, "growth", include_str!("migrations/0006_growth.sql")),
+    (7, "worst cost", include_str!("migrations/0007_worst_cost.sql")),
 ];
 
 pub(super) fn migrator() -> Migrator {
