@@ -1,10 +1,10 @@
 //! Opening a database: its engine, the version of its schema, and whose it is.
 
-use super::{OpenError, Settings, Store, StoreError, bounded::Pool, engine::Engine, lease::Leases, postgres, sqlite};
+use super::{OpenError, Settings, Store, StoreError, engine::Engine, lease::Leases, postgres, sqlite};
 use crate::registration::Timestamp;
 use alloy::primitives::{Address, B256};
 use sqlx::{
-    Row, SqlSafeStr,
+    Any, Executor, Row, SqlSafeStr,
     migrate::{Migration, MigrationType, Migrator},
     postgres::PgConnectOptions,
 };
@@ -169,8 +169,8 @@ pub(super) fn migrator() -> Migrator {
 pub(super) const UNFINISHED: &str =
     "SELECT COUNT(*) FROM registrations WHERE state IN ('queued', 'signed', 'submitted', 'included')";
 
-pub(super) async fn unfinished(pool: &Pool) -> Result<u64, sqlx::Error> {
-    let row = sqlx::query(UNFINISHED).fetch_one(pool).await?;
+pub(super) async fn unfinished<'c>(asked: impl Executor<'c, Database = Any>) -> Result<u64, sqlx::Error> {
+    let row = sqlx::query(UNFINISHED).fetch_one(asked).await?;
     Ok(row.try_get::<i64, _>(0)?.cast_unsigned())
 }
 

@@ -27,9 +27,16 @@ impl Write {
     }
 
     /// When this returns `Ok`, all of it is on disk.
-    pub(super) async fn commit(mut self) -> Result<(), StoreError> {
+    pub(super) async fn commit(self) -> Result<(), StoreError> {
+        self.commit_and(|| ()).await
+    }
+
+    /// As [`Self::commit`]; and when it is on disk this is done, before anybody else has the connection. On SQLite, where one
+    /// connection writes, nobody else writes or counts in between.
+    pub(super) async fn commit_and(mut self, then: impl FnOnce()) -> Result<(), StoreError> {
         sqlx::raw_sql("COMMIT").execute(&mut *self).await?;
         self.over = true;
+        then();
         Ok(())
     }
 
