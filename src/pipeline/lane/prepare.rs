@@ -12,7 +12,7 @@ use crate::{
     },
     registration::{
         Blocked, Failure, FailureReason, RegistrationId, Timestamp, TransactionId,
-        diagnosis::Hindrance,
+        diagnosis::{Hindrance, TooLarge},
         policy::{batching, fees},
     },
     store::{Attempt, Found, NewTransaction, QueuedRegistration, StoreError},
@@ -106,6 +106,11 @@ impl Lane {
         let journeys: Vec<_> =
             claim.registrations.iter().map(|row| Journey::begin(row.clone(), &self.tools.route, prepared_at)).collect();
         let (mut calldata, mut gas_limit) = call_of(&claim.registrations);
+        let most = batching::most_gas(block_gas);
+        if gas_limit > most {
+            // A nonce that no block takes would keep everything behind it waiting.
+            return Err(Obstacle::Held(Hindrance::TooLarge(TooLarge { gas: gas_limit, most })));
+        }
         let (outlook, simulated) = tokio::join!(
             self.tools.chain.outlook(self.signer.address()),
             self.tools.chain.simulate(self.signer.address(), &calldata, gas_limit)

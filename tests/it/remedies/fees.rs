@@ -169,9 +169,9 @@ async fn a_spike_of_fifty_blocks_above_the_cap_is_over_two_blocks_after_it_is() 
 #[tokio::test]
 async fn what_waits_long_with_nothing_wrong_is_outbid_all_the_same() {
     let stack = standstill(Plan::on_demand()).await;
+    // The node says that it has it, blocks come, and whoever builds them leaves it out.
+    let kept_out = stack.proxy().trap(SEND, Fault::Result("\"0x01\""));
     let submitted = submit(&stack, 1).await;
-    // Blocks come, and whoever builds them leaves it out.
-    stack.anvil.set_block_gas(30_000).await;
     let mut clock = tokio::time::interval(Duration::from_millis(500));
     let is_bumped = async || {
         let seen = stack.client.get(&submitted.id).await.unwrap();
@@ -182,7 +182,8 @@ async fn what_waits_long_with_nothing_wrong_is_outbid_all_the_same() {
         stack.anvil.mine(1).await;
     }
 
-    stack.anvil.set_block_gas(30_000_000).await;
+    kept_out.release();
+    eventually("a version", async || (stack.anvil.pending().await == 1).then_some(())).await;
     mined(&stack, &submitted.id).await;
     are_replacements(&versions(&stack));
     holds(&stack, [1]).await;
