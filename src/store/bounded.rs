@@ -158,7 +158,8 @@ mod tests {
     use std::time::Duration;
     use tokio::time::Instant;
 
-    const LIMIT: Duration = Duration::from_millis(300);
+    /// What a quick statement does not take on a busy machine either.
+    const LIMIT: Duration = Duration::from_secs(2);
 
     async fn pool(database: &Database) -> Pool {
         sqlx::any::install_default_drivers();
@@ -176,10 +177,10 @@ mod tests {
         let first = backend(&pool).await;
         assert_eq!(backend(&pool).await, first);
         let begun = Instant::now();
-        assert!(matches!(sqlx::query("SELECT pg_sleep(4)").fetch_all(&pool).await, Err(Error::Io(_))));
-        assert!(matches!(sqlx::query("SELECT pg_sleep(4)").fetch_optional(&pool).await, Err(Error::Io(_))));
+        assert!(matches!(sqlx::query("SELECT pg_sleep(60)").fetch_all(&pool).await, Err(Error::Io(_))));
+        assert!(matches!(sqlx::query("SELECT pg_sleep(60)").fetch_optional(&pool).await, Err(Error::Io(_))));
         assert_ne!(backend(&pool).await, first);
-        assert!(begun.elapsed() < Duration::from_secs(3), "{:?}", begun.elapsed());
+        assert!(begun.elapsed() < Duration::from_secs(30), "{:?}", begun.elapsed());
     }
 
     #[tokio::test]
@@ -189,7 +190,7 @@ mod tests {
         let pool = pool(&database).await;
         let mut write = Write::begin(&pool).await.unwrap();
         sqlx::query("INSERT INTO public.t VALUES (1)").execute(&mut *write).await.unwrap();
-        assert!(sqlx::query("SELECT pg_sleep(4)").execute(&mut *write).await.is_err());
+        assert!(sqlx::query("SELECT pg_sleep(60)").execute(&mut *write).await.is_err());
         drop(write);
         let count = sqlx::query("SELECT COUNT(*) FROM public.t").fetch_one(&pool).await.unwrap();
         assert_eq!(count.get::<i64, _>(0), 0);

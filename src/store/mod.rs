@@ -35,11 +35,11 @@ mod write;
 
 /// One suite, compiled for each engine.
 #[cfg(test)]
-#[path = "conformance.rs"]
+#[path = "conformance/mod.rs"]
 #[allow(clippy::duplicate_mod, reason = "the same suite has to pass on both")]
 mod on_postgres;
 #[cfg(test)]
-#[path = "conformance.rs"]
+#[path = "conformance/mod.rs"]
 #[allow(clippy::duplicate_mod, reason = "the same suite has to pass on both")]
 mod on_sqlite;
 #[cfg(test)]

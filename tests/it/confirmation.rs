@@ -1,8 +1,8 @@
 //! A registration's journey to its confirmation, and how far a call waits along it.
 
 use crate::harness::{
-    Client, Fault, Finality, Plan, Registration, Stack, State, WaitFor, account, document, eventually, registering,
-    stays_pending, within,
+    Client, Fault, Finality, Plan, Registration, Stack, State, WaitFor, account, document, eventually, in_one_of,
+    registering, stays_pending, within,
 };
 use alloy::primitives::B256;
 use serde_json::json;
@@ -199,8 +199,8 @@ async fn a_caller_that_hangs_up_loses_nothing() {
     stack.registry.holds_exactly([(document(1), CASE.into())]).await;
 }
 
-#[tokio::test]
-async fn a_node_that_takes_no_transactions_keeps_nobody_from_hearing_of_inclusion() {
+/// Eight are sent and then mined, while the node takes no transaction any more; how long it takes until all are confirmed.
+async fn heard_of_while_a_send_hangs() -> Duration {
     const COUNT: u64 = 8;
     let stack = Plan::on_demand().through_proxy().start().await;
     stack.anvil.stop_mining().await;
@@ -219,7 +219,17 @@ async fn a_node_that_takes_no_transactions_keeps_nobody_from_hearing_of_inclusio
     for one in &accepted {
         stack.client.reaches(&one.id, State::Confirmed).await;
     }
-    assert!(began.elapsed() < Duration::from_secs(4), "heard of after {:?}", began.elapsed());
+    began.elapsed()
+}
+
+#[tokio::test]
+async fn a_node_that_takes_no_transactions_keeps_nobody_from_hearing_of_inclusion() {
+    // A send is given up after five seconds: who waited for it would hear then.
+    in_one_of("all to be heard of", async || {
+        let took = heard_of_while_a_send_hangs().await;
+        if took < Duration::from_secs(4) { Ok(()) } else { Err(format!("after {took:?}")) }
+    })
+    .await;
 }
 
 #[tokio::test]

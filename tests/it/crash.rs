@@ -1,6 +1,8 @@
 //! `kill -9` between each pair of steps, and a new start: nothing is lost, nothing is registered twice.
 
-use crate::harness::{Fault, Plan, Stack, State, WaitFor, document, eventually, proxy::Trap, registering, within};
+use crate::harness::{
+    Fault, Plan, Stack, State, WaitFor, document, eventually, proxy::Trap, registering, wait::PATIENCE, within,
+};
 use alloy::primitives::{Bytes, keccak256};
 use futures_util::future::join_all;
 use std::{collections::BTreeSet, time::Duration};
@@ -206,7 +208,7 @@ async fn five_crashes_during_a_flood_lose_nothing_and_register_nothing_twice() {
             let answer = client.stub().register_document(registering(number, CASE, WaitFor::Submitted)).await;
             answer.is_ok().then_some(number)
         }));
-        let patience = if round % 2 == 0 { Duration::from_millis(40 * (round + 1)) } else { Duration::from_secs(20) };
+        let patience = if round % 2 == 0 { Duration::from_millis(40 * (round + 1)) } else { PATIENCE };
         if let Ok(answered) = tokio::time::timeout(patience, calls).await {
             accepted.extend(answered.into_iter().flatten());
         }

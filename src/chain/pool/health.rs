@@ -1,27 +1,21 @@
 //! What is known of one endpoint, kept up to date by every call and probe; `judge` decides what it means.
 
 use super::{
+    circuit::Circuit,
+    failures::Failures,
     heads::Seen,
     judge::{ChainProof, Facts, Reason, Standing, judge},
     latency::Latency,
-    window::{SPAN, Window},
+    position::Position,
+    throttle::Throttle,
+    window::Window,
 };
-use crate::chain::{CallError, Delays, EndpointState, EndpointView, Fault, Header, Refusal};
-use std::{collections::VecDeque, time::Duration};
+use crate::chain::{CallError, EndpointState, EndpointView, Fault, Header, Refusal};
+use std::time::Duration;
 use tokio::time::Instant;
 
-/// How long an endpoint is left alone that says it is asked too often, but not for how long.
-const THROTTLED: Duration = Duration::from_secs(1);
-/// How long an endpoint is left alone at most, whatever it asks for: then it is asked once, and may say so again.
-const LONGEST_THROTTLED: Duration = Duration::from_secs(5 * 60);
 /// An endpoint that has been well for this long has its circuit begin with the shortest time again.
 const STEADY: Duration = Duration::from_secs(60);
-/// A head is out of step when so many of the endpoint's own probes in a row say so: two endpoints are never asked at the same instant.
-const OUT_OF_STEP: u32 = 2;
-/// A head that is older than this, two probes and a slow answer, is not compared with others.
-const FRESH: Duration = Duration::from_secs(3);
-/// Heads without a parent in a row that make it doubted.
-const ORPHANS: u32 = 3;
 
 /// What is known of one endpoint.
 #[derive(Debug)]
@@ -30,28 +24,14 @@ pub struct Health {
     reason: Reason,
     since: Instant,
     chain: ChainProof,
-    consecutive_failures: u32,
-    failed_at: Option<Instant>,
-    timed_out: bool,
-    suspicions: VecDeque<Instant>,
+    failures: Failures,
     window: Window,
     latency: Latency,
-    head: Option<Seen>,
-    /// When a probe was last answered.
-    probed: Option<Instant>,
-    /// The highest number it has shown.
-    highest: u64,
-    standing: Standing,
-    /// How many probes in a row showed a head out of step.
-    out_of_step: u32,
+    position: Position,
     syncing: bool,
     good_probes: u32,
-    throttled_until: Option<Instant>,
-    circuit: Delays,
-    /// Until when nothing is asked of it while it is down.
-    circuit_until: Instant,
-    /// How often in a row it could not show the block before its head.
-    orphans: u32,
+    throttle: Throttle,
+    circuit: Circuit,
     error: Option<String>,
 }
 
@@ -74,23 +54,14 @@ impl Health {
             reason: Reason::Gone,
             since: now,
             chain: ChainProof::Unknown,
-            consecutive_failures: 0,
-            failed_at: None,
-            timed_out: false,
-            suspicions: VecDeque::new(),
+            failures: Failures::default(),
             window: Window::default(),
             latency: Latency::default(),
-            head: None,
-            probed: None,
-            highest: 0,
-            standing: Standing::Level,
-            out_of_step: 0,
+            position: Position::new(),
             syncing: false,
             good_probes: 0,
-            throttled_until: None,
-            circuit: Delays::of_a_circuit(),
-            circuit_until: now,
-            orphans: 0,
+            throttle: Throttle::default(),
+            circuit: Circuit::new(now),
             error: None,
         }
     }
@@ -107,12 +78,12 @@ impl Health {
 
     /// Whether it asked to be left alone for a while.
     pub fn is_throttled(&self, now: Instant) -> bool {
-        self.throttled_until.is_some_and(|until| now < until)
+        self.throttle.is_on(now)
     }
 
     /// For how long it is to be left alone.
     pub fn throttled_for(&self, now: Instant) -> Option<Duration> {
-        self.throttled_until.and_then(|until| until.checked_duration_since(now))
+        self.throttle.left(now)
     }
 
     /// After how long without an answer a read is asked of another endpoint too.
@@ -122,23 +93,22 @@ impl Health {
 
     /// Whether the circuit is open: nothing is asked of it, not even by a probe.
     pub fn is_open(&self, now: Instant) -> bool {
-        self.state == EndpointState::Down && now < self.circuit_until
+        self.state == EndpointState::Down && self.circuit.is_open(now)
     }
 
     /// The circuit opens, or stays open after a probe that failed.
     pub fn open(&mut self, now: Instant) {
-        self.circuit_until = now + self.circuit.next_delay();
+        self.circuit.open(now);
     }
 
     /// A probe was good: the next one is not held up.
     pub fn half_open(&mut self, now: Instant) {
-        self.circuit_until = now;
+        self.circuit.half_open(now);
     }
 
     /// Its head, if it has shown one just now: what it showed before it fell silent says nothing about the chain.
     pub fn head(&self, now: Instant) -> Option<Seen> {
-        let fresh = self.probed.is_some_and(|probed| now.saturating_duration_since(probed) < FRESH);
-        self.head.filter(|_| fresh && self.state.is_usable() && self.consecutive_failures == 0)
+        self.position.fresh(now).filter(|_| self.state.is_usable() && self.failures.consecutive() == 0)
     }
 
     /// What others see of it.
@@ -146,13 +116,13 @@ impl Health {
         EndpointView {
             name: name.to_owned(),
             state: self.state,
-            head: self.head.map(|seen| seen.header.block),
-            lag: match self.standing {
+            head: self.position.last().map(|header| header.block),
+            lag: match self.position.standing() {
                 Standing::Behind(lag) => Some(lag),
                 Standing::Level | Standing::Implausible => None,
             },
             latency: self.latency.mean(),
-            consecutive_failures: self.consecutive_failures,
+            consecutive_failures: self.failures.consecutive(),
             error: match self.reason {
                 Reason::Well if self.state == EndpointState::Healthy => None,
                 Reason::Well | Reason::Gone | Reason::TimedOut => self.error.clone(),
@@ -171,20 +141,15 @@ impl Health {
     pub fn called(&mut self, name: &str, error: Option<&CallError>, took: Duration, now: Instant) -> Option<Change> {
         match error {
             Some(CallError::Unavailable { fault: Fault::Throttled { retry_after }, .. }) => {
-                let until = now + retry_after.unwrap_or(THROTTLED).min(LONGEST_THROTTLED);
-                self.throttled_until = self.throttled_until.max(Some(until));
+                self.throttle.asked(*retry_after, now);
                 return None;
             }
             Some(CallError::Unavailable { fault, .. }) => {
-                // Calls that were under way together fail together: that is one failure.
-                if self.failed_at.is_none_or(|failed| now.checked_sub(took).is_none_or(|begun| begun >= failed)) {
-                    self.consecutive_failures += 1;
-                    self.failed_at = Some(now);
-                }
+                let timed_out = *fault == Fault::Timeout;
+                self.failures.failed(timed_out, took, now);
                 self.good_probes = 0;
-                self.timed_out = *fault == Fault::Timeout;
-                if self.timed_out && matches!(self.state, EndpointState::Healthy | EndpointState::Degraded) {
-                    self.suspicions.push_back(now);
+                if timed_out && matches!(self.state, EndpointState::Healthy | EndpointState::Degraded) {
+                    self.failures.suspect(now);
                 }
                 self.error = Some(fault.to_string());
                 if self.state.is_usable() {
@@ -194,7 +159,7 @@ impl Health {
             // Words that nobody knows say nothing about our request, nor about the endpoint: its probes do.
             Some(CallError::Refused { refusal: Refusal::Other, .. } | CallError::NoEndpoint { .. }) => return None,
             Some(CallError::Refused { .. }) | None => {
-                self.consecutive_failures = 0;
+                self.failures.answered();
                 self.latency.add(took);
                 self.window.add(now, false);
             }
@@ -220,50 +185,44 @@ impl Health {
     /// What was before it went says nothing about when it is back.
     fn forget(&mut self) {
         self.window.clear();
-        self.suspicions.clear();
+        self.failures.forget();
     }
 
     /// A probe was answered with this head, plausible or not.
     pub fn probed(&mut self, name: &str, header: Header, plausible: bool, now: Instant) -> Option<Change> {
         self.good_probes += 1;
-        let since = self.head.filter(|seen| seen.header.block.hash == header.block.hash).map_or(now, |seen| seen.since);
-        self.head = Some(Seen { header, since, plausible });
-        self.probed = Some(now);
-        self.showed(header.block.number);
+        self.position.probed(header, plausible, now);
         self.judge(name, now)
     }
 
     /// It showed a block of this number.
     pub fn showed(&mut self, number: u64) {
-        self.highest = self.highest.max(number);
+        self.position.showed(number);
     }
 
     /// The chain's head fell: what it showed before counts no more.
     pub fn fell(&mut self) {
-        self.highest = self.head.map_or(0, |seen| seen.header.block.number);
+        self.position.fell();
     }
 
     /// Its head and the highest number it has shown, when it answers and stands with the others. A head that cannot be is none,
     /// also before the second probe makes it a fault of the endpoint.
     pub fn trusted(&self, now: Instant) -> Option<(Header, u64)> {
-        let counts = |seen: &Seen| seen.plausible && self.standing == Standing::Level;
-        self.head(now).filter(counts).map(|seen| (seen.header, self.highest))
+        let counts = |seen: &Seen| seen.plausible && self.position.standing() == Standing::Level;
+        self.head(now).filter(counts).map(|seen| (seen.header, self.position.highest()))
     }
 
-    /// Somebody asked for the block before its head: whether it could show it. A load balancer may ask another node for it, so
-    /// that only the third time in a row counts.
+    /// Somebody asked for the block before its head: whether it could show it.
     pub fn showed_parent(&mut self, name: &str, shown: bool, now: Instant) -> Option<Change> {
-        self.orphans = if shown { 0 } else { self.orphans + 1 };
-        if self.orphans < ORPHANS {
+        if !self.position.showed_parent(shown) {
             return None;
         }
-        self.out_of_step = OUT_OF_STEP;
         self.stands(name, Standing::Implausible, true, now)
     }
 
     /// Whether its head has to show the block before it, whatever it is.
     pub fn is_doubted(&self) -> bool {
-        self.standing == Standing::Implausible
+        self.position.standing() == Standing::Implausible
     }
 
     /// It says whether it is still syncing.
@@ -273,16 +232,9 @@ impl Health {
 
     /// How its head stands to the others'. `own` says that the word is about a head that it has just shown.
     pub fn stands(&mut self, name: &str, standing: Standing, own: bool, now: Instant) -> Option<Change> {
-        if standing == Standing::Level {
-            self.out_of_step = 0;
-            self.standing = Standing::Level;
-        } else {
-            self.out_of_step += u32::from(own);
-            if self.out_of_step >= OUT_OF_STEP || self.standing != Standing::Level {
-                self.standing = standing;
-                // Being well again is counted from the last probe that was not.
-                self.good_probes = self.good_probes.min(u32::from(self.state == EndpointState::Suspect));
-            }
+        if self.position.stands(standing, own) {
+            // Being well again is counted from the last probe that was not.
+            self.good_probes = self.good_probes.min(u32::from(self.state == EndpointState::Suspect));
         }
         self.judge(name, now)
     }
@@ -291,19 +243,16 @@ impl Health {
         if self.state == EndpointState::Quarantined {
             return None;
         }
-        while self.suspicions.front().is_some_and(|at| now.duration_since(*at) >= SPAN) {
-            self.suspicions.pop_front();
-        }
         let (calls, failed) = self.window.count(now);
         let facts = Facts {
             chain: self.chain,
-            consecutive_failures: self.consecutive_failures,
-            timed_out: self.timed_out,
-            suspicions: self.suspicions.len(),
+            consecutive_failures: self.failures.consecutive(),
+            timed_out: self.failures.timed_out(),
+            suspicions: self.failures.suspicions(now),
             calls,
             failed,
             latency: self.latency.mean().unwrap_or_default(),
-            standing: self.standing,
+            standing: self.position.standing(),
             syncing: self.syncing,
             good_probes: self.good_probes,
         };
@@ -433,7 +382,7 @@ mod tests {
             for _ in 0..5 {
                 health.called("node", Some(&failure(Fault::Connect)), Duration::ZERO, now);
             }
-            health.circuit_until.duration_since(now).as_secs()
+            (0_u64..).find(|seconds| !health.is_open(now + *seconds as u32 * SECOND)).unwrap()
         };
         let rise = |health: &mut Health, now| {
             health.proved("node", ChainProof::Right, now);

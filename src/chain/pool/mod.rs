@@ -2,17 +2,21 @@
 //!
 //! Decisions are pure and stand in small files: `judge` (how much is an endpoint trusted), `heads` (what do their heads say about
 //! each other), `watermark` (is an answer from before what was seen), `route` (who is asked, in which order). `health` keeps what
-//! they decide on. `read`, `send` and `probe` act.
+//! they decide on, with `circuit`, `failures`, `latency`, `position`, `throttle` and `window`. `read`, `send` and `probe` act.
 
+mod circuit;
+mod failures;
 mod heads;
 mod health;
 mod judge;
 mod latency;
 mod latest;
+mod position;
 mod probe;
 mod read;
 mod route;
 mod send;
+mod throttle;
 mod watermark;
 mod window;
 

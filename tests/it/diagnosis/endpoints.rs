@@ -5,7 +5,7 @@ use crate::harness::{Cause, Fault, Plan, State, document};
 
 #[tokio::test]
 async fn endpoints_that_die_after_they_took_the_transaction_are_rpc_unavailable() {
-    let mut stack = late_after(Plan::on_demand().endpoints(2), 4).start().await;
+    let mut stack = late_after(Plan::on_demand().endpoints(2), 8).start().await;
     stack.anvil.stop_mining().await;
     submit(&stack, 1).await;
     let away: Vec<_> = stack.proxies().iter().map(|proxy| proxy.trap_all(Fault::LoseRequest)).collect();
@@ -52,7 +52,7 @@ async fn an_anvil_that_mines_nothing_is_stalled_too_and_the_words_say_what_to_do
 
 #[tokio::test]
 async fn an_endpoint_that_does_not_show_the_block_keeps_it_from_being_confirmed_and_is_named() {
-    let mut stack = late_after(Plan::on_demand().endpoints(2), 3).start().await;
+    let mut stack = late_after(Plan::on_demand().endpoints(2), 6).start().await;
     stack.anvil.stop_mining().await;
     submit(&stack, 1).await;
     let block = stack.anvil.head().await + 1;
@@ -71,7 +71,7 @@ async fn an_endpoint_that_does_not_show_the_block_keeps_it_from_being_confirmed_
 
 #[tokio::test]
 async fn an_endpoint_that_shows_a_receipt_and_one_that_does_not_disagree() {
-    let mut stack = late_after(Plan::on_demand().endpoints(2), 3).start().await;
+    let mut stack = late_after(Plan::on_demand().endpoints(2), 6).start().await;
     stack.anvil.stop_mining().await;
     submit(&stack, 1).await;
     // The head of the first moves, and what stands behind it does not: as a load balancer with a node that is stuck.

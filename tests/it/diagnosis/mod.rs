@@ -5,7 +5,7 @@ mod reports;
 mod rounds;
 mod transactions;
 
-use crate::harness::{Cause, Plan, Refusal, Stack, State, WaitFor, cli, metrics::Metrics, registering};
+use crate::harness::{Cause, Plan, Refusal, Stack, State, cli, metrics::Metrics, until_late};
 use registrar::api::proto::{Diagnosis, Registration};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -13,7 +13,8 @@ use tonic::Code;
 
 const CASE: &str = "case-1";
 
-/// A plan whose transactions are late after so many seconds.
+/// A plan whose transactions are late after so many seconds. What a test does to one that is sent has to be done by then, on a busy
+/// machine too.
 fn late_after(plan: Plan, seconds: u64) -> Plan {
     plan.set("REGISTRAR_CONFIRMATION_TIMEOUT", format!("{seconds}s"))
 }
@@ -32,7 +33,7 @@ async fn submit(stack: &Stack, number: u64) -> Registration {
 /// Waits for the document's confirmation, which does not come in time for this cause; returns the diagnosis, which everybody
 /// sees who looks.
 async fn is_late(stack: &mut Stack, number: u64, cause: Cause) -> Diagnosis {
-    let refusal = stack.client.register(registering(number, CASE, WaitFor::Confirmed)).await.unwrap_err();
+    let refusal = stack.client.register(until_late(number, CASE)).await.unwrap_err();
     let diagnosis = of_the_error(&refusal);
     assert_eq!(diagnosis.cause(), cause, "{}\n{:?}", diagnosis.explanation, diagnosis.evidence);
     is_told_to_all(stack, refusal.registration_id.as_deref().unwrap(), &diagnosis).await;

@@ -92,7 +92,7 @@ async fn a_restart_reports_nothing_twice_and_keeps_the_diagnosis() {
 
 #[tokio::test]
 async fn a_crash_before_the_clock_ran_out_is_followed_by_one_report() {
-    let mut stack = late_after(Plan::on_demand(), 3).start().await;
+    let mut stack = late_after(Plan::on_demand(), 8).start().await;
     stack.anvil.stop_mining().await;
     submit(&stack, 1).await;
 

@@ -70,6 +70,12 @@ pub fn registering(number: u64, case: &str, wait_for: WaitFor) -> RegisterDocume
     }
 }
 
+/// A request that waits for the confirmation until the server's clock ends it: the caller's own wait is longer than any clock
+/// here, so that a machine that is slow to send does not end it first.
+pub fn until_late(number: u64, case: &str) -> RegisterDocumentRequest {
+    RegisterDocumentRequest { wait_timeout: seconds(50), ..registering(number, case, WaitFor::Confirmed) }
+}
+
 /// As the proto writes a duration.
 pub fn seconds(seconds: i64) -> Option<prost_types::Duration> {
     Some(prost_types::Duration { seconds, nanos: 0 })

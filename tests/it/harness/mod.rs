@@ -21,7 +21,7 @@ pub mod story;
 pub mod wait;
 
 pub use anvil::{Anvil, account};
-pub use client::{Client, Refusal, document, registering, seconds};
+pub use client::{Client, Refusal, document, registering, seconds, until_late};
 pub use line::{Condition as LineCondition, Line};
 pub use place::Place;
 pub use postgres::Database;
@@ -31,6 +31,6 @@ pub use registry::{OUTSIDER, OWNER, Registry};
 pub use service::Service;
 pub use stack::{Plan, Stack};
 pub use story::Story;
-pub use wait::{eventually, stays_pending, within};
+pub use wait::{eventually, in_one_of, stays_pending, within};
 
 pub use registrar::api::proto::{Cause, Finality, Registration, State, WaitFor};

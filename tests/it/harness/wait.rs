@@ -35,6 +35,25 @@ pub async fn eventually<T>(what: &str, mut look: impl AsyncFnMut() -> Option<T>)
     .await
 }
 
+/// How often something is tried that a busy machine can spoil.
+const TRIES: usize = 5;
+
+/// Tries what has to be quick until it is: where a machine that stalls for a moment looks like a fault of the service, a fault
+/// spoils every try, and a stall one of them.
+///
+/// # Panics
+/// When no try is quick; each says what was wrong with it.
+pub async fn in_one_of<T>(what: &str, mut attempt: impl AsyncFnMut() -> Result<T, String>) -> T {
+    let mut wrong = Vec::new();
+    while wrong.len() < TRIES {
+        match attempt().await {
+            Ok(good) => return good,
+            Err(bad) => wrong.push(bad),
+        }
+    }
+    panic!("{what}: not in {TRIES} tries: {wrong:#?}")
+}
+
 /// Whether a future is still not ready after everything that can run has run for `time`. For proving that something
 /// does not happen, after the condition that would make it happen too early is known to have been seen.
 pub async fn stays_pending(future: &mut (impl Future + Unpin), time: Duration) -> bool {

@@ -75,7 +75,7 @@ fn the_monitors_ask_for_more_than_a_tenth_and_more_than_five_users_in_a_quarter_
             .collect();
         assert_eq!(told, [("gt", threshold, &75.into()), ("lte", threshold, &0.into())]);
     }
-    assert!(source("pipeline/journey.rs").contains("\"blockchain.register\""), "the spans have another name");
+    assert!(source("pipeline/journey/story.rs").contains("\"blockchain.register\""), "the spans have another name");
 }
 
 #[test]

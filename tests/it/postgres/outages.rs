@@ -69,19 +69,19 @@ async fn goes_away_and_comes_back(condition: LineCondition, told_within: Duratio
 
 #[tokio::test]
 async fn a_database_that_is_gone_is_said_at_once_and_its_return_needs_nobody() {
-    goes_away_and_comes_back(LineCondition::Cut, Duration::from_secs(6)).await;
+    goes_away_and_comes_back(LineCondition::Cut, Duration::from_secs(10)).await;
 }
 
 #[tokio::test]
 async fn a_database_that_falls_silent_is_said_soon_and_its_return_needs_nobody() {
-    goes_away_and_comes_back(LineCondition::Silent, Duration::from_secs(15)).await;
+    goes_away_and_comes_back(LineCondition::Silent, Duration::from_secs(25)).await;
 }
 
 #[tokio::test]
 async fn what_was_committed_although_nobody_was_told_is_found_by_the_same_pair() {
     let (stack, line) = on_a_line(Plan::on_demand()).await;
     line.becomes(LineCondition::LosesCommits);
-    is_refused(&stack, 1, Duration::from_secs(6)).await;
+    is_refused(&stack, 1, Duration::from_secs(10)).await;
     line.becomes(LineCondition::Sound);
 
     let kept = stack.client.get_pair(&document(1), CASE).await.unwrap();

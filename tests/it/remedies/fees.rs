@@ -1,10 +1,11 @@
 //! Fees that rise and fall: what is out is signed again, at the same nonce, and whichever version is mined counts.
 
 use super::{CASE, GWEI, are_replacements, holds, mined, signed_again, standstill, submit, versions};
-use crate::harness::{Fault, Plan, Stack, State, eventually, proxy::dialects::NodeError};
+use crate::harness::{Fault, Plan, Stack, State, account, eventually, proxy::dialects::NodeError};
 use alloy::{consensus::Transaction, primitives::U256};
 use serde_json::{Value, json};
 use std::time::Duration;
+use tokio::time::MissedTickBehavior;
 
 const SEND: &str = "eth_sendRawTransaction";
 /// Base's.
@@ -130,6 +131,8 @@ async fn a_spike_of_fifty_blocks_above_the_cap_is_over_two_blocks_after_it_is() 
     stack.anvil.set_base_fee(3_000).await;
     let first = stack.anvil.head().await + 1;
     let mut clock = tokio::time::interval(BLOCK_TIME);
+    // A machine that is late does not make up for it by blocks that follow each other at once.
+    clock.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut waiting = None;
     let mut over = None;
     for block in 1..=60 {
@@ -149,10 +152,17 @@ async fn a_spike_of_fifty_blocks_above_the_cap_is_over_two_blocks_after_it_is() 
         if over.is_none() && base_fee.to::<u128>() + TIP <= CAP {
             over = Some(number);
         }
-        if over.is_some_and(|over| number >= over + 4) {
+        if over.is_some() {
             break;
         }
     }
+    // The next block comes when the node has both, however long that takes on a busy machine.
+    let has_both = async || {
+        let used = stack.anvil.nonce(account(1)).await + stack.anvil.nonce(account(2)).await;
+        (used + stack.anvil.pending().await == 2).then_some(())
+    };
+    eventually("the node to have both", has_both).await;
+    stack.anvil.mine(1).await;
 
     let over = over.expect("the spike does not end");
     assert!(over - first >= 45, "the spike lasts {} blocks", over - first);
@@ -173,9 +183,10 @@ async fn what_waits_long_with_nothing_wrong_is_outbid_all_the_same() {
     let kept_out = stack.proxy().trap(SEND, Fault::Result("\"0x01\""));
     let submitted = submit(&stack, 1).await;
     let mut clock = tokio::time::interval(Duration::from_millis(500));
+    clock.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let is_bumped = async || {
         let seen = stack.client.get(&submitted.id).await.unwrap();
-        seen.transaction.is_some_and(|of| of.attempts == 2)
+        seen.transaction.is_some_and(|of| of.attempts >= 2)
     };
     while !is_bumped().await {
         clock.tick().await;

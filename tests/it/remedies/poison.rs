@@ -1,11 +1,10 @@
 //! A registration that reverts in a block although it did not when it was tried.
 
 use super::{CASE, holds};
-use crate::harness::{Plan, Stack, State, account, document, eventually};
+use crate::harness::{Plan, Stack, State, account, document};
 use alloy::primitives::{Bytes, hex};
 use futures_util::future::join_all;
 use serde_json::json;
-use std::time::Duration;
 
 const COUNT: u64 = 40;
 const POISON: u64 = 17;
@@ -65,10 +64,7 @@ async fn one_registration_that_reverts_in_every_block_fails_alone_and_the_others
         }
     }
     let id = accepted[POISON as usize].id.clone();
-    let failed = eventually("the failure", async || {
-        tokio::time::timeout(Duration::from_secs(1), stack.client.reaches(&id, State::Failed)).await.ok()
-    })
-    .await;
+    let failed = stack.client.reaches(&id, State::Failed).await;
     assert_eq!(failed.failure.unwrap().reason, "TRANSACTION_REVERTED");
     holds(&stack, (0..COUNT).filter(|number| *number != POISON)).await;
 }

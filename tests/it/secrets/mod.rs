@@ -11,7 +11,7 @@ use crate::harness::{
     proxy::dialects::NodeError,
     registering,
     registry::{OWNER, addRegistrarCall},
-    seconds, within,
+    seconds, until_late, within,
 };
 use alloy::signers::local::PrivateKeySigner;
 use outputs::Outputs;
@@ -108,7 +108,7 @@ impl<'a> Scene<'a> {
     }
 
     async fn good_work(&mut self) {
-        let message = registering(1, CASE, WaitFor::Confirmed);
+        let message = until_late(1, CASE);
         self.register(RegisterDocumentRequest { user_id: self.planted.caller.user_id.clone(), ..message }).await;
         assert!(self.outputs.have("grpc", &document(1)), "it works");
     }
@@ -140,7 +140,7 @@ impl<'a> Scene<'a> {
             let revert = format!("execution reverted: {words}");
             let error = NodeError { code: 3, message: revert.leak(), data: Some("\"0x12345678\"") };
             let trap = self.stack.proxy().trap("eth_call", Fault::Error(error));
-            self.register(registering(100 + number as u64, CASE, WaitFor::Confirmed)).await;
+            self.register(until_late(100 + number as u64, CASE)).await;
             trap.release();
             assert!(self.outputs.have("grpc", &mark(number)), "it is not said: {words}");
         }

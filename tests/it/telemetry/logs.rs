@@ -1,7 +1,7 @@
 //! Sentry's logs, application metrics and release health.
 
 use super::{CASE, Watched, standstill};
-use crate::harness::{Fault, Plan, WaitFor, registering};
+use crate::harness::{Fault, Plan, WaitFor, registering, until_late};
 use serde_json::Value;
 
 /// An attribute of a log line or a metric.
@@ -12,7 +12,7 @@ fn attribute<'a>(of: &'a Value, name: &str) -> &'a Value {
 #[tokio::test]
 async fn warnings_and_errors_are_logs_in_sentry_with_their_trace_and_nothing_less_is() {
     let mut watched = standstill(Plan::on_demand().through_proxy(), 1).await;
-    let late = watched.stack.client.register(registering(1, CASE, WaitFor::Confirmed)).await.unwrap_err();
+    let late = watched.stack.client.register(until_late(1, CASE)).await.unwrap_err();
     let trap = watched.stack.proxy().trap_all(Fault::LoseRequest);
     let down = |line: &Value| line["message"] == "RPC endpoint 127.0.0.1 unhealthy" && line["state"] == "down";
     watched.stack.service.logged("the endpoint to be down", down).await;
@@ -60,7 +60,7 @@ async fn what_was_registered_how_long_it_took_and_what_failed_are_metrics_in_sen
 async fn a_timeout_is_a_failed_document_at_the_step_wait() {
     let watched = standstill(Plan::on_demand(), 1).await;
 
-    watched.stack.client.register(registering(1, CASE, WaitFor::Confirmed)).await.unwrap_err();
+    watched.stack.client.register(until_late(1, CASE)).await.unwrap_err();
 
     let failed = watched.sentry.metric("documents.failed", |metric| metric["name"] == "documents.failed").await;
     assert_eq!(attribute(&failed, "errorType"), "CONFIRMATION_TIMEOUT", "{failed}");

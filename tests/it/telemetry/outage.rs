@@ -1,16 +1,18 @@
 //! Sentry and the collector away, silent, slow or full: nobody who calls notices, and the service ends in time.
 
 use super::{CASE, Watched, exception, standstill};
-use crate::harness::{Mood, Plan, Reply, State, WaitFor, registering, wait::eventually};
+use crate::harness::{Mood, Plan, Reply, State, until_late, wait::eventually};
 use futures_util::future::join_all;
 use serde_json::Value;
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// What nobody may wait for: far beyond a registration's time on a node that mines on demand, far below any time-out of an
-/// exporter.
-const AT_ONCE: Duration = Duration::from_secs(4);
+/// What nobody may wait for: far beyond a registration's time on a node that mines on demand, also on a busy machine, and below any
+/// time-out of an exporter, which is 10 s and more.
+const AT_ONCE: Duration = Duration::from_secs(9);
 const GRACE: Duration = Duration::from_secs(6);
+/// What a busy machine may take to end beyond the grace. Who waited for an exporter first would be later.
+const TO_END: Duration = Duration::from_secs(9);
 
 /// Registers documents one after the other, and then some at once; says how long the slowest took.
 async fn slowest(watched: &Watched, from: u64) -> Duration {
@@ -42,7 +44,7 @@ async fn costs_nobody_anything(mood: Mood) {
 
     assert!(slowest < AT_ONCE, "a call took {slowest:?}");
     assert_eq!(watched.stack.service.exit_code().await, 0);
-    assert!(began.elapsed() < GRACE + Duration::from_secs(1), "it took {:?} to end", began.elapsed());
+    assert!(began.elapsed() < GRACE + TO_END, "it took {:?} to end", began.elapsed());
     let log = watched.stack.service.log();
     let errors: Vec<_> = log.iter().filter(|line| line["level"] == "ERROR").collect();
     assert!(errors.is_empty(), "telemetry's own trouble is no error of the service: {errors:#?}");
@@ -123,7 +125,7 @@ async fn a_limit_on_transactions_keeps_them_back_and_lets_errors_pass() {
     watched.sentry.is(Mood::Takes);
 
     watched.stack.anvil.stop_mining().await;
-    let late = watched.stack.client.register(registering(2, CASE, WaitFor::Confirmed)).await.unwrap_err();
+    let late = watched.stack.client.register(until_late(2, CASE)).await.unwrap_err();
 
     let is_it = |event: &Value| exception(event).0 == "TransactionTimeoutError";
     let event = watched.sentry.event("the error", is_it).await;
@@ -136,9 +138,10 @@ async fn a_limit_on_transactions_keeps_them_back_and_lets_errors_pass() {
 async fn a_limit_on_everything_is_honoured_and_ends() {
     let watched = Watched::start(Plan::on_demand()).await;
     watched.sentry.is(Mood::Answers(Reply::retry_after(2)));
+    // Before the answer from which the limit counts, for when that comes nobody but the service sees.
+    let begun = Instant::now();
     watched.stack.client.confirm(1, CASE).await;
     watched.sentry.until_not_taken("something that is refused", |all| (!all.is_empty()).then_some(())).await;
-    let refused = Instant::now();
     watched.sentry.is(Mood::Takes);
 
     let mut numbers = 2..;
@@ -151,9 +154,9 @@ async fn a_limit_on_everything_is_honoured_and_ends() {
     .await;
 
     assert!(
-        refused.elapsed() >= Duration::from_millis(1500),
-        "it came {:?} after the limit: {first}",
-        refused.elapsed()
+        begun.elapsed() >= Duration::from_secs(2),
+        "it came {:?} after the limit was first told, or before that: {first}",
+        begun.elapsed()
     );
 }
 

@@ -4,10 +4,12 @@ use super::{CASE, Watched, with_headers};
 use crate::harness::{
     Plan, Refusal, State, WaitFor, eventually,
     receivers::{Ids, Span},
-    registering,
+    registering, until_late,
+    wait::PATIENCE,
 };
 use futures_util::{StreamExt, stream};
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, time::Duration};
+use tokio::time::Instant;
 
 /// How many calls are under way at once.
 const AT_ONCE: usize = 50;
@@ -16,6 +18,12 @@ const GOOD: u64 = 2_000;
 /// Of 2,000 traces, each kept with a chance of 1%, 20 are kept on average. To find fewer than 1 or more than 48 has a chance
 /// of less than 1 in 10 million each (binomial distribution).
 const KEPT_OF_GOOD: std::ops::RangeInclusive<usize> = 1..=48;
+
+/// So many traces a second are kept because a caller says so, and as many at once after a pause.
+const OF_CALLERS: u64 = 50;
+/// A call that does not wait is kept when it takes longer, and a journey.
+const SLOW_CALL: Duration = Duration::from_secs(2);
+const SLOW_JOURNEY: Duration = Duration::from_secs(15);
 
 /// Accepts so many documents, each in a trace of its own, and waits until all of them are confirmed; returns the traces.
 async fn good(watched: &Watched, numbers: std::ops::Range<u64>) -> BTreeSet<String> {
@@ -34,6 +42,16 @@ fn kept(watched: &Watched, op: &str, of: &BTreeSet<String>) -> BTreeSet<String> 
     spans.filter(|trace| of.contains(trace)).collect()
 }
 
+/// The traces of which Sentry has a call or a journey that is kept because it took long or failed, as one does on a busy machine.
+fn kept_for_what_they_are(watched: &Watched) -> BTreeSet<String> {
+    let is_one = |span: &Span| match span.op.as_str() {
+        "grpc.server" => span.status != "ok" || span.end - span.start >= SLOW_CALL,
+        "blockchain.register" => span.status != "ok" || span.end - span.start >= SLOW_JOURNEY,
+        _ => false,
+    };
+    watched.sentry.spans().into_iter().filter(is_one).map(|span| span.ids.trace).collect()
+}
+
 fn ids<'a>(spans: impl IntoIterator<Item = &'a Span>, of: &BTreeSet<String>) -> BTreeSet<Ids> {
     spans.into_iter().filter(|span| of.contains(&span.ids.trace)).map(|span| span.ids.clone()).collect()
 }
@@ -45,7 +63,7 @@ async fn is_the_same_in_both(watched: &Watched, of: &BTreeSet<String>) {
         let (sentry, otlp) = (ids(&watched.sentry.spans(), of), ids(&watched.otlp.spans(), of));
         (sentry == otlp).then_some(())
     };
-    if tokio::time::timeout(std::time::Duration::from_secs(10), eventually(what, same)).await.is_err() {
+    if tokio::time::timeout(PATIENCE / 2, eventually(what, same)).await.is_err() {
         let (sentry, otlp) = (ids(&watched.sentry.spans(), of), ids(&watched.otlp.spans(), of));
         let differ: Vec<_> = sentry.symmetric_difference(&otlp).take(5).collect();
         panic!("Sentry has {} spans, the collector {}; among those that differ: {differ:#?}", sentry.len(), otlp.len());
@@ -60,13 +78,14 @@ async fn end(watched: &mut Watched) {
 
 #[tokio::test]
 async fn at_one_percent_all_failures_and_a_fair_share_of_the_rest_are_kept_and_the_same_in_both_places() {
-    let plan = Plan::block_time(0.2).set("REGISTRAR_CONFIRMATION_TIMEOUT", "2s");
+    // Long enough for what goes well to be in time on a busy machine.
+    let plan = Plan::block_time(0.2).set("REGISTRAR_CONFIRMATION_TIMEOUT", "8s");
     let mut watched = Watched::start_at(plan, 0.01).await;
 
     let good = good(&watched, 0..GOOD).await;
     watched.stack.anvil.stop_mining().await;
     let late: Vec<Refusal> = stream::iter(GOOD..GOOD + 100)
-        .map(|number| watched.stack.client.register(registering(number, CASE, WaitFor::Confirmed)))
+        .map(|number| watched.stack.client.register(until_late(number, CASE)))
         .buffer_unordered(100)
         .map(Result::unwrap_err)
         .collect()
@@ -76,9 +95,10 @@ async fn at_one_percent_all_failures_and_a_fair_share_of_the_rest_are_kept_and_t
     end(&mut watched).await;
 
     assert_eq!((good.len(), late.len()), (GOOD as usize, 100));
+    let for_what_they_are = kept_for_what_they_are(&watched);
     for op in ["grpc.server", "blockchain.register"] {
         assert_eq!(kept(&watched, op, &late).len(), 100, "{op}: every failure is kept");
-        let share = kept(&watched, op, &good).len();
+        let share = kept(&watched, op, &good).difference(&for_what_they_are).count();
         assert!(KEPT_OF_GOOD.contains(&share), "{op}: {share} of {GOOD} are kept");
     }
     let call = kept(&watched, "grpc.server", &good);
@@ -93,7 +113,7 @@ async fn at_zero_only_what_went_wrong_is_kept_with_its_own_rate() {
     let good = watched.stack.client.confirm(1, CASE).await;
     watched.stack.anvil.stop_mining().await;
 
-    let late = watched.stack.client.register(registering(2, CASE, WaitFor::Confirmed)).await.unwrap_err();
+    let late = watched.stack.client.register(until_late(2, CASE)).await.unwrap_err();
 
     watched.transaction("grpc.server", &late.trace_id).await;
     watched.transaction("blockchain.register", &late.trace_id).await;
@@ -163,11 +183,15 @@ async fn callers_who_want_everything_kept_get_a_bounded_share() {
         client.register_traced(request).await.unwrap().trace_id
     });
 
+    let begun = Instant::now();
     let traces: BTreeSet<_> = calls.buffer_unordered(AT_ONCE).collect().await;
+    let took = begun.elapsed();
     end(&mut watched).await;
 
-    let kept = kept(&watched, "grpc.server", &traces).len();
+    let kept = kept(&watched, "grpc.server", &traces);
+    let kept = kept.difference(&kept_for_what_they_are(&watched)).count();
+    let most = usize::try_from((took.as_secs() + 2) * OF_CALLERS).unwrap();
     assert!(kept >= 1, "some are kept");
-    assert!(kept < CALLS as usize / 2, "{kept} of {CALLS} calls in a burst are kept because the caller says so");
+    assert!(kept <= most, "{kept} of {CALLS} calls in {took:?} are kept because the caller says so");
     is_the_same_in_both(&watched, &traces).await;
 }

@@ -3,6 +3,7 @@
 use super::{CASE, Watched, with_headers};
 use crate::harness::{
     OtlpStore, Plan, Protocol, SentryStore, Service, WaitFor, receivers::DSN_KEY, registering, service::Settings,
+    until_late,
 };
 
 async fn ends_well(service: &mut Service) {
@@ -145,7 +146,7 @@ async fn the_names_that_the_ecosystem_knows_are_honoured() {
 #[tokio::test]
 async fn users_leave_as_a_hash_when_there_is_a_salt() {
     let watched = super::standstill(Plan::on_demand().set("REGISTRAR_USER_ID_SALT", "pepper"), 1).await;
-    let mut request = registering(1, CASE, WaitFor::Confirmed);
+    let mut request = until_late(1, CASE);
     request.user_id = super::USER.to_owned();
 
     let refusal = watched.stack.client.register(request).await.unwrap_err();
@@ -190,7 +191,7 @@ async fn resource_attributes_and_span_limits_are_the_standards() {
 async fn errors_can_be_sampled_away_by_themselves() {
     let mut watched = super::standstill(Plan::on_demand().set("SENTRY_SAMPLE_RATE", "0"), 1).await;
 
-    let refusal = watched.stack.client.register(registering(1, CASE, WaitFor::Confirmed)).await.unwrap_err();
+    let refusal = watched.stack.client.register(until_late(1, CASE)).await.unwrap_err();
 
     watched.transaction("blockchain.register", &refusal.trace_id).await;
     ends_well(&mut watched.stack.service).await;

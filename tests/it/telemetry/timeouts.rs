@@ -1,7 +1,7 @@
 //! A confirmation that does not come in time: an error that says why, the waterfall so far, and the rest when it comes.
 
 use super::{CASE, USER, Watched, breadcrumbs, exception, is, level, part, standstill};
-use crate::harness::{Plan, Refusal, WaitFor, account, document, eventually, receivers::Span, registering};
+use crate::harness::{Plan, Refusal, account, document, eventually, receivers::Span, until_late};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 
@@ -13,7 +13,7 @@ fn is_timeout(event: &Value) -> bool {
 
 /// A registration that is late.
 async fn late(watched: &Watched) -> Refusal {
-    let mut request = registering(1, CASE, WaitFor::Confirmed);
+    let mut request = until_late(1, CASE);
     request.user_id = USER.to_owned();
     let refusal = watched.stack.client.register(request).await.unwrap_err();
     assert_eq!(refusal.reason, "CONFIRMATION_TIMEOUT");
@@ -169,7 +169,7 @@ async fn a_timeout_is_reported_and_told_though_nobody_waits() {
 async fn a_late_transaction_is_one_error_however_many_wait() {
     let watched = standstill(Plan::on_demand(), 1).await;
 
-    let waiting = (0..3).map(|_| watched.stack.client.register(registering(1, CASE, WaitFor::Confirmed)));
+    let waiting = (0..3).map(|_| watched.stack.client.register(until_late(1, CASE)));
     let refusals: Vec<_> = futures_util::future::join_all(waiting).await;
 
     let traces: BTreeSet<_> = refusals.into_iter().map(|refusal| refusal.unwrap_err().trace_id).collect();

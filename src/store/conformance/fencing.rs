@@ -1,0 +1,36 @@
+//! A signer that another replica acts for by now.
+
+use super::*;
+
+#[tokio::test]
+async fn what_a_replica_writes_for_a_signer_that_another_one_acts_for_by_now_is_refused() {
+    let rig = Rig::new(100).await;
+    let ids = [rig.accept(1, "a").await.registration.id, rig.accept(2, "a").await.registration.id];
+    let id = rig.signed(0, &ids[..1]).await;
+    let before = rig.get(ids[0]).await;
+    // Another replica takes the lease: the token grows.
+    sqlx::query("UPDATE leases SET token = token + 1").execute(&rig.store.writer).await.unwrap();
+
+    let failure = Failure { reason: FailureReason::TransactionReverted, message: String::new() };
+    let diagnosis =
+        Diagnosis { cause: Cause::Pending, explanation: String::new(), evidence: BTreeMap::new(), time: at(20) };
+    for refused in [
+        rig.store.sign(&transaction(1), &ids[1..]).await,
+        rig.store.sent(id, at(12)).await,
+        rig.store.included(id, &inclusion(7), &[], false, at(13)).await,
+        rig.store.confirmed(id, at(14)).await.map(drop),
+        rig.store.replace(id, &replacement(2)).await,
+        rig.store.hold(id, Some(Blocked::FeeCap), at(14)).await.map(drop),
+        rig.store.reorged(id, at(15)).await,
+        rig.store.release(id, Some(&failure), at(16)).await,
+        rig.store.timed_out(id, &diagnosis, at(17)).await.map(drop),
+    ] {
+        assert!(matches!(refused, Err(StoreError::Fenced)), "{refused:?}");
+    }
+
+    assert_eq!(rig.get(ids[0]).await, before);
+    assert_eq!(rig.get(ids[1]).await.state, State::Queued);
+    rig.store.acquire(SIGNER).await.unwrap().unwrap();
+    rig.store.sent(id, at(12)).await.unwrap();
+    assert_eq!(rig.get(ids[0]).await.state, State::Submitted);
+}

@@ -1,0 +1,107 @@
+//! What every engine's store has to do, on a real database: a suite for each subject. Compiled as `on_sqlite` and as
+//! `on_postgres`.
+
+mod accepting;
+mod carrying;
+mod fencing;
+mod finality;
+mod recognising;
+mod reopening;
+mod versions;
+
+use super::{testing::Ground, *};
+use crate::registration::{
+    Block, Blocked, Cost, Diagnosis, Failure, FailureReason, Finality, NewRegistration, Registration, RegistrationId,
+    State, Timestamp, TransactionId, diagnosis::Cause, policy::fees::Fees,
+};
+use alloy::primitives::{Address, B256};
+use std::collections::BTreeMap;
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+const SIGNER: Address = Address::repeat_byte(9);
+
+struct Rig {
+    store: Store,
+    acceptor: Acceptor,
+    settings: Settings,
+    _ground: Ground,
+}
+
+impl Rig {
+    async fn new(queue_limit: u64) -> Self {
+        let ground = Ground::of(module_path!()).await;
+        let settings = ground.settings();
+        let store = Store::open(&settings, queue_limit).await.unwrap();
+        store.acquire(SIGNER).await.unwrap().unwrap();
+        let (acceptor, intake) = Acceptor::new(store.clone());
+        tokio::spawn(intake.run(CancellationToken::new(), || {}));
+        Self { store, acceptor, settings, _ground: ground }
+    }
+
+    async fn accept(&self, document: u8, case: &str) -> Accepted {
+        self.acceptor.accept(asked(document, case)).await.unwrap()
+    }
+
+    async fn get(&self, id: RegistrationId) -> Registration {
+        self.store.get(id).await.unwrap().unwrap()
+    }
+
+    async fn signed(&self, nonce: u64, members: &[RegistrationId]) -> TransactionId {
+        let new = transaction(nonce);
+        self.store.sign(&new, members).await.unwrap();
+        new.id
+    }
+}
+
+fn asked(document: u8, case: &str) -> NewRegistration {
+    NewRegistration {
+        document_hash: crate::registration::DocumentHash::new([document; 32]).unwrap(),
+        submitted_as: format!("as given {document}"),
+        case_id: case.parse().unwrap(),
+        user_id: None,
+        trace: crate::telemetry::propagation::extract(&http::HeaderMap::new()),
+    }
+}
+
+fn transaction(nonce: u64) -> NewTransaction {
+    let attempt = Attempt {
+        hash: B256::from_slice(&[&[1; 24][..], &nonce.to_be_bytes()].concat()),
+        raw: vec![nonce as u8; 3].into(),
+        fees: Fees { max_fee_per_gas: 5, max_priority_fee_per_gas: 1 },
+    };
+    let id = TransactionId::from(Uuid::now_v7());
+    NewTransaction {
+        id,
+        signer: SIGNER,
+        nonce,
+        gas_limit: 50_000,
+        prepared_at: at(10),
+        signed_at: at(11),
+        attempt,
+        worst_cost: 251_000,
+        allowance: None,
+    }
+}
+
+fn replacement(number: usize) -> Replacement {
+    let attempt = Attempt {
+        hash: B256::repeat_byte(100 + number as u8),
+        raw: vec![number as u8; 4].into(),
+        fees: Fees { max_fee_per_gas: 6, max_priority_fee_per_gas: 2 },
+    };
+    let (gas_limit, batch_size, signed_at) = (30_000, 1, at(40));
+    Replacement { attempt, number, gas_limit, batch_size, signed_at, worst_cost: 181_000, allowance: None }
+}
+
+fn inclusion(number: u64) -> Inclusion {
+    Inclusion {
+        hash: B256::repeat_byte(1),
+        block: Block { number, hash: B256::repeat_byte(number as u8), time: at(20) },
+        cost: Cost { gas_used: 40_000, effective_gas_price: 3, l1_fee: Some(7) },
+    }
+}
+
+fn at(seconds: u64) -> Timestamp {
+    Timestamp::from_seconds(seconds)
+}
