@@ -14,6 +14,8 @@ const BLOCK_TIME: Duration = Duration::from_millis(200);
 const CAP: u128 = 5 * GWEI;
 /// What anvil suggests.
 const TIP: u128 = GWEI;
+/// What a node says that has the bytes: a hash, in which nobody is interested who knows the bytes.
+const TAKEN: &str = "\"0x0101010101010101010101010101010101010101010101010101010101010101\"";
 const UNDERPRICED: NodeError = NodeError { code: -32000, message: "replacement transaction underpriced", data: None };
 
 /// A block comes that asks this per gas, in gwei, and all that does not offer it is gone from the node's pool.
@@ -180,7 +182,7 @@ async fn a_spike_of_fifty_blocks_above_the_cap_is_over_two_blocks_after_it_is() 
 async fn what_waits_long_with_nothing_wrong_is_outbid_all_the_same() {
     let stack = standstill(Plan::on_demand()).await;
     // The node says that it has it, blocks come, and whoever builds them leaves it out.
-    let kept_out = stack.proxy().trap(SEND, Fault::Result("\"0x01\""));
+    let kept_out = stack.proxy().trap(SEND, Fault::Result(TAKEN));
     let submitted = submit(&stack, 1).await;
     let mut clock = tokio::time::interval(Duration::from_millis(500));
     clock.set_missed_tick_behavior(MissedTickBehavior::Delay);
