@@ -1,6 +1,6 @@
 //! What the store can fail with, split by what the caller can do about it.
 
-use crate::telemetry::redact;
+use crate::{registration::policy::budget::OverBudget, telemetry::redact};
 use std::path::PathBuf;
 
 /// The store cannot be used right now, or holds something it should not.
@@ -18,6 +18,9 @@ pub enum StoreError {
     /// The signer's lease is another replica's by now, so nothing was written.
     #[error("another replica acts for this signer")]
     Fenced,
+    /// The day's budget has no room for it, so nothing was written.
+    #[error("{0}")]
+    OverBudget(OverBudget),
     /// A commit that was shared failed, and nothing of it was written. The log says why, once for all who shared it.
     #[error("the database cannot be written")]
     NotWritten,

@@ -100,8 +100,7 @@ impl Store {
             release_some(&mut tx, id, others, at).await?;
         }
         let moved = move_all_but(&mut tx, id, event, others, at).await?;
-        tx.commit().await?;
-        self.finished(if deep { moved } else { 0 });
+        tx.commit_and(|| self.finished(if deep { moved } else { 0 })).await?;
         Ok(())
     }
 
@@ -128,8 +127,7 @@ impl Store {
         .fetch_all(&mut *tx)
         .await?;
         let moved = move_members(&mut tx, id, Event::Confirm, at).await?;
-        tx.commit().await?;
-        self.finished(moved);
+        tx.commit_and(|| self.finished(moved)).await?;
         left.iter().map(|row| Columns::of(row).registration_id()).collect()
     }
 
@@ -160,8 +158,7 @@ impl Store {
         .execute(&mut *tx)
         .await?;
         move_members(&mut tx, id, Event::Reorg, at).await?;
-        tx.commit().await?;
-        self.begun(was_confirmed);
+        tx.commit_and(|| self.begun(was_confirmed)).await?;
         Ok(())
     }
 
@@ -215,8 +212,7 @@ impl Store {
         .bind(id.as_bytes().to_vec())
         .execute(&mut *tx)
         .await?;
-        tx.commit().await?;
-        self.finished(failed);
+        tx.commit_and(|| self.finished(failed)).await?;
         Ok(())
     }
 
