@@ -1,14 +1,14 @@
 //! What an auditor of a test sees: the database as it is on disk, through a connection of its own, whatever the service is doing.
 
 use super::{
-    StoreError,
+    StoreError, open,
     rows::{self, Columns},
     sqlite,
 };
 use crate::registration::{Registration, RegistrationId};
-use alloy::primitives::Address;
+use alloy::primitives::{Address, B256};
 use sqlx::{AnyPool, AssertSqlSafe};
-use std::path::Path;
+use std::{collections::HashSet, path::Path};
 
 /// A look at a database that somebody else has open.
 #[derive(Clone, Debug)]
@@ -71,6 +71,52 @@ impl Audit {
         found.iter().map(read).collect()
     }
 
+    /// What was written for a signer by a replica that did not hold its lease.
+    pub(crate) async fn stale_writes(&self) -> Result<Vec<String>, StoreError> {
+        let found = sqlx::query("SELECT what FROM stale_writes").fetch_all(&self.0).await?;
+        found.iter().map(|row| Columns::of(row).get()).collect()
+    }
+
+    /// The transactions of these accounts that were taken for a stranger's.
+    pub(crate) async fn called_foreign(&self, accounts: &[Address]) -> Result<Vec<B256>, StoreError> {
+        let found = sqlx::query("SELECT signer, hash FROM transactions WHERE nonce IS NULL").fetch_all(&self.0).await?;
+        let read = |row| -> Result<(Address, B256), StoreError> {
+            let mut c = Columns::of(row);
+            Ok((c.bytes()?, c.bytes()?))
+        };
+        let found = found.iter().map(read).collect::<Result<Vec<_>, _>>()?;
+        Ok(found.into_iter().filter(|(account, _)| accounts.contains(account)).map(|(_, hash)| hash).collect())
+    }
+
+    /// The nonces that were given out here.
+    pub(crate) async fn nonces(&self) -> Result<HashSet<(Address, u64)>, StoreError> {
+        let found =
+            sqlx::query("SELECT signer, nonce FROM transactions WHERE nonce IS NOT NULL").fetch_all(&self.0).await?;
+        let read = |row| {
+            let mut c = Columns::of(row);
+            Ok((c.bytes()?, c.unsigned()?.unwrap_or_default()))
+        };
+        found.iter().map(read).collect()
+    }
+
+    /// Copies all that there is into a file that is not there.
+    pub(crate) async fn copy_to(&self, copy: &Path) -> Result<(), StoreError> {
+        let copy = AssertSqlSafe(format!("VACUUM INTO '{}'", copy.display()));
+        sqlx::raw_sql(copy).execute(&self.0).await?;
+        Ok(())
+    }
+
+    /// Puts everything back to how it was when this copy was made. Nobody else may have the database open.
+    pub(crate) async fn put_back(&self, copy: &Path) -> Result<(), StoreError> {
+        let tables = open::TABLES.iter().filter(|table| !table.starts_with('_'));
+        let put_back =
+            |table| format!("DELETE FROM main.{table}; INSERT INTO main.{table} SELECT * FROM copy.{table}; ");
+        let tables: String = tables.map(put_back).collect();
+        let sql = format!("ATTACH '{}' AS copy; BEGIN IMMEDIATE; {tables} COMMIT; DETACH copy", copy.display());
+        sqlx::raw_sql(AssertSqlSafe(sql)).execute(&self.0).await?;
+        Ok(())
+    }
+
     /// How many transactions of a signer are signed and neither confirmed nor given up.
     pub(crate) async fn open_transactions(&self, signer: Address) -> Result<u64, StoreError> {
         let row = sqlx::query(
@@ -86,7 +132,18 @@ impl Audit {
 impl super::Store {
     /// Whether no connection is in use, so that nothing waits for the database.
     pub(crate) fn is_idle(&self) -> bool {
-        is_idle(self.writer.connections()) && is_idle(self.reader.connections())
+        !self.is_writing() && is_idle(self.reader.connections())
+    }
+
+    /// Whether something is being written.
+    pub(crate) fn is_writing(&self) -> bool {
+        !is_idle(self.writer.connections())
+    }
+
+    /// Lets go of the database as a process that dies does, but for what is on its way.
+    pub(crate) async fn let_go(&self) {
+        self.writer.close().await;
+        self.reader.close().await;
     }
 }
 

@@ -18,6 +18,9 @@ pub(super) enum Engine {
         /// What the other replicas are to be told.
         outbox: Outbox,
     },
+    /// A file that several replicas of one test share; this one's name on its leases.
+    #[cfg(test)]
+    SharedFile(uuid::Uuid),
 }
 
 impl fmt::Debug for Engine {
@@ -33,6 +36,8 @@ impl Engine {
         match self {
             Self::Sqlite { .. } => false,
             Self::Postgres { .. } => true,
+            #[cfg(test)]
+            Self::SharedFile(_) => true,
         }
     }
 }

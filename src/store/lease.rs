@@ -10,6 +10,8 @@
 //! is followed at once. And the row expires by the database's own clock, for a holder that hangs or is cut off. On SQLite one
 //! process has the whole file, and takes every lease at once.
 
+#[cfg(test)]
+use super::shared_file;
 use super::{Store, StoreError, bounded::Pool, rows::Columns, write::Write};
 use crate::registration::TransactionId;
 use alloy::primitives::Address;
@@ -42,14 +44,32 @@ pub struct Lease {
     token: i64,
 }
 
+#[cfg(test)]
+impl Lease {
+    pub(super) fn token(self) -> i64 {
+        self.token
+    }
+}
+
 /// The leases that this process holds.
 #[derive(Debug)]
 pub(super) struct Leases {
     /// This process, as the rows name it.
     holder: Uuid,
     held: Mutex<HashMap<Address, i64>>,
-    /// Where others may hold leases too.
-    session: Option<tokio::sync::Mutex<Session>>,
+    rivals: Rivals,
+}
+
+/// Who else may hold leases.
+#[derive(Debug)]
+enum Rivals {
+    /// Nobody: the database is this process's alone.
+    None,
+    /// Other replicas on the same server.
+    Replicas(Box<tokio::sync::Mutex<Session>>),
+    /// Other replicas of one test.
+    #[cfg(test)]
+    InFile,
 }
 
 /// The connection whose end frees our locks.
@@ -69,13 +89,19 @@ impl fmt::Debug for Session {
 impl Leases {
     /// For a database that only this process uses.
     pub(super) fn alone() -> Self {
-        Self { holder: Uuid::now_v7(), held: Mutex::default(), session: None }
+        Self { holder: Uuid::now_v7(), held: Mutex::default(), rivals: Rivals::None }
     }
 
     /// For a database that other replicas use too; the options name the schema.
     pub(super) fn shared(options: PgConnectOptions) -> Self {
         let session = Session { options, connection: None, locked: HashSet::new() };
-        Self { session: Some(session.into()), ..Self::alone() }
+        Self { rivals: Rivals::Replicas(Box::new(session.into())), ..Self::alone() }
+    }
+
+    /// For a file that other replicas of one test use too.
+    #[cfg(test)]
+    pub(super) fn in_file(holder: Uuid) -> Self {
+        Self { holder, held: Mutex::default(), rivals: Rivals::InFile }
     }
 
     fn held(&self) -> MutexGuard<'_, HashMap<Address, i64>> {
@@ -85,7 +111,7 @@ impl Leases {
     /// Gives the leases up, so that whoever comes next has not to wait until they expire, and ends the session.
     pub(super) async fn close(&self) {
         self.held().clear();
-        let Some(session) = &self.session else { return };
+        let Rivals::Replicas(session) = &self.rivals else { return };
         let mut session = session.lock().await;
         let give_up =
             sqlx::query("UPDATE leases SET expires_at = 0 WHERE holder = $1").bind(self.holder.as_bytes().to_vec());
@@ -103,9 +129,12 @@ impl Store {
     /// # Errors
     /// When the database cannot be used.
     pub async fn acquire(&self, signer: Address) -> Result<Option<Lease>, StoreError> {
-        let token = match &self.leases.session {
-            None => take(&self.writer, signer, self.leases.holder).await?,
-            Some(session) => session.lock().await.acquire(signer, self.leases.holder).await?,
+        let holder = self.leases.holder;
+        let token = match &self.leases.rivals {
+            Rivals::None => take(&self.writer, signer, holder).await?,
+            Rivals::Replicas(session) => session.lock().await.acquire(signer, holder).await?,
+            #[cfg(test)]
+            Rivals::InFile => shared_file::acquire(&self.writer, signer, holder).await?,
         };
         if let Some(token) = token {
             self.leases.held().insert(signer, token);
@@ -118,8 +147,13 @@ impl Store {
     /// # Errors
     /// When the database cannot be used: then it is not known.
     pub async fn renew(&self, lease: Lease) -> Result<bool, StoreError> {
-        let Some(session) = &self.leases.session else { return Ok(true) };
-        let renewed = session.lock().await.renew(lease, self.leases.holder).await?;
+        let holder = self.leases.holder;
+        let renewed = match &self.leases.rivals {
+            Rivals::None => true,
+            Rivals::Replicas(session) => session.lock().await.renew(lease, holder).await?,
+            #[cfg(test)]
+            Rivals::InFile => shared_file::renew(&self.writer, lease, holder).await?,
+        };
         if !renewed {
             self.leases.held().remove(&lease.signer);
         }
@@ -177,16 +211,10 @@ impl Session {
     /// Takes the lease if its holder is gone, or silent for too long.
     async fn acquire(&mut self, signer: Address, holder: Uuid) -> Result<Option<i64>, StoreError> {
         let locked = self.lock(signer).await?;
-        let sql = format!(
-            "INSERT INTO leases (signer, holder, token, expires_at, locked) VALUES ($1, $2, 1, {DATABASE_NOW} + $3, $4) \
-             ON CONFLICT (signer) DO UPDATE SET holder = excluded.holder, token = leases.token + 1, \
-             expires_at = excluded.expires_at, locked = excluded.locked \
-             WHERE (leases.locked = 1 AND excluded.locked = 1) OR leases.expires_at < {DATABASE_NOW} RETURNING token"
-        );
-        let query = sqlx::query(AssertSqlSafe(sql))
+        let query = sqlx::query(AssertSqlSafe(acquire_sql(DATABASE_NOW)))
             .bind(signer.to_vec())
             .bind(holder.as_bytes().to_vec())
-            .bind(micros(LIFETIME))
+            .bind(lifetime())
             .bind(i64::from(locked));
         let row = self.run(async |connection| query.fetch_optional(connection).await).await?;
         if row.is_none() {
@@ -198,11 +226,8 @@ impl Session {
     async fn renew(&mut self, lease: Lease, holder: Uuid) -> Result<bool, StoreError> {
         // A lease that had expired, or a session that was lost: the lock comes with its last holder's end.
         let locked = self.lock(lease.signer).await?;
-        let sql = format!(
-            "UPDATE leases SET expires_at = {DATABASE_NOW} + $1, locked = $2 WHERE signer = $3 AND holder = $4 AND token = $5"
-        );
-        let query = sqlx::query(AssertSqlSafe(sql))
-            .bind(micros(LIFETIME))
+        let query = sqlx::query(AssertSqlSafe(renew_sql(DATABASE_NOW)))
+            .bind(lifetime())
             .bind(i64::from(locked))
             .bind(lease.signer.to_vec())
             .bind(holder.as_bytes().to_vec())
@@ -266,8 +291,24 @@ fn lock_key(signer: Address) -> i64 {
     i64::from_be_bytes([a, b, c, d, e, f, g, h])
 }
 
-fn micros(duration: Duration) -> i64 {
-    i64::try_from(duration.as_micros()).unwrap_or(i64::MAX)
+/// Takes a lease whose holder is gone, or silent for too long.
+pub(super) fn acquire_sql(now: &str) -> String {
+    format!(
+        "INSERT INTO leases (signer, holder, token, expires_at, locked) VALUES ($1, $2, 1, {now} + $3, $4) \
+         ON CONFLICT (signer) DO UPDATE SET holder = excluded.holder, token = leases.token + 1, \
+         expires_at = excluded.expires_at, locked = excluded.locked \
+         WHERE (leases.locked = 1 AND excluded.locked = 1) OR leases.expires_at < {now} RETURNING token"
+    )
+}
+
+/// Puts the end of a lease off, as long as it is the holder's.
+pub(super) fn renew_sql(now: &str) -> String {
+    format!("UPDATE leases SET expires_at = {now} + $1, locked = $2 WHERE signer = $3 AND holder = $4 AND token = $5")
+}
+
+/// In microseconds.
+pub(super) fn lifetime() -> i64 {
+    i64::try_from(LIFETIME.as_micros()).unwrap_or(i64::MAX)
 }
 
 #[cfg(test)]

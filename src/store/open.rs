@@ -14,7 +14,7 @@ use std::{
 };
 
 /// Our tables; every other one makes a database foreign.
-const TABLES: [&str; 7] = [
+pub(super) const TABLES: [&str; 7] = [
     "registries",
     "registrations",
     "transactions",
@@ -61,10 +61,14 @@ impl Store {
         let (engine, writer, reader) = match settings {
             Settings::Sqlite(path) => sqlite::open(path).await?,
             Settings::Postgres(url) => postgres::open(url).await?,
+            #[cfg(test)]
+            Settings::SharedFile(path) => super::shared_file::open(path).await?,
         };
         let leases = match &engine {
             Engine::Sqlite { .. } => Leases::alone(),
             Engine::Postgres { options, .. } => Leases::shared(PgConnectOptions::clone(options)),
+            #[cfg(test)]
+            Engine::SharedFile(holder) => Leases::in_file(*holder),
         };
         let unfinished = unfinished(&reader).await?;
         Ok(Self {
@@ -148,13 +152,14 @@ pub(super) fn all_ours(names: &[String]) -> Result<(), OpenError> {
 }
 
 /// Every version of the schema, by number. What has been released stays as it is: a database remembers each text by its hash.
-const MIGRATIONS: [(i64, &str, &str); 6] = [
+const MIGRATIONS: [(i64, &str, &str); 7] = [
     (1, "init", include_str!("migrations/0001_init.sql")),
     (2, "tracestate", include_str!("migrations/0002_tracestate.sql")),
     (3, "leases", include_str!("migrations/0003_leases.sql")),
     (4, "claims", include_str!("migrations/0004_claims.sql")),
     (5, "spending", include_str!("migrations/0005_spending.sql")),
     (6, "growth", include_str!("migrations/0006_growth.sql")),
+    (7, "remembered", include_str!("migrations/0007_remembered.sql")),
 ];
 
 pub(super) fn migrator() -> Migrator {

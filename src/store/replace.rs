@@ -3,7 +3,7 @@
 use super::{Attempt, Store, StoreError, rows::Columns, sign::insert_attempt};
 use crate::registration::{Blocked, Timestamp, TransactionId};
 use alloy::primitives::Address;
-use sqlx::any::AnyRow;
+use sqlx::{AssertSqlSafe, any::AnyRow};
 
 /// A transaction that is signed again at its nonce.
 #[derive(Clone, Debug)]
@@ -29,7 +29,7 @@ impl Store {
         let whole = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
         let mut tx = self.write_about(id).await?;
         let updated = sqlx::query(
-            "UPDATE transactions SET hash = $1, attempts = $2, gas_limit = $3, batch_size = $4 \
+            "UPDATE transactions SET hash = $1, attempts = $2, gas_limit = $3, batch_size = $4, refusal = NULL \
              WHERE id = $5 AND attempts = $6 AND state IN ('signed', 'submitted')",
         )
         .bind(new.attempt.hash.to_vec())
@@ -60,12 +60,31 @@ impl Store {
     /// # Errors
     /// When the database cannot be written.
     pub async fn hold(&self, id: TransactionId, blocked: Option<Blocked>, at: Timestamp) -> Result<u64, StoreError> {
+        self.set_blocked(id, blocked, "('signed', 'submitted')", at).await
+    }
+
+    /// What all that a transaction carries waits for, which no node took for that. The answer to a send may come after the chain's
+    /// own: what a node is known to have stays as it is. Returns of how many that is news.
+    ///
+    /// # Errors
+    /// When the database cannot be written; [`StoreError::Fenced`] when another replica acts for the signer.
+    pub async fn not_taken(&self, id: TransactionId, blocked: Blocked, at: Timestamp) -> Result<u64, StoreError> {
+        self.set_blocked(id, Some(blocked), "('signed')", at).await
+    }
+
+    async fn set_blocked(
+        &self,
+        id: TransactionId,
+        blocked: Option<Blocked>,
+        states: &str,
+        at: Timestamp,
+    ) -> Result<u64, StoreError> {
         let code = blocked.map_or("", Blocked::code);
         let mut tx = self.write_about(id).await?;
-        let changed = sqlx::query(
+        let changed = sqlx::query(AssertSqlSafe(format!(
             "UPDATE registrations SET blocked = $1, revision = revision + 1, updated_at = $2 \
-             WHERE transaction_id = $3 AND blocked <> $4 AND state IN ('signed', 'submitted')",
-        )
+             WHERE transaction_id = $3 AND blocked <> $4 AND state IN {states}"
+        )))
         .bind(code)
         .bind(at.micros())
         .bind(id.as_bytes().to_vec())

@@ -12,9 +12,6 @@ use crate::registration::{Block, Blocked, Event, Failure, Finality, Registration
 use alloy::primitives::{Address, B256};
 use sqlx::AssertSqlSafe;
 
-/// What no node is known to have, so that something may stand in its way: the answer to a send may come after the chain's own.
-const UNSENT: &str = "state IN ('queued', 'signed')";
-
 /// A registration that was found on chain: made by somebody else's transaction, or by one of ours that the store did not know.
 #[derive(Clone, Copy, Debug)]
 pub struct Found {
@@ -42,9 +39,6 @@ impl Store {
         let mut blocks = Vec::with_capacity(found.len());
         for one in found {
             let id = one.ours.unwrap_or(id_of(one.hash));
-            if one.ours.is_none() {
-                insert_foreign(&mut tx, id, one, at).await?;
-            }
             let updated = sqlx::query(
                 "UPDATE registrations SET state = $1, transaction_id = $2, blocked = '', revision = revision + 1, updated_at = $3 \
                  WHERE id = $4 AND state = $5",
@@ -56,7 +50,14 @@ impl Store {
             .bind(State::Queued.code())
             .execute(&mut *tx)
             .await?;
+            // A replica that looked before another one signed it must not call that one's transaction a stranger's.
+            if updated.rows_affected() == 0 {
+                continue;
+            }
             moved += updated.rows_affected();
+            if one.ours.is_none() {
+                insert_foreign(&mut tx, id, one, at).await?;
+            }
             let (finality, Block { number, hash, .. }) = (Finality::Unsafe, one.block);
             blocks.push(UnfinalizedBlock { id, signer: one.ours.map(|_| one.registrar), finality, number, hash });
         }
@@ -113,7 +114,7 @@ impl Store {
         Ok(())
     }
 
-    /// These wait for an operator and are looked at again at `retry_at`. What has gone on in the meantime stays as it is.
+    /// These are queued, wait for an operator and are looked at again at `retry_at`. What has gone on in the meantime stays as it is.
     /// Returns how many did not say so before.
     ///
     /// # Errors
@@ -132,13 +133,13 @@ impl Store {
             let among = list(4, chunk.len());
             let mut news = sqlx::query(AssertSqlSafe(format!(
                 "UPDATE registrations SET blocked = $1, revision = revision + 1, updated_at = $2 \
-                 WHERE blocked <> $3 AND id IN ({among}) AND {UNSENT}"
+                 WHERE blocked <> $3 AND id IN ({among}) AND state = 'queued'"
             )))
             .bind(code)
             .bind(at.micros())
             .bind(code);
             let mut later = sqlx::query(AssertSqlSafe(format!(
-                "UPDATE registrations SET retry_at = $1, claimed_until = 0 WHERE id IN ({}) AND {UNSENT}",
+                "UPDATE registrations SET retry_at = $1, claimed_until = 0 WHERE id IN ({}) AND state = 'queued'",
                 list(2, chunk.len())
             )))
             .bind(retry_at.micros());

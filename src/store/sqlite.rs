@@ -1,7 +1,7 @@
 //! SQLite: a file, its lock, and how its connections are set.
 
 use super::{OpenError, bounded::Pool, engine::Engine, open};
-use sqlx::{AnyConnection, Connection, Row, any::AnyPoolOptions};
+use sqlx::{AnyConnection, AssertSqlSafe, Connection, Row, any::AnyPoolOptions};
 use std::{
     fs::{File, OpenOptions, TryLockError},
     path::{Path, PathBuf},
@@ -13,11 +13,11 @@ use std::{
 /// be copied into the database once.
 const PRAGMAS: &str = "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA busy_timeout = 5000; \
                        PRAGMA temp_store = MEMORY; PRAGMA cache_size = -16000; PRAGMA wal_autocheckpoint = 8000;";
-const READERS: u32 = 4;
+pub(super) const READERS: u32 = 4;
 /// A connection is waited for at most this long; then the store counts as unusable.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
 /// A file answers, or fails: this only ends what a disk has swallowed.
-const STATEMENT_LIMIT: Duration = Duration::from_secs(60);
+pub(super) const STATEMENT_LIMIT: Duration = Duration::from_secs(60);
 
 /// Holds the operating system's lock on the database; freed when dropped, or when the process dies.
 #[derive(Debug)]
@@ -59,13 +59,24 @@ fn lock(path: &Path) -> Result<FileLock, OpenError> {
 }
 
 pub(super) async fn connect(url: &str, connections: u32) -> Result<sqlx::AnyPool, sqlx::Error> {
+    connect_with(url, connections, String::new()).await
+}
+
+/// Connections that begin with these statements too.
+pub(super) async fn connect_with(
+    url: &str,
+    connections: u32,
+    statements: String,
+) -> Result<sqlx::AnyPool, sqlx::Error> {
+    let set = format!("{PRAGMAS} {statements}");
     AnyPoolOptions::new()
         .max_connections(connections)
         .acquire_timeout(ACQUIRE_TIMEOUT)
         .idle_timeout(None)
         .max_lifetime(None)
-        .after_connect(|connection, _| {
-            Box::pin(async move { sqlx::raw_sql(PRAGMAS).execute(&mut *connection).await.map(drop) })
+        .after_connect(move |connection, _| {
+            let set = AssertSqlSafe(set.clone());
+            Box::pin(async move { sqlx::raw_sql(set).execute(&mut *connection).await.map(drop) })
         })
         .connect(url)
         .await

@@ -43,7 +43,7 @@ pub(crate) struct Signed {
 impl Signed {
     /// Takes bytes apart; `None` when they are no signed transaction.
     pub(crate) fn read(raw: &Bytes) -> Option<Self> {
-        let envelope = TxEnvelope::decode_2718(&mut raw.as_ref()).ok()?;
+        let envelope = envelope(raw)?;
         Some(Self {
             hash: *envelope.tx_hash(),
             raw: raw.clone(),
@@ -57,6 +57,11 @@ impl Signed {
             tip: envelope.max_priority_fee_per_gas().unwrap_or_default(),
             chain_id: envelope.chain_id().unwrap_or_default(),
         })
+    }
+
+    /// The transaction with its signature, as it was sent.
+    pub(super) fn envelope(&self) -> Option<TxEnvelope> {
+        envelope(&self.raw)
     }
 
     /// One that came another way than through our nodes.
@@ -86,8 +91,8 @@ impl Mempool {
         self.0.range((account, 0)..=(account, u64::MAX)).map(|(_, one)| one)
     }
 
-    pub(super) fn knows(&self, hash: &B256) -> bool {
-        self.0.values().any(|one| one.hash == *hash)
+    pub(super) fn get(&self, hash: &B256) -> Option<&Signed> {
+        self.0.values().find(|one| one.hash == *hash)
     }
 
     /// Whether a transaction would be taken.
@@ -96,7 +101,7 @@ impl Mempool {
         if new.chain_id != CHAIN_ID {
             return Err((-32000, "invalid chain ID"));
         }
-        if self.knows(&new.hash) {
+        if self.get(&new.hash).is_some() {
             return Err((-32000, "already known"));
         }
         if new.nonce < next {
@@ -165,6 +170,10 @@ impl fmt::Debug for Mempool {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_list().entries(self.0.values().map(|one| (one.nonce, one.hash, one.max_fee, one.pairs.len()))).finish()
     }
+}
+
+fn envelope(raw: &Bytes) -> Option<TxEnvelope> {
+    TxEnvelope::decode_2718(&mut raw.as_ref()).ok()
 }
 
 /// reth's rule: at least a tenth more, rounded up (`TransactionPool` `PriceBumpConfig`, with `div_ceil`).

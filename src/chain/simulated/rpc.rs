@@ -7,7 +7,9 @@ use super::{
 };
 use crate::chain::contract::DocumentRegistry;
 use alloy::{
+    consensus::transaction::Recovered,
     primitives::{Address, B256, Bytes, U64, U128, U256, keccak256},
+    rpc::types::Transaction,
     sol_types::SolEvent,
 };
 use serde_json::{Value, json};
@@ -50,8 +52,7 @@ pub(super) fn read(view: View<'_>, method: &str, params: &Value) -> Answer {
         }
         "eth_getTransactionByHash" => {
             let hash: B256 = parsed(&params[0])?;
-            let known = ledger.mempool.knows(&hash) || latest.state.mined.contains_key(&hash);
-            if known { json!({ "hash": hash }) } else { Value::Null }
+            transaction(view, hash)
         }
         "eth_call" => return call(view, params),
         "eth_getLogs" => return logs(view, &params[0]),
@@ -80,20 +81,44 @@ fn call(view: View<'_>, params: &Value) -> Answer {
 }
 
 fn logs(view: View<'_>, filter: &Value) -> Answer {
-    let number = number(view, &filter["fromBlock"])?;
-    let block = view.ledger.at(view.head, number).ok_or_else(unknown_block)?;
-    let topics: Vec<B256> = parsed(&filter["topics"])?;
+    let (from, to) = (number(view, &filter["fromBlock"])?, number(view, &filter["toBlock"])?);
+    let wanted: Vec<Option<B256>> = parsed(&filter["topics"])?;
+    let is_wanted = |log: &Value| {
+        let topics: Vec<B256> = parsed(&log["topics"]).unwrap_or_default();
+        wanted.len() <= topics.len()
+            && wanted.iter().zip(&topics).all(|(wanted, topic)| wanted.is_none_or(|one| one == *topic))
+    };
     let mut found = Vec::new();
-    for transaction in &block.transactions {
-        if let Some(mined) = block.state.mined.get(&transaction.hash) {
-            let logs = events(view.ledger, transaction.hash, mined);
-            found.extend(
-                logs.into_iter()
-                    .filter(|log| parsed::<Vec<B256>>(&log["topics"]).is_ok_and(|of_log| of_log.starts_with(&topics))),
-            );
+    for number in from..=to {
+        let block = view.ledger.at(view.head, number).ok_or_else(unknown_block)?;
+        for transaction in &block.transactions {
+            if let Some(mined) = block.state.mined.get(&transaction.hash) {
+                found.extend(events(view.ledger, transaction.hash, mined).into_iter().filter(is_wanted));
+            }
         }
     }
     Ok(found.into())
+}
+
+/// A transaction that pends or is in a block, with its signature. Of one that came another way there are no bytes, and little is told.
+fn transaction(View { ledger, head }: View<'_>, hash: B256) -> Value {
+    let mined = ledger.blocks[head].state.mined.get(&hash);
+    let block = mined.map(|mined| &ledger.blocks[mined.block]);
+    let in_block = block.and_then(|block| block.transactions.iter().position(|one| one.hash == hash));
+    let signed = match (block, in_block) {
+        (Some(block), Some(index)) => Some(&block.transactions[index]),
+        (_, _) => ledger.mempool.get(&hash),
+    };
+    let Some(signed) = signed else { return Value::Null };
+    let Some(envelope) = signed.envelope() else { return json!({ "hash": hash, "from": signed.from }) };
+    json!(Transaction {
+        inner: Recovered::new_unchecked(envelope, signed.from),
+        block_hash: block.map(|block| block.hash),
+        block_number: block.map(|block| block.number),
+        transaction_index: in_block.map(|index| index as u64),
+        effective_gas_price: mined.map(|mined| mined.price),
+        block_timestamp: block.map(|block| block.time),
+    })
 }
 
 fn header(ledger: &Ledger, block: &Block) -> Value {

@@ -177,7 +177,7 @@ impl Follower {
             match phase {
                 Phase::Signed | Phase::Submitted if consumed => passed.push(flight),
                 Phase::Submitted => {
-                    flight.progress().missing = None;
+                    flight.progress().is_not_missing();
                     unseen.push(flight);
                 }
                 Phase::Signed => {}
@@ -224,8 +224,8 @@ impl Follower {
             let due = flight.progress().broadcast.is_none_or(|at| at.elapsed() >= REBROADCAST);
             if due {
                 flight.progress().broadcast = Some(Instant::now());
-                let chain = self.tools.chain.clone();
-                self.rebroadcasts.spawn(async move { flight.rebroadcast(&chain).await });
+                let tools = self.tools.clone();
+                self.rebroadcasts.spawn(async move { flight.rebroadcast(&tools).await });
             }
         }
     }

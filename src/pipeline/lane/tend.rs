@@ -110,7 +110,7 @@ impl Lane {
 
     /// The latest version again, to everybody. What is answered decides nothing but what is done next: the chain decides the rest.
     async fn send_once_more(&self, flight: &Flight) {
-        flight.rebroadcast(&self.tools.chain).await;
+        flight.rebroadcast(&self.tools).await;
         self.went_out(flight);
     }
 

@@ -1,6 +1,6 @@
 //! When the service has nothing to do until time goes on: only then may it.
 
-use super::{life::Life, service::Door};
+use super::replica::Replica;
 use crate::store::Audit;
 use std::time::Duration;
 
@@ -12,12 +12,13 @@ const TURN: Duration = Duration::from_micros(20);
 const RESTLESS: u32 = 500_000;
 
 /// Lets everything go on that can, without time.
-pub(super) async fn settle(life: &Life, door: &Door, audit: &Audit) -> Result<(), String> {
-    let (mut calm, mut polls) = (0, life.polls());
+pub(super) async fn settle(replicas: &[Replica], audit: &Audit) -> Result<(), String> {
+    let all_polls = || replicas.iter().map(|replica| replica.life.polls()).sum::<u64>();
+    let (mut calm, mut polls) = (0, all_polls());
     for _ in 0..RESTLESS {
         tokio::task::yield_now().await;
-        let waits = !life.is_over() && door.waits_for_database() || !audit.is_idle();
-        let moved = std::mem::replace(&mut polls, life.polls()) != polls;
+        let waits = replicas.iter().any(Replica::waits_for_database) || !audit.is_idle();
+        let moved = std::mem::replace(&mut polls, all_polls()) != polls;
         calm = if moved || waits { 0 } else { calm + 1 };
         if calm >= CALM {
             return Ok(());

@@ -34,7 +34,11 @@ pub(super) struct Invariants {
     pub(super) leaks: Leaks,
     /// Whether the chain has lost blocks: then more may be out again than was ever sent at once.
     pub(super) reorged: bool,
+    /// Whether several replicas share the database.
+    shared: bool,
     promised: BTreeMap<RegistrationId, Key>,
+    /// What was promised when the database was copied.
+    copied: BTreeMap<RegistrationId, Key>,
     revisions: HashMap<RegistrationId, i64>,
     /// What was found to be confirmed already, in which block.
     confirmed: HashSet<(RegistrationId, B256)>,
@@ -45,15 +49,43 @@ pub(super) struct Invariants {
 }
 
 impl Invariants {
+    /// For one replica, or several that share the database.
+    pub(super) fn new(shared: bool) -> Self {
+        Self { shared, ..Self::default() }
+    }
+
     /// Somebody was told that this is accepted.
     pub(super) fn promise(&mut self, id: RegistrationId, key: Key) {
         self.promised.insert(id, key);
+    }
+
+    /// The database was copied.
+    pub(super) fn copied(&mut self) {
+        self.copied.clone_from(&self.promised);
+    }
+
+    /// The database was put back to its copy: what was promised later is lost with it, and what it does not know may be done again.
+    /// Returns what is lost.
+    pub(super) async fn put_back(&mut self, audit: &Audit, chain: &Simulated) -> Result<Vec<Key>, String> {
+        self.nonces_are_used_once(&chain.ledger())?;
+        let mut lost = std::mem::replace(&mut self.promised, self.copied.clone());
+        lost.retain(|id, _| !self.promised.contains_key(id));
+        self.revisions.clear();
+        self.carried = audit.carried().await.map_err(|error| error.to_string())?;
+        let given = audit.nonces().await.map_err(|error| error.to_string())?;
+        self.used.retain(|nonce, _| given.contains(nonce));
+        Ok(lost.into_values().collect())
     }
 
     /// Looks at everything that holds at all times.
     pub(super) async fn check(&mut self, audit: &Audit, chain: &Simulated, signers: &[Address]) -> Result<(), String> {
         if let Some(leak) = self.leaks.first() {
             return Err(format!("I2: {leak}"));
+        }
+        if self.shared
+            && let Some(stale) = audit.stale_writes().await.map_err(|error| error.to_string())?.first()
+        {
+            return Err(format!("I5: a replica that does not hold the signer's lease wrote for it: {stale}"));
         }
         let rows = audit.registrations().await.map_err(|error| error.to_string())?;
         let carried = audit.carried().await.map_err(|error| error.to_string())?;
@@ -140,7 +172,15 @@ impl Invariants {
 
     /// What keeps a story from being at its end: `None` when everything accepted is on the canonical chain once and at depth, or
     /// failed.
-    pub(super) async fn unfinished(&self, audit: &Audit, chain: &Simulated) -> Result<Option<String>, String> {
+    pub(super) async fn unfinished(
+        &self,
+        audit: &Audit,
+        chain: &Simulated,
+        signers: &[Address],
+    ) -> Result<Option<String>, String> {
+        if let Some(ours) = audit.called_foreign(signers).await.map_err(|error| error.to_string())?.first() {
+            return Ok(Some(format!("our own transaction {ours} is taken for a stranger's")));
+        }
         let rows = audit.registrations().await.map_err(|error| error.to_string())?;
         let ledger = chain.ledger();
         Ok(rows.iter().find_map(|row| unfinished(row, &ledger)))

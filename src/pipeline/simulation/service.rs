@@ -59,10 +59,6 @@ impl Door {
             Stage::Serves(_, store) => !store.is_idle(),
         }
     }
-
-    pub(super) fn close(&self) {
-        *self.stage() = Stage::Begins;
-    }
 }
 
 /// Runs until its life is over.
@@ -78,6 +74,7 @@ pub(super) async fn serve(plan: Plan) -> Result<(), String> {
     parts.push(Part::new(&life, async move { watched.watch(&never).await }));
     *door.stage() = Stage::Opens;
     let store = open(&store, pipeline.queue_limit).await?;
+    life.uses(store.clone());
     store.bind(&registry, clock::now()).await.map_err(|error| error.to_string())?;
     pipeline::check_keys(&store, &signers).await.map_err(|error| error.to_string())?;
     let tools = Tools::new(chain, store.clone(), pipeline, 100);

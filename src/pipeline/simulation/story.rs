@@ -7,6 +7,8 @@ use std::fmt;
 /// What there is before anything happens.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Setup {
+    /// Processes of the service on one database.
+    pub(super) replicas: u8,
     pub(super) endpoints: u8,
     pub(super) signers: u8,
     pub(super) confirmations: u8,
@@ -54,8 +56,18 @@ pub(super) enum Event {
     Suffer(u8, Fault),
     /// Nothing is wrong with this endpoint any more.
     Mend(u8),
-    /// The service dies after it has gone on so many times, and is started again.
-    Crash(u16),
+    /// This replica dies after it has gone on so many times, and is started again.
+    Crash(u8, u16),
+    /// This replica freezes after it has gone on so many times, with all that it is doing.
+    Freeze(u8, u16),
+    /// This replica goes on where it froze.
+    Wake(u8),
+    /// This replica freezes after it has gone on so many times, blocks go on until its leases have expired, and then it does too.
+    Absence(u8, u16),
+    /// The database is copied, in place of an earlier copy.
+    Copy,
+    /// Everything is stopped, the database is put back to the copy, or to how it began, and everything is started again.
+    PutBack,
     /// How many registrations fit into a block from now on.
     Room(u8),
     /// Whether the signers have money.
@@ -69,18 +81,39 @@ pub(super) struct Story {
     pub(super) events: Vec<Event>,
 }
 
+/// So many blocks, a second apart, are longer than a lease and the time until another replica has taken it.
+pub(super) const ABSENCE: u8 = 10;
 /// Documents are few, so that they meet again.
 const DOCUMENTS: u8 = 24;
 /// A reorg is no deeper than this.
 const DEEPEST: u8 = 6;
 
-/// Any story of at most so many events.
+/// Any story of at most so many events: of one replica, of two of which one freezes now and then, or of a database that is put back.
 pub(super) fn any_story(longest: usize) -> impl Strategy<Value = Story> {
-    let setup = (1..=3_u8, 1..=2_u8, 1..=3_u8);
-    (setup, vec(any_event(), 1..longest)).prop_map(|((endpoints, signers, confirmations), events)| Story {
-        setup: Setup { endpoints, signers, confirmations },
+    prop_oneof![
+        3 => story(Just(1_u8), vec(any_event(), 1..longest)),
+        2 => story(Just(2_u8), vec(prop_oneof![3 => any_event(), 1 => any_change_of_hands()], 1..longest)),
+        1 => story(1..=2_u8, vec(prop_oneof![12 => any_event(), 1 => Just(Event::Copy), 2 => Just(Event::PutBack)], 1..longest)),
+    ]
+}
+
+fn story(
+    replicas: impl Strategy<Value = u8>,
+    events: impl Strategy<Value = Vec<Event>>,
+) -> impl Strategy<Value = Story> {
+    let setup = (replicas, 1..=3_u8, 1..=2_u8, 1..=3_u8);
+    (setup, events).prop_map(|((replicas, endpoints, signers, confirmations), events)| Story {
+        setup: Setup { replicas, endpoints, signers, confirmations },
         events,
     })
+}
+
+fn any_change_of_hands() -> impl Strategy<Value = Event> {
+    prop_oneof![
+        3 => (0..2_u8, any_polls()).prop_map(|(replica, polls)| Event::Freeze(replica, polls)),
+        2 => (0..2_u8).prop_map(Event::Wake),
+        4 => (0..2_u8, any_polls()).prop_map(|(replica, polls)| Event::Absence(replica, polls)),
+    ]
 }
 
 fn any_event() -> impl Strategy<Value = Event> {
@@ -101,10 +134,15 @@ fn any_event() -> impl Strategy<Value = Event> {
         1 => (0..DOCUMENTS).prop_map(Event::Trap),
         4 => (0..3_u8, any_fault()).prop_map(|(endpoint, fault)| Event::Suffer(endpoint, fault)),
         3 => (0..3_u8).prop_map(Event::Mend),
-        5 => prop_oneof![0..20_u16, 0..400_u16].prop_map(Event::Crash),
+        5 => (0..2_u8, any_polls()).prop_map(|(replica, polls)| Event::Crash(replica, polls)),
         1 => prop_oneof![Just(1_u8), Just(3), Just(200)].prop_map(Event::Room),
         1 => any::<bool>().prop_map(Event::Funds),
     ]
+}
+
+/// Soon, so that it falls into what comes next, or later.
+fn any_polls() -> impl Strategy<Value = u16> {
+    prop_oneof![0..20_u16, 0..400_u16]
 }
 
 fn any_fault() -> impl Strategy<Value = Fault> {
@@ -153,7 +191,14 @@ impl Event {
             Self::Trap(document) => format!("document {document} reverts in a block from now on, and in no call"),
             Self::Suffer(endpoint, fault) => format!("endpoint {endpoint} suffers from {fault:?}"),
             Self::Mend(endpoint) => format!("endpoint {endpoint} is well again"),
-            Self::Crash(polls) => format!("the service dies {polls} steps from now"),
+            Self::Crash(replica, polls) => format!("replica {replica} dies {polls} steps from now"),
+            Self::Freeze(replica, polls) => format!("replica {replica} freezes {polls} steps from now"),
+            Self::Wake(replica) => format!("replica {replica} goes on where it froze"),
+            Self::Absence(replica, polls) => {
+                format!("replica {replica} freezes {polls} steps from now, for {ABSENCE} blocks")
+            }
+            Self::Copy => "the database is copied".to_owned(),
+            Self::PutBack => "the database is put back to the copy".to_owned(),
             Self::Room(registrations) => format!("a block has room for about {registrations} registrations"),
             Self::Funds(true) => "the signers have money".to_owned(),
             Self::Funds(false) => "the signers have no money".to_owned(),
@@ -164,11 +209,7 @@ impl Event {
 /// As a test that can be pasted, with words beside the code.
 impl fmt::Display for Story {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Setup { endpoints, signers, confirmations } = self.setup;
-        writeln!(
-            f,
-            "    let setup = Setup {{ endpoints: {endpoints}, signers: {signers}, confirmations: {confirmations} }};"
-        )?;
+        writeln!(f, "    let setup = {:?};", self.setup)?;
         writeln!(f, "    told(setup, [")?;
         for event in &self.events {
             let (code, words) = (event.code(), event.words());

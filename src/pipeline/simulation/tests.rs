@@ -78,12 +78,12 @@ fn any_seed() -> u64 {
 
 #[test]
 fn one_document_is_confirmed() {
-    told(Setup { endpoints: 2, signers: 1, confirmations: 2 }, [Accept(1), Blocks(3)]);
+    told(Setup { replicas: 1, endpoints: 2, signers: 1, confirmations: 2 }, [Accept(1), Blocks(3)]);
 }
 
 #[test]
 fn a_head_that_has_fallen_confirms_nothing_too_soon() {
-    let setup = Setup { endpoints: 1, signers: 1, confirmations: 2 };
+    let setup = Setup { replicas: 1, endpoints: 1, signers: 1, confirmations: 2 };
     told(
         setup,
         [
@@ -99,7 +99,7 @@ fn a_head_that_has_fallen_confirms_nothing_too_soon() {
 
 #[test]
 fn a_strangers_nonce_that_a_reorg_takes_away_stops_nothing_for_ever() {
-    let setup = Setup { endpoints: 1, signers: 1, confirmations: 2 };
+    let setup = Setup { replicas: 1, endpoints: 1, signers: 1, confirmations: 2 };
     told(
         setup,
         [
@@ -113,7 +113,7 @@ fn a_strangers_nonce_that_a_reorg_takes_away_stops_nothing_for_ever() {
 
 #[test]
 fn an_endpoint_that_says_too_much_of_a_nonce_while_it_is_alone_stops_nothing_for_ever() {
-    let setup = Setup { endpoints: 2, signers: 1, confirmations: 1 };
+    let setup = Setup { replicas: 1, endpoints: 2, signers: 1, confirmations: 1 };
     told(
         setup,
         [
@@ -128,7 +128,7 @@ fn an_endpoint_that_says_too_much_of_a_nonce_while_it_is_alone_stops_nothing_for
 
 #[test]
 fn what_was_confirmed_before_a_fall_is_found_although_more_was_mined_until_it_was_noticed() {
-    let setup = Setup { endpoints: 2, signers: 1, confirmations: 1 };
+    let setup = Setup { replicas: 1, endpoints: 2, signers: 1, confirmations: 1 };
     told(
         setup,
         [
@@ -147,7 +147,7 @@ fn what_was_confirmed_before_a_fall_is_found_although_more_was_mined_until_it_wa
 
 #[test]
 fn what_somebody_else_registered_on_the_new_chain_does_not_speak_for_what_was_confirmed_on_the_old() {
-    let setup = Setup { endpoints: 1, signers: 1, confirmations: 1 };
+    let setup = Setup { replicas: 1, endpoints: 1, signers: 1, confirmations: 1 };
     told(
         setup,
         [
@@ -163,7 +163,7 @@ fn what_somebody_else_registered_on_the_new_chain_does_not_speak_for_what_was_co
 
 #[test]
 fn what_a_transaction_carried_for_nothing_gets_a_new_nonce_only_at_depth() {
-    let setup = Setup { endpoints: 1, signers: 1, confirmations: 3 };
+    let setup = Setup { replicas: 1, endpoints: 1, signers: 1, confirmations: 3 };
     told(
         setup,
         [
@@ -177,7 +177,7 @@ fn what_a_transaction_carried_for_nothing_gets_a_new_nonce_only_at_depth() {
 
 #[test]
 fn one_that_reverts_in_every_block_takes_no_other_with_it() {
-    let setup = Setup { endpoints: 2, signers: 1, confirmations: 1 };
+    let setup = Setup { replicas: 1, endpoints: 2, signers: 1, confirmations: 1 };
     told(
         setup,
         [
@@ -195,7 +195,7 @@ fn one_that_reverts_in_every_block_takes_no_other_with_it() {
 
 #[test]
 fn what_somebody_else_registered_is_not_confirmed_by_a_head_that_has_fallen() {
-    let setup = Setup { endpoints: 1, signers: 1, confirmations: 2 };
+    let setup = Setup { replicas: 1, endpoints: 1, signers: 1, confirmations: 2 };
     told(
         setup,
         [
@@ -210,7 +210,7 @@ fn what_somebody_else_registered_is_not_confirmed_by_a_head_that_has_fallen() {
 
 #[test]
 fn a_liar_who_was_first_to_say_so_does_not_make_a_nonce_consumed_at_depth() {
-    let setup = Setup { endpoints: 2, signers: 1, confirmations: 3 };
+    let setup = Setup { replicas: 1, endpoints: 2, signers: 1, confirmations: 3 };
     told(
         setup,
         [
@@ -226,7 +226,7 @@ fn a_liar_who_was_first_to_say_so_does_not_make_a_nonce_consumed_at_depth() {
 
 #[test]
 fn a_transaction_of_ours_that_no_endpoint_shows_any_more_does_not_keep_its_work_waiting_for_ever() {
-    let setup = Setup { endpoints: 1, signers: 1, confirmations: 1 };
+    let setup = Setup { replicas: 1, endpoints: 1, signers: 1, confirmations: 1 };
     told(
         setup,
         [
@@ -237,6 +237,41 @@ fn a_transaction_of_ours_that_no_endpoint_shows_any_more_does_not_keep_its_work_
             Accept(0),                    // document 0 is accepted
             Accept(11),                   // document 11 is accepted
             Wait(5),                      // 0.5 s pass
+        ],
+    );
+}
+
+#[test]
+fn a_holder_that_froze_and_was_followed_writes_nothing_when_it_goes_on() {
+    let setup = Setup { replicas: 2, endpoints: 1, signers: 1, confirmations: 1 };
+    // While it prepares, signs, writes or sends.
+    for polls in 10..40 {
+        told(
+            setup,
+            [
+                Freeze(0, polls), // replica 0 freezes so many steps from now
+                Accept(0),        // document 0 is accepted
+                Funds(false),     // the signers have no money
+                Blocks(10),       // 10 blocks, a second apart
+                Wake(0),          // replica 0 goes on where it froze
+            ],
+        );
+    }
+}
+
+#[test]
+fn a_database_that_is_put_back_finds_on_chain_what_it_has_lost() {
+    let setup = Setup { replicas: 1, endpoints: 1, signers: 1, confirmations: 1 };
+    told(
+        setup,
+        [
+            Accept(0), // document 0 is accepted
+            Copy,      // the database is copied
+            Accept(1), // document 1 is accepted
+            Blocks(3), // 3 blocks, a second apart
+            PutBack,   // the database is put back to the copy
+            Accept(2), // document 2 is accepted
+            Blocks(3), // 3 blocks, a second apart
         ],
     );
 }

@@ -2,10 +2,12 @@
 
 use super::{
     calm,
+    ground::Ground,
     invariants::Invariants,
-    life::{Life, Mortal},
-    service::{self, Door, Plan},
-    story::{Event, Fee, Setup, Story},
+    life::Life,
+    replica::Replica,
+    service::Plan,
+    story::{ABSENCE, Event, Fee, Setup, Story},
 };
 use crate::{
     chain::{
@@ -14,17 +16,15 @@ use crate::{
     },
     clock,
     pipeline::Settings,
-    registration::{DocumentHash, NewRegistration, RegistrationId, Timestamp, policy::batching},
-    store::{self, Audit, Store},
+    registration::{DocumentHash, NewRegistration, Timestamp, policy::batching},
+    store::Audit,
     telemetry::propagation,
 };
 use alloy::primitives::Address;
 use std::{
-    path::Path,
-    sync::{Arc, OnceLock, mpsc},
+    sync::{Arc, mpsc},
     time::Duration,
 };
-use tokio::task::{JoinHandle, JoinSet};
 
 /// The most that is paid per gas, in wei: the default of `REGISTRAR_MAX_FEE_GWEI`.
 const CAP: u128 = 5_000_000_000;
@@ -47,9 +47,6 @@ const KEYS: [&str; 2] = [
     "0x0202020202020202020202020202020202020202020202020202020202020202",
 ];
 
-/// An empty database of this version, which is copied and not made anew for each story.
-static EMPTY: OnceLock<Vec<u8>> = OnceLock::new();
-
 /// Where a story happens.
 struct World {
     chain: Simulated,
@@ -57,16 +54,13 @@ struct World {
     signers: Vec<Signer>,
     addresses: Vec<Address>,
     pipeline: Settings,
-    store: store::Settings,
-    audit: Audit,
-    life: Arc<Life>,
-    door: Door,
-    service: JoinHandle<Result<(), String>>,
-    accepting: JoinSet<Option<(RegistrationId, Key)>>,
+    ground: Ground,
+    replicas: Vec<Replica>,
+    /// Callers take turns between the replicas.
+    callers: usize,
     invariants: Invariants,
     /// While this is held, time does not go on by itself.
     _stillness: mpsc::Sender<()>,
-    _folder: tempfile::TempDir,
 }
 
 /// Tells a story from its beginning to its end.
@@ -92,23 +86,11 @@ impl World {
         tokio::task::spawn_blocking(move || stands.recv());
         clock::simulated::follow_tokio(Timestamp::from_seconds(BEGIN));
 
-        let memory = Path::new("/dev/shm");
-        let folder = if memory.is_dir() { tempfile::tempdir_in(memory)? } else { tempfile::tempdir()? };
-        let file = folder.path().join("registrar.db");
-        let store = store::Settings::Sqlite(file.clone());
-        match EMPTY.get() {
-            Some(empty) => std::fs::write(&file, empty)?,
-            None => {
-                Store::open(&store, 1).await?.close().await;
-                EMPTY.get_or_init(|| std::fs::read(&file).unwrap_or_default());
-            }
-        }
-        let audit = Audit::open(&file).await?;
-
+        let ground = Ground::new(setup.replicas).await?;
         let confirmations = u64::from(setup.confirmations);
         let chain = Simulated::new(confirmations);
-        let invariants = Invariants::default();
-        let on_broadcast = on_broadcast(&audit, &invariants);
+        let invariants = Invariants::new(setup.replicas > 1);
+        let on_broadcast = on_broadcast(&ground.audit, &invariants);
         let node = |number| Node::new(&format!("node-{number}"), &chain, on_broadcast.clone());
         let nodes: Vec<_> = (0..setup.endpoints).map(node).collect();
         let keys = KEYS.iter().take(setup.signers.into());
@@ -126,55 +108,61 @@ impl World {
             nodes,
             chain,
             pipeline,
-            store,
-            audit,
-            life: Life::new(),
-            door: Door::default(),
-            service: tokio::spawn(async { Ok(()) }),
-            accepting: JoinSet::new(),
+            ground,
+            replicas: Vec::new(),
+            callers: 0,
             invariants,
             _stillness: stillness,
-            _folder: folder,
         };
-        world.begin();
+        world.replicas = (0..setup.replicas).map(|_| world.replica()).collect();
         world.settle().await?;
         Ok(world)
     }
 
-    /// Starts the service on what is on disk; nothing else is left of the one before.
-    fn begin(&mut self) {
-        self.life = Life::new();
-        let plan = Plan {
+    /// A replica of the service on what is on disk; nothing else is left of the one before.
+    fn replica(&self) -> Replica {
+        Replica::new(|life, door| Plan {
             chain: self.chain.chain(&self.nodes, CAP),
             signers: self.signers.clone(),
             pipeline: self.pipeline.clone(),
-            store: self.store.clone(),
-            life: self.life.clone(),
-            door: self.door.clone(),
-        };
-        self.service = tokio::task::spawn_local(Mortal::new(&self.life, service::serve(plan)));
+            store: self.ground.store.clone(),
+            life,
+            door,
+        })
     }
 
-    /// Lets everything go on that can without time, and starts the service again where it has died.
+    /// Lets everything go on that can without time, and starts the replicas again that have died.
     async fn settle(&mut self) -> Result<(), String> {
         loop {
-            calm::settle(&self.life, &self.door, &self.audit).await?;
-            while let Some(accepted) = self.accepting.try_join_next() {
-                if let Ok(Some((id, key))) = accepted {
+            calm::settle(&self.replicas, &self.ground.audit).await?;
+            let mut have_died = false;
+            for number in 0..self.replicas.len() {
+                for (id, key) in self.replicas[number].promises() {
                     self.invariants.promise(id, key);
                 }
+                if self.replicas[number].has_died().await? {
+                    self.replicas[number] = self.replica();
+                    have_died = true;
+                }
             }
-            if !self.service.is_finished() {
+            if !have_died {
                 return Ok(());
             }
-            (&mut self.service)
-                .await
-                .map_err(|error| error.to_string())?
-                .map_err(|error| format!("the service: {error}"))?;
-            self.accepting.abort_all();
-            self.door.close();
-            self.begin();
         }
+    }
+
+    /// Whoever runs the service stops it, puts the database back, and starts the service again; and who was promised something that is
+    /// lost with it asks again.
+    async fn put_back(&mut self) -> Result<(), String> {
+        for replica in &mut self.replicas {
+            replica.kill().await;
+        }
+        self.ground.put_back().await.map_err(|error| error.to_string())?;
+        let lost = self.invariants.put_back(&self.ground.audit, &self.chain).await?;
+        self.replicas = self.replicas.iter().map(|_| self.replica()).collect();
+        self.passes(STEP, STEP).await?;
+        lost.iter().for_each(|(hash, _)| self.accept(hash[0]));
+        Ok(())
     }
 
     async fn passes(&mut self, time: Duration, step: Duration) -> Result<(), String> {
@@ -188,17 +176,20 @@ impl World {
         Ok(())
     }
 
+    async fn blocks(&mut self, count: u8) -> Result<(), String> {
+        for _ in 0..count {
+            self.passes(Duration::from_secs(1), LONG_STEP).await?;
+            self.chain.ledger().mine(true);
+        }
+        Ok(())
+    }
+
     async fn happens(&mut self, event: Event) -> Result<(), String> {
         match event {
             Event::Accept(document) => self.accept(document),
             Event::Mine => self.chain.ledger().mine(true),
             Event::MineEmpty => self.chain.ledger().mine(false),
-            Event::Blocks(count) => {
-                for _ in 0..count {
-                    self.passes(Duration::from_secs(1), LONG_STEP).await?;
-                    self.chain.ledger().mine(true);
-                }
-            }
+            Event::Blocks(count) => self.blocks(count).await?,
             Event::Wait(tenths) => self.passes(Duration::from_millis(100) * tenths.into(), WAIT_STEP).await?,
             Event::Forget(nth) => self.chain.ledger().drop_pending(nth.into()),
             Event::Echo(nth) => self.chain.ledger().echo(nth.into()),
@@ -222,7 +213,19 @@ impl World {
             Event::Poison(document) => self.chain.ledger().poison(key_of(&asked(document))),
             Event::Suffer(endpoint, fault) => self.suffers(endpoint, fault),
             Event::Mend(endpoint) => self.node(endpoint).suffer(None),
-            Event::Crash(polls) => self.life.ends_after(polls.into()),
+            Event::Crash(replica, polls) => self.life(replica).dies_after(polls.into()),
+            Event::Freeze(replica, polls) => self.life(replica).freezes_after(polls.into()),
+            Event::Wake(replica) => self.life(replica).goes_on(),
+            Event::Absence(replica, polls) => {
+                self.life(replica).freezes_after(polls.into());
+                self.blocks(ABSENCE).await?;
+                self.life(replica).goes_on();
+            }
+            Event::Copy => {
+                self.ground.copy().await.map_err(|error| error.to_string())?;
+                self.invariants.copied();
+            }
+            Event::PutBack => self.put_back().await?,
             Event::Room(registrations) => {
                 // A little more than so many of the shortest case ids take.
                 let one = batching::gas_limit(&[1; 260], [1]);
@@ -231,7 +234,7 @@ impl World {
             Event::Funds(funded) => self.chain.ledger().funded = funded,
         }
         self.passes(STEP, STEP).await?;
-        self.invariants.check(&self.audit, &self.chain, &self.addresses).await
+        self.invariants.check(&self.ground.audit, &self.chain, &self.addresses).await
     }
 
     /// Against a liar whom nobody contradicts there is no help: of several endpoints one at a time says too much of a nonce.
@@ -248,18 +251,21 @@ impl World {
         &self.nodes[usize::from(number) % self.nodes.len()]
     }
 
-    /// A caller who hangs up when the service dies, and was promised nothing then.
+    fn life(&self, replica: u8) -> &Life {
+        &self.replicas[usize::from(replica) % self.replicas.len()].life
+    }
+
     fn accept(&mut self, document: u8) {
-        let Some(registrar) = self.door.registrar() else { return };
-        let asked = asked(document);
+        let (asked, count) = (asked(document), self.replicas.len());
         let key = key_of(&asked);
-        self.accepting.spawn(async move { Some((registrar.accept(asked).await.ok()?.registration.id, key)) });
+        self.replicas[self.callers % count].accept(asked, key);
+        self.callers += 1;
     }
 
     /// All that is wrong is mended, and blocks are mined until everything is finished.
     async fn ends(&mut self) -> Result<(), String> {
         self.nodes.iter().for_each(|node| node.suffer(None));
-        self.life.ends_after(u64::MAX);
+        self.replicas.iter().for_each(|replica| replica.life.goes_on());
         {
             let mut ledger = self.chain.ledger();
             (ledger.base_fee, ledger.gas_limit, ledger.funded) = (BASE_FEE, GAS_LIMIT, true);
@@ -271,8 +277,8 @@ impl World {
             if second % LOOK_EVERY != 0 {
                 continue;
             }
-            self.invariants.check(&self.audit, &self.chain, &self.addresses).await?;
-            unfinished = self.invariants.unfinished(&self.audit, &self.chain).await?;
+            self.invariants.check(&self.ground.audit, &self.chain, &self.addresses).await?;
+            unfinished = self.invariants.unfinished(&self.ground.audit, &self.chain, &self.addresses).await?;
             if unfinished.is_none() {
                 return Ok(());
             }
@@ -287,13 +293,15 @@ fn on_broadcast(audit: &Audit, invariants: &Invariants) -> crate::chain::simulat
     let (audit, leaks) = (audit.clone(), invariants.leaks.clone());
     Arc::new(move |raw| {
         let (audit, leaks) = (audit.clone(), leaks.clone());
-        Box::pin(async move {
+        // Beside the service, so that one that freezes here does not keep the disk from being looked at.
+        let looked = tokio::spawn(async move {
             match audit.has_bytes(&raw).await {
                 Ok(true) => {}
                 Ok(false) => leaks.add(format!("a node saw {} bytes that are not on disk", raw.len())),
                 Err(error) => leaks.add(format!("the disk could not be read: {error}")),
             }
-        })
+        });
+        Box::pin(async move { drop(looked.await) })
     })
 }
 

@@ -8,7 +8,7 @@ async fn a_batch_goes_through_its_states_and_keeps_what_it_learned() {
     let ids = [rig.accept(1, "a").await.registration.id, rig.accept(2, "a").await.registration.id];
     let id = rig.signed(4, &ids).await;
     assert!(rig.store.queued(at(1_000), 10).await.unwrap().is_empty());
-    rig.store.sent(id, at(12)).await.unwrap();
+    rig.store.sent(id, &Taken::default(), at(12)).await.unwrap();
     rig.store.included(id, &inclusion(7), &[], false, at(13)).await.unwrap();
     let seen = rig.get(ids[1]).await;
     let carried = seen.transaction.clone().unwrap();
@@ -93,7 +93,8 @@ async fn what_blocked_the_sending_is_forgotten_when_the_work_is_queued_again() {
     let ids = [rig.accept(1, "a").await.registration.id, rig.accept(2, "a").await.registration.id];
     for (nonce, in_part) in [(0, true), (1, false)] {
         let transaction = rig.signed(nonce, &ids[usize::from(!in_part)..]).await;
-        rig.store.block(&ids, Blocked::NoEndpoint, at(5), at(5)).await.unwrap();
+        let members = if in_part { 2 } else { 1 };
+        assert_eq!(rig.store.not_taken(transaction, Blocked::NoEndpoint, at(5)).await.unwrap(), members);
         if in_part {
             rig.store.included(transaction, &inclusion(3), &ids[1..], true, at(6)).await.unwrap();
         } else {
@@ -125,7 +126,7 @@ async fn what_a_transaction_did_not_register_stays_with_its_nonce_until_that_is_
     let rig = Rig::new(100).await;
     let ids = [rig.accept(1, "a").await.registration.id, rig.accept(2, "a").await.registration.id];
     let id = rig.signed(0, &ids).await;
-    rig.store.sent(id, at(12)).await.unwrap();
+    rig.store.sent(id, &Taken::default(), at(12)).await.unwrap();
 
     rig.store.included(id, &inclusion(7), &ids[1..], false, at(13)).await.unwrap();
 

@@ -6,6 +6,7 @@ mod carrying;
 mod fencing;
 mod finality;
 mod recognising;
+mod remembering;
 mod reopening;
 mod versions;
 

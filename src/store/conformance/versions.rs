@@ -7,7 +7,7 @@ async fn a_transaction_that_is_signed_again_keeps_every_version_until_one_is_inc
     let rig = Rig::new(100).await;
     let ids = [rig.accept(1, "a").await.registration.id, rig.accept(2, "a").await.registration.id];
     let id = rig.signed(0, &ids).await;
-    rig.store.sent(id, at(12)).await.unwrap();
+    rig.store.sent(id, &Taken::default(), at(12)).await.unwrap();
     assert_eq!(rig.store.hold(id, Some(Blocked::FeeCap), at(13)).await.unwrap(), 2);
     assert_eq!(rig.store.hold(id, Some(Blocked::FeeCap), at(14)).await.unwrap(), 0, "no news");
     assert_eq!(rig.get(ids[0]).await.blocked, Some(Blocked::FeeCap));
