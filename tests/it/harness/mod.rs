@@ -32,6 +32,6 @@ pub use registry::{OUTSIDER, OWNER, Registry};
 pub use service::{Service, Starting};
 pub use stack::{Plan, Stack};
 pub use story::Story;
-pub use wait::{eventually, in_one_of, stays_pending, within};
+pub use wait::{eventually, in_one_of, meanwhile, stays_pending, within};
 
 pub use registrar::api::proto::{Cause, Finality, Registration, State, WaitFor};
