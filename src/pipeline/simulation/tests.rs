@@ -260,22 +260,6 @@ fn a_holder_that_froze_and_was_followed_writes_nothing_when_it_goes_on() {
 }
 
 #[test]
-fn what_another_replica_has_registered_meanwhile_is_not_called_a_strangers() {
-    let setup = Setup { replicas: 2, endpoints: 1, signers: 1, confirmations: 1 };
-    for polls in 0..25 {
-        told(
-            setup,
-            [
-                Freeze(0, polls), // replica 0 freezes so many steps from now
-                Accept(0),        // document 0 is accepted
-                Blocks(12),       // 12 blocks, a second apart
-                Wake(0),          // replica 0 goes on where it froze
-            ],
-        );
-    }
-}
-
-#[test]
 fn a_database_that_is_put_back_finds_on_chain_what_it_has_lost() {
     let setup = Setup { replicas: 1, endpoints: 1, signers: 1, confirmations: 1 };
     told(
