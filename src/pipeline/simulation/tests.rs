@@ -269,9 +269,7 @@ fn a_database_that_is_put_back_finds_on_chain_what_it_has_lost() {
             Copy,      // the database is copied
             Accept(1), // document 1 is accepted
             Blocks(3), // 3 blocks, a second apart
-            PutBack,   // the database is put back to the copy
-            Accept(2), // document 2 is accepted
-            Blocks(3), // 3 blocks, a second apart
+            PutBack,   // the database is put back to the copy, and who registered document 1 asks again
         ],
     );
 }
