@@ -1,8 +1,10 @@
 //! Builds the rooms, spawns, drains in order; no logic.
 
+mod patience;
+
 use crate::{
     api,
-    chain::{self, Chain, Delays, DeployError, Proof, ProveError, Signer},
+    chain::{self, Chain, DeployError, Proof, ProveError, Signer},
     clock,
     config::{DeploySettings, Settings},
     pipeline::{self, Exchange, Follower, Gauges, Housekeeping, RecoverError, Registrar, Tenure, Tools},
@@ -11,6 +13,7 @@ use crate::{
 };
 use alloy::primitives::Address;
 use futures_util::future::join_all;
+use patience::wait_for;
 use std::{net::SocketAddr, time::Duration};
 use tokio::{
     net::TcpListener,
@@ -19,11 +22,6 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
-
-/// How long a start waits for an endpoint to prove the chain.
-const PROOF_TIMEOUT: Duration = Duration::from_secs(30);
-/// The longest time between two tries.
-const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 
 /// How long a start waits to hear how the signers stand: it is to serve within two seconds.
 const LOOK_AT_SIGNERS: Duration = Duration::from_secs(1);
@@ -84,7 +82,7 @@ impl Error {
     /// The process's exit code: 64 when the settings are at fault, else 1.
     pub fn exit_code(&self) -> u8 {
         match self {
-            Self::Open(OpenError::Unreachable(_)) => 1,
+            Self::Open(error) if error.may_pass() => 1,
             Self::Prove(ProveError::Wrong(_))
             | Self::Deploy(DeployError::Prove(ProveError::Wrong(_)))
             | Self::Open(_)
@@ -118,17 +116,16 @@ pub async fn serve(
         );
     }
     let drain = settings.shutdown_grace.saturating_sub(settings.flush());
-    let proof = prove(&chain, &shutdown).await?;
-    let mut workers = JoinSet::new();
-    let (watched, stop) = (chain.clone(), shutdown.clone());
-    workers.spawn(async move { watched.watch(&stop).await });
+    let Some((proof, store, mut workers)) = stand(&settings, &chain, &shutdown).await? else {
+        info!("stopped before it served");
+        return Ok(());
+    };
     let listener = listen("REGISTRAR_LISTEN", settings.api.listen).await?;
     let admin_listener = listen("REGISTRAR_ADMIN_LISTEN", settings.admin_listen).await?;
     let listening = Listening {
         grpc: listener.local_addr().unwrap_or(settings.api.listen),
         admin: admin_listener.local_addr().unwrap_or(settings.admin_listen),
     };
-    let store = Store::open(&settings.store, settings.pipeline.queue_limit).await?;
     store.bind(&registry(&chain, &proof), clock::now()).await?;
     let max_waiters = usize::try_from(settings.api.max_waiters).unwrap_or(usize::MAX);
     pipeline::check_keys(&store, &settings.chain.signers).await?;
@@ -233,22 +230,24 @@ pub async fn deploy(settings: DeploySettings, owner: Option<Address>) -> Result<
     }
 }
 
-/// Proves chain and contract, as long as it takes an endpoint to answer, up to a limit.
-async fn prove(chain: &Chain, shutdown: &CancellationToken) -> Result<Proof, ProveError> {
-    let begun = Instant::now();
-    let mut delays = Delays::up_to(LONGEST_PAUSE);
-    loop {
-        match chain.prove().await {
-            Err(ProveError::Call(error)) if begun.elapsed() < PROOF_TIMEOUT => {
-                let left = PROOF_TIMEOUT.saturating_sub(begun.elapsed()).as_secs();
-                warn!(error = %error, gives_up_in_seconds = left, "waiting for an RPC endpoint of REGISTRAR_RPC_URLS");
-                if shutdown.run_until_cancelled(tokio::time::sleep(delays.next_delay())).await.is_none() {
-                    return Err(error.into());
-                }
-            }
-            proved => return proved,
-        }
-    }
+/// Proves chain and contract and opens the database, as long as it takes an endpoint and the server to answer; from the proof on
+/// the endpoints are watched. `None` when `shutdown` came first.
+async fn stand(
+    settings: &Settings,
+    chain: &Chain,
+    shutdown: &CancellationToken,
+) -> Result<Option<(Proof, Store, JoinSet<()>)>, Error> {
+    let is_silence = |error: &ProveError| matches!(error, ProveError::Call(_));
+    let proving = wait_for("an RPC endpoint of REGISTRAR_RPC_URLS", shutdown, async || chain.prove().await, is_silence);
+    let Some(proof) = proving.await else { return Ok(None) };
+    let proof = proof?;
+    let mut workers = JoinSet::new();
+    let (watched, stop) = (chain.clone(), shutdown.clone());
+    workers.spawn(async move { watched.watch(&stop).await });
+    let open = async || Store::open(&settings.store, settings.pipeline.queue_limit).await;
+    let opening = wait_for("the database server of REGISTRAR_DATABASE_URL", shutdown, open, OpenError::may_pass);
+    let Some(store) = opening.await else { return Ok(None) };
+    Ok(Some((proof, store?, workers)))
 }
 
 /// What an operator should know at once. Nothing of it stops the start: it blocks work with its reason until it is mended. What

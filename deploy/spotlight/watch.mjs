@@ -43,7 +43,7 @@ function startStack() {
     // A secret may not be given twice.
     SENTRY_DSN_FILE: '',
     // A chain counts as stalled after 10 seconds: the reason is known when this runs out.
-    REGISTRAR_CONFIRMATION_TIMEOUT: '12s',
+    REGISTRAR_CONFIRMATION_TIMEOUT: '15s',
   }
   // A process group of its own: Ctrl-C reaches the whole group of a terminal, and a second signal would cut short its end.
   const child = spawn(registrar, ['dev', '--block-time', BLOCK_SECONDS], {

@@ -64,7 +64,11 @@ impl From<StoreError> for ApiError {
         match error {
             StoreError::Closed => Self::ShuttingDown(None),
             StoreError::NotWritten => Self::StoreUnavailable,
-            StoreError::Database(_) | StoreError::Corrupt(_) | StoreError::Conflict | StoreError::Fenced => {
+            StoreError::Database(_)
+            | StoreError::Corrupt(_)
+            | StoreError::Conflict
+            | StoreError::Fenced
+            | StoreError::OverBudget(_) => {
                 tracing::error!(error = %error, "a call could not use the store");
                 Self::StoreUnavailable
             }

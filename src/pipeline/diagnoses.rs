@@ -107,26 +107,40 @@ impl Tools {
         };
         let key = carrier.and_then(|carrier| Some((carrier.from, carrier.ours.as_ref()?.nonce)));
         let blocked = registration.blocked;
-        let seen = match key {
-            Some((signer, _)) if !self.store.holds(signer) => self.with_work_of(signer).await,
-            Some(_) | None => self.clone(),
+        let carried = match key {
+            Some((signer, nonce)) => {
+                let seen = self.with_work_of(&[signer]).await;
+                seen.flights.get(signer, nonce).map(|flight| (seen, flight))
+            }
+            None => None,
         };
-        let round = match key.and_then(|(signer, nonce)| seen.flights.get(signer, nonce)) {
-            Some(flight) => seen.diagnose(&flight, blocked).await,
+        let round = match carried {
+            Some((seen, flight)) => seen.diagnose(&flight, blocked).await,
             None => {
-                let round = async { Round::of(evidence::of_queued(self, registration, signers).await) };
+                // It may wait for what any of them has out.
+                let round = async {
+                    let seen = self.with_work_of(signers).await;
+                    Round::of(evidence::of_queued(&seen, registration, signers).await)
+                };
                 self.diagnoses.shared(Key::Registration(registration.id, blocked), round).await
             }
         };
         Some(round.diagnosis.clone())
     }
 
-    /// The same tools, with what a signer has out that another replica acts for: as the store knows it.
-    async fn with_work_of(&self, signer: Address) -> Self {
+    /// The same tools, with what those of these signers have out that another replica acts for: as the store knows it.
+    async fn with_work_of(&self, signers: &[Address]) -> Self {
+        let strange: Vec<Address> = signers.iter().copied().filter(|signer| !self.store.holds(*signer)).collect();
+        if strange.is_empty() {
+            return self.clone();
+        }
         let tools = Self { flights: Arc::default(), ..self.clone() };
-        match self.store.open_transactions(signer).await {
-            Ok(open) => open.into_iter().for_each(|open| recovery::take_up(&tools, open, None)),
-            Err(error) => tracing::warn!(%signer, error = %error, "what a signer has out could not be read"),
+        self.flights.all().into_iter().for_each(|flight| tools.flights.insert(flight));
+        for signer in strange {
+            match self.store.open_transactions(signer).await {
+                Ok(open) => open.into_iter().for_each(|open| recovery::take_up(&tools, open, None)),
+                Err(error) => tracing::warn!(%signer, error = %error, "what a signer has out could not be read"),
+            }
         }
         tools
     }

@@ -1,14 +1,14 @@
 //! The transactions that are signed and not settled, in memory: what the lanes and the follower share.
 
 use super::{
-    evidence,
+    Tools, evidence,
     journey::{Journey, Vehicle},
     now,
 };
 use crate::{
-    chain::{CallError, Chain, Sent},
+    chain::{CallError, Sent},
     registration::{Block, Blocked, RegistrationId, Timestamp, TransactionId, diagnosis::Refused, policy::fees::Fees},
-    store::Attempt,
+    store::{Attempt, Remembered, Store, Taken},
     telemetry::{Affected, events},
 };
 use alloy::primitives::{Address, B256};
@@ -17,6 +17,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 use tokio::{sync::watch, time::Instant};
+use tracing::warn;
 
 /// So many steps of a transaction are remembered.
 const MOST_STEPS: usize = 50;
@@ -82,19 +83,26 @@ pub struct Progress {
     pub memory: Memory,
 }
 
-/// What only this process saw. A restart forgets it, and a diagnosis then says less.
+/// What was seen of it. The store has it too, but for the history, which a restart forgets.
 #[derive(Clone, Debug, Default)]
 pub struct Memory {
-    /// The endpoint that took the bytes.
-    pub taken_by: Option<String>,
-    /// The newest block when a node took the bytes.
-    pub taken_at: Option<u64>,
+    /// The endpoint that took the bytes, and the newest block then.
+    pub taken: Taken,
     /// What a node said when it refused the bytes the last time they went out.
     pub refusal: Option<Refused>,
     /// The block that held it until a reorg.
     pub reorged_out: Option<u64>,
+    /// Since when its nonce is consumed with no receipt, once that has lasted.
+    pub missing_since: Option<Timestamp>,
     /// What happened to it, oldest first, for whoever reads a report of it.
     pub history: Vec<(Timestamp, String)>,
+}
+
+impl From<Remembered> for Memory {
+    fn from(stored: Remembered) -> Self {
+        let Remembered { taken, refusal, reorged_out, missing_since } = stored;
+        Self { taken, refusal, reorged_out, missing_since, history: Vec::new() }
+    }
 }
 
 impl Progress {
@@ -111,6 +119,11 @@ impl Progress {
             missing: None,
             memory: Memory::default(),
         }
+    }
+
+    /// Its nonce is not consumed, or there is a receipt.
+    pub fn is_not_missing(&mut self) {
+        (self.missing, self.memory.missing_since) = (None, None);
     }
 }
 
@@ -218,20 +231,37 @@ impl Flight {
         match sent {
             Ok(sent) => {
                 memory.refusal = None;
-                memory.taken_by.get_or_insert_with(|| sent.endpoint.clone());
+                memory.taken.by.get_or_insert_with(|| sent.endpoint.clone());
             }
             Err(error @ CallError::Refused { .. }) => memory.refusal = evidence::refused(error, at),
             Err(CallError::Unavailable { .. } | CallError::NoEndpoint { .. }) => {}
         }
     }
 
+    /// Keeps what a node has just refused the bytes with, or that none does any more, for other replicas and the next start; once,
+    /// however often it says so.
+    pub async fn remember_refusal(&self, store: &Store, before: Option<Refused>) {
+        let says = self.progress().memory.refusal.clone();
+        let is_known = match (&before, &says) {
+            (None, None) => true,
+            (Some(before), Some(says)) => before.is_same(says),
+            (Some(_), None) | (None, Some(_)) => false,
+        };
+        if !is_known && let Err(error) = store.refused(self.id, says.as_ref()).await {
+            // A diagnosis elsewhere says less.
+            warn!(transaction_id = %self.id, error = %error, "what a node refused a transaction with could not be written");
+        }
+    }
+
     /// Sends its latest version once more, to everybody. What is answered decides nothing but what is done next: the chain decides
     /// the rest.
-    pub async fn rebroadcast(&self, chain: &Chain) {
+    pub async fn rebroadcast(&self, tools: &Tools) {
         let versions = self.versions();
         let Some(attempt) = versions.attempts.last() else { return };
-        let result = chain.send_everywhere(&attempt.raw).await;
+        let result = tools.chain.send_everywhere(&attempt.raw).await;
+        let before = self.progress().memory.refusal.clone();
         self.heard(&result, now());
+        self.remember_refusal(&tools.store, before).await;
         let outcome = match result {
             Ok(sent) => format!("taken by {}", sent.endpoint),
             Err(error) => error.to_string(),

@@ -53,10 +53,7 @@ use std::{
     sync::{Arc, Mutex},
     time::Duration,
 };
-use tokio::{
-    sync::{Mutex as AsyncMutex, watch},
-    time::Instant,
-};
+use tokio::{sync::watch, time::Instant};
 use waiters::Waiters;
 
 /// When a registration is confirmed, and how much work is taken.
@@ -90,8 +87,6 @@ pub struct Tools {
     head: Arc<watch::Sender<Option<Head>>>,
     /// What stood in each lane's way when it last tried.
     standings: Standings,
-    /// Held by the lane that spends of a budget.
-    purse: Arc<AsyncMutex<()>>,
     /// The signers that have out as many transactions as they may.
     full: Arc<Mutex<HashSet<Address>>>,
     diagnoses: Arc<Diagnoses>,
@@ -122,7 +117,6 @@ impl Tools {
             route: Arc::new(route),
             head: Arc::new(watch::Sender::new(None)),
             standings: Standings::default(),
-            purse: Arc::default(),
             full: Arc::default(),
             diagnoses: Arc::default(),
             found: Arc::default(),

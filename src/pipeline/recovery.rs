@@ -91,7 +91,8 @@ pub(super) fn take_up(tools: &Tools, open: OpenTransaction, told_until: Option<T
         .collect();
     // `broadcast` stays empty: a node that forgot them over the restart gets the bytes at once.
     let clock = if open.timed_out.is_some() { Clock::RunOut } else { Clock::Running };
-    let progress = Progress { sent: open.sent, clock, held: Held::Unknown, ..Progress::new(phase) };
+    let memory = open.remembered.into();
+    let progress = Progress { sent: open.sent, clock, held: Held::Unknown, memory, ..Progress::new(phase) };
     let key = (open.signer, open.nonce);
     let versions = Versions { attempts: open.attempts, gas_limit: open.gas_limit, batch_size: open.batch_size };
     let flight = Flight::new(open.id, key, open.signed, versions, journeys, progress);

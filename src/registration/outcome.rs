@@ -19,10 +19,12 @@ pub enum Blocked {
     AwaitingConfirmations,
     /// A node refuses the signed transaction for now.
     NodeRefuses,
+    /// A block takes less gas than a transaction with this registration alone needs.
+    TooLarge,
 }
 
 impl Blocked {
-    const ALL: [(Self, &'static str); 7] = [
+    const ALL: [(Self, &'static str); 8] = [
         (Self::InsufficientFunds, "INSUFFICIENT_FUNDS"),
         (Self::SignerNotAllowed, "SIGNER_NOT_ALLOWED"),
         (Self::FeeCap, "FEE_CAP"),
@@ -30,6 +32,7 @@ impl Blocked {
         (Self::NoEndpoint, "NO_ENDPOINT"),
         (Self::AwaitingConfirmations, "AWAITING_CONFIRMATIONS"),
         (Self::NodeRefuses, "NODE_REFUSES"),
+        (Self::TooLarge, "TOO_LARGE"),
     ];
 
     /// The stable code, as callers and the store see it.

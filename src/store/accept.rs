@@ -164,8 +164,7 @@ impl Store {
                 result
             });
         }
-        transaction.commit().await?;
-        self.begun(begun);
+        transaction.commit_and(|| self.begun(begun)).await?;
         results
             .into_iter()
             .map(|result| result.ok_or_else(|| StoreError::corrupt("a request without a result")))

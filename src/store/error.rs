@@ -1,6 +1,6 @@
 //! What the store can fail with, split by what the caller can do about it.
 
-use crate::telemetry::redact;
+use crate::{registration::policy::budget::OverBudget, telemetry::redact};
 use std::path::PathBuf;
 
 /// The store cannot be used right now, or holds something it should not.
@@ -18,6 +18,9 @@ pub enum StoreError {
     /// The signer's lease is another replica's by now, so nothing was written.
     #[error("another replica acts for this signer")]
     Fenced,
+    /// The day's budget has no room for it, so nothing was written.
+    #[error("{0}")]
+    OverBudget(OverBudget),
     /// A commit that was shared failed, and nothing of it was written. The log says why, once for all who shared it.
     #[error("the database cannot be written")]
     NotWritten,
@@ -60,6 +63,26 @@ pub enum OpenError {
          REGISTRAR_DATABASE_URL", redact(&.0.to_string())
     )]
     Unreachable(#[source] sqlx::Error),
+    /// The connection to the database server is not as safe as the settings ask, or the server's certificate is not what they expect.
+    #[error(
+        "the connection to the database server cannot be made safe ({}): look at sslmode and sslrootcert in \
+         REGISTRAR_DATABASE_URL, and at the server's certificate", redact(&.0.to_string())
+    )]
+    Tls(#[source] sqlx::Error),
+    /// A certificate or key that the settings name cannot be read.
+    #[error("{}, which REGISTRAR_DATABASE_URL names, cannot be read ({kind})", path.display())]
+    Certificate {
+        /// The file.
+        path: PathBuf,
+        /// What the operating system says.
+        kind: std::io::ErrorKind,
+    },
+    /// The database server lets nobody in like this: it takes only TLS, or not this user, or not from here.
+    #[error(
+        "the database server does not let us in like this ({}): look at user, host and sslmode in REGISTRAR_DATABASE_URL, and at the \
+         server's pg_hba.conf", redact(&.0.to_string())
+    )]
+    NotLetIn(#[source] sqlx::Error),
     /// The database server knows no such user, or the password is another one.
     #[error("the database server refuses the user or the password of REGISTRAR_DATABASE_URL")]
     Unauthenticated,
@@ -86,6 +109,27 @@ pub enum OpenError {
     /// Anything else.
     #[error(transparent)]
     Store(#[from] StoreError),
+}
+
+impl OpenError {
+    /// Whether this may pass by itself, so that a start does well to wait: the server is on its way, or has too many guests.
+    pub fn may_pass(&self) -> bool {
+        match self {
+            Self::Unreachable(_) => true,
+            Self::InUse(_)
+            | Self::NotWritable { .. }
+            | Self::Tls(_)
+            | Self::Certificate { .. }
+            | Self::NotLetIn(_)
+            | Self::Unauthenticated
+            | Self::NoDatabase
+            | Self::NotAllowed
+            | Self::Foreign(_)
+            | Self::OtherRegistry(_)
+            | Self::Migration(_)
+            | Self::Store(_) => false,
+        }
+    }
 }
 
 impl From<sqlx::Error> for OpenError {

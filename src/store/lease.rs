@@ -66,7 +66,7 @@ enum Rivals {
     /// Nobody: the database is this process's alone.
     None,
     /// Other replicas on the same server.
-    Replicas(tokio::sync::Mutex<Session>),
+    Replicas(Box<tokio::sync::Mutex<Session>>),
     /// Other replicas of one test.
     #[cfg(test)]
     InFile,
@@ -95,7 +95,7 @@ impl Leases {
     /// For a database that other replicas use too; the options name the schema.
     pub(super) fn shared(options: PgConnectOptions) -> Self {
         let session = Session { options, connection: None, locked: HashSet::new() };
-        Self { rivals: Rivals::Replicas(session.into()), ..Self::alone() }
+        Self { rivals: Rivals::Replicas(Box::new(session.into())), ..Self::alone() }
     }
 
     /// For a file that other replicas of one test use too.

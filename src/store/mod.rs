@@ -23,6 +23,7 @@ mod prune;
 mod read;
 mod recognise;
 mod recover;
+mod remember;
 mod replace;
 mod rows;
 mod settings;
@@ -55,10 +56,11 @@ pub use lease::Lease;
 pub use list::Filter;
 pub use news::{Ear, News};
 pub use open::{OtherRegistry, Registry};
-pub use progress::Inclusion;
+pub use progress::{Inclusion, Taken};
 pub use read::QueuedRegistration;
 pub use recognise::{Known, Recognised};
 pub use recover::{Attempt, Member, OpenTransaction, UnfinalizedBlock};
+pub use remember::Remembered;
 pub use replace::Replacement;
 pub use settings::{InvalidDatabaseUrl, Settings};
 pub use settle::Found;
@@ -100,12 +102,14 @@ impl Store {
             self.unfinished.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |now| Some(now.saturating_sub(count)));
     }
 
-    /// Counts the unfinished again, after a write of which it is not known whether it went through.
+    /// Counts the unfinished again, after a write of which it is not known whether it went through, or for what other replicas wrote.
+    /// On the connection that writes: on SQLite nothing is written while it counts, nor between a commit and its being counted.
     ///
     /// # Errors
     /// When the database cannot be read.
     pub async fn recount(&self) -> Result<(), StoreError> {
-        self.unfinished.store(open::unfinished(&self.reader).await?, Ordering::Relaxed);
+        let mut writer = self.writer.acquire().await?;
+        self.unfinished.store(open::unfinished(&mut writer).await?, Ordering::Relaxed);
         Ok(())
     }
 

@@ -1,10 +1,10 @@
 //! Opening a database: its engine, the version of its schema, and whose it is.
 
-use super::{OpenError, Settings, Store, StoreError, bounded::Pool, engine::Engine, lease::Leases, postgres, sqlite};
+use super::{OpenError, Settings, Store, StoreError, engine::Engine, lease::Leases, postgres, sqlite};
 use crate::registration::Timestamp;
 use alloy::primitives::{Address, B256};
 use sqlx::{
-    Row, SqlSafeStr,
+    Any, Executor, Row, SqlSafeStr,
     migrate::{Migration, MigrationType, Migrator},
     postgres::PgConnectOptions,
 };
@@ -152,13 +152,15 @@ pub(super) fn all_ours(names: &[String]) -> Result<(), OpenError> {
 }
 
 /// Every version of the schema, by number. What has been released stays as it is: a database remembers each text by its hash.
-const MIGRATIONS: [(i64, &str, &str); 6] = [
+const MIGRATIONS: [(i64, &str, &str); 8] = [
     (1, "init", include_str!("migrations/0001_init.sql")),
     (2, "tracestate", include_str!("migrations/0002_tracestate.sql")),
     (3, "leases", include_str!("migrations/0003_leases.sql")),
     (4, "claims", include_str!("migrations/0004_claims.sql")),
     (5, "spending", include_str!("migrations/0005_spending.sql")),
     (6, "growth", include_str!("migrations/0006_growth.sql")),
+    (7, "remembered", include_str!("migrations/0007_remembered.sql")),
+    (8, "worst cost", include_str!("migrations/0008_worst_cost.sql")),
 ];
 
 pub(super) fn migrator() -> Migrator {
@@ -172,8 +174,8 @@ pub(super) fn migrator() -> Migrator {
 pub(super) const UNFINISHED: &str =
     "SELECT COUNT(*) FROM registrations WHERE state IN ('queued', 'signed', 'submitted', 'included')";
 
-pub(super) async fn unfinished(pool: &Pool) -> Result<u64, sqlx::Error> {
-    let row = sqlx::query(UNFINISHED).fetch_one(pool).await?;
+pub(super) async fn unfinished<'c>(asked: impl Executor<'c, Database = Any>) -> Result<u64, sqlx::Error> {
+    let row = sqlx::query(UNFINISHED).fetch_one(asked).await?;
     Ok(row.try_get::<i64, _>(0)?.cast_unsigned())
 }
 

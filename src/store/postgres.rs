@@ -1,8 +1,12 @@
 //! PostgreSQL: a schema of our own on a server that replicas share, and how its connections are set.
 
 use super::{OpenError, bounded::Pool, engine::Engine, news::Outbox, open};
-use sqlx::{AnyConnection, AssertSqlSafe, Connection, Row, any::AnyPoolOptions, postgres::PgConnectOptions};
-use std::{future::Future, str::FromStr, time::Duration};
+use sqlx::{
+    AnyConnection, AssertSqlSafe, Connection, Row, any::AnyPoolOptions, migrate::MigrateError,
+    postgres::PgConnectOptions,
+};
+use std::{fs::File, future::Future, io, path::PathBuf, str::FromStr, time::Duration};
+use url::Url;
 
 /// Our tables stand in a schema of this name, so that a database may hold others beside it.
 pub(super) const SCHEMA: &str = "registrar";
@@ -29,6 +33,8 @@ const SESSION: [(&str, &str); 7] = [
 /// statement; and `synchronous_commit` may be stronger than `on`, but never weaker: what is said to be accepted is on disk.
 const PROMISES: &str = "SET default_transaction_isolation = 'read committed'; \
     SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off'";
+/// The parameters of a URL that name files of certificates and keys, as sqlx reads them.
+const CERTIFICATES: [&str; 7] = ["sslrootcert", "ssl-root-cert", "ssl-ca", "sslcert", "ssl-cert", "sslkey", "ssl-key"];
 /// Replicas that start together make the schema one after the other: a lock of the database's, ended with its transaction. The
 /// number says `register` in ASCII.
 const LOCK: &str = "SELECT pg_advisory_xact_lock(8243102910254802290)";
@@ -36,6 +42,7 @@ const LOCK: &str = "SELECT pg_advisory_xact_lock(8243102910254802290)";
 /// Connects, makes the schema when absent, and brings it up to date.
 pub(super) async fn open(url: &str) -> Result<(Engine, Pool, Pool), OpenError> {
     let options = PgConnectOptions::from_str(url).map_err(refused)?.options(SESSION);
+    look_at_certificates(url)?;
     prepare(url).await?;
     let writer = connect(url, WRITERS).await.map_err(refused)?;
     let reader = connect(url, READERS).await.map_err(refused)?;
@@ -69,8 +76,21 @@ async fn prepare(url: &str) -> Result<(), OpenError> {
         sqlx::raw_sql(create).execute(&mut *alone).await.map_err(refused)?;
     }
     alone.commit().await.map_err(refused)?;
-    open::migrator().run(&mut connection).await?;
-    Ok(connection.close().await?)
+    open::migrator().run(&mut connection).await.map_err(not_migrated)?;
+    connection.close().await.map_err(refused)
+}
+
+/// Whether the certificates and keys that the URL names can be read: sqlx would call a file that is missing a server that is.
+fn look_at_certificates(url: &str) -> Result<(), OpenError> {
+    let Ok(url) = Url::parse(url) else { return Ok(()) };
+    for (name, value) in url.query_pairs() {
+        // What is no name of a file is the certificate itself.
+        if CERTIFICATES.contains(&&*name) && !value.contains("-----BEGIN") {
+            let path = PathBuf::from(&*value);
+            File::open(&path).map_err(|error| OpenError::Certificate { path, kind: error.kind() })?;
+        }
+    }
+    Ok(())
 }
 
 pub(super) async fn connect(url: &str, connections: u32) -> Result<sqlx::AnyPool, sqlx::Error> {
@@ -95,17 +115,39 @@ async fn in_time<T>(connecting: impl Future<Output = Result<T, sqlx::Error>>) ->
 
 /// What an operator can do about an error at the start. Codes: <https://www.postgresql.org/docs/current/errcodes-appendix.html>
 fn refused(error: sqlx::Error) -> OpenError {
-    if matches!(error, sqlx::Error::Io(_) | sqlx::Error::Tls(_) | sqlx::Error::PoolTimedOut) {
+    if is_away(&error) {
         return OpenError::Unreachable(error);
     }
-    let code = error.as_database_error().and_then(|refusal| refusal.code()).unwrap_or_default().into_owned();
-    match code.as_str() {
-        "28P01" | "28000" => OpenError::Unauthenticated,
+    if matches!(error, sqlx::Error::Tls(_) | sqlx::Error::Configuration(_) | sqlx::Error::Io(_)) {
+        return OpenError::Tls(error);
+    }
+    match code(&error).as_str() {
+        "28P01" => OpenError::Unauthenticated,
+        "28000" => OpenError::NotLetIn(error),
         "3D000" => OpenError::NoDatabase,
         "42501" => OpenError::NotAllowed,
-        "53300" | "57P03" => OpenError::Unreachable(error),
         _ => error.into(),
     }
+}
+
+/// Whether the server may be there a moment later: nobody answers; it has too many guests; it is starting, shutting down, or was told
+/// to hang up. What rustls calls invalid data is a handshake that failed for what was said in it.
+fn is_away(error: &sqlx::Error) -> bool {
+    if let sqlx::Error::Io(error) = error {
+        return error.kind() != io::ErrorKind::InvalidData;
+    }
+    matches!(error, sqlx::Error::PoolTimedOut) || ["53300", "57P01", "57P02", "57P03"].contains(&code(error).as_str())
+}
+
+fn code(error: &sqlx::Error) -> String {
+    error.as_database_error().and_then(|refusal| refusal.code()).unwrap_or_default().into_owned()
+}
+
+/// A server that goes away while the schema is made is as one that was not there.
+fn not_migrated(error: MigrateError) -> OpenError {
+    let is_gone =
+        matches!(&error, MigrateError::Execute(cause) | MigrateError::ExecuteMigration(cause, _) if is_away(cause));
+    if is_gone { OpenError::Unreachable(error.into()) } else { error.into() }
 }
 
 #[cfg(test)]
@@ -236,11 +278,45 @@ mod tests {
         assert!(matches!(refusal(database.url_as("nobody", "guest")).await, OpenError::Unauthenticated));
         assert!(matches!(refusal(database.url_as("guest", "guest")).await, OpenError::NotAllowed));
         assert!(matches!(refusal(database.url().replace("/test_", "/absent_")).await, OpenError::NoDatabase));
+        let no_certificate = format!("{}&sslmode=verify-full&sslrootcert=/absent.crt", database.url());
+        assert!(matches!(refusal(no_certificate).await, OpenError::Certificate { .. }));
         database.run("CREATE SCHEMA registrar; CREATE TABLE registrar.thesis (text TEXT)").await;
         let foreign = refusal(database.url()).await;
         assert!(matches!(&foreign, OpenError::Foreign(table) if table == "thesis"), "{foreign}");
         let left = "SELECT 1 FROM pg_tables WHERE schemaname = 'registrar' AND tablename <> 'thesis'";
         assert!(database.connect().await.fetch_optional(left).await.unwrap().is_none(), "it was written to");
+    }
+
+    #[test]
+    fn only_what_may_pass_by_itself_is_waited_for() {
+        let io = |kind| sqlx::Error::Io(io::Error::from(kind));
+        for (error, may_pass) in [
+            (io(io::ErrorKind::ConnectionRefused), true),
+            // A socket that is not there yet, and a name that nobody knows yet.
+            (io(io::ErrorKind::NotFound), true),
+            (io(io::ErrorKind::Other), true),
+            (io(io::ErrorKind::UnexpectedEof), true),
+            (sqlx::Error::PoolTimedOut, true),
+            (io(io::ErrorKind::InvalidData), false),
+            (sqlx::Error::Tls("server does not support TLS".into()), false),
+            (sqlx::Error::Protocol("this is no PostgreSQL".to_owned()), false),
+        ] {
+            let told = refused(error);
+            assert_eq!(told.may_pass(), may_pass, "{told}");
+        }
+    }
+
+    #[tokio::test]
+    async fn what_the_server_says_of_its_own_troubles_is_waited_for() {
+        let database = Database::new().await;
+        let mut connection = database.connect().await;
+        for (code, may_pass) in
+            [("53300", true), ("57P01", true), ("57P02", true), ("57P03", true), ("28000", false), ("42601", false)]
+        {
+            let raise = format!("DO $$ BEGIN RAISE EXCEPTION 'so' USING ERRCODE = '{code}'; END $$");
+            let told = refused(connection.execute(AssertSqlSafe(raise)).await.unwrap_err());
+            assert_eq!(told.may_pass(), may_pass, "{code}: {told}");
+        }
     }
 
     #[tokio::test]

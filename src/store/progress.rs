@@ -19,6 +19,15 @@ use sqlx::AssertSqlSafe;
 /// So many transactions that carried a registration have to revert, the last one with nothing else in it, before it fails.
 const MAX_REVERTS: i64 = 3;
 
+/// Who took a transaction, as far as that was said, and when by the chain's own time.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Taken {
+    /// The endpoint; `None` when it is only known that somebody has it.
+    pub by: Option<String>,
+    /// The newest block.
+    pub head: Option<u64>,
+}
+
 /// A transaction in a canonical block.
 #[derive(Clone, Copy, Debug)]
 pub struct Inclusion {
@@ -35,14 +44,19 @@ impl Store {
     ///
     /// # Errors
     /// When the database cannot be written.
-    pub async fn sent(&self, id: TransactionId, at: Timestamp) -> Result<(), StoreError> {
+    pub async fn sent(&self, id: TransactionId, taken: &Taken, at: Timestamp) -> Result<(), StoreError> {
         let mut tx = self.write_about(id).await?;
-        sqlx::query("UPDATE transactions SET state = $1, sent_at = $2 WHERE id = $3 AND state = 'signed'")
-            .bind(State::Submitted.code())
-            .bind(at.micros())
-            .bind(id.as_bytes().to_vec())
-            .execute(&mut *tx)
-            .await?;
+        sqlx::query(
+            "UPDATE transactions SET state = $1, sent_at = $2, taken_by = $3, taken_head = $4, refusal = NULL \
+             WHERE id = $5 AND state = 'signed'",
+        )
+        .bind(State::Submitted.code())
+        .bind(at.micros())
+        .bind(taken.by.clone())
+        .bind(taken.head.map(u64::cast_signed))
+        .bind(id.as_bytes().to_vec())
+        .execute(&mut *tx)
+        .await?;
         move_members(&mut tx, id, Event::Send, at).await?;
         tx.commit().await
     }
@@ -66,7 +80,7 @@ impl Store {
         sqlx::query(
             "UPDATE transactions SET state = $1, hash = $2, sent_at = COALESCE(sent_at, $3), included_at = $4, \
              block_number = $5, block_hash = $6, block_time = $7, gas_used = $8, effective_gas_price = $9, l1_fee = $10, \
-             confirmed_at = $11 WHERE id = $12",
+             confirmed_at = $11, reorged_out = NULL, refusal = NULL, missing_since = NULL WHERE id = $12",
         )
         .bind(event.target().code())
         .bind(inclusion.hash.to_vec())
@@ -86,8 +100,7 @@ impl Store {
             release_some(&mut tx, id, others, at).await?;
         }
         let moved = move_all_but(&mut tx, id, event, others, at).await?;
-        tx.commit().await?;
-        self.finished(if deep { moved } else { 0 });
+        tx.commit_and(|| self.finished(if deep { moved } else { 0 })).await?;
         Ok(())
     }
 
@@ -114,8 +127,7 @@ impl Store {
         .fetch_all(&mut *tx)
         .await?;
         let moved = move_members(&mut tx, id, Event::Confirm, at).await?;
-        tx.commit().await?;
-        self.finished(moved);
+        tx.commit_and(|| self.finished(moved)).await?;
         left.iter().map(|row| Columns::of(row).registration_id()).collect()
     }
 
@@ -136,7 +148,7 @@ impl Store {
             "UPDATE transactions SET sent_at = CASE WHEN confirmed_at IS NULL THEN sent_at ELSE $4 END, \
              hash = COALESCE((SELECT a.hash FROM attempts a WHERE a.transaction_id = transactions.id \
              AND a.number = transactions.attempts), hash), \
-             state = $1, finality = $2, included_at = NULL, confirmed_at = NULL, block_number = NULL, \
+             reorged_out = block_number, refusal = NULL, missing_since = NULL, state = $1, finality = $2, included_at = NULL, confirmed_at = NULL, block_number = NULL, \
              block_hash = NULL, block_time = NULL, gas_used = NULL, effective_gas_price = NULL, l1_fee = NULL WHERE id = $3",
         )
         .bind(State::Submitted.code())
@@ -146,8 +158,7 @@ impl Store {
         .execute(&mut *tx)
         .await?;
         move_members(&mut tx, id, Event::Reorg, at).await?;
-        tx.commit().await?;
-        self.begun(was_confirmed);
+        tx.commit_and(|| self.begun(was_confirmed)).await?;
         Ok(())
     }
 
@@ -201,8 +212,7 @@ impl Store {
         .bind(id.as_bytes().to_vec())
         .execute(&mut *tx)
         .await?;
-        tx.commit().await?;
-        self.finished(failed);
+        tx.commit_and(|| self.finished(failed)).await?;
         Ok(())
     }
 

@@ -185,7 +185,7 @@ async fn add_attempt(tx: &mut Write, id: TransactionId, attempt: &Attempt, at: T
     if known {
         return Ok(());
     }
-    insert_attempt(tx, id, attempt, last + 1, at).await?;
+    insert_attempt(tx, id, (attempt, None), last + 1, at).await?;
     sqlx::query("UPDATE transactions SET attempts = $1, hash = $2 WHERE id = $3")
         .bind(last + 1)
         .bind(attempt.hash.to_vec())

@@ -1,7 +1,8 @@
 //! What a start has to know: every transaction that is not settled, its bytes and its members.
 
 use super::{
-    QueuedRegistration, Store, StoreError,
+    QueuedRegistration, Remembered, Store, StoreError,
+    remember::{REMEMBERED, remembered},
     rows::{self, Columns},
 };
 use crate::registration::{Block, Finality, RegistrationId, State, Timestamp, TransactionId, policy::fees::Fees};
@@ -50,6 +51,8 @@ pub struct OpenTransaction {
     pub block: Option<Block>,
     /// When its confirmation clock ran out.
     pub timed_out: Option<Timestamp>,
+    /// What was seen of it.
+    pub remembered: Remembered,
     /// Every signed version, the latest last.
     pub attempts: Vec<Attempt>,
     /// What it carries.
@@ -97,7 +100,7 @@ pub(super) fn at_work() -> String {
 pub(super) fn open(which: &str) -> String {
     format!(
         "SELECT id, signer, nonce, hash, gas_limit, batch_size, state, sent_at, block_number, block_hash, block_time, timed_out_at, prepared_at, \
-         signed_at FROM transactions WHERE {IS_OPEN} AND {which} ORDER BY nonce"
+         signed_at, {REMEMBERED} FROM transactions WHERE {IS_OPEN} AND {which} ORDER BY nonce"
     )
 }
 
@@ -263,6 +266,7 @@ fn open_row(row: &AnyRow) -> Result<OpenTransaction, StoreError> {
         sent,
         block,
         timed_out,
+        remembered: remembered(&mut c)?,
         attempts: Vec::new(),
         members: Vec::new(),
     })

@@ -1,7 +1,7 @@
 //! What becomes of a transaction between its first bytes and a block: signed again, held up, found missing.
 
 use super::{Attempt, Store, StoreError, rows::Columns, sign::insert_attempt};
-use crate::registration::{Blocked, Timestamp, TransactionId};
+use crate::registration::{Blocked, Timestamp, TransactionId, policy::budget::Allowance};
 use alloy::primitives::Address;
 use sqlx::{AssertSqlSafe, any::AnyRow};
 
@@ -18,18 +18,24 @@ pub struct Replacement {
     pub batch_size: usize,
     /// Now.
     pub signed_at: Timestamp,
+    /// What this version may cost at most, all its fees counted, in wei.
+    pub worst_cost: u128,
+    /// What the day allows; `None` when there is no limit.
+    pub allowance: Option<Allowance>,
 }
 
 impl Store {
     /// Writes another signed version of a transaction that no block is known to hold. No node has seen the bytes yet.
     ///
     /// # Errors
-    /// [`StoreError::Conflict`] when a block holds it, or another version with this number is there.
+    /// [`StoreError::Conflict`] when a block holds it, or another version with this number is there; [`StoreError::OverBudget`]
+    /// when the day's allowance has no room for what this version may cost more than those before it.
     pub async fn replace(&self, id: TransactionId, new: &Replacement) -> Result<(), StoreError> {
         let whole = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
-        let mut tx = self.write_about(id).await?;
+        let tx = self.write_about(id).await?;
+        let mut tx = self.within(new.allowance, (id, new.worst_cost), tx).await?;
         let updated = sqlx::query(
-            "UPDATE transactions SET hash = $1, attempts = $2, gas_limit = $3, batch_size = $4 \
+            "UPDATE transactions SET hash = $1, attempts = $2, gas_limit = $3, batch_size = $4, refusal = NULL \
              WHERE id = $5 AND attempts = $6 AND state IN ('signed', 'submitted')",
         )
         .bind(new.attempt.hash.to_vec())
@@ -43,7 +49,7 @@ impl Store {
         if updated.rows_affected() != 1 {
             return Err(StoreError::Conflict);
         }
-        insert_attempt(&mut tx, id, &new.attempt, whole(new.number), new.signed_at).await?;
+        insert_attempt(&mut tx, id, (&new.attempt, Some(new.worst_cost)), whole(new.number), new.signed_at).await?;
         sqlx::query(
             "UPDATE registrations SET blocked = '', revision = revision + 1, updated_at = $1 WHERE transaction_id = $2",
         )

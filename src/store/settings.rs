@@ -1,7 +1,8 @@
 //! Which database.
 
-use sqlx::postgres::PgConnectOptions;
+use sqlx::postgres::{PgConnectOptions, PgSslMode};
 use std::{fmt, path::PathBuf, str::FromStr};
+use url::Url;
 
 /// Which database. A server's URL may hold a password and is not shown.
 #[derive(Clone, PartialEq, Eq)]
@@ -33,6 +34,12 @@ pub enum InvalidDatabaseUrl {
          and so on"
     )]
     Server,
+    /// A root certificate that nothing would be held against.
+    #[error(
+        "names a root certificate (sslrootcert) that nothing is held against: give sslmode=verify-full with it, for without it, or \
+         with another sslmode, the server's certificate is not looked at"
+    )]
+    Unchecked,
 }
 
 impl Settings {
@@ -45,6 +52,10 @@ impl Settings {
         if url.starts_with("postgres://") || url.starts_with("postgresql://") {
             let options = PgConnectOptions::from_str(url).map_err(|_| InvalidDatabaseUrl::Server)?;
             options.get_database().filter(|name| !name.is_empty()).ok_or(InvalidDatabaseUrl::Server)?;
+            let is_checked = matches!(options.get_ssl_mode(), PgSslMode::VerifyCa | PgSslMode::VerifyFull);
+            if names_root(url) && !is_checked {
+                return Err(InvalidDatabaseUrl::Unchecked);
+            }
             return Ok(Self::Postgres(url.to_owned()));
         }
         let rest = url.strip_prefix("sqlite:").ok_or(InvalidDatabaseUrl::Scheme)?;
@@ -55,6 +66,13 @@ impl Settings {
         }
         Ok(Self::Sqlite(path.into()))
     }
+}
+
+/// Whether it says whom to trust, in any of the ways that sqlx reads. libpq would check by that with `sslmode=require` too; sqlx
+/// does not.
+fn names_root(url: &str) -> bool {
+    let is_root = |name: &str| matches!(name, "sslrootcert" | "ssl-root-cert" | "ssl-ca");
+    Url::parse(url).is_ok_and(|url| url.query_pairs().any(|(name, _)| is_root(&name)))
 }
 
 impl Default for Settings {
@@ -86,6 +104,23 @@ mod tests {
             assert_eq!(Settings::parse(url), Err(InvalidDatabaseUrl::NoFile), "{url}");
         }
         assert_eq!(Settings::parse("mysql://h/db"), Err(InvalidDatabaseUrl::Scheme));
+    }
+
+    #[test]
+    fn a_root_certificate_is_never_named_in_vain() {
+        for (query, is_checked) in [
+            ("sslmode=verify-full&sslrootcert=/ca.crt", true),
+            ("sslrootcert=/ca.crt&sslmode=verify-ca", true),
+            ("ssl-root-cert=/ca.crt&ssl-mode=verify-full", true),
+            ("sslmode=verify-full", true),
+            ("sslmode=require", true),
+            ("sslmode=require&sslrootcert=/ca.crt", false),
+            ("sslmode=disable&ssl-ca=/ca.crt", false),
+            ("sslrootcert=/ca.crt", false),
+        ] {
+            let read = Settings::parse(&format!("postgres://u:p@h/d?{query}"));
+            assert_eq!(read == Err(InvalidDatabaseUrl::Unchecked), !is_checked, "{query}: {read:?}");
+        }
     }
 
     #[test]

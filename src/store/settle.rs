@@ -61,8 +61,7 @@ impl Store {
             let (finality, Block { number, hash, .. }) = (Finality::Unsafe, one.block);
             blocks.push(UnfinalizedBlock { id, signer: one.ours.map(|_| one.registrar), finality, number, hash });
         }
-        tx.commit().await?;
-        self.finished(moved);
+        tx.commit_and(|| self.finished(moved)).await?;
         Ok(blocks)
     }
 
@@ -87,8 +86,7 @@ impl Store {
         .bind(id.as_bytes().to_vec())
         .fetch_all(&mut *tx)
         .await?;
-        tx.commit().await?;
-        self.begun(queued.len() as u64);
+        tx.commit_and(|| self.begun(queued.len() as u64)).await?;
         queued.iter().map(|row| Columns::of(row).registration_id()).collect()
     }
 
@@ -98,6 +96,7 @@ impl Store {
     /// # Errors
     /// When the database cannot be written.
     pub async fn fail(&self, id: RegistrationId, failure: &Failure, at: Timestamp) -> Result<bool, StoreError> {
+        let mut tx = Write::begin(&self.writer).await?;
         let failed = sqlx::query(
             "UPDATE registrations SET state = $1, failure_reason = $2, failure_message = $3, blocked = '', failed_at = $4, \
              updated_at = $5, revision = revision + 1 WHERE id = $6 AND state = 'queued'",
@@ -108,9 +107,9 @@ impl Store {
         .bind(at.micros())
         .bind(at.micros())
         .bind(id.as_bytes().to_vec())
-        .execute(&self.writer)
+        .execute(&mut *tx)
         .await?;
-        self.finished(failed.rows_affected());
+        tx.commit_and(|| self.finished(failed.rows_affected())).await?;
         Ok(failed.rows_affected() > 0)
     }
 

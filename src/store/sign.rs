@@ -6,7 +6,7 @@ use super::{
     sql::{chunks, tuples},
     write::Write,
 };
-use crate::registration::{Event, RegistrationId, State, Timestamp, TransactionId};
+use crate::registration::{Event, RegistrationId, State, Timestamp, TransactionId, policy::budget::Allowance};
 use alloy::primitives::Address;
 use sqlx::AssertSqlSafe;
 
@@ -27,6 +27,10 @@ pub struct NewTransaction {
     pub signed_at: Timestamp,
     /// Its first signed version.
     pub attempt: Attempt,
+    /// What that may cost at most, all its fees counted, in wei.
+    pub worst_cost: u128,
+    /// What the day allows; `None` when there is no limit, or when it must go out whatever was spent.
+    pub allowance: Option<Allowance>,
 }
 
 impl Store {
@@ -34,9 +38,11 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError::Conflict`] when one of the registrations is not queued any more, or the nonce is taken;
-    /// [`StoreError::Fenced`] when another replica acts for the signer.
+    /// [`StoreError::OverBudget`] when the day's allowance has no room for it; [`StoreError::Fenced`] when another replica acts
+    /// for the signer.
     pub async fn sign(&self, new: &NewTransaction, members: &[RegistrationId]) -> Result<(), StoreError> {
-        let mut tx = self.write_for(new.signer).await?;
+        let tx = self.write_for(new.signer).await?;
+        let mut tx = self.within(new.allowance, (new.id, new.worst_cost), tx).await?;
         let inserted = sqlx::query(
             "INSERT INTO transactions (id, signer, nonce, state, hash, gas_limit, batch_size, attempts, prepared_at, signed_at) \
              VALUES ($1, $2, $3, $4, $5, $6, $7, 1, $8, $9) ON CONFLICT DO NOTHING",
@@ -55,7 +61,7 @@ impl Store {
         if inserted.rows_affected() != 1 {
             return Err(StoreError::Conflict);
         }
-        insert_attempt(&mut tx, new.id, &new.attempt, 1, new.signed_at).await?;
+        insert_attempt(&mut tx, new.id, (&new.attempt, Some(new.worst_cost)), 1, new.signed_at).await?;
         insert_members(&mut tx, new.id, members).await?;
         let moved = sqlx::query(AssertSqlSafe(format!(
             "UPDATE registrations SET state = $1, transaction_id = $2, blocked = '', revision = revision + 1, updated_at = $3 \
@@ -75,15 +81,16 @@ impl Store {
     }
 }
 
+/// Writes a signed version, and what it may cost at most where that is known, in wei.
 pub(super) async fn insert_attempt(
     tx: &mut Write,
     id: TransactionId,
-    attempt: &Attempt,
+    (attempt, worst_cost): (&Attempt, Option<u128>),
     number: i64,
     at: Timestamp,
 ) -> Result<(), StoreError> {
     let wei = |wei: u128| i64::try_from(wei).unwrap_or(i64::MAX);
-    sqlx::query("INSERT INTO attempts VALUES ($1, $2, $3, $4, $5, $6, $7)")
+    sqlx::query("INSERT INTO attempts VALUES ($1, $2, $3, $4, $5, $6, $7, $8)")
         .bind(attempt.hash.to_vec())
         .bind(id.as_bytes().to_vec())
         .bind(number)
@@ -91,6 +98,7 @@ pub(super) async fn insert_attempt(
         .bind(wei(attempt.fees.max_fee_per_gas))
         .bind(wei(attempt.fees.max_priority_fee_per_gas))
         .bind(at.micros())
+        .bind(worst_cost.map(|wei| wei.to_string()))
         .execute(&mut **tx)
         .await?;
     Ok(())

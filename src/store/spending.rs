@@ -1,18 +1,30 @@
-//! What transactions have cost, and may cost.
+//! What transactions have cost, and may cost; and the one place where a day's budget is held.
 
-use super::{Store, StoreError, rows::Columns};
-use crate::registration::{Cost, Timestamp, TransactionId, policy::budget::Spending};
+use super::{Store, StoreError, rows::Columns, write::Write};
+use crate::{
+    registration::{
+        Cost, Timestamp, TransactionId,
+        policy::budget::{Allowance, Spending},
+    },
+    telemetry::metrics,
+};
+use sqlx::any::AnyRow;
 
-/// The fees of what was included from a time on. They are summed as floating-point numbers, which PostgreSQL and SQLite both do
-/// alike, and whose error is far below a millionth of a gwei's share.
-pub(super) const SPENT: &str = "SELECT COALESCE(SUM(CAST(gas_used AS DOUBLE PRECISION) * CAST(effective_gas_price AS DOUBLE PRECISION) \
-     + CAST(COALESCE(l1_fee, '0') AS DOUBLE PRECISION)), 0.0) FROM transactions \
+/// What each version of each transaction that waits for a block may cost; and, in one row more, the fees of what was included from a
+/// time on. One statement, so that a transaction that is included meanwhile is in one of the two, and not in none. The fees of a
+/// day are summed as floating-point numbers, which PostgreSQL and SQLite both do alike, and whose error is far below a millionth of
+/// a gwei's share. `CROSS JOIN` keeps SQLite from looking through all attempts there ever were
+/// (<https://www.sqlite.org/optoverview.html#crossjoin>); to PostgreSQL it is a join like any other.
+pub(super) const SPENDING: &str = "SELECT CAST(NULL AS DOUBLE PRECISION), t.id, a.worst_cost, t.gas_limit, a.max_fee_per_gas \
+     FROM transactions t CROSS JOIN attempts a \
+     WHERE a.transaction_id = t.id AND t.state IN ('signed', 'submitted', 'included') AND t.state <> 'included' \
+     UNION ALL \
+     SELECT COALESCE(SUM(CAST(gas_used AS DOUBLE PRECISION) * CAST(effective_gas_price AS DOUBLE PRECISION) \
+     + CAST(COALESCE(l1_fee, '0') AS DOUBLE PRECISION)), 0.0), NULL, NULL, NULL, NULL FROM transactions \
      WHERE included_at >= $1 AND gas_used IS NOT NULL";
-
-/// What waits for a block, by each one's latest version.
-pub(super) const OUT: &str = "SELECT COALESCE(SUM(CAST(t.gas_limit AS DOUBLE PRECISION) * CAST(a.max_fee_per_gas AS DOUBLE PRECISION)), 0.0), \
-     COUNT(*) FROM transactions t JOIN attempts a ON a.transaction_id = t.id AND a.number = t.attempts \
-     WHERE t.state IN ('signed', 'submitted', 'included') AND t.state <> 'included'";
+/// Replicas that may spend of one budget do it one after the other: a lock of the database's, ended with its transaction. The
+/// number says `spending` in ASCII.
+const LOCK: &str = "SELECT pg_advisory_xact_lock(8318260036558745191)";
 
 impl Store {
     /// A transaction that reverted was paid for all the same.
@@ -39,19 +51,211 @@ impl Store {
     /// # Errors
     /// When the database cannot be read.
     pub async fn spending(&self, since: Timestamp) -> Result<Spending, StoreError> {
-        // By the one that writes: what was just written counts.
-        let spent = sqlx::query(SPENT).bind(since.micros()).fetch_one(&self.writer).await?;
-        let out = sqlx::query(OUT).fetch_one(&self.writer).await?;
-        let mut columns = Columns::of(&out);
-        Ok(Spending {
-            spent: wei(Columns::of(&spent).get()?),
-            out: wei(columns.get()?),
-            waiting: columns.unsigned()?.unwrap_or_default(),
-        })
+        let rows = sqlx::query(SPENDING).bind(since.micros()).fetch_all(&self.reader).await?;
+        let spending = read(&rows)?;
+        metrics().daily_spend(spending.taken());
+        Ok(spending)
+    }
+
+    /// Goes on with a write that makes a version of this transaction, which may cost `worst` wei, if the day's allowance has room for
+    /// it. Until that write is over nobody else spends: on SQLite there is one writer, and on PostgreSQL whoever comes next waits
+    /// here. So the budget holds whichever replicas sign at the same moment. Without an allowance nothing is asked.
+    ///
+    /// # Errors
+    /// [`StoreError::OverBudget`] when it has no room; then nothing was written.
+    pub(super) async fn within(
+        &self,
+        allowance: Option<Allowance>,
+        (id, worst): (TransactionId, u128),
+        mut write: Write,
+    ) -> Result<Write, StoreError> {
+        let Some(Allowance { budget, since }) = allowance else { return Ok(write) };
+        if self.is_shared() {
+            sqlx::query(LOCK).execute(&mut *write).await?;
+        }
+        let rows = sqlx::query(SPENDING).bind(since.micros()).fetch_all(&mut *write).await?;
+        let mut spending = read(&rows)?;
+        if let Err(over) = spending.allows(id, worst, budget) {
+            metrics().daily_spend(over.taken);
+            write.undo().await?;
+            return Err(StoreError::OverBudget(over));
+        }
+        spending.waits(id, worst);
+        metrics().daily_spend(spending.taken());
+        Ok(write)
     }
 }
 
-/// A sum of fees is far below what the type holds, and never negative.
-fn wei(sum: f64) -> u128 {
-    sum as u128
+/// Reads the rows of [`SPENDING`].
+fn read(rows: &[AnyRow]) -> Result<Spending, StoreError> {
+    let mut spending = Spending::default();
+    for row in rows {
+        let mut c = Columns::of(row);
+        if let Some(spent) = c.get::<Option<f64>>()? {
+            // A sum of fees is far below what the type holds, and never negative.
+            spending.spent = spent as u128;
+            continue;
+        }
+        let (id, known) = (TransactionId::from_bytes(c.bytes()?), c.wei()?);
+        let (gas, fee) = (c.unsigned()?.unwrap_or_default(), c.unsigned()?.unwrap_or_default());
+        spending.waits(id, known.unwrap_or(u128::from(gas) * u128::from(fee)));
+    }
+    Ok(spending)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        registration::{Block, policy::budget::OverBudget, policy::fees::Fees},
+        store::{Attempt, Inclusion, NewTransaction, Replacement, testing::Ground},
+    };
+    use alloy::primitives::{Address, B256};
+    use futures_util::future::join_all;
+
+    /// At what its gas is offered for, and 1,000 wei beside.
+    const WORST: u128 = 50_000 * 5 + 1_000;
+
+    /// Both engines, each with a fresh database.
+    async fn grounds() -> [Ground; 2] {
+        [Ground::sqlite(), Ground::postgres().await]
+    }
+
+    /// A replica that acts for these signers.
+    async fn replica(ground: &Ground, signers: &[Address]) -> Store {
+        let store = Store::open(&ground.settings(), 100).await.unwrap();
+        for signer in signers {
+            store.acquire(*signer).await.unwrap().unwrap();
+        }
+        store
+    }
+
+    fn at(seconds: u64) -> Timestamp {
+        Timestamp::from_seconds(seconds)
+    }
+
+    fn allowance(budget: u128) -> Option<Allowance> {
+        Some(Allowance { budget, since: at(50) })
+    }
+
+    fn version(signer: Address, nonce: u64, number: u8) -> Attempt {
+        let hash = [signer.as_slice(), &nonce.to_be_bytes()[4..], &[number; 8]].concat();
+        let fees = Fees { max_fee_per_gas: 5, max_priority_fee_per_gas: 1 };
+        Attempt { hash: B256::from_slice(&hash), raw: vec![number].into(), fees }
+    }
+
+    fn transaction(signer: Address, nonce: u64, allowance: Option<Allowance>) -> NewTransaction {
+        let mut id = [nonce as u8; 16];
+        id[0] = signer[0];
+        NewTransaction {
+            id: TransactionId::from_bytes(id),
+            signer,
+            nonce,
+            gas_limit: 50_000,
+            prepared_at: at(60),
+            signed_at: at(60),
+            attempt: version(signer, nonce, 1),
+            worst_cost: WORST,
+            allowance,
+        }
+    }
+
+    fn again(of: &NewTransaction, number: u8, worst_cost: u128, allowance: Option<Allowance>) -> Replacement {
+        let attempt = version(of.signer, of.nonce, number);
+        let (number, signed_at) = (number.into(), at(61));
+        Replacement { attempt, number, gas_limit: 50_000, batch_size: 1, signed_at, worst_cost, allowance }
+    }
+
+    fn over(result: Result<(), StoreError>) -> OverBudget {
+        match result {
+            Err(StoreError::OverBudget(over)) => over,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    const ONE: Address = Address::repeat_byte(1);
+
+    #[tokio::test]
+    async fn what_was_spent_today_and_what_is_out_at_its_worst_is_known_to_the_wei() {
+        for ground in grounds().await {
+            let store = replica(&ground, &[ONE]).await;
+            let (first, second) = (transaction(ONE, 0, None), transaction(ONE, 1, None));
+            store.sign(&first, &[]).await.unwrap();
+            store.sign(&second, &[]).await.unwrap();
+            let taken = async |since| store.spending(at(since)).await.unwrap().taken();
+            assert_eq!(taken(0).await, 2 * WORST);
+
+            store.replace(second.id, &again(&second, 2, WORST - 10, None)).await.unwrap();
+            assert_eq!(taken(0).await, 2 * WORST, "either version may be included");
+            store.replace(second.id, &again(&second, 3, WORST + 7, None)).await.unwrap();
+            assert_eq!(taken(0).await, 2 * WORST + 7);
+
+            let block = Block { number: 7, hash: B256::repeat_byte(7), time: at(99) };
+            let cost = Cost { gas_used: 40_000, effective_gas_price: 3, l1_fee: Some(7) };
+            let inclusion = Inclusion { hash: first.attempt.hash, block, cost };
+            store.included(first.id, &inclusion, &[], false, at(100)).await.unwrap();
+            let spent = 40_000 * 3 + 7;
+            assert_eq!(store.spending(at(100)).await.unwrap().spent, spent);
+            assert_eq!(taken(100).await, spent + WORST + 7);
+            assert_eq!(taken(101).await, WORST + 7, "on another day");
+            store.reorged(first.id, at(102)).await.unwrap();
+            assert_eq!(taken(0).await, 2 * WORST + 7, "a block that is gone cost nothing");
+        }
+    }
+
+    #[tokio::test]
+    async fn what_an_earlier_release_signed_counts_by_its_gas() {
+        let store = replica(&Ground::sqlite(), &[ONE]).await;
+        store.sign(&transaction(ONE, 0, None), &[]).await.unwrap();
+        sqlx::query("UPDATE attempts SET worst_cost = NULL").execute(&store.writer).await.unwrap();
+        assert_eq!(store.spending(at(0)).await.unwrap().taken(), 50_000 * 5);
+    }
+
+    #[tokio::test]
+    async fn what_a_budget_has_no_room_for_is_not_written_and_the_next_that_fits_is() {
+        for ground in grounds().await {
+            let store = replica(&ground, &[ONE]).await;
+            let budget = allowance(2 * WORST + 5);
+            let (first, second) = (transaction(ONE, 0, budget), transaction(ONE, 1, budget));
+            store.sign(&first, &[]).await.unwrap();
+            store.sign(&second, &[]).await.unwrap();
+
+            let refused = over(store.sign(&transaction(ONE, 2, budget), &[]).await);
+            assert_eq!(refused, OverBudget { taken: 2 * WORST, next: WORST, budget: 2 * WORST + 5 });
+            let refused = over(store.replace(second.id, &again(&second, 2, WORST + 6, budget)).await);
+            assert_eq!((refused.taken, refused.next), (2 * WORST, 6), "what it may cost more");
+            let open = store.open_transactions(ONE).await.unwrap();
+            assert_eq!(open.iter().map(|open| open.attempts.len()).collect::<Vec<_>>(), [1, 1]);
+
+            store.replace(second.id, &again(&second, 2, WORST + 5, budget)).await.unwrap();
+            // No dearer than what is out already, though nothing is left.
+            store.replace(second.id, &again(&second, 3, WORST + 5, budget)).await.unwrap();
+            // What must go out does, and counts.
+            store.sign(&transaction(ONE, 2, None), &[]).await.unwrap();
+            assert_eq!(over(store.sign(&transaction(ONE, 3, budget), &[]).await).taken, 3 * WORST + 5);
+        }
+    }
+
+    #[tokio::test]
+    async fn of_many_that_would_spend_the_last_of_a_budget_at_once_as_many_do_as_it_has_room_for() {
+        const ROOM: usize = 3;
+        for ground in grounds().await {
+            let signers: Vec<_> = (1..=8).map(Address::repeat_byte).collect();
+            let (here, there) = signers.split_at(4);
+            let stores = match &ground {
+                Ground::Sqlite(_) => vec![replica(&ground, &signers).await; 2],
+                Ground::Postgres(_) => vec![replica(&ground, here).await, replica(&ground, there).await],
+            };
+            let holder = |signer: &Address| &stores[usize::from(there.contains(signer))];
+            for round in 0..10 {
+                let room = WORST * (ROOM as u128 * (round + 1)) + WORST / 2;
+                let all =
+                    signers.iter().map(|signer| (holder(signer), transaction(*signer, round as u64, allowance(room))));
+                let signed = all.map(async |(store, new)| store.sign(&new, &[]).await);
+                let signed = join_all(signed).await;
+                let refused: Vec<_> = signed.into_iter().filter(Result::is_err).map(over).collect();
+                assert_eq!(signers.len() - refused.len(), ROOM, "round {round}: {refused:?}");
+            }
+        }
+    }
 }

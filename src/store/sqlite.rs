@@ -96,12 +96,44 @@ async fn refuse_foreign(url: &str) -> Result<(), OpenError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::{Store, testing::Ground};
+    use crate::{
+        registration::{DocumentHash, NewRegistration},
+        store::{Acceptor, Store, testing::Ground},
+        telemetry::propagation,
+    };
+    use tokio_util::sync::CancellationToken;
 
     #[tokio::test]
     async fn a_second_store_on_the_same_file_is_refused() {
         let ground = Ground::sqlite();
         let _first = Store::open(&ground.settings(), 100).await.unwrap();
         assert!(matches!(Store::open(&ground.settings(), 100).await, Err(OpenError::InUse(_))));
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn what_is_unfinished_is_counted_right_while_more_is_accepted() {
+        let ground = Ground::sqlite();
+        let store = Store::open(&ground.settings(), 1_000).await.unwrap();
+        let (acceptor, intake) = Acceptor::new(store.clone());
+        tokio::spawn(intake.run(CancellationToken::new(), || {}));
+        for number in 1..=200_u64 {
+            let mut document = [0; 32];
+            document[24..].copy_from_slice(&number.to_be_bytes());
+            let asked = NewRegistration {
+                document_hash: DocumentHash::new(document).unwrap(),
+                submitted_as: String::new(),
+                case_id: "a".parse().unwrap(),
+                user_id: None,
+                trace: propagation::extract(&http::HeaderMap::new()),
+            };
+            let counting = async {
+                for _ in 0..5 {
+                    store.recount().await.unwrap();
+                }
+            };
+            let (accepted, ()) = tokio::join!(acceptor.accept(asked), counting);
+            accepted.unwrap();
+            assert_eq!(store.unfinished(), number);
+        }
     }
 }

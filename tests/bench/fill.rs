@@ -28,7 +28,7 @@ pub async fn finished(database: &Path, count: u64) {
          lower(hex(randomblob(32))), 'confirmed', 6, unhex(printf('%032x', i / {BATCH})), randomblob(16), 0, i, i FROM n",
         numbers(count - 1)
     );
-    let attempts = "INSERT INTO attempts SELECT hash, id, 1, x'', 2000000, 1000000, signed_at FROM transactions \
+    let attempts = "INSERT INTO attempts SELECT hash, id, 1, x'', 2000000, 1000000, signed_at, NULL FROM transactions \
                     WHERE pruned_at IS NOT NULL";
     let members = format!(
         "INSERT INTO registration_transactions SELECT transaction_id, ROW_NUMBER() OVER (ORDER BY id) % {BATCH}, id \

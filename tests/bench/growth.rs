@@ -81,7 +81,7 @@ async fn turn(finished: u64, report: &mut Report) -> Turn {
     let memory = || service.and_then(process::memory).map_or(0.0, |(now, _)| now);
     let fresh = memory();
     let pages = pages(&stack, finished).await;
-    let loaded = throughput::under_load(&stack, report).await;
+    let loaded = throughput::under_load(&stack, "", report).await;
     let cpu = loaded.cpu.map_or(0.0, |cpu| cpu.service.as_secs_f64() * 1e6 / loaded.registered as f64);
     Turn { start, rate: loaded.rate, cpu, fresh, loaded: memory(), pages }
 }

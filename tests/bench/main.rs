@@ -54,7 +54,7 @@ struct Args {
 /// What can be measured by itself.
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Section {
-    /// Registrations on chain per second, beside the node's own limit
+    /// Registrations on chain per second on SQLite and on PostgreSQL, beside the node's own limit
     Throughput,
     /// RPC calls per registration under load, and per minute with nothing to do
     Calls,

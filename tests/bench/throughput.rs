@@ -1,8 +1,8 @@
-//! Registrations on chain per second, as a share of what the same node does without us; and the RPC calls that the service
-//! makes meanwhile, and when there is nothing to do.
+//! Registrations on chain per second, as a share of what the same node does without us, on each database; and the RPC calls that
+//! the service makes meanwhile, and when there is nothing to do.
 
 use crate::{
-    harness::document,
+    harness::{Database, document},
     load::{self, Outcome, Until},
     observer::Observer,
     process::Cpu,
@@ -29,27 +29,18 @@ const BATCH: usize = 100;
 /// Numbers of documents that no other part of the run uses.
 const RAW_FIRST: u64 = 1_000_000_000;
 
-/// Measures the service with nothing to do, the node alone, the service under load, the node again, and the quiet after it.
+/// Measures the service with nothing to do, the node alone, the service under load, the node again, and the quiet after it; and the
+/// throughput once more on PostgreSQL.
 pub async fn measure(report: &mut Report, throughput: bool, calls: bool) {
     let stack = Stack::start(Ground::mining_every(1.0).await, &[]).await;
     if calls {
         idle(&stack, "nothing to do", report).await;
     }
-    let before = if throughput { Some(singles(&stack.ground, RAW_FIRST).await) } else { None };
-    progress(format!("{CLIENTS} clients register documents for {LOAD:?}"));
-    let loaded = under_load(&stack, report).await;
-    if let Some(before) = before {
-        let after = singles(&stack.ground, RAW_FIRST + RAW_SINGLES).await;
+    let (loaded, single) = beside_the_node(&stack, "", throughput, report).await;
+    if throughput {
         progress("the node alone, batches of 100");
         let first = RAW_FIRST + 2 * RAW_SINGLES;
         let batched = raw::limit(&stack.ground, first..first + RAW_BATCHED, BATCH).await;
-        // The machine may have other things to do at one time or the other.
-        let single = f64::midpoint(before.rate, after.rate);
-        report.bar("throughput: service / node alone (aim 1.5)", loaded.rate / single, "", Bar::AtLeast(0.5));
-        report.figure("throughput: service, on chain", loaded.rate, "/s");
-        report.figure("throughput: service, accepted", loaded.accept_rate, "/s");
-        report.figure("throughput: node alone, singles, before", before.rate, "/s");
-        report.figure("throughput: node alone, singles, after", after.rate, "/s");
         report.figure("throughput: node alone, batches of 100", batched.rate, "/s");
     }
     if calls {
@@ -60,6 +51,40 @@ pub async fn measure(report: &mut Report, throughput: bool, calls: bool) {
         idle(&stack, "all confirmed, not final", report).await;
     }
     stack.note_warnings("throughput", report);
+    if throughput {
+        drop(stack);
+        on_postgres(report, loaded.rate / single).await;
+    }
+}
+
+/// The same service and node with a private PostgreSQL of this machine, which writes each commit to the same disk. Its processes take
+/// their share of the processors.
+async fn on_postgres(report: &mut Report, on_sqlite: f64) {
+    progress("the same on PostgreSQL");
+    let url = Database::new().await.url();
+    let stack = Stack::start(Ground::mining_every(1.0).await, &[("REGISTRAR_DATABASE_URL", &url)]).await;
+    let (loaded, single) = beside_the_node(&stack, "PostgreSQL: ", true, report).await;
+    let share = loaded.rate / single;
+    report.figure("PostgreSQL: throughput, as a share of that on SQLite", share / on_sqlite, "");
+    stack.note_warnings("PostgreSQL: throughput", report);
+}
+
+/// The service under load, and what the node does alone before and after it: the machine may have other things to do at one time or
+/// the other.
+async fn beside_the_node(stack: &Stack, on: &str, throughput: bool, report: &mut Report) -> (Loaded, f64) {
+    let before = if throughput { Some(singles(&stack.ground, RAW_FIRST).await) } else { None };
+    progress(format!("{CLIENTS} clients register documents for {LOAD:?}"));
+    let loaded = under_load(stack, on, report).await;
+    let Some(before) = before else { return (loaded, 0.0) };
+    let after = singles(&stack.ground, RAW_FIRST + RAW_SINGLES).await;
+    let single = f64::midpoint(before.rate, after.rate);
+    let share = loaded.rate / single;
+    report.bar(format!("{on}throughput: service / node alone (aim 1.5)"), share, "", Bar::AtLeast(0.5));
+    report.figure(format!("{on}throughput: service, on chain"), loaded.rate, "/s");
+    report.figure(format!("{on}throughput: service, accepted"), loaded.accept_rate, "/s");
+    report.figure(format!("{on}throughput: node alone, singles, before"), before.rate, "/s");
+    report.figure(format!("{on}throughput: node alone, singles, after"), after.rate, "/s");
+    (loaded, single)
 }
 
 async fn singles(ground: &Ground, first: u64) -> Raw {
@@ -81,8 +106,8 @@ pub struct Loaded {
     calls: RpcCalls,
 }
 
-/// Registers as much as the clients can send for a while, and awaits all of it.
-pub async fn under_load(stack: &Stack, report: &mut Report) -> Loaded {
+/// Registers as much as the clients can send for a while, and awaits all of it. The rows in the report begin with `on`.
+pub async fn under_load(stack: &Stack, on: &str, report: &mut Report) -> Loaded {
     let mut observer = Observer::start(&stack.ground.anvil, Duration::from_millis(10)).await;
     let calls_before = RpcCalls::of(&stack.service).await;
     let cpu_before = Cpu::now();
@@ -98,13 +123,13 @@ pub async fn under_load(stack: &Stack, report: &mut Report) -> Loaded {
     progress("counting events");
     let (counts, last) = stack.ground.registered(first_block..=observer.head()).await;
     let end = last.and_then(|block| observer.seen(block)).unwrap_or_else(Instant::now);
-    check(&outcome, &counts, drained, report);
+    check(&outcome, &counts, drained, on, report);
     let registered = counts.len() as u64;
     let took = (end - begun).as_secs_f64();
     if let Some(cpu) = cpu {
         let each = |used: Duration| used.as_secs_f64() * 1e6 / registered as f64;
         report.note(format!(
-            "CPU under load, per registration: service {:.0} us, node {:.0} us, this load program {:.0} us",
+            "{on}CPU under load, per registration: service {:.0} us, node {:.0} us, this load program {:.0} us",
             each(cpu.service),
             each(cpu.node),
             each(cpu.bench)
@@ -120,21 +145,21 @@ pub async fn under_load(stack: &Stack, report: &mut Report) -> Loaded {
 }
 
 /// What was accepted is on chain, once; nothing else is.
-fn check(outcome: &Outcome, counts: &BTreeMap<B256, u64>, drained: bool, report: &mut Report) {
+fn check(outcome: &Outcome, counts: &BTreeMap<B256, u64>, drained: bool, on: &str, report: &mut Report) {
     let accepted: BTreeSet<B256> = outcome.accepted.iter().map(|number| document(*number).parse().unwrap()).collect();
     let lost = accepted.iter().filter(|hash| !counts.contains_key(*hash)).count();
     let twice = counts.values().filter(|count| **count > 1).count();
     let unasked = counts.keys().filter(|hash| !accepted.contains(*hash)).count();
-    report.bar("accepted and not on chain", lost as f64, "", Bar::AtMost(0.0));
-    report.bar("on chain twice", twice as f64, "", Bar::AtMost(0.0));
+    report.bar(format!("{on}accepted and not on chain"), lost as f64, "", Bar::AtMost(0.0));
+    report.bar(format!("{on}on chain twice"), twice as f64, "", Bar::AtMost(0.0));
     if unasked > 0 {
-        report.note(format!("{unasked} registrations are on chain although their callers got an error"));
+        report.note(format!("{on}{unasked} registrations are on chain although their callers got an error"));
     }
     if !drained {
-        report.note("the queue did not drain in time");
+        report.note(format!("{on}the queue did not drain in time"));
     }
     if !outcome.errors.is_empty() {
-        report.note(format!("errors under load: {}", outcome.errors()));
+        report.note(format!("{on}errors under load: {}", outcome.errors()));
     }
 }
 

@@ -18,7 +18,7 @@ const FLAGS = [
 /** Wide enough for whole names. */
 const WIDTH = 1900
 /** A page that has not shown something after this many milliseconds never will. */
-const PATIENCE = 20_000
+const PATIENCE = 45_000
 
 // Playwright gives it a new user data directory, and deletes that at the end.
 const browser = await chromium.launch({ executablePath: browserOfThisMachine(), args: FLAGS })

@@ -4,6 +4,7 @@ use crate::harness::{
     Fault, Plan, Stack, State, account,
     cli::{Run, run},
     document,
+    door::Wall,
 };
 use std::{fs, path::PathBuf};
 use tempfile::TempDir;
@@ -135,8 +136,8 @@ async fn what_failed_exits_1_with_its_reason() {
 
 #[tokio::test]
 async fn a_server_that_is_not_there_exits_69() {
-    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let server = format!("http://{free}");
+    let nobody = Wall::build();
+    let server = format!("http://{}", nobody.address);
     for arguments in [
         vec!["register", HELLO, "--case", CASE],
         vec!["status", "0190b4f6-0000-7000-8000-000000000000"],
@@ -146,7 +147,7 @@ async fn a_server_that_is_not_there_exits_69() {
     ] {
         let run = run(&arguments, &[("REGISTRAR_SERVER", &server)]).await;
         assert_eq!(run.code, 69, "{arguments:?}: {run:?}");
-        assert!(run.stderr.contains(&free.to_string()), "it says where it looked: {run:?}");
+        assert!(run.stderr.contains(&nobody.address.to_string()), "it says where it looked: {run:?}");
     }
 }
 

@@ -1,7 +1,7 @@
 //! The receivers themselves: that they read what is sent, notice what is wrong, and can be unwell.
 
 use crate::harness::{
-    Mood, OtlpStore, Protocol, Reply, SentryStore,
+    Mood, OtlpStore, Protocol, Reply, SentryStore, meanwhile,
     receivers::{DSN_KEY, encoding::Encoding, relay},
     rpc::http_client,
     stays_pending, within,
@@ -130,6 +130,7 @@ async fn a_receiver_that_hangs_answers_nobody_and_takes_nothing_until_it_is_well
     let envelope = envelope_of("event", &json!({ "message": "x" }));
     store.is(Mood::Hangs);
     let mut sending = Box::pin(send(&store, Encoding::Identity, &envelope));
+    meanwhile(&mut sending, store.until_not_taken("what hangs", |all| (!all.is_empty()).then_some(()))).await;
     assert!(stays_pending(&mut sending, Duration::from_millis(300)).await);
 
     store.is(Mood::Slow(Duration::from_millis(200)));

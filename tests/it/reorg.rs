@@ -1,6 +1,6 @@
 //! A block that is no longer canonical takes back what it held, and nothing is lost by it.
 
-use crate::harness::{Plan, Registration, Stack, State, WaitFor, document, eventually};
+use crate::harness::{Fault, Finality, Plan, Registration, Stack, State, WaitFor, document, eventually};
 use serde_json::{Value, json};
 
 const CASE: &str = "case-1";
@@ -57,6 +57,39 @@ async fn a_confirmation_that_a_deeper_reorg_takes_back_is_made_again() {
         }
     };
     assert_eq!(again.transaction.unwrap().hash, before.hash, "the same bytes went out again");
+    stack.registry.holds_exactly([(document(1), CASE.into())]).await;
+}
+
+#[tokio::test]
+async fn what_was_in_a_block_that_nobody_shows_any_more_is_registered_in_another_one() {
+    let plan = Plan::on_demand().anvil(&["--slots-in-an-epoch", "2"]).set("REGISTRAR_CONFIRMATIONS", 2);
+    let stack = plan.through_proxy().start().await;
+    let accepted = stack.client.accept(1, CASE).await;
+    let included = stack.client.reaches(&accepted.id, State::Included).await;
+    stack.anvil.stop_mining().await;
+    let before = included.transaction.unwrap();
+
+    // As anvil does when a block is mined beside the reorg: in the place of the old block there is none.
+    let number = format!("\"{:#x}\"", before.block_number.unwrap());
+    let _hole = stack.proxy().trap_about("eth_getBlockByNumber", &number, Fault::NULL);
+    stack.anvil.rpc().run("anvil_reorg", json!([1, []])).await;
+    stack.anvil.mine(2).await;
+
+    let back = |seen: &Registration| seen.state() == State::Submitted;
+    stack.client.sees(&accepted.id, "the inclusion taken back", back).await;
+    stack.anvil.mine_on_demand().await;
+    let mut watch = stack.client.watch(&accepted.id, WaitFor::Finalized, 0).await.unwrap();
+    let again = loop {
+        let seen = watch.next().await.unwrap().unwrap();
+        if seen.state() == State::Included {
+            break seen.transaction.unwrap();
+        }
+    };
+    stack.anvil.mine(6).await;
+    let done = watch.rest().await.pop().unwrap();
+    assert_eq!((done.state(), done.finality()), (State::Confirmed, Finality::Finalized));
+    assert_eq!(again.hash, before.hash, "the same bytes went out again");
+    assert!(again.block_number > before.block_number);
     stack.registry.holds_exactly([(document(1), CASE.into())]).await;
 }
 

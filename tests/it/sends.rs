@@ -84,7 +84,7 @@ async fn a_node_that_has_the_bytes_already_has_them_in_whatever_words_it_says_so
     for error in ALREADY_KNOWN {
         // Nothing reaches the node while it says so: what goes out again afterwards is what it did not have.
         let (story, ()) = Story::of(Plan::block_time(0.2).endpoints(1), async |story| {
-            story.primary().trap(SEND, Fault::Error(error)).during(A_WHILE).await;
+            story.primary().trap(SEND, Fault::Error(error)).during_from_the_first(A_WHILE).await;
         })
         .await;
         story.felt(ONLY, "refused").await;
@@ -97,7 +97,7 @@ async fn a_node_that_has_the_bytes_already_has_them_in_whatever_words_it_says_so
 async fn a_node_that_takes_a_nonce_for_consumed_is_not_believed_before_the_chain_shows_it() {
     for error in NONCE_TOO_LOW {
         let (story, ()) = Story::of(two_endpoints(), async |story| {
-            story.primary().trap(SEND, Fault::Error(error)).during(A_WHILE).await;
+            story.primary().trap(SEND, Fault::Error(error)).during_from_the_first(A_WHILE).await;
         })
         .await;
         story.felt(FIRST, "refused").await;
@@ -110,7 +110,7 @@ async fn a_node_that_takes_a_nonce_for_consumed_is_not_believed_before_the_chain
 async fn a_limit_on_the_sender_is_waited_for_because_no_other_endpoint_would_help() {
     for error in SENDER_LIMIT {
         let (story, ()) = Story::of(two_endpoints(), async |story| {
-            story.primary().trap(SEND, Fault::Error(error)).during(A_WHILE).await;
+            story.primary().trap(SEND, Fault::Error(error)).during_from_the_first(A_WHILE).await;
         })
         .await;
         story.felt(FIRST, "refused").await;

@@ -1,7 +1,7 @@
 //! Starting: what can be known at start is said at start, clearly, and nothing is made or opened before.
 
 use crate::harness::{
-    Anvil, Client, Fault, OWNER, Plan, Registry, Service, State, account,
+    Anvil, Client, Fault, OWNER, Plan, Registry, Service, Starting, State, account,
     anvil::KEYS,
     registry::{addRegistrarCall, removeRegistrarCall},
     service::{Refused, Settings, command},
@@ -278,6 +278,19 @@ async fn a_service_that_starts_before_its_node_waits_for_it() {
     let service = within("the start", starting).await.unwrap();
     let client = Client::connect(service.grpc).await;
     client.confirm(1, CASE).await;
+}
+
+#[tokio::test]
+async fn a_start_that_waits_for_its_node_ends_well_when_it_is_told_to() {
+    let (ground, settings) = Plan::on_demand().through_proxy().prepare().await;
+    let away = ground.proxies[0].trap_all(Fault::LoseRequest);
+    let starting = Starting::of(&settings);
+    away.sprung().await;
+
+    starting.terminate();
+
+    let ended = starting.ends().await;
+    assert_eq!(ended.code, 0, "{}", ended.said);
 }
 
 /// Starts a service whose signer cannot work, and returns it after it has said so by name.

@@ -81,7 +81,7 @@ async fn spotlight_shows_the_waterfall_and_why_a_document_timed_out() {
     let stages: Vec<&Value> = below(journey).iter().map(|span| &span["op"]).collect();
     assert_eq!(stages, ["blockchain.prepare", "blockchain.send", "blockchain.wait"], "{seen:#}");
     let error = seen["error"].as_str().unwrap();
-    for word in ["TransactionTimeoutError: Transaction 0x", "not confirmed after 12 seconds", "chain_stalled", &trace] {
+    for word in ["TransactionTimeoutError: Transaction 0x", "not confirmed after 15 seconds", "chain_stalled", &trace] {
         assert!(error.contains(word), "no `{word}` in: {error}");
     }
 

@@ -92,7 +92,8 @@ async fn with_anvil(
         ended
     };
     let visit = async {
-        let Ok(Listening { grpc, admin }) = listening.await else { return Exit::Failed };
+        // A service that never served either says why itself, or was told to end.
+        let Ok(Listening { grpc, admin }) = listening.await else { return Exit::Interrupted };
         let stack = Stack { grpc, admin, rpc, anvil: process, contract };
         let exit = match document {
             Some(document) => once(&stack, document, args.case.clone(), screen, &shutdown).await,

@@ -13,6 +13,7 @@ use super::{
 use crate::registration::{
     Block, Blocked, Registration, Timestamp,
     diagnosis::{Answers, ChainSeen, Earlier, Evidence, Hindrance, Sent, Subject, Unsent},
+    policy::window::Window,
 };
 use alloy::primitives::Address;
 use std::sync::Arc;
@@ -101,11 +102,12 @@ async fn sent(tools: &Tools, flight: &Flight, chain: &ChainSeen) -> Sent {
         hash,
         gas_limit: flight.versions().gas_limit,
         fees,
-        taken_by: memory.taken_by,
+        taken_by: memory.taken.by,
         earlier,
         reorged_out: memory.reorged_out,
         refusal: memory.refusal,
-        missing_for: missing.map(|(since, _)| since.elapsed()),
+        // Whoever has just taken it up counts anew, and knows what was seen before.
+        missing_for: memory.missing_since.map(|since| now().since(since)).or(missing.map(|(since, _)| since.elapsed())),
         seen_nonce: tools.chain.seen_nonce(flight.signer),
         in_flight: waiting.len(),
         answers,
@@ -124,8 +126,9 @@ fn waiting(tools: &Tools, signer: Address) -> Vec<Arc<Flight>> {
 fn before_all(tools: &Tools, signers: &[Address]) -> Option<Earlier> {
     let full = lock(&tools.full).clone();
     let stuck = |signer: &Address| {
+        let flights = tools.flights.of(*signer);
         let unsent = |flight: &Arc<Flight>| flight.progress().phase == Phase::Signed;
-        full.contains(signer) || tools.flights.of(*signer).iter().any(unsent)
+        full.contains(signer) || flights.len() >= Window::MOST || flights.iter().any(unsent)
     };
     let lowest = || signers.iter().find_map(|signer| waiting(tools, *signer).into_iter().next());
     let earlier = signers.iter().all(stuck).then(lowest)?;

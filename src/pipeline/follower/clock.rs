@@ -112,7 +112,7 @@ async fn written(tools: &Tools, flight: &Flight, round: &Round, at: Timestamp) -
 fn timed_out(tools: &Tools, flight: &Flight, round: &Round, at: Timestamp) -> TimedOut {
     let (sent, submitted_block, history) = {
         let progress = flight.progress();
-        (progress.sent.unwrap_or(flight.signed), progress.memory.taken_at, progress.memory.history.clone())
+        (progress.sent.unwrap_or(flight.signed), progress.memory.taken.head, progress.memory.history.clone())
     };
     let (tx_hash, fees) = flight.latest();
     let versions = flight.versions();

@@ -189,7 +189,6 @@ impl Follower {
                 let key = (open.signer, open.nonce);
                 recovery::take_up(&self.tools, open, Some(at));
                 if let Some(flight) = self.tools.flights.get(key.0, key.1) {
-                    flight.progress().memory.reorged_out = Some(block.number);
                     affected = (flight.members.len(), flight.first_affected());
                 }
             }

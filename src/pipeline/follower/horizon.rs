@@ -76,7 +76,17 @@ mod tests {
             let fees = Fees { max_fee_per_gas: 1, max_priority_fee_per_gas: 1 };
             let attempt = Attempt { hash, raw: vec![nonce].into(), fees };
             let (gas_limit, nonce) = (1, u64::from(nonce));
-            let new = NewTransaction { id, signer: SIGNER, nonce, gas_limit, prepared_at: at, signed_at: at, attempt };
+            let new = NewTransaction {
+                id,
+                signer: SIGNER,
+                nonce,
+                gas_limit,
+                prepared_at: at,
+                signed_at: at,
+                attempt,
+                worst_cost: 0,
+                allowance: None,
+            };
             store.sign(&new, &[member]).await.unwrap();
             let block = Block { number: *number, hash, time: at };
             let cost = Cost { gas_used: 1, effective_gas_price: 1, l1_fee: None };

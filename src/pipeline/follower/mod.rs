@@ -8,6 +8,7 @@ mod clock;
 mod finality;
 mod horizon;
 mod settle;
+mod unshown;
 
 use super::{
     Tools,
@@ -30,6 +31,7 @@ use std::{
 use tokio::{task::JoinSet, time::Instant};
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
+use unshown::Unshown;
 
 /// Between polls while work is out: half of Base's block time of 200 ms, and well inside the 250 ms that an answer may take.
 const BUSY_POLL: Duration = Duration::from_millis(100);
@@ -76,6 +78,8 @@ pub struct Follower {
     followed: Option<Header>,
     /// How often the head had fallen when everything was last looked at.
     falls: u64,
+    /// Blocks below the head that nobody shows.
+    unshown: Unshown,
     /// The broadcasts of the last poll that had some: a node that does not answer them must not hold up the next polls.
     rebroadcasts: JoinSet<()>,
 }
@@ -91,6 +95,7 @@ impl Follower {
             finality_looked: None,
             followed: None,
             falls: 0,
+            unshown: Unshown::default(),
             rebroadcasts: JoinSet::new(),
         }
     }
@@ -163,7 +168,7 @@ impl Follower {
         let nonces: BTreeMap<Address, u64> = nonces.into_iter().collect();
         self.tools.see_head(head);
 
-        let mut canonical = Canonical::new(self.tools.chain.clone(), head, falls != self.falls);
+        let mut canonical = Canonical::new(self.tools.chain.clone(), head, falls != self.falls, &self.unshown);
         let left = self.chain_was_left(&mut canonical).await?;
         // Before anything new is confirmed or taken over, so that what is confirmed is always on one line.
         let known = left != Left::Yes || self.demote_unfinalized(&mut canonical).await?;
@@ -177,7 +182,7 @@ impl Follower {
             match phase {
                 Phase::Signed | Phase::Submitted if consumed => passed.push(flight),
                 Phase::Submitted => {
-                    flight.progress().missing = None;
+                    flight.progress().is_not_missing();
                     unseen.push(flight);
                 }
                 Phase::Signed => {}
@@ -210,6 +215,7 @@ impl Follower {
         Ok(match canonical.header(last.block.number).await? {
             Some(header) if header.block.hash == last.block.hash => Left::No,
             Some(_) => Left::Yes,
+            None if canonical.is_gone(last.block.number, last.block.hash).await => Left::Yes,
             None => Left::Unknown,
         })
     }
@@ -224,8 +230,8 @@ impl Follower {
             let due = flight.progress().broadcast.is_none_or(|at| at.elapsed() >= REBROADCAST);
             if due {
                 flight.progress().broadcast = Some(Instant::now());
-                let chain = self.tools.chain.clone();
-                self.rebroadcasts.spawn(async move { flight.rebroadcast(&chain).await });
+                let tools = self.tools.clone();
+                self.rebroadcasts.spawn(async move { flight.rebroadcast(&tools).await });
             }
         }
     }
@@ -240,14 +246,18 @@ pub(super) struct Canonical {
     headers: HashMap<u64, Option<Header>>,
     /// Whether the endpoints agree about a block and its depth.
     agreed: HashMap<B256, bool>,
+    /// Whether blocks are gone that are not shown.
+    gone: HashMap<B256, bool>,
+    unshown: Unshown,
     /// Whether the head is shown as canonical; `None` until that is asked.
     head_stands: Option<bool>,
 }
 
 impl Canonical {
-    fn new(chain: Chain, head: Header, fallen: bool) -> Self {
+    fn new(chain: Chain, head: Header, fallen: bool, unshown: &Unshown) -> Self {
         let headers = HashMap::from([(head.block.number, Some(head))]);
-        Self { chain, head, fallen, headers, agreed: HashMap::new(), head_stands: None }
+        let (agreed, gone) = (HashMap::new(), HashMap::new());
+        Self { chain, head, fallen, headers, agreed, gone, unshown: unshown.clone(), head_stands: None }
     }
 
     /// Whether the head is canonical now. The one that was believed last counts until it has fallen for certain, and meanwhile depth
@@ -270,7 +280,9 @@ impl Canonical {
         let asked = unknown
             .into_iter()
             .map(|number| async move { Ok::<_, CallError>((number, chain.header(BlockTag::Number(number)).await?)) });
-        self.headers.extend(try_join_all(asked).await?);
+        for (number, header) in try_join_all(asked).await? {
+            self.learn(number, header);
+        }
         self.head_stands = None;
         Ok(())
     }
@@ -288,11 +300,11 @@ impl Canonical {
     }
 
     /// Whether a block is canonical; `None` when that cannot be said just now. As long as one healthy endpoint still shows it, it is
-    /// not taken back on another one's word.
+    /// not taken back on another one's word; one that nobody shows is, when that stays so.
     async fn holds(&mut self, number: u64, hash: B256) -> Result<Option<bool>, CallError> {
         match self.header(number).await? {
             Some(header) if header.block.hash == hash => Ok(Some(true)),
-            None if !self.fallen => Ok(None),
+            None if !self.fallen => Ok(self.is_gone(number, hash).await.then_some(false)),
             Some(_) | None => Ok((!self.chain.is_shown(number, hash).await).then_some(false)),
         }
     }
@@ -303,9 +315,16 @@ impl Canonical {
             return Ok(*header);
         }
         let header = self.chain.header(BlockTag::Number(number)).await?;
-        self.headers.insert(number, header);
+        self.learn(number, header);
         self.head_stands = None;
         Ok(header)
+    }
+
+    fn learn(&mut self, number: u64, header: Option<Header>) {
+        self.headers.insert(number, header);
+        if header.is_some() {
+            self.unshown.is_shown(number);
+        }
     }
 }
 

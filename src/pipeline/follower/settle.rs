@@ -16,10 +16,12 @@ use alloy::primitives::B256;
 use futures_util::future::{join_all, try_join_all};
 use std::{collections::HashSet, time::Duration};
 use tokio::time::Instant;
+use tracing::warn;
 
 /// A consumed nonce without a receipt for any of our hashes is believed after this long, for a node's "null" proves nothing.
 const MISSING_GRACE: Duration = Duration::from_secs(10);
-
+/// After this long it is written down: a receipt often comes a moment after the nonce.
+const WORTH_WRITING: Duration = Duration::from_secs(1);
 /// And after this long when only one of several endpoints can be asked.
 const LONE_GRACE: Duration = Duration::from_secs(60);
 /// How many endpoints are heard before a nonce counts as consumed by a stranger.
@@ -71,7 +73,7 @@ impl Follower {
         receipt: Receipt,
         canonical: &mut Canonical,
     ) -> Result<(), PollError> {
-        flight.progress().missing = None;
+        flight.progress().is_not_missing();
         let header = canonical.header(receipt.block_number).await?;
         let Some(header) = header.filter(|header| header.block.hash == receipt.block_hash) else {
             // Between two blocks of a reorg, or two nodes: the next poll knows more.
@@ -125,8 +127,7 @@ impl Follower {
             let mut progress = flight.progress();
             progress.phase = Phase::Included { block, hash };
             progress.held = Held::No;
-            progress.memory.reorged_out = None;
-            progress.memory.refusal = None;
+            (progress.memory.reorged_out, progress.memory.refusal) = (None, None);
             // As in the store: a node that included it had it, even if its answer never came.
             progress.sent.get_or_insert(at);
         }
@@ -202,6 +203,9 @@ impl Follower {
         // One that nobody has sent since the start is as the store had it, which may be an older backup.
         let first = flight.progress().missing.is_none() && flight.progress().broadcast.is_none();
         let (since, at_head) = *flight.progress().missing.get_or_insert((Instant::now(), head));
+        if since.elapsed() >= WORTH_WRITING {
+            self.remember_missing(flight, since.elapsed()).await;
+        }
         let deep = head + 1 >= at_head + self.tools.settings.confirmations;
         let displaced =
             deep && since.elapsed() >= MISSING_GRACE && self.is_displaced(flight, since.elapsed(), head).await;
@@ -214,6 +218,21 @@ impl Follower {
             return self.release(flight, Released::Displaced).await;
         }
         Ok(())
+    }
+
+    /// Keeps for other replicas and the next start that its nonce is consumed without a receipt; once.
+    async fn remember_missing(&self, flight: &SharedFlight, lasting: Duration) {
+        if flight.progress().memory.missing_since.is_some() {
+            return;
+        }
+        let since = now().minus(lasting);
+        match self.tools.store.missing(flight.id, since).await {
+            Ok(()) => flight.progress().memory.missing_since = Some(since),
+            // A diagnosis elsewhere says less.
+            Err(error) => {
+                warn!(transaction_id = %flight.id, error = %error, "that a receipt is missing could not be written");
+            }
+        }
     }
 
     /// Whether every endpoint that answers, and more than one where there are more, says that the nonce is consumed at confirmation

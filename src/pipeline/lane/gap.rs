@@ -87,11 +87,26 @@ impl Lane {
             warn!(signer = %self.address(), nonce, "a missing nonce could not be filled: the signer does not sign");
             return Ok(());
         };
+        let Ok(worst) = self.worst_cost(raw.len(), TRANSFER_GAS, fees).await else { return Ok(()) };
         let (id, at, signer) = (TransactionId::from(Uuid::now_v7()), now(), self.address());
         let attempt = Attempt { hash, raw, fees };
-        let gas_limit = TRANSFER_GAS;
-        let new =
-            NewTransaction { id, signer, nonce, gas_limit, prepared_at: at, signed_at: at, attempt: attempt.clone() };
+        let (gas_limit, prepared_at, signed_at) = (TRANSFER_GAS, at, at);
+        let worst_cost = worst.wei();
+        // It goes out whatever was spent, and counts from then on. What waits behind it is counted already, and would be for ever, on
+        // this day and on each that comes, if what lets it land had to wait until there is room beside it.
+        let allowance = None;
+        let written = attempt.clone();
+        let new = NewTransaction {
+            id,
+            signer,
+            nonce,
+            gas_limit,
+            prepared_at,
+            signed_at,
+            attempt: written,
+            worst_cost,
+            allowance,
+        };
         store.sign(&new, &[]).await?;
         let versions = Versions { attempts: vec![attempt], gas_limit, batch_size: 0 };
         let filler = Filler::new(id, (signer, nonce), at, versions, Vec::new(), Progress::new(Phase::Signed));

@@ -59,6 +59,8 @@ pub struct Lane {
     send_at: Instant,
     /// When the chain is next asked whether an earlier nonce is missing.
     gap_at: Instant,
+    /// When a version is next made that the day's budget has to allow, after it did not allow one.
+    budget_at: Instant,
     /// Until when what stands in the way is only looked at again, and not tried.
     earnest_at: Instant,
     /// Held while the lane waits for fees to fall.
@@ -95,6 +97,7 @@ impl Lane {
             delays,
             send_at: now,
             gap_at: now,
+            budget_at: now,
             earnest_at: now,
             wanted: None,
             told: None,

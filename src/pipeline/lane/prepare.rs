@@ -1,6 +1,6 @@
 //! From a claim to signed bytes on disk.
 
-use super::{Lane, tend::asked};
+use super::{Lane, purse::ENVELOPE_BYTES, tend::asked};
 use crate::{
     chain::{self, CallError, Chain, Fault, Outlook, Pair, Record, Refusal, Unsigned},
     pipeline::{
@@ -12,7 +12,7 @@ use crate::{
     },
     registration::{
         Blocked, Failure, FailureReason, RegistrationId, Timestamp, TransactionId,
-        diagnosis::Hindrance,
+        diagnosis::{Hindrance, TooLarge},
         policy::{batching, fees},
     },
     store::{Attempt, Found, NewTransaction, QueuedRegistration, StoreError},
@@ -60,7 +60,15 @@ pub(super) enum Obstacle {
 
 impl From<StoreError> for Obstacle {
     fn from(error: StoreError) -> Self {
-        Self::Store(error)
+        match error {
+            StoreError::OverBudget(over) => Self::Held(Hindrance::DailyBudget(over)),
+            StoreError::Database(_)
+            | StoreError::Corrupt(_)
+            | StoreError::Conflict
+            | StoreError::Fenced
+            | StoreError::NotWritten
+            | StoreError::Closed => Self::Store(error),
+        }
     }
 }
 
@@ -98,6 +106,11 @@ impl Lane {
         let journeys: Vec<_> =
             claim.registrations.iter().map(|row| Journey::begin(row.clone(), &self.tools.route, prepared_at)).collect();
         let (mut calldata, mut gas_limit) = call_of(&claim.registrations);
+        let most = batching::most_gas(block_gas);
+        if gas_limit > most {
+            // A nonce that no block takes would keep everything behind it waiting.
+            return Err(Obstacle::Held(Hindrance::TooLarge(TooLarge { gas: gas_limit, most })));
+        }
         let (outlook, simulated) = tokio::join!(
             self.tools.chain.outlook(self.signer.address()),
             self.tools.chain.simulate(self.signer.address(), &calldata, gas_limit)
@@ -228,9 +241,8 @@ impl Lane {
         let asked = asked(Some(outlook.market.clone()), (&outlook.head, false), prepared.gas_limit, cap);
         let tip = fees::priority_fee(asked.suggested, asked.crowd, asked.base_fee, cap);
         let fees = fees::price(asked.base_fee, tip, cap).map_err(|above| Obstacle::Held(Hindrance::FeeCap(above)))?;
-        let cost = self.worst_cost(&prepared, fees).await?;
-        self.check_balance(outlook, cost)?;
-        let purse = self.check_budget(cost.0).await?;
+        let worst = self.worst_cost(prepared.calldata.len() + ENVELOPE_BYTES, prepared.gas_limit, fees).await?;
+        self.check_balance(outlook, &worst)?;
         let Prepared { calldata, gas_limit, at: prepared_at } = prepared;
         let next = self.next_nonce.unwrap_or(0);
         let nonce = if outlook.nonce > next { next.max(self.agreed_nonce(outlook).await) } else { next };
@@ -252,9 +264,18 @@ impl Lane {
         let attempt = Attempt { hash, raw, fees };
         let id = TransactionId::from(Uuid::now_v7());
         let signed_at = now();
-        let new = NewTransaction { id, signer, nonce, gas_limit, prepared_at, signed_at, attempt: attempt.clone() };
+        let new = NewTransaction {
+            id,
+            signer,
+            nonce,
+            gas_limit,
+            prepared_at,
+            signed_at,
+            attempt: attempt.clone(),
+            worst_cost: worst.wei(),
+            allowance: self.allowance(),
+        };
         spans::db("sign", self.tools.store.sign(&new, &claim.ids())).await?;
-        drop(purse);
         self.next_nonce = Some(nonce + 1);
         events::transaction_signed(id, signer, nonce, hash, journeys.len(), signed_at.since(prepared_at));
 

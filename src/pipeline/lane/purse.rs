@@ -1,41 +1,46 @@
 //! What a transaction may cost: whether the signer can pay for it, and whether the day's budget allows it.
 
-use super::{
-    Flight, Lane, Phase,
-    prepare::{Obstacle, Prepared},
-};
+use super::{Flight, Lane, Phase, prepare::Obstacle};
 use crate::{
     chain::Outlook,
     pipeline::now,
     registration::{
         diagnosis::Hindrance,
-        policy::{
-            budget::{self, Spending},
-            fees::Fees,
-        },
+        policy::{budget::Allowance, fees::Fees},
     },
-    store::StoreError,
-    telemetry::metrics,
 };
 use alloy::primitives::U256;
 use std::sync::Arc;
-use tokio::sync::OwnedMutexGuard;
 
 /// Bytes of a transaction besides its calldata: envelope, signature, lengths.
-const ENVELOPE_BYTES: usize = 200;
+pub(super) const ENVELOPE_BYTES: usize = 200;
 /// The fees beside the gas follow L1's, which may double before the transaction is included.
 const SIDE_FEES_SLACK: u64 = 2;
 
+/// What a transaction may cost at most, in wei.
+pub(super) struct WorstCost {
+    all: U256,
+    /// What of it is beside the gas.
+    beside: U256,
+}
+
+impl WorstCost {
+    /// In wei; what does not fit is more than there is.
+    pub(super) fn wei(&self) -> u128 {
+        u128::try_from(self.all).unwrap_or(u128::MAX)
+    }
+}
+
 impl Lane {
-    /// What a transaction may cost at most, in wei, all fees counted; and what of it is beside the gas.
-    pub(super) async fn worst_cost(&self, prepared: &Prepared, fees: Fees) -> Result<(U256, U256), Obstacle> {
-        let size = prepared.calldata.len() + ENVELOPE_BYTES;
-        let beside = self.tools.chain.side_fees(size, prepared.gas_limit).await? * U256::from(SIDE_FEES_SLACK);
-        Ok((cost(prepared.gas_limit, fees.max_fee_per_gas) + beside, beside))
+    /// What a transaction of so many bytes may cost at most, all fees counted.
+    pub(super) async fn worst_cost(&self, size: usize, gas_limit: u64, fees: Fees) -> Result<WorstCost, Obstacle> {
+        let beside = self.tools.chain.side_fees(size, gas_limit).await? * U256::from(SIDE_FEES_SLACK);
+        Ok(WorstCost { all: cost(gas_limit, fees.max_fee_per_gas) + beside, beside })
     }
 
     /// The signer must be able to pay for this and for everything it has out: nodes count both.
-    pub(super) fn check_balance(&self, outlook: &Outlook, (own, beside): (U256, U256)) -> Result<(), Obstacle> {
+    pub(super) fn check_balance(&self, outlook: &Outlook, worst: &WorstCost) -> Result<(), Obstacle> {
+        let WorstCost { all: own, beside } = *worst;
         let waits = |flight: &Arc<Flight>| !matches!(flight.progress().phase, Phase::Included { .. });
         let of = |flight: Arc<Flight>| cost(flight.versions().gas_limit, flight.latest().1.max_fee_per_gas) + beside;
         let out: U256 = self.tools.flights.of(self.address()).into_iter().filter(waits).map(of).sum();
@@ -47,29 +52,17 @@ impl Lane {
         Err(Obstacle::Held(Hindrance::Funds { signer, balance, needed }))
     }
 
-    /// The day's budget, if there is one, must allow another transaction that may cost `next`. Until what this returns is dropped,
-    /// no other lane spends.
-    pub(super) async fn check_budget(&self, next: U256) -> Result<Option<OwnedMutexGuard<()>>, Obstacle> {
-        let Some(budget) = self.tools.settings.daily_budget else { return Ok(None) };
-        let purse = self.tools.purse.clone().lock_owned().await;
-        let spending = self.spending().await?;
-        let next = u128::try_from(next).unwrap_or(u128::MAX);
-        match budget::fits(spending, next, budget) {
-            Ok(()) => Ok(Some(purse)),
-            Err(over) => Err(Obstacle::Held(Hindrance::DailyBudget(over))),
-        }
+    /// What the day allows, if there is a limit. The store holds it in the transaction that writes the signed bytes, for other lanes
+    /// and other replicas spend of the same budget.
+    pub(super) fn allowance(&self) -> Option<Allowance> {
+        self.tools.settings.daily_budget.map(|budget| Allowance::of(budget, now()))
     }
 
-    /// Whether the budget still does not allow a transaction that may cost so much.
+    /// Whether the budget still does not allow a transaction that may cost so much. A look, that nothing is decided by.
     pub(super) async fn is_over_budget(&self, next: u128) -> bool {
-        let Some(budget) = self.tools.settings.daily_budget else { return false };
-        self.spending().await.is_ok_and(|spending| budget::fits(spending, next, budget).is_err())
-    }
-
-    async fn spending(&self) -> Result<Spending, StoreError> {
-        let spending = self.tools.store.spending(budget::day_of(now())).await?;
-        metrics().daily_spend(spending.spent.saturating_add(spending.out));
-        Ok(spending)
+        let Some(Allowance { budget, since }) = self.allowance() else { return false };
+        let spending = self.tools.store.spending(since).await;
+        spending.is_ok_and(|spending| spending.taken().saturating_add(next) > budget)
     }
 }
 

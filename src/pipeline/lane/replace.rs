@@ -20,8 +20,12 @@ use crate::{
     store::{Attempt, Replacement},
     telemetry::events,
 };
-use alloy::primitives::U256;
+use std::time::Duration;
+use tokio::time::Instant;
 use tracing::warn;
+
+/// A version that the day's budget did not allow is offered to it again this often.
+const UNTIL_BUDGET: Duration = Duration::from_secs(1);
 
 impl Lane {
     /// Signs the same again with a higher offer. Returns whether there is another version to be sent.
@@ -87,13 +91,21 @@ impl Lane {
 
     /// Writes another version, and counts it from then on.
     async fn replace(&mut self, flight: &Flight, attempt: Attempt, gas_limit: u64, batch_size: usize) -> bool {
-        let old = U256::from(flight.versions().gas_limit) * U256::from(flight.latest().1.max_fee_per_gas);
-        let new = U256::from(gas_limit) * U256::from(attempt.fees.max_fee_per_gas);
-        // It counts for what it may cost more than the version whose place it takes.
-        let _purse = match self.check_budget(new.saturating_sub(old)).await {
-            Ok(purse) => purse,
+        if Instant::now() < self.budget_at {
+            return false;
+        }
+        match self.write_version(flight, attempt.clone(), gas_limit, batch_size).await {
+            Ok(()) => {}
             Err(Obstacle::Held(hindrance)) => {
+                if matches!(hindrance, Hindrance::DailyBudget(_)) {
+                    self.budget_at = Instant::now() + UNTIL_BUDGET;
+                }
                 self.hold(flight, &hindrance).await;
+                return false;
+            }
+            // A block holds it by now; or the answer to an earlier write was lost, and what is on disk is more than what is known.
+            Err(Obstacle::Store(StoreError::Conflict)) => {
+                self.read_again(flight).await;
                 return false;
             }
             Err(Obstacle::Store(error)) => {
@@ -101,20 +113,6 @@ impl Lane {
                 return false;
             }
             Err(Obstacle::PoisonedBatch) => return false,
-        };
-        let number = flight.versions().attempts.len() + 1;
-        let new = Replacement { attempt: attempt.clone(), number, gas_limit, batch_size, signed_at: now() };
-        match self.tools.store.replace(flight.id, &new).await {
-            Ok(()) => {}
-            // A block holds it by now; or the answer to an earlier write was lost, and what is on disk is more than what is known.
-            Err(StoreError::Conflict) => {
-                self.read_again(flight).await;
-                return false;
-            }
-            Err(error) => {
-                self.store_failed(&error);
-                return false;
-            }
         }
         flight.replaced(attempt, gas_limit, batch_size);
         {
@@ -127,6 +125,20 @@ impl Lane {
         }
         self.tools.waiters.changed(&self.tools.store, &flight.members).await;
         true
+    }
+
+    async fn write_version(
+        &self,
+        flight: &Flight,
+        attempt: Attempt,
+        gas_limit: u64,
+        batch_size: usize,
+    ) -> Result<(), Obstacle> {
+        let worst_cost = self.worst_cost(attempt.raw.len(), gas_limit, attempt.fees).await?.wei();
+        let (number, signed_at) = (flight.versions().attempts.len() + 1, now());
+        let allowance = self.allowance();
+        let new = Replacement { attempt, number, gas_limit, batch_size, signed_at, worst_cost, allowance };
+        Ok(self.tools.store.replace(flight.id, &new).await?)
     }
 
     async fn read_again(&self, flight: &Flight) {

@@ -53,6 +53,7 @@ impl Lane {
         let Some(attempt) = versions.attempts.last() else { return true };
         let result = self.tools.chain.send(&attempt.raw).await;
         self.went_out(flight);
+        let before = flight.progress().memory.refusal.clone();
         flight.heard(&result, now());
         match verdict(&result) {
             Verdict::Taken => {
@@ -70,6 +71,7 @@ impl Lane {
                     self.window.limited(self.tools.in_flight_of(self.address()));
                 }
                 let detail = result.err().map(|error| error.to_string()).unwrap_or_default();
+                flight.remember_refusal(&self.tools.store, before).await;
                 self.not_taken(flight, blocked, &detail).await;
                 // A node may have taken the bytes although its answer was lost, and a block may hold them already.
                 !self.tools.flights.contains(flight) || flight.progress().phase != Phase::Signed
@@ -97,7 +99,12 @@ impl Lane {
 
     async fn taken(&self, flight: &Flight) {
         let at = now();
-        if let Err(error) = spans::db("sent", self.tools.store.sent(flight.id, at)).await {
+        let taken = {
+            let memory = &mut flight.progress().memory;
+            memory.taken.head = self.tools.head().map(|head| head.block.number);
+            memory.taken.clone()
+        };
+        if let Err(error) = spans::db("sent", self.tools.store.sent(flight.id, &taken, at)).await {
             // The bytes are out and on disk; inclusion will say so too.
             warn!(transaction_id = %flight.id, error = %error, "a sent transaction could not be marked as sent");
         }
@@ -114,7 +121,6 @@ impl Lane {
                 progress.phase = Phase::Submitted;
             }
             progress.sent.get_or_insert(at);
-            progress.memory.taken_at = self.tools.head().map(|head| head.block.number);
         }
         self.tools.waiters.changed(&self.tools.store, &flight.members).await;
     }

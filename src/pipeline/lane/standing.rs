@@ -4,7 +4,7 @@
 use super::{Lane, Step};
 use crate::{
     pipeline::flights::lock,
-    registration::{RegistrationId, diagnosis::Hindrance},
+    registration::{RegistrationId, diagnosis::Hindrance, policy::batching},
 };
 use alloy::primitives::{Address, U256};
 use std::{
@@ -103,6 +103,7 @@ impl Lane {
             Hindrance::Funds { .. }
             | Hindrance::NotAllowed(_)
             | Hindrance::DailyBudget(_)
+            | Hindrance::TooLarge(_)
             | Hindrance::NoEndpoint(_)
             | Hindrance::Refused(_)
             | Hindrance::Other(_) => self.wanted = None,
@@ -136,6 +137,9 @@ impl Lane {
             Hindrance::NotAllowed(account) => chain.is_registrar(*account).await.is_ok_and(|allowed| !allowed),
             Hindrance::FeeCap(_) => !self.is_affordable_again(),
             Hindrance::DailyBudget(over) => self.is_over_budget(over.next).await,
+            Hindrance::TooLarge(large) => {
+                self.tools.head().is_some_and(|head| batching::most_gas(head.gas_limit) < large.gas)
+            }
             Hindrance::NoEndpoint(_) | Hindrance::Refused(_) | Hindrance::Other(_) => false,
         }
     }
@@ -154,6 +158,7 @@ pub(super) fn affordable(hindrance: &Hindrance, count: usize) -> Option<usize> {
         Hindrance::DailyBudget(over) => (U256::from(over.budget.saturating_sub(over.taken)), U256::from(over.next)),
         Hindrance::NotAllowed(_)
         | Hindrance::FeeCap(_)
+        | Hindrance::TooLarge(_)
         | Hindrance::NoEndpoint(_)
         | Hindrance::Refused(_)
         | Hindrance::Other(_) => return None,

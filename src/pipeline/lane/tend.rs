@@ -79,6 +79,11 @@ impl Lane {
             Remedy::Rebroadcast => true,
             Remedy::Replace(fees) => self.raise(flight, fees).await,
             Remedy::Split => due && self.split(flight, sight).await,
+            Remedy::TooLarge(large) => {
+                // A node would refuse it.
+                self.hold(flight, &Hindrance::TooLarge(large)).await;
+                return false;
+            }
         };
         if due || mended { self.send(flight).await } else { false }
     }
@@ -91,6 +96,7 @@ impl Lane {
                 None => self.let_go(flight).await,
             },
             Remedy::Held(above) => self.hold(flight, &Hindrance::FeeCap(above)).await,
+            Remedy::TooLarge(large) => self.hold(flight, &Hindrance::TooLarge(large)).await,
             Remedy::Rebroadcast => {
                 self.let_go(flight).await;
                 self.send_once_more(flight).await;
@@ -110,7 +116,7 @@ impl Lane {
 
     /// The latest version again, to everybody. What is answered decides nothing but what is done next: the chain decides the rest.
     async fn send_once_more(&self, flight: &Flight) {
-        flight.rebroadcast(&self.tools.chain).await;
+        flight.rebroadcast(&self.tools).await;
         self.went_out(flight);
     }
 

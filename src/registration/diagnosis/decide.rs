@@ -6,7 +6,7 @@ use super::{
     Answers, Cause, Earlier, EndpointSeen, Evidence, FeesSeen, Hindrance, Meaning, ReceiptSeen, Refused, Sent,
     StallSeen, Subject, Unsent, Witnessed,
 };
-use crate::registration::{Blocked, policy::batching::TRANSACTION_GAS_CAP, policy::fees::AboveCap};
+use crate::registration::{Blocked, policy::batching, policy::fees::AboveCap};
 use alloy::primitives::{Address, U256};
 use std::time::Duration;
 
@@ -71,7 +71,7 @@ pub(super) enum Finding<'a> {
     /// A node takes no more of the signer.
     SenderLimit(&'a Refused),
     /// More gas than there is.
-    TooLarge { limit: u64 },
+    TooLarge { gas: Option<u64>, limit: u64 },
     /// A node refuses its gas.
     GasRefused(&'a Refused),
     /// Its nonce is consumed by a block that was just seen.
@@ -155,6 +155,7 @@ fn held<'a>(seen: &Evidence, unsent: &'a Unsent) -> Option<Finding<'a>> {
         Some(Hindrance::NotAllowed(account)) => Finding::WouldRevert(Some(*account)),
         Some(Hindrance::FeeCap(above)) => Finding::AboveCap(Some(above)),
         Some(Hindrance::NoEndpoint(words)) => Finding::Unanswered(Some(words)),
+        Some(Hindrance::TooLarge(large)) => Finding::TooLarge { gas: Some(large.gas), limit: large.most },
         Some(Hindrance::Refused(refused)) => meant(refused).unwrap_or(Finding::Queued(hindrance)),
         Some(Hindrance::DailyBudget(_) | Hindrance::Other(_)) => Finding::Queued(hindrance),
         None => without_numbers(seen, unsent, blocked),
@@ -172,6 +173,7 @@ fn without_numbers<'a>(seen: &Evidence, unsent: &'a Unsent, blocked: Blocked) ->
             block: unsent.found_in,
             depth: unsent.found_in.and_then(|block| depth(seen, block)),
         },
+        Blocked::TooLarge => Finding::TooLarge { gas: None, limit: most_gas_now(seen) },
         Blocked::DailyBudget | Blocked::NodeRefuses => Finding::Queued(None),
     }
 }
@@ -242,15 +244,20 @@ fn kept_out<'a>(seen: &Evidence, sent: &'a Sent) -> Option<Finding<'a>> {
     if let Some(balance) = answers.balance.filter(|balance| *balance < needed) {
         return Some(Finding::Funds { signer: sent.signer, balance, needed });
     }
-    let limit = seen.chain.head.map_or(TRANSACTION_GAS_CAP, |head| head.gas_limit.min(TRANSACTION_GAS_CAP));
+    let limit = most_gas_now(seen);
     if sent.gas_limit > limit {
-        return Some(Finding::TooLarge { limit });
+        return Some(Finding::TooLarge { gas: Some(sent.gas_limit), limit });
     }
     let fees = answers.fees.as_ref();
     if let Some(fees) = fees.filter(|fees| fees.next_base_fee > sent.fees.max_fee_per_gas) {
         return Some(Finding::FeeTooLow { base_fee: fees.next_base_fee });
     }
     fees.and_then(|fees| crowded_out(fees, sent))
+}
+
+/// The most gas that a block takes from one transaction.
+fn most_gas_now(seen: &Evidence) -> u64 {
+    batching::most_gas(seen.chain.head.map_or(u64::MAX, |head| head.gas_limit))
 }
 
 /// Most of the newest blocks had no room for it beside what offers more.

@@ -1,5 +1,5 @@
-//! What was seen of a registration that is not confirmed. What is absent was not seen: not asked, not answered in time, or
-//! forgotten over a restart; nothing is concluded from it.
+//! What was seen of a registration that is not confirmed. What is absent was not seen: not asked, or not
+//! answered in time; nothing is concluded from it.
 
 use super::Hindrance;
 use crate::registration::{Blocked, RegistrationId, Timestamp, policy::fees::Fees};
@@ -118,11 +118,11 @@ pub struct Sent {
     pub gas_limit: u64,
     /// What it offers.
     pub fees: Fees,
-    /// The endpoint that took it; not known after a restart.
+    /// The endpoint that took it, if one said so.
     pub taken_by: Option<String>,
     /// A transaction of the same signer with a lower nonce, which no block holds.
     pub earlier: Option<Earlier>,
-    /// The block that held it until a reorg; not known after a restart.
+    /// The block that held it until a reorg.
     pub reorged_out: Option<u64>,
     /// What a node said when it refused the bytes the last time they went out; gone when a node takes them.
     pub refusal: Option<Refused>,
@@ -160,6 +160,13 @@ pub struct Refused {
     pub meaning: Meaning,
     /// When.
     pub at: Timestamp,
+}
+
+impl Refused {
+    /// Whether a node says this as before, whichever it is and whenever it says it.
+    pub fn is_same(&self, other: &Self) -> bool {
+        (self.code, &self.words, self.meaning) == (other.code, &other.words, other.meaning)
+    }
 }
 
 /// What a node's refusal means.

@@ -8,6 +8,15 @@ use crate::registration::{
 use alloy::primitives::{Address, U256, utils::format_ether};
 use std::fmt;
 
+/// A transaction that no block takes, and that cannot be made smaller.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct TooLarge {
+    /// Its gas limit.
+    pub gas: u64,
+    /// The most that a block takes.
+    pub most: u64,
+}
+
 /// What keeps work from being sent just now. Its text is for the log.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Hindrance {
@@ -26,6 +35,8 @@ pub enum Hindrance {
     FeeCap(AboveCap),
     /// The day's budget does not allow another transaction.
     DailyBudget(OverBudget),
+    /// A block takes less gas than one registration alone needs.
+    TooLarge(TooLarge),
     /// Nobody answers: in words.
     NoEndpoint(String),
     /// A node refuses the bytes.
@@ -42,6 +53,7 @@ impl Hindrance {
             Self::NotAllowed(_) => Blocked::SignerNotAllowed,
             Self::FeeCap(_) => Blocked::FeeCap,
             Self::DailyBudget(_) => Blocked::DailyBudget,
+            Self::TooLarge(_) => Blocked::TooLarge,
             Self::NoEndpoint(_) => Blocked::NoEndpoint,
             Self::Other(_) => Blocked::NodeRefuses,
             Self::Refused(refused) => match refused.meaning {
@@ -80,6 +92,10 @@ impl fmt::Display for Hindrance {
             Self::Refused(refused) => {
                 write!(f, "{} refuses the transaction: {} (code {})", refused.endpoint, refused.words, refused.code)
             }
+            Self::TooLarge(TooLarge { gas, most }) => write!(
+                f,
+                "a transaction with one registration needs {gas} gas and a block takes {most}: it goes on when the chain's limit rises"
+            ),
             Self::NoEndpoint(words) | Self::Other(words) => f.write_str(words),
         }
     }

@@ -17,7 +17,7 @@ pub use evidence::{
     Answers, BlockSeen, ChainSeen, Earlier, EndpointSeen, Evidence, FeesSeen, HeadSeen, Meaning, ReceiptSeen, Refused,
     Revert, Sent, StallSeen, Subject, Unsent, Witnessed,
 };
-pub use hindrance::Hindrance;
+pub use hindrance::{Hindrance, TooLarge};
 pub use words::LONGEST;
 
 use super::Timestamp;

@@ -28,6 +28,11 @@ const ZERO_BYTE_GAS: u64 = 4;
 /// A gas limit is larger than what is expected by one part in this many: a network upgrade may change prices.
 const MARGIN: u64 = 50;
 
+/// The most gas that one transaction may have where a block holds so much.
+pub fn most_gas(block_gas: u64) -> u64 {
+    block_gas.min(TRANSACTION_GAS_CAP)
+}
+
 /// The gas limit for calldata that registers documents with these case id lengths: an upper bound on what it uses.
 pub fn gas_limit(calldata: &[u8], case_id_bytes: impl IntoIterator<Item = usize>) -> u64 {
     let nonzero = calldata.iter().filter(|byte| **byte != 0).count() as u64;
@@ -39,7 +44,7 @@ pub fn gas_limit(calldata: &[u8], case_id_bytes: impl IntoIterator<Item = usize>
 
 /// How many of these, from the first on, fit into one transaction of at most `gas_cap` gas. At least one.
 pub fn fit(case_id_bytes: impl IntoIterator<Item = usize>, gas_cap: u64) -> usize {
-    let cap = gas_cap.min(TRANSACTION_GAS_CAP);
+    let cap = most_gas(gas_cap);
     let usable = cap - cap / MARGIN;
     // Selector, and offset and length of both arrays.
     let (mut gas, mut bytes) = (TRANSACTION_GAS + CALL_GAS + 4 * NONZERO_BYTE_GAS + 4 * word_gas(3), 4 + 4 * 32);

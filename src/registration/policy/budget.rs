@@ -1,19 +1,27 @@
 //! How much may be spent in a day.
 
-use crate::registration::Timestamp;
+use crate::registration::{Timestamp, TransactionId};
+use std::{collections::BTreeMap, fmt};
 
 /// A day of UTC, in microseconds.
 const DAY: i64 = 24 * 60 * 60 * 1_000_000;
 
-/// What was spent today, and what may still be.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+/// What may be spent in a day.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Allowance {
+    /// The budget, in wei.
+    pub budget: u128,
+    /// When the day began.
+    pub since: Timestamp,
+}
+
+/// What was spent today, and what may still be by what waits for a block.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Spending {
     /// The fees of what was included today, in wei.
     pub spent: u128,
-    /// What the transactions that wait for a block may cost at most, in wei.
-    pub out: u128,
-    /// How many those are.
-    pub waiting: u64,
+    /// What each transaction that waits for a block may cost, in wei.
+    out: BTreeMap<TransactionId, u128>,
 }
 
 /// The next transaction would pass the budget.
@@ -21,23 +29,57 @@ pub struct Spending {
 pub struct OverBudget {
     /// What is spent or may be by what waits for a block, in wei.
     pub taken: u128,
-    /// What the next transaction may cost, in wei.
+    /// What the next transaction may cost, in wei: if it is another version of one that waits, more than that one.
     pub next: u128,
     /// The budget, in wei.
     pub budget: u128,
 }
 
-/// Whether a transaction that may cost `next` fits under the budget beside what is spent and what is out.
-///
-/// # Errors
-/// When it does not.
-pub fn fits(spending: Spending, next: u128, budget: u128) -> Result<(), OverBudget> {
-    let taken = spending.spent.saturating_add(spending.out);
-    if taken.saturating_add(next) > budget { Err(OverBudget { taken, next, budget }) } else { Ok(()) }
+impl fmt::Display for OverBudget {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { taken, next, budget } = self;
+        write!(f, "the day's budget of {budget} wei, of which {taken} are taken, does not allow {next} more")
+    }
+}
+
+impl Allowance {
+    /// For the day that this moment is in.
+    pub fn of(budget: u128, now: Timestamp) -> Self {
+        Self { budget, since: day_of(now) }
+    }
+}
+
+impl Spending {
+    /// A version of a transaction waits for a block, and may cost so much. Any version may be the one that is included, so that the
+    /// dearest counts.
+    pub fn waits(&mut self, id: TransactionId, wei: u128) {
+        let most = self.out.entry(id).or_default();
+        *most = wei.max(*most);
+    }
+
+    /// What is spent, or may be by what waits for a block, in wei.
+    pub fn taken(&self) -> u128 {
+        self.out.values().fold(self.spent, |sum, wei| sum.saturating_add(*wei))
+    }
+
+    /// How much more may be spent when a version of this transaction goes out that may cost `worst`.
+    fn more(&self, id: TransactionId, worst: u128) -> u128 {
+        worst.saturating_sub(self.out.get(&id).copied().unwrap_or_default())
+    }
+
+    /// Whether a version of this transaction that may cost `worst` fits under the budget beside everything else. A version that may
+    /// cost no more than one that is out always does.
+    ///
+    /// # Errors
+    /// When it does not.
+    pub fn allows(&self, id: TransactionId, worst: u128, budget: u128) -> Result<(), OverBudget> {
+        let (taken, next) = (self.taken(), self.more(id, worst));
+        if next > 0 && taken.saturating_add(next) > budget { Err(OverBudget { taken, next, budget }) } else { Ok(()) }
+    }
 }
 
 /// When this day began, in UTC.
-pub fn day_of(now: Timestamp) -> Timestamp {
+fn day_of(now: Timestamp) -> Timestamp {
     Timestamp::from_micros(now.micros().div_euclid(DAY) * DAY)
 }
 
@@ -45,13 +87,36 @@ pub fn day_of(now: Timestamp) -> Timestamp {
 mod tests {
     use super::*;
 
+    fn id(number: u8) -> TransactionId {
+        TransactionId::from_bytes([number; 16])
+    }
+
+    fn spending(spent: u128, out: &[(u8, u128)]) -> Spending {
+        let mut spending = Spending { spent, ..Spending::default() };
+        out.iter().for_each(|(number, wei)| spending.waits(id(*number), *wei));
+        spending
+    }
+
     #[test]
     fn what_waits_counts_as_spent_and_the_budget_itself_may_be_spent() {
-        let spending = Spending { spent: 60, out: 30, waiting: 1 };
-        assert_eq!(fits(spending, 10, 100), Ok(()));
-        assert_eq!(fits(spending, 11, 100), Err(OverBudget { taken: 90, next: 11, budget: 100 }));
-        assert_eq!(fits(Spending::default(), 101, 100), Err(OverBudget { taken: 0, next: 101, budget: 100 }));
-        assert!(fits(Spending { spent: u128::MAX, ..spending }, 1, u128::MAX - 1).is_err());
+        let over = |taken, next| Err(OverBudget { taken, next, budget: 100 });
+        for (spending, (version_of, worst), expected) in [
+            (spending(0, &[]), (1, 100), Ok(())),
+            (spending(0, &[]), (1, 101), over(0, 101)),
+            (spending(60, &[(1, 30)]), (2, 10), Ok(())),
+            (spending(60, &[(1, 30)]), (2, 11), over(90, 11)),
+            (spending(60, &[(1, 20), (2, 10)]), (3, 11), over(90, 11)),
+            // Another version counts for what it may cost more than the dearest that is out.
+            (spending(60, &[(1, 30)]), (1, 40), Ok(())),
+            (spending(60, &[(1, 30)]), (1, 41), over(90, 11)),
+            (spending(60, &[(1, 20), (1, 30), (1, 10)]), (1, 40), Ok(())),
+            // And one that may cost no more is as good as the one that is out, whatever is spent by now.
+            (spending(100, &[(1, 30)]), (1, 30), Ok(())),
+            (spending(100, &[(1, 30)]), (1, 31), over(130, 1)),
+            (spending(u128::MAX, &[(1, 30)]), (2, 1), over(u128::MAX, 1)),
+        ] {
+            assert_eq!(spending.allows(id(version_of), worst, 100), expected, "{spending:?}, {worst}");
+        }
     }
 
     #[test]

@@ -2,10 +2,10 @@
 //! out.
 
 use super::{
-    batching::TRANSACTION_GAS_CAP,
+    batching::most_gas,
     fees::{AboveCap, Fees, price, priority_fee},
 };
-use crate::registration::diagnosis::Meaning;
+use crate::registration::diagnosis::{Meaning, TooLarge};
 use std::time::Duration;
 
 /// A version that has waited this long with nothing wrong is outbid all the same, and each one after it waits twice as long:
@@ -73,6 +73,8 @@ pub enum Remedy {
     Held(AboveCap),
     /// A smaller batch at the same nonce: no block holds this one.
     Split,
+    /// No block holds it, and it cannot be made smaller: it waits until blocks take so much.
+    TooLarge(TooLarge),
 }
 
 /// What is to be done about a transaction.
@@ -82,8 +84,13 @@ pub fn remedy(of: &Waiting) -> Remedy {
     if asked.stalled {
         return Remedy::Wait;
     }
-    if is_too_large(of) {
+    let most = most_gas(asked.block_gas);
+    if of.batch_size > 1 && (of.gas_limit > most || of.refused == Some(Meaning::Gas)) {
         return Remedy::Split;
+    }
+    // No offer is high enough for that.
+    if of.gas_limit > most {
+        return Remedy::TooLarge(TooLarge { gas: of.gas_limit, most });
     }
     let raised = || outbid(of.offer, asked);
     let priced_out = of.offer.max_fee_per_gas < asked.base_fee;
@@ -115,12 +122,6 @@ pub fn outbid(old: Fees, asked: &Asked) -> Result<Fees, AboveCap> {
     let max_priority_fee_per_gas =
         new.max_priority_fee_per_gas.max(least(old.max_priority_fee_per_gas)).min(max_fee_per_gas);
     Ok(Fees { max_fee_per_gas, max_priority_fee_per_gas })
-}
-
-/// A single registration cannot be made smaller.
-fn is_too_large(of: &Waiting) -> bool {
-    let limit = of.asked.block_gas.min(TRANSACTION_GAS_CAP);
-    of.batch_size > 1 && (of.gas_limit > limit || of.refused == Some(Meaning::Gas))
 }
 
 /// Blocks are full of what offers more to whoever builds them.
@@ -222,7 +223,16 @@ mod tests {
             ("scheduled at the cap", Waiting { offer: fees(4_900, 2), ..late(15, 10) }, Remedy::Wait),
             ("larger than a block", Waiting { asked: small_blocks, ..batch }, Remedy::Split),
             ("refused for its gas", Waiting { refused: Some(Meaning::Gas), ..batch }, Remedy::Split),
-            ("a single one is not split", Waiting { asked: small_blocks, batch_size: 1, ..batch }, Remedy::Wait),
+            (
+                "a single one is not split, nor outbid",
+                Waiting { asked: small_blocks, batch_size: 1, blocks: 100, waited: Duration::from_secs(100), ..batch },
+                Remedy::TooLarge(TooLarge { gas: batch.gas_limit, most: small_blocks.block_gas }),
+            ),
+            (
+                "a single one that a node refuses for its gas",
+                Waiting { refused: Some(Meaning::Gas), batch_size: 1, ..batch },
+                Remedy::Wait,
+            ),
         ] {
             assert_eq!(remedy(&of), expected, "{what}");
         }

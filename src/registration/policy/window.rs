@@ -1,9 +1,5 @@
 //! How many transactions of a signer may be out at once.
 
-/// Nodes cap a sender at 16 pending transactions (reth's `TXPOOL_MAX_ACCOUNT_SLOTS_PER_SENDER`), and at the cap refuse even
-/// replacements.
-const MOST: usize = 15;
-
 /// A window that shrinks by half when a node says that the signer has too much out, and opens again by one for each transaction
 /// that is taken.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -11,11 +7,15 @@ pub struct Window(usize);
 
 impl Default for Window {
     fn default() -> Self {
-        Self(MOST)
+        Self(Self::MOST)
     }
 }
 
 impl Window {
+    /// Nodes cap a sender at 16 pending transactions (reth's `TXPOOL_MAX_ACCOUNT_SLOTS_PER_SENDER`), and at the cap refuse even
+    /// replacements.
+    pub const MOST: usize = 15;
+
     /// How many may be out.
     pub fn size(self) -> usize {
         self.0
@@ -28,7 +28,7 @@ impl Window {
 
     /// A node took another one.
     pub fn taken(&mut self) {
-        self.0 = (self.0 + 1).min(MOST);
+        self.0 = (self.0 + 1).min(Self::MOST);
     }
 }
 

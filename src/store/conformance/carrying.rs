@@ -8,7 +8,7 @@ async fn a_batch_goes_through_its_states_and_keeps_what_it_learned() {
     let ids = [rig.accept(1, "a").await.registration.id, rig.accept(2, "a").await.registration.id];
     let id = rig.signed(4, &ids).await;
     assert!(rig.store.queued(at(1_000), 10).await.unwrap().is_empty());
-    rig.store.sent(id, at(12)).await.unwrap();
+    rig.store.sent(id, &Taken::default(), at(12)).await.unwrap();
     rig.store.included(id, &inclusion(7), &[], false, at(13)).await.unwrap();
     let seen = rig.get(ids[1]).await;
     let carried = seen.transaction.clone().unwrap();
@@ -145,7 +145,7 @@ async fn what_a_transaction_did_not_register_stays_with_its_nonce_until_that_is_
     let rig = Rig::new(100).await;
     let ids = [rig.accept(1, "a").await.registration.id, rig.accept(2, "a").await.registration.id];
     let id = rig.signed(0, &ids).await;
-    rig.store.sent(id, at(12)).await.unwrap();
+    rig.store.sent(id, &Taken::default(), at(12)).await.unwrap();
 
     rig.store.included(id, &inclusion(7), &ids[1..], false, at(13)).await.unwrap();
 

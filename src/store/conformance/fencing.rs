@@ -16,7 +16,7 @@ async fn what_a_replica_writes_for_a_signer_that_another_one_acts_for_by_now_is_
         Diagnosis { cause: Cause::Pending, explanation: String::new(), evidence: BTreeMap::new(), time: at(20) };
     for refused in [
         rig.store.sign(&transaction(1), &ids[1..]).await,
-        rig.store.sent(id, at(12)).await,
+        rig.store.sent(id, &Taken::default(), at(12)).await,
         rig.store.included(id, &inclusion(7), &[], false, at(13)).await,
         rig.store.confirmed(id, at(14)).await.map(drop),
         rig.store.replace(id, &replacement(2)).await,
@@ -32,6 +32,6 @@ async fn what_a_replica_writes_for_a_signer_that_another_one_acts_for_by_now_is_
     assert_eq!(rig.get(ids[0]).await, before);
     assert_eq!(rig.get(ids[1]).await.state, State::Queued);
     rig.store.acquire(SIGNER).await.unwrap().unwrap();
-    rig.store.sent(id, at(12)).await.unwrap();
+    rig.store.sent(id, &Taken::default(), at(12)).await.unwrap();
     assert_eq!(rig.get(ids[0]).await.state, State::Submitted);
 }

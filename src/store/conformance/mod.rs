@@ -6,15 +6,14 @@ mod carrying;
 mod fencing;
 mod finality;
 mod recognising;
+mod remembering;
 mod reopening;
 mod versions;
 
 use super::{testing::Ground, *};
 use crate::registration::{
     Block, Blocked, Cost, Diagnosis, Failure, FailureReason, Finality, NewRegistration, Registration, RegistrationId,
-    State, Timestamp, TransactionId,
-    diagnosis::Cause,
-    policy::{budget::Spending, fees::Fees},
+    State, Timestamp, TransactionId, diagnosis::Cause, policy::fees::Fees,
 };
 use alloy::primitives::{Address, B256};
 use std::collections::BTreeMap;
@@ -73,7 +72,17 @@ fn transaction(nonce: u64) -> NewTransaction {
         fees: Fees { max_fee_per_gas: 5, max_priority_fee_per_gas: 1 },
     };
     let id = TransactionId::from(Uuid::now_v7());
-    NewTransaction { id, signer: SIGNER, nonce, gas_limit: 50_000, prepared_at: at(10), signed_at: at(11), attempt }
+    NewTransaction {
+        id,
+        signer: SIGNER,
+        nonce,
+        gas_limit: 50_000,
+        prepared_at: at(10),
+        signed_at: at(11),
+        attempt,
+        worst_cost: 251_000,
+        allowance: None,
+    }
 }
 
 fn replacement(number: usize) -> Replacement {
@@ -82,7 +91,8 @@ fn replacement(number: usize) -> Replacement {
         raw: vec![number as u8; 4].into(),
         fees: Fees { max_fee_per_gas: 6, max_priority_fee_per_gas: 2 },
     };
-    Replacement { attempt, number, gas_limit: 30_000, batch_size: 1, signed_at: at(40) }
+    let (gas_limit, batch_size, signed_at) = (30_000, 1, at(40));
+    Replacement { attempt, number, gas_limit, batch_size, signed_at, worst_cost: 181_000, allowance: None }
 }
 
 fn inclusion(number: u64) -> Inclusion {

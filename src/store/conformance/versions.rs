@@ -7,7 +7,7 @@ async fn a_transaction_that_is_signed_again_keeps_every_version_until_one_is_inc
     let rig = Rig::new(100).await;
     let ids = [rig.accept(1, "a").await.registration.id, rig.accept(2, "a").await.registration.id];
     let id = rig.signed(0, &ids).await;
-    rig.store.sent(id, at(12)).await.unwrap();
+    rig.store.sent(id, &Taken::default(), at(12)).await.unwrap();
     assert_eq!(rig.store.hold(id, Some(Blocked::FeeCap), at(13)).await.unwrap(), 2);
     assert_eq!(rig.store.hold(id, Some(Blocked::FeeCap), at(14)).await.unwrap(), 0, "no news");
     assert_eq!(rig.get(ids[0]).await.blocked, Some(Blocked::FeeCap));
@@ -40,25 +40,4 @@ async fn a_transaction_that_is_signed_again_keeps_every_version_until_one_is_inc
     rig.store.reorged(id, at(21)).await.unwrap();
     assert_eq!(rig.store.open_transaction(id).await.unwrap().unwrap().members.len(), 0);
     assert_eq!(rig.get(ids[0]).await.state, State::Queued);
-}
-
-#[tokio::test]
-async fn what_was_spent_today_and_what_is_out_at_its_worst_is_known_to_the_wei() {
-    let rig = Rig::new(100).await;
-    let ids = [rig.accept(1, "a").await.registration.id, rig.accept(2, "a").await.registration.id];
-    let first = rig.signed(0, &ids[..1]).await;
-    let second = rig.signed(1, &ids[1..]).await;
-    let spending = async |since| rig.store.spending(at(since)).await.unwrap();
-    let out = |versions: u128| Spending { spent: 0, out: versions, waiting: 2 };
-    assert_eq!(spending(0).await, out(2 * 50_000 * 5));
-
-    rig.store.replace(second, &replacement(2)).await.unwrap();
-    assert_eq!(spending(0).await, out(50_000 * 5 + 30_000 * 6), "the latest version alone counts");
-
-    rig.store.included(first, &inclusion(7), &[], false, at(100)).await.unwrap();
-    let spent = 40_000 * 3 + 7;
-    assert_eq!(spending(100).await, Spending { spent, out: 30_000 * 6, waiting: 1 });
-    assert_eq!(spending(101).await, Spending { spent: 0, out: 30_000 * 6, waiting: 1 }, "another day");
-    rig.store.reorged(first, at(102)).await.unwrap();
-    assert_eq!(spending(0).await, out(50_000 * 5 + 30_000 * 6), "a block that is gone cost nothing");
 }

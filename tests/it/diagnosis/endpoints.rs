@@ -25,7 +25,7 @@ async fn endpoints_that_die_after_they_took_the_transaction_are_rpc_unavailable(
 #[tokio::test]
 async fn a_chain_without_new_blocks_is_stalled_whatever_becomes_of_the_transaction() {
     let plan = Plan::on_demand().anvil(&["--chain-id", "84532"]).set("REGISTRAR_CHAIN_ID", 84532);
-    let mut stack = late_after(plan, 13).start().await;
+    let mut stack = late_after(plan, 16).start().await;
     stack.anvil.stop_mining().await;
     submit(&stack, 1).await;
 
@@ -41,7 +41,7 @@ async fn a_chain_without_new_blocks_is_stalled_whatever_becomes_of_the_transacti
 
 #[tokio::test]
 async fn an_anvil_that_mines_nothing_is_stalled_too_and_the_words_say_what_to_do() {
-    let mut stack = late_after(Plan::on_demand(), 13).start().await;
+    let mut stack = late_after(Plan::on_demand(), 16).start().await;
     stack.anvil.stop_mining().await;
     submit(&stack, 1).await;
 

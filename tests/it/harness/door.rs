@@ -19,6 +19,21 @@ pub struct Door {
     listener: TcpListener,
 }
 
+/// A port on which nobody listens, and on which nobody else can.
+pub struct Wall {
+    _reserved: TcpSocket,
+    /// Where it is.
+    pub address: SocketAddr,
+}
+
+impl Wall {
+    /// One on a free port.
+    pub fn build() -> Self {
+        let socket = bound("127.0.0.1:0".parse().unwrap());
+        Self { address: socket.local_addr().unwrap(), _reserved: socket }
+    }
+}
+
 impl Door {
     /// Opens one on a free port.
     pub fn open() -> Self {

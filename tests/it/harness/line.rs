@@ -3,6 +3,7 @@
 use super::{
     door::Door,
     postgres::{self, Database},
+    wait::within,
 };
 use std::sync::atomic::{AtomicBool, Ordering};
 use tokio::{
@@ -30,6 +31,7 @@ pub struct Line {
     /// Where the database is by this line, for `REGISTRAR_DATABASE_URL`.
     pub url: String,
     condition: watch::Sender<Condition>,
+    called: watch::Receiver<bool>,
     task: JoinHandle<()>,
 }
 
@@ -40,9 +42,19 @@ impl Line {
         let url = database.url_by(door.address.port());
         let condition = watch::Sender::new(Condition::Sound);
         let (of_door, of_calls) = (condition.subscribe(), condition.subscribe());
-        let call = move |caller| converse(caller, of_calls.clone());
+        let (tell, called) = watch::channel(false);
+        let call = move |caller| {
+            tell.send_replace(true);
+            converse(caller, of_calls.clone())
+        };
         let task = tokio::spawn(door.serve(of_door, |condition| *condition == Condition::Cut, || {}, call));
-        Self { url, condition, task }
+        Self { url, condition, called, task }
+    }
+
+    /// Returns when somebody has called.
+    pub async fn called(&self) {
+        let mut called = self.called.clone();
+        within("a call", called.wait_for(|called| *called)).await.unwrap();
     }
 
     /// From now on it is like this.

@@ -1,6 +1,7 @@
 //! The real things that the tests run against, each started for one test and gone with it.
 
 pub mod anvil;
+pub mod certificates;
 pub mod cli;
 pub mod client;
 pub mod door;
@@ -28,9 +29,9 @@ pub use postgres::Database;
 pub use proxy::{Fault, HttpAnswer, Proxy};
 pub use receivers::{Mood, OtlpStore, Protocol, Reply, SentryStore};
 pub use registry::{OUTSIDER, OWNER, Registry};
-pub use service::Service;
+pub use service::{Service, Starting};
 pub use stack::{Plan, Stack};
 pub use story::Story;
-pub use wait::{eventually, in_one_of, stays_pending, within};
+pub use wait::{eventually, in_one_of, meanwhile, stays_pending, within};
 
 pub use registrar::api::proto::{Cause, Finality, Registration, State, WaitFor};

@@ -4,8 +4,12 @@
 
 use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection};
 use std::{
-    fs,
-    os::unix::{fs::chown, process::CommandExt},
+    fs::{self, Permissions},
+    io::Write,
+    os::unix::{
+        fs::{MetadataExt, PermissionsExt, chown},
+        process::CommandExt,
+    },
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     sync::{
@@ -22,18 +26,22 @@ pub const PASSWORDS: [&str; 2] = ["p4ss/word", "p4ss%2Fword"];
 const PATIENCE: Duration = Duration::from_secs(60);
 const LOOK: Duration = Duration::from_millis(50);
 
-/// Makes a cluster and serves it until its standard input ends, which it does with the test process, however that ends. Then
-/// nothing is left of it. Signals to the whole group, as Ctrl-C sends them, must not come before that.
+/// Makes a cluster when it is told to, and serves it until its standard input ends, which it does with the test process, however that
+/// ends. Then nothing is left of it. Signals to the whole group, as Ctrl-C sends them, must not come before that.
 const SUPERVISOR: &str = r#"
 trap '' HUP INT TERM
+read -r _ || { rm -rf "$1"; exit; }
 initdb --pgdata="$1/data" --username="$2" --pwfile="$1/password" --auth=scram-sha-256 --encoding=UTF8 --no-locale \
     >"$1/log" 2>&1 </dev/null
-postgres -D "$1/data" -c listen_addresses= -c unix_socket_directories="$1" -c max_connections=200 >>"$1/log" 2>&1 </dev/null &
+test -f "$1/pg_hba.conf" && cp "$1/pg_hba.conf" "$1/data/pg_hba.conf"
+directory=$1
+shift 2
+postgres -D "$directory/data" -c unix_socket_directories="$directory" -c max_connections=200 "$@" >>"$directory/log" 2>&1 </dev/null &
 server=$!
 read -r _
 kill -QUIT $server
 wait $server
-rm -rf "$1"
+rm -rf "$directory"
 "#;
 
 /// A database of one test.
@@ -63,7 +71,7 @@ impl Database {
 
     /// Where it is, by a TCP port that leads to the cluster.
     pub fn url_by(&self, port: u16) -> String {
-        format!("postgres://{USER}:{}@127.0.0.1:{port}/{}?sslmode=disable", PASSWORDS[1], self.name)
+        url_at(&format!("127.0.0.1:{port}"), &self.name, "sslmode=disable")
     }
 
     /// The same for another user.
@@ -82,60 +90,98 @@ impl Database {
     }
 }
 
-/// The socket on which the cluster listens.
+/// The socket on which the cluster of this process listens.
 pub fn socket() -> PathBuf {
     cluster().directory.join(".s.PGSQL.5432")
 }
 
-fn url_of(database: &str) -> String {
-    let directory = &cluster().directory;
-    format!("postgres://{USER}:{}@localhost/{database}?host={}", PASSWORDS[1], directory.display())
+/// Where a database of a cluster is, at this host and port, with these parameters.
+pub fn url_at(place: &str, database: &str, parameters: &str) -> String {
+    format!("postgres://{USER}:{}@{place}/{database}?{parameters}", PASSWORDS[1])
 }
 
-struct Cluster {
+fn url_of(database: &str) -> String {
+    cluster().url_of(database)
+}
+
+/// A PostgreSQL of this test process. It ends with it, or when it is dropped.
+pub struct Cluster {
     directory: PathBuf,
-    /// Its standard input is open as long as this process lives.
-    _supervisor: Child,
+    /// Its standard input is open as long as this lives.
+    supervisor: Child,
 }
 
 fn cluster() -> &'static Cluster {
     static CLUSTER: OnceLock<Cluster> = OnceLock::new();
-    CLUSTER.get_or_init(Cluster::start)
+    CLUSTER.get_or_init(|| Cluster::prepare().start())
 }
 
 impl Cluster {
-    fn start() -> Self {
-        let binaries = binaries().expect(
-            "PostgreSQL is not installed: neither PATH nor /usr/lib/postgresql/*/bin has `initdb` and `postgres`. On Debian: \
-             apt-get install postgresql. No running server is needed or touched.",
-        );
+    /// One that listens on its socket alone, and is not started yet.
+    ///
+    /// # Panics
+    /// When PostgreSQL is not installed.
+    pub fn prepare() -> Self {
+        Self::prepare_with(&[], &["-c", "listen_addresses="])
+    }
+
+    /// The same with files beside its data, among them perhaps `pg_hba.conf`, and with other arguments.
+    pub fn prepare_with(files: &[(&str, String)], arguments: &[&str]) -> Self {
         let directory = tempfile::Builder::new().prefix("registrar-postgres-").tempdir().unwrap().keep();
-        fs::write(directory.join("password"), PASSWORDS[0]).unwrap();
-        let path = format!("{}:{}", binaries.display(), std::env::var("PATH").unwrap_or_default());
+        let path = format!("{}:{}", binaries().display(), std::env::var("PATH").unwrap_or_default());
         let mut command = Command::new("sh");
-        command.args(["-c", SUPERVISOR, "sh"]).arg(&directory).arg(USER).env("PATH", path).current_dir("/");
+        command.args(["-c", SUPERVISOR, "sh"]).arg(&directory).arg(USER).args(arguments);
+        command.env("PATH", path).current_dir("/");
         command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null()).process_group(0);
-        if fs::metadata(&directory).is_ok_and(|of| std::os::unix::fs::MetadataExt::uid(&of) == 0) {
-            // PostgreSQL refuses to run as root.
-            let (user, group) = another_user();
-            for owned in [directory.clone(), directory.join("password")] {
-                chown(owned, Some(user), Some(group)).unwrap();
-            }
+        // PostgreSQL refuses to run as root.
+        let is_root = fs::metadata(&directory).is_ok_and(|of| of.uid() == 0);
+        let user = is_root.then(another_user);
+        let password = ("password", PASSWORDS[0].to_owned());
+        for (name, text) in files.iter().chain([&password]) {
+            let file = directory.join(name);
+            fs::write(&file, text).unwrap();
+            // A key that others may read is refused.
+            fs::set_permissions(&file, Permissions::from_mode(0o600)).unwrap();
+            user.iter().for_each(|(user, group)| chown(&file, Some(*user), Some(*group)).unwrap());
+        }
+        if let Some((user, group)) = user {
+            chown(&directory, Some(user), Some(group)).unwrap();
             command.uid(user).gid(group);
         }
         let supervisor = command.spawn().unwrap();
-        Self { directory, _supervisor: supervisor }
+        Self { directory, supervisor }
+    }
+
+    /// Has it made and started; it is a while until it serves.
+    pub fn start(mut self) -> Self {
+        self.supervisor.stdin.as_mut().unwrap().write_all(b"\n").unwrap();
+        self
+    }
+
+    /// Where one of its databases is, by its socket; `postgres` is there from the beginning.
+    pub fn url_of(&self, database: &str) -> String {
+        url_at("localhost", database, &format!("host={}", self.directory.display()))
     }
 }
 
+/// One of PostgreSQL's own programs.
+pub fn program(name: &str) -> Command {
+    Command::new(binaries().join(name))
+}
+
 /// The folder of the newest PostgreSQL that is installed.
-fn binaries() -> Option<PathBuf> {
-    let has_all = |folder: &Path| ["initdb", "postgres"].iter().all(|name| folder.join(name).is_file());
+fn binaries() -> PathBuf {
+    let has_all =
+        |folder: &Path| ["initdb", "pg_dump", "postgres", "psql"].iter().all(|name| folder.join(name).is_file());
     let path = std::env::var_os("PATH").unwrap_or_default();
     let debian = fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten().map(|version| version.path());
     let mut debian: Vec<_> = debian.map(|version| version.join("bin")).collect();
     debian.sort_by_key(|bin| bin.iter().nth(4).and_then(|version| version.to_str()?.parse::<u32>().ok()));
-    std::env::split_paths(&path).chain(debian.into_iter().rev()).find(|folder| has_all(folder))
+    let found = std::env::split_paths(&path).chain(debian.into_iter().rev()).find(|folder| has_all(folder));
+    found.expect(
+        "PostgreSQL is not installed: neither PATH nor /usr/lib/postgresql/*/bin has its programs. On Debian: apt-get install \
+         postgresql. No running server is needed or touched.",
+    )
 }
 
 /// The numbers of a user that is not root.
@@ -150,7 +196,7 @@ fn another_user() -> (u32, u32) {
 }
 
 /// Connects; the cluster may still be on its way.
-async fn connect(url: &str) -> PgConnection {
+pub async fn connect(url: &str) -> PgConnection {
     let begun = tokio::time::Instant::now();
     loop {
         match PgConnection::connect(url).await {

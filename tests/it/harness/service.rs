@@ -65,32 +65,66 @@ pub struct Refused {
     pub said: String,
 }
 
-impl Service {
-    /// Starts the service, and returns when it serves.
-    pub async fn start(settings: &Settings) -> Self {
-        Self::start_as(command(), settings).await
+/// A service that does not serve yet, and perhaps never will.
+pub struct Starting(Process);
+
+impl Starting {
+    /// Begins to start the service.
+    pub fn of(settings: &Settings) -> Self {
+        Self::as_by(command(), settings)
     }
 
-    /// Starts the service by another command than the plain binary.
-    pub async fn start_as(mut command: Command, settings: &Settings) -> Self {
-        let mut process = Process::spawn("registrar", command.arg("serve").envs(&settings.0));
+    fn as_by(mut command: Command, settings: &Settings) -> Self {
+        Self(Process::spawn("registrar", command.arg("serve").envs(&settings.0)))
+    }
+
+    /// The first log line of which this is true, written already or still to come.
+    pub async fn logged(&mut self, what: &str, is_it: impl Fn(&Value) -> bool) -> Value {
+        self.0.said(what, |line| serde_json::from_str(line).ok().filter(|line| is_it(line))).await
+    }
+
+    /// SIGTERM.
+    pub fn terminate(&self) {
+        self.0.signal(Signal::TERM);
+    }
+
+    /// Returns when it serves.
+    pub async fn serves(self) -> Service {
+        let mut process = self.0;
         let (grpc, admin) = process.said("where it listens", |line| listening(&serde_json::from_str(line).ok()?)).await;
-        Self { process, grpc, admin }
+        Service { process, grpc, admin }
     }
 
-    /// Starts a service that refuses to run.
-    pub async fn refused(settings: &Settings) -> Refused {
-        Self::refused_as(command(), settings).await
-    }
-
-    /// Starts, by another command than the plain binary, a service that refuses to run.
-    pub async fn refused_as(mut command: Command, settings: &Settings) -> Refused {
-        let mut process = Process::spawn("registrar", command.arg("serve").envs(&settings.0));
+    /// Returns when it has ended without having served.
+    pub async fn ends(self) -> Refused {
+        let mut process = self.0;
         let status = process.exit().await;
         let said = process.lines().all().join("\n");
         let code = status.code().unwrap_or_else(|| panic!("it died of {status}: {said}"));
         assert!(!said.contains("panicked at"), "it panicked: {said}");
         Refused { code, said }
+    }
+}
+
+impl Service {
+    /// Starts the service, and returns when it serves.
+    pub async fn start(settings: &Settings) -> Self {
+        Starting::of(settings).serves().await
+    }
+
+    /// Starts the service by another command than the plain binary.
+    pub async fn start_as(command: Command, settings: &Settings) -> Self {
+        Starting::as_by(command, settings).serves().await
+    }
+
+    /// Starts a service that refuses to run.
+    pub async fn refused(settings: &Settings) -> Refused {
+        Starting::of(settings).ends().await
+    }
+
+    /// Starts, by another command than the plain binary, a service that refuses to run.
+    pub async fn refused_as(command: Command, settings: &Settings) -> Refused {
+        Starting::as_by(command, settings).ends().await
     }
 
     /// Its log so far; every line of it has to be JSON.

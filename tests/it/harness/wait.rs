@@ -54,6 +54,17 @@ pub async fn in_one_of<T>(what: &str, mut attempt: impl AsyncFnMut() -> Result<T
     panic!("{what}: not in {TRIES} tries: {wrong:#?}")
 }
 
+/// Awaits a sign of what a future does, and lets it go on meanwhile.
+///
+/// # Panics
+/// When the future ends before there is a sign.
+pub async fn meanwhile<T>(future: &mut (impl Future + Unpin), sign: impl Future<Output = T>) -> T {
+    tokio::select! {
+        _ = future => panic!("it ended before there was a sign of it"),
+        seen = sign => seen,
+    }
+}
+
 /// Whether a future is still not ready after everything that can run has run for `time`. For proving that something
 /// does not happen, after the condition that would make it happen too early is known to have been seen.
 pub async fn stays_pending(future: &mut (impl Future + Unpin), time: Duration) -> bool {

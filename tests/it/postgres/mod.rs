@@ -1,9 +1,12 @@
 //! On PostgreSQL everything is as on a file, and several replicas share it.
 
+mod backup;
+mod diagnoses;
 mod outages;
 mod replicas;
 mod start;
 mod tenure;
+mod tls;
 
 use crate::harness::{Plan, Service, State, account, document};
 use serde_json::Value;

@@ -2,7 +2,8 @@
 
 use super::{CASE, leased};
 use crate::harness::{
-    Cause, Client, Plan, Service, Stack, State, WaitFor, document, eventually, in_one_of, registering, wait::PATIENCE,
+    Cause, Client, Database, Plan, Service, Stack, State, WaitFor, document, eventually, in_one_of, registering,
+    wait::PATIENCE,
 };
 use alloy::primitives::U64;
 use futures_util::future::join_all;
@@ -13,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use tonic::Code;
 
 /// A service that holds its signer's lease, and another one beside it that does not.
-async fn pair(plan: Plan) -> (Stack, Service, Client) {
+pub(super) async fn pair(plan: Plan) -> (Stack, Service, Client) {
     let mut stack = plan.postgres().start().await;
     leased(&mut stack.service).await;
     let (service, client) = stack.replica().await;
@@ -77,6 +78,19 @@ async fn the_same_crowd_of_pairs_on_both_replicas_is_registered_once() {
     other.reverse();
     assert_eq!(one, other);
     stack.registry.holds_exactly((0..COUNT).map(|number| (document(number), CASE.to_owned()))).await;
+}
+
+#[tokio::test]
+async fn a_replica_has_at_most_twelve_connections_however_much_comes_at_once() {
+    let database = Database::new().await;
+    let stack = Plan::block_time(0.2).set("REGISTRAR_DATABASE_URL", database.url()).start().await;
+
+    join_all((0..200).map(|number| stack.client.confirm(number, CASE))).await;
+
+    let mut own = database.connect().await;
+    let all = "SELECT COUNT(*) - 1 FROM pg_stat_activity WHERE datname = current_database()";
+    let connections: i64 = sqlx::query_scalar(all).fetch_one(&mut own).await.unwrap();
+    assert!((2..=12).contains(&connections), "{connections}");
 }
 
 #[tokio::test]

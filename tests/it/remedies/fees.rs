@@ -14,6 +14,8 @@ const BLOCK_TIME: Duration = Duration::from_millis(200);
 const CAP: u128 = 5 * GWEI;
 /// What anvil suggests.
 const TIP: u128 = GWEI;
+/// What a node says that has the bytes: a hash, in which nobody is interested who knows the bytes.
+const TAKEN: &str = "\"0x0101010101010101010101010101010101010101010101010101010101010101\"";
 const UNDERPRICED: NodeError = NodeError { code: -32000, message: "replacement transaction underpriced", data: None };
 
 /// A block comes that asks this per gas, in gwei, and all that does not offer it is gone from the node's pool.
@@ -179,9 +181,9 @@ async fn a_spike_of_fifty_blocks_above_the_cap_is_over_two_blocks_after_it_is() 
 #[tokio::test]
 async fn what_waits_long_with_nothing_wrong_is_outbid_all_the_same() {
     let stack = standstill(Plan::on_demand()).await;
+    // The node says that it has it, blocks come, and whoever builds them leaves it out.
+    let kept_out = stack.proxy().trap(SEND, Fault::Result(TAKEN));
     let submitted = submit(&stack, 1).await;
-    // Blocks come, and whoever builds them leaves it out.
-    stack.anvil.set_block_gas(30_000).await;
     let mut clock = tokio::time::interval(Duration::from_millis(500));
     clock.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let is_bumped = async || {
@@ -193,7 +195,8 @@ async fn what_waits_long_with_nothing_wrong_is_outbid_all_the_same() {
         stack.anvil.mine(1).await;
     }
 
-    stack.anvil.set_block_gas(30_000_000).await;
+    kept_out.release();
+    eventually("a version", async || (stack.anvil.pending().await == 1).then_some(())).await;
     mined(&stack, &submitted.id).await;
     are_replacements(&versions(&stack));
     holds(&stack, [1]).await;

@@ -6,6 +6,7 @@ mod gap;
 mod poison;
 mod signers;
 mod split;
+mod too_large;
 
 use crate::harness::{Plan, Registration, Stack, State, document, eventually};
 use alloy::{

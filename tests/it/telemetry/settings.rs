@@ -36,7 +36,7 @@ async fn an_empty_dsn_and_no_collector_are_no_fault_and_trace_ids_stay() {
 
     let registration = stack.client.confirm(1, CASE).await;
 
-    assert!(stack.service.log().iter().any(|line| line["trace_id"] == registration.trace_id));
+    stack.service.logged("its trace", |line| line["trace_id"] == registration.trace_id).await;
     let complaints: Vec<_> = stack.service.log().into_iter().filter(|line| line["level"] == "ERROR").collect();
     assert!(complaints.is_empty(), "{complaints:#?}");
     ends_well(&mut stack.service).await;

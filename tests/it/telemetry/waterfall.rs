@@ -89,7 +89,7 @@ async fn a_registration_is_prepare_send_and_wait_below_its_call_with_the_data_pe
 
 #[tokio::test]
 async fn a_registration_has_the_same_spans_in_sentry_and_at_the_collector_and_its_trace_in_the_log() {
-    let watched = Watched::start(Plan::on_demand()).await;
+    let mut watched = Watched::start(Plan::on_demand()).await;
 
     let (registration, call, journey) = registered(&watched, 1).await;
 
@@ -103,8 +103,8 @@ async fn a_registration_has_the_same_spans_in_sentry_and_at_the_collector_and_it
     }
     assert_eq!(&watched.stack.client.get(&registration.id).await.unwrap().trace_id, trace);
     for words in ["registration accepted", "registration confirmed"] {
-        let log = watched.stack.service.log();
-        assert!(log.iter().any(|line| line["message"] == words && line["trace_id"] == *trace), "{words} in {log:#?}");
+        let is_it = |line: &Value| line["message"] == words && line["trace_id"] == *trace;
+        watched.stack.service.logged(words, is_it).await;
     }
 }
 

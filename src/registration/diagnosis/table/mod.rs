@@ -199,6 +199,7 @@ fn of_the_queue() -> Vec<Row> {
     let refusing = |meaning| Some(Hindrance::Refused(refused(meaning)));
     let funds = Hindrance::Funds { signer: SIGNER, balance: U256::from(1), needed: U256::from(GWEI) };
     let cap = Hindrance::FeeCap(AboveCap { needed: 6 * GWEI, cap: 5 * GWEI });
+    let large = Hindrance::TooLarge(crate::registration::diagnosis::TooLarge { gas: 52_000, most: 40_000 });
     let nobody = Hindrance::NoEndpoint("first.example does not answer eth_call: timed out".into());
     let unsent = |unsent| looked_at(Subject::Unsent(unsent));
     let found = Unsent { blocked: Some(Blocked::AwaitingConfirmations), found_in: Some(119), ..Unsent::default() };
@@ -229,6 +230,8 @@ fn of_the_queue() -> Vec<Row> {
         ("found somewhere", held(Blocked::AwaitingConfirmations, None), AwaitingConfirmations, &["not deep enough"]),
         ("full", held(Blocked::NodeRefuses, refusing(Meaning::SenderLimit)), SenderLimit, &["a node's words"]),
         ("large", held(Blocked::NodeRefuses, refusing(Meaning::Gas)), TooLarge, &["a node's words"]),
+        ("too large", held(Blocked::TooLarge, Some(large)), TooLarge, &["52000", "40000"]),
+        ("too large, restarted", held(Blocked::TooLarge, None), TooLarge, &["16777216"]),
         ("refused", held(Blocked::NodeRefuses, refusing(Meaning::Other)), Pending, &["a node's words", "-32003"]),
         ("refused, restarted", held(Blocked::NodeRefuses, None), Pending, &["in the log"]),
         ("stale", held(Blocked::NodeRefuses, refusing(Meaning::Funds)), Pending, &[]),

@@ -90,7 +90,7 @@ fn of(seen: &Evidence, finding: &Finding<'_>) -> Told {
         Finding::Funds { signer, balance, needed } => transaction::funds(seen, *signer, *balance, *needed),
         Finding::FundsRefused(refused) => transaction::funds_refused(seen, *refused),
         Finding::SenderLimit(refused) => transaction::sender_limit(seen, refused),
-        Finding::TooLarge { limit } => transaction::too_large(seen, *limit),
+        Finding::TooLarge { gas, limit } => transaction::too_large(*gas, *limit),
         Finding::GasRefused(refused) => transaction::gas_refused(seen, refused),
         Finding::Dropped(refused) => transaction::dropped(seen, *refused),
         Finding::Waiting => transaction::waiting(seen),

@@ -155,13 +155,13 @@ pub(super) fn sender_limit(seen: &Evidence, refused: &Refused) -> Told {
     .note_some("inFlight", out)
 }
 
-pub(super) fn too_large(seen: &Evidence, limit: u64) -> Told {
+pub(super) fn too_large(gas: Option<u64>, limit: u64) -> Told {
+    let needs = gas.map_or("It needs more gas than a block takes".to_owned(), |gas| format!("Its gas limit is {gas}"));
     Told::new(format!(
-        "Its gas limit is {} and the most that a block takes is {limit}: no block can take it. A batch is split, and its \
-         first part goes on at the same nonce; a single one goes on by itself if the chain's limit rises. {AGAIN}.",
-        sent(seen).map_or(0, |sent| sent.gas_limit)
+        "{needs} and the most that a block takes is {limit}: no block can take it. A batch is split, and its \
+         first part goes on at the same nonce; a single one goes on by itself if the chain's limit rises. {AGAIN}."
     ))
-    .note_some("gasLimit", sent(seen).map(|sent| sent.gas_limit))
+    .note_some("gasLimit", gas)
     .note("mostGas", limit)
 }
 

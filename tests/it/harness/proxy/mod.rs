@@ -206,6 +206,12 @@ impl Trap {
         tokio::time::sleep(time).await;
     }
 
+    /// Leaves it in force until it has caught something, however long that takes on a busy machine, and for this long after.
+    pub async fn during_from_the_first(self, time: Duration) {
+        self.sprung().await;
+        self.during(time).await;
+    }
+
     /// Lets what is held go on, and catches no more.
     pub fn release(self) {}
 }

@@ -119,7 +119,11 @@ async fn suffer(State(mood): State<watch::Receiver<Mood>>, mut request: Request,
             tokio::time::sleep(time).await;
             response
         }
-        Mood::Hangs | Mood::Refuses => std::future::pending().await,
+        Mood::Hangs | Mood::Refuses => {
+            request.extensions_mut().insert(NotTaken);
+            next.run(request).await;
+            std::future::pending().await
+        }
         Mood::Answers(reply) => {
             request.extensions_mut().insert(NotTaken);
             next.run(request).await;
