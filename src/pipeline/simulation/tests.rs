@@ -9,7 +9,7 @@ use proptest::test_runner::{Config, RngSeed, TestCaseError, TestError, TestRunne
 use std::{cell::Cell, env, thread, time::SystemTime};
 
 /// How many stories are told, unless `REGISTRAR_SIMULATION_CASES` says otherwise.
-const CASES: u32 = 300;
+const CASES: u32 = 250;
 /// How many events a story has at most.
 const LONGEST: usize = 30;
 /// How often a shortened story is told before it counts as one that ends well: delays are random, and so is what SQLite's threads
