@@ -161,7 +161,9 @@ impl Lane {
                 hex::encode_prefixed(data)
             ),
         };
-        self.tools.store.fail(row.id, &failure, now()).await?;
+        if !self.tools.store.fail(row.id, &failure, now()).await? {
+            return Ok(None);
+        }
         // As many as there are registrations: one.
         for journey in journeys {
             events::failed(&journey.affected(journey.span()), &failure, "prepare");
