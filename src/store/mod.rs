@@ -11,6 +11,7 @@ mod bounded;
 mod claim;
 mod engine;
 mod error;
+mod held;
 mod lease;
 mod list;
 mod news;
@@ -18,6 +19,7 @@ mod open;
 #[cfg(test)]
 mod plans;
 mod postgres;
+mod presence;
 mod progress;
 mod prune;
 mod read;
@@ -83,6 +85,7 @@ pub struct Store {
     queue_limit: u64,
     leases: Arc<lease::Leases>,
     engine: Arc<Engine>,
+    place: Arc<str>,
 }
 
 impl Store {
@@ -115,11 +118,6 @@ impl Store {
 
     fn begun(&self, count: u64) {
         self.unfinished.fetch_add(count, Ordering::Relaxed);
-    }
-
-    /// Whether the database answers.
-    pub async fn is_usable(&self) -> bool {
-        sqlx::query("SELECT 1").fetch_one(&self.reader).await.is_ok()
     }
 
     /// Finishes what is being written, gives up the leases and closes the database.

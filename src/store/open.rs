@@ -78,6 +78,7 @@ impl Store {
             queue_limit,
             leases: Arc::new(leases),
             engine: Arc::new(engine),
+            place: settings.place().into(),
         })
     }
 

@@ -18,7 +18,7 @@ use crate::{
         },
     },
     store::{Attempt, Replacement},
-    telemetry::events,
+    telemetry::{events, hindered},
 };
 use std::time::Duration;
 use tokio::time::Instant;
@@ -149,7 +149,7 @@ impl Lane {
                 }
             }
             Ok(None) => {}
-            Err(error) => warn!(transaction_id = %flight.id, error = %error, "a transaction could not be read"),
+            Err(error) => hindered!(error, transaction_id = %flight.id, "a transaction could not be read"),
         }
     }
 }
