@@ -109,7 +109,7 @@ impl Tools {
         let blocked = registration.blocked;
         let carried = match key {
             Some((signer, nonce)) => {
-                let seen = self.with_work_of(&[signer]).await;
+                let seen = self.with_work_of(&[signer], Some(nonce)).await;
                 seen.flights.get(signer, nonce).map(|flight| (seen, flight))
             }
             None => None,
@@ -119,7 +119,7 @@ impl Tools {
             None => {
                 // It may wait for what any of them has out.
                 let round = async {
-                    let seen = self.with_work_of(signers).await;
+                    let seen = self.with_work_of(signers, None).await;
                     Round::of(evidence::of_queued(&seen, registration, signers).await)
                 };
                 self.diagnoses.shared(Key::Registration(registration.id, blocked), round).await
@@ -128,8 +128,9 @@ impl Tools {
         Some(round.diagnosis.clone())
     }
 
-    /// The same tools, with what those of these signers have out that another replica acts for: as the store knows it.
-    async fn with_work_of(&self, signers: &[Address]) -> Self {
+    /// The same tools, with what those of these signers have out that another replica acts for: in outlines, as the store knows it,
+    /// but for the one with this nonce, of which all that it carries is looked at.
+    async fn with_work_of(&self, signers: &[Address], whole: Option<u64>) -> Self {
         let strange: Vec<Address> = signers.iter().copied().filter(|signer| !self.store.holds(*signer)).collect();
         if strange.is_empty() {
             return self.clone();
@@ -137,7 +138,7 @@ impl Tools {
         let tools = Self { flights: Arc::default(), ..self.clone() };
         self.flights.all().into_iter().for_each(|flight| tools.flights.insert(flight));
         for signer in strange {
-            match self.store.open_transactions(signer).await {
+            match self.store.outlines(signer, whole).await {
                 Ok(open) => open.into_iter().for_each(|open| recovery::take_up(&tools, open, None)),
                 Err(error) => crate::telemetry::hindered!(error, %signer, "what a signer has out could not be read"),
             }

@@ -3,13 +3,14 @@
 use super::{
     Tools, evidence,
     journey::{Journey, Vehicle},
+    memory::Memory,
     now,
 };
 use crate::{
     chain::{CallError, Sent},
-    registration::{Block, Blocked, RegistrationId, Timestamp, TransactionId, diagnosis::Refused, policy::fees::Fees},
-    store::{Attempt, Remembered, Store, Taken},
-    telemetry::{Affected, events, hindered},
+    registration::{Block, Blocked, RegistrationId, Timestamp, TransactionId, policy::fees::Fees},
+    store::Attempt,
+    telemetry::{Affected, events},
 };
 use alloy::primitives::{Address, B256};
 use std::{
@@ -80,28 +81,6 @@ pub struct Progress {
     pub missing: Option<(Instant, u64)>,
     /// What a diagnosis wants to know and nothing else needs.
     pub memory: Memory,
-}
-
-/// What was seen of it. The store has it too, but for the history, which a restart forgets.
-#[derive(Clone, Debug, Default)]
-pub struct Memory {
-    /// The endpoint that took the bytes, and the newest block then.
-    pub taken: Taken,
-    /// What a node said when it refused the bytes the last time they went out.
-    pub refusal: Option<Refused>,
-    /// The block that held it until a reorg.
-    pub reorged_out: Option<u64>,
-    /// Since when its nonce is consumed with no receipt, once that has lasted.
-    pub missing_since: Option<Timestamp>,
-    /// What happened to it, oldest first, for whoever reads a report of it.
-    pub history: Vec<(Timestamp, String)>,
-}
-
-impl From<Remembered> for Memory {
-    fn from(stored: Remembered) -> Self {
-        let Remembered { taken, refusal, reorged_out, missing_since } = stored;
-        Self { taken, refusal, reorged_out, missing_since, history: Vec::new() }
-    }
 }
 
 impl Progress {
@@ -237,30 +216,14 @@ impl Flight {
         }
     }
 
-    /// Keeps what a node has just refused the bytes with, or that none does any more, for other replicas and the next start; once,
-    /// however often it says so.
-    pub async fn remember_refusal(&self, store: &Store, before: Option<Refused>) {
-        let says = self.progress().memory.refusal.clone();
-        let is_known = match (&before, &says) {
-            (None, None) => true,
-            (Some(before), Some(says)) => before.is_same(says),
-            (Some(_), None) | (None, Some(_)) => false,
-        };
-        if !is_known && let Err(error) = store.refused(self.id, says.as_ref()).await {
-            // A diagnosis elsewhere says less.
-            hindered!(error, transaction_id = %self.id, "what a node refused a transaction with could not be written");
-        }
-    }
-
     /// Sends its latest version once more, to everybody. What is answered decides nothing but what is done next: the chain decides
     /// the rest.
     pub async fn rebroadcast(&self, tools: &Tools) {
         let versions = self.versions();
         let Some(attempt) = versions.attempts.last() else { return };
         let result = tools.chain.send_everywhere(&attempt.raw).await;
-        let before = self.progress().memory.refusal.clone();
         self.heard(&result, now());
-        self.remember_refusal(&tools.store, before).await;
+        self.remember(&tools.store).await;
         let outcome = match result {
             Ok(sent) => format!("taken by {}", sent.endpoint),
             Err(error) => error.to_string(),

@@ -14,6 +14,7 @@ mod gauges;
 mod housekeeping;
 mod journey;
 mod lane;
+mod memory;
 mod queue;
 mod recognition;
 mod recovery;

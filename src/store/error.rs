@@ -77,6 +77,12 @@ pub enum OpenError {
          REGISTRAR_DATABASE_URL", redact(&.0.to_string())
     )]
     Unreachable(#[source] sqlx::Error),
+    /// Another replica, or whoever else has locked the tables, did not end in time.
+    #[error(
+        "the database is kept locked by somebody else, so that it cannot be brought to this version: a replica that has just begun \
+         may be at it still, or one that is stopped; `SELECT * FROM pg_stat_activity` names who is connected"
+    )]
+    Locked,
     /// The connection to the database server is not as safe as the settings ask, or the server's certificate is not what they expect.
     #[error(
         "the connection to the database server cannot be made safe ({}): look at sslmode and sslrootcert in \
@@ -129,7 +135,7 @@ impl OpenError {
     /// Whether this may pass by itself, so that a start does well to wait: the server is on its way, or has too many guests.
     pub fn may_pass(&self) -> bool {
         match self {
-            Self::Unreachable(_) => true,
+            Self::Unreachable(_) | Self::Locked => true,
             Self::InUse(_)
             | Self::NotWritable { .. }
             | Self::Tls(_)

@@ -28,6 +28,7 @@ mod recover;
 mod remember;
 mod replace;
 mod rows;
+mod schema;
 mod settings;
 mod settle;
 #[cfg(test)]

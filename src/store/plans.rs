@@ -124,7 +124,10 @@ async fn a_start_reads_what_is_open_and_what_may_be_reorged_and_nothing_else() {
     let open = "SEARCH transactions USING INDEX transactions_open (signer=?)";
     let which = "signer = $1";
     for (statement, expected) in [
-        (recover::attempts_of_open(which), "attempts USING INDEX sqlite_autoindex_attempts_2 (transaction_id=?)"),
+        (
+            recover::attempts_of_open(which, recover::Reading::Whole),
+            "attempts USING INDEX sqlite_autoindex_attempts_2 (transaction_id=?)",
+        ),
         (recover::members_of_open(which), "registrations USING INDEX registrations_by_transaction (transaction_id=?)"),
     ] {
         assert_eq!(rig.plan(&statement).await, [&format!("SEARCH {expected}"), open], "{statement}");

@@ -1,11 +1,8 @@
 //! PostgreSQL: a schema of our own on a server that replicas share, and how its connections are set.
 
-use super::{OpenError, bounded::Pool, engine::Engine, news::Outbox, open};
-use sqlx::{
-    AnyConnection, AssertSqlSafe, Connection, Row, any::AnyPoolOptions, migrate::MigrateError,
-    postgres::PgConnectOptions,
-};
-use std::{fs::File, future::Future, io, path::PathBuf, str::FromStr, time::Duration};
+use super::{OpenError, bounded::Pool, engine::Engine, news::Outbox, schema};
+use sqlx::{AssertSqlSafe, any::AnyPoolOptions, postgres::PgConnectOptions};
+use std::{fs::File, io, path::PathBuf, str::FromStr, time::Duration};
 use url::Url;
 
 /// Our tables stand in a schema of this name, so that a database may hold others beside it.
@@ -17,10 +14,10 @@ const READERS: u32 = 6;
 /// A connection is waited for at most this long, so that whoever calls hears soon that the server is gone.
 pub(super) const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(2);
 /// An answer is waited for at most this long; the longest statement of ours takes a tenth of it.
-const STATEMENT_LIMIT: Duration = Duration::from_secs(5);
+pub(super) const STATEMENT_LIMIT: Duration = Duration::from_secs(5);
 /// How each session is set. The server gives up what nobody waits for any more, frees what a silent replica has locked, and, over
 /// TCP, soon sees that a replica is gone.
-const SESSION: [(&str, &str); 7] = [
+pub(super) const SESSION: [(&str, &str); 7] = [
     ("search_path", SCHEMA),
     ("client_min_messages", "warning"),
     ("statement_timeout", "5s"),
@@ -35,15 +32,12 @@ const PROMISES: &str = "SET default_transaction_isolation = 'read committed'; \
     SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off'";
 /// The parameters of a URL that name files of certificates and keys, as sqlx reads them.
 const CERTIFICATES: [&str; 7] = ["sslrootcert", "ssl-root-cert", "ssl-ca", "sslcert", "ssl-cert", "sslkey", "ssl-key"];
-/// Replicas that start together make the schema one after the other: a lock of the database's, ended with its transaction. The
-/// number says `register` in ASCII.
-const LOCK: &str = "SELECT pg_advisory_xact_lock(8243102910254802290)";
 
 /// Connects, makes the schema when absent, and brings it up to date.
 pub(super) async fn open(url: &str) -> Result<(Engine, Pool, Pool), OpenError> {
     let options = PgConnectOptions::from_str(url).map_err(refused)?.options(SESSION);
     look_at_certificates(url)?;
-    prepare(url).await?;
+    schema::prepare(url).await?;
     let writer = connect(url, WRITERS).await.map_err(refused)?;
     let reader = connect(url, READERS).await.map_err(refused)?;
     Ok((
@@ -51,33 +45,6 @@ pub(super) async fn open(url: &str) -> Result<(Engine, Pool, Pool), OpenError> {
         Pool::new(writer, STATEMENT_LIMIT),
         Pool::new(reader, STATEMENT_LIMIT),
     ))
-}
-
-/// Makes the schema, on a connection of its own without limits: a new index on a large table takes its time.
-async fn prepare(url: &str) -> Result<(), OpenError> {
-    let mut connection = in_time(AnyConnection::connect(url)).await.map_err(refused)?;
-    let set = format!("SET search_path = {SCHEMA}; SET client_min_messages = warning");
-    sqlx::raw_sql(AssertSqlSafe(set)).execute(&mut connection).await.map_err(refused)?;
-    let mut alone = connection.begin().await.map_err(refused)?;
-    sqlx::query(LOCK).execute(&mut *alone).await.map_err(refused)?;
-    let tables = sqlx::query(
-        "SELECT CAST(c.relname AS TEXT) FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
-         WHERE CAST(n.nspname AS TEXT) = $1 AND c.relkind IN ('r', 'p', 'v', 'm', 'f')",
-    )
-    .bind(SCHEMA)
-    .fetch_all(&mut *alone)
-    .await
-    .map_err(refused)?;
-    let names = tables.iter().map(|row| row.try_get(0)).collect::<Result<Vec<String>, _>>().map_err(refused)?;
-    open::all_ours(&names)?;
-    let there = sqlx::query("SELECT 1 FROM pg_catalog.pg_namespace WHERE CAST(nspname AS TEXT) = $1").bind(SCHEMA);
-    if there.fetch_optional(&mut *alone).await.map_err(refused)?.is_none() {
-        let create = AssertSqlSafe(format!("CREATE SCHEMA {SCHEMA}"));
-        sqlx::raw_sql(create).execute(&mut *alone).await.map_err(refused)?;
-    }
-    alone.commit().await.map_err(refused)?;
-    open::migrator().run(&mut connection).await.map_err(not_migrated)?;
-    connection.close().await.map_err(refused)
 }
 
 /// Whether the certificates and keys that the URL names can be read: sqlx would call a file that is missing a server that is.
@@ -109,12 +76,8 @@ pub(super) async fn connect(url: &str, connections: u32) -> Result<sqlx::AnyPool
         .await
 }
 
-async fn in_time<T>(connecting: impl Future<Output = Result<T, sqlx::Error>>) -> Result<T, sqlx::Error> {
-    tokio::time::timeout(STATEMENT_LIMIT, connecting).await.unwrap_or(Err(sqlx::Error::PoolTimedOut))
-}
-
 /// What an operator can do about an error at the start. Codes: <https://www.postgresql.org/docs/current/errcodes-appendix.html>
-fn refused(error: sqlx::Error) -> OpenError {
+pub(super) fn refused(error: sqlx::Error) -> OpenError {
     if is_away(&error) {
         return OpenError::Unreachable(error);
     }
@@ -139,20 +102,13 @@ pub(super) fn is_away(error: &sqlx::Error) -> bool {
     matches!(error, sqlx::Error::PoolTimedOut) || ["53300", "57P01", "57P02", "57P03"].contains(&code(error).as_str())
 }
 
-fn code(error: &sqlx::Error) -> String {
+pub(super) fn code(error: &sqlx::Error) -> String {
     error.as_database_error().and_then(|refusal| refusal.code()).unwrap_or_default().into_owned()
 }
 
 /// What is said of a server that does not answer.
 pub(super) fn silent() -> sqlx::Error {
     sqlx::Error::Io(io::Error::new(io::ErrorKind::TimedOut, "the database did not answer in time"))
-}
-
-/// A server that goes away while the schema is made is as one that was not there.
-fn not_migrated(error: MigrateError) -> OpenError {
-    let is_gone =
-        matches!(&error, MigrateError::Execute(cause) | MigrateError::ExecuteMigration(cause, _) if is_away(cause));
-    if is_gone { OpenError::Unreachable(error.into()) } else { error.into() }
 }
 
 #[cfg(test)]
@@ -166,7 +122,7 @@ mod tests {
         },
     };
     use futures_util::future::{join_all, try_join_all};
-    use sqlx::{Executor, PgConnection};
+    use sqlx::{Executor, PgConnection, Row};
     use std::time::SystemTime;
     use tokio_util::sync::CancellationToken;
 

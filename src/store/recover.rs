@@ -84,6 +84,15 @@ impl UnfinalizedBlock {
     }
 }
 
+/// How much of an open transaction is read.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Reading {
+    /// All of it, to act on.
+    Whole,
+    /// Neither bytes nor more than the first of what it carries, to look at.
+    Outlines,
+}
+
 /// What is signed and not settled, as the index of it says it.
 const IS_OPEN: &str = "state IN ('signed', 'submitted', 'included')";
 /// What is confirmed and not final, as the index of it says it.
@@ -104,11 +113,24 @@ pub(super) fn open(which: &str) -> String {
     )
 }
 
-/// The attempts of those.
-pub(super) fn attempts_of_open(which: &str) -> String {
+/// The attempts of those, with their bytes or without.
+pub(super) fn attempts_of_open(which: &str, reading: Reading) -> String {
+    let bytes = match reading {
+        Reading::Whole => ", raw",
+        Reading::Outlines => "",
+    };
     format!(
-        "SELECT transaction_id, hash, raw, max_fee_per_gas, max_priority_fee_per_gas FROM attempts \
+        "SELECT transaction_id, hash, max_fee_per_gas, max_priority_fee_per_gas{bytes} FROM attempts \
          WHERE transaction_id IN (SELECT id FROM transactions WHERE {IS_OPEN} AND {which}) ORDER BY number"
+    )
+}
+
+/// The first of what each of those carries.
+pub(super) fn first_members_of_open(which: &str) -> String {
+    format!(
+        "{} WHERE id IN (SELECT (SELECT r.id FROM registrations r WHERE r.transaction_id = transactions.id ORDER BY r.id LIMIT 1) \
+         FROM transactions WHERE {IS_OPEN} AND {which})",
+        rows::QUEUED
     )
 }
 
@@ -156,7 +178,22 @@ impl Store {
     /// # Errors
     /// When the database cannot be read.
     pub async fn open_transactions(&self, signer: Address) -> Result<Vec<OpenTransaction>, StoreError> {
-        self.open_where("signer = $1", signer.to_vec()).await
+        self.open_where("signer = $1", signer.to_vec(), Reading::Whole).await
+    }
+
+    /// As [`Self::open_transactions`], for a diagnosis by a replica that does not act for the signer: without any bytes, and with the
+    /// first alone of what each carries, but for the one with this nonce. Nobody who writes has to wait for it.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub async fn outlines(&self, signer: Address, whole: Option<u64>) -> Result<Vec<OpenTransaction>, StoreError> {
+        let mut open = self.open_where("signer = $1", signer.to_vec(), Reading::Outlines).await?;
+        if let Some(one) = open.iter_mut().find(|open| Some(open.nonce) == whole) {
+            let sql = AssertSqlSafe(members_of_open("id = $1"));
+            let rows = sqlx::query(sql).bind(one.id.as_bytes().to_vec()).fetch_all(&self.reader).await?;
+            one.members = rows.iter().map(|row| rows::queued(&mut Columns::of(row))).collect::<Result<_, _>>()?;
+        }
+        Ok(open)
     }
 
     /// The transaction as it is open now, if it is.
@@ -164,20 +201,29 @@ impl Store {
     /// # Errors
     /// When the database cannot be read.
     pub async fn open_transaction(&self, id: TransactionId) -> Result<Option<OpenTransaction>, StoreError> {
-        Ok(self.open_where("id = $1", id.as_bytes().to_vec()).await?.pop())
+        Ok(self.open_where("id = $1", id.as_bytes().to_vec(), Reading::Whole).await?.pop())
     }
 
     /// Reads open transactions and what belongs to them, with as many statements for one as for all.
-    async fn open_where(&self, which: &str, key: Vec<u8>) -> Result<Vec<OpenTransaction>, StoreError> {
-        let rows = async |sql: String| sqlx::query(AssertSqlSafe(sql)).bind(key.clone()).fetch_all(&self.writer).await;
+    async fn open_where(
+        &self,
+        which: &str,
+        key: Vec<u8>,
+        reading: Reading,
+    ) -> Result<Vec<OpenTransaction>, StoreError> {
+        let (pool, members_of) = match reading {
+            Reading::Whole => (&self.writer, members_of_open(which)),
+            Reading::Outlines => (&self.reader, first_members_of_open(which)),
+        };
+        let rows = async |sql: String| sqlx::query(AssertSqlSafe(sql)).bind(key.clone()).fetch_all(pool).await;
         let open = rows(open(which)).await?;
         let mut attempts: HashMap<TransactionId, Vec<Attempt>> = HashMap::new();
-        for row in &rows(attempts_of_open(which)).await? {
+        for row in &rows(attempts_of_open(which, reading)).await? {
             let mut c = Columns::of(row);
-            attempts.entry(TransactionId::from_bytes(c.bytes()?)).or_default().push(attempt(&mut c)?);
+            attempts.entry(TransactionId::from_bytes(c.bytes()?)).or_default().push(attempt(&mut c, reading)?);
         }
         let mut members: HashMap<TransactionId, Vec<Member>> = HashMap::new();
-        for row in &rows(members_of_open(which)).await? {
+        for row in &rows(members_of).await? {
             let mut c = Columns::of(row);
             let member = rows::queued(&mut c)?;
             members.entry(TransactionId::from_bytes(c.bytes()?)).or_default().push(member);
@@ -272,15 +318,17 @@ fn open_row(row: &AnyRow) -> Result<OpenTransaction, StoreError> {
     })
 }
 
-fn attempt(c: &mut Columns<'_>) -> Result<Attempt, StoreError> {
-    Ok(Attempt {
-        hash: c.bytes()?,
-        raw: c.get::<Vec<u8>>()?.into(),
-        fees: Fees {
-            max_fee_per_gas: c.unsigned()?.unwrap_or_default().into(),
-            max_priority_fee_per_gas: c.unsigned()?.unwrap_or_default().into(),
-        },
-    })
+fn attempt(c: &mut Columns<'_>, reading: Reading) -> Result<Attempt, StoreError> {
+    let hash = c.bytes()?;
+    let fees = Fees {
+        max_fee_per_gas: c.unsigned()?.unwrap_or_default().into(),
+        max_priority_fee_per_gas: c.unsigned()?.unwrap_or_default().into(),
+    };
+    let raw = match reading {
+        Reading::Whole => c.get::<Vec<u8>>()?.into(),
+        Reading::Outlines => Bytes::new(),
+    };
+    Ok(Attempt { hash, raw, fees })
 }
 
 fn unfinalized(rows: &[AnyRow]) -> Result<Vec<UnfinalizedBlock>, StoreError> {

@@ -30,7 +30,8 @@ pub(super) fn remembered(c: &mut Columns<'_>) -> Result<Remembered, StoreError> 
     Ok(Remembered {
         taken: Taken { by: c.get()?, head: c.unsigned()? },
         reorged_out: c.unsigned()?,
-        refusal: c.get::<Option<String>>()?.map(|text| read_refusal(&text)).transpose()?,
+        // It is for a diagnosis alone: one that cannot be read must not keep the work from going on.
+        refusal: c.get::<Option<String>>()?.and_then(|text| read_refusal(&text).ok()),
         missing_since: c.time()?,
     })
 }
@@ -50,14 +51,14 @@ impl Store {
         tx.commit().await
     }
 
-    /// Its nonce is consumed, and there is no receipt for any of its hashes, since then.
+    /// Its nonce is consumed, and there is no receipt for any of its hashes, since then; `None` when that is no longer so.
     ///
     /// # Errors
     /// When the database cannot be written.
-    pub async fn missing(&self, id: TransactionId, since: Timestamp) -> Result<(), StoreError> {
+    pub async fn missing(&self, id: TransactionId, since: Option<Timestamp>) -> Result<(), StoreError> {
         let mut tx = self.write_about(id).await?;
         sqlx::query("UPDATE transactions SET missing_since = $1 WHERE id = $2 AND state IN ('signed', 'submitted')")
-            .bind(since.micros())
+            .bind(since.map(Timestamp::micros))
             .bind(id.as_bytes().to_vec())
             .execute(&mut *tx)
             .await?;
@@ -94,9 +95,8 @@ fn write_refusal(refusal: &Refused) -> Result<String, StoreError> {
     serde_json::to_string(&stored).map_err(StoreError::corrupt)
 }
 
-fn read_refusal(text: &str) -> Result<Refused, StoreError> {
-    let StoredRefusal { endpoint, code, words, meaning, at } =
-        serde_json::from_str(text).map_err(StoreError::corrupt)?;
+fn read_refusal(text: &str) -> serde_json::Result<Refused> {
+    let StoredRefusal { endpoint, code, words, meaning, at } = serde_json::from_str(text)?;
     Ok(Refused { endpoint, code, words, meaning, at: Timestamp::from_micros(at) })
 }
 

@@ -16,8 +16,8 @@ pub enum Settings {
     SharedFile(PathBuf),
 }
 
-/// A URL of no database that we can use. Never repeats it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+/// A URL of no database that we can use. Never repeats it, but for the name of a parameter.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidDatabaseUrl {
     /// Neither SQLite nor PostgreSQL.
     #[error(
@@ -40,18 +40,35 @@ pub enum InvalidDatabaseUrl {
          with another sslmode, the server's certificate is not looked at"
     )]
     Unchecked,
+    /// A parameter that would do nothing.
+    #[error("has a parameter{} that is not read: give any of {READ}", .0.as_ref().map(|name| format!(" {name}")).unwrap_or_default())]
+    Parameter(Option<String>),
+    /// To the driver it means `disable`.
+    #[error("asks for sslmode=allow, with which TLS is never used here: give verify-full, require, prefer or disable")]
+    Allow,
 }
+
+/// The parameters that are read, under the names that libpq has for them too.
+const READ: &str =
+    "sslmode, sslrootcert, sslcert, sslkey, host, hostaddr, port, user, password, dbname, application_name, options";
+/// The other names that sqlx has for them, and one of its own.
+const ALSO_READ: [&str; 7] =
+    ["ssl-mode", "ssl-root-cert", "ssl-ca", "ssl-cert", "ssl-key", "statement-cache-capacity", "options["];
 
 impl Settings {
     /// Reads a database URL: `sqlite://FILE`, relative to the working directory or absolute, or
-    /// `postgres://USER:PASSWORD@HOST/DATABASE` with the parameters that libpq knows, such as `sslmode`.
+    /// `postgres://USER:PASSWORD@HOST/DATABASE` with some of libpq's parameters, such as `sslmode`.
     ///
     /// # Errors
     /// When it is none that we can use.
     pub fn parse(url: &str) -> Result<Self, InvalidDatabaseUrl> {
         if url.starts_with("postgres://") || url.starts_with("postgresql://") {
+            all_read(url)?;
             let options = PgConnectOptions::from_str(url).map_err(|_| InvalidDatabaseUrl::Server)?;
             options.get_database().filter(|name| !name.is_empty()).ok_or(InvalidDatabaseUrl::Server)?;
+            if matches!(options.get_ssl_mode(), PgSslMode::Allow) {
+                return Err(InvalidDatabaseUrl::Allow);
+            }
             let is_checked = matches!(options.get_ssl_mode(), PgSslMode::VerifyCa | PgSslMode::VerifyFull);
             if names_root(url) && !is_checked {
                 return Err(InvalidDatabaseUrl::Unchecked);
@@ -85,6 +102,24 @@ impl Settings {
             #[cfg(test)]
             Self::SharedFile(path) => format!("sqlite {}", path.display()),
         }
+    }
+}
+
+/// Refuses a parameter that sqlx would pass over, with its value in the log.
+fn all_read(url: &str) -> Result<(), InvalidDatabaseUrl> {
+    let Ok(url) = Url::parse(url) else { return Ok(()) };
+    let is_read = |name: &str| {
+        READ.split(", ").any(|read| read == name)
+            || ALSO_READ.iter().any(|read| *read == name || read.ends_with('[') && name.starts_with(read))
+    };
+    match url.query_pairs().map(|(name, _)| name).find(|name| !is_read(name)) {
+        // What does not look like a name may be a piece of a password.
+        Some(name) => {
+            let is_name =
+                name.len() <= 40 && name.bytes().all(|byte| byte.is_ascii_lowercase() || b"-_".contains(&byte));
+            Err(InvalidDatabaseUrl::Parameter(is_name.then(|| name.into_owned())))
+        }
+        None => Ok(()),
     }
 }
 
@@ -154,5 +189,21 @@ mod tests {
             assert_eq!(refused, Err(InvalidDatabaseUrl::Server), "{url}");
         }
         assert!(!format!("{:?}", Settings::parse("postgres://u:s3cr3t@h/d")).contains("s3cr3t"));
+    }
+
+    #[test]
+    fn a_parameter_that_would_do_nothing_is_refused_by_its_name_alone() {
+        let refused = |query: &str| Settings::parse(&format!("postgres://u:p@h/d?{query}")).unwrap_err();
+        let unknown = refused("sslmode=require&connect_timeout=s3cr3t");
+        assert_eq!(unknown, InvalidDatabaseUrl::Parameter(Some("connect_timeout".to_owned())));
+        assert!(
+            unknown.to_string().contains("connect_timeout") && !unknown.to_string().contains("s3cr3t"),
+            "{unknown}"
+        );
+        assert_eq!(refused("S3cr3t"), InvalidDatabaseUrl::Parameter(None));
+        assert_eq!(refused("sslmode=allow"), InvalidDatabaseUrl::Allow);
+        let read = "application_name=r&options=-c%20work_mem%3D8MB&options[work_mem]=8MB&hostaddr=127.0.0.1&user=u&password=p\
+                    &port=1&dbname=d&ssl-cert=/c&sslkey=/k&statement-cache-capacity=9";
+        assert!(Settings::parse(&format!("postgres://h/d?{read}")).is_ok());
     }
 }

@@ -29,14 +29,17 @@ pub struct Found {
 
 impl Store {
     /// These were found on chain at confirmation depth. One that is not queued any more stays as it
-    /// is: it was looked up before another lane signed it. Returns the blocks that hold them.
+    /// is: it was looked up before another lane signed it. Returns those that were, each with the block that holds it.
     ///
     /// # Errors
     /// When the database cannot be written.
-    pub async fn found(&self, found: &[Found], at: Timestamp) -> Result<Vec<UnfinalizedBlock>, StoreError> {
+    pub async fn found(
+        &self,
+        found: &[Found],
+        at: Timestamp,
+    ) -> Result<Vec<(RegistrationId, UnfinalizedBlock)>, StoreError> {
         let mut tx = Write::begin(&self.writer).await?;
-        let mut moved = 0;
-        let mut blocks = Vec::with_capacity(found.len());
+        let mut moved = Vec::with_capacity(found.len());
         for one in found {
             let id = one.ours.unwrap_or(id_of(one.hash));
             let updated = sqlx::query(
@@ -54,15 +57,15 @@ impl Store {
             if updated.rows_affected() == 0 {
                 continue;
             }
-            moved += updated.rows_affected();
             if one.ours.is_none() {
                 insert_foreign(&mut tx, id, one, at).await?;
             }
             let (finality, Block { number, hash, .. }) = (Finality::Unsafe, one.block);
-            blocks.push(UnfinalizedBlock { id, signer: one.ours.map(|_| one.registrar), finality, number, hash });
+            let block = UnfinalizedBlock { id, signer: one.ours.map(|_| one.registrar), finality, number, hash };
+            moved.push((one.id, block));
         }
-        tx.commit_and(|| self.finished(moved)).await?;
-        Ok(blocks)
+        tx.commit_and(|| self.finished(moved.len() as u64)).await?;
+        Ok(moved)
     }
 
     /// Somebody else's transaction is no longer canonical: what it had registered is queued again. Returns that.

@@ -201,6 +201,7 @@ impl Follower {
                 Phase::Signed | Phase::Submitted if consumed => passed.push(flight),
                 Phase::Submitted => {
                     flight.progress().is_not_missing();
+                    flight.remember(&self.tools.store).await;
                     unseen.push(flight);
                 }
                 Phase::Signed => {}

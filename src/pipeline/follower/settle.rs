@@ -6,11 +6,12 @@ use crate::{
     pipeline::{
         flights::{Held, Phase},
         journey::Journey,
+        memory::Kept,
         now,
     },
     registration::{Block, Failure, FailureReason, Finality, RegistrationId, State},
     store::{Inclusion, UnfinalizedBlock},
-    telemetry::{events, hindered},
+    telemetry::events,
 };
 use alloy::primitives::B256;
 use futures_util::future::{join_all, try_join_all};
@@ -127,6 +128,7 @@ impl Follower {
             progress.phase = Phase::Included { block, hash };
             progress.held = Held::No;
             (progress.memory.reorged_out, progress.memory.refusal) = (None, None);
+            progress.memory.kept = Kept::default();
             // As in the store: a node that included it had it, even if its answer never came.
             progress.sent.get_or_insert(at);
         }
@@ -161,6 +163,7 @@ impl Follower {
             let mut progress = flight.progress();
             progress.phase = Phase::Submitted;
             progress.memory.reorged_out = Some(block.number);
+            progress.memory.kept = Kept::default();
             // Nodes do not put the transactions of a dropped block back into their pools for certain.
             (progress.broadcast, progress.out) = (None, None);
         }
@@ -219,19 +222,10 @@ impl Follower {
         Ok(())
     }
 
-    /// Keeps for other replicas and the next start that its nonce is consumed without a receipt; once.
+    /// Keeps for other replicas and the next start that its nonce is consumed without a receipt.
     async fn remember_missing(&self, flight: &SharedFlight, lasting: Duration) {
-        if flight.progress().memory.missing_since.is_some() {
-            return;
-        }
-        let since = now().minus(lasting);
-        match self.tools.store.missing(flight.id, since).await {
-            Ok(()) => flight.progress().memory.missing_since = Some(since),
-            // A diagnosis elsewhere says less.
-            Err(error) => {
-                hindered!(error, transaction_id = %flight.id, "that a receipt is missing could not be written");
-            }
-        }
+        flight.progress().memory.missing_since.get_or_insert_with(|| now().minus(lasting));
+        flight.remember(&self.tools.store).await;
     }
 
     /// Whether every endpoint that answers, and more than one where there are more, says that the nonce is consumed at confirmation

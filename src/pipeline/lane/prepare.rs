@@ -197,14 +197,16 @@ impl Lane {
         let found: Vec<Option<Found>> = stream::iter(lookups).buffered(LOOKUPS).try_collect().await?;
         let mut found: Vec<Found> = found.into_iter().flatten().collect();
         self.tools.recognise_found(&mut found).await?;
-        let settled: Vec<RegistrationId> = found.iter().map(|one| one.id).collect();
-        let blocks = self.tools.store.found(&found, now()).await?;
+        let (settled, blocks): (Vec<RegistrationId>, Vec<_>) =
+            self.tools.store.found(&found, now()).await?.into_iter().unzip();
         lock(&self.tools.found).extend(blocks);
 
         let mut shallow = Vec::new();
         let mut left = (Vec::new(), Vec::new());
         for ((row, record), journey) in claim.registrations.drain(..).zip(records).zip(journeys) {
             match (found.iter().find(|one| one.id == row.id), record) {
+                // Another replica has signed it since it was looked at: it is that one's to tell of.
+                (Some(one), _) if !settled.contains(&one.id) => {}
                 (Some(one), _) => {
                     events::found_on_chain(row.id, row.trace.trace_id, one.hash, one.registrar);
                     let depth = (head + 1).saturating_sub(one.block.number);

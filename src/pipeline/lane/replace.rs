@@ -118,7 +118,7 @@ impl Lane {
         {
             let mut progress = flight.progress();
             (progress.out, progress.priced_out, progress.held) = (None, false, Held::No);
-            progress.memory.refusal = None;
+            (progress.memory.refusal, progress.memory.kept.refusal) = (None, None);
         }
         if let Some(vehicle) = flight.vehicle() {
             flight.journeys().iter_mut().for_each(|journey| journey.replaced(&vehicle));
@@ -144,6 +144,11 @@ impl Lane {
     async fn read_again(&self, flight: &Flight) {
         match self.tools.store.open_transaction(flight.id).await {
             Ok(Some(open)) => {
+                {
+                    let memory = &mut flight.progress().memory;
+                    memory.refusal = open.remembered.refusal.clone();
+                    memory.kept.refusal = open.remembered.refusal;
+                }
                 for attempt in open.attempts.into_iter().skip(flight.versions().attempts.len()) {
                     flight.replaced(attempt, open.gas_limit, open.batch_size);
                 }

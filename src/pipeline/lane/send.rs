@@ -52,7 +52,6 @@ impl Lane {
         let Some(attempt) = versions.attempts.last() else { return true };
         let result = self.tools.chain.send(&attempt.raw).await;
         self.went_out(flight);
-        let before = flight.progress().memory.refusal.clone();
         flight.heard(&result, now());
         match verdict(&result) {
             Verdict::Taken => {
@@ -70,7 +69,7 @@ impl Lane {
                     self.window.limited(self.tools.in_flight_of(self.address()));
                 }
                 let detail = result.err().map(|error| error.to_string()).unwrap_or_default();
-                flight.remember_refusal(&self.tools.store, before).await;
+                flight.remember(&self.tools.store).await;
                 self.not_taken(flight, blocked, &detail).await;
                 // A node may have taken the bytes although its answer was lost, and a block may hold them already.
                 !self.tools.flights.contains(flight) || flight.progress().phase != Phase::Signed
@@ -103,9 +102,12 @@ impl Lane {
             memory.taken.head = self.tools.head().map(|head| head.block.number);
             memory.taken.clone()
         };
-        if let Err(error) = spans::db("sent", self.tools.store.sent(flight.id, &taken, at)).await {
+        match spans::db("sent", self.tools.store.sent(flight.id, &taken, at)).await {
+            Ok(()) => flight.progress().memory.kept.refusal = None,
             // The bytes are out and on disk; inclusion will say so too.
-            hindered!(error, transaction_id = %flight.id, "a sent transaction could not be marked as sent");
+            Err(error) => {
+                hindered!(error, transaction_id = %flight.id, "a sent transaction could not be marked as sent")
+            }
         }
         let felt = spans::felt_failover();
         for journey in flight.journeys().iter_mut() {

@@ -157,3 +157,25 @@ async fn what_a_transaction_did_not_register_stays_with_its_nonce_until_that_is_
     assert_eq!(rig.get(ids[0]).await.state, State::Confirmed);
     assert_eq!(rig.store.unfinished(), 1);
 }
+
+#[tokio::test]
+async fn who_only_looks_at_what_is_out_reads_no_bytes_and_of_what_it_carries_the_first() {
+    let rig = Rig::new(100).await;
+    let mut ids = Vec::new();
+    for document in 1..=4 {
+        ids.push(rig.accept(document, "a").await.registration.id);
+    }
+    rig.signed(0, &ids[..2]).await;
+    rig.signed(1, &ids[2..]).await;
+    let whole = rig.store.open_transactions(SIGNER).await.unwrap();
+
+    let seen = rig.store.outlines(SIGNER, Some(1)).await.unwrap();
+
+    let members = |open: &OpenTransaction| open.members.iter().map(|member| member.id).collect::<Vec<_>>();
+    assert_eq!(seen.iter().map(members).collect::<Vec<_>>(), [vec![ids[0]], ids[2..].to_vec()]);
+    for (seen, whole) in seen.iter().zip(&whole) {
+        let Attempt { hash, raw, fees } = &seen.attempts[0];
+        assert_eq!((*hash, *fees, raw.len()), (whole.attempts[0].hash, whole.attempts[0].fees, 0));
+        assert_eq!((seen.id, seen.nonce, seen.signed), (whole.id, whole.nonce, whole.signed));
+    }
+}

@@ -13,7 +13,8 @@ async fn what_somebody_else_registered_is_queued_again_when_it_is_reorged_out() 
         block: inclusion(number).block,
         ours: None,
     };
-    let blocks = rig.store.found(&[found(2)], at(14)).await.unwrap();
+    let blocks: Vec<_> =
+        rig.store.found(&[found(2)], at(14)).await.unwrap().into_iter().map(|(_, block)| block).collect();
     assert_eq!(rig.store.unfinalized_blocks(UnfinalizedBlock::STRANGERS, 10).await.unwrap(), blocks);
     assert_eq!(rig.store.lost(blocks[0].id, at(15)).await.unwrap(), [id]);
     let queued = rig.get(id).await;
@@ -51,7 +52,7 @@ async fn a_transaction_of_ours_that_is_found_on_chain_is_stored_as_if_it_had_bee
     let Known::New(own) = rig.store.recognise(&one(3), at(30)).await.unwrap() else { panic!("it was not known") };
     assert_eq!(rig.store.recognise(&one(3), at(31)).await.unwrap(), Known::Already(own));
     let found = Found { id, hash: one(3).attempt.hash, registrar: SIGNER, block: inclusion(4).block, ours: Some(own) };
-    let blocks = rig.store.found(&[found], at(32)).await.unwrap();
+    let blocks: Vec<_> = rig.store.found(&[found], at(32)).await.unwrap().into_iter().map(|(_, block)| block).collect();
     assert_eq!((blocks[0].id, blocks[0].signer), (own, Some(SIGNER)));
     let carried = rig.get(id).await.transaction.unwrap();
     let ours = carried.ours.unwrap();
@@ -73,7 +74,7 @@ async fn what_was_taken_for_a_strangers_transaction_is_known_for_ours_later() {
     let id = rig.accept(1, "a").await.registration.id;
     let attempt = transaction(3).attempt;
     let found = Found { id, hash: attempt.hash, registrar: SIGNER, block: inclusion(4).block, ours: None };
-    let taken = rig.store.found(&[found], at(20)).await.unwrap()[0].id;
+    let taken = rig.store.found(&[found], at(20)).await.unwrap()[0].1.id;
     let ours = Recognised {
         signer: SIGNER,
         nonce: 3,

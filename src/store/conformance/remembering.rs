@@ -31,9 +31,11 @@ async fn who_took_a_transaction_and_what_was_said_of_it_is_known_until_it_is_no_
     assert_eq!(remembered(&rig, id).await, Remembered { taken: taken.clone(), ..Remembered::default() });
 
     rig.store.refused(id, Some(&refusal())).await.unwrap();
-    rig.store.missing(id, at(14)).await.unwrap();
+    rig.store.missing(id, Some(at(14))).await.unwrap();
     let told = remembered(&rig, id).await;
     assert_eq!((told.refusal, told.missing_since), (Some(refusal()), Some(at(14))));
+    rig.store.missing(id, None).await.unwrap();
+    assert_eq!(remembered(&rig, id).await.missing_since, None, "it was found");
     rig.store.replace(id, &replacement(2)).await.unwrap();
     assert_eq!(remembered(&rig, id).await.refusal, None, "it was another version");
 
@@ -45,4 +47,12 @@ async fn who_took_a_transaction_and_what_was_said_of_it_is_known_until_it_is_no_
     assert_eq!(remembered(&rig, id).await, Remembered { taken, reorged_out: Some(8), ..Remembered::default() });
     rig.store.included(id, &inclusion(9), &[], false, at(17)).await.unwrap();
     assert_eq!(remembered(&rig, id).await.reorged_out, None);
+}
+
+#[tokio::test]
+async fn a_refusal_that_cannot_be_read_keeps_no_work_from_going_on() {
+    let rig = Rig::new(100).await;
+    let id = rig.signed(0, &[rig.accept(1, "a").await.registration.id]).await;
+    sqlx::query("UPDATE transactions SET refusal = '{\"meaning\":\"new\"}'").execute(&rig.store.writer).await.unwrap();
+    assert_eq!(remembered(&rig, id).await, Remembered::default());
 }

@@ -106,7 +106,8 @@ async fn a_replica_has_at_most_twelve_connections_however_much_comes_at_once() {
     join_all((0..200).map(|number| stack.client.confirm(number, CASE))).await;
 
     let mut own = database.connect().await;
-    let all = "SELECT COUNT(*) - 1 FROM pg_stat_activity WHERE datname = current_database()";
+    let all = "SELECT COUNT(*) - 1 FROM pg_stat_activity WHERE datname = current_database() \
+               AND backend_type = 'client backend'";
     let connections: i64 = sqlx::query_scalar(all).fetch_one(&mut own).await.unwrap();
     assert!((2..=12).contains(&connections), "{connections}");
 }
