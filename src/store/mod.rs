@@ -82,6 +82,8 @@ pub struct Store {
     unfinished: Arc<AtomicU64>,
     queue_limit: u64,
     leases: Arc<lease::Leases>,
+    /// Held by the lane whose turn it is to spend of a budget.
+    spender: Arc<tokio::sync::Mutex<()>>,
     engine: Arc<Engine>,
 }
 

@@ -9,6 +9,8 @@ use crate::{
     telemetry::metrics,
 };
 use sqlx::any::AnyRow;
+use std::time::Duration;
+use tokio::{sync::OwnedMutexGuard, time::timeout};
 
 /// What each version of each transaction that waits for a block may cost; and, in one row more, the fees of what was included from a
 /// time on. One statement, so that a transaction that is included meanwhile is in one of the two, and not in none. The fees of a
@@ -23,8 +25,11 @@ pub(super) const SPENDING: &str = "SELECT CAST(NULL AS DOUBLE PRECISION), t.id, 
      + CAST(COALESCE(l1_fee, '0') AS DOUBLE PRECISION)), 0.0), NULL, NULL, NULL, NULL FROM transactions \
      WHERE included_at >= $1 AND gas_used IS NOT NULL";
 /// Replicas that may spend of one budget do it one after the other: a lock of the database's, ended with its transaction. The
-/// number says `spending` in ASCII.
-const LOCK: &str = "SELECT pg_advisory_xact_lock(8318260036558745191)";
+/// number says `spending` in ASCII. A replica that is frozen while it has the lock keeps the others waiting until the server ends its
+/// session; they ask again later, and hold no connection meanwhile. What is waited for after that is waited for as ever.
+const LOCK: &str = "SET LOCAL lock_timeout = '1s'; SELECT pg_advisory_xact_lock(8318260036558745191); SET LOCAL lock_timeout TO DEFAULT";
+/// The lanes of one replica wait this long for each other.
+const TURN: Duration = Duration::from_secs(5);
 
 impl Store {
     /// A transaction that reverted was paid for all the same.
@@ -57,9 +62,31 @@ impl Store {
         Ok(spending)
     }
 
+    /// Begins a write that spends of a budget. Until it is over nobody else spends: on SQLite there is one writer, and on PostgreSQL
+    /// whoever comes next waits here. So the budget holds whichever replicas sign at the same moment. It is the first thing that
+    /// such a write does: who waits here has locked nothing that anybody else needs, such as the row of a lease. And of the lanes of
+    /// one process only one waits for another replica, with one connection: the others are there for everything else. The turn
+    /// among the lanes is to be held until the write is over. Without an allowance nobody waits.
+    ///
+    /// # Errors
+    /// When the database cannot be written, or the turn does not come in time.
+    pub(super) async fn spend(
+        &self,
+        allowance: Option<Allowance>,
+    ) -> Result<(Option<OwnedMutexGuard<()>>, Write), StoreError> {
+        if allowance.is_none() {
+            return Ok((None, Write::begin(&self.writer).await?));
+        }
+        let turn = timeout(TURN, self.spender.clone().lock_owned()).await.map_err(|_| sqlx::Error::PoolTimedOut)?;
+        let mut write = Write::begin(&self.writer).await?;
+        if self.engine.has_locks() {
+            sqlx::raw_sql(LOCK).execute(&mut *write).await?;
+        }
+        Ok((Some(turn), write))
+    }
+
     /// Goes on with a write that makes a version of this transaction, which may cost `worst` wei, if the day's allowance has room for
-    /// it. Until that write is over nobody else spends: on SQLite there is one writer, and on PostgreSQL whoever comes next waits
-    /// here. So the budget holds whichever replicas sign at the same moment. Without an allowance nothing is asked.
+    /// it. Without an allowance nothing is asked.
     ///
     /// # Errors
     /// [`StoreError::OverBudget`] when it has no room; then nothing was written.
@@ -70,9 +97,6 @@ impl Store {
         mut write: Write,
     ) -> Result<Write, StoreError> {
         let Some(Allowance { budget, since }) = allowance else { return Ok(write) };
-        if self.is_shared() {
-            sqlx::query(LOCK).execute(&mut *write).await?;
-        }
         let rows = sqlx::query(SPENDING).bind(since.micros()).fetch_all(&mut *write).await?;
         let mut spending = read(&rows)?;
         if let Err(over) = spending.allows(id, worst, budget) {
@@ -257,5 +281,35 @@ mod tests {
                 assert_eq!(signers.len() - refused.len(), ROOM, "round {round}: {refused:?}");
             }
         }
+    }
+
+    #[tokio::test]
+    async fn a_replica_that_is_frozen_while_it_spends_keeps_nobody_from_accepting_renewing_or_filling_a_gap() {
+        let ground = Ground::postgres().await;
+        let signers: Vec<_> = (1..=8).map(Address::repeat_byte).collect();
+        let (frozen, store) = (replica(&ground, &[]).await, replica(&ground, &[]).await);
+        let mut leases = Vec::new();
+        for signer in &signers {
+            leases.push(store.acquire(*signer).await.unwrap().unwrap());
+        }
+        let budget = allowance(100 * WORST);
+        let held = frozen.spend(budget).await.unwrap();
+
+        // All lanes would spend, and each is told that it cannot.
+        let lanes =
+            join_all(signers.iter().map(async |signer| store.sign(&transaction(*signer, 0, budget), &[]).await));
+        let others = async {
+            for lease in &leases {
+                assert!(store.renew(*lease).await.unwrap());
+                store.sign(&transaction(lease.signer, 1, None), &[]).await.unwrap();
+            }
+        };
+        let (refused, ()) = tokio::join!(lanes, others);
+        assert!(refused.iter().all(Result::is_err), "{refused:?}");
+        let open = store.open_transactions(ONE).await.unwrap();
+        assert_eq!(open.iter().map(|open| open.nonce).collect::<Vec<_>>(), [1]);
+
+        drop(held);
+        store.sign(&transaction(ONE, 2, budget), &[]).await.unwrap();
     }
 }
