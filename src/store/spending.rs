@@ -96,11 +96,11 @@ impl Store {
         (id, worst): (TransactionId, u128),
         mut write: Write,
     ) -> Result<Write, StoreError> {
-        let Some(Allowance { budget, since }) = allowance else { return Ok(write) };
-        let rows = sqlx::query(SPENDING).bind(since.micros()).fetch_all(&mut *write).await?;
+        let Some(allowance) = allowance else { return Ok(write) };
+        let rows = sqlx::query(SPENDING).bind(allowance.since.micros()).fetch_all(&mut *write).await?;
         let mut spending = read(&rows)?;
-        if let Err(over) = spending.allows(id, worst, budget) {
-            metrics().daily_spend(over.taken);
+        if let Err(over) = spending.allows(id, worst, &allowance) {
+            metrics().daily_spend(spending.taken());
             write.undo().await?;
             return Err(StoreError::OverBudget(over));
         }
@@ -132,7 +132,7 @@ mod tests {
     use super::*;
     use crate::{
         registration::{Block, policy::budget::OverBudget, policy::fees::Fees},
-        store::{Attempt, Inclusion, NewTransaction, Replacement, testing::Ground},
+        store::{Attempt, Inclusion, NewTransaction, Recognised, Replacement, testing::Ground},
     };
     use alloy::primitives::{Address, B256};
     use futures_util::future::join_all;
@@ -159,7 +159,7 @@ mod tests {
     }
 
     fn allowance(budget: u128) -> Option<Allowance> {
-        Some(Allowance { budget, since: at(50) })
+        Some(Allowance { budget, since: at(50), whole: true })
     }
 
     fn version(signer: Address, nonce: u64, number: u8) -> Attempt {
@@ -280,6 +280,20 @@ mod tests {
                 let refused: Vec<_> = signed.into_iter().filter(Result::is_err).map(over).collect();
                 assert_eq!(signers.len() - refused.len(), ROOM, "round {round}: {refused:?}");
             }
+        }
+    }
+
+    #[tokio::test]
+    async fn what_a_restored_store_finds_on_chain_was_paid_on_the_day_of_its_block() {
+        for ground in grounds().await {
+            let store = replica(&ground, &[ONE]).await;
+            let block = Block { number: 7, hash: B256::repeat_byte(7), time: at(70) };
+            let cost = Cost { gas_used: 40_000, effective_gas_price: 3, l1_fee: None };
+            let (attempt, gas_limit, batch_size) = (version(ONE, 0, 1), 50_000, 1);
+            let found = Recognised { signer: ONE, nonce: 0, gas_limit, batch_size, attempt, block, cost };
+            store.recognise(&found, at(200)).await.unwrap();
+            assert_eq!(store.spending(at(70)).await.unwrap().spent, 120_000);
+            assert_eq!(store.spending(at(71)).await.unwrap().spent, 0, "another day");
         }
     }
 
