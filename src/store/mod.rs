@@ -28,6 +28,7 @@ mod replace;
 mod rows;
 mod settings;
 mod settle;
+mod settled;
 #[cfg(test)]
 mod shared_file;
 mod sign;
@@ -82,8 +83,8 @@ pub struct Store {
     unfinished: Arc<AtomicU64>,
     queue_limit: u64,
     leases: Arc<lease::Leases>,
-    /// Held by the lane whose turn it is to spend of a budget.
-    spender: Arc<tokio::sync::Mutex<()>>,
+    /// Held by the lane whose turn it is to spend of a budget, with what is known to be spent.
+    spender: Arc<tokio::sync::Mutex<Option<settled::Settled>>>,
     engine: Arc<Engine>,
 }
 

@@ -1,6 +1,6 @@
 //! What transactions have cost, and may cost; and the one place where a day's budget is held.
 
-use super::{Store, StoreError, rows::Columns, write::Write};
+use super::{Store, StoreError, rows::Columns, settled::Settled, write::Write};
 use crate::{
     registration::{
         Cost, Timestamp, TransactionId,
@@ -30,6 +30,13 @@ pub(super) const SPENDING: &str = "SELECT CAST(NULL AS DOUBLE PRECISION), t.id, 
 const LOCK: &str = "SET LOCAL lock_timeout = '1s'; SELECT pg_advisory_xact_lock(8318260036558745191); SET LOCAL lock_timeout TO DEFAULT";
 /// The lanes of one replica wait this long for each other.
 const TURN: Duration = Duration::from_secs(5);
+
+/// The turn to spend of a budget, among the lanes of this process.
+pub(super) struct Turn {
+    allowance: Allowance,
+    settled: Settled,
+    _held: OwnedMutexGuard<Option<Settled>>,
+}
 
 impl Store {
     /// A transaction that reverted was paid for all the same.
@@ -70,36 +77,34 @@ impl Store {
     ///
     /// # Errors
     /// When the database cannot be written, or the turn does not come in time.
-    pub(super) async fn spend(
-        &self,
-        allowance: Option<Allowance>,
-    ) -> Result<(Option<OwnedMutexGuard<()>>, Write), StoreError> {
-        if allowance.is_none() {
-            return Ok((None, Write::begin(&self.writer).await?));
-        }
-        let turn = timeout(TURN, self.spender.clone().lock_owned()).await.map_err(|_| sqlx::Error::PoolTimedOut)?;
+    pub(super) async fn spend(&self, allowance: Option<Allowance>) -> Result<(Option<Turn>, Write), StoreError> {
+        let Some(allowance) = allowance else { return Ok((None, Write::begin(&self.writer).await?)) };
+        let mut turn = timeout(TURN, self.spender.clone().lock_owned()).await.map_err(|_| sqlx::Error::PoolTimedOut)?;
+        let settled = self.settled(*turn, &allowance).await?;
+        *turn = Some(settled);
         let mut write = Write::begin(&self.writer).await?;
         if self.engine.has_locks() {
             sqlx::raw_sql(LOCK).execute(&mut *write).await?;
         }
-        Ok((Some(turn), write))
+        Ok((Some(Turn { allowance, settled, _held: turn }), write))
     }
 
     /// Goes on with a write that makes a version of this transaction, which may cost `worst` wei, if the day's allowance has room for
-    /// it. Without an allowance nothing is asked.
+    /// it. Without one nothing is asked.
     ///
     /// # Errors
     /// [`StoreError::OverBudget`] when it has no room; then nothing was written.
     pub(super) async fn within(
         &self,
-        allowance: Option<Allowance>,
+        turn: Option<&Turn>,
         (id, worst): (TransactionId, u128),
         mut write: Write,
     ) -> Result<Write, StoreError> {
-        let Some(allowance) = allowance else { return Ok(write) };
-        let rows = sqlx::query(SPENDING).bind(allowance.since.micros()).fetch_all(&mut *write).await?;
+        let Some(Turn { allowance, settled, .. }) = turn else { return Ok(write) };
+        let rows = sqlx::query(SPENDING).bind(settled.until.micros()).fetch_all(&mut *write).await?;
         let mut spending = read(&rows)?;
-        if let Err(over) = spending.allows(id, worst, &allowance) {
+        spending.spent = spending.spent.saturating_add(settled.spent);
+        if let Err(over) = spending.allows(id, worst, allowance) {
             metrics().daily_spend(spending.taken());
             write.undo().await?;
             return Err(StoreError::OverBudget(over));
@@ -159,7 +164,7 @@ mod tests {
     }
 
     fn allowance(budget: u128) -> Option<Allowance> {
-        Some(Allowance { budget, since: at(50), whole: true })
+        Some(Allowance { budget, since: at(50), at: at(60), whole: true })
     }
 
     fn version(signer: Address, nonce: u64, number: u8) -> Attempt {
@@ -294,6 +299,28 @@ mod tests {
             store.recognise(&found, at(200)).await.unwrap();
             assert_eq!(store.spending(at(70)).await.unwrap().spent, 120_000);
             assert_eq!(store.spending(at(71)).await.unwrap().spent, 0, "another day");
+        }
+    }
+
+    #[tokio::test]
+    async fn what_was_spent_early_in_the_day_and_just_now_by_whichever_replica_counts() {
+        for ground in grounds().await {
+            let store = replica(&ground, &[ONE]).await;
+            let today = |now, budget| Some(Allowance { budget, since: at(50), at: at(now), whole: true });
+            let cost = Cost { gas_used: 40_000, effective_gas_price: 3, l1_fee: None };
+            let block = Block { number: 7, hash: B256::repeat_byte(7), time: at(99) };
+            let include = async |nonce: u64, seconds| {
+                let new = transaction(ONE, nonce, None);
+                store.sign(&new, &[]).await.unwrap();
+                let inclusion = Inclusion { hash: new.attempt.hash, block, cost };
+                store.included(new.id, &inclusion, &[], false, at(seconds)).await.unwrap();
+            };
+            for (now, nonce) in [(120, 0), (1_000, 1), (1_001, 2), (1_059, 3), (5_000, 4)] {
+                include(nonce, now - 1).await;
+                let spent = 120_000 * u128::from(nonce + 1);
+                let refused = over(store.sign(&transaction(ONE, 100, today(now, spent + WORST - 1)), &[]).await);
+                assert_eq!(refused.taken, spent, "at {now}");
+            }
         }
     }
 

@@ -16,6 +16,8 @@ pub struct Allowance {
     pub budget: u128,
     /// When the day began.
     pub since: Timestamp,
+    /// Now.
+    pub at: Timestamp,
     /// Whether it may use what is kept for raising what is out: only what everything else of its signer waits for may.
     pub whole: bool,
 }
@@ -51,7 +53,7 @@ impl fmt::Display for OverBudget {
 impl Allowance {
     /// For the day that this moment is in.
     pub fn of(budget: u128, now: Timestamp) -> Self {
-        Self { budget, since: day_of(now), whole: false }
+        Self { budget, since: day_of(now), at: now, whole: false }
     }
 
     /// For what everything else of its signer waits for: it may use what is kept for raising what is out.
@@ -124,7 +126,8 @@ mod tests {
 
     /// Of 100.
     fn allows(spending: &Spending, version_of: u8, worst: u128, whole: bool) -> Result<(), OverBudget> {
-        let allowance = Allowance { budget: 100, since: Timestamp::from_seconds(0), whole };
+        let (since, at) = (Timestamp::from_seconds(0), Timestamp::from_seconds(1));
+        let allowance = Allowance { budget: 100, since, at, whole };
         spending.allows(id(version_of), worst, &allowance)
     }
 
