@@ -1,5 +1,6 @@
 //! Builds the rooms, spawns, drains in order; no logic.
 
+mod announce;
 mod patience;
 
 use crate::{
@@ -12,9 +13,10 @@ use crate::{
     telemetry::{metrics, redact},
 };
 use alloy::primitives::Address;
+use announce::Announcement;
 use futures_util::future::join_all;
 use patience::wait_for;
-use std::{net::SocketAddr, time::Duration};
+use std::{io::ErrorKind, net::SocketAddr, time::Duration};
 use tokio::{
     net::TcpListener,
     task::{JoinHandle, JoinSet},
@@ -60,7 +62,7 @@ pub enum Error {
         /// The address.
         address: SocketAddr,
         /// What the operating system says.
-        kind: std::io::ErrorKind,
+        kind: ErrorKind,
     },
     /// The server failed.
     #[error(transparent)]
@@ -82,7 +84,9 @@ impl Error {
     /// The process's exit code: 64 when the settings are at fault, else 1.
     pub fn exit_code(&self) -> u8 {
         match self {
-            Self::Open(error) if error.may_pass() => 1,
+            Self::Open(error) if error.may_pass() || error.is_others_doing() => 1,
+            // Whoever has the port may leave it.
+            Self::Listen { kind: ErrorKind::AddrInUse, .. } => 1,
             Self::Prove(ProveError::Wrong(_))
             | Self::Deploy(DeployError::Prove(ProveError::Wrong(_)))
             | Self::Open(_)
@@ -129,6 +133,7 @@ pub async fn serve(
     store.bind(&registry(&chain, &proof), clock::now()).await?;
     let max_waiters = usize::try_from(settings.api.max_waiters).unwrap_or(usize::MAX);
     pipeline::check_keys(&store, &settings.chain.signers).await?;
+    let announcement = Announcement::of(&settings, &chain, &store);
     let tools = Tools::new(chain, store.clone(), settings.pipeline.clone(), max_waiters);
     look_at_signers(&tools, &settings.chain.signers).await;
 
@@ -154,6 +159,7 @@ pub async fn serve(
         admin: tokio::spawn(api::serve_admin(admin_listener, registrar.clone(), shutdown.clone())),
         server: tokio::spawn(api::serve(listener, registrar, settings.api, shutdown.clone())),
     };
+    announcement.say(listening);
     ready(listening);
 
     let ended = tasks.until_end(&shutdown).await;

@@ -44,14 +44,19 @@ async fn serve(args: &ServeArgs, environment: &Environment) -> Exit {
         Err(error) => return cli::complain(&error, Exit::Usage),
     };
     let flush = settings.flush();
-    let listening = |at: app::Listening| tracing::info!(grpc = %at.grpc, admin = %at.admin, "listening");
     cli::until_signalled(|shutdown| async {
-        let ended = telemetry::apart(app::serve(settings, shutdown, listening)).await;
+        let exit = telemetry::apart(async {
+            match app::serve(settings, shutdown, |_| ()).await {
+                Ok(()) => Exit::Done,
+                Err(error) => {
+                    telemetry::events::gave_up(&cli::in_full(&error), error.exit_code());
+                    Exit::from_code(error.exit_code())
+                }
+            }
+        })
+        .await;
         telemetry.shutdown(flush).await;
-        match ended {
-            Ok(()) => Exit::Done,
-            Err(error) => cli::complain(&error, Exit::from_code(error.exit_code())),
-        }
+        exit
     })
     .await
 }

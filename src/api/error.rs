@@ -69,7 +69,11 @@ impl From<StoreError> for ApiError {
             | StoreError::Conflict
             | StoreError::Fenced
             | StoreError::OverBudget(_) => {
-                tracing::error!(error = %error, "a call could not use the store");
+                if error.is_told() {
+                    tracing::debug!(error = %error, "a call could not use the store");
+                } else {
+                    tracing::error!(error = %error, "a call could not use the store");
+                }
                 Self::StoreUnavailable
             }
         }

@@ -5,7 +5,7 @@ use crate::chain::Delays;
 use std::{fmt::Display, time::Duration};
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
-use tracing::warn;
+use tracing::{debug, warn};
 
 /// So long a start waits for each thing that it needs.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -13,7 +13,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 
 /// Tries until it works, until what is in the way is nothing that passes by itself, or until patience is at its end; `None` when
-/// `shutdown` came first, which a try does not hold up. `what` says in the log what is waited for.
+/// `shutdown` came first, which a try does not hold up. `what` says in the log what is waited for, once for each reason.
 pub async fn wait_for<T, E: Display>(
     what: &str,
     shutdown: &CancellationToken,
@@ -22,12 +22,19 @@ pub async fn wait_for<T, E: Display>(
 ) -> Option<Result<T, E>> {
     let begun = Instant::now();
     let mut delays = Delays::up_to(LONGEST_PAUSE);
+    let mut said = None;
     let tries = async {
         loop {
             match try_it().await {
                 Err(error) if may_pass(&error) && begun.elapsed() < PATIENCE => {
                     let left = PATIENCE.saturating_sub(begun.elapsed()).as_secs();
-                    warn!(error = %error, gives_up_in_seconds = left, "waiting for {what}");
+                    let reason = error.to_string();
+                    if said.as_ref() == Some(&reason) {
+                        debug!(error = reason, gives_up_in_seconds = left, "waiting for {what}");
+                    } else {
+                        warn!(error = reason, gives_up_in_seconds = left, "waiting for {what}");
+                        said = Some(reason);
+                    }
                     sleep(delays.next_delay()).await;
                 }
                 done => return done,

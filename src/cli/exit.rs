@@ -51,6 +51,12 @@ impl From<Exit> for ExitCode {
 
 /// Says on standard error what went wrong, with the causes beneath, and ends as `exit`.
 pub fn complain(error: &dyn Error, exit: Exit) -> Exit {
+    eprintln!("error: {}", redact(&in_full(error)));
+    exit
+}
+
+/// What went wrong, with the causes beneath.
+pub fn in_full(error: &dyn Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(next) = cause {
@@ -62,6 +68,5 @@ pub fn complain(error: &dyn Error, exit: Exit) -> Exit {
         }
         cause = next.source();
     }
-    eprintln!("error: {}", redact(&text));
-    exit
+    text
 }

@@ -27,7 +27,7 @@ mod waterfall;
 
 pub use args::{ClientCommand, Command, DeployArgs, DevArgs};
 pub use dev::run as dev;
-pub use exit::{Exit, complain};
+pub use exit::{Exit, complain, in_full};
 pub use query::run as client;
 pub use signals::until_signalled;
 pub use usage::{Answer, parse};

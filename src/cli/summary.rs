@@ -69,8 +69,15 @@ pub(super) fn list_line(registration: &Registration, paint: Paint) -> String {
         registration.id,
         paint.paint(colour(registration.state()), state_text),
         stages::short(&registration.document_hash),
-        registration.case_id
-    )
+        registration.case_id,
+    ) + &waits_for(registration)
+}
+
+/// What it waits for or failed with, after its line; nothing when there is nothing to say.
+fn waits_for(registration: &Registration) -> String {
+    let failure = registration.failure.as_ref().map(|failure| failure.reason.as_str());
+    let reasons = failure.into_iter().chain([registration.blocked_reason.as_str()]);
+    reasons.filter(|reason| !reason.is_empty()).map(|reason| format!("  {reason}")).collect()
 }
 
 /// Why a registration is not confirmed.
@@ -168,6 +175,14 @@ fn colour(state: State) -> Colour {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_line_of_a_list_ends_with_what_it_waits_for() {
+        let waiting = Registration { blocked_reason: "FEE_CAP".into(), case_id: "C-1".into(), ..Default::default() };
+        assert!(list_line(&waiting, Paint::PLAIN).ends_with("  C-1  FEE_CAP"));
+        let free = Registration { blocked_reason: String::new(), ..waiting };
+        assert!(list_line(&free, Paint::PLAIN).ends_with("  C-1"));
+    }
 
     #[test]
     fn wei_reads_as_ether_without_losing_a_digit() {

@@ -139,7 +139,7 @@ impl Tools {
         for signer in strange {
             match self.store.open_transactions(signer).await {
                 Ok(open) => open.into_iter().for_each(|open| recovery::take_up(&tools, open, None)),
-                Err(error) => tracing::warn!(%signer, error = %error, "what a signer has out could not be read"),
+                Err(error) => crate::telemetry::hindered!(error, %signer, "what a signer has out could not be read"),
             }
         }
         tools

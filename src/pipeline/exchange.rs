@@ -5,10 +5,11 @@ use super::Tools;
 use crate::{
     chain::Delays,
     store::{News, StoreError},
+    telemetry::hindered,
 };
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
-use tracing::{debug, info, warn};
+use tracing::{debug, info};
 
 /// Between two looks at what is waited for here.
 const LOOK: Duration = Duration::from_secs(1);
@@ -52,7 +53,7 @@ impl Exchange {
             if let Err(error) = ended
                 && !std::mem::replace(&mut lost, true)
             {
-                warn!(error = %error, "other replicas are not heard: until they are, each change shows up to a second late");
+                hindered!(error, "other replicas are not heard: until they are, each change shows up to a second late");
             }
             stop.run_until_cancelled(tokio::time::sleep(delays.next_delay())).await;
         }

@@ -9,7 +9,7 @@ use crate::{
     chain::{CallError, Sent},
     registration::{Block, Blocked, RegistrationId, Timestamp, TransactionId, diagnosis::Refused, policy::fees::Fees},
     store::{Attempt, Remembered, Store, Taken},
-    telemetry::{Affected, events},
+    telemetry::{Affected, events, hindered},
 };
 use alloy::primitives::{Address, B256};
 use std::{
@@ -17,7 +17,6 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 use tokio::{sync::watch, time::Instant};
-use tracing::warn;
 
 /// So many steps of a transaction are remembered.
 const MOST_STEPS: usize = 50;
@@ -249,7 +248,7 @@ impl Flight {
         };
         if !is_known && let Err(error) = store.refused(self.id, says.as_ref()).await {
             // A diagnosis elsewhere says less.
-            warn!(transaction_id = %self.id, error = %error, "what a node refused a transaction with could not be written");
+            hindered!(error, transaction_id = %self.id, "what a node refused a transaction with could not be written");
         }
     }
 

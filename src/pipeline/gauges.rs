@@ -7,11 +7,15 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
-/// Between two looks at what waits. It asks the store for one row, and no endpoint.
+/// Between two looks at what waits. It asks the store for one row, or where others write to it too for a count besides, and no
+/// endpoint.
 const LOOK: Duration = Duration::from_secs(1);
 /// Between two questions for what a signer holds. Each prepare asks too; these are for the quiet times, when a faucet or another
 /// program moves it: 12 calls an hour for each signer.
 const ASK: Duration = Duration::from_secs(300);
+
+/// The states of what is neither confirmed nor failed.
+const WAITING: [State; 4] = [State::Queued, State::Signed, State::Submitted, State::Included];
 
 /// Who looks.
 #[derive(Debug)]
@@ -26,15 +30,24 @@ impl Gauges {
         Self { tools, signers }
     }
 
-    /// Looks until `stop`. An endpoint that does not answer keeps nobody from looking at what waits.
+    /// Looks until `stop`. An endpoint or a database that does not answer keeps nobody from telling what is known without it.
     pub async fn run(self, stop: CancellationToken) {
-        tokio::join!(self.look(&stop), self.ask(&stop));
+        tokio::join!(self.count(&stop), self.look(&stop), self.ask(&stop));
+    }
+
+    async fn count(&self, stop: &CancellationToken) {
+        while !stop.is_cancelled() {
+            self.count_in_flight();
+            stop.run_until_cancelled(tokio::time::sleep(LOOK)).await;
+        }
     }
 
     async fn look(&self, stop: &CancellationToken) {
         while !stop.is_cancelled() {
-            self.count_in_flight();
             self.look_at_queue().await;
+            if self.tools.store.is_shared() {
+                self.look_at_states().await;
+            }
             stop.run_until_cancelled(tokio::time::sleep(LOOK)).await;
         }
     }
@@ -69,18 +82,30 @@ impl Gauges {
                 lag += usize::from(!consumed);
             }
             metrics().signer_nonce_lag(*signer, lag);
-            metrics().signer_leased(*signer, self.tools.store.holds(*signer));
+            metrics().signer_leased(*signer, self.tools.store.acts_for(*signer));
+        }
+        if self.tools.store.is_shared() {
+            // What other replicas have out is not known here: the store is asked for all.
+            return;
         }
         let unfinished = usize::try_from(self.tools.store.unfinished()).unwrap_or(usize::MAX);
         let queued = unfinished.saturating_sub(signed + submitted + included);
-        let counts = [
+        tell([
             (State::Queued, queued),
             (State::Signed, signed),
             (State::Submitted, submitted),
             (State::Included, included),
-        ];
-        for (state, count) in counts {
-            metrics().in_flight(state.code(), count);
+        ]);
+    }
+
+    /// Of a store that other replicas write to as well: every replica tells of the whole.
+    async fn look_at_states(&self) {
+        match self.tools.store.unfinished_by_state().await {
+            Ok(counts) => tell(WAITING.map(|state| {
+                let counted = counts.iter().find(|(of, _)| *of == state).map_or(0, |(_, count)| *count);
+                (state, usize::try_from(counted).unwrap_or(usize::MAX))
+            })),
+            Err(error) => debug!(error = %error, "what is unfinished is not known"),
         }
     }
 
@@ -90,5 +115,11 @@ impl Gauges {
             Ok(accepted) => metrics().queue_oldest(accepted),
             Err(error) => debug!(error = %error, "what is queued is not known"),
         }
+    }
+}
+
+fn tell(counts: [(State, usize); WAITING.len()]) {
+    for (state, count) in counts {
+        metrics().in_flight(state.code(), count);
     }
 }

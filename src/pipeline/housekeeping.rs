@@ -1,10 +1,9 @@
 //! Removes what is kept only for a while: the raw bytes of transactions that have been final for long.
 
 use super::{Tools, now};
-use crate::telemetry::events;
+use crate::telemetry::{events, hindered};
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
-use tracing::warn;
 
 /// Between two looks, unless bytes are kept for less. A look that finds nothing reads one entry of an index.
 const LOOK: Duration = Duration::from_secs(60);
@@ -40,7 +39,7 @@ impl Housekeeping {
                 Ok(0) => break,
                 Ok(some) => pruned += some,
                 Err(error) => {
-                    warn!(error = %error, "old transactions' bytes could not be removed; they are tried again");
+                    hindered!(error, "old transactions' bytes could not be removed; they are tried again");
                     break;
                 }
             }

@@ -5,6 +5,7 @@ use super::{flights::lock, now};
 use crate::{
     registration::{RegistrationId, policy::batching},
     store::{News, QueuedRegistration, Store, StoreError},
+    telemetry::hindered,
 };
 use alloy::primitives::Address;
 use std::{
@@ -12,7 +13,6 @@ use std::{
     sync::{Arc, Mutex},
 };
 use tokio::sync::{Mutex as AsyncMutex, watch};
-use tracing::warn;
 
 /// What the lanes share.
 #[derive(Clone, Debug)]
@@ -83,7 +83,7 @@ impl Queue {
         if self.store.is_shared()
             && let Err(error) = self.store.leave(&claim.ids()).await
         {
-            warn!(error = %error, "a claim could not be given up");
+            hindered!(error, "a claim could not be given up");
         }
         drop(claim);
         self.tell();

@@ -12,7 +12,7 @@ use crate::{
     chain::{BlockTag, Pair, Receipt},
     registration::{Block, Finality},
     store::{Attempt, Found, Known, Recognised, UnfinalizedBlock},
-    telemetry::events,
+    telemetry::{events, hindered},
 };
 use alloy::primitives::{Address, B256};
 use futures_util::{StreamExt, TryStreamExt, stream};
@@ -21,7 +21,6 @@ use std::{
     ops::Range,
     sync::Arc,
 };
-use tracing::warn;
 
 /// A transaction whose block is so much deeper than the newest, and that no endpoint shows, never will be: it is written down as the
 /// contract's record has it. Should it be shown after all, it is known for ours then.
@@ -102,7 +101,7 @@ impl Tools {
                     events::foreign_transactions(signer, *first, unexplained.len());
                 }
             }
-            Err(error) => warn!(%signer, error = %error, "it is not known what consumed some of the signer's nonces"),
+            Err(error) => hindered!(error, %signer, "it is not known what consumed some of the signer's nonces"),
         }
     }
 

@@ -5,12 +5,11 @@ use super::{Lane, Tools, flights::lock, follower::DEEPEST, recovery};
 use crate::{
     chain::{Delays, Signer},
     store::{Lease, StoreError, UnfinalizedBlock},
-    telemetry::events,
+    telemetry::{events, hindered},
 };
 use alloy::primitives::Address;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
-use tracing::warn;
 
 /// How often a lease that another replica holds is asked for: so its signers move within two seconds of its death.
 const LOOK: Duration = Duration::from_millis(500);
@@ -30,6 +29,17 @@ enum Charge {
     Strangers,
     /// A signer that is not among the settings any more: the blocks that hold its last transactions, until they are final.
     Retired(Address),
+}
+
+impl Charge {
+    /// As the log says it: whose it is, and what is done for it.
+    fn told(&self) -> (Option<Address>, &'static str) {
+        match self {
+            Self::Signer(signer) => (Some(signer.address()), "signer"),
+            Self::Strangers => (None, "watcher of what others registered"),
+            Self::Retired(signer) => (Some(*signer), "watcher of a signer that is not used any more"),
+        }
+    }
 }
 
 /// A place that one replica fills at a time.
@@ -63,7 +73,7 @@ impl Tenure {
                 Ok(true) => self.delays.reset(),
                 Ok(false) => drop(stop.run_until_cancelled(tokio::time::sleep(LOOK)).await),
                 Err(error) => {
-                    warn!(signer = %self.address(), error = %error, "the signer's lease waits for the database");
+                    hindered!(error, role = self.charge.told().1, "a lease waits for the database");
                     stop.run_until_cancelled(tokio::time::sleep(self.delays.next_delay())).await;
                 }
             }
@@ -82,11 +92,12 @@ impl Tenure {
     async fn serve(&self, stop: &CancellationToken) -> Result<bool, StoreError> {
         let address = self.address();
         let Some(lease) = self.tools.store.acquire(address).await? else { return Ok(false) };
-        events::lease_taken(address);
+        let (signer, role) = self.charge.told();
+        events::lease_taken(signer, role);
         let lost = stop.child_token();
         let result = tokio::join!(self.keep(lease, &lost), self.work(&lost)).1;
         if !stop.is_cancelled() {
-            events::lease_lost(address);
+            events::lease_lost(signer, role);
             self.forget(address);
         }
         result.map(|()| true)
@@ -112,7 +123,7 @@ impl Tenure {
                 Ok(true) => said = false,
                 Ok(false) => lost.cancel(),
                 Err(error) if !said => {
-                    warn!(signer = %lease.signer, error = %error, "a lease could not be renewed: until it is, nothing is signed");
+                    hindered!(error, signer = %lease.signer, "a lease could not be renewed: until it is, nothing is signed");
                     said = true;
                 }
                 Err(_) => {}
@@ -151,7 +162,7 @@ impl Tenure {
         }
         while lost.run_until_cancelled(tokio::time::sleep(LOOK_FOR_FOUND)).await.is_some() {
             if let Err(error) = self.take_over_blocks(UnfinalizedBlock::STRANGERS).await {
-                warn!(error = %error, "what others have found could not be looked for");
+                hindered!(error, "what others have found could not be looked for");
             }
         }
         Ok(())

@@ -4,6 +4,7 @@ use super::flights::lock;
 use crate::{
     registration::{Registration, RegistrationId, TransactionId},
     store::{News, Store},
+    telemetry::hindered,
 };
 use std::{
     collections::{HashMap, HashSet},
@@ -117,7 +118,7 @@ impl Waiters {
         for transaction in transactions {
             match store.members_of(*transaction).await {
                 Ok(ids) => self.heard_of(store, &ids).await,
-                Err(error) => tracing::warn!(error = %error, "a change could not be told; it will be with the next"),
+                Err(error) => hindered!(error, "a change could not be told; it will be with the next"),
             }
         }
     }
@@ -144,7 +145,7 @@ impl Waiters {
                     }
                 }
             }
-            Err(error) => tracing::warn!(error = %error, "a change could not be told; it will be with the next"),
+            Err(error) => hindered!(error, "a change could not be told; it will be with the next"),
         }
     }
 }

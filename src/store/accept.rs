@@ -109,7 +109,11 @@ impl Intake {
                     }
                 }
                 Err(error) => {
-                    tracing::error!(error = %error, requests = answers.len(), "registrations could not be written");
+                    if error.is_told() {
+                        tracing::debug!(error = %error, requests = answers.len(), "registrations could not be written");
+                    } else {
+                        tracing::error!(error = %error, requests = answers.len(), "registrations could not be written");
+                    }
                     for answer in answers {
                         let _ = answer.send(Err(StoreError::NotWritten.into()));
                     }

@@ -4,13 +4,14 @@
 //! would wait for it as long as the operating system does, which is a quarter of an hour. Whoever waits here is told after a
 //! stated time; the connection, of which it is not known what it still does, is closed and never used again.
 
+use super::{postgres::silent, presence::noticed};
 use futures_util::{FutureExt, StreamExt, TryFutureExt, TryStreamExt, future::BoxFuture, stream, stream::BoxStream};
 use sqlx::{
     Any, AnyPool, Either, Error, Execute, Executor, SqlStr,
     any::{AnyQueryResult, AnyRow, AnyStatement, AnyTypeInfo},
     pool::PoolConnection,
 };
-use std::{io, time::Duration};
+use std::time::Duration;
 use tokio::time::timeout;
 
 /// Some connections.
@@ -35,7 +36,7 @@ impl Pool {
 
     /// One connection, or an error once the pool's own patience is at its end.
     pub(super) async fn acquire(&self) -> Result<Connection, Error> {
-        Ok(Connection { connection: self.connections.acquire().await?, limit: self.limit })
+        Ok(Connection { connection: noticed(self.connections.acquire().await)?, limit: self.limit })
     }
 
     /// The connections themselves.
@@ -60,8 +61,7 @@ impl Connection {
         limit: Duration,
         answer: impl Future<Output = Result<T, Error>>,
     ) -> Result<Result<T, Error>, Error> {
-        let late = |_| Error::Io(io::Error::new(io::ErrorKind::TimedOut, "the database did not answer in time"));
-        timeout(limit, answer).await.map_err(late)
+        timeout(limit, answer).await.map_err(|_| silent())
     }
 
     /// Awaits the answer; one that does not come in time costs the connection.
@@ -69,7 +69,7 @@ impl Connection {
         if answer.is_err() {
             self.close_on_drop();
         }
-        answer?
+        noticed(answer.flatten())
     }
 }
 

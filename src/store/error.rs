@@ -1,5 +1,6 @@
 //! What the store can fail with, split by what the caller can do about it.
 
+use super::postgres;
 use crate::{registration::policy::budget::OverBudget, telemetry::redact};
 use std::path::PathBuf;
 
@@ -33,6 +34,19 @@ impl StoreError {
     /// A value that cannot be read.
     pub(super) fn corrupt(what: impl ToString) -> Self {
         Self::Corrupt(what.to_string())
+    }
+
+    /// Whether the database was not there for it, which is told by itself: whoever meets it has nothing to add.
+    pub fn is_told(&self) -> bool {
+        match self {
+            Self::Database(error) => postgres::is_away(error),
+            Self::Corrupt(_)
+            | Self::Conflict
+            | Self::Fenced
+            | Self::OverBudget(_)
+            | Self::NotWritten
+            | Self::Closed => false,
+        }
     }
 
     /// Whether other transactions were in the way and nothing was written, so that the same again may succeed at once: a deadlock
@@ -129,6 +143,13 @@ impl OpenError {
             | Self::Migration(_)
             | Self::Store(_) => false,
         }
+    }
+}
+
+impl OpenError {
+    /// Whether another process is in the way, and nothing is wrong with the settings.
+    pub fn is_others_doing(&self) -> bool {
+        matches!(self, Self::InUse(_))
     }
 }
 

@@ -12,7 +12,9 @@
 
 #[cfg(test)]
 use super::shared_file;
-use super::{Store, StoreError, bounded::Pool, rows::Columns, write::Write};
+use super::{
+    Store, StoreError, bounded::Pool, held::Held, postgres::silent, presence::noticed, rows::Columns, write::Write,
+};
 use crate::registration::TransactionId;
 use alloy::primitives::Address;
 use sqlx::{
@@ -25,12 +27,12 @@ use std::{
     sync::{Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use uuid::Uuid;
 
 /// A lease that was not renewed for so long may be taken by another replica: with the time that one needs to look, a holder that is
 /// cut off is followed within ten seconds.
-const LIFETIME: Duration = Duration::from_secs(8);
+pub(super) const LIFETIME: Duration = Duration::from_secs(8);
 /// A database that takes longer to answer has not renewed anything.
 const PATIENCE: Duration = Duration::from_secs(3);
 /// The database's own clock in microseconds, for those of the replicas may differ.
@@ -56,7 +58,7 @@ impl Lease {
 pub(super) struct Leases {
     /// This process, as the rows name it.
     holder: Uuid,
-    held: Mutex<HashMap<Address, i64>>,
+    held: Mutex<HashMap<Address, Held>>,
     rivals: Rivals,
 }
 
@@ -104,7 +106,7 @@ impl Leases {
         Self { holder, held: Mutex::default(), rivals: Rivals::InFile }
     }
 
-    fn held(&self) -> MutexGuard<'_, HashMap<Address, i64>> {
+    fn held(&self) -> MutexGuard<'_, HashMap<Address, Held>> {
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -129,7 +131,7 @@ impl Store {
     /// # Errors
     /// When the database cannot be used.
     pub async fn acquire(&self, signer: Address) -> Result<Option<Lease>, StoreError> {
-        let holder = self.leases.holder;
+        let (holder, asked) = (self.leases.holder, Instant::now());
         let token = match &self.leases.rivals {
             Rivals::None => take(&self.writer, signer, holder).await?,
             Rivals::Replicas(session) => session.lock().await.acquire(signer, holder).await?,
@@ -137,7 +139,7 @@ impl Store {
             Rivals::InFile => shared_file::acquire(&self.writer, signer, holder).await?,
         };
         if let Some(token) = token {
-            self.leases.held().insert(signer, token);
+            self.leases.held().insert(signer, Held::since(token, asked));
         }
         Ok(token.map(|token| Lease { signer, token }))
     }
@@ -147,22 +149,38 @@ impl Store {
     /// # Errors
     /// When the database cannot be used: then it is not known.
     pub async fn renew(&self, lease: Lease) -> Result<bool, StoreError> {
-        let holder = self.leases.holder;
+        let (holder, asked) = (self.leases.holder, Instant::now());
         let renewed = match &self.leases.rivals {
-            Rivals::None => true,
-            Rivals::Replicas(session) => session.lock().await.renew(lease, holder).await?,
+            Rivals::None => Ok(true),
+            Rivals::Replicas(session) => session.lock().await.renew(lease, holder).await,
             #[cfg(test)]
-            Rivals::InFile => shared_file::renew(&self.writer, lease, holder).await?,
+            Rivals::InFile => shared_file::renew(&self.writer, lease, holder).await,
         };
-        if !renewed {
-            self.leases.held().remove(&lease.signer);
+        let mut held = self.leases.held();
+        if let Some(held) = held.get_mut(&lease.signer).filter(|held| held.token == lease.token) {
+            held.renewed = renewed.as_ref().ok().map(|_| asked);
         }
-        Ok(renewed)
+        if let Ok(false) = renewed {
+            held.remove(&lease.signer);
+        }
+        renewed
     }
 
     /// Whether this process holds the signer's lease, as far as it knows.
     pub fn holds(&self, signer: Address) -> bool {
         self.leases.held().contains_key(&signer)
+    }
+
+    /// Whether the signer's lease is this process's beyond doubt, so that no other one can have it: it was renewed when that was last
+    /// tried, and not long ago. A replica that is cut off says no before another one takes over.
+    pub fn acts_for(&self, signer: Address) -> bool {
+        let held = self.leases.held().get(&signer).copied();
+        match self.leases.rivals {
+            Rivals::None => held.is_some(),
+            Rivals::Replicas(_) => held.is_some_and(|held| held.is_trusted(Instant::now())),
+            #[cfg(test)]
+            Rivals::InFile => held.is_some_and(|held| held.is_trusted(Instant::now())),
+        }
     }
 
     /// This process, as the leases name it.
@@ -200,7 +218,11 @@ impl Store {
         let row = row.ok_or(StoreError::Fenced)?;
         let mut c = Columns::of(&row);
         let (signer, token): (Address, i64) = (c.bytes()?, c.get()?);
-        if self.leases.held().get(&signer) == Some(&token) { Ok(write) } else { Err(StoreError::Fenced) }
+        if self.leases.held().get(&signer).is_some_and(|held| held.token == token) {
+            Ok(write)
+        } else {
+            Err(StoreError::Fenced)
+        }
     }
 }
 
@@ -276,22 +298,21 @@ impl Session {
         &mut self,
         statement: impl AsyncFnOnce(&mut PgConnection) -> Result<T, sqlx::Error>,
     ) -> Result<T, StoreError> {
-        let late = || sqlx::Error::PoolTimedOut;
         let connection = match &mut self.connection {
             Some(connection) => connection,
             none => {
                 self.locked.clear();
                 let connected = timeout(PATIENCE, PgConnection::connect_with(&self.options)).await;
-                none.insert(connected.map_err(|_| late())??)
+                none.insert(noticed(connected.map_err(|_| silent()).flatten())?)
             }
         };
-        let result = timeout(PATIENCE, statement(connection)).await.map_err(|_| late()).flatten();
+        let result = timeout(PATIENCE, statement(connection)).await.map_err(|_| silent()).flatten();
         if result.is_err() {
             // Whatever went wrong, a new connection is the safe way on; the old one's locks end with it.
             self.connection = None;
             self.locked.clear();
         }
-        Ok(result?)
+        Ok(noticed(result)?)
     }
 }
 
@@ -374,8 +395,10 @@ mod tests {
             )
             .await;
 
+        assert!(one.acts_for(SIGNER));
         assert!(one.renew(lease).await.is_err(), "the first one who asks hears of it");
-        assert!(one.renew(lease).await.unwrap());
+        assert!(one.holds(SIGNER) && !one.acts_for(SIGNER), "another replica may have it by now");
+        assert!(one.renew(lease).await.unwrap() && one.acts_for(SIGNER));
         let other = replica(&database).await;
         assert_eq!(other.acquire(SIGNER).await.unwrap(), None);
     }

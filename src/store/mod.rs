@@ -11,6 +11,7 @@ mod bounded;
 mod claim;
 mod engine;
 mod error;
+mod held;
 mod lease;
 mod list;
 mod news;
@@ -18,6 +19,7 @@ mod open;
 #[cfg(test)]
 mod plans;
 mod postgres;
+mod presence;
 mod progress;
 mod prune;
 mod read;
@@ -86,6 +88,7 @@ pub struct Store {
     /// Held by the lane whose turn it is to spend of a budget, with what is known to be spent.
     spender: Arc<tokio::sync::Mutex<Option<settled::Settled>>>,
     engine: Arc<Engine>,
+    place: Arc<str>,
 }
 
 impl Store {
@@ -118,11 +121,6 @@ impl Store {
 
     fn begun(&self, count: u64) {
         self.unfinished.fetch_add(count, Ordering::Relaxed);
-    }
-
-    /// Whether the database answers.
-    pub async fn is_usable(&self) -> bool {
-        sqlx::query("SELECT 1").fetch_one(&self.reader).await.is_ok()
     }
 
     /// Finishes what is being written, gives up the leases and closes the database.

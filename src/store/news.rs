@@ -5,7 +5,7 @@
 //! They are told beside the writes and not in them: PostgreSQL commits transactions that notify one after the other, and a write
 //! should wait for nobody's news. What comes while one notification is on its way shares the next.
 
-use super::{Store, StoreError, engine::Engine, postgres::ACQUIRE_TIMEOUT};
+use super::{Store, StoreError, engine::Engine, postgres::ACQUIRE_TIMEOUT, presence::noticed};
 use crate::registration::{RegistrationId, TransactionId};
 use alloy::primitives::hex;
 use sqlx::postgres::{PgListener, PgPoolOptions};
@@ -150,7 +150,7 @@ impl Store {
         let Engine::Postgres { options, outbox } = &*self.engine else { return Ok(None) };
         let pool = PgPoolOptions::new().max_connections(1).acquire_timeout(ACQUIRE_TIMEOUT);
         let pool = pool.connect_lazy_with(sqlx::postgres::PgConnectOptions::clone(options));
-        let mut listener = PgListener::connect_with(&pool).await?;
+        let mut listener = noticed(PgListener::connect_with(&pool).await)?;
         listener.ignore_pool_close_event(true);
         listener.eager_reconnect(false);
         timeout(ACQUIRE_TIMEOUT, listener.listen(CHANNEL)).await.map_err(|_| silent())??;
@@ -167,14 +167,14 @@ impl Ear {
         loop {
             match timeout(SILENCE, self.listener.try_recv()).await {
                 Ok(heard) => {
-                    let heard = heard?.ok_or_else(silent)?;
+                    let heard = noticed(heard.and_then(|heard| heard.ok_or_else(silent)))?;
                     if let Some(news) = News::read(heard.payload(), self.origin) {
                         return Ok(news);
                     }
                 }
                 Err(_) => {
                     let asked = sqlx::query("SELECT 1").execute(&mut self.listener);
-                    timeout(ACQUIRE_TIMEOUT, asked).await.map_err(|_| silent())??;
+                    noticed(timeout(ACQUIRE_TIMEOUT, asked).await.map_err(|_| silent()).flatten())?;
                 }
             }
         }

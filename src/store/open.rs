@@ -79,6 +79,7 @@ impl Store {
             leases: Arc::new(leases),
             spender: Arc::default(),
             engine: Arc::new(engine),
+            place: settings.place().into(),
         })
     }
 

@@ -106,6 +106,7 @@ async fn what_is_looked_for_all_the_time_never_looks_through_what_is_finished() 
         (read::OLDEST_QUEUED, by_state),
         (&read::queued(), by_state),
         (super::open::UNFINISHED, counted),
+        (read::UNFINISHED_BY_STATE, counted),
         (prune::PRUNABLE, "SEARCH transactions USING INDEX transactions_with_bytes (confirmed_at<?)"),
         (&recover::at_work(), "SCAN transactions USING INDEX transactions_open"),
         (&recover::open("signer = $1"), "SEARCH transactions USING INDEX transactions_open (signer=?)"),

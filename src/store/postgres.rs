@@ -132,7 +132,7 @@ fn refused(error: sqlx::Error) -> OpenError {
 
 /// Whether the server may be there a moment later: nobody answers; it has too many guests; it is starting, shutting down, or was told
 /// to hang up. What rustls calls invalid data is a handshake that failed for what was said in it.
-fn is_away(error: &sqlx::Error) -> bool {
+pub(super) fn is_away(error: &sqlx::Error) -> bool {
     if let sqlx::Error::Io(error) = error {
         return error.kind() != io::ErrorKind::InvalidData;
     }
@@ -141,6 +141,11 @@ fn is_away(error: &sqlx::Error) -> bool {
 
 fn code(error: &sqlx::Error) -> String {
     error.as_database_error().and_then(|refusal| refusal.code()).unwrap_or_default().into_owned()
+}
+
+/// What is said of a server that does not answer.
+pub(super) fn silent() -> sqlx::Error {
+    sqlx::Error::Io(io::Error::new(io::ErrorKind::TimedOut, "the database did not answer in time"))
 }
 
 /// A server that goes away while the schema is made is as one that was not there.

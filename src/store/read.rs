@@ -5,7 +5,7 @@ use super::{
     rows::{self, Columns},
     sql::list,
 };
-use crate::registration::{CaseId, DocumentHash, Registration, RegistrationId, Timestamp, TraceContext, UserId};
+use crate::registration::{CaseId, DocumentHash, Registration, RegistrationId, State, Timestamp, TraceContext, UserId};
 use sqlx::AssertSqlSafe;
 
 /// What a lane needs to know of queued work.
@@ -30,6 +30,10 @@ pub struct QueuedRegistration {
 /// Ids grow with time, so that the first one in the index is the oldest.
 pub(super) const OLDEST_QUEUED: &str =
     "SELECT created_at FROM registrations WHERE state = 'queued' ORDER BY id LIMIT 1";
+
+/// What is unfinished, state by state.
+pub(super) const UNFINISHED_BY_STATE: &str = "SELECT state, COUNT(*) FROM registrations \
+     WHERE state IN ('queued', 'signed', 'submitted', 'included') GROUP BY state";
 
 /// The queue in its order.
 pub(super) fn queued() -> String {
@@ -80,6 +84,19 @@ impl Store {
             }
         }
         Ok(found)
+    }
+
+    /// How many registrations are in each state that is neither confirmed nor failed, whichever replica has them.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub async fn unfinished_by_state(&self) -> Result<Vec<(State, u64)>, StoreError> {
+        let mut counts = Vec::new();
+        for row in sqlx::query(UNFINISHED_BY_STATE).fetch_all(&self.reader).await? {
+            let mut c = Columns::of(&row);
+            counts.push((c.code()?, c.get::<i64>()?.cast_unsigned()));
+        }
+        Ok(counts)
     }
 
     /// When the oldest registration that is queued was accepted.

@@ -68,6 +68,26 @@ impl Settings {
     }
 }
 
+impl Settings {
+    /// The database by engine and place, without user and password.
+    pub(super) fn place(&self) -> String {
+        match self {
+            Self::Sqlite(path) => format!("sqlite {}", path.display()),
+            // What cannot be read was refused before.
+            Self::Postgres(url) => PgConnectOptions::from_str(url).map_or_else(
+                |_| "postgres".to_owned(),
+                |options| {
+                    let socket = options.get_socket().map(|path| path.display().to_string());
+                    let host = socket.unwrap_or_else(|| format!("{}:{}", options.get_host(), options.get_port()));
+                    format!("postgres {host}/{}", options.get_database().unwrap_or_default())
+                },
+            ),
+            #[cfg(test)]
+            Self::SharedFile(path) => format!("sqlite {}", path.display()),
+        }
+    }
+}
+
 /// Whether it says whom to trust, in any of the ways that sqlx reads. libpq would check by that with `sslmode=require` too; sqlx
 /// does not.
 fn names_root(url: &str) -> bool {

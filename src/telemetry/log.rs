@@ -1,7 +1,7 @@
 //! Log lines: text for people, JSON for machines, the trace id in every line that belongs to a journey or a request. Each is redacted
 //! when it is whole, and is one line whatever its values hold.
 
-use super::{Settings, panic, redact, spans};
+use super::{Settings, events::LAST_WORD, panic, redact, spans};
 use serde::Serialize;
 use std::{borrow::Cow, collections::BTreeMap, fmt, fmt::Write as _, io::IsTerminal, str::FromStr};
 use tracing::{Event, Level, Subscriber, field};
@@ -56,6 +56,10 @@ impl FromStr for LogFormat {
     }
 }
 
+/// The database's driver tells of each connection that breaks, and of each that takes long: of all, when the database is gone, which is
+/// said once by itself. Whoever names it in the filter, as `sqlx=warn`, hears of them all the same.
+const QUIET: &str = "sqlx=off";
+
 impl Default for LogFilter {
     fn default() -> Self {
         Self("info".to_owned())
@@ -79,15 +83,15 @@ pub(super) fn layer<S>(settings: &Settings) -> Box<dyn Layer<S> + Send + Sync>
 where
     S: Subscriber + for<'a> LookupSpan<'a> + Send + Sync,
 {
-    let wanted = EnvFilter::new(&settings.log_filter.0);
+    let wanted = EnvFilter::new(format!("{QUIET},{}", settings.log_filter.0));
     const UNSAFE: [&str; 4] = ["alloy", "opentelemetry", "reqwest", "hyper"];
     // Of spans only a filter that names some has to know; to any other they would cost time at each step into and out of them.
     let spans = settings.log_filter.0.contains('[');
     let safe = filter_fn(move |metadata| {
         (spans || metadata.is_event()) && !UNSAFE.iter().any(|room| metadata.target().starts_with(room))
     });
-    // Whatever is wanted, nobody wants to miss a panic.
-    let shown = wanted.and(safe).or(filter_fn(|metadata| metadata.target() == panic::TARGET));
+    // Whatever is wanted, nobody wants to miss a panic, or why it ended.
+    let shown = wanted.and(safe).or(filter_fn(|metadata| [panic::TARGET, LAST_WORD].contains(&metadata.target())));
     let layer = tracing_subscriber::fmt::layer()
         .with_writer(std::io::stderr)
         .with_ansi(std::io::stderr().is_terminal())

@@ -16,6 +16,7 @@ mod settings;
 pub mod spans;
 mod start;
 mod timeout;
+mod told;
 mod users;
 
 pub use log::{InvalidLogSetting, LogFilter, LogFormat};
@@ -27,4 +28,6 @@ pub use settings::{
 };
 pub use start::{StartError, Telemetry, apart, init};
 pub use timeout::{About, Affected, TimedOut, TransactionTimeoutError};
+pub use told::Told;
+pub(crate) use told::hindered;
 pub use users::outward as user_id;

@@ -10,12 +10,11 @@ use crate::{
     },
     registration::{State, Timestamp, diagnosis::Subject},
     store::StoreError,
-    telemetry::{TimedOut, TransactionTimeoutError, events},
+    telemetry::{TimedOut, TransactionTimeoutError, events, hindered},
 };
 use std::{sync::Arc, time::Duration};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
-use tracing::warn;
 
 /// Between two looks while something is out.
 const LOOK: Duration = Duration::from_millis(100);
@@ -101,7 +100,7 @@ async fn written(tools: &Tools, flight: &Flight, round: &Round, at: Timestamp) -
             Ok(late) => return late,
             Err(StoreError::Closed) => return false,
             Err(error) => {
-                warn!(transaction_id = %flight.id, error = %error, "a timeout could not be written and is tried again");
+                hindered!(error, transaction_id = %flight.id, "a timeout could not be written and is tried again");
                 tokio::time::sleep(delays.next_delay()).await;
             }
         }

@@ -18,6 +18,7 @@ use crate::{
     chain::{BlockTag, CallError, Chain, Delays, Header},
     registration::Block,
     store::{StoreError, UnfinalizedBlock},
+    telemetry::Told,
 };
 use alloy::primitives::{Address, B256};
 use clock::Clocks;
@@ -30,7 +31,7 @@ use std::{
 };
 use tokio::{task::JoinSet, time::Instant};
 use tokio_util::sync::CancellationToken;
-use tracing::warn;
+use tracing::{debug, info, warn};
 use unshown::Unshown;
 
 /// Between polls while work is out: half of Base's block time of 200 ms, and well inside the 250 ms that an answer may take.
@@ -60,6 +61,16 @@ pub enum PollError {
     /// The store.
     #[error(transparent)]
     Store(#[from] StoreError),
+}
+
+impl PollError {
+    /// Whether it is told by itself.
+    pub(super) fn is_told(&self) -> bool {
+        match self {
+            Self::Call(_) => false,
+            Self::Store(error) => error.is_told(),
+        }
+    }
 }
 
 /// The watcher.
@@ -106,6 +117,7 @@ impl Follower {
 
     async fn watch(mut self, stop: &CancellationToken) {
         let mut delays = Delays::up_to(LONGEST_PAUSE);
+        let hindered = Told::new();
         let mut changes = self.tools.flights.changes();
         let mut wanted = self.tools.standings.wanted();
         while !stop.is_cancelled() {
@@ -114,10 +126,17 @@ impl Follower {
             let pause = match polled {
                 Ok(()) => {
                     delays.reset();
+                    if let Some(lasted) = hindered.ends() {
+                        info!(seconds = lasted.as_secs(), "the follower finishes its polls again");
+                    }
                     if self.is_idle() { IDLE_POLL } else { BUSY_POLL }
                 }
                 Err(error) => {
-                    warn!(error = %error, "the follower could not finish a poll");
+                    if error.is_told() || !hindered.begins() {
+                        debug!(error = %error, "the follower could not finish a poll");
+                    } else {
+                        warn!(error = %error, "the follower could not finish a poll, and goes on trying");
+                    }
                     delays.next_delay()
                 }
             };

@@ -10,13 +10,12 @@ use crate::{
     },
     registration::{Block, Failure, FailureReason, Finality, RegistrationId, State},
     store::{Inclusion, UnfinalizedBlock},
-    telemetry::events,
+    telemetry::{events, hindered},
 };
 use alloy::primitives::B256;
 use futures_util::future::{join_all, try_join_all};
 use std::{collections::HashSet, time::Duration};
 use tokio::time::Instant;
-use tracing::warn;
 
 /// A consumed nonce without a receipt for any of our hashes is believed after this long, for a node's "null" proves nothing.
 const MISSING_GRACE: Duration = Duration::from_secs(10);
@@ -230,7 +229,7 @@ impl Follower {
             Ok(()) => flight.progress().memory.missing_since = Some(since),
             // A diagnosis elsewhere says less.
             Err(error) => {
-                warn!(transaction_id = %flight.id, error = %error, "that a receipt is missing could not be written");
+                hindered!(error, transaction_id = %flight.id, "that a receipt is missing could not be written");
             }
         }
     }

@@ -23,7 +23,7 @@ use crate::{
         policy::{batching, window::Window},
     },
     store::StoreError,
-    telemetry::{events, spans},
+    telemetry::{events, hindered, spans},
 };
 use alloy::primitives::Address;
 use prepare::Obstacle;
@@ -32,7 +32,6 @@ use standing::{Wanted, affordable};
 use std::time::Duration;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
-use tracing::warn;
 
 /// More registrations than fit into any transaction.
 const MAX_CLAIM: usize = batching::MOST;
@@ -229,7 +228,7 @@ impl Lane {
     }
 
     fn store_failed(&mut self, error: &StoreError) -> Step {
-        warn!(signer = %self.address(), error = %error, "the lane waits for the store");
+        hindered!(error, signer = %self.address(), "the lane waits for the store");
         // Another writer may have given out nonces; the store knows.
         self.next_nonce = None;
         self.unsure = true;
@@ -241,7 +240,7 @@ impl Lane {
         match self.tools.store.block(ids, blocked, now, now).await {
             Ok(0) => {}
             Ok(_) => self.tell_blocked(ids, blocked, detail).await,
-            Err(error) => warn!(error = %error, "a blocked reason could not be written"),
+            Err(error) => hindered!(error, "a blocked reason could not be written"),
         }
     }
 

@@ -19,7 +19,7 @@ use crate::{
         },
     },
     store::{Attempt, Replacement},
-    telemetry::events,
+    telemetry::{events, hindered},
 };
 use std::time::Duration;
 use tokio::time::Instant;
@@ -212,7 +212,7 @@ impl Lane {
                 }
             }
             Ok(None) => {}
-            Err(error) => warn!(transaction_id = %flight.id, error = %error, "a transaction could not be read"),
+            Err(error) => hindered!(error, transaction_id = %flight.id, "a transaction could not be read"),
         }
     }
 }

@@ -8,10 +8,9 @@ use crate::{
         now,
     },
     registration::Blocked,
-    telemetry::{events, spans},
+    telemetry::{events, hindered, spans},
 };
 use tokio::time::Instant;
-use tracing::warn;
 
 /// What the answer to a broadcast means for us.
 #[derive(Debug, PartialEq, Eq)]
@@ -84,7 +83,7 @@ impl Lane {
         match self.tools.store.not_taken(flight.id, blocked, now()).await {
             Ok(0) => {}
             Ok(_) => self.tell_blocked(&flight.members, blocked, detail).await,
-            Err(error) => warn!(error = %error, "a blocked reason could not be written"),
+            Err(error) => hindered!(error, "a blocked reason could not be written"),
         }
     }
 
@@ -106,7 +105,7 @@ impl Lane {
         };
         if let Err(error) = spans::db("sent", self.tools.store.sent(flight.id, &taken, at)).await {
             // The bytes are out and on disk; inclusion will say so too.
-            warn!(transaction_id = %flight.id, error = %error, "a sent transaction could not be marked as sent");
+            hindered!(error, transaction_id = %flight.id, "a sent transaction could not be marked as sent");
         }
         let felt = spans::felt_failover();
         for journey in flight.journeys().iter_mut() {

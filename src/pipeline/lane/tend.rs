@@ -11,11 +11,11 @@ use crate::{
             replacement::{Asked, Remedy, Waiting, remedy},
         },
     },
+    telemetry::hindered,
 };
 use std::{sync::Arc, time::Duration};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
-use tracing::warn;
 
 /// What has waited for so many blocks and so long is not just on its way: what blocks ask is looked at.
 const LATE_BLOCKS: u64 = 3;
@@ -174,7 +174,7 @@ impl Lane {
                 flight.note(format!("held up: {hindrance}"), now());
                 self.tell_blocked(&flight.members, blocked, &hindrance.to_string()).await;
             }
-            Err(error) => warn!(error = %error, "a blocked reason could not be written"),
+            Err(error) => hindered!(error, "a blocked reason could not be written"),
         }
     }
 
@@ -189,7 +189,7 @@ impl Lane {
                 self.told = None::<Blocked>;
                 self.tools.waiters.changed(&self.tools.store, &flight.members).await;
             }
-            Err(error) => warn!(error = %error, "a blocked reason could not be taken back"),
+            Err(error) => hindered!(error, "a blocked reason could not be taken back"),
         }
     }
 }

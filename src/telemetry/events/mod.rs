@@ -1,7 +1,9 @@
 //! One function per fact: its log line and its metric together, so that the logic shows one short line.
 
+mod database;
 mod timeout;
 
+pub use database::{database_answers, database_failed, database_failure, database_is_lost, database_lost};
 pub use timeout::confirmation_timeout;
 
 use super::{
@@ -16,6 +18,9 @@ use serde_json::json;
 use std::time::Duration;
 use tracing::{debug, error, info, warn};
 
+/// Where the last word is said. It is written whatever is asked of the log.
+pub(super) const LAST_WORD: &str = "registrar::end";
+
 /// A registration was accepted, or found.
 pub fn accepted(id: RegistrationId, trace_id: TraceId, fresh: bool) {
     metrics().registrations(if fresh { "accepted" } else { "repeated" }, 1);
@@ -26,14 +31,19 @@ pub fn accepted(id: RegistrationId, trace_id: TraceId, fresh: bool) {
     }
 }
 
-/// This replica acts for a signer from now on, or, for the zero address, watches what other people registered.
-pub fn lease_taken(signer: Address) {
-    info!(%signer, "lease taken");
+/// The service did not start, or ended by itself, for this reason.
+pub fn gave_up(why: &str, exit_code: u8) {
+    error!(target: LAST_WORD, exit_code, "{why}");
 }
 
-/// Another replica acts for the signer by now, or may: what was being followed is left to it.
-pub fn lease_lost(signer: Address) {
-    warn!(%signer, "lease lost");
+/// This replica acts for a signer from now on, or watches what nobody of ours signed.
+pub fn lease_taken(signer: Option<Address>, role: &'static str) {
+    info!(signer = signer.map(display), role, "lease taken");
+}
+
+/// Another replica does by now, or may: what was being followed is left to it.
+pub fn lease_lost(signer: Option<Address>, role: &'static str) {
+    warn!(signer = signer.map(display), role, "lease lost");
 }
 
 /// Bytes are signed and on disk; no node has seen them.

@@ -51,6 +51,7 @@ pub(super) struct Work {
     signer_balance: Family<Signer, Gauge<f64, AtomicU64>>,
     signer_nonce_lag: Family<Signer, Gauge>,
     signer_leased: Family<Signer, Gauge>,
+    store_up: Gauge,
 }
 
 impl Work {
@@ -72,6 +73,7 @@ impl Work {
             signer_balance: Family::default(),
             signer_nonce_lag: Family::default(),
             signer_leased: Family::default(),
+            store_up: Gauge::default(),
         };
         work.begin_at_zero();
         work.register(registry);
@@ -136,6 +138,11 @@ impl Work {
             "signer_leased",
             "Whether this replica acts for the signer: 1 for one replica at a time, 0 for the others",
             self.signer_leased.clone(),
+        );
+        r.register(
+            "store_up",
+            "Whether the database can be used: 1, or 0 as long as nothing can be accepted",
+            self.store_up.clone(),
         );
     }
 }
@@ -212,6 +219,11 @@ impl Metrics {
     /// How many transactions of a signer are signed and in no block that is known.
     pub fn signer_nonce_lag(&self, signer: Address, transactions: usize) {
         self.work.signer_nonce_lag.get_or_create(&signed_by(signer)).set(whole(transactions));
+    }
+
+    /// Whether the database can be used.
+    pub(in crate::telemetry) fn store_up(&self, up: bool) {
+        self.work.store_up.set(i64::from(up));
     }
 
     /// Whether this replica acts for the signer.

@@ -41,6 +41,24 @@ async fn what_one_replica_accepts_the_other_one_signs_and_both_tell() {
 }
 
 #[tokio::test]
+async fn every_replica_counts_what_is_unfinished_in_the_whole_store() {
+    let (stack, other, _client) = pair(Plan::on_demand().set("REGISTRAR_CONFIRMATIONS", 1)).await;
+    stack.anvil.stop_mining().await;
+    for number in 0..3 {
+        stack.client.accept(number, CASE).await;
+    }
+    for service in [&stack.service, &other] {
+        eventually("all three to be submitted, and none queued", async || {
+            let page = service.metrics().await;
+            let count = |state| page.value("registrar_in_flight", &[("state", state)]);
+            (["queued", "signed", "submitted", "included"].map(count) == [0.0, 0.0, 3.0, 0.0]).then_some(())
+        })
+        .await;
+    }
+    stack.anvil.mine_on_demand().await;
+}
+
+#[tokio::test]
 async fn a_watcher_on_the_other_replica_sees_every_change() {
     let (stack, _other, client) = pair(Plan::on_demand().set("REGISTRAR_CONFIRMATIONS", 2)).await;
     stack.anvil.stop_mining().await;

@@ -32,6 +32,8 @@ async fn a_server_that_does_not_come_is_given_up_and_no_fault_of_the_settings() 
     let (code, said) = refused(&database.url_by(1)).await;
     assert!(said.contains("cannot be reached"), "{said}");
     assert_eq!(code, 1);
+    // Once for each reason, however often it tried.
+    assert!((1..=3).contains(&said.matches("waiting for the database server").count()), "{said}");
 }
 
 #[tokio::test]
