@@ -49,7 +49,7 @@ pub struct ServeArgs {
     /// How many registrations may be unfinished before QUEUE_FULL [default: 100000]
     #[arg(long, env = "REGISTRAR_QUEUE_LIMIT", value_name = "N", help_heading = "Registrations")]
     pub queue_limit: Option<String>,
-    /// How much may be spent in a day of UTC, in ETH; what would pass it waits for the next day [default: no limit]
+    /// How much may be spent in a day of UTC, in ETH; what would pass it waits until what is out lands for less, fees fall, or the next day begins [default: no limit]
     #[arg(long, env = "REGISTRAR_DAILY_BUDGET_ETH", value_name = "ETH", help_heading = "Registrations")]
     pub daily_budget_eth: Option<String>,
     /// How long a transaction's signed bytes are kept after its confirmation; longer while it is not final. All else is kept [default: 7d]

@@ -40,4 +40,14 @@ impl Engine {
             Self::SharedFile(_) => true,
         }
     }
+
+    /// Whether it has locks that a transaction may hold: where it has none, one connection writes at a time.
+    pub(super) fn has_locks(&self) -> bool {
+        match self {
+            Self::Sqlite { .. } => false,
+            Self::Postgres { .. } => true,
+            #[cfg(test)]
+            Self::SharedFile(_) => false,
+        }
+    }
 }

@@ -191,12 +191,22 @@ impl Store {
     /// Begins a write that only the holder of the signer's lease may make.
     pub(super) async fn write_for(&self, signer: Address) -> Result<Write, StoreError> {
         let write = Write::begin(&self.writer).await?;
+        self.fenced_for(write, signer).await
+    }
+
+    /// Goes on with a write that only the holder of the signer's lease may make.
+    pub(super) async fn fenced_for(&self, write: Write, signer: Address) -> Result<Write, StoreError> {
         self.fence(write, "$1", signer.to_vec()).await
     }
 
     /// Begins a write about one of our transactions, which only the holder of its signer's lease may make.
     pub(super) async fn write_about(&self, id: TransactionId) -> Result<Write, StoreError> {
         let write = Write::begin(&self.writer).await?;
+        self.fenced_about(write, id).await
+    }
+
+    /// Goes on with a write about one of our transactions, which only the holder of its signer's lease may make.
+    pub(super) async fn fenced_about(&self, write: Write, id: TransactionId) -> Result<Write, StoreError> {
         self.fence(write, "(SELECT signer FROM transactions WHERE id = $1)", id.as_bytes().to_vec()).await
     }
 

@@ -31,6 +31,7 @@ mod rows;
 mod schema;
 mod settings;
 mod settle;
+mod settled;
 #[cfg(test)]
 mod shared_file;
 mod sign;
@@ -85,6 +86,8 @@ pub struct Store {
     unfinished: Arc<AtomicU64>,
     queue_limit: u64,
     leases: Arc<lease::Leases>,
+    /// Held by the lane whose turn it is to spend of a budget, with what is known to be spent.
+    spender: Arc<tokio::sync::Mutex<Option<settled::Settled>>>,
     engine: Arc<Engine>,
     place: Arc<str>,
 }

@@ -77,6 +77,7 @@ impl Store {
             unfinished: Arc::new(AtomicU64::new(unfinished)),
             queue_limit,
             leases: Arc::new(leases),
+            spender: Arc::default(),
             engine: Arc::new(engine),
             place: settings.place().into(),
         })

@@ -1,7 +1,7 @@
 //! That no statement which is asked again and again looks through what is finished, however much that is: by the plans that SQLite
 //! makes for them.
 
-use super::{Filter, Settings, Store, list, prune, read, recover, spending};
+use super::{Filter, Settings, Store, list, prune, read, recover, settled, spending};
 use crate::registration::{DocumentHash, State};
 use sqlx::{AssertSqlSafe, Row};
 
@@ -145,4 +145,6 @@ async fn what_is_spent_of_a_budget_is_summed_from_this_day_and_from_what_is_open
     assert_eq!(open, "SCAN t USING INDEX transactions_open");
     assert!(versions.starts_with("SEARCH a USING INDEX"), "{versions}");
     assert_eq!(today, "SEARCH transactions USING INDEX transactions_by_inclusion (included_at>?)");
+    let earlier = "SEARCH transactions USING INDEX transactions_by_inclusion (included_at>? AND included_at<?)";
+    assert_eq!(rig.plan(settled::SETTLED).await, [earlier]);
 }

@@ -159,7 +159,8 @@ async fn confirm(tx: &mut Write, id: TransactionId, one: &Recognised, at: Timest
     .bind(State::Confirmed.code())
     .bind(one.attempt.hash.to_vec())
     .bind(one.block.time.micros())
-    .bind(at.micros())
+    // What it cost belongs to the budget of the day that it was paid on.
+    .bind(one.block.time.micros())
     .bind(at.micros())
     .bind(one.block.number.cast_signed())
     .bind(one.block.hash.to_vec())

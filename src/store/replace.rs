@@ -32,8 +32,9 @@ impl Store {
     /// when the day's allowance has no room for what this version may cost more than those before it.
     pub async fn replace(&self, id: TransactionId, new: &Replacement) -> Result<(), StoreError> {
         let whole = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
-        let tx = self.write_about(id).await?;
-        let mut tx = self.within(new.allowance, (id, new.worst_cost), tx).await?;
+        let (turn, tx) = self.spend(new.allowance).await?;
+        let tx = self.fenced_about(tx, id).await?;
+        let mut tx = self.within(turn.as_ref(), (id, new.worst_cost), tx).await?;
         let updated = sqlx::query(
             "UPDATE transactions SET hash = $1, attempts = $2, gas_limit = $3, batch_size = $4, refusal = NULL \
              WHERE id = $5 AND attempts = $6 AND state IN ('signed', 'submitted')",

@@ -41,8 +41,9 @@ impl Store {
     /// [`StoreError::OverBudget`] when the day's allowance has no room for it; [`StoreError::Fenced`] when another replica acts
     /// for the signer.
     pub async fn sign(&self, new: &NewTransaction, members: &[RegistrationId]) -> Result<(), StoreError> {
-        let tx = self.write_for(new.signer).await?;
-        let mut tx = self.within(new.allowance, (new.id, new.worst_cost), tx).await?;
+        let (turn, tx) = self.spend(new.allowance).await?;
+        let tx = self.fenced_for(tx, new.signer).await?;
+        let mut tx = self.within(turn.as_ref(), (new.id, new.worst_cost), tx).await?;
         let inserted = sqlx::query(
             "INSERT INTO transactions (id, signer, nonce, state, hash, gas_limit, batch_size, attempts, prepared_at, signed_at) \
              VALUES ($1, $2, $3, $4, $5, $6, $7, 1, $8, $9) ON CONFLICT DO NOTHING",

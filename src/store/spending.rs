@@ -1,6 +1,6 @@
 //! What transactions have cost, and may cost; and the one place where a day's budget is held.
 
-use super::{Store, StoreError, rows::Columns, write::Write};
+use super::{Store, StoreError, rows::Columns, settled::Settled, write::Write};
 use crate::{
     registration::{
         Cost, Timestamp, TransactionId,
@@ -9,6 +9,8 @@ use crate::{
     telemetry::metrics,
 };
 use sqlx::any::AnyRow;
+use std::time::Duration;
+use tokio::{sync::OwnedMutexGuard, time::timeout};
 
 /// What each version of each transaction that waits for a block may cost; and, in one row more, the fees of what was included from a
 /// time on. One statement, so that a transaction that is included meanwhile is in one of the two, and not in none. The fees of a
@@ -23,8 +25,18 @@ pub(super) const SPENDING: &str = "SELECT CAST(NULL AS DOUBLE PRECISION), t.id, 
      + CAST(COALESCE(l1_fee, '0') AS DOUBLE PRECISION)), 0.0), NULL, NULL, NULL, NULL FROM transactions \
      WHERE included_at >= $1 AND gas_used IS NOT NULL";
 /// Replicas that may spend of one budget do it one after the other: a lock of the database's, ended with its transaction. The
-/// number says `spending` in ASCII.
-const LOCK: &str = "SELECT pg_advisory_xact_lock(8318260036558745191)";
+/// number says `spending` in ASCII. A replica that is frozen while it has the lock keeps the others waiting until the server ends its
+/// session; they ask again later, and hold no connection meanwhile. What is waited for after that is waited for as ever.
+const LOCK: &str = "SET LOCAL lock_timeout = '1s'; SELECT pg_advisory_xact_lock(8318260036558745191); SET LOCAL lock_timeout TO DEFAULT";
+/// The lanes of one replica wait this long for each other.
+const TURN: Duration = Duration::from_secs(5);
+
+/// The turn to spend of a budget, among the lanes of this process.
+pub(super) struct Turn {
+    allowance: Allowance,
+    settled: Settled,
+    _held: OwnedMutexGuard<Option<Settled>>,
+}
 
 impl Store {
     /// A transaction that reverted was paid for all the same.
@@ -57,26 +69,43 @@ impl Store {
         Ok(spending)
     }
 
+    /// Begins a write that spends of a budget. Until it is over nobody else spends: on SQLite there is one writer, and on PostgreSQL
+    /// whoever comes next waits here. So the budget holds whichever replicas sign at the same moment. It is the first thing that
+    /// such a write does: who waits here has locked nothing that anybody else needs, such as the row of a lease. And of the lanes of
+    /// one process only one waits for another replica, with one connection: the others are there for everything else. The turn
+    /// among the lanes is to be held until the write is over. Without an allowance nobody waits.
+    ///
+    /// # Errors
+    /// When the database cannot be written, or the turn does not come in time.
+    pub(super) async fn spend(&self, allowance: Option<Allowance>) -> Result<(Option<Turn>, Write), StoreError> {
+        let Some(allowance) = allowance else { return Ok((None, Write::begin(&self.writer).await?)) };
+        let mut turn = timeout(TURN, self.spender.clone().lock_owned()).await.map_err(|_| sqlx::Error::PoolTimedOut)?;
+        let settled = self.settled(*turn, &allowance).await?;
+        *turn = Some(settled);
+        let mut write = Write::begin(&self.writer).await?;
+        if self.engine.has_locks() {
+            sqlx::raw_sql(LOCK).execute(&mut *write).await?;
+        }
+        Ok((Some(Turn { allowance, settled, _held: turn }), write))
+    }
+
     /// Goes on with a write that makes a version of this transaction, which may cost `worst` wei, if the day's allowance has room for
-    /// it. Until that write is over nobody else spends: on SQLite there is one writer, and on PostgreSQL whoever comes next waits
-    /// here. So the budget holds whichever replicas sign at the same moment. Without an allowance nothing is asked.
+    /// it. Without one nothing is asked.
     ///
     /// # Errors
     /// [`StoreError::OverBudget`] when it has no room; then nothing was written.
     pub(super) async fn within(
         &self,
-        allowance: Option<Allowance>,
+        turn: Option<&Turn>,
         (id, worst): (TransactionId, u128),
         mut write: Write,
     ) -> Result<Write, StoreError> {
-        let Some(Allowance { budget, since }) = allowance else { return Ok(write) };
-        if self.is_shared() {
-            sqlx::query(LOCK).execute(&mut *write).await?;
-        }
-        let rows = sqlx::query(SPENDING).bind(since.micros()).fetch_all(&mut *write).await?;
+        let Some(Turn { allowance, settled, .. }) = turn else { return Ok(write) };
+        let rows = sqlx::query(SPENDING).bind(settled.until.micros()).fetch_all(&mut *write).await?;
         let mut spending = read(&rows)?;
-        if let Err(over) = spending.allows(id, worst, budget) {
-            metrics().daily_spend(over.taken);
+        spending.spent = spending.spent.saturating_add(settled.spent);
+        if let Err(over) = spending.allows(id, worst, allowance) {
+            metrics().daily_spend(spending.taken());
             write.undo().await?;
             return Err(StoreError::OverBudget(over));
         }
@@ -108,7 +137,7 @@ mod tests {
     use super::*;
     use crate::{
         registration::{Block, policy::budget::OverBudget, policy::fees::Fees},
-        store::{Attempt, Inclusion, NewTransaction, Replacement, testing::Ground},
+        store::{Attempt, Inclusion, NewTransaction, Recognised, Replacement, testing::Ground},
     };
     use alloy::primitives::{Address, B256};
     use futures_util::future::join_all;
@@ -135,7 +164,7 @@ mod tests {
     }
 
     fn allowance(budget: u128) -> Option<Allowance> {
-        Some(Allowance { budget, since: at(50) })
+        Some(Allowance { budget, since: at(50), at: at(60), whole: true })
     }
 
     fn version(signer: Address, nonce: u64, number: u8) -> Attempt {
@@ -257,5 +286,71 @@ mod tests {
                 assert_eq!(signers.len() - refused.len(), ROOM, "round {round}: {refused:?}");
             }
         }
+    }
+
+    #[tokio::test]
+    async fn what_a_restored_store_finds_on_chain_was_paid_on_the_day_of_its_block() {
+        for ground in grounds().await {
+            let store = replica(&ground, &[ONE]).await;
+            let block = Block { number: 7, hash: B256::repeat_byte(7), time: at(70) };
+            let cost = Cost { gas_used: 40_000, effective_gas_price: 3, l1_fee: None };
+            let (attempt, gas_limit, batch_size) = (version(ONE, 0, 1), 50_000, 1);
+            let found = Recognised { signer: ONE, nonce: 0, gas_limit, batch_size, attempt, block, cost };
+            store.recognise(&found, at(200)).await.unwrap();
+            assert_eq!(store.spending(at(70)).await.unwrap().spent, 120_000);
+            assert_eq!(store.spending(at(71)).await.unwrap().spent, 0, "another day");
+        }
+    }
+
+    #[tokio::test]
+    async fn what_was_spent_early_in_the_day_and_just_now_by_whichever_replica_counts() {
+        for ground in grounds().await {
+            let store = replica(&ground, &[ONE]).await;
+            let today = |now, budget| Some(Allowance { budget, since: at(50), at: at(now), whole: true });
+            let cost = Cost { gas_used: 40_000, effective_gas_price: 3, l1_fee: None };
+            let block = Block { number: 7, hash: B256::repeat_byte(7), time: at(99) };
+            let include = async |nonce: u64, seconds| {
+                let new = transaction(ONE, nonce, None);
+                store.sign(&new, &[]).await.unwrap();
+                let inclusion = Inclusion { hash: new.attempt.hash, block, cost };
+                store.included(new.id, &inclusion, &[], false, at(seconds)).await.unwrap();
+            };
+            for (now, nonce) in [(120, 0), (1_000, 1), (1_001, 2), (1_059, 3), (5_000, 4)] {
+                include(nonce, now - 1).await;
+                let spent = 120_000 * u128::from(nonce + 1);
+                let refused = over(store.sign(&transaction(ONE, 100, today(now, spent + WORST - 1)), &[]).await);
+                assert_eq!(refused.taken, spent, "at {now}");
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn a_replica_that_is_frozen_while_it_spends_keeps_nobody_from_accepting_renewing_or_filling_a_gap() {
+        let ground = Ground::postgres().await;
+        let signers: Vec<_> = (1..=8).map(Address::repeat_byte).collect();
+        let (frozen, store) = (replica(&ground, &[]).await, replica(&ground, &[]).await);
+        let mut leases = Vec::new();
+        for signer in &signers {
+            leases.push(store.acquire(*signer).await.unwrap().unwrap());
+        }
+        let budget = allowance(100 * WORST);
+        let held = frozen.spend(budget).await.unwrap();
+
+        // All lanes would spend, and each is told that it cannot.
+        let lanes =
+            join_all(signers.iter().map(async |signer| store.sign(&transaction(*signer, 0, budget), &[]).await));
+        let others = async {
+            for lease in &leases {
+                assert!(store.renew(*lease).await.unwrap());
+                store.sign(&transaction(lease.signer, 1, None), &[]).await.unwrap();
+            }
+        };
+        let (refused, ()) = tokio::join!(lanes, others);
+        assert!(refused.iter().all(Result::is_err), "{refused:?}");
+        let open = store.open_transactions(ONE).await.unwrap();
+        assert_eq!(open.iter().map(|open| open.nonce).collect::<Vec<_>>(), [1]);
+
+        drop(held);
+        store.sign(&transaction(ONE, 2, budget), &[]).await.unwrap();
     }
 }

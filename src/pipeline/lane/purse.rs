@@ -60,9 +60,9 @@ impl Lane {
 
     /// Whether the budget still does not allow a transaction that may cost so much. A look, that nothing is decided by.
     pub(super) async fn is_over_budget(&self, next: u128) -> bool {
-        let Some(Allowance { budget, since }) = self.allowance() else { return false };
+        let Some(Allowance { budget, since, .. }) = self.allowance() else { return false };
         let spending = self.tools.store.spending(since).await;
-        spending.is_ok_and(|spending| spending.taken().saturating_add(next) > budget)
+        spending.is_ok_and(|spending| spending.taken_or_kept().saturating_add(next) > budget)
     }
 }
 

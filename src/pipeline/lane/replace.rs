@@ -13,6 +13,7 @@ use crate::{
         diagnosis::Hindrance,
         policy::{
             batching,
+            budget::{Allowance, OverBudget},
             fees::Fees,
             replacement::{self},
         },
@@ -27,23 +28,65 @@ use tracing::warn;
 /// A version that the day's budget did not allow is offered to it again this often.
 const UNTIL_BUDGET: Duration = Duration::from_secs(1);
 
+/// How much a transaction needs another version.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Need {
+    /// Nothing is wrong with the one that is out.
+    None,
+    /// As it is, no block takes it.
+    Waits,
+    /// And everything else of its signer waits for it.
+    AllWait {
+        /// What blocks ask, in wei per gas.
+        base_fee: u128,
+    },
+}
+
 impl Lane {
-    /// Signs the same again with a higher offer. Returns whether there is another version to be sent.
-    pub(super) async fn raise(&mut self, flight: &Flight, fees: Fees) -> bool {
+    /// Signs the same again with a higher offer: with one that the day's budget has room for, where all else waits for it. Returns
+    /// whether there is another version to be sent.
+    pub(super) async fn raise(&mut self, flight: &Flight, fees: Fees, need: Need) -> bool {
+        let over = match self.offer(flight, fees, need).await {
+            Ok(done) => return done,
+            Err(over) => over,
+        };
+        let over = match self.lowered(flight, fees, need, over) {
+            Some(fees) => match self.offer(flight, fees, need).await {
+                Ok(done) => return done,
+                Err(over) => over,
+            },
+            None => over,
+        };
+        self.budget_at = Instant::now() + UNTIL_BUDGET;
+        match need {
+            Need::None => {}
+            Need::Waits | Need::AllWait { .. } => self.hold(flight, &Hindrance::DailyBudget(over)).await,
+        }
+        false
+    }
+
+    async fn offer(&mut self, flight: &Flight, fees: Fees, need: Need) -> Result<bool, OverBudget> {
         let versions = flight.versions();
-        let Some(latest) = versions.attempts.last() else { return false };
+        let Some(latest) = versions.attempts.last() else { return Ok(false) };
         let signed = chain::sign_again(&self.signer, &latest.raw, fees);
         let Ok((hash, raw)) = signed else {
             warn!(transaction_id = %flight.id, "a transaction could not be signed again");
-            return false;
+            return Ok(false);
         };
         let (gas_limit, batch_size) = (versions.gas_limit, versions.batch_size);
-        let done = self.replace(flight, Attempt { hash, raw, fees }, gas_limit, batch_size).await;
+        let done = self.replace(flight, Attempt { hash, raw, fees }, (gas_limit, batch_size), need).await?;
         if done {
             flight.note(format!("bumped: {hash} offers at most {} wei per gas", fees.max_fee_per_gas), now());
             events::transaction_fee_bumped(flight.id, flight.signer, flight.nonce, hash, &fees);
         }
-        done
+        Ok(done)
+    }
+
+    /// As much of an offer that passes the budget as there is room for, if that helps what all else waits for.
+    fn lowered(&self, flight: &Flight, fees: Fees, need: Need, over: OverBudget) -> Option<Fees> {
+        let Need::AllWait { base_fee } = need else { return None };
+        let less = over.next.saturating_sub(over.budget.saturating_sub(over.taken));
+        replacement::lowered(fees, less, flight.versions().gas_limit, flight.latest().1, base_fee)
     }
 
     /// No block holds it, or a node refuses it for its gas: its first part goes on at the same nonce. The rest stays tied to that
@@ -81,7 +124,15 @@ impl Lane {
             fees,
         };
         let Ok((hash, raw)) = chain::sign(&self.signer, &unsigned) else { return false };
-        let done = self.replace(flight, Attempt { hash, raw, fees }, gas_limit, count).await;
+        let need = Need::AllWait { base_fee: head.base_fee };
+        let done = match self.replace(flight, Attempt { hash, raw, fees }, (gas_limit, count), need).await {
+            Ok(done) => done,
+            Err(over) => {
+                self.budget_at = Instant::now() + UNTIL_BUDGET;
+                self.hold(flight, &Hindrance::DailyBudget(over)).await;
+                false
+            }
+        };
         if done {
             flight.note(format!("split: {hash} carries the first {count} of {}", versions.batch_size), now());
             events::transaction_split(flight.id, flight.signer, flight.nonce, hash, (count, versions.batch_size));
@@ -89,30 +140,37 @@ impl Lane {
         done
     }
 
-    /// Writes another version, and counts it from then on.
-    async fn replace(&mut self, flight: &Flight, attempt: Attempt, gas_limit: u64, batch_size: usize) -> bool {
+    /// Writes another version, and counts it from then on. Returns whether there is one.
+    ///
+    /// # Errors
+    /// When the day's budget has no room for it.
+    async fn replace(
+        &mut self,
+        flight: &Flight,
+        attempt: Attempt,
+        (gas_limit, batch_size): (u64, usize),
+        need: Need,
+    ) -> Result<bool, OverBudget> {
         if Instant::now() < self.budget_at {
-            return false;
+            return Ok(false);
         }
-        match self.write_version(flight, attempt.clone(), gas_limit, batch_size).await {
+        match self.write_version(flight, attempt.clone(), (gas_limit, batch_size), need).await {
             Ok(()) => {}
+            Err(Obstacle::Held(Hindrance::DailyBudget(over))) => return Err(over),
             Err(Obstacle::Held(hindrance)) => {
-                if matches!(hindrance, Hindrance::DailyBudget(_)) {
-                    self.budget_at = Instant::now() + UNTIL_BUDGET;
-                }
                 self.hold(flight, &hindrance).await;
-                return false;
+                return Ok(false);
             }
             // A block holds it by now; or the answer to an earlier write was lost, and what is on disk is more than what is known.
             Err(Obstacle::Store(StoreError::Conflict)) => {
                 self.read_again(flight).await;
-                return false;
+                return Ok(false);
             }
             Err(Obstacle::Store(error)) => {
                 self.store_failed(&error);
-                return false;
+                return Ok(false);
             }
-            Err(Obstacle::PoisonedBatch) => return false,
+            Err(Obstacle::PoisonedBatch) => return Ok(false),
         }
         flight.replaced(attempt, gas_limit, batch_size);
         {
@@ -124,19 +182,24 @@ impl Lane {
             flight.journeys().iter_mut().for_each(|journey| journey.replaced(&vehicle));
         }
         self.tools.waiters.changed(&self.tools.store, &flight.members).await;
-        true
+        Ok(true)
     }
 
     async fn write_version(
         &self,
         flight: &Flight,
         attempt: Attempt,
-        gas_limit: u64,
-        batch_size: usize,
+        (gas_limit, batch_size): (u64, usize),
+        need: Need,
     ) -> Result<(), Obstacle> {
         let worst_cost = self.worst_cost(attempt.raw.len(), gas_limit, attempt.fees).await?.wei();
         let (number, signed_at) = (flight.versions().attempts.len() + 1, now());
-        let allowance = self.allowance();
+        // What fills a gap carries nothing, and goes out whatever was spent: what waits behind it is counted already.
+        let allowance = self.allowance().filter(|_| !flight.members.is_empty());
+        let allowance = match need {
+            Need::None | Need::Waits => allowance,
+            Need::AllWait { .. } => allowance.map(Allowance::whole),
+        };
         let new = Replacement { attempt, number, gas_limit, batch_size, signed_at, worst_cost, allowance };
         Ok(self.tools.store.replace(flight.id, &new).await?)
     }

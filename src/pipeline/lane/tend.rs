@@ -1,6 +1,6 @@
 //! Looking after what is out, in the order of its nonces: what is unsent is sent, and what no block takes is helped along.
 
-use super::{Blocked, Flight, Lane, Phase};
+use super::{Blocked, Flight, Lane, Phase, replace::Need};
 use crate::{
     chain::{Header, Market},
     pipeline::{flights::Held, now},
@@ -77,7 +77,8 @@ impl Lane {
             _ if is_new => false,
             Remedy::Wait | Remedy::Held(_) => false,
             Remedy::Rebroadcast => true,
-            Remedy::Replace(fees) => self.raise(flight, fees).await,
+            Remedy::Replace(fees) => self.raise(flight, fees, need(is_first, sight)).await,
+            Remedy::Refresh(fees) => self.raise(flight, fees, Need::None).await,
             Remedy::Split => due && self.split(flight, sight).await,
             Remedy::TooLarge(large) => {
                 // A node would refuse it. It is looked at again, but not at once.
@@ -103,7 +104,13 @@ impl Lane {
                 self.send_once_more(flight).await;
             }
             Remedy::Replace(fees) => {
-                if self.raise(flight, fees).await {
+                if self.raise(flight, fees, need(is_first, sight)).await {
+                    self.send_once_more(flight).await;
+                }
+            }
+            Remedy::Refresh(fees) => {
+                self.let_go(flight).await;
+                if self.raise(flight, fees, Need::None).await {
                     self.send_once_more(flight).await;
                 }
             }
@@ -184,6 +191,14 @@ impl Lane {
             }
             Err(error) => hindered!(error, "a blocked reason could not be taken back"),
         }
+    }
+}
+
+/// How much what offers too little needs a higher offer.
+fn need(is_first: bool, sight: Option<Sight>) -> Need {
+    match sight {
+        Some(Sight { head, .. }) if is_first => Need::AllWait { base_fee: head.base_fee },
+        Some(_) | None => Need::Waits,
     }
 }
 

@@ -80,10 +80,15 @@ impl fmt::Display for Hindrance {
                 let ether = |wei: u128| {
                     format!("{} ETH", format_ether(U256::from(wei)).trim_end_matches('0').trim_end_matches('.'))
                 };
+                let ends = if over.next > over.budget {
+                    "only a higher budget or lower fees help"
+                } else {
+                    "it goes on when what is out lands for less, when fees fall, or at 00:00 UTC"
+                };
                 write!(
                     f,
-                    "of REGISTRAR_DAILY_BUDGET_ETH ({}), {} are spent today or may be by what is out, and the next transaction may cost \
-                     {}; it goes on at 00:00 UTC",
+                    "of REGISTRAR_DAILY_BUDGET_ETH ({}), {} are spent today, or may be by what is out and by raising its fees, and the \
+                     next transaction may cost {}: {ends}",
                     ether(over.budget),
                     ether(over.taken),
                     ether(over.next)

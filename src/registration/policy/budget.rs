@@ -5,6 +5,9 @@ use std::{collections::BTreeMap, fmt};
 
 /// A day of UTC, in microseconds.
 const DAY: i64 = 24 * 60 * 60 * 1_000_000;
+/// One part in so many of what is out is kept for raising it. A version that replaces another offers at least a tenth more, rounded
+/// up; an eighth is that and something beside, for L1's fees may have risen too.
+const KEPT: u128 = 8;
 
 /// What may be spent in a day.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -13,6 +16,10 @@ pub struct Allowance {
     pub budget: u128,
     /// When the day began.
     pub since: Timestamp,
+    /// Now.
+    pub at: Timestamp,
+    /// Whether it may use what is kept for raising what is out: only what everything else of its signer waits for may.
+    pub whole: bool,
 }
 
 /// What was spent today, and what may still be by what waits for a block.
@@ -24,12 +31,13 @@ pub struct Spending {
     out: BTreeMap<TransactionId, u128>,
 }
 
-/// The next transaction would pass the budget.
+/// The next transaction would pass the budget, or leave too little of it for raising what is out.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct OverBudget {
-    /// What is spent or may be by what waits for a block, in wei.
+    /// What is spent, or may be by what waits for a block, and is kept for raising that, in wei.
     pub taken: u128,
-    /// What the next transaction may cost, in wei: if it is another version of one that waits, more than that one.
+    /// What the next transaction may cost, with what has to be kept for raising it, in wei: if it is another version of one that waits,
+    /// more than that one.
     pub next: u128,
     /// The budget, in wei.
     pub budget: u128,
@@ -45,7 +53,12 @@ impl fmt::Display for OverBudget {
 impl Allowance {
     /// For the day that this moment is in.
     pub fn of(budget: u128, now: Timestamp) -> Self {
-        Self { budget, since: day_of(now) }
+        Self { budget, since: day_of(now), at: now, whole: false }
+    }
+
+    /// For what everything else of its signer waits for: it may use what is kept for raising what is out.
+    pub fn whole(self) -> Self {
+        Self { whole: true, ..self }
     }
 }
 
@@ -62,20 +75,34 @@ impl Spending {
         self.out.values().fold(self.spent, |sum, wei| sum.saturating_add(*wei))
     }
 
+    /// What is taken, and what is kept for raising what is out, in wei.
+    pub fn taken_or_kept(&self) -> u128 {
+        let out = self.out.values().fold(0, |sum: u128, wei| sum.saturating_add(*wei));
+        self.spent.saturating_add(with_room(out))
+    }
+
     /// How much more may be spent when a version of this transaction goes out that may cost `worst`.
     fn more(&self, id: TransactionId, worst: u128) -> u128 {
         worst.saturating_sub(self.out.get(&id).copied().unwrap_or_default())
     }
 
     /// Whether a version of this transaction that may cost `worst` fits under the budget beside everything else. A version that may
-    /// cost no more than one that is out always does.
+    /// cost no more than one that is out always does. If blocks come to ask more than what is out offers, that has to be raised, or
+    /// it is counted day after day and never lands: so that whatever else is signed leaves room for that.
     ///
     /// # Errors
     /// When it does not.
-    pub fn allows(&self, id: TransactionId, worst: u128, budget: u128) -> Result<(), OverBudget> {
-        let (taken, next) = (self.taken(), self.more(id, worst));
+    pub fn allows(&self, id: TransactionId, worst: u128, allowance: &Allowance) -> Result<(), OverBudget> {
+        let (budget, more) = (allowance.budget, self.more(id, worst));
+        let (taken, next) =
+            if allowance.whole { (self.taken(), more) } else { (self.taken_or_kept(), with_room(more)) };
         if next > 0 && taken.saturating_add(next) > budget { Err(OverBudget { taken, next, budget }) } else { Ok(()) }
     }
+}
+
+/// What may be spent, and what is kept for raising it.
+fn with_room(wei: u128) -> u128 {
+    wei.saturating_add(wei.div_ceil(KEPT))
 }
 
 /// When this day began, in UTC.
@@ -97,9 +124,19 @@ mod tests {
         spending
     }
 
+    /// Of 100.
+    fn allows(spending: &Spending, version_of: u8, worst: u128, whole: bool) -> Result<(), OverBudget> {
+        let (since, at) = (Timestamp::from_seconds(0), Timestamp::from_seconds(1));
+        let allowance = Allowance { budget: 100, since, at, whole };
+        spending.allows(id(version_of), worst, &allowance)
+    }
+
+    fn over(taken: u128, next: u128) -> Result<(), OverBudget> {
+        Err(OverBudget { taken, next, budget: 100 })
+    }
+
     #[test]
     fn what_waits_counts_as_spent_and_the_budget_itself_may_be_spent() {
-        let over = |taken, next| Err(OverBudget { taken, next, budget: 100 });
         for (spending, (version_of, worst), expected) in [
             (spending(0, &[]), (1, 100), Ok(())),
             (spending(0, &[]), (1, 101), over(0, 101)),
@@ -115,8 +152,39 @@ mod tests {
             (spending(100, &[(1, 30)]), (1, 31), over(130, 1)),
             (spending(u128::MAX, &[(1, 30)]), (2, 1), over(u128::MAX, 1)),
         ] {
-            assert_eq!(spending.allows(id(version_of), worst, 100), expected, "{spending:?}, {worst}");
+            assert_eq!(allows(&spending, version_of, worst, true), expected, "{spending:?}, {worst}");
         }
+    }
+
+    #[test]
+    fn what_need_not_go_out_leaves_an_eighth_of_all_that_is_out_for_raising_it() {
+        for (spending, (version_of, worst), expected) in [
+            (spending(0, &[]), (1, 88), Ok(())),
+            (spending(0, &[]), (1, 89), over(0, 101)),
+            (spending(28, &[(1, 40)]), (2, 24), Ok(())),
+            (spending(28, &[(1, 40)]), (2, 25), over(73, 29)),
+            (spending(28, &[(1, 20), (2, 20)]), (2, 44), Ok(())),
+            (spending(28, &[(1, 20), (2, 20)]), (2, 45), over(73, 29)),
+            (spending(100, &[(1, 40)]), (1, 40), Ok(())),
+        ] {
+            assert_eq!(allows(&spending, version_of, worst, false), expected, "{spending:?}, {worst}");
+        }
+    }
+
+    #[test]
+    fn a_budget_that_is_used_up_has_room_to_raise_by_a_tenth_all_that_is_out() {
+        let mut full = spending(10, &[]);
+        for number in 0..=u8::MAX {
+            if allows(&full, number, 9, false).is_ok() {
+                full.waits(id(number), 9);
+            }
+        }
+        for number in 0..8 {
+            assert_eq!(full.out.get(&id(number)), Some(&9), "{full:?}");
+            assert_eq!(allows(&full, number, 10, true), Ok(()), "{full:?}");
+            full.waits(id(number), 10);
+        }
+        assert_eq!((full.out.len(), full.taken()), (8, 90));
     }
 
     #[test]

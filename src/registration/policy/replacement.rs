@@ -67,8 +67,10 @@ pub enum Remedy {
     Wait,
     /// The same bytes again, now.
     Rebroadcast,
-    /// The same calldata at the same nonce, with these fees.
+    /// The same calldata at the same nonce, with these fees: as it is, no block takes it.
     Replace(Fees),
+    /// The same, though nothing is wrong: it is only old. Where it cannot be done there is nothing to report.
+    Refresh(Fees),
     /// It would have to offer more than the cap.
     Held(AboveCap),
     /// A smaller batch at the same nonce: no block holds this one.
@@ -102,7 +104,7 @@ pub fn remedy(of: &Waiting) -> Remedy {
         return raised().map_or_else(Remedy::Held, Remedy::Replace);
     }
     // It offers enough, so that a cap that forbids more is nothing to report.
-    if is_scheduled(of) { raised().map_or(Remedy::Wait, Remedy::Replace) } else { Remedy::Wait }
+    if is_scheduled(of) { raised().map_or(Remedy::Wait, Remedy::Refresh) } else { Remedy::Wait }
 }
 
 /// The least that replaces `old` where blocks ask this: both fees at least ceil(1.1 x) (reth's `PriceBumpConfig`; geth's
@@ -114,7 +116,6 @@ pub fn outbid(old: Fees, asked: &Asked) -> Result<Fees, AboveCap> {
     let cap = asked.cap;
     let tip = priority_fee(asked.suggested, asked.crowd, asked.base_fee, cap);
     let new = price(asked.base_fee, tip, cap)?;
-    let least = |old: u128| old.saturating_add(old.div_ceil(10).max(1));
     let max_fee_per_gas = new.max_fee_per_gas.max(least(old.max_fee_per_gas));
     if max_fee_per_gas > cap {
         return Err(AboveCap { needed: max_fee_per_gas, cap });
@@ -122,6 +123,21 @@ pub fn outbid(old: Fees, asked: &Asked) -> Result<Fees, AboveCap> {
     let max_priority_fee_per_gas =
         new.max_priority_fee_per_gas.max(least(old.max_priority_fee_per_gas)).min(max_fee_per_gas);
     Ok(Fees { max_fee_per_gas, max_priority_fee_per_gas })
+}
+
+/// An offer that may cost at least so many wei less than `wanted` with this gas limit, if it still replaces `old` and a block takes it.
+pub fn lowered(wanted: Fees, less: u128, gas_limit: u64, old: Fees, base_fee: u128) -> Option<Fees> {
+    let per_gas = less.div_ceil(u128::from(gas_limit).max(1));
+    let max_fee_per_gas = wanted.max_fee_per_gas.checked_sub(per_gas)?;
+    let max_priority_fee_per_gas = wanted.max_priority_fee_per_gas.min(max_fee_per_gas);
+    let replaces = max_fee_per_gas >= least(old.max_fee_per_gas)
+        && max_priority_fee_per_gas >= least(old.max_priority_fee_per_gas);
+    (replaces && max_fee_per_gas >= base_fee).then_some(Fees { max_fee_per_gas, max_priority_fee_per_gas })
+}
+
+/// The least that nodes take in the place of this fee.
+fn least(old: u128) -> u128 {
+    old.saturating_add(old.div_ceil(10).max(1))
 }
 
 /// Blocks are full of what offers more to whoever builds them.
@@ -213,13 +229,13 @@ mod tests {
             ("a crowd offers more", with(crowd(30)), Remedy::Replace(fees(883, 30))),
             ("a crowd, no block since", Waiting { blocks: 0, ..with(crowd(30)) }, Remedy::Wait),
             ("a crowd, at the cap", Waiting { offer: fees(5_000, 2), ..with(crowd(30)) }, held(5_500)),
-            ("scheduled", late(15, 10), Remedy::Replace(fees(883, 3))),
+            ("scheduled", late(15, 10), Remedy::Refresh(fees(883, 3))),
             ("scheduled in vain", Waiting { refused: Some(Meaning::Funds), ..late(15, 10) }, Remedy::Wait),
             ("not long enough", late(14, 100), Remedy::Wait),
             ("too few blocks", late(100, 9), Remedy::Wait),
             ("not first", Waiting { is_first: false, ..late(15, 10) }, Remedy::Wait),
             ("the second waits twice as long", Waiting { versions: 2, ..late(29, 100) }, Remedy::Wait),
-            ("and then no longer", Waiting { versions: 2, ..late(30, 100) }, Remedy::Replace(fees(883, 3))),
+            ("and then no longer", Waiting { versions: 2, ..late(30, 100) }, Remedy::Refresh(fees(883, 3))),
             ("scheduled at the cap", Waiting { offer: fees(4_900, 2), ..late(15, 10) }, Remedy::Wait),
             ("larger than a block", Waiting { asked: small_blocks, ..batch }, Remedy::Split),
             ("refused for its gas", Waiting { refused: Some(Meaning::Gas), ..batch }, Remedy::Split),
@@ -250,5 +266,23 @@ mod tests {
                 Err(above) => assert!(old > 4_545 && above.needed > above.cap, "{old}: {above}"),
             }
         }
+    }
+
+    #[test]
+    fn an_offer_is_lowered_to_what_there_is_as_long_as_it_replaces_the_old_one_and_a_block_takes_it() {
+        for ((less, base_fee), expected) in [
+            ((0, 803), Some(fees(2_500, 3))),
+            ((1, 803), Some(fees(2_499, 3))),
+            ((50_000, 803), Some(fees(2_499, 3))),
+            ((50_001, 803), Some(fees(2_498, 3))),
+            ((50_000 * 1_617, 803), Some(fees(883, 3))),
+            ((50_000 * 1_618, 803), None),
+            ((50_000 * 1_600, 900), Some(fees(900, 3))),
+            ((50_000 * 1_601, 900), None),
+            ((u128::MAX, 0), None),
+        ] {
+            assert_eq!(lowered(fees(2_500, 3), less, 50_000, FINE.offer, base_fee), expected, "{less}, {base_fee}");
+        }
+        assert_eq!(lowered(fees(2_500, 100), 50_000 * 1_617, 50_000, fees(802, 802), 0), None, "nor the tip");
     }
 }

@@ -1,7 +1,8 @@
 //! What may be spent in a day.
 
-use super::{CASE, holds};
+use super::{CASE, are_replacements, holds, mined, signed_again, standstill, submit, versions};
 use crate::harness::{Plan, State};
+use alloy::consensus::Transaction;
 
 /// In ETH: at the base fee of a new anvil a registration costs 0.00009 and may cost 0.00013.
 const ONE: &str = "0.00015";
@@ -29,4 +30,27 @@ async fn a_spent_budget_holds_the_queue_and_a_raised_one_lets_it_go_on() {
     let confirmed = stack.client.reaches(&accepted.id, State::Confirmed).await;
     assert_eq!(confirmed.blocked_reason, "");
     holds(&stack, [1, 2]).await;
+}
+
+#[tokio::test]
+async fn what_is_priced_out_is_raised_as_far_as_the_budget_goes_and_lands() {
+    let stack = standstill(Plan::on_demand().set("REGISTRAR_DAILY_BUDGET_ETH", ONE)).await;
+    let submitted = submit(&stack, 1).await;
+
+    // More than the budget can pay for, until the fee falls, as it does by an eighth with an empty block.
+    stack.anvil.set_base_fee(3).await;
+    stack.anvil.mine(1).await;
+    let reason = "DAILY_BUDGET";
+    stack.client.sees(&submitted.id, reason, |seen| seen.blocked_reason == reason).await;
+    assert_eq!(versions(&stack).len(), 1);
+    stack.anvil.mine(1).await;
+    signed_again(&stack, &submitted.id, 2).await;
+
+    let confirmed = mined(&stack, &submitted.id).await;
+    assert_eq!(confirmed.blocked_reason, "");
+    let versions = versions(&stack);
+    are_replacements(&versions);
+    assert_eq!(versions.len(), 2);
+    assert!(versions[1].max_fee_per_gas() * u128::from(versions[1].gas_limit()) <= 150_000_000_000_000);
+    holds(&stack, [1]).await;
 }
