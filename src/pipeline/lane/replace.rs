@@ -16,6 +16,7 @@ use crate::{
             fees::Fees,
             replacement::{self},
         },
+        units::gwei,
     },
     store::{Attempt, Replacement},
     telemetry::events,
@@ -40,7 +41,7 @@ impl Lane {
         let (gas_limit, batch_size) = (versions.gas_limit, versions.batch_size);
         let done = self.replace(flight, Attempt { hash, raw, fees }, gas_limit, batch_size).await;
         if done {
-            flight.note(format!("bumped: {hash} offers at most {} wei per gas", fees.max_fee_per_gas), now());
+            flight.note(format!("bumped: {hash} offers at most {} per gas", gwei(fees.max_fee_per_gas)), now());
             events::transaction_fee_bumped(flight.id, flight.signer, flight.nonce, hash, &fees);
         }
         done
