@@ -29,6 +29,11 @@ pub(crate) mod simulated {
         BEGUN.set(Some((Instant::now(), begin)));
     }
 
+    /// Whether this thread runs a simulation.
+    pub(crate) fn is_on() -> bool {
+        BEGUN.get().is_some()
+    }
+
     pub(super) fn now() -> Option<Timestamp> {
         BEGUN.get().map(|(begun, time)| time.plus(begun.elapsed()))
     }

@@ -13,6 +13,8 @@ use tokio::time::Instant;
 
 /// How many endpoints have to agree, where there are so many.
 const WITNESSES: usize = 2;
+/// What is so many blocks deeper than it has to be is agreed although an endpoint that should say so cannot be heard.
+const PATIENCE: u64 = 150;
 
 /// What one endpoint says about a block.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -28,10 +30,14 @@ enum Word {
 }
 
 impl Chain {
-    /// Whether two healthy endpoints show this block, and one of number `reached` on top of it: the head that was believed may be of
-    /// a chain that has fallen since. With fewer the one that comes first has to. One that cannot be heard just now keeps it open, unless `patience` is at its end; one that refuses the question
-    /// has no say.
-    pub async fn is_agreed(&self, block: &Block, reached: u64, patience: bool) -> bool {
+    /// Whether two healthy endpoints show this block, and one of the number that makes it `confirmations` deep: the head that was
+    /// believed may be of a chain that has fallen since. With fewer the one that comes first has to. One that cannot be heard just
+    /// now keeps it open until the head is far above; one that refuses the question has no say.
+    pub async fn is_agreed(&self, block: &Block, confirmations: u64, head: u64) -> bool {
+        let needed = block.number + confirmations.saturating_sub(1);
+        let patience = head < needed + PATIENCE;
+        // A reorg may leave a number on top that no block has, for ever: then another one is asked for with each head.
+        let reached = if patience { needed } else { head - PATIENCE / 2 };
         let on_top = async {
             match reached > block.number {
                 true => self.words(reached, None).await,

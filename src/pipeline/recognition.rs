@@ -17,7 +17,7 @@ use crate::{
 use alloy::primitives::{Address, B256};
 use futures_util::{StreamExt, TryStreamExt, stream};
 use std::{
-    collections::{BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet},
     ops::Range,
     sync::Arc,
 };
@@ -40,10 +40,10 @@ const CANDIDATES: usize = 4;
 impl Tools {
     /// Takes those that our own signers registered for ours. What is still open here is left out: the follower settles it.
     pub(super) async fn recognise_found(&self, found: &mut Vec<Found>) -> Result<(), PollError> {
-        let ours: HashMap<B256, Address> =
+        let ours: BTreeMap<B256, Address> =
             found.iter().filter(|one| self.store.holds(one.registrar)).map(|one| (one.hash, one.registrar)).collect();
         let head = self.head().map_or(0, |head| head.block.number);
-        let mut known = HashMap::with_capacity(ours.len());
+        let mut known = BTreeMap::new();
         for one in self.look_up(ours.clone()).await? {
             known.insert(one.attempt.hash, self.recognise(&one).await?);
         }
@@ -137,7 +137,7 @@ impl Tools {
     }
 
     /// Those of these transactions that the signers beside them made, called the contract, and are in a canonical block.
-    async fn look_up(&self, hashes: HashMap<B256, Address>) -> Result<Vec<Recognised>, PollError> {
+    async fn look_up(&self, hashes: BTreeMap<B256, Address>) -> Result<Vec<Recognised>, PollError> {
         let looked = hashes.into_iter().map(|(hash, signer)| self.look_up_one(hash, signer));
         let looked: Vec<_> = stream::iter(looked).buffer_unordered(LOOKUPS).try_collect().await?;
         Ok(looked.into_iter().flatten().collect())

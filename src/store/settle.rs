@@ -90,17 +90,17 @@ impl Store {
         queued.iter().map(|row| Columns::of(row).registration_id()).collect()
     }
 
-    /// This one cannot succeed as it stands.
+    /// This one is queued and cannot succeed as it stands. Returns whether it was queued still: what another lane has signed since it
+    /// was looked at is that one's to judge.
     ///
     /// # Errors
     /// When the database cannot be written.
-    pub async fn fail(&self, id: RegistrationId, failure: &Failure, at: Timestamp) -> Result<(), StoreError> {
+    pub async fn fail(&self, id: RegistrationId, failure: &Failure, at: Timestamp) -> Result<bool, StoreError> {
         let mut tx = Write::begin(&self.writer).await?;
-        let failed = sqlx::query(AssertSqlSafe(format!(
+        let failed = sqlx::query(
             "UPDATE registrations SET state = $1, failure_reason = $2, failure_message = $3, blocked = '', failed_at = $4, \
-             updated_at = $5, revision = revision + 1 WHERE id = $6 AND {}",
-            moves(Event::Fail)
-        )))
+             updated_at = $5, revision = revision + 1 WHERE id = $6 AND state = 'queued'",
+        )
         .bind(Event::Fail.target().code())
         .bind(failure.reason.code())
         .bind(failure.message.clone())
@@ -109,7 +109,8 @@ impl Store {
         .bind(id.as_bytes().to_vec())
         .execute(&mut *tx)
         .await?;
-        tx.commit_and(|| self.finished(failed.rows_affected())).await
+        tx.commit_and(|| self.finished(failed.rows_affected())).await?;
+        Ok(failed.rows_affected() > 0)
     }
 
     /// These are queued, wait for an operator and are looked at again at `retry_at`. What has gone on in the meantime stays as it is.

@@ -15,6 +15,8 @@ use std::{error::Error, io::ErrorKind, time::Duration};
 use tokio::time::Instant;
 
 const A_MOMENT: Duration = Duration::from_millis(300);
+/// So long that a busy machine sees the beginning and the end of it.
+const A_WHILE: Duration = Duration::from_secs(2);
 
 /// An answer as it came over HTTP.
 struct Answer {
@@ -345,7 +347,7 @@ async fn a_fault_can_last_for_a_time_and_come_and_go() {
     let ended = std::cell::Cell::new(false);
     let (mut changes, mut last) = (0, false);
     let fault = async {
-        within("the fault", proxy.flap(Fault::LoseRequest, A_MOMENT, 3)).await;
+        within("the fault", proxy.flap(Fault::LoseRequest, A_WHILE, 3)).await;
         ended.set(true);
     };
     let look = async {

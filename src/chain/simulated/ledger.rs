@@ -86,6 +86,8 @@ pub(crate) struct Ledger {
     pub(crate) gas_limit: u64,
     /// Whether our signers have money.
     pub(crate) funded: bool,
+    /// Blocks that no node shows, although there are blocks above them.
+    pub(super) holes: HashSet<B256>,
     /// Blocks that were once at confirmation depth.
     confirmed: HashSet<B256>,
     /// The highest nonces that were once at confirmation depth: everything below is consumed.
@@ -118,6 +120,7 @@ impl Ledger {
             base_fee: BASE_FEE,
             gas_limit: GAS_LIMIT,
             funded: true,
+            holes: HashSet::new(),
             confirmed: HashSet::new(),
             consumed: HashMap::new(),
             seen: Vec::new(),
@@ -197,6 +200,16 @@ impl Ledger {
         }
         for _ in 0..length {
             self.append(Vec::new());
+        }
+    }
+
+    /// No node shows the block so far below the head any more, if it is empty and not final: as anvil does where a block was mined beside
+    /// `anvil_reorg`.
+    pub(crate) fn hide(&mut self, depth: u64) {
+        let number = self.blocks[self.head].number.saturating_sub(depth);
+        let block = &self.blocks[self.position(self.head, number)];
+        if number > self.finalized.max(FIRST_BLOCKS) && block.transactions.is_empty() {
+            self.holes.insert(block.hash);
         }
     }
 

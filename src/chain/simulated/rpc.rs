@@ -44,7 +44,9 @@ pub(super) fn read(view: View<'_>, method: &str, params: &Value) -> Answer {
         }
         "eth_getBlockByNumber" => {
             let number = number(view, &params[0])?;
-            ledger.at(head, number).map_or(Value::Null, |block| header(ledger, block))
+            // The newest block is always there.
+            let is_shown = |block: &&Block| block.hash == latest.hash || !ledger.holes.contains(&block.hash);
+            ledger.at(head, number).filter(is_shown).map_or(Value::Null, |block| header(ledger, block))
         }
         "eth_getTransactionReceipt" => {
             let hash: B256 = parsed(&params[0])?;

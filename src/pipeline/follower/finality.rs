@@ -50,7 +50,11 @@ impl Follower {
                 (self.followed, self.finality_looked) = (None, None);
                 return Ok(());
             }
-            None => return Ok(()),
+            None => {
+                // It may be gone although nobody says so: whether that stays so is looked at with every poll.
+                self.finality_looked = None;
+                return Ok(());
+            }
         }
         let (mut made_safe, mut made_final) = (Vec::new(), Vec::new());
         for block in risen {

@@ -39,8 +39,6 @@ const BUSY_POLL: Duration = Duration::from_millis(100);
 const IDLE_POLL: Duration = Duration::from_secs(2);
 /// The longest time between polls while nobody answers.
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
-/// A block that is so much deeper than it has to be is confirmed although an endpoint that should agree cannot be heard.
-const PATIENCE: u64 = 150;
 /// Bytes that no block has taken go out again this often, for a node may have forgotten them.
 const REBROADCAST: Duration = Duration::from_secs(3);
 
@@ -172,7 +170,8 @@ impl Follower {
         let left = self.chain_was_left(&mut canonical).await?;
         // Before anything new is confirmed or taken over, so that what is confirmed is always on one line.
         let known = left != Left::Yes || self.demote_unfinalized(&mut canonical).await?;
-        if left != Left::Unknown && known {
+        canonical.is_one_line = left != Left::Unknown && known;
+        if canonical.is_one_line {
             self.take_over(&mut canonical).await?;
         }
         let (mut passed, mut unseen) = (Vec::new(), Vec::new());
@@ -194,7 +193,7 @@ impl Follower {
                 }
             }
         }
-        if left != Left::Unknown && known {
+        if canonical.is_one_line {
             self.followed = Some(head);
             self.falls = falls;
         }
@@ -251,13 +250,26 @@ pub(super) struct Canonical {
     unshown: Unshown,
     /// Whether the head is shown as canonical; `None` until that is asked.
     head_stands: Option<bool>,
+    /// Whether everything confirmed that is followed is known to be on the head's line. As long as it is not, nothing more is confirmed:
+    /// what is newer and on another line would speak for it.
+    is_one_line: bool,
 }
 
 impl Canonical {
     fn new(chain: Chain, head: Header, fallen: bool, unshown: &Unshown) -> Self {
         let headers = HashMap::from([(head.block.number, Some(head))]);
         let (agreed, gone) = (HashMap::new(), HashMap::new());
-        Self { chain, head, fallen, headers, agreed, gone, unshown: unshown.clone(), head_stands: None }
+        Self {
+            chain,
+            head,
+            fallen,
+            headers,
+            agreed,
+            gone,
+            unshown: unshown.clone(),
+            head_stands: None,
+            is_one_line: false,
+        }
     }
 
     /// Whether the head is canonical now. The one that was believed last counts until it has fallen for certain, and meanwhile depth
@@ -289,12 +301,13 @@ impl Canonical {
 
     /// Whether the endpoints agree that a block is `confirmations` deep: one of them alone may be mistaken, or lie.
     async fn is_agreed(&mut self, block: &Block, confirmations: u64) -> bool {
+        if !self.is_one_line {
+            return false;
+        }
         if let Some(agreed) = self.agreed.get(&block.hash) {
             return *agreed;
         }
-        let reached = block.number + confirmations.saturating_sub(1);
-        let patience = self.head.block.number < reached + PATIENCE;
-        let agreed = self.chain.is_agreed(block, reached, patience).await;
+        let agreed = self.chain.is_agreed(block, confirmations, self.head.block.number).await;
         self.agreed.insert(block.hash, agreed);
         agreed
     }

@@ -23,8 +23,8 @@ const LONE_GRACE: Duration = Duration::from_secs(60);
 const WITNESSES: usize = 2;
 /// How long they have to answer, and how soon they are not asked again.
 const HEARING: Duration = Duration::from_secs(2);
-/// Two looks that are further apart are not one absence.
-const APART: Duration = Duration::from_secs(60);
+/// Two looks that are further apart are not one absence; polls are 2 s apart at most, and take a while.
+const APART: Duration = Duration::from_secs(8);
 /// So many numbers are remembered.
 const MOST: usize = 1_000;
 
@@ -151,10 +151,11 @@ mod tests {
             tokio::time::advance(Duration::from_secs(seconds)).await;
             unshown.is_missed(7).map(|since| since.as_secs())
         };
-        assert_eq!([after(0).await, after(9).await, after(1).await], [None, None, Some(10)]);
+        assert_eq!([after(0).await, after(5).await, after(4).await, after(1).await], [None, None, None, Some(10)]);
         assert_eq!([after(1).await, after(1).await], [None, Some(12)], "asked now and then");
         unshown.is_shown(7);
-        assert_eq!([after(0).await, after(10).await], [None, Some(10)]);
-        assert_eq!([after(61).await, after(10).await], [None, Some(10)], "two looks far apart are not one absence");
+        assert_eq!([after(0).await, after(5).await, after(5).await], [None, None, Some(10)]);
+        let apart = [after(9).await, after(5).await, after(5).await];
+        assert_eq!(apart, [None, None, Some(10)], "two looks far apart are not one absence");
     }
 }

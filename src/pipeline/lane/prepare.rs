@@ -157,7 +157,9 @@ impl Lane {
                 hex::encode_prefixed(data)
             ),
         };
-        self.tools.store.fail(row.id, &failure, now()).await?;
+        if !self.tools.store.fail(row.id, &failure, now()).await? {
+            return Ok(None);
+        }
         // As many as there are registrations: one.
         for journey in journeys {
             events::failed(&journey.affected(journey.span()), &failure, "prepare");
@@ -327,10 +329,10 @@ async fn original(
     confirmations: u64,
 ) -> Result<Option<Found>, CallError> {
     let Some(original) = chain.registered(row.document_hash, &row.case_id, record).await? else { return Ok(None) };
-    let reached = original.block.number + confirmations.saturating_sub(1);
+    let head = chain.probed_head().map_or(0, |head| head.block.number);
     // What is old is in the contract's state, which was asked; some nodes do not keep its block.
-    let old = chain.probed_head().is_some_and(|head| head.block.number >= reached + OLD);
-    let agreed = old || chain.is_agreed(&original.block, reached, true).await;
+    let old = head >= original.block.number + confirmations + OLD;
+    let agreed = old || chain.is_agreed(&original.block, confirmations, head).await;
     Ok(agreed.then_some(Found {
         id: row.id,
         hash: original.transaction,

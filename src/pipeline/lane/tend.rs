@@ -80,7 +80,8 @@ impl Lane {
             Remedy::Replace(fees) => self.raise(flight, fees).await,
             Remedy::Split => due && self.split(flight, sight).await,
             Remedy::TooLarge(large) => {
-                // A node would refuse it.
+                // A node would refuse it. It is looked at again, but not at once.
+                self.send_at = Instant::now() + self.delays.next_delay();
                 self.hold(flight, &Hindrance::TooLarge(large)).await;
                 return false;
             }

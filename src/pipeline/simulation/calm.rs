@@ -8,19 +8,23 @@ use std::time::Duration;
 const CALM: u32 = 4;
 /// A turn that waits for SQLite's threads.
 const TURN: Duration = Duration::from_micros(20);
+/// Whatever waits for SQLite so many turns in a row waits for time too: the pool tries again a little later when a connection could
+/// not be made.
+const PATIENCE: u32 = 2_000;
 /// So many turns without any rest are a fault: something spins.
 const RESTLESS: u32 = 500_000;
 
 /// Lets everything go on that can, without time.
 pub(super) async fn settle(replicas: &[Replica], audit: &Audit) -> Result<(), String> {
     let all_polls = || replicas.iter().map(|replica| replica.life.polls()).sum::<u64>();
-    let (mut calm, mut polls) = (0, all_polls());
+    let (mut calm, mut still, mut polls) = (0, 0, all_polls());
     for _ in 0..RESTLESS {
         tokio::task::yield_now().await;
         let waits = replicas.iter().any(Replica::waits_for_database) || !audit.is_idle();
         let moved = std::mem::replace(&mut polls, all_polls()) != polls;
         calm = if moved || waits { 0 } else { calm + 1 };
-        if calm >= CALM {
+        still = if moved { 0 } else { still + 1 };
+        if calm >= CALM || still >= PATIENCE {
             return Ok(());
         }
         if waits {

@@ -6,6 +6,9 @@
 //! freezes it after any of its awaits; `calm` says when nothing has anything to do until time goes on; `invariants` are looked at after
 //! every step; `ground` is the database; `tests` holds the stories.
 //!
+//! Two replicas share one SQLite file under the leases of PostgreSQL (`store::shared_file`), which the story's clock lets expire. The
+//! database itself notes what a replica writes for a signer whose lease is another one's.
+//!
 //! Time stands still until the world lets it go on, and it does so only when the service is calm. tokio would let a paused clock
 //! leap while it waits for SQLite's threads; a blocking task that lives as long as the story keeps it from that
 //! (<https://docs.rs/tokio/latest/tokio/time/fn.pause.html#auto-advance>).

@@ -42,6 +42,8 @@ pub(super) enum Event {
     Echo(u8),
     /// The newest blocks are replaced by empty ones; what was in them goes back to the pool if `keep`.
     Reorg { depth: u8, length: u8, keep: bool },
+    /// No node shows the block so far below the head any more, if it is empty.
+    Hole(u8),
     /// What blocks ask from now on.
     BaseFee(Fee),
     /// A block has a transaction of this signer that we know nothing of.
@@ -127,6 +129,7 @@ fn any_event() -> impl Strategy<Value = Event> {
         2 => (0..8_u8).prop_map(Event::Forget),
         2 => (0..16_u8).prop_map(Event::Echo),
         4 => reorg.prop_map(|(depth, length, keep)| Event::Reorg { depth, length, keep }),
+        2 => (1..=DEEPEST).prop_map(Event::Hole),
         2 => prop_oneof![Just(Fee::Usual), Just(Fee::High), Just(Fee::AboveCap)].prop_map(Event::BaseFee),
         2 => (0..2_u8).prop_map(Event::Foreign),
         2 => (0..DOCUMENTS).prop_map(Event::Rival),
@@ -184,6 +187,7 @@ impl Event {
                 let fate = if keep { "go back to the pool" } else { "are forgotten" };
                 format!("{depth} blocks are replaced by {length}, and their transactions {fate}")
             }
+            Self::Hole(depth) => format!("nobody shows the block {depth} below the head any more, if it is empty"),
             Self::BaseFee(fee) => format!("the base fee is {fee:?} from now on"),
             Self::Foreign(signer) => format!("signer {signer} sends something that we know nothing of"),
             Self::Rival(document) => format!("somebody else registers document {document}"),

@@ -197,6 +197,7 @@ impl World {
                 self.chain.ledger().reorg(depth.into(), length.into(), keep);
                 self.invariants.reorged = true;
             }
+            Event::Hole(depth) => self.chain.ledger().hide(depth.into()),
             Event::BaseFee(fee) => {
                 self.chain.ledger().base_fee = match fee {
                     Fee::Usual => BASE_FEE,

@@ -106,6 +106,25 @@ async fn what_blocked_the_sending_is_forgotten_when_the_work_is_queued_again() {
 }
 
 #[tokio::test]
+async fn what_another_lane_has_signed_is_not_touched_by_one_that_looked_before() {
+    let rig = Rig::new(100).await;
+    let id = rig.accept(1, "a").await.registration.id;
+    let failure = Failure { reason: FailureReason::RejectedByContract, message: "refused".into() };
+    rig.signed(0, &[id]).await;
+    let before = rig.get(id).await;
+
+    assert!(!rig.store.fail(id, &failure, at(20)).await.unwrap());
+    assert_eq!(rig.store.block(&[id], Blocked::FeeCap, at(50), at(20)).await.unwrap(), 0);
+    let found = Found { id, hash: B256::repeat_byte(5), registrar: SIGNER, block: inclusion(2).block, ours: None };
+    assert_eq!(rig.store.found(&[found], at(20)).await.unwrap(), []);
+
+    let strangers = rig.store.unfinalized_blocks(UnfinalizedBlock::STRANGERS, 10).await.unwrap();
+    assert_eq!(strangers, [], "its transaction is not a stranger's");
+    assert_eq!(rig.get(id).await, before);
+    assert_eq!(rig.store.unfinished(), 1);
+}
+
+#[tokio::test]
 async fn what_is_settled_was_not_late() {
     let rig = Rig::new(100).await;
     let diagnosis =
