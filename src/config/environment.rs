@@ -55,10 +55,8 @@ impl Environment {
                 }
                 Ok(content) => Some(content.trim().to_owned()),
                 Err(error) => {
-                    let why = match error.kind() {
-                        ErrorKind::NotFound => "no such file".to_owned(),
-                        kind => kind.to_string(),
-                    };
+                    let missing = error.kind() == ErrorKind::NotFound;
+                    let why = if missing { "no such file".to_owned() } else { error.kind().to_string() };
                     let named = named(path).map(|path| format!(" ({path})")).unwrap_or_default();
                     faults.add(name, format!("the file that {file_variable} names{named} cannot be read: {why}"));
                     None

@@ -20,7 +20,7 @@ use std::slice;
 /// What would keep this signer from registering this pair, alone in its transaction; `None` when nothing is seen that would.
 pub async fn rehearse(tools: &Tools, signer: Address, pair: &Pair) -> Option<Hindrance> {
     let calldata = chain::register_calldata(slice::from_ref(pair));
-    let gas_limit = batching::gas_limit(&calldata, [pair.1.as_str().len()].into_iter());
+    let gas_limit = batching::gas_limit(&calldata, [pair.1.as_str().len()]);
     let most = batching::most_gas(tools.head().map_or(FIRST_BLOCK_GAS, |head| head.gas_limit));
     if gas_limit > most {
         return Some(Hindrance::TooLarge(TooLarge { gas: gas_limit, most }));
