@@ -3,7 +3,7 @@
 use registrar::{
     app,
     cli::{self, Command, DeployArgs, Exit},
-    config::{DeploySettings, Environment, ServeArgs, Settings},
+    config::{DeploySettings, Environment, ServeArgs, Settings, unknown_variables},
     telemetry,
 };
 use std::process::ExitCode;
@@ -43,6 +43,9 @@ async fn serve(args: &ServeArgs, environment: &Environment) -> Exit {
         Ok(telemetry) => telemetry,
         Err(error) => return cli::complain(&error, Exit::Usage),
     };
+    for (name, meant) in unknown_variables(environment) {
+        telemetry::events::unknown_setting(&name, meant.as_deref());
+    }
     let flush = settings.flush();
     cli::until_signalled(|shutdown| async {
         let exit = telemetry::apart(async {

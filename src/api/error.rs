@@ -38,6 +38,8 @@ pub(super) enum ApiError {
     TooManyWaiters,
     /// Nobody answers on the way to the chain.
     EndpointsUnavailable(Option<Box<Registration>>),
+    /// The chain is reached, and does not have the contract at this address.
+    NoContract(String),
     /// The confirmation clock ran out.
     ConfirmationTimeout(Box<Registration>),
     /// The caller's wait or deadline ended first.
@@ -169,6 +171,14 @@ impl ApiError {
                 };
                 let draft = Draft::new(Code::Unavailable, "ALL_RPC_ENDPOINTS_UNAVAILABLE", words).retry(RETRY_DOWN);
                 status(draft.about(registration.as_deref()), presenter)
+            }
+            Self::NoContract(contract) => {
+                let words = format!(
+                    "the RPC endpoint answers, but has no contract at {contract}: it was restarted with an empty chain, or shows another chain. \
+                     The operator mends REGISTRAR_RPC_URLS, or deploys the contract on the new chain and starts the service with its \
+                     address and a new database"
+                );
+                status(Draft::new(Code::FailedPrecondition, "NO_CONTRACT", words), presenter)
             }
             Self::ShuttingDown(registration) => {
                 let words = match registration {

@@ -112,7 +112,11 @@ impl Service {
         let (document, case_id) = read::pair(&request.document_hash, &request.case_id)?;
         let found = self.registrar.verify(document, &case_id).await.map_err(|error| {
             tracing::warn!(error = %error, "a document could not be verified");
-            ApiError::EndpointsUnavailable(None)
+            if error.is_without_contract() {
+                ApiError::NoContract(self.registrar.contract().to_string())
+            } else {
+                ApiError::EndpointsUnavailable(None)
+            }
         })?;
         Ok(self.present().verified(&self.registrar, document, &case_id, found))
     }

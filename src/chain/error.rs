@@ -54,6 +54,13 @@ pub enum CallError {
     },
 }
 
+impl CallError {
+    /// Whether a node answered, and shows a chain without our contract.
+    pub fn is_without_contract(&self) -> bool {
+        matches!(self, Self::Unavailable { fault: Fault::NoContract, .. })
+    }
+}
+
 /// What went wrong between us and a node.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Fault {

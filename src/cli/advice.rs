@@ -29,6 +29,11 @@ impl Trouble {
                 let explain = program.ask(&format!("explain {id}"));
                 format!("it stays accepted and goes on; `{explain}` looks again, `{watch}` follows it")
             }
+            (_, false) if self.exit() == Exit::Unfinished && self.blocked().is_some() => {
+                let explain = program.ask(&format!("explain {id}"));
+                format!("`{explain}` says what it waits for and who mends it")
+            }
+            ("WAIT_TIMEOUT", false) => format!("`{watch}` follows it"),
             (_, false) if self.exit() == Exit::Unfinished => {
                 format!("it is accepted and goes on by itself: `{watch}` follows it")
             }
@@ -39,7 +44,10 @@ impl Trouble {
                     program.run("verify")
                 )
             }
-            (STORE_UNAVAILABLE, true) => format!("{nothing}try again, and look at the server's database"),
+            (STORE_UNAVAILABLE, true) => "the server's log says what is wrong with its database".into(),
+            ("NO_CONTRACT", _) => {
+                format!("`{}` shows the chain and the contract it was started with", program.ask("info"))
+            }
             (CHAIN_UNREACHABLE, true) => format!("{nothing}the server cannot reach the chain now; try again {again}"),
             ("INVALID_FIELD" | INVALID_ARGUMENTS, _) => "mend that and try again; --help has examples".into(),
             (_, false) => {
@@ -85,5 +93,15 @@ mod tests {
             let advice = trouble.about(&registration, asked).advice(&registrar);
             assert!(advice.contains(command), "{advice}");
         }
+    }
+
+    #[test]
+    fn blocked_work_is_explained_and_not_only_watched() {
+        let mut waited = Trouble::local(Code::DeadlineExceeded, "WAIT_TIMEOUT", String::new());
+        waited.registration_id = "the-id".into();
+        waited.metadata.insert("blockedReason".into(), "INSUFFICIENT_FUNDS".into());
+        let advice = waited.advice(&Program::called("registrar".as_ref()));
+        assert!(advice.contains("`registrar explain the-id` says what it waits for"), "{advice}");
+        assert!(!advice.contains("watch"), "{advice}");
     }
 }

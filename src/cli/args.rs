@@ -278,13 +278,28 @@ impl From<Stand> for State {
     }
 }
 
+/// Hex digits of a document's or a transaction's hash.
+const HASH_DIGITS: usize = 64;
+
 /// What an id looks like, and where there are some.
 pub(super) fn wanted_id(program: &Program) -> String {
     format!("registration id (a UUID, as `{}` shows it)", program.run("list"))
 }
 
 fn id(text: &str) -> Result<Uuid, String> {
-    text.parse().map_err(|_| format!("is no {}", wanted_id(&Program::of_process())))
+    let program = Program::of_process();
+    text.parse().map_err(|_| {
+        let digits = text.strip_prefix("0x").unwrap_or(text);
+        let is_hash = digits.len() == HASH_DIGITS && digits.bytes().all(|b| b.is_ascii_hexdigit());
+        // The text is not repeated: it may be a key as well.
+        let of_hash = is_hash.then(|| {
+            let (status, list) = (program.run("status"), program.run("list --json --limit 10000"));
+            format!(
+                ", and looks like a hash: `{status}` takes a document's, and `{list} | grep HASH` finds a transaction's"
+            )
+        });
+        format!("is no {}{}", wanted_id(&program), of_hash.unwrap_or_default())
+    })
 }
 
 /// The text is not repeated: somebody may have pasted a key.

@@ -6,7 +6,9 @@
 
 mod advice;
 mod args;
+mod blocked;
 mod client;
+mod complaint;
 mod dev;
 mod document;
 mod exit;

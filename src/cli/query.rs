@@ -62,10 +62,11 @@ async fn status(args: StatusArgs, screen: &Screen) -> Call<Exit> {
         show(&client.get(Key::Id(id.to_string())).await?, screen);
         return Ok(Exit::Done);
     }
-    let document_hash = match document::resolve(&args.what, screen.live).await {
+    let document = match document::resolve(&args.what, screen.live).await {
         Err(error @ DocumentError::Neither(..)) => return Err(Trouble::usage(neither(&error, &screen.program))),
-        resolved => resolved?.text,
+        resolved => resolved?,
     };
+    let (document_hash, is_hash) = (document.text, document.file.is_none());
     let client = Client::connect(&args.connection.server).await?;
     if let Some(case) = args.case {
         let key = DocumentKey { document_hash, case_id: case.to_string() };
@@ -88,7 +89,19 @@ async fn status(args: StatusArgs, screen: &Screen) -> Call<Exit> {
             break;
         }
     }
-    if found { Ok(Exit::Done) } else { Err(Trouble::not_found("this document is registered for no case")) }
+    if found {
+        return Ok(Exit::Done);
+    }
+    // A hash that is no document's may be a transaction's, of which one may carry many registrations.
+    let by_transaction = if is_hash {
+        format!(
+            "; if it is a transaction's hash: `{} | grep HASH` finds what it carries",
+            screen.program.ask("list --json --limit 10000")
+        )
+    } else {
+        String::new()
+    };
+    Err(Trouble::not_found(&format!("this document is registered for no case{by_transaction}")))
 }
 
 /// Why an argument is no document, where it could have been an id as well.

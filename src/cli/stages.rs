@@ -1,6 +1,6 @@
 //! What has newly happened to a registration, told once, however many states were skipped in between.
 
-use super::{screen::Colour, time};
+use super::{blocked, screen::Colour, time};
 use crate::api::proto::{Finality, Registration, State, Transaction, WaitFor};
 
 /// How far a registration has come.
@@ -64,7 +64,7 @@ impl Stages {
         if self.blocked != registration.blocked_reason {
             self.blocked.clone_from(&registration.blocked_reason);
             if !self.blocked.is_empty() {
-                lines.push(notice(format!("waits: {} (it goes on by itself when that is mended)", self.blocked)));
+                lines.push(notice(format!("waits: {}", blocked::words(&self.blocked))));
             }
         }
         let failed = registration.state() == State::Failed;

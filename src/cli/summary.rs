@@ -1,6 +1,7 @@
 //! Answers for people.
 
 use super::{
+    blocked,
     document::Document,
     screen::{Colour, Paint},
     stages, time,
@@ -12,12 +13,15 @@ use crate::{
     registration::CaseId,
 };
 
+/// A label is as wide as the longest, so that a hash of 66 characters behind it ends at column 80.
+const LABEL: usize = 11;
+
 /// One labelled line; nothing when there is no value.
 pub(super) fn row(label: &str, value: &str, paint: Paint) -> String {
     if value.is_empty() {
         return String::new();
     }
-    format!("  {} {value}\n", paint.paint(Colour::Dim, format!("{label:<13}")))
+    format!("  {} {value}\n", paint.paint(Colour::Dim, format!("{label:<LABEL$}")))
 }
 
 /// What is about to be registered.
@@ -38,13 +42,13 @@ pub(super) fn registration(registration: &Registration, paint: Paint) -> String 
     let transaction = registration.transaction.as_ref().unwrap_or(&none);
     let mut text = format!("{}\n", paint.paint(colour(registration.state()), state(registration.state())));
     let mut add = |label, value: &str| text.push_str(&row(label, value, paint));
-    add("registration", &registration.id);
+    add("id", &registration.id);
     add("document", &registration.document_hash);
     if registration.submitted_as != registration.document_hash {
         add("given as", &registration.submitted_as);
     }
     add("case", &registration.case_id);
-    add("blocked", &registration.blocked_reason);
+    add("blocked", &blocked::words(&registration.blocked_reason));
     if let Some(failure) = &registration.failure {
         add("failure", &format!("{} ({})", failure.message, failure.reason));
     }
@@ -127,9 +131,9 @@ pub(super) fn service(info: &GetServiceInfoResponse, paint: Paint) -> String {
     for signer in &info.signer_addresses {
         add("signer", signer);
     }
-    add("confirmed at", &format!("depth {}", info.confirmations));
+    add("confirmed", &format!("at depth {}", info.confirmations));
     add("diagnosed", &format!("{} after it was sent", duration(info.confirmation_timeout)));
-    add("longest wait", &duration(info.max_wait));
+    add("max wait", &duration(info.max_wait));
     text
 }
 
@@ -194,6 +198,22 @@ mod tests {
         ] {
             assert_eq!(fee(&Transaction { fee_wei: wei.into(), ..Default::default() }), text);
         }
+    }
+
+    #[test]
+    fn a_hash_and_its_label_fit_a_terminal_of_80_columns() {
+        let hash = format!("0x{}", "7".repeat(64));
+        let text = registration(
+            &Registration {
+                id: "0198c5f2-7f2e-7d3b-9a55-2f1f8f0f8a11".into(),
+                document_hash: hash.clone(),
+                transaction: Some(Transaction { hash, ..Default::default() }),
+                blocked_reason: "INSUFFICIENT_FUNDS".into(),
+                ..Default::default()
+            },
+            Paint::PLAIN,
+        );
+        assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
     }
 
     #[test]

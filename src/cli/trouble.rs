@@ -5,7 +5,7 @@ use super::{
     document::DocumentError,
     json,
     program::Program,
-    screen::{Colour, Screen, say_line},
+    screen::{Screen, say_line},
 };
 use crate::{
     api::proto::{self, RegistrationErrorDetail, WaitFor},
@@ -96,7 +96,11 @@ impl Trouble {
         while let Some(next) = cause.source() {
             cause = next;
         }
-        let message = format!("no server answers at {server}: {cause}");
+        // A URL without a port means port 80, which nobody means.
+        let rest = server.split_once("://").map_or(server, |(_, rest)| rest);
+        let has_port = rest.rsplit_once(':').is_some_and(|(_, port)| port.starts_with(|c: char| c.is_ascii_digit()));
+        let hint = if has_port { "" } else { "; no port is named, and the service's usual one is 50051" };
+        let message = format!("no server answers at {server}: {cause}{hint}");
         Self::local(Code::Unavailable, SERVER_UNREACHABLE, redact(&message).into_owned())
     }
 
@@ -168,6 +172,12 @@ impl Trouble {
         self
     }
 
+    /// What accepted work waits for that somebody has to mend, if there is something.
+    pub(super) fn blocked(&self) -> Option<&str> {
+        let known = || self.registration.as_ref().map(|registration| &registration.blocked_reason);
+        self.metadata.get("blockedReason").or_else(known).map(String::as_str).filter(|reason| !reason.is_empty())
+    }
+
     /// How the process ends.
     pub(super) fn exit(&self) -> Exit {
         let accepted = !self.registration_id.is_empty();
@@ -231,32 +241,6 @@ impl Trouble {
         }
         self.exit()
     }
-
-    fn words(&self, screen: &Screen) -> String {
-        let reason = if self.reason.is_empty() { name(self.code) } else { &self.reason };
-        let waiting = self.exit() == Exit::Unfinished;
-        let head = if waiting { "not there yet" } else { "error" };
-        let head = screen.err.paint(if waiting { Colour::Yellow } else { Colour::Red }, head);
-        let mut text = format!("{head}: {} ({reason})\n", self.message);
-        let mut line = |label: &str, words: &str| {
-            text.push_str(&format!("  {} {words}\n", screen.err.paint(Colour::Dim, format!("{label:<7}"))));
-        };
-        for (field, problem) in &self.fields {
-            line("field", &format!("{field}: {problem}"));
-        }
-        if let Some(cause) = self.metadata.get("cause") {
-            let explanation = self.metadata.get("explanation").map(|words| format!(": {words}")).unwrap_or_default();
-            line("cause", &format!("{cause}{explanation}"));
-        }
-        if let Some(blocked) = self.metadata.get("blockedReason").filter(|reason| !reason.is_empty()) {
-            line("blocked", blocked);
-        }
-        line("next", &self.advice(&screen.program));
-        if !self.trace_id.is_empty() {
-            line("trace", &self.trace_id);
-        }
-        text
-    }
 }
 
 impl From<DocumentError> for Box<Trouble> {
@@ -273,7 +257,7 @@ fn registration_detail(status: &Status) -> Option<RegistrationErrorDetail> {
 }
 
 /// The code as gRPC's documents write it (<https://grpc.io/docs/guides/status-codes/>).
-fn name(code: Code) -> &'static str {
+pub(super) fn name(code: Code) -> &'static str {
     match code {
         Code::Ok => "OK",
         Code::Cancelled => "CANCELLED",
@@ -324,6 +308,17 @@ mod tests {
         ] {
             assert_eq!(trouble(code, "").exit(), nothing_accepted, "{code:?}");
             assert_eq!(trouble(code, "id").exit(), accepted, "{code:?} with an id");
+        }
+    }
+
+    #[test]
+    fn a_server_without_a_port_is_asked_for_one() {
+        let message = |server| Trouble::unreachable(server, &std::io::Error::other("refused")).message;
+        for server in ["localhost", "http://localhost", "http://localhost/"] {
+            assert!(message(server).contains("no port is named"), "{server}");
+        }
+        for server in ["localhost:50051", "http://127.0.0.1:50051/", "[::1]:50051"] {
+            assert!(!message(server).contains("no port is named"), "{server}");
         }
     }
 

@@ -5,6 +5,8 @@ use super::{
     Exit,
     args::{Arguments, Command},
     program::Program,
+    screen::say_line,
+    trouble::Trouble,
 };
 use clap::{
     CommandFactory, FromArgMatches,
@@ -31,6 +33,8 @@ pub enum Answer {
     Help(clap::Error),
     /// What is wrong with the arguments.
     Fault(String),
+    /// The same for a program, which asked for JSON.
+    Json(String),
 }
 
 impl Answer {
@@ -41,6 +45,10 @@ impl Answer {
             Self::Help(help) => help.print().map_or(Exit::Failed, |()| Exit::Done),
             Self::Fault(text) => {
                 eprintln!("{text}");
+                Exit::Usage
+            }
+            Self::Json(line) => {
+                say_line(line);
                 Exit::Usage
             }
         }
@@ -77,6 +85,10 @@ fn answer(error: clap::Error, program: &Program, words: &[Cow<'_, str>]) -> Answ
     }
     if error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
         return Answer::Fault(error.render().to_string());
+    }
+    // What was asked for is not known when the arguments cannot be read: but it stands there.
+    if words.iter().take_while(|word| *word != "--").any(|word| word == "--json") {
+        return Answer::Json(Trouble::usage(fault(&error)).json(program).to_string());
     }
     let subcommand = words.get(1).map(AsRef::as_ref);
     let known = Arguments::command().get_subcommands().any(|command| Some(command.get_name()) == subcommand);
@@ -216,11 +228,30 @@ mod tests {
         assert!(refused(&["register", "a", "--case"]).contains("needs one value"));
         assert!(refused(&["register", "a", "--case", "x", "--wait-for", "soon"]).contains("finalized"));
         assert!(refused(&["register", "a", "--case", "a@b"]).contains("--case"));
+        assert!(refused(&["explain", SECRET]).contains("status` takes a document's"));
         for command in ["watch", "explain"] {
             let text = refused(&[command, "foo"]);
             assert!(text.contains("<ID>: is no registration id (a UUID, as `"), "{text}");
         }
         assert!(refused(&["frobnicate"]).contains("no such command"));
+    }
+
+    #[test]
+    fn a_program_that_asked_for_json_gets_the_fault_as_json() {
+        for (arguments, words) in [
+            (&["explain", "nosuch", "--json"][..], "<ID>: is no registration id"),
+            (&["list", "--limit", "0", "--json"], "--limit"),
+            (&["register", "a", "--json"], "missing: --case"),
+            (&["list", "--json", "--frobnicate"], "no option --frobnicate"),
+        ] {
+            let answer = parse(["registrar"].iter().chain(arguments).map(OsString::from));
+            let Err(Answer::Json(line)) = answer else { panic!("{arguments:?}: {answer:?}") };
+            let error: serde_json::Value = serde_json::from_str(&line).unwrap();
+            let error = &error["error"];
+            assert!(error["message"].as_str().unwrap().contains(words), "{line}");
+            assert_eq!((&error["reason"], &error["exitCode"]), (&"INVALID_ARGUMENTS".into(), &64.into()));
+        }
+        assert!(refused(&["register", "a", "--", "--json"]).starts_with("error: "));
     }
 
     #[test]

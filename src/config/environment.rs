@@ -1,7 +1,12 @@
 //! Variables, and the list of what is wrong with them.
 
 use crate::telemetry::redact::{REPLACEMENT, redact};
-use std::{borrow::Cow, collections::HashMap, fmt, fs};
+use std::{
+    borrow::Cow,
+    collections::{BTreeSet, HashMap},
+    fmt, fs,
+    io::ErrorKind,
+};
 
 /// The environment's variables, read once.
 #[derive(Clone, Default)]
@@ -17,6 +22,11 @@ impl Environment {
     pub fn with<'a>(mut self, variables: impl IntoIterator<Item = (&'a str, String)>) -> Self {
         self.0.extend(variables.into_iter().map(|(name, value)| (name.to_owned(), value)));
         self
+    }
+
+    /// The names of all variables, in order.
+    pub fn names(&self) -> BTreeSet<&str> {
+        self.0.keys().map(String::as_str).collect()
     }
 
     /// A variable; an empty one counts as absent.
@@ -45,7 +55,10 @@ impl Environment {
                 }
                 Ok(content) => Some(content.trim().to_owned()),
                 Err(error) => {
-                    faults.add(name, format!("the file that {file_variable} names cannot be read: {}", error.kind()));
+                    let missing = error.kind() == ErrorKind::NotFound;
+                    let why = if missing { "no such file".to_owned() } else { error.kind().to_string() };
+                    let named = named(path).map(|path| format!(" ({path})")).unwrap_or_default();
+                    faults.add(name, format!("the file that {file_variable} names{named} cannot be read: {why}"));
                     None
                 }
             },
@@ -109,6 +122,11 @@ fn shown(text: &str) -> Cow<'_, str> {
     if key { REPLACEMENT.into() } else { redact(text) }
 }
 
+/// A path that may be shown. What is none may be the secret itself, given to the wrong variable.
+fn named(path: &str) -> Option<Cow<'_, str>> {
+    path.starts_with(['/', '.', '~']).then(|| shown(path))
+}
+
 impl fmt::Display for Faults {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let count = self.0.len();
@@ -125,6 +143,22 @@ impl std::error::Error for Faults {}
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_file_that_is_missing_is_named_unless_its_name_may_be_the_secret() {
+        for (path, expected) in [
+            (
+                "/run/secrets/none",
+                "the file that REGISTRAR_SIGNER_KEYS_FILE names (/run/secrets/none) cannot be read: no such file",
+            ),
+            ("hunter2", "the file that REGISTRAR_SIGNER_KEYS_FILE names cannot be read: no such file"),
+        ] {
+            let mut faults = Faults::default();
+            let environment = Environment::default().with([("REGISTRAR_SIGNER_KEYS_FILE", path.to_owned())]);
+            assert_eq!(environment.secret("REGISTRAR_SIGNER_KEYS", &mut faults), None);
+            assert_eq!(faults.0[0].problem, expected);
+        }
+    }
 
     #[test]
     fn what_was_given_to_the_wrong_variable_is_not_repeated_if_it_may_be_a_secret() {

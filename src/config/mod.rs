@@ -8,9 +8,11 @@ mod environment;
 mod secrets;
 mod settings;
 mod telemetry;
+mod unknown;
 
 pub use args::{NetworkArgs, ServeArgs};
 pub use environment::{Environment, Fault, Faults};
 pub use settings::{DeploySettings, Settings};
+pub use unknown::unknown_variables;
 
 use settings::split;

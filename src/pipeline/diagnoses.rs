@@ -8,11 +8,12 @@ use super::{
 };
 use crate::registration::{
     Blocked, Diagnosis, Registration, RegistrationId, State, TransactionId,
-    diagnosis::{Evidence, diagnose},
+    diagnosis::{Evidence, Hindrance, diagnose},
 };
 use alloy::primitives::Address;
 use std::{
     collections::HashMap,
+    hash::Hash,
     sync::{Arc, Mutex},
     time::Duration,
 };
@@ -44,16 +45,22 @@ impl Round {
     }
 }
 
-type Cell = Arc<OnceCell<(Instant, Arc<Round>)>>;
+/// What was asked a moment ago, or is being asked, by what it is about.
+#[derive(Debug)]
+struct Shared<K, V>(Mutex<HashMap<K, Cell<V>>>);
 
-/// The rounds that are going on, and those that have just ended.
-#[derive(Debug, Default)]
-pub struct Diagnoses(Mutex<HashMap<Key, Cell>>);
+type Cell<V> = Arc<OnceCell<(Instant, V)>>;
 
-impl Diagnoses {
-    /// The round about this that goes on or has just ended, else a new one. If whoever makes it hangs up, the next who waits
-    /// begins again.
-    async fn shared(&self, key: Key, round: impl Future<Output = Round>) -> Arc<Round> {
+impl<K, V> Default for Shared<K, V> {
+    fn default() -> Self {
+        Self(Mutex::default())
+    }
+}
+
+impl<K: Copy + Eq + Hash, V: Clone> Shared<K, V> {
+    /// The answer about this that is on its way or has just come, else a new one. If whoever makes it hangs up, the next who
+    /// waits begins again.
+    async fn get(&self, key: K, answer: impl Future<Output = V>) -> V {
         let cell = {
             let mut cells = lock(&self.0);
             cells.retain(|_, cell| match cell.get() {
@@ -63,15 +70,33 @@ impl Diagnoses {
             cells.entry(key).or_default().clone()
         };
         let made = cell.get_or_init(async || {
-            let round = Arc::new(round.await);
-            (Instant::now(), round)
+            let answer = answer.await;
+            (Instant::now(), answer)
         });
         made.await.1.clone()
     }
 
-    /// Forgets the answer about this, so that the next one is new; a round that goes on stays.
-    fn renew(&self, key: Key) {
+    /// Forgets the answer about this, so that the next one is new; one that is on its way stays.
+    fn renew(&self, key: K) {
         lock(&self.0).retain(|other, cell| *other != key || cell.get().is_none());
+    }
+}
+
+/// The rounds that are going on, and those that have just ended.
+#[derive(Debug, Default)]
+pub struct Diagnoses {
+    rounds: Shared<Key, Arc<Round>>,
+    hindrances: Shared<Blocked, Option<Hindrance>>,
+}
+
+impl Diagnoses {
+    /// What stands in the way of all that is blocked by this, whichever of it is asked about.
+    pub(super) async fn hindrance(
+        &self,
+        blocked: Blocked,
+        rehearsed: impl Future<Output = Option<Hindrance>>,
+    ) -> Option<Hindrance> {
+        self.hindrances.get(blocked, rehearsed).await
     }
 }
 
@@ -84,13 +109,15 @@ impl Tools {
             Key::Transaction(_, Phase::Included { block, .. }, _) if !evidence::is_deep(self, &block) => {
                 Arc::new(round.await)
             }
-            key @ (Key::Transaction(..) | Key::Registration(..)) => self.diagnoses.shared(key, round).await,
+            key @ (Key::Transaction(..) | Key::Registration(..)) => {
+                self.diagnoses.rounds.get(key, async { Arc::new(round.await) }).await
+            }
         }
     }
 
     /// Why a transaction is not confirmed, seen now; the same for those who ask next.
     pub(super) async fn diagnose_anew(&self, flight: &Flight) -> Arc<Round> {
-        self.diagnoses.renew(key_of(flight, None));
+        self.diagnoses.rounds.renew(key_of(flight, None));
         self.diagnose(flight, None).await
     }
 
@@ -120,9 +147,9 @@ impl Tools {
                 // It may wait for what any of them has out.
                 let round = async {
                     let seen = self.with_work_of(signers, None).await;
-                    Round::of(evidence::of_queued(&seen, registration, signers).await)
+                    Arc::new(Round::of(evidence::of_queued(&seen, registration, signers).await))
                 };
-                self.diagnoses.shared(Key::Registration(registration.id, blocked), round).await
+                self.diagnoses.rounds.get(Key::Registration(registration.id, blocked), round).await
             }
         };
         Some(round.diagnosis.clone())

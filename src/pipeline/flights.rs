@@ -228,7 +228,7 @@ impl Flight {
             Ok(sent) => format!("taken by {}", sent.endpoint),
             Err(error) => error.to_string(),
         };
-        events::transaction_rebroadcast(self.id, self.nonce, &outcome);
+        events::transaction_rebroadcast(self.id, self.signer, self.nonce, attempt.hash, &outcome);
     }
 
     /// One of those it carries, for a report that stands for all.

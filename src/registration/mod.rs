@@ -12,6 +12,7 @@ mod record;
 mod state;
 mod time;
 mod trace;
+pub mod units;
 
 pub use case_id::{CaseId, CaseIdError, UserId, UserIdError};
 pub use diagnosis::{Cause, Diagnosis};

@@ -21,8 +21,8 @@ pub enum Settings {
 pub enum InvalidDatabaseUrl {
     /// Neither SQLite nor PostgreSQL.
     #[error(
-        "is no database we can use: give sqlite://FILE, such as sqlite://registrar.db, or \
-         postgres://USER:PASSWORD@HOST/DATABASE"
+        "is no database we can use: give sqlite://FILE, such as sqlite://registrar.db, or a postgres:// URL with user, password, \
+         host and database"
     )]
     Scheme,
     /// An SQLite URL without a file, or in memory.
@@ -30,8 +30,8 @@ pub enum InvalidDatabaseUrl {
     NoFile,
     /// A PostgreSQL URL that cannot be read, or names no database.
     #[error(
-        "is no URL of a PostgreSQL database: give postgres://USER:PASSWORD@HOST/DATABASE, with %40 for an @ in the password \
-         and so on"
+        "is no URL of a PostgreSQL database: behind postgres:// it needs a host and a database, and may have user and password, \
+         with %40 for an @ in them and so on"
     )]
     Server,
     /// A root certificate that nothing would be held against.
@@ -175,6 +175,14 @@ mod tests {
         ] {
             let read = Settings::parse(&format!("postgres://u:p@h/d?{query}"));
             assert_eq!(read == Err(InvalidDatabaseUrl::Unchecked), !is_checked, "{query}: {read:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_said_of_a_wrong_url_is_not_taken_for_one() {
+        use InvalidDatabaseUrl::*;
+        for error in [Scheme, NoFile, Server, Unchecked] {
+            assert_eq!(crate::telemetry::redact(&error.to_string()), error.to_string());
         }
     }
 

@@ -6,6 +6,7 @@ use crate::harness::{
 };
 use futures_util::future::join_all;
 use serde_json::json;
+use tonic::Code;
 
 const CASE: &str = "case-1";
 const ETHER: u128 = 1_000_000_000_000_000_000;
@@ -37,6 +38,64 @@ async fn an_empty_signer_blocks_and_goes_on_when_it_is_paid() {
     stack.anvil.set_balance(account(1), ETHER).await;
 
     goes_on(&stack, &id).await;
+}
+
+#[tokio::test]
+async fn what_blocks_is_logged_once_however_much_joins_it_and_so_is_its_end() {
+    let stack = Plan::on_demand().start().await;
+    stack.anvil.set_balance(account(1), 0).await;
+    let reason = "INSUFFICIENT_FUNDS";
+    for number in 1..4 {
+        let accepted = stack.client.accept(number, CASE).await;
+        stack.client.sees(&accepted.id, reason, |registration| registration.blocked_reason == reason).await;
+    }
+
+    stack.anvil.set_balance(account(1), ETHER).await;
+    for number in 1..4 {
+        stack.client.confirm(number, CASE).await;
+    }
+
+    let lines = |message: &str| -> Vec<_> {
+        stack.service.log().into_iter().filter(|line| line["message"] == message).collect()
+    };
+    assert_eq!(lines("registrations are blocked").len(), 1);
+    let over = lines("registrations are no longer blocked");
+    let [over] = over.as_slice() else { panic!("{over:?}") };
+    assert_eq!((&over["reason"], over["lasting_ms"].is_u64()), (&reason.into(), true), "{over}");
+    // Each line about a transaction says which, and whose.
+    for message in ["transaction signed", "transaction sent", "transaction included", "transaction confirmed"] {
+        let all = lines(message);
+        assert!(!all.is_empty(), "{message}");
+        for line in all {
+            assert_eq!(line["signer"], account(1).to_string(), "{line}");
+            assert_eq!(line["tx_hash"].as_str().map(str::len), Some(66), "{line}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_chain_without_the_contract_is_told_as_such() {
+    let stack = Plan::on_demand().start().await;
+    stack.client.confirm(7, CASE).await;
+    // As an anvil that was started again.
+    let contract = stack.registry.address;
+    let code: String = stack.anvil.rpc().call("eth_getCode", json!([contract, "latest"])).await;
+    stack.anvil.rpc().run("anvil_setCode", json!([contract, "0x"])).await;
+    let id = stack.client.accept(1, CASE).await.id;
+    let reason = "NODE_REFUSES";
+    stack.client.sees(&id, reason, |registration| registration.blocked_reason == reason).await;
+
+    let told = stack.client.diagnose(&id).await.unwrap().diagnosis.unwrap();
+    assert_eq!(
+        (told.cause(), &*told.evidence["contract"]),
+        (Cause::RpcUnavailable, &*contract.to_string()),
+        "{told:?}"
+    );
+    let refusal = stack.client.verify(&document(7), CASE).await.unwrap_err();
+    assert_eq!(refusal.kind(), (Code::FailedPrecondition, "NO_CONTRACT"));
+
+    stack.anvil.rpc().run("anvil_setCode", json!([contract, code])).await;
+    stack.client.reaches(&id, State::Confirmed).await;
 }
 
 #[tokio::test]

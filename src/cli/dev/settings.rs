@@ -3,6 +3,7 @@
 use crate::{
     cli::DevArgs,
     config::{Environment, NetworkArgs, ServeArgs},
+    telemetry::events::RECOVERED,
 };
 use std::{net::TcpListener, path::Path};
 
@@ -43,7 +44,7 @@ pub(super) fn serve_args(args: &DevArgs) -> ServeArgs {
         listen: address(&args.serve.listen, LISTEN),
         admin_listen: address(&args.serve.admin_listen, ADMIN_LISTEN),
         network: NetworkArgs { chain_id: Some(CHAIN_ID.to_owned()), ..args.serve.network.clone() },
-        log: Some(args.serve.log.clone().unwrap_or_else(|| "warn".to_owned())),
+        log: Some(args.serve.log.clone().unwrap_or_else(|| format!("warn,{RECOVERED}=info"))),
         ..args.serve.clone()
     }
 }

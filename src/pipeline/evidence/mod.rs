@@ -58,11 +58,19 @@ pub async fn of_queued(tools: &Tools, registration: &Registration, signers: &[Ad
     let blocked = registration.blocked;
     let pair = (registration.asked.document_hash, registration.asked.case_id.clone());
     let found_in = match blocked {
-        Some(Blocked::AwaitingConfirmations) if !chain.usable.is_empty() => round::found_in(&tools.chain, pair).await,
+        Some(Blocked::AwaitingConfirmations) if !chain.usable.is_empty() => {
+            round::found_in(&tools.chain, pair.clone()).await
+        }
         Some(_) | None => None,
     };
     let earlier = if blocked.is_none() { before_all(tools, signers) } else { None };
-    let subject = Subject::Unsent(Unsent { blocked, hindrance: held(tools, blocked), found_in, earlier });
+    let hindrance = match (held(tools, blocked), blocked) {
+        (None, Some(blocked)) if !chain.usable.is_empty() => {
+            tools.diagnoses.hindrance(blocked, round::rehearsed(tools, blocked, pair, signers)).await
+        }
+        (held, _) => held,
+    };
+    let subject = Subject::Unsent(Unsent { blocked, hindrance, found_in, earlier });
     evidence(tools, chain, None, subject)
 }
 

@@ -7,12 +7,13 @@
 use super::convert;
 use crate::{
     chain::{BlockTag, CallError, Chain, Pair, Witness, register_calldata},
-    pipeline::flights::Flight,
+    pipeline::{Tools, flights::Flight, lane::rehearse},
     registration::{
-        Block,
-        diagnosis::{Answers, ChainSeen, EndpointSeen, ReceiptSeen, Revert, Witnessed},
+        Block, Blocked,
+        diagnosis::{Answers, ChainSeen, EndpointSeen, Hindrance, ReceiptSeen, Revert, Witnessed},
     },
 };
+use alloy::primitives::Address;
 use futures_util::future::join_all;
 use std::time::Duration;
 use tokio::time::{Instant, timeout_at};
@@ -144,6 +145,25 @@ pub(super) async fn shown(chain: &Chain, block: &Block) -> Vec<Witnessed<bool>> 
 pub(super) async fn found_in(chain: &Chain, pair: Pair) -> Option<u64> {
     let records: Result<_, CallError> = timeout_at(Instant::now() + LONGEST, chain.records(&[pair])).await.ok()?;
     records.ok()?.into_iter().next()?.map(|record| record.block_number)
+}
+
+/// What would stand in a lane's way now, if it is this that blocks the pair: of the first signers, for work is blocked only while
+/// none of them can do it.
+pub(super) async fn rehearsed(tools: &Tools, blocked: Blocked, pair: Pair, signers: &[Address]) -> Option<Hindrance> {
+    match blocked {
+        // Told by the endpoints, or by the pair's record.
+        Blocked::NoEndpoint | Blocked::AwaitingConfirmations => return None,
+        Blocked::InsufficientFunds
+        | Blocked::SignerNotAllowed
+        | Blocked::FeeCap
+        | Blocked::DailyBudget
+        | Blocked::TooLarge
+        | Blocked::NodeRefuses => {}
+    }
+    let signers = signers.iter().take(WITNESSES);
+    let all = join_all(signers.map(|signer| rehearse(tools, *signer, &pair)));
+    let seen = timeout_at(Instant::now() + LONGEST, all).await.ok()?;
+    seen.into_iter().flatten().find(|hindrance| hindrance.blocked() == blocked)
 }
 
 #[cfg(test)]

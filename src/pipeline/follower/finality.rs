@@ -188,19 +188,27 @@ impl Follower {
         if block.signer.is_some() {
             let at = now();
             store.reorged(block.id, at).await?;
-            let mut affected = (0, None);
+            let mut affected = (0, None, None);
             if let Some(open) = store.open_transaction(block.id).await? {
                 let key = (open.signer, open.nonce);
                 recovery::take_up(&self.tools, open, Some(at));
                 if let Some(flight) = self.tools.flights.get(key.0, key.1) {
-                    affected = (flight.members.len(), flight.first_affected());
+                    affected = (flight.members.len(), flight.first_affected(), Some(flight.latest().0));
                 }
             }
-            events::confirmed_transaction_reorged(block.id, block.number, affected.0, affected.1.as_ref());
+            let (registrations, first, hash) = affected;
+            events::confirmed_transaction_reorged(
+                block.id,
+                block.signer,
+                hash,
+                block.number,
+                registrations,
+                first.as_ref(),
+            );
             self.tools.waiters.changed_transactions(store, &[block.id]).await;
         } else {
             let queued = store.lost(block.id, now()).await?;
-            events::confirmed_transaction_reorged(block.id, block.number, queued.len(), None);
+            events::confirmed_transaction_reorged(block.id, None, None, block.number, queued.len(), None);
             self.tools.queue.tell();
             self.tools.waiters.changed(store, &queued).await;
         }

@@ -117,7 +117,8 @@ impl Follower {
         self.tools.store.included(flight.id, &inclusion, &others, deep, at).await?;
         flight.note(format!("included in block {}", block.number), at);
         let size = flight.members.len();
-        events::transaction_included(flight.id, flight.nonce, block.number, size, others.len(), &cost);
+        let (key, carried) = ((flight.signer, flight.nonce), (size, others.len()));
+        events::transaction_included(flight.id, key, hash, block.number, carried, &cost);
         {
             let mut journeys = flight.journeys();
             let registered = journeys.iter_mut().filter(|journey| !others.contains(&journey.member.id));
@@ -158,7 +159,8 @@ impl Follower {
         } else {
             self.tools.store.reorged(flight.id, now()).await?;
             let affected = flight.first_affected();
-            events::transaction_reorged(flight.id, flight.nonce, hash, block.number, affected.as_ref());
+            let key = (flight.signer, flight.nonce);
+            events::transaction_reorged(flight.id, key, hash, block.number, affected.as_ref());
             flight.note(format!("reorged out of block {}", block.number), now());
             let mut progress = flight.progress();
             progress.phase = Phase::Submitted;
@@ -178,7 +180,8 @@ impl Follower {
         let sent = flight.progress().sent.unwrap_or(flight.signed);
         let mut journeys = std::mem::take(&mut *flight.journeys());
         journeys.retain(|journey| !others.contains(&journey.member.id));
-        events::transaction_confirmed(flight.id, flight.nonce, block.number, journeys.len(), at.since(sent));
+        let key = (flight.signer, flight.nonce);
+        events::transaction_confirmed(flight.id, key, hash, block.number, journeys.len(), at.since(sent));
         for journey in journeys {
             let member = &journey.member;
             let total = at.since(member.created);
@@ -263,7 +266,7 @@ impl Follower {
         let affected = flight.first_affected();
         events::transaction_released(
             flight.id,
-            flight.nonce,
+            (flight.signer, flight.nonce),
             flight.latest().0,
             reason,
             flight.members.len(),

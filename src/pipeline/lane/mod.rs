@@ -6,6 +6,7 @@
 mod gap;
 mod prepare;
 mod purse;
+mod rehearse;
 mod replace;
 mod send;
 mod standing;
@@ -27,6 +28,7 @@ use crate::{
 };
 use alloy::primitives::Address;
 use prepare::Obstacle;
+pub use rehearse::rehearse;
 pub use standing::Standings;
 use standing::{Wanted, affordable};
 use std::time::Duration;
@@ -64,8 +66,8 @@ pub struct Lane {
     earnest_at: Instant,
     /// Held while the lane waits for fees to fall.
     wanted: Option<Wanted>,
-    /// What it was said to wait for, so that it is reported once.
-    told: Option<Blocked>,
+    /// What it was said to wait for, so that it is reported once, and since when it waits for anything.
+    told: Option<(Blocked, Instant)>,
 }
 
 enum Step {
@@ -128,7 +130,6 @@ impl Lane {
                 look = match self.step().await {
                     Step::Moved => {
                         self.delays.reset();
-                        self.told = None;
                         look.at = Instant::now();
                         continue;
                     }
@@ -186,6 +187,7 @@ impl Lane {
                 drop(claim);
                 self.tools.standings.moves(self.address());
                 self.wanted = None;
+                self.tell_unblocked();
                 if let Some(flight) = flight {
                     self.most = (self.most * 2).min(MAX_CLAIM);
                     batch.run(self.send(&flight)).await;
@@ -200,7 +202,7 @@ impl Lane {
                     batch.repeats();
                     return Step::Moved;
                 }
-                if self.told == Some(hindrance.blocked()) {
+                if self.told.is_some_and(|(told, _)| told == hindrance.blocked()) {
                     batch.repeats();
                 }
                 let is_left = self.hindered(&claim.ids(), hindrance).await;
@@ -245,9 +247,17 @@ impl Lane {
     }
 
     async fn tell_blocked(&mut self, ids: &[RegistrationId], blocked: Blocked, detail: &str) {
-        let news = self.told != Some(blocked);
-        self.told = Some(blocked);
+        let news = self.told.is_none_or(|(told, _)| told != blocked);
+        let since = self.told.map_or_else(Instant::now, |(_, since)| since);
+        self.told = Some((blocked, since));
         events::blocked(self.address(), blocked, ids.len(), detail, news);
         self.tools.waiters.changed(&self.tools.store, ids).await;
+    }
+
+    /// What was said to be in the way is not any more.
+    fn tell_unblocked(&mut self) {
+        if let Some((blocked, since)) = self.told.take() {
+            events::unblocked(self.address(), blocked, since.elapsed());
+        }
     }
 }

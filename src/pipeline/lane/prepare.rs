@@ -1,6 +1,6 @@
 //! From a claim to signed bytes on disk.
 
-use super::{Lane, purse::ENVELOPE_BYTES, tend::asked};
+use super::{Lane, Tools, purse::ENVELOPE_BYTES, tend::asked};
 use crate::{
     chain::{self, CallError, Chain, Fault, Outlook, Pair, Record, Refusal, Unsigned},
     pipeline::{
@@ -28,7 +28,7 @@ use tokio::time::Instant;
 use uuid::Uuid;
 
 /// The gas of a block before the first one is seen: anvil's.
-const FIRST_BLOCK_GAS: u64 = 30_000_000;
+pub(super) const FIRST_BLOCK_GAS: u64 = 30_000_000;
 /// How soon a pair that is on chain, but not deep enough, is looked at again.
 const LOOK_AGAIN: Duration = Duration::from_millis(250);
 /// A record so many blocks deeper than it has to be needs no second endpoint to agree.
@@ -143,11 +143,7 @@ impl Lane {
         error: CallError,
     ) -> Result<Option<Arc<Flight>>, Obstacle> {
         let Some(Refusal::Reverted(data)) = error.refusal() else {
-            return Err(match &error {
-                CallError::Unavailable { fault: Fault::Unreadable | Fault::NoContract, .. }
-                | CallError::Refused { .. } => Obstacle::Held(Hindrance::Other(error.to_string())),
-                CallError::Unavailable { .. } | CallError::NoEndpoint { .. } => error.into(),
-            });
+            return Err(Obstacle::Held(untried(&self.tools, &error)));
         };
         if let Some(account) = chain::refused_registrar(data) {
             return Err(Obstacle::Held(Hindrance::NotAllowed(account)));
@@ -311,6 +307,19 @@ impl Lane {
         let until = Instant::now() + HEARING;
         let witnesses = self.tools.chain.nonces_everywhere(self.signer.address(), NONCE_WITNESSES, until).await;
         witnesses.into_iter().filter_map(|witness| witness.answer.ok()).fold(outlook.nonce, u64::min)
+    }
+}
+
+/// A call that nobody ran, or that a node refused to.
+pub(super) fn untried(tools: &Tools, error: &CallError) -> Hindrance {
+    match error {
+        CallError::Unavailable { fault: Fault::NoContract, endpoint, .. } => {
+            Hindrance::NoContract { endpoint: endpoint.clone(), contract: tools.chain.contract() }
+        }
+        CallError::Unavailable { fault: Fault::Unreadable, .. } | CallError::Refused { .. } => {
+            Hindrance::Other(error.to_string())
+        }
+        CallError::Unavailable { .. } | CallError::NoEndpoint { .. } => Hindrance::NoEndpoint(error.to_string()),
     }
 }
 

@@ -17,6 +17,7 @@ use crate::{
             fees::Fees,
             replacement::{self},
         },
+        units::gwei,
     },
     store::{Attempt, Replacement},
     telemetry::{events, hindered},
@@ -76,7 +77,7 @@ impl Lane {
         let (gas_limit, batch_size) = (versions.gas_limit, versions.batch_size);
         let done = self.replace(flight, Attempt { hash, raw, fees }, (gas_limit, batch_size), need).await?;
         if done {
-            flight.note(format!("bumped: {hash} offers at most {} wei per gas", fees.max_fee_per_gas), now());
+            flight.note(format!("bumped: {hash} offers at most {} per gas", gwei(fees.max_fee_per_gas)), now());
             events::transaction_fee_bumped(flight.id, flight.signer, flight.nonce, hash, &fees);
         }
         Ok(done)

@@ -105,6 +105,7 @@ impl Lane {
             | Hindrance::DailyBudget(_)
             | Hindrance::TooLarge(_)
             | Hindrance::NoEndpoint(_)
+            | Hindrance::NoContract { .. }
             | Hindrance::Refused(_)
             | Hindrance::Other(_) => self.wanted = None,
         }
@@ -140,7 +141,9 @@ impl Lane {
             Hindrance::TooLarge(large) => {
                 self.tools.head().is_some_and(|head| batching::most_gas(head.gas_limit) < large.gas)
             }
-            Hindrance::NoEndpoint(_) | Hindrance::Refused(_) | Hindrance::Other(_) => false,
+            Hindrance::NoEndpoint(_) | Hindrance::NoContract { .. } | Hindrance::Refused(_) | Hindrance::Other(_) => {
+                false
+            }
         }
     }
 
@@ -160,6 +163,7 @@ pub(super) fn affordable(hindrance: &Hindrance, count: usize) -> Option<usize> {
         | Hindrance::FeeCap(_)
         | Hindrance::TooLarge(_)
         | Hindrance::NoEndpoint(_)
+        | Hindrance::NoContract { .. }
         | Hindrance::Refused(_)
         | Hindrance::Other(_) => return None,
     };

@@ -1,6 +1,6 @@
 //! Looking after what is out, in the order of its nonces: what is unsent is sent, and what no block takes is helped along.
 
-use super::{Blocked, Flight, Lane, Phase, replace::Need};
+use super::{Flight, Lane, Phase, replace::Need};
 use crate::{
     chain::{Header, Market},
     pipeline::{flights::Held, now},
@@ -186,7 +186,7 @@ impl Lane {
         match self.tools.store.hold(flight.id, None, now()).await {
             Ok(_) => {
                 flight.progress().held = Held::No;
-                self.told = None::<Blocked>;
+                self.tell_unblocked();
                 self.tools.waiters.changed(&self.tools.store, &flight.members).await;
             }
             Err(error) => hindered!(error, "a blocked reason could not be taken back"),

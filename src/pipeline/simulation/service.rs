@@ -14,6 +14,9 @@ use std::{
 };
 use tokio_util::sync::CancellationToken;
 
+/// How often a start looks at its database before it gives up.
+const STARTS: u32 = 5;
+
 /// Everything that a start is given.
 #[derive(Clone)]
 pub(super) struct Plan {
@@ -75,8 +78,7 @@ pub(super) async fn serve(plan: Plan) -> Result<(), String> {
     *door.stage() = Stage::Opens;
     let store = open(&store, pipeline.queue_limit).await?;
     life.uses(store.clone());
-    store.bind(&registry, clock::now()).await.map_err(|error| error.to_string())?;
-    pipeline::check_keys(&store, &signers).await.map_err(|error| error.to_string())?;
+    look_at(&store, &registry, &signers).await?;
     let tools = Tools::new(chain, store.clone(), pipeline, 100);
 
     let (acceptor, intake) = Acceptor::new(store.clone());
@@ -116,12 +118,28 @@ async fn prove(chain: &Chain) -> Result<Registry, String> {
     }
 }
 
-/// What a service that has just died held open is freed by its last tasks.
+/// What a service that has just died held open is freed by its last tasks; and on a busy machine SQLite's threads may take longer than
+/// the story's time, so that a connection is waited for in vain. Whoever runs a service starts it again then.
 async fn open(settings: &store::Settings, queue_limit: u64) -> Result<Store, String> {
     loop {
         match Store::open(settings, queue_limit).await {
-            Err(OpenError::InUse(_)) => tokio::task::yield_now().await,
+            Err(OpenError::InUse(_) | OpenError::Store(_)) => tokio::task::yield_now().await,
+            Err(error) if error.may_pass() => tokio::task::yield_now().await,
             opened => return opened.map_err(|error| error.to_string()),
         }
     }
+}
+
+/// Whether the database is this chain's, and has work for these signers alone.
+async fn look_at(store: &Store, registry: &Registry, signers: &[Signer]) -> Result<(), String> {
+    let mut failed = String::new();
+    for _ in 0..STARTS {
+        let bound = store.bind(registry, clock::now()).await.map_err(|error| error.to_string());
+        let checked = pipeline::check_keys(store, signers).await.map_err(|error| error.to_string());
+        match bound.and(checked) {
+            Ok(()) => return Ok(()),
+            Err(error) => failed = error,
+        }
+    }
+    Err(failed)
 }

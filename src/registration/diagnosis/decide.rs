@@ -6,7 +6,10 @@ use super::{
     Answers, Cause, Earlier, EndpointSeen, Evidence, FeesSeen, Hindrance, Meaning, ReceiptSeen, Refused, Sent,
     StallSeen, Subject, Unsent, Witnessed,
 };
-use crate::registration::{Blocked, policy::batching, policy::fees::AboveCap};
+use crate::registration::{
+    Blocked,
+    policy::{batching, budget::OverBudget, fees::AboveCap},
+};
 use alloy::primitives::{Address, U256};
 use std::time::Duration;
 
@@ -78,6 +81,10 @@ pub(super) enum Finding<'a> {
     NoncePassed,
     /// A node has it.
     Waiting,
+    /// The endpoint that is asked shows a chain without the contract.
+    NoContract { endpoint: &'a str, contract: Address },
+    /// The day's budget does not allow it.
+    OverBudget(Option<&'a OverBudget>),
     /// In the queue, perhaps with a node's refusal that means none of the above.
     Queued(Option<&'a Hindrance>),
 }
@@ -97,7 +104,9 @@ impl Finding<'_> {
     /// The cause that it is.
     pub(super) fn cause(&self) -> Cause {
         match self {
-            Self::NoEndpoint | Self::Unanswered(_) | Self::Silence(_) => Cause::RpcUnavailable,
+            Self::NoEndpoint | Self::Unanswered(_) | Self::Silence(_) | Self::NoContract { .. } => {
+                Cause::RpcUnavailable
+            }
             Self::Stalled(_) => Cause::ChainStalled,
             Self::ReceiptsDiffer { .. }
             | Self::BlocksDiffer { .. }
@@ -115,7 +124,7 @@ impl Finding<'_> {
             Self::Funds { .. } | Self::FundsRefused(_) => Cause::InsufficientFunds,
             Self::SenderLimit(_) => Cause::SenderLimit,
             Self::TooLarge { .. } | Self::GasRefused(_) => Cause::TooLarge,
-            Self::NoncePassed | Self::Waiting | Self::Queued(_) => Cause::Pending,
+            Self::NoncePassed | Self::Waiting | Self::OverBudget(_) | Self::Queued(_) => Cause::Pending,
         }
     }
 }
@@ -157,7 +166,9 @@ fn held<'a>(seen: &Evidence, unsent: &'a Unsent) -> Option<Finding<'a>> {
         Some(Hindrance::NoEndpoint(words)) => Finding::Unanswered(Some(words)),
         Some(Hindrance::TooLarge(large)) => Finding::TooLarge { gas: Some(large.gas), limit: large.most },
         Some(Hindrance::Refused(refused)) => meant(refused).unwrap_or(Finding::Queued(hindrance)),
-        Some(Hindrance::DailyBudget(_) | Hindrance::Other(_)) => Finding::Queued(hindrance),
+        Some(Hindrance::DailyBudget(over)) => Finding::OverBudget(Some(over)),
+        Some(Hindrance::NoContract { endpoint, contract }) => Finding::NoContract { endpoint, contract: *contract },
+        Some(Hindrance::Other(_)) => Finding::Queued(hindrance),
         None => without_numbers(seen, unsent, blocked),
     })
 }
@@ -174,7 +185,8 @@ fn without_numbers<'a>(seen: &Evidence, unsent: &'a Unsent, blocked: Blocked) ->
             depth: unsent.found_in.and_then(|block| depth(seen, block)),
         },
         Blocked::TooLarge => Finding::TooLarge { gas: None, limit: most_gas_now(seen) },
-        Blocked::DailyBudget | Blocked::NodeRefuses => Finding::Queued(None),
+        Blocked::DailyBudget => Finding::OverBudget(None),
+        Blocked::NodeRefuses => Finding::Queued(None),
     }
 }
 

@@ -4,8 +4,9 @@ use super::{Meaning, Refused};
 use crate::registration::{
     Blocked,
     policy::{budget::OverBudget, fees::AboveCap},
+    units::ether,
 };
-use alloy::primitives::{Address, U256, utils::format_ether};
+use alloy::primitives::{Address, U256};
 use std::fmt;
 
 /// A transaction that no block takes, and that cannot be made smaller.
@@ -39,6 +40,13 @@ pub enum Hindrance {
     TooLarge(TooLarge),
     /// Nobody answers: in words.
     NoEndpoint(String),
+    /// The endpoint answers, and shows a chain without the contract.
+    NoContract {
+        /// Its name.
+        endpoint: String,
+        /// Where the contract should be.
+        contract: Address,
+    },
     /// A node refuses the bytes.
     Refused(Refused),
     /// The transaction cannot be made or tried, for another reason: in words.
@@ -55,7 +63,7 @@ impl Hindrance {
             Self::DailyBudget(_) => Blocked::DailyBudget,
             Self::TooLarge(_) => Blocked::TooLarge,
             Self::NoEndpoint(_) => Blocked::NoEndpoint,
-            Self::Other(_) => Blocked::NodeRefuses,
+            Self::NoContract { .. } | Self::Other(_) => Blocked::NodeRefuses,
             Self::Refused(refused) => match refused.meaning {
                 Meaning::Funds => Blocked::InsufficientFunds,
                 Meaning::Fee => Blocked::FeeCap,
@@ -69,17 +77,14 @@ impl fmt::Display for Hindrance {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Funds { signer, balance, needed } => {
-                let (has, needs) = (format_ether(*balance), format_ether(*needed));
-                write!(f, "{signer} has {has} ETH and may need {needs} ETH: send it some")
+                write!(f, "{signer} has {} and may need {}: send it some", ether(*balance), ether(*needed))
             }
             Self::NotAllowed(account) => {
                 write!(f, "the contract does not allow {account}: its owner adds it with addRegistrar({account})")
             }
             Self::FeeCap(above) => write!(f, "{above}: wait, or raise REGISTRAR_MAX_FEE_GWEI"),
             Self::DailyBudget(over) => {
-                let ether = |wei: u128| {
-                    format!("{} ETH", format_ether(U256::from(wei)).trim_end_matches('0').trim_end_matches('.'))
-                };
+                let ether = |wei: u128| ether(U256::from(wei));
                 let ends = if over.next > over.budget {
                     "only a higher budget or lower fees help"
                 } else {
@@ -101,6 +106,12 @@ impl fmt::Display for Hindrance {
                 f,
                 "a transaction with one registration needs {gas} gas and a block takes {most}: it goes on when the chain's limit rises"
             ),
+            Self::NoContract { endpoint, contract } => {
+                write!(
+                    f,
+                    "{endpoint} has no contract at {contract}: it was restarted with an empty chain, or shows another chain"
+                )
+            }
             Self::NoEndpoint(words) | Self::Other(words) => f.write_str(words),
         }
     }

@@ -1,6 +1,6 @@
 //! What a transaction offers per gas (EIP-1559).
 
-use crate::registration::diagnosis::BlockSeen;
+use crate::registration::{diagnosis::BlockSeen, units::gwei};
 
 /// How many times the current base fee is offered. Denim blocks of 200 ms can raise the base fee by about 14% each, so eight
 /// times is a good three seconds of full blocks; what is not needed is not paid.
@@ -20,7 +20,7 @@ pub struct Fees {
 
 /// The least that would be included now is above the cap.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
-#[error("needs at least {needed} wei per gas, and the cap is {cap}")]
+#[error("needs at least {} per gas, and the cap is {}", gwei(*needed), gwei(*cap))]
 pub struct AboveCap {
     /// Base fee plus priority fee, in wei per gas.
     pub needed: u128,

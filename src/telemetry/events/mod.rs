@@ -1,8 +1,13 @@
 //! One function per fact: its log line and its metric together, so that the logic shows one short line.
 
+mod chain;
 mod database;
 mod timeout;
 
+pub use chain::{
+    EndpointUnhealthy, all_endpoints_unavailable, chain_moves_again, chain_stands_still, endpoint_healthy,
+    endpoint_unhealthy, endpoints_available_again, failover, head_fell,
+};
 pub use database::{database_answers, database_failed, database_failure, database_is_lost, database_lost};
 pub use timeout::confirmation_timeout;
 
@@ -14,12 +19,20 @@ use crate::registration::{
     Blocked, Cost, Failure, RegistrationId, SpanId, TraceContext, TraceId, TransactionId, policy::fees::Fees,
 };
 use alloy::primitives::{Address, B256};
-use serde_json::json;
 use std::time::Duration;
 use tracing::{debug, error, info, warn};
 
 /// Where the last word is said. It is written whatever is asked of the log.
 pub(super) const LAST_WORD: &str = "registrar::end";
+
+/// The target of what says that something is well again: whoever reads warnings only wants to read when they are over.
+pub const RECOVERED: &str = "registrar::recovered";
+
+/// A variable with our prefix is set that nothing reads; `meant` is the one that its name is nearest to.
+pub fn unknown_setting(name: &str, meant: Option<&str>) {
+    let did_you_mean = meant.unwrap_or("none is like it");
+    warn!(name, did_you_mean, "a variable is set that is no setting, and nothing reads it");
+}
 
 /// A registration was accepted, or found.
 pub fn accepted(id: RegistrationId, trace_id: TraceId, fresh: bool) {
@@ -68,9 +81,9 @@ pub fn transaction_sent(id: TransactionId, signer: Address, nonce: u64, hash: B2
 }
 
 /// The same bytes go out again.
-pub fn transaction_rebroadcast(id: TransactionId, nonce: u64, outcome: &str) {
+pub fn transaction_rebroadcast(id: TransactionId, signer: Address, nonce: u64, hash: B256, outcome: &str) {
     metrics().transaction("rebroadcast");
-    info!(transaction_id = %id, nonce, outcome, "transaction sent again");
+    info!(transaction_id = %id, %signer, nonce, tx_hash = %hash, outcome, "transaction sent again");
 }
 
 /// The same work was signed again at the same nonce, with a higher offer.
@@ -104,31 +117,48 @@ pub fn transaction_split(
 pub fn nonce_gap_filled(id: TransactionId, signer: Address, nonce: u64, hash: B256, by: &'static str) {
     metrics().transaction("filled");
     Report::default().tag("signer", signer).tag("txHash", hash).fingerprint(&["nonce gap filled", by]).say(|| {
-        warn!(target: REPORT, transaction_id = %id, %signer, nonce, by, "a missing nonce was filled");
+        warn!(target: REPORT, transaction_id = %id, %signer, nonce, tx_hash = %hash, by, "a missing nonce was filled");
     });
 }
 
 /// The transaction is in a canonical block.
 pub fn transaction_included(
     id: TransactionId,
-    nonce: u64,
+    (signer, nonce): (Address, u64),
+    hash: B256,
     block_number: u64,
-    batch_size: usize,
-    released: usize,
+    (batch_size, released): (usize, usize),
     cost: &Cost,
 ) {
     metrics().transaction("included");
     metrics().spent(cost.gas_used, cost.fee());
-    info!(transaction_id = %id, nonce, block_number, batch_size, released, gas_used = cost.gas_used, "transaction included");
+    info!(
+        transaction_id = %id,
+        %signer,
+        nonce,
+        tx_hash = %hash,
+        block_number,
+        batch_size,
+        released,
+        gas_used = cost.gas_used,
+        "transaction included"
+    );
 }
 
 /// The including block has its confirmation depth.
-pub fn transaction_confirmed(id: TransactionId, nonce: u64, block_number: u64, registrations: usize, waited: Duration) {
+pub fn transaction_confirmed(
+    id: TransactionId,
+    (signer, nonce): (Address, u64),
+    hash: B256,
+    block_number: u64,
+    registrations: usize,
+    waited: Duration,
+) {
     metrics().transaction("confirmed");
     metrics().stage("wait", waited);
     metrics().registrations("confirmed", registrations as u64);
     measures::registered(registrations);
-    info!(transaction_id = %id, nonce, block_number, registrations, "transaction confirmed");
+    info!(transaction_id = %id, %signer, nonce, tx_hash = %hash, block_number, registrations, "transaction confirmed");
 }
 
 /// One of our own transactions is on chain, and the store did not know it: it was restored from an older backup.
@@ -181,16 +211,32 @@ pub fn found_on_chain(id: RegistrationId, trace_id: TraceId, hash: B256, registr
 }
 
 /// The including block is no longer canonical. `of` stands for all that it carries.
-pub fn transaction_reorged(id: TransactionId, nonce: u64, hash: B256, block_number: u64, of: Option<&Affected>) {
+pub fn transaction_reorged(
+    id: TransactionId,
+    (signer, nonce): (Address, u64),
+    hash: B256,
+    block_number: u64,
+    of: Option<&Affected>,
+) {
     metrics().reorg();
     about(of).tag("txHash", hash).fingerprint(&["transaction reorged"]).say(|| {
-        warn!(target: REPORT, transaction_id = %id, nonce, block_number, "the block of the transaction is no longer canonical");
+        warn!(
+            target: REPORT,
+            transaction_id = %id,
+            %signer,
+            nonce,
+            tx_hash = %hash,
+            block_number,
+            "the block of the transaction is no longer canonical"
+        );
     });
 }
 
-/// What was reported as confirmed is not on the canonical chain any more.
+/// What was reported as confirmed is not on the canonical chain any more. The signer is absent where it was not one of ours.
 pub fn confirmed_transaction_reorged(
     id: TransactionId,
+    signer: Option<Address>,
+    hash: Option<B256>,
     block_number: u64,
     registrations: usize,
     of: Option<&Affected>,
@@ -199,6 +245,8 @@ pub fn confirmed_transaction_reorged(
     about(of).tag("reason", "reorged_after_confirmation").say(|| {
         error!(
             transaction_id = %id,
+            signer = signer.map(tracing::field::display),
+            tx_hash = hash.map(tracing::field::display),
             block_number,
             registrations,
             "a confirmed transaction was reorged out: what it had registered is being registered again"
@@ -209,7 +257,7 @@ pub fn confirmed_transaction_reorged(
 /// The nonce is consumed and the work goes back to the queue. `of` stands for all of it.
 pub fn transaction_released(
     id: TransactionId,
-    nonce: u64,
+    (signer, nonce): (Address, u64),
     hash: B256,
     reason: &str,
     registrations: usize,
@@ -220,7 +268,9 @@ pub fn transaction_released(
         warn!(
             target: REPORT,
             transaction_id = %id,
+            %signer,
             nonce,
+            tx_hash = %hash,
             reason,
             registrations,
             "the transaction cannot register its work, which is queued again"
@@ -228,7 +278,7 @@ pub fn transaction_released(
     });
 }
 
-/// Some registrations wait for an operator; `news` when they did not wait for the same before.
+/// Some registrations wait for an operator; `news` when none waited for the same before: what joins them is no news.
 pub fn blocked(signer: Address, reason: Blocked, registrations: usize, detail: &str, news: bool) {
     let reason = reason.code();
     if news {
@@ -237,8 +287,14 @@ pub fn blocked(signer: Address, reason: Blocked, registrations: usize, detail: &
             warn!(target: REPORT, %signer, reason, registrations, detail, "registrations are blocked");
         });
     } else {
-        warn!(%signer, reason, registrations, detail, "registrations are blocked");
+        debug!(%signer, reason, registrations, detail, "more registrations are blocked");
     }
+}
+
+/// What registrations of this signer waited for is not in the way any more.
+pub fn unblocked(signer: Address, reason: Blocked, lasting: Duration) {
+    let (reason, lasting_ms) = (reason.code(), lasting.as_millis() as u64);
+    info!(target: RECOVERED, %signer, reason, lasting_ms, "registrations are no longer blocked");
 }
 
 /// A registration failed for good, at this step.
@@ -262,111 +318,6 @@ fn about(affected: Option<&Affected>) -> Report {
         .tag("caseId", affected.case_id.as_str())
 }
 
-/// What is told of an endpoint that is not trusted as before.
-#[derive(Clone, Copy, Debug)]
-pub struct EndpointUnhealthy<'a> {
-    /// Its name.
-    pub endpoint: &'a str,
-    /// How much it is trusted from now on.
-    pub state: &'static str,
-    /// Why.
-    pub reason: &'static str,
-    /// The last error.
-    pub error: &'a str,
-    /// The newest block it showed.
-    pub block_number: Option<u64>,
-    /// How far it is behind the others.
-    pub lag: Option<Duration>,
-    /// How long it takes to answer, on average.
-    pub latency: Option<Duration>,
-    /// Calls in a row that it did not answer.
-    pub consecutive_failures: u32,
-}
-
-/// An endpoint is trusted less than fully. Once per change of state.
-pub fn endpoint_unhealthy(of: &EndpointUnhealthy<'_>) {
-    let millis = |duration: Option<Duration>| duration.map(|duration| duration.as_millis() as u64);
-    let rpc = [
-        ("endpoint", json!(of.endpoint)),
-        ("error", json!(of.error)),
-        ("state", json!(of.state)),
-        ("reason", json!(of.reason)),
-        ("blockNumber", json!(of.block_number)),
-        ("lag", json!(of.lag.map(|lag| lag.as_secs_f64()))),
-        ("latencyMs", json!(millis(of.latency))),
-        ("consecutiveFailures", json!(of.consecutive_failures)),
-    ];
-    let report = Report::default().context("rpc", rpc).tag("endpoint", of.endpoint).tag("state", of.state);
-    report.fingerprint(&["RPC endpoint unhealthy", of.endpoint]).say(|| {
-        warn!(
-            target: REPORT,
-            endpoint = of.endpoint,
-            state = of.state,
-            reason = of.reason,
-            error = of.error,
-            block_number = of.block_number,
-            lag_ms = millis(of.lag),
-            latency_ms = millis(of.latency),
-            consecutive_failures = of.consecutive_failures,
-            "RPC endpoint {} unhealthy",
-            of.endpoint
-        );
-    });
-}
-
-/// An endpoint is trusted fully again.
-pub fn endpoint_healthy(endpoint: &str, from: &'static str) {
-    info!(endpoint, from, "RPC endpoint {endpoint} healthy");
-}
-
-/// Another endpoint is asked first from now on; `back` to one that is preferred, or away from it.
-pub fn failover(from: &str, to: &str, reason: &'static str, back: bool) {
-    if back {
-        info!(from, to, reason, "RPC failover");
-    } else {
-        warn!(from, to, reason, "RPC failover");
-    }
-}
-
-/// Not one endpoint is usable.
-pub fn all_endpoints_unavailable(endpoints: usize) {
-    Report::default().fingerprint(&["All RPC endpoints unavailable"]).say(|| {
-        error!(endpoints, "All RPC endpoints unavailable");
-    });
-}
-
-/// One is usable again.
-pub fn endpoints_available_again(endpoint: &str) {
-    info!(endpoint, "RPC endpoints available again");
-}
-
-/// No endpoint's head moves. On a chain of development nodes that is nothing special: they mine on demand.
-pub fn chain_stands_still(block_number: u64, lasting: Duration, local: bool) {
-    let seconds = lasting.as_secs();
-    if local {
-        info!(block_number, seconds, "the chain's head does not move: it mines on demand");
-    } else {
-        Report::default().fingerprint(&["chain stalled"]).say(|| {
-            warn!(target: REPORT, block_number, seconds, "chain stalled");
-        });
-    }
-}
-
-/// It moves again.
-pub fn chain_moves_again(block_number: u64, lasting: Duration, local: bool) {
-    let seconds = lasting.as_secs();
-    if local {
-        debug!(block_number, seconds, "chain moves again");
-    } else {
-        info!(block_number, seconds, "chain moves again");
-    }
-}
-
-/// The chain's head is lower than it was: everything that is followed is looked at again.
-pub fn head_fell(from_block: u64, to_block: u64) {
-    warn!(from_block, to_block, "the chain's head fell");
-}
-
 /// Sentry or the collector does not take what it is told. It is no error of ours, and nobody's work stops for it.
 pub fn telemetry_does_not_arrive(receiver: &str, error: &str) {
     warn!(receiver, error, "telemetry does not arrive");
@@ -374,5 +325,5 @@ pub fn telemetry_does_not_arrive(receiver: &str, error: &str) {
 
 /// It does again.
 pub fn telemetry_arrives_again(receiver: &str) {
-    info!(receiver, "telemetry arrives again");
+    info!(target: RECOVERED, receiver, "telemetry arrives again");
 }

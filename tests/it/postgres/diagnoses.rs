@@ -41,6 +41,24 @@ async fn what_a_node_refuses_is_told_by_a_replica_that_has_sent_it_nothing() {
 }
 
 #[tokio::test]
+async fn what_keeps_work_in_the_queue_is_told_with_its_numbers_by_a_replica_that_has_not_tried_it() {
+    let (stack, _other, client) = pair(Plan::on_demand()).await;
+    stack.anvil.set_balance(account(1), 7).await;
+    let accepted = stack.client.accept(1, CASE).await;
+    let reason = "INSUFFICIENT_FUNDS";
+    stack.client.sees(&accepted.id, reason, |registration| registration.blocked_reason == reason).await;
+
+    let told = all_say(&[&stack.client, &client], &accepted.id, Cause::InsufficientFunds).await;
+
+    for told in told {
+        assert_eq!((&*told.evidence["from"], &*told.evidence["balanceWei"]), (&*account(1).to_string(), "7"));
+        assert!(told.evidence["neededWei"].parse::<u128>().unwrap() > 7, "{told:?}");
+    }
+    stack.anvil.set_balance(account(1), 1_000_000_000_000_000_000).await;
+    client.reaches(&accepted.id, State::Confirmed).await;
+}
+
+#[tokio::test]
 async fn a_reorg_is_told_by_every_replica_and_after_a_crash() {
     let (mut stack, _other, client) = pair(Plan::on_demand().set("REGISTRAR_CONFIRMATIONS", 3)).await;
     let accepted = stack.client.accept(1, CASE).await;

@@ -19,6 +19,10 @@ async fn a_spent_budget_holds_the_queue_and_a_raised_one_lets_it_go_on() {
     assert!(spent > 4e13 && spent < 1.5e14, "{spent}");
     let diagnosis = stack.client.diagnose(&accepted.id).await.unwrap().diagnosis.unwrap();
     assert!(diagnosis.explanation.contains("REGISTRAR_DAILY_BUDGET_ETH"), "{}", diagnosis.explanation);
+    assert!(diagnosis.explanation.contains("00:00 UTC") && !diagnosis.explanation.contains("..."), "{diagnosis:?}");
+    let wei = |key: &str| diagnosis.evidence[key].parse::<u128>().unwrap();
+    assert_eq!(wei("budgetWei"), 150_000_000_000_000);
+    assert!(wei("takenWei") + wei("neededWei") > wei("budgetWei"), "{diagnosis:?}");
 
     // What was spent is counted after a restart too.
     stack.crash().await;

@@ -3,7 +3,10 @@
 mod seen;
 
 use super::*;
-use crate::registration::{Blocked, policy::fees::AboveCap};
+use crate::registration::{
+    Blocked,
+    policy::{budget::OverBudget, fees::AboveCap},
+};
 use alloy::primitives::{B256, U256, bytes};
 use seen::*;
 use std::{collections::HashSet, time::Duration};
@@ -200,6 +203,8 @@ fn of_the_queue() -> Vec<Row> {
     let funds = Hindrance::Funds { signer: SIGNER, balance: U256::from(1), needed: U256::from(GWEI) };
     let cap = Hindrance::FeeCap(AboveCap { needed: 6 * GWEI, cap: 5 * GWEI });
     let large = Hindrance::TooLarge(crate::registration::diagnosis::TooLarge { gas: 52_000, most: 40_000 });
+    let (taken, next) = (900_000 * GWEI + 1, 200_000 * GWEI);
+    let budget = Hindrance::DailyBudget(OverBudget { taken, next, budget: 1_000_000 * GWEI });
     let nobody = Hindrance::NoEndpoint("first.example does not answer eth_call: timed out".into());
     let unsent = |unsent| looked_at(Subject::Unsent(unsent));
     let found = Unsent { blocked: Some(Blocked::AwaitingConfirmations), found_in: Some(119), ..Unsent::default() };
@@ -232,6 +237,20 @@ fn of_the_queue() -> Vec<Row> {
         ("large", held(Blocked::NodeRefuses, refusing(Meaning::Gas)), TooLarge, &["a node's words"]),
         ("too large", held(Blocked::TooLarge, Some(large)), TooLarge, &["52000", "40000"]),
         ("too large, restarted", held(Blocked::TooLarge, None), TooLarge, &["16777216"]),
+        (
+            "budget",
+            held(Blocked::DailyBudget, Some(budget)),
+            Pending,
+            &["budget", "0.001 ETH", "0.000900000000000001 ETH", "0.0002 ETH", "00:00 UTC", "raised"],
+        ),
+        ("budget, restarted", held(Blocked::DailyBudget, None), Pending, &["REGISTRAR_DAILY_BUDGET_ETH", "00:00 UTC"]),
+        (
+            "another chain",
+            held(Blocked::NodeRefuses, Some(Hindrance::NoContract { endpoint: A.into(), contract: SIGNER })),
+            RpcUnavailable,
+            &["no contract at 0xaAaA", "restarted", "REGISTRAR_RPC_URLS", "new contract"],
+        ),
+        ("cannot be tried", held(Blocked::NodeRefuses, Some(Hindrance::Other("x".repeat(400)))), Pending, &["xxx..."]),
         ("refused", held(Blocked::NodeRefuses, refusing(Meaning::Other)), Pending, &["a node's words", "-32003"]),
         ("refused, restarted", held(Blocked::NodeRefuses, None), Pending, &["in the log"]),
         ("stale", held(Blocked::NodeRefuses, refusing(Meaning::Funds)), Pending, &[]),
@@ -292,6 +311,12 @@ fn the_evidence_has_stable_keys_with_their_units() {
         expected.sort();
         assert_eq!(keys(&seen), expected);
     }
+    let over = OverBudget { taken: 2, next: 3, budget: 4 };
+    let budget = held(Blocked::DailyBudget, Some(Hindrance::DailyBudget(over)));
+    assert_eq!(
+        keys(&budget),
+        ["blockedReason", "budgetWei", "headBlock", "neededWei", "secondsSinceSubmit", "state", "takenWei"]
+    );
     let awaiting = ["confirmations", "confirmationsRequired", "headBlock", "includedBlock"];
     assert_eq!(keys(&in_a_block())[..4], awaiting);
     let evidence = diagnose(&with(&[&poor])).evidence;

@@ -175,6 +175,16 @@ fn reason(revert: &Revert) -> String {
     }
 }
 
+pub(super) fn no_contract(endpoint: &str, contract: Address) -> Told {
+    Told::new(format!(
+        "{} answers, but has no contract at {contract}: it was restarted with an empty chain, or shows another one. Nothing is \
+         sent until that is mended: by REGISTRAR_RPC_URLS, or, on a new chain, with a new contract and a new database.",
+        name(endpoint)
+    ))
+    .note("contract", contract)
+    .note("endpoint", endpoint)
+}
+
 pub(super) fn would_revert(account: Option<Address>) -> Told {
     let who = account.map_or_else(|| "its signer".to_owned(), |account| account.to_string());
     let call = account.map_or_else(String::new, |account| format!("({account})"));

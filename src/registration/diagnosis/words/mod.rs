@@ -6,7 +6,6 @@ mod chain;
 mod transaction;
 
 use super::{Evidence, Refused, Sent, Subject, decide::Finding};
-use alloy::primitives::{U256, utils::format_ether, utils::format_units};
 use std::{collections::BTreeMap, fmt::Display, time::Duration};
 
 /// The longest explanation, in characters: it travels in the metadata of a gRPC error, whose trailers stay under 4 KiB.
@@ -18,6 +17,8 @@ const LONGEST_NUMBER: usize = 200;
 const NAME: usize = 32;
 /// As much of a node's words as an explanation shows.
 const WORDS: usize = 64;
+/// As much of an obstacle's words, which are the whole explanation but for a frame.
+const OBSTACLE: usize = 170;
 
 /// What the service does with every transaction that no block holds.
 const AGAIN: &str = "The same bytes go to every endpoint again every 3 s";
@@ -94,6 +95,8 @@ fn of(seen: &Evidence, finding: &Finding<'_>) -> Told {
         Finding::GasRefused(refused) => transaction::gas_refused(seen, refused),
         Finding::Dropped(refused) => transaction::dropped(seen, *refused),
         Finding::Waiting => transaction::waiting(seen),
+        Finding::NoContract { endpoint, contract } => chain::no_contract(endpoint, *contract),
+        Finding::OverBudget(over) => transaction::over_budget(*over),
         Finding::Queued(hindrance) => transaction::queued(seen, *hindrance),
     }
 }
@@ -151,17 +154,4 @@ fn cut(text: &str, most: usize) -> String {
 
 fn seconds(duration: Duration) -> String {
     format!("{} s", duration.as_secs())
-}
-
-fn gwei(wei: u128) -> String {
-    format!("{} gwei", trimmed(format_units(U256::from(wei), "gwei").unwrap_or_default()))
-}
-
-fn ether(wei: U256) -> String {
-    format!("{} ETH", trimmed(format_ether(wei)))
-}
-
-/// Without the zeros at the end, which say nothing.
-fn trimmed(decimal: String) -> String {
-    if decimal.contains('.') { decimal.trim_end_matches('0').trim_end_matches('.').to_owned() } else { decimal }
 }

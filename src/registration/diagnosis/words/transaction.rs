@@ -1,9 +1,10 @@
 //! What concerns the transaction itself: its nonce, its offer, its signer, its place in the nodes' pools.
 
-use super::{AGAIN, Told, WORDS, cut, ether, gwei, list, name, nonce, quoted, seconds, sent, tried_again};
+use super::{AGAIN, OBSTACLE, Told, cut, list, name, nonce, quoted, seconds, sent, tried_again};
 use crate::registration::{
     diagnosis::{Earlier, Evidence, Hindrance, Refused, Subject, decide::Crowd},
-    policy::fees::AboveCap,
+    policy::{budget::OverBudget, fees::AboveCap},
+    units::{ether, gwei},
 };
 use alloy::primitives::{Address, U256};
 use std::time::Duration;
@@ -208,6 +209,24 @@ pub(super) fn waiting(seen: &Evidence) -> Told {
     Told::new(format!("{state} {AGAIN}, and it goes on by itself.")).note_some("takenBy", took)
 }
 
+pub(super) fn over_budget(over: Option<&OverBudget>) -> Told {
+    let goes_on = "It goes on by itself at 00:00 UTC, or when the budget is raised.";
+    let explanation = match over {
+        None => format!("It waits for the day's budget, REGISTRAR_DAILY_BUDGET_ETH, which is used up. {goes_on}"),
+        Some(over) => format!(
+            "It waits for the day's budget, REGISTRAR_DAILY_BUDGET_ETH: of {} today, {} are spent or kept for what is out, and \
+             the next transaction may cost {}. {goes_on}",
+            ether(U256::from(over.budget)),
+            ether(U256::from(over.taken)),
+            ether(U256::from(over.next))
+        ),
+    };
+    Told::new(explanation)
+        .note_some("budgetWei", over.map(|over| over.budget))
+        .note_some("takenWei", over.map(|over| over.taken))
+        .note_some("neededWei", over.map(|over| over.next))
+}
+
 pub(super) fn queued(seen: &Evidence, hindrance: Option<&Hindrance>) -> Told {
     let blocked = match &seen.subject {
         Subject::Unsent(unsent) => unsent.blocked,
@@ -222,7 +241,7 @@ pub(super) fn queued(seen: &Evidence, hindrance: Option<&Hindrance>) -> Told {
         .note_refusal(refused),
         Some(hindrance) => Told::new(format!(
             "It is accepted, and no node has a transaction for it: {}. It is tried again every 2 s and goes on by itself.",
-            cut(&hindrance.to_string(), 2 * WORDS)
+            cut(&hindrance.to_string(), OBSTACLE)
         )),
         None if blocked.is_some() => Told::new(
             "It is accepted, and a node refused its transaction when it was last tried; the node's words are in the log. It is \
