@@ -7,10 +7,10 @@ use super::flights::Flight;
 use crate::{
     registration::{Timestamp, diagnosis::Refused},
     store::{Remembered, Store, StoreError, Taken},
+    telemetry::hindered,
 };
 use std::time::Duration;
 use tokio::time::Instant;
-use tracing::warn;
 
 /// What could not be written is tried again after this long.
 const AGAIN: Duration = Duration::from_secs(10);
@@ -85,7 +85,7 @@ impl Flight {
         self.progress().memory.kept.again = written.is_err().then(|| Instant::now() + AGAIN);
         if let Err(error) = written {
             // A diagnosis elsewhere says less.
-            warn!(transaction_id = %self.id, error = %error, "what was seen of a transaction could not be written");
+            hindered!(error, transaction_id = %self.id, "what was seen of a transaction could not be written");
         }
     }
 
