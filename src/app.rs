@@ -1,21 +1,21 @@
 //! Builds the rooms, spawns, drains in order; no logic.
 
-mod announce;
-mod patience;
+mod retry;
+mod startup_log;
 
 use crate::{
     api,
-    chain::{self, Chain, DeployError, Proof, ProveError, Signer},
+    chain::{self, Chain, ChainIdentity, DeployError, Signer, VerifyError},
     clock,
     config::{DeploySettings, Settings},
-    pipeline::{self, Exchange, Follower, Gauges, Housekeeping, RecoverError, Registrar, Tenure, Tools},
-    store::{Acceptor, OpenError, Registry, Store, StoreError},
+    pipeline::{self, Context, Follower, LeaseLoop, MetricsPoller, Pruner, Registrar, ReplicaSync, ResumeError},
+    store::{AcceptHandle, OpenError, Registry, Store, StoreError},
     telemetry::{metrics, redact},
 };
 use alloy::primitives::Address;
-use announce::Announcement;
 use futures_util::future::join_all;
-use patience::wait_for;
+use retry::retry_until_ready;
+use startup_log::StartupInfo;
 use std::{io::ErrorKind, net::SocketAddr, time::Duration};
 use tokio::{
     net::TcpListener,
@@ -26,13 +26,13 @@ use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
 /// How long a start waits to hear how the signers stand: it is to serve within two seconds.
-const LOOK_AT_SIGNERS: Duration = Duration::from_secs(1);
+const SIGNER_CHECK_TIMEOUT: Duration = Duration::from_secs(1);
 /// Closing the database takes a moment at least.
-const CLOSING: Duration = Duration::from_secs(1);
+const MIN_STORE_CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Where the service listens, once it does.
 #[derive(Clone, Copy, Debug)]
-pub struct Listening {
+pub struct BoundAddrs {
     /// gRPC.
     pub grpc: SocketAddr,
     /// HTTP, for metrics and health.
@@ -44,19 +44,19 @@ pub struct Listening {
 pub enum Error {
     /// The chain is another one, or nobody answers.
     #[error(transparent)]
-    Prove(#[from] ProveError),
+    Verify(#[from] VerifyError),
     /// The database cannot be opened.
     #[error(transparent)]
-    Open(#[from] OpenError),
+    OpenStore(#[from] OpenError),
     /// The unfinished work cannot be taken up.
     #[error(transparent)]
-    Recover(#[from] RecoverError),
+    Resume(#[from] ResumeError),
     /// The database failed.
     #[error(transparent)]
     Store(#[from] StoreError),
     /// A port cannot be opened.
     #[error("{setting}: {address} cannot be listened on: {kind}; give another")]
-    Listen {
+    Bind {
         /// The setting's name.
         setting: &'static str,
         /// The address.
@@ -77,28 +77,28 @@ pub enum Error {
     #[error(
         "a part of the service ended by itself, and the log says why; what was accepted is on disk and goes on with the next start"
     )]
-    Ended,
+    TaskExited,
 }
 
 impl Error {
     /// The process's exit code: 64 when the settings are at fault, else 1.
     pub fn exit_code(&self) -> u8 {
         match self {
-            Self::Open(error) if error.may_pass() || error.is_others_doing() => 1,
+            Self::OpenStore(error) if error.is_transient() || error.is_locked_by_other_process() => 1,
             // Whoever has the port may leave it.
-            Self::Listen { kind: ErrorKind::AddrInUse, .. } => 1,
-            Self::Prove(ProveError::Wrong(_))
-            | Self::Deploy(DeployError::Prove(ProveError::Wrong(_)))
-            | Self::Open(_)
-            | Self::Recover(RecoverError::MissingKey { .. })
-            | Self::Listen { .. } => 64,
-            Self::Prove(ProveError::Call(_))
-            | Self::Recover(RecoverError::Store(_))
+            Self::Bind { kind: ErrorKind::AddrInUse, .. } => 1,
+            Self::Verify(VerifyError::Mismatch(_))
+            | Self::Deploy(DeployError::Verify(VerifyError::Mismatch(_)))
+            | Self::OpenStore(_)
+            | Self::Resume(ResumeError::MissingKey { .. })
+            | Self::Bind { .. } => 64,
+            Self::Verify(VerifyError::Call(_))
+            | Self::Resume(ResumeError::Store(_))
             | Self::Store(_)
             | Self::Serve(_)
             | Self::Setup(_)
             | Self::Deploy(_)
-            | Self::Ended => 1,
+            | Self::TaskExited => 1,
         }
     }
 }
@@ -110,7 +110,7 @@ impl Error {
 pub async fn serve(
     settings: Settings,
     shutdown: CancellationToken,
-    ready: impl FnOnce(Listening),
+    ready: impl FnOnce(BoundAddrs),
 ) -> Result<(), Error> {
     let chain = Chain::new(&settings.chain)?;
     if settings.chain.endpoints.len() == 1 && !settings.chain.endpoints[0].is_loopback() {
@@ -119,50 +119,50 @@ pub async fn serve(
             "there is one RPC endpoint: no failover (REGISTRAR_RPC_URLS takes a comma list)"
         );
     }
-    let drain = settings.shutdown_grace.saturating_sub(settings.flush());
-    let Some((proof, store, mut workers)) = stand(&settings, &chain, &shutdown).await? else {
+    let drain = settings.shutdown_grace.saturating_sub(settings.telemetry_flush_timeout());
+    let Some((proof, store, mut workers)) = connect_dependencies(&settings, &chain, &shutdown).await? else {
         info!("stopped before it served");
         return Ok(());
     };
-    let listener = listen("REGISTRAR_LISTEN", settings.api.listen).await?;
-    let admin_listener = listen("REGISTRAR_ADMIN_LISTEN", settings.admin_listen).await?;
-    let listening = Listening {
+    let listener = bind_listener("REGISTRAR_LISTEN", settings.api.listen).await?;
+    let admin_listener = bind_listener("REGISTRAR_ADMIN_LISTEN", settings.admin_listen).await?;
+    let listening = BoundAddrs {
         grpc: listener.local_addr().unwrap_or(settings.api.listen),
         admin: admin_listener.local_addr().unwrap_or(settings.admin_listen),
     };
-    store.bind(&registry(&chain, &proof), clock::now()).await?;
+    store.bind_registry(&registry_identity(&chain, &proof), clock::now()).await?;
     let max_waiters = usize::try_from(settings.api.max_waiters).unwrap_or(usize::MAX);
-    pipeline::check_keys(&store, &settings.chain.signers).await?;
-    let announcement = Announcement::of(&settings, &chain, &store);
-    let tools = Tools::new(chain, store.clone(), settings.pipeline.clone(), max_waiters);
-    look_at_signers(&tools, &settings.chain.signers).await;
+    pipeline::check_signer_keys(&store, &settings.chain.signers).await?;
+    let announcement = StartupInfo::new(&settings, &chain, &store);
+    let tools = Context::new(chain, store.clone(), settings.pipeline.clone(), max_waiters);
+    log_signer_statuses(&tools, &settings.chain.signers).await;
 
-    let (acceptor, intake) = Acceptor::new(store.clone());
+    let (acceptor, intake) = AcceptHandle::new(store.clone());
     let addresses: Vec<_> = settings.chain.signers.iter().map(Signer::address).collect();
     let registrar = Registrar::new(tools.clone(), acceptor, addresses.clone());
-    workers.spawn(Gauges::new(tools.clone(), addresses.clone()).run(shutdown.clone()));
-    workers.spawn(Housekeeping::new(tools.clone()).run(shutdown.clone()));
+    workers.spawn(MetricsPoller::new(tools.clone(), addresses.clone()).run(shutdown.clone()));
+    workers.spawn(Pruner::new(tools.clone()).run(shutdown.clone()));
     workers.spawn(Follower::new(tools.clone()).run(shutdown.clone()));
-    workers.spawn(Exchange::new(tools.clone()).run(shutdown.clone()));
-    workers.spawn(Tenure::of_strangers(tools.clone()).run(shutdown.clone()));
-    for signer in store.signers_not_final().await?.into_iter().filter(|signer| !addresses.contains(signer)) {
-        workers.spawn(Tenure::of_retired(tools.clone(), signer).run(shutdown.clone()));
+    workers.spawn(ReplicaSync::new(tools.clone()).run(shutdown.clone()));
+    workers.spawn(LeaseLoop::for_foreign_blocks(tools.clone()).run(shutdown.clone()));
+    for signer in store.signers_with_unfinalized().await?.into_iter().filter(|signer| !addresses.contains(signer)) {
+        workers.spawn(LeaseLoop::for_retired_signer(tools.clone(), signer).run(shutdown.clone()));
     }
     for signer in settings.chain.signers {
-        workers.spawn(Tenure::of(tools.clone(), signer).run(shutdown.clone()));
+        workers.spawn(LeaseLoop::for_signer(tools.clone(), signer).run(shutdown.clone()));
     }
     let served = CancellationToken::new();
     let mut tasks = Tasks {
         workers,
-        intake: tokio::spawn(intake.run(served.clone(), move || tools.queued())),
-        served,
+        accept_writer: tokio::spawn(intake.run(served.clone(), move || tools.notify_queued())),
+        calls_drained: served,
         admin: tokio::spawn(api::serve_admin(admin_listener, registrar.clone(), shutdown.clone())),
         server: tokio::spawn(api::serve(listener, registrar, settings.api, shutdown.clone())),
     };
-    announcement.say(listening);
+    announcement.log(listening);
     ready(listening);
 
-    let ended = tasks.until_end(&shutdown).await;
+    let ended = tasks.wait_for_shutdown_or_exit(&shutdown).await;
     shutdown.cancel();
     info!("shutting down");
     tasks.drain(Instant::now() + drain, store).await;
@@ -173,26 +173,26 @@ pub async fn serve(
 /// Everything that runs.
 struct Tasks {
     workers: JoinSet<()>,
-    intake: JoinHandle<()>,
+    accept_writer: JoinHandle<()>,
     /// Said when the calls have ended, so that the writer writes what has come and ends.
-    served: CancellationToken,
+    calls_drained: CancellationToken,
     admin: JoinHandle<std::io::Result<()>>,
     server: JoinHandle<Result<(), api::ServeError>>,
 }
 
 impl Tasks {
     /// Waits for `shutdown`, or for something to end by itself, without which nothing would move any more.
-    async fn until_end(&mut self, shutdown: &CancellationToken) -> Result<(), Error> {
+    async fn wait_for_shutdown_or_exit(&mut self, shutdown: &CancellationToken) -> Result<(), Error> {
         tokio::select! {
             // In this order, for everything ends once `shutdown` is there.
             biased;
             () = shutdown.cancelled() => Ok(()),
             ended = &mut self.server => Err(match ended {
                 Ok(Err(error)) => error.into(),
-                Ok(Ok(())) | Err(_) => Error::Ended,
+                Ok(Ok(())) | Err(_) => Error::TaskExited,
             }),
-            Some(_) = self.workers.join_next() => Err(Error::Ended),
-            _ = &mut self.intake => Err(Error::Ended),
+            Some(_) = self.workers.join_next() => Err(Error::TaskExited),
+            _ = &mut self.accept_writer => Err(Error::TaskExited),
         }
     }
 
@@ -206,17 +206,17 @@ impl Tasks {
             warn!("some connections did not end in time and are cut");
             self.server.abort();
         }
-        self.served.cancel();
+        self.calls_drained.cancel();
         let left = deadline.saturating_duration_since(Instant::now());
         let workers = async { while self.workers.join_next().await.is_some() {} };
         if timeout_at(deadline - left / 4, workers).await.is_err() {
             warn!("some work did not reach a step's end in time; it goes on with the next start");
             self.workers.shutdown().await;
         }
-        if !self.intake.is_finished() && timeout_at(deadline, &mut self.intake).await.is_err() {
+        if !self.accept_writer.is_finished() && timeout_at(deadline, &mut self.accept_writer).await.is_err() {
             warn!("the writer did not end in time");
         }
-        if timeout_at(deadline.max(Instant::now() + CLOSING), store.close()).await.is_err() {
+        if timeout_at(deadline.max(Instant::now() + MIN_STORE_CLOSE_TIMEOUT), store.close()).await.is_err() {
             warn!("the database did not close in time");
         }
     }
@@ -232,43 +232,49 @@ pub async fn deploy(settings: DeploySettings, owner: Option<Address>) -> Result<
     let never = CancellationToken::new();
     tokio::select! {
         deployed = chain::deploy(&chain, &settings.chain.signers, owner) => Ok(deployed?),
-        () = chain.watch(&never) => Err(Error::Ended),
+        () = chain.run_probes(&never) => Err(Error::TaskExited),
     }
 }
 
 /// Proves chain and contract and opens the database, as long as it takes an endpoint and the server to answer; from the proof on
 /// the endpoints are watched. `None` when `shutdown` came first.
-async fn stand(
+async fn connect_dependencies(
     settings: &Settings,
     chain: &Chain,
     shutdown: &CancellationToken,
-) -> Result<Option<(Proof, Store, JoinSet<()>)>, Error> {
-    let is_silence = |error: &ProveError| matches!(error, ProveError::Call(_));
-    let proving = wait_for("an RPC endpoint of REGISTRAR_RPC_URLS", shutdown, async || chain.prove().await, is_silence);
+) -> Result<Option<(ChainIdentity, Store, JoinSet<()>)>, Error> {
+    let is_silence = |error: &VerifyError| matches!(error, VerifyError::Call(_));
+    let proving = retry_until_ready(
+        "an RPC endpoint of REGISTRAR_RPC_URLS",
+        shutdown,
+        async || chain.verify_identity().await,
+        is_silence,
+    );
     let Some(proof) = proving.await else { return Ok(None) };
     let proof = proof?;
     let mut workers = JoinSet::new();
     let (watched, stop) = (chain.clone(), shutdown.clone());
-    workers.spawn(async move { watched.watch(&stop).await });
+    workers.spawn(async move { watched.run_probes(&stop).await });
     let open = async || Store::open(&settings.store, settings.pipeline.queue_limit).await;
-    let opening = wait_for("the database server of REGISTRAR_DATABASE_URL", shutdown, open, OpenError::may_pass);
+    let opening =
+        retry_until_ready("the database server of REGISTRAR_DATABASE_URL", shutdown, open, OpenError::is_transient);
     let Some(store) = opening.await else { return Ok(None) };
     Ok(Some((proof, store?, workers)))
 }
 
 /// What an operator should know at once. Nothing of it stops the start: it blocks work with its reason until it is mended. What
 /// takes an endpoint longer is found out by the first one to be prepared.
-async fn look_at_signers(tools: &Tools, signers: &[Signer]) {
-    let looks = signers.iter().map(|signer| look_at_signer(tools, signer.address()));
-    if timeout(LOOK_AT_SIGNERS, join_all(looks)).await.is_err() {
+async fn log_signer_statuses(tools: &Context, signers: &[Signer]) {
+    let looks = signers.iter().map(|signer| log_signer_status(tools, signer.address()));
+    if timeout(SIGNER_CHECK_TIMEOUT, join_all(looks)).await.is_err() {
         warn!("the endpoints are slow to say how the signers stand; the start goes on");
     }
 }
 
-async fn look_at_signer(tools: &Tools, address: Address) {
+async fn log_signer_status(tools: &Context, address: Address) {
     let (allowed, balance) = tokio::join!(tools.chain.is_registrar(address), tools.chain.balance(address));
     if let Ok(balance) = balance {
-        metrics().signer_balance(address, balance);
+        metrics().set_signer_balance(address, balance);
     }
     match (allowed, balance) {
         (Ok(false), _) => error!(
@@ -286,7 +292,7 @@ async fn look_at_signer(tools: &Tools, address: Address) {
     }
 }
 
-fn registry(chain: &Chain, proof: &Proof) -> Registry {
+fn registry_identity(chain: &Chain, proof: &ChainIdentity) -> Registry {
     Registry {
         chain_id: chain.network().chain_id,
         genesis_hash: proof.genesis_hash,
@@ -296,6 +302,6 @@ fn registry(chain: &Chain, proof: &Proof) -> Registry {
     }
 }
 
-async fn listen(setting: &'static str, address: SocketAddr) -> Result<TcpListener, Error> {
-    TcpListener::bind(address).await.map_err(|error| Error::Listen { setting, address, kind: error.kind() })
+async fn bind_listener(setting: &'static str, address: SocketAddr) -> Result<TcpListener, Error> {
+    TcpListener::bind(address).await.map_err(|error| Error::Bind { setting, address, kind: error.kind() })
 }

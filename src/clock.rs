@@ -21,20 +21,20 @@ pub(crate) mod simulated {
     use tokio::time::Instant;
 
     thread_local! {
-        static BEGUN: Cell<Option<(Instant, Timestamp)>> = const { Cell::new(None) };
+        static STARTED: Cell<Option<(Instant, Timestamp)>> = const { Cell::new(None) };
     }
 
     /// From now on, for this thread, `begin` and as much more as tokio's clock has gone on.
     pub(crate) fn follow_tokio(begin: Timestamp) {
-        BEGUN.set(Some((Instant::now(), begin)));
+        STARTED.set(Some((Instant::now(), begin)));
     }
 
     /// Whether this thread runs a simulation.
     pub(crate) fn is_on() -> bool {
-        BEGUN.get().is_some()
+        STARTED.get().is_some()
     }
 
     pub(super) fn now() -> Option<Timestamp> {
-        BEGUN.get().map(|(begun, time)| time.plus(begun.elapsed()))
+        STARTED.get().map(|(begun, time)| time.plus(begun.elapsed()))
     }
 }

@@ -18,9 +18,9 @@ fn main() -> ExitCode {
     };
     let runtime = match tokio::runtime::Runtime::new() {
         Ok(runtime) => runtime,
-        Err(error) => return cli::complain(&error, Exit::Failed).into(),
+        Err(error) => return cli::print_error(&error, Exit::Failed).into(),
     };
-    let environment = Environment::of_process();
+    let environment = Environment::from_process();
     let exit = runtime.block_on(async {
         match command {
             Command::Serve(args) => serve(&args, &environment).await,
@@ -37,22 +37,22 @@ fn main() -> ExitCode {
 async fn serve(args: &ServeArgs, environment: &Environment) -> Exit {
     let settings = match Settings::read(args, environment) {
         Ok(settings) => settings,
-        Err(faults) => return cli::complain(&faults, Exit::Usage),
+        Err(faults) => return cli::print_error(&faults, Exit::UsageError),
     };
     let telemetry = match telemetry::init(&settings.telemetry) {
         Ok(telemetry) => telemetry,
-        Err(error) => return cli::complain(&error, Exit::Usage),
+        Err(error) => return cli::print_error(&error, Exit::UsageError),
     };
     for (name, meant) in unknown_variables(environment) {
         telemetry::events::unknown_setting(&name, meant.as_deref());
     }
-    let flush = settings.flush();
-    cli::until_signalled(|shutdown| async {
-        let exit = telemetry::apart(async {
+    let flush = settings.telemetry_flush_timeout();
+    cli::run_until_signal(|shutdown| async {
+        let exit = telemetry::with_isolated_hub(async {
             match app::serve(settings, shutdown, |_| ()).await {
                 Ok(()) => Exit::Done,
                 Err(error) => {
-                    telemetry::events::gave_up(&cli::in_full(&error), error.exit_code());
+                    telemetry::events::service_failed(&cli::error_chain(&error), error.exit_code());
                     Exit::from_code(error.exit_code())
                 }
             }
@@ -67,13 +67,13 @@ async fn serve(args: &ServeArgs, environment: &Environment) -> Exit {
 async fn deploy(args: &DeployArgs, environment: &Environment) -> Exit {
     let settings = match DeploySettings::read(&args.network, environment) {
         Ok(settings) => settings,
-        Err(faults) => return cli::complain(&faults, Exit::Usage),
+        Err(faults) => return cli::print_error(&faults, Exit::UsageError),
     };
     match app::deploy(settings, args.owner).await {
         Ok(address) => {
             println!("{address}");
             Exit::Done
         }
-        Err(error) => cli::complain(&error, Exit::from_code(error.exit_code())),
+        Err(error) => cli::print_error(&error, Exit::from_code(error.exit_code())),
     }
 }

@@ -18,16 +18,16 @@ use tokio_util::sync::CancellationToken;
 pub async fn serve_admin(listener: TcpListener, registrar: Registrar, stop: CancellationToken) -> std::io::Result<()> {
     let draining = stop.clone();
     let router = Router::new()
-        .route("/metrics", get(text))
+        .route("/metrics", get(serve_metrics))
         .route("/healthz", get(|| async { "alive\n" }))
         .route("/health", get(|| async { "alive\n" }))
-        .route("/readyz", get(ready))
+        .route("/readyz", get(readiness))
         .with_state((registrar, draining));
     axum::serve(listener, router).with_graceful_shutdown(stop.cancelled_owned()).await
 }
 
-async fn text() -> Response {
-    match metrics().text() {
+async fn serve_metrics() -> Response {
+    match metrics().encode_openmetrics() {
         Ok(text) => {
             ([(CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8")], text).into_response()
         }
@@ -35,10 +35,10 @@ async fn text() -> Response {
     }
 }
 
-async fn ready(State((registrar, stop)): State<(Registrar, CancellationToken)>) -> Response {
+async fn readiness(State((registrar, stop)): State<(Registrar, CancellationToken)>) -> Response {
     if stop.is_cancelled() {
         (StatusCode::SERVICE_UNAVAILABLE, "shutting down\n").into_response()
-    } else if registrar.store_is_usable().await {
+    } else if registrar.is_store_usable().await {
         "ready\n".into_response()
     } else {
         (StatusCode::SERVICE_UNAVAILABLE, "the database cannot be used\n").into_response()

@@ -8,25 +8,29 @@ use tokio_util::sync::CancellationToken;
 use tonic_health::{ServingStatus, server::HealthReporter};
 
 /// How often health is looked at.
-const LOOK: Duration = Duration::from_millis(500);
+const HEALTH_INTERVAL: Duration = Duration::from_millis(500);
 /// The name under which the chain's health is told.
-const CHAIN: &str = "chain";
+const CHAIN_SERVICE_NAME: &str = "chain";
 
 /// Says how it stands now; to be done once before anybody can ask.
-pub(super) async fn look(reporter: &HealthReporter, registrar: &Registrar) {
+pub(super) async fn publish_health(reporter: &HealthReporter, registrar: &Registrar) {
     let serving = |yes| if yes { ServingStatus::Serving } else { ServingStatus::NotServing };
-    let usable = serving(registrar.store_is_usable().await);
+    let usable = serving(registrar.is_store_usable().await);
     reporter.set_service_status("", usable).await;
     reporter.set_service_status(SERVICE_NAME, usable).await;
-    reporter.set_service_status(CHAIN, serving(registrar.chain_is_healthy())).await;
+    reporter.set_service_status(CHAIN_SERVICE_NAME, serving(registrar.is_chain_healthy())).await;
 }
 
 /// Keeps the health service up to date until `stop`, and then says that nothing is served any more.
-pub(super) async fn watch(reporter: HealthReporter, registrar: Registrar, stop: CancellationToken) {
-    while stop.run_until_cancelled(tokio::time::sleep(LOOK)).await.is_some() {
-        look(&reporter, &registrar).await;
+pub(super) async fn publish_health_until_stopped(
+    reporter: HealthReporter,
+    registrar: Registrar,
+    stop: CancellationToken,
+) {
+    while stop.run_until_cancelled(tokio::time::sleep(HEALTH_INTERVAL)).await.is_some() {
+        publish_health(&reporter, &registrar).await;
     }
-    for name in ["", SERVICE_NAME, CHAIN] {
+    for name in ["", SERVICE_NAME, CHAIN_SERVICE_NAME] {
         reporter.set_service_status(name, ServingStatus::NotServing).await;
     }
 }

@@ -1,6 +1,6 @@
 //! What every call goes through: its trace, its deadline, its metric, and a net for panics.
 
-use super::call::Call;
+use super::call_metrics::ActiveCall;
 use crate::{
     registration::{TraceContext, TraceId},
     telemetry::{self, propagation, spans},
@@ -26,26 +26,26 @@ pub(super) struct CallContext {
     /// The caller's trace, or a new one.
     pub(super) trace: TraceContext,
     /// When the call came.
-    pub(super) begun: Instant,
+    pub(super) started_at: Instant,
     /// How long the caller gives it.
     pub(super) deadline: Option<Duration>,
 }
 
 impl CallContext {
     /// The context that the layer left in the request.
-    pub(super) fn of<T>(request: &tonic::Request<T>) -> Self {
+    pub(super) fn from_request<T>(request: &tonic::Request<T>) -> Self {
         request.extensions().get::<Self>().cloned().unwrap_or_else(|| Self::from_headers(&HeaderMap::new()))
     }
 
     fn from_headers(headers: &HeaderMap) -> Self {
-        let deadline = headers.get("grpc-timeout").and_then(|value| value.to_str().ok()).and_then(grpc_timeout);
-        Self { trace: propagation::extract(headers), begun: Instant::now(), deadline }
+        let deadline = headers.get("grpc-timeout").and_then(|value| value.to_str().ok()).and_then(parse_grpc_timeout);
+        Self { trace: propagation::extract(headers), started_at: Instant::now(), deadline }
     }
 }
 
 /// `TimeoutValue TimeoutUnit`: at most eight digits and one of H M S m u n
 /// (<https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-HTTP2.md>).
-fn grpc_timeout(text: &str) -> Option<Duration> {
+fn parse_grpc_timeout(text: &str) -> Option<Duration> {
     let (digits, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
     if digits.is_empty() || digits.len() > 8 || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
         return None;
@@ -93,19 +93,19 @@ where
 
     fn call(&mut self, mut request: Request<Body>) -> Self::Future {
         let mut context = CallContext::from_headers(request.headers());
-        let method = known(request.uri().path());
-        let span = if is_asked_by_machines(method) {
+        let method = method_label(request.uri().path());
+        let span = if is_health_check(method) {
             Span::none()
         } else {
             spans::server(&mut context.trace, method, request.headers())
         };
         let trace_id = context.trace.trace_id;
         let sampled = context.trace.sampled.unwrap_or(false);
-        let (begun, code) = (context.begun, Code::Cancelled);
-        let call = Call { method, begun, span: span.clone(), trace_id, sampled, code };
+        let (begun, code) = (context.started_at, Code::Cancelled);
+        let call = ActiveCall { method, started_at: begun, span: span.clone(), trace_id, sampled, code };
         request.extensions_mut().insert(context);
         let future = AssertUnwindSafe(self.0.call(request)).catch_unwind().instrument(span.clone());
-        Box::pin(telemetry::apart(async move {
+        Box::pin(telemetry::with_isolated_hub(async move {
             let mut response = match future.await {
                 Ok(Ok(response)) => response,
                 Ok(Err(never)) => match never {},
@@ -116,18 +116,18 @@ where
                         .into_http()
                 }
             };
-            put_trace_id(response.headers_mut(), trace_id);
-            Ok(call.answered(response))
+            insert_trace_id(response.headers_mut(), trace_id);
+            Ok(call.track_response(response))
         }))
     }
 }
 
 /// Health checks come every few seconds, all day, and say nothing.
-fn is_asked_by_machines(method: &str) -> bool {
+fn is_health_check(method: &str) -> bool {
     method.starts_with("/grpc.health.v1.")
 }
 
-fn put_trace_id(headers: &mut HeaderMap, trace_id: TraceId) {
+fn insert_trace_id(headers: &mut HeaderMap, trace_id: TraceId) {
     // 32 hex digits always are a header value.
     if let Ok(value) = HeaderValue::from_str(&trace_id.to_string()) {
         headers.insert("x-trace-id", value);
@@ -135,7 +135,7 @@ fn put_trace_id(headers: &mut HeaderMap, trace_id: TraceId) {
 }
 
 /// The paths we serve, so that a metric's labels are a short list whatever is asked for.
-fn known(path: &str) -> &'static str {
+fn method_label(path: &str) -> &'static str {
     const PATHS: [&str; 9] = [
         "/registrar.v1.RegistrarService/RegisterDocument",
         "/registrar.v1.RegistrarService/GetRegistration",
@@ -170,7 +170,7 @@ mod tests {
             ("1s", None),
             ("1é", None),
         ] {
-            assert_eq!(grpc_timeout(text), expected, "{text}");
+            assert_eq!(parse_grpc_timeout(text), expected, "{text}");
         }
     }
 }

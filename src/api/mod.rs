@@ -1,13 +1,13 @@
 //! The only room that names tonic: handlers, proto to domain once, error to status once.
 
 mod admin;
-mod call;
+mod call_metrics;
+mod decode;
+mod encode;
 mod error;
 mod health;
 mod layer;
-mod page;
-mod present;
-mod read;
+mod page_token;
 mod server;
 mod service;
 mod wait;

@@ -4,7 +4,7 @@ use super::{
     Settings, health,
     layer::CallLayer,
     proto::{FILE_DESCRIPTOR_SET, registrar_service_server::RegistrarServiceServer},
-    service::Service,
+    service::GrpcService,
 };
 use crate::pipeline::Registrar;
 use std::time::Duration;
@@ -13,11 +13,11 @@ use tokio_util::sync::CancellationToken;
 use tonic::transport::{Server, server::TcpIncoming};
 
 /// The largest message that is read. A request of ours has a few hundred bytes; up to here a fault in it is named by its field.
-const MAX_MESSAGE: usize = 1024 * 1024;
+const MAX_REQUEST_BYTES: usize = 1024 * 1024;
 /// Streams (calls) at once on one connection.
 const MAX_STREAMS: u32 = 1024;
 /// A client that does not answer a ping for this long is gone, and its places to wait are free again.
-const KEEPALIVE: Duration = Duration::from_secs(20);
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(20);
 
 /// Why the server could not serve.
 #[derive(Debug, thiserror::Error)]
@@ -41,10 +41,10 @@ pub async fn serve(
     stop: CancellationToken,
 ) -> Result<(), ServeError> {
     let (reporter, health_service) = tonic_health::server::health_reporter();
-    health::look(&reporter, &registrar).await;
-    let service = Service::new(registrar.clone(), settings, stop.clone());
+    health::publish_health(&reporter, &registrar).await;
+    let service = GrpcService::new(registrar.clone(), settings, stop.clone());
     let service = RegistrarServiceServer::new(service)
-        .max_decoding_message_size(MAX_MESSAGE)
+        .max_decoding_message_size(MAX_REQUEST_BYTES)
         .max_encoding_message_size(usize::MAX);
     let reflection = || {
         tonic_reflection::server::Builder::configure()
@@ -56,9 +56,9 @@ pub async fn serve(
     let server = Server::builder()
         .layer(CallLayer)
         .max_concurrent_streams(MAX_STREAMS)
-        .http2_keepalive_interval(Some(KEEPALIVE))
-        .http2_keepalive_timeout(Some(KEEPALIVE))
-        .tcp_keepalive(Some(KEEPALIVE))
+        .http2_keepalive_interval(Some(KEEPALIVE_INTERVAL))
+        .http2_keepalive_timeout(Some(KEEPALIVE_INTERVAL))
+        .tcp_keepalive(Some(KEEPALIVE_INTERVAL))
         .add_service(health_service)
         .add_service(reflection().build_v1()?)
         .add_service(reflection().build_v1alpha()?)
@@ -66,6 +66,6 @@ pub async fn serve(
     // An answer is small and the last of its call: waiting to fill a packet costs 40 ms with a client that delays its ACKs.
     let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
     let serving = server.serve_with_incoming_shutdown(incoming, stop.clone().cancelled_owned());
-    let (served, ()) = tokio::join!(serving, health::watch(reporter, registrar, stop));
+    let (served, ()) = tokio::join!(serving, health::publish_health_until_stopped(reporter, registrar, stop));
     Ok(served?)
 }

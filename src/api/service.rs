@@ -2,19 +2,19 @@
 
 use super::{
     Settings,
+    decode::{self, RegistrationKey},
+    encode::ProtoEncoder,
     error::ApiError,
     layer::CallContext,
-    page,
-    present::Presenter,
+    page_token,
     proto::{self, registrar_service_server::RegistrarService},
-    read::{self, Key},
-    wait::{self, Wait},
+    wait::{self, WaitOptions},
 };
 use crate::{
-    pipeline::{Registrar, Waiter},
+    pipeline::{Registrar, Subscription},
     registration::{
         Registration, RegistrationId, State, TraceId,
-        policy::waiting::{WaitFor, ends_with_the_clock, longest_wait},
+        policy::wait_deadline::{WaitFor, bounded_by_confirmation_timeout, effective_wait},
     },
 };
 use futures_util::{Stream, StreamExt, stream};
@@ -23,30 +23,30 @@ use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status};
 
 /// A watched registration that does not change is read again this often.
-const LOOK_AGAIN: Duration = Duration::from_secs(15);
+const WATCH_REFRESH_INTERVAL: Duration = Duration::from_secs(15);
 
 /// The service on the wire.
 #[derive(Clone)]
-pub(super) struct Service {
+pub(super) struct GrpcService {
     registrar: Registrar,
     settings: Settings,
     stop: CancellationToken,
 }
 
-impl Service {
+impl GrpcService {
     pub(super) fn new(registrar: Registrar, settings: Settings, stop: CancellationToken) -> Self {
         Self { registrar, settings, stop }
     }
 
-    fn present(&self) -> Presenter {
-        Presenter::new(&self.registrar)
+    fn encoder(&self) -> ProtoEncoder {
+        ProtoEncoder::new(&self.registrar)
     }
 
     fn status(&self, error: ApiError) -> Status {
-        error.into_status(&self.present())
+        error.into_status(&self.encoder())
     }
 
-    fn refuse_when_stopping(&self) -> Result<(), ApiError> {
+    fn reject_if_stopping(&self) -> Result<(), ApiError> {
         if self.stop.is_cancelled() { Err(ApiError::ShuttingDown(None)) } else { Ok(()) }
     }
 
@@ -55,29 +55,34 @@ impl Service {
         request: proto::RegisterDocumentRequest,
         context: CallContext,
     ) -> Result<Arc<Registration>, ApiError> {
-        self.refuse_when_stopping()?;
-        let asked = read::register(request, context.trace, self.settings.max_wait)?;
-        let longest = longest_wait(asked.wait_timeout, context.deadline, self.settings.max_wait);
-        let by_clock = ends_with_the_clock(asked.wait_for, asked.wait_timeout);
+        self.reject_if_stopping()?;
+        let asked = decode::decode_register(request, context.trace, self.settings.max_wait)?;
+        let longest = effective_wait(asked.wait_timeout, context.deadline, self.settings.max_wait);
+        let by_clock = bounded_by_confirmation_timeout(asked.wait_for, asked.wait_timeout);
         // A place to wait is taken first: who cannot wait is told so before anything is accepted.
         let place = match asked.wait_for {
             WaitFor::Accepted => None,
             WaitFor::Submitted | WaitFor::Included | WaitFor::Confirmed | WaitFor::Safe | WaitFor::Finalized => {
-                Some(self.registrar.place()?)
+                Some(self.registrar.acquire_slot()?)
             }
         };
-        let accepted = self.registrar.accept(asked.asked).await?;
+        let accepted = self.registrar.accept(asked.registration).await?;
         let Some(place) = place else { return Ok(Arc::new(accepted.registration)) };
         let accepted = accepted.registration;
-        let waiter = self.registrar.wait(accepted.id, place);
-        let wait = Wait { wait_for: asked.wait_for, begun: context.begun, longest, by_clock };
-        wait::wait(&self.registrar, accepted, waiter, &wait, &self.stop).await
+        let waiter = self.registrar.subscribe(accepted.id, place);
+        let wait = WaitOptions {
+            wait_for: asked.wait_for,
+            started_at: context.started_at,
+            max_wait: longest,
+            bounded_by_confirmation_timeout: by_clock,
+        };
+        wait::wait_until_reached(&self.registrar, accepted, waiter, &wait, &self.stop).await
     }
 
     async fn get(&self, request: proto::GetRegistrationRequest) -> Result<Registration, ApiError> {
-        let found = match read::key(request.key)? {
-            Key::Id(id) => self.registrar.get(id).await?,
-            Key::Pair(document, case_id) => self.registrar.find(document, &case_id).await?,
+        let found = match decode::decode_key(request.key)? {
+            RegistrationKey::Id(id) => self.registrar.get(id).await?,
+            RegistrationKey::Pair(document, case_id) => self.registrar.find(document, &case_id).await?,
         };
         found.ok_or(ApiError::NotFound)
     }
@@ -86,12 +91,13 @@ impl Service {
         &self,
         request: proto::ListRegistrationsRequest,
     ) -> Result<proto::ListRegistrationsResponse, ApiError> {
-        let asked = read::list(&request)?;
-        let mut found = self.registrar.list(&asked.filter, asked.before, asked.size + 1).await?;
-        let more = found.len() > asked.size as usize;
-        found.truncate(asked.size as usize);
-        let next_page_token = found.last().filter(|_| more).map(|last| page::token(last.id, &asked.filter));
-        let presenter = self.present();
+        let asked = decode::decode_list(&request)?;
+        let mut found = self.registrar.list(&asked.filter, asked.before, asked.page_size + 1).await?;
+        let more = found.len() > asked.page_size as usize;
+        found.truncate(asked.page_size as usize);
+        let next_page_token =
+            found.last().filter(|_| more).map(|last| page_token::encode_page_token(last.id, &asked.filter));
+        let presenter = self.encoder();
         Ok(proto::ListRegistrationsResponse {
             registrations: found.iter().map(|registration| presenter.registration(registration)).collect(),
             next_page_token: next_page_token.unwrap_or_default(),
@@ -99,9 +105,9 @@ impl Service {
     }
 
     async fn diagnose(&self, id: &str) -> Result<proto::DiagnoseRegistrationResponse, ApiError> {
-        let registration = self.registrar.get(read::id(id)?).await?.ok_or(ApiError::NotFound)?;
+        let registration = self.registrar.get(decode::decode_id(id)?).await?.ok_or(ApiError::NotFound)?;
         let diagnosis = self.registrar.diagnose(&registration).await;
-        let presenter = self.present();
+        let presenter = self.encoder();
         Ok(proto::DiagnoseRegistrationResponse {
             registration: Some(presenter.registration(&registration)),
             diagnosis: diagnosis.map(|diagnosis| presenter.diagnosis(&diagnosis)),
@@ -109,55 +115,59 @@ impl Service {
     }
 
     async fn verify(&self, request: &proto::VerifyDocumentRequest) -> Result<proto::VerifyDocumentResponse, ApiError> {
-        let (document, case_id) = read::pair(&request.document_hash, &request.case_id)?;
+        let (document, case_id) = decode::decode_pair(&request.document_hash, &request.case_id)?;
         let found = self.registrar.verify(document, &case_id).await.map_err(|error| {
             tracing::warn!(error = %error, "a document could not be verified");
-            if error.is_without_contract() {
+            if error.is_contract_missing() {
                 ApiError::NoContract(self.registrar.contract().to_string())
             } else {
                 ApiError::EndpointsUnavailable(None)
             }
         })?;
-        Ok(self.present().verified(&self.registrar, document, &case_id, found))
+        Ok(self.encoder().verify_response(&self.registrar, document, &case_id, found))
     }
 
-    async fn watch(&self, request: &proto::WatchRegistrationRequest, trace_id: TraceId) -> Result<Watching, ApiError> {
-        self.refuse_when_stopping()?;
-        let asked = read::watch(request)?;
-        let place = self.registrar.place()?;
-        let waiter = self.registrar.wait(asked.id, place);
+    async fn watch(
+        &self,
+        request: &proto::WatchRegistrationRequest,
+        trace_id: TraceId,
+    ) -> Result<WatchStream, ApiError> {
+        self.reject_if_stopping()?;
+        let asked = decode::decode_watch(request)?;
+        let place = self.registrar.acquire_slot()?;
+        let waiter = self.registrar.subscribe(asked.id, place);
         let current = self.registrar.get(asked.id).await?.ok_or(ApiError::NotFound)?;
-        Ok(Watching {
+        Ok(WatchStream {
             service: self.clone(),
             waiter,
             until: asked.until,
-            told: asked.after_revision,
+            last_revision: asked.after_revision,
             trace_id,
             id: asked.id,
             last: None,
-            next: Some(Arc::new(current)),
+            next_change: Some(Arc::new(current)),
             done: false,
         })
     }
 }
 
 /// A stream of one registration's states.
-struct Watching {
-    service: Service,
-    waiter: Waiter,
+struct WatchStream {
+    service: GrpcService,
+    waiter: Subscription,
     until: WaitFor,
     /// The last revision the reader knows.
-    told: i64,
+    last_revision: i64,
     trace_id: TraceId,
     id: RegistrationId,
     last: Option<Arc<Registration>>,
-    next: Option<Arc<Registration>>,
+    next_change: Option<Arc<Registration>>,
     done: bool,
 }
 
-impl Watching {
+impl WatchStream {
     /// The stream's last word stands in its trailers, which the layer does not see.
-    fn shutting_down(&self) -> Status {
+    fn shutting_down_status(&self) -> Status {
         let last = self.last.as_deref().map(|last| Box::new(last.clone()));
         let mut status = self.service.status(ApiError::ShuttingDown(last));
         if let Ok(trace_id) = self.trace_id.to_string().parse() {
@@ -167,28 +177,28 @@ impl Watching {
     }
 
     /// The next state that the reader does not know; `None` at the end.
-    async fn next(mut self) -> Option<(Result<proto::WatchRegistrationResponse, Status>, Self)> {
+    async fn next_update(mut self) -> Option<(Result<proto::WatchRegistrationResponse, Status>, Self)> {
         while !self.done {
-            let current = match self.next.take() {
+            let current = match self.next_change.take() {
                 Some(current) => current,
                 None => tokio::select! {
-                    changed = self.waiter.changed() => changed,
+                    changed = self.waiter.next_change() => changed,
                     // A change that could not be told is in the store all the same.
-                    () = tokio::time::sleep(LOOK_AGAIN) => match self.service.registrar.get(self.id).await {
+                    () = tokio::time::sleep(WATCH_REFRESH_INTERVAL) => match self.service.registrar.get(self.id).await {
                         Ok(Some(registration)) => Arc::new(registration),
                         Ok(None) | Err(_) => continue,
                     },
                     () = self.service.stop.cancelled() => {
                         self.done = true;
-                        return Some((Err(self.shutting_down()), self));
+                        return Some((Err(self.shutting_down_status()), self));
                     }
                 },
             };
             self.last = Some(current.clone());
             self.done = self.until.is_reached(current.state, current.finality) || current.state == State::Failed;
-            if current.revision > self.told {
-                self.told = current.revision;
-                let registration = Some(self.service.present().registration(&current));
+            if current.revision > self.last_revision {
+                self.last_revision = current.revision;
+                let registration = Some(self.service.encoder().registration(&current));
                 return Some((Ok(proto::WatchRegistrationResponse { registration }), self));
             }
         }
@@ -196,7 +206,7 @@ impl Watching {
     }
 }
 
-fn duration(duration: Duration) -> prost_types::Duration {
+fn encode_duration(duration: Duration) -> prost_types::Duration {
     prost_types::Duration {
         seconds: i64::try_from(duration.as_secs()).unwrap_or(i64::MAX),
         nanos: i32::try_from(duration.subsec_nanos()).unwrap_or_default(),
@@ -204,7 +214,7 @@ fn duration(duration: Duration) -> prost_types::Duration {
 }
 
 #[tonic::async_trait]
-impl RegistrarService for Service {
+impl RegistrarService for GrpcService {
     type WatchRegistrationStream =
         Pin<Box<dyn Stream<Item = Result<proto::WatchRegistrationResponse, Status>> + Send + 'static>>;
 
@@ -212,9 +222,9 @@ impl RegistrarService for Service {
         &self,
         request: Request<proto::RegisterDocumentRequest>,
     ) -> Result<Response<proto::RegisterDocumentResponse>, Status> {
-        let context = CallContext::of(&request);
+        let context = CallContext::from_request(&request);
         let registration = self.register(request.into_inner(), context).await.map_err(|error| self.status(error))?;
-        let registration = Some(self.present().registration(&registration));
+        let registration = Some(self.encoder().registration(&registration));
         Ok(Response::new(proto::RegisterDocumentResponse { registration }))
     }
 
@@ -223,7 +233,7 @@ impl RegistrarService for Service {
         request: Request<proto::GetRegistrationRequest>,
     ) -> Result<Response<proto::GetRegistrationResponse>, Status> {
         let registration = self.get(request.into_inner()).await.map_err(|error| self.status(error))?;
-        let registration = Some(self.present().registration(&registration));
+        let registration = Some(self.encoder().registration(&registration));
         Ok(Response::new(proto::GetRegistrationResponse { registration }))
     }
 
@@ -238,9 +248,9 @@ impl RegistrarService for Service {
         &self,
         request: Request<proto::WatchRegistrationRequest>,
     ) -> Result<Response<Self::WatchRegistrationStream>, Status> {
-        let trace_id = CallContext::of(&request).trace.trace_id;
+        let trace_id = CallContext::from_request(&request).trace.trace_id;
         let watching = self.watch(request.get_ref(), trace_id).await.map_err(|error| self.status(error))?;
-        Ok(Response::new(stream::unfold(watching, Watching::next).boxed()))
+        Ok(Response::new(stream::unfold(watching, WatchStream::next_update).boxed()))
     }
 
     async fn diagnose_registration(
@@ -270,8 +280,8 @@ impl RegistrarService for Service {
             contract_address: registrar.contract().to_string(),
             signer_addresses: registrar.signers().iter().map(ToString::to_string).collect(),
             confirmations: u32::try_from(registrar.confirmations()).unwrap_or(u32::MAX),
-            confirmation_timeout: Some(duration(registrar.confirmation_timeout())),
-            max_wait: Some(duration(self.settings.max_wait)),
+            confirmation_timeout: Some(encode_duration(registrar.confirmation_timeout())),
+            max_wait: Some(encode_duration(self.settings.max_wait)),
         }))
     }
 }

@@ -1,13 +1,13 @@
 //! What the rest of the service asks of the chain: which question, and what an answer to it is worth. The pool finds who answers.
 
 use super::{
-    BlockTag, CallError, Fault, FeeHistory, Header, Network, Overview, Pair, Receipt, Refusal, Settings,
+    BlockTag, CallError, EndpointFault, FeeHistory, Header, Network, Pair, PoolStatus, Receipt, RejectReason, Settings,
     contract::{self, DocumentRegistry},
     endpoint::SetupError,
-    market::{LastMarket, Market},
-    oracle::Oracle,
-    pool::{Pool, Sent, Worth},
-    wire::{BLOCK_BY_NUMBER, Call, LogFilter, WireFeeHistory, WireHeader, WireLog, WireReceipt},
+    fee_market::{FeeMarket, FeeMarketCache},
+    l1_fee::GasPriceOracle,
+    pool::{AnswerQuality, BroadcastResult, EndpointPool},
+    rpc_types::{BLOCK_BY_NUMBER, CallRequest, LogFilter, RpcFeeHistory, RpcHeader, RpcLog, RpcReceipt},
 };
 use crate::registration::{Block, CaseId, DocumentHash};
 use alloy::{
@@ -20,17 +20,17 @@ use tokio_util::sync::CancellationToken;
 /// The chain, the contract on it, and the way there.
 #[derive(Clone, Debug)]
 pub struct Chain {
-    pub(super) pool: Pool,
+    pub(super) pool: EndpointPool,
     network: Arc<Network>,
     contract: Address,
     max_fee_per_gas: u128,
-    pub(super) last_market: LastMarket,
-    pub(super) oracle: Oracle,
+    pub(super) fee_market_cache: FeeMarketCache,
+    pub(super) gas_price_oracle: GasPriceOracle,
 }
 
 /// What preparing a transaction needs to know, asked in one go.
 #[derive(Debug, Clone)]
-pub struct Outlook {
+pub struct SenderState {
     /// The head.
     pub head: Header,
     /// The signer's nonce at the head: the next one that the chain would take.
@@ -38,12 +38,12 @@ pub struct Outlook {
     /// The signer's balance in wei.
     pub balance: U256,
     /// What blocks ask.
-    pub market: Market,
+    pub fee_market: FeeMarket,
 }
 
 /// A pair's record on chain.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Record {
+pub struct OnChainRecord {
     /// Who registered it.
     pub registrar: Address,
     /// In which block.
@@ -52,7 +52,7 @@ pub struct Record {
 
 /// A pair's registration on chain, with the transaction that made it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Registered {
+pub struct RegistrationEvent {
     /// Who registered it.
     pub registrar: Address,
     /// In which transaction.
@@ -67,20 +67,20 @@ impl Chain {
     /// # Errors
     /// When the TLS stack cannot be set up.
     pub fn new(settings: &Settings) -> Result<Self, SetupError> {
-        let network = Network::of(settings.chain_id);
-        let pool = Pool::new(&settings.endpoints, settings.chain_id, network.is_local())?;
-        Ok(Self::on(pool, network, settings.contract, settings.max_fee_per_gas))
+        let network = Network::from_chain_id(settings.chain_id);
+        let pool = EndpointPool::new(&settings.endpoints, settings.chain_id, network.is_local())?;
+        Ok(Self::from_pool(pool, network, settings.contract, settings.max_fee_per_gas))
     }
 
     /// The contract on a network, reached through this pool.
-    pub(super) fn on(pool: Pool, network: Network, contract: Address, max_fee_per_gas: u128) -> Self {
+    pub(super) fn from_pool(pool: EndpointPool, network: Network, contract: Address, max_fee_per_gas: u128) -> Self {
         Self {
             pool,
             network: Arc::new(network),
             contract,
             max_fee_per_gas,
-            last_market: LastMarket::default(),
-            oracle: Oracle::default(),
+            fee_market_cache: FeeMarketCache::default(),
+            gas_price_oracle: GasPriceOracle::default(),
         }
     }
 
@@ -105,18 +105,18 @@ impl Chain {
     }
 
     /// How many endpoints there are, usable or not.
-    pub fn endpoints(&self) -> usize {
-        self.pool.overview().endpoints.len()
+    pub fn endpoint_count(&self) -> usize {
+        self.pool.status().endpoints.len()
     }
 
     /// The endpoint that transactions go to first.
     pub fn primary(&self) -> &str {
-        self.pool.first()
+        self.pool.primary()
     }
 
     /// Probes the endpoints until `stop`. Without it, one that is down stays so.
-    pub async fn watch(&self, stop: &CancellationToken) {
-        self.pool.watch(stop).await;
+    pub async fn run_probes(&self, stop: &CancellationToken) {
+        self.pool.run_probes(stop).await;
     }
 
     /// Whether the contract allows this account to register.
@@ -132,22 +132,22 @@ impl Chain {
     /// # Errors
     /// When no endpoint shows a head that can be believed.
     pub async fn head(&self) -> Result<Header, CallError> {
-        self.pool.latest().await
+        self.pool.head().await
     }
 
     /// The head as the last probes showed it: at most three seconds old, and asks nothing.
-    pub fn probed_head(&self) -> Option<Header> {
-        self.pool.probed_head()
+    pub fn last_probed_head(&self) -> Option<Header> {
+        self.pool.last_probed_head()
     }
 
     /// The nonce of this account as it was last seen; asks nothing.
-    pub fn seen_nonce(&self, account: Address) -> Option<u64> {
-        self.pool.seen_nonce(account)
+    pub fn last_seen_nonce(&self, account: Address) -> Option<u64> {
+        self.pool.last_seen_nonce(account)
     }
 
     /// How often the head fell. Whoever followed it has to look at everything again.
-    pub fn falls(&self) -> u64 {
-        self.pool.falls()
+    pub fn head_regressions(&self) -> u64 {
+        self.pool.head_regressions()
     }
 
     /// A block's header; `None` when no endpoint has it.
@@ -155,10 +155,10 @@ impl Chain {
     /// # Errors
     /// When nobody answers.
     pub async fn header(&self, tag: BlockTag) -> Result<Option<Header>, CallError> {
-        let worth = |header: &Option<WireHeader>| some(header.is_some());
-        match self.pool.read(BLOCK_BY_NUMBER, (tag.text(), false), worth).await {
+        let worth = |header: &Option<RpcHeader>| prefer_nonempty(header.is_some());
+        match self.pool.read(BLOCK_BY_NUMBER, (tag.to_param(), false), worth).await {
             Ok(header) => Ok(header.map(Header::from)),
-            Err(error) if error.refusal() == Some(&Refusal::UnknownBlock) => Ok(None),
+            Err(error) if error.reject_reason() == Some(&RejectReason::UnknownBlock) => Ok(None),
             Err(error) => Err(error),
         }
     }
@@ -167,8 +167,10 @@ impl Chain {
     ///
     /// # Errors
     /// When nobody answers.
-    pub(super) async fn known_header(&self, number: u64) -> Result<Header, CallError> {
-        self.header(BlockTag::Number(number)).await?.ok_or_else(|| self.useless(BLOCK_BY_NUMBER, Fault::Unreadable))
+    pub(super) async fn require_header(&self, number: u64) -> Result<Header, CallError> {
+        self.header(BlockTag::Number(number))
+            .await?
+            .ok_or_else(|| self.primary_error(BLOCK_BY_NUMBER, EndpointFault::Unreadable))
     }
 
     /// The signer's nonce at the head: how many of its transactions are in blocks.
@@ -184,17 +186,17 @@ impl Chain {
     /// # Errors
     /// When nobody answers.
     pub async fn balance(&self, account: Address) -> Result<U256, CallError> {
-        self.pool.read("eth_getBalance", (account, "latest"), |_| Worth::Good).await
+        self.pool.read("eth_getBalance", (account, "latest"), |_| AnswerQuality::Accept).await
     }
 
     /// What preparing a transaction of this account needs to know.
     ///
     /// # Errors
     /// When nobody answers.
-    pub async fn outlook(&self, account: Address) -> Result<Outlook, CallError> {
+    pub async fn sender_state(&self, account: Address) -> Result<SenderState, CallError> {
         let (head, nonce, balance, market) =
-            tokio::try_join!(self.head(), self.nonce(account), self.balance(account), self.market())?;
-        Ok(Outlook { head, nonce, balance, market })
+            tokio::try_join!(self.head(), self.nonce(account), self.balance(account), self.fee_market())?;
+        Ok(SenderState { head, nonce, balance, fee_market: market })
     }
 
     /// Runs the registration of these pairs at the head without sending it; returns how many were new.
@@ -202,28 +204,28 @@ impl Chain {
     /// # Errors
     /// [`Refusal::Reverted`] when it would revert.
     pub async fn simulate(&self, from: Address, calldata: &Bytes, gas_limit: u64) -> Result<usize, CallError> {
-        let answer = self.call(Some(from), Some(gas_limit), calldata, has_code).await?;
-        contract::registered(&answer).ok_or_else(|| self.no_result(&answer))
+        let answer = self.call(Some(from), Some(gas_limit), calldata, prefer_nonempty_bytes).await?;
+        contract::decode_registered_count(&answer).ok_or_else(|| self.undecodable_answer_error(&answer))
     }
 
     /// The records of these pairs at the head, in order; `None` where there is none.
     ///
     /// # Errors
     /// When nobody answers.
-    pub async fn records(&self, pairs: &[Pair]) -> Result<Vec<Option<Record>>, CallError> {
+    pub async fn records(&self, pairs: &[Pair]) -> Result<Vec<Option<OnChainRecord>>, CallError> {
         // One that has no record may be behind one that has.
         let complete = |answer: &Bytes| {
             let records = DocumentRegistry::recordsOfCall::abi_decode_returns(answer).unwrap_or_default();
-            some(!records.is_empty() && records.iter().all(|record| !record.registrar.is_zero()))
+            prefer_nonempty(!records.is_empty() && records.iter().all(|record| !record.registrar.is_zero()))
         };
-        let answer = self.call(None, None, &contract::records_calldata(pairs), complete).await?;
-        let records = DocumentRegistry::recordsOfCall::abi_decode_returns(&answer)
+        let result = self.call(None, None, &contract::records_calldata(pairs), complete).await?;
+        let records = DocumentRegistry::recordsOfCall::abi_decode_returns(&result)
             .ok()
             .filter(|records| records.len() == pairs.len())
-            .ok_or_else(|| self.no_result(&answer))?;
+            .ok_or_else(|| self.undecodable_answer_error(&result))?;
         let found = |record: DocumentRegistry::Record| {
             (!record.registrar.is_zero())
-                .then(|| Record { registrar: record.registrar, block_number: record.blockNumber.to() })
+                .then(|| OnChainRecord { registrar: record.registrar, block_number: record.blockNumber.to() })
         };
         Ok(records.into_iter().map(found).collect())
     }
@@ -233,30 +235,34 @@ impl Chain {
     ///
     /// # Errors
     /// When nobody answers.
-    pub async fn registered(
+    pub async fn find_registration(
         &self,
         document: DocumentHash,
         case: &CaseId,
-        record: Record,
-    ) -> Result<Option<Registered>, CallError> {
+        record: OnChainRecord,
+    ) -> Result<Option<RegistrationEvent>, CallError> {
         let number = BlockTag::Number(record.block_number);
         let filter = LogFilter {
-            from_block: number.text(),
-            to_block: number.text(),
+            from_block: number.to_param(),
+            to_block: number.to_param(),
             address: self.contract,
-            topics: contract::registered_topics(document, case).map(Some).to_vec(),
+            topics: contract::registration_topics(document, case).map(Some).to_vec(),
         };
-        let logs = self.pool.read("eth_getLogs", (filter,), |logs: &Vec<WireLog>| some(!logs.is_empty()));
+        let logs = self.pool.read("eth_getLogs", (filter,), |logs: &Vec<RpcLog>| prefer_nonempty(!logs.is_empty()));
         let (logs, header) = tokio::try_join!(logs, self.header(number))?;
         let event = logs.into_iter().find_map(|log| Some((log.transaction_hash?, log.block_hash?)));
         Ok(event.zip(header).filter(|((_, block_hash), header)| *block_hash == header.block.hash).map(
-            |((transaction, _), header)| Registered { registrar: record.registrar, transaction, block: header.block },
+            |((transaction, _), header)| RegistrationEvent {
+                registrar: record.registrar,
+                transaction,
+                block: header.block,
+            },
         ))
     }
 
     /// Every endpoint and the head, as last seen; asks nothing.
-    pub fn overview(&self) -> Overview {
-        self.pool.overview()
+    pub fn pool_status(&self) -> PoolStatus {
+        self.pool.status()
     }
 
     /// Fees of the newest `blocks` blocks.
@@ -264,8 +270,8 @@ impl Chain {
     /// # Errors
     /// When nobody answers.
     pub async fn fee_history(&self, blocks: u64) -> Result<FeeHistory, CallError> {
-        let params = (U64::from(blocks), BlockTag::Latest.text(), [FeeHistory::PERCENTILE]);
-        let wire = self.pool.read("eth_feeHistory", params, |_: &WireFeeHistory| Worth::Good).await?;
+        let params = (U64::from(blocks), BlockTag::Latest.to_param(), [FeeHistory::REWARD_PERCENTILE]);
+        let wire = self.pool.read("eth_feeHistory", params, |_: &RpcFeeHistory| AnswerQuality::Accept).await?;
         Ok(wire.into())
     }
 
@@ -280,12 +286,20 @@ impl Chain {
         gas_limit: u64,
         number: u64,
     ) -> Result<Option<Bytes>, CallError> {
-        let call =
-            Call { from: Some(from), to: self.contract, gas: Some(U64::from(gas_limit)), data: calldata.clone() };
-        match self.pool.read("eth_call", (call, BlockTag::Number(number).text()), |_: &Bytes| Worth::Good).await {
+        let call = CallRequest {
+            from: Some(from),
+            to: self.contract,
+            gas: Some(U64::from(gas_limit)),
+            data: calldata.clone(),
+        };
+        match self
+            .pool
+            .read("eth_call", (call, BlockTag::Number(number).to_param()), |_: &Bytes| AnswerQuality::Accept)
+            .await
+        {
             Ok(_) => Ok(None),
-            Err(error) => match error.refusal() {
-                Some(Refusal::Reverted(data)) => Ok(Some(data.clone())),
+            Err(error) => match error.reject_reason() {
+                Some(RejectReason::Reverted(data)) => Ok(Some(data.clone())),
                 _ => Err(error),
             },
         }
@@ -296,9 +310,9 @@ impl Chain {
     /// # Errors
     /// When nobody answers.
     pub async fn receipt(&self, hash: B256) -> Result<Option<Receipt>, CallError> {
-        let worth = |receipt: &Option<WireReceipt>| some(receipt.is_some());
+        let worth = |receipt: &Option<RpcReceipt>| prefer_nonempty(receipt.is_some());
         let receipt = self.pool.read("eth_getTransactionReceipt", (hash,), worth).await?;
-        Ok(receipt.and_then(|wire| Receipt::of(wire, self.contract)))
+        Ok(receipt.and_then(|wire| Receipt::from_rpc(wire, self.contract)))
     }
 
     /// Sends signed bytes to the endpoint that comes first, and to all others when its answer leaves open whether it has them. A
@@ -306,7 +320,7 @@ impl Chain {
     ///
     /// # Errors
     /// When no node took them, or it is not clear whether one did.
-    pub async fn send(&self, raw: &Bytes) -> Result<Sent, CallError> {
+    pub async fn send(&self, raw: &Bytes) -> Result<BroadcastResult, CallError> {
         self.pool.send(raw).await
     }
 
@@ -315,21 +329,21 @@ impl Chain {
     ///
     /// # Errors
     /// When no node took them, or it is not clear whether one did.
-    pub async fn send_everywhere(&self, raw: &Bytes) -> Result<Sent, CallError> {
-        self.pool.send_everywhere(raw).await
+    pub async fn send_to_all(&self, raw: &Bytes) -> Result<BroadcastResult, CallError> {
+        self.pool.send_to_all(raw).await
     }
 
     /// How much gas deploying takes, by the node's estimate.
     pub(super) async fn estimate_deploy(&self, from: Address, code: &Bytes) -> Result<u64, CallError> {
         let call = serde_json::json!({ "from": from, "data": code });
-        let gas = self.pool.read("eth_estimateGas", (call,), |_: &U64| Worth::Good).await?;
+        let gas = self.pool.read("eth_estimateGas", (call,), |_: &U64| AnswerQuality::Accept).await?;
         Ok(gas.to())
     }
 
     pub(super) async fn view<C: SolCall>(&self, call: &C) -> Result<Option<C::Return>, CallError> {
-        match self.call(None, None, &call.abi_encode().into(), has_code).await {
+        match self.call(None, None, &call.abi_encode().into(), prefer_nonempty_bytes).await {
             Ok(answer) => Ok(C::abi_decode_returns(&answer).ok()),
-            Err(error) if matches!(error.refusal(), Some(Refusal::Reverted(_))) => Ok(None),
+            Err(error) if matches!(error.reject_reason(), Some(RejectReason::Reverted(_))) => Ok(None),
             Err(error) => Err(error),
         }
     }
@@ -339,28 +353,31 @@ impl Chain {
         from: Option<Address>,
         gas: Option<u64>,
         data: &Bytes,
-        worth: impl Fn(&Bytes) -> Worth,
+        worth: impl Fn(&Bytes) -> AnswerQuality,
     ) -> Result<Bytes, CallError> {
-        let call = Call { from, to: self.contract, gas: gas.map(U64::from), data: data.clone() };
-        self.pool.read("eth_call", (call, BlockTag::Latest.text()), worth).await
+        let call = CallRequest { from, to: self.contract, gas: gas.map(U64::from), data: data.clone() };
+        self.pool.read("eth_call", (call, BlockTag::Latest.to_param()), worth).await
     }
 
-    fn no_result(&self, answer: &Bytes) -> CallError {
-        self.useless("eth_call", if answer.is_empty() { Fault::NoContract } else { Fault::Unreadable })
+    fn undecodable_answer_error(&self, answer: &Bytes) -> CallError {
+        self.primary_error(
+            "eth_call",
+            if answer.is_empty() { EndpointFault::NoContract } else { EndpointFault::Unreadable },
+        )
     }
 
     /// Nobody had a better answer; the first endpoint stands for all.
-    fn useless(&self, method: &'static str, fault: Fault) -> CallError {
-        CallError::unavailable(self.pool.first(), method, fault)
+    fn primary_error(&self, method: &'static str, fault: EndpointFault) -> CallError {
+        CallError::unavailable(self.pool.primary(), method, fault)
     }
 }
 
 /// A call to an address without code succeeds with nothing.
-pub(super) fn has_code(answer: &Bytes) -> Worth {
-    some(!answer.is_empty())
+pub(super) fn prefer_nonempty_bytes(answer: &Bytes) -> AnswerQuality {
+    prefer_nonempty(!answer.is_empty())
 }
 
 /// An answer that says something is good; another endpoint may know more than one that says nothing.
-pub(super) fn some(says_something: bool) -> Worth {
-    if says_something { Worth::Good } else { Worth::Poor }
+pub(super) fn prefer_nonempty(says_something: bool) -> AnswerQuality {
+    if says_something { AnswerQuality::Accept } else { AnswerQuality::TryNext }
 }

@@ -38,7 +38,7 @@ sol! {
 }
 
 /// The version of the contract that this service speaks to.
-pub(super) const VERSION: &str = "1.0.0";
+pub(super) const CONTRACT_VERSION: &str = "1.0.0";
 
 /// The artifact of the contract, as `contracts/build.mjs` wrote it.
 const ARTIFACT: &str = include_str!("../../contracts/artifact/DocumentRegistry.json");
@@ -63,7 +63,7 @@ pub fn register_calldata(pairs: &[Pair]) -> Bytes {
 }
 
 /// How many of the pairs a simulated call registered newly; both functions answer one word.
-pub(super) fn registered(answer: &Bytes) -> Option<usize> {
+pub(super) fn decode_registered_count(answer: &Bytes) -> Option<usize> {
     let word: [u8; 32] = answer.as_ref().try_into().ok()?;
     usize::try_from(U256::from_be_bytes(word)).ok()
 }
@@ -74,17 +74,17 @@ pub(super) fn records_calldata(pairs: &[Pair]) -> Bytes {
 }
 
 /// The account that the contract refuses, when that is why the call reverted.
-pub fn refused_registrar(revert: &Bytes) -> Option<Address> {
+pub fn decode_not_registrar(revert: &Bytes) -> Option<Address> {
     DocumentRegistry::NotRegistrar::abi_decode(revert).ok().map(|error| error.account)
 }
 
 /// The topics of the event that registered a pair: event, document, case.
-pub fn registered_topics(document: DocumentHash, case: &CaseId) -> [B256; 3] {
+pub fn registration_topics(document: DocumentHash, case: &CaseId) -> [B256; 3] {
     [DocumentRegistry::DocumentRegistered::SIGNATURE_HASH, document.as_b256(), case.keccak()]
 }
 
 /// The topics of every event with which this account registered a pair.
-pub(super) fn registered_by_topics(registrar: Address) -> Vec<Option<B256>> {
+pub(super) fn registrar_topics(registrar: Address) -> Vec<Option<B256>> {
     vec![Some(DocumentRegistry::DocumentRegistered::SIGNATURE_HASH), None, None, Some(registrar.into_word())]
 }
 
@@ -94,7 +94,7 @@ fn split(pairs: &[Pair]) -> (Vec<B256>, Vec<String>) {
 
 /// Everything a transaction says before it is signed.
 #[derive(Clone, Debug)]
-pub struct Unsigned {
+pub struct UnsignedTransaction {
     /// EIP-155 chain id.
     pub chain_id: u64,
     /// The signer's nonce.
@@ -113,7 +113,7 @@ pub struct Unsigned {
 ///
 /// # Errors
 /// When the key cannot sign.
-pub fn sign(signer: &Signer, unsigned: &Unsigned) -> Result<(B256, Bytes), InvalidKey> {
+pub fn sign(signer: &Signer, unsigned: &UnsignedTransaction) -> Result<(B256, Bytes), InvalidKey> {
     let transaction = TxEip1559 {
         chain_id: unsigned.chain_id,
         nonce: unsigned.nonce,
@@ -132,7 +132,7 @@ pub fn sign(signer: &Signer, unsigned: &Unsigned) -> Result<(B256, Bytes), Inval
 ///
 /// # Errors
 /// When the bytes are no EIP-1559 transaction of ours, or the key cannot sign.
-pub fn sign_again(signer: &Signer, raw: &Bytes, fees: Fees) -> Result<(B256, Bytes), InvalidKey> {
+pub fn resign_with_fees(signer: &Signer, raw: &Bytes, fees: Fees) -> Result<(B256, Bytes), InvalidKey> {
     let envelope = TxEnvelope::decode_2718(&mut raw.as_ref()).map_err(|_| InvalidKey)?;
     let TxEnvelope::Eip1559(signed) = envelope else { return Err(InvalidKey) };
     let mut transaction = signed.strip_signature();
@@ -176,7 +176,7 @@ mod tests {
         let signer = Signer::parse(&"11".repeat(32)).unwrap();
         let fees = |max, tip| Fees { max_fee_per_gas: max, max_priority_fee_per_gas: tip };
         let calldata = Bytes::from(vec![1, 2, 3]);
-        let unsigned = Unsigned {
+        let unsigned = UnsignedTransaction {
             chain_id: 84532,
             nonce: 7,
             to: Some(Address::repeat_byte(5)),
@@ -186,12 +186,12 @@ mod tests {
         };
         let (hash, raw) = sign(&signer, &unsigned).unwrap();
 
-        let again = sign_again(&signer, &raw, fees(110, 2)).unwrap();
+        let again = resign_with_fees(&signer, &raw, fees(110, 2)).unwrap();
 
         assert_ne!(again.0, hash);
-        assert_eq!(again, sign(&signer, &Unsigned { fees: fees(110, 2), ..unsigned }).unwrap());
-        assert_eq!(sign_again(&signer, &raw, fees(100, 1)).unwrap(), (hash, raw));
-        assert_eq!(sign_again(&signer, &Bytes::new(), fees(1, 1)), Err(InvalidKey));
+        assert_eq!(again, sign(&signer, &UnsignedTransaction { fees: fees(110, 2), ..unsigned }).unwrap());
+        assert_eq!(resign_with_fees(&signer, &raw, fees(100, 1)).unwrap(), (hash, raw));
+        assert_eq!(resign_with_fees(&signer, &Bytes::new(), fees(1, 1)), Err(InvalidKey));
     }
 
     #[test]

@@ -1,11 +1,11 @@
 //! Deploying a DocumentRegistry: once per network, by the first signer.
 
 use super::{
-    CallError, Chain, InvalidKey, ProveError, Signer,
-    contract::{self, InvalidArtifact, Unsigned},
-    delay::Delays,
+    CallError, Chain, InvalidKey, Signer, VerifyError,
+    backoff::Backoff,
+    contract::{self, InvalidArtifact, UnsignedTransaction},
 };
-use crate::registration::policy::fees::{self, AboveCap};
+use crate::registration::policy::fees::{self, FeeCapExceeded};
 use alloy::primitives::{Address, B256, U256, utils::format_ether};
 use std::time::Duration;
 
@@ -17,13 +17,13 @@ const INCLUSION_TIMEOUT: Duration = Duration::from_secs(120);
 pub enum DeployError {
     /// The chain is another one, or nobody answers.
     #[error(transparent)]
-    Prove(#[from] ProveError),
+    Verify(#[from] VerifyError),
     /// A call failed.
     #[error(transparent)]
     Call(#[from] CallError),
     /// The fees are above the cap.
     #[error("{0}: wait, or raise REGISTRAR_MAX_FEE_GWEI")]
-    Fees(#[from] AboveCap),
+    Fees(#[from] FeeCapExceeded),
     /// The signer cannot pay.
     #[error("{signer} has {} ETH, and deploying may cost {} ETH: send it some", format_ether(*balance), format_ether(*needed))]
     InsufficientFunds {
@@ -57,21 +57,27 @@ pub enum DeployError {
 pub async fn deploy(chain: &Chain, signers: &[Signer], owner: Option<Address>) -> Result<Address, DeployError> {
     let payer = signers.first().ok_or(InvalidKey)?;
     let registrars: Vec<Address> = signers.iter().map(Signer::address).collect();
-    chain.prove_chain().await?;
+    chain.verify_chain_id().await?;
     let calldata = contract::deploy_calldata(owner.unwrap_or(payer.address()), &registrars)?;
-    let outlook = chain.outlook(payer.address()).await?;
-    let fees = fees::price(outlook.head.base_fee, outlook.market.suggested, chain.max_fee_per_gas())?;
+    let outlook = chain.sender_state(payer.address()).await?;
+    let fees = fees::price(outlook.head.base_fee, outlook.fee_market.suggested_tip, chain.max_fee_per_gas())?;
     let estimate = chain.estimate_deploy(payer.address(), &calldata).await?;
     let gas_limit = estimate + estimate / 10;
     let needed = U256::from(gas_limit) * U256::from(fees.max_fee_per_gas);
     if outlook.balance < needed {
         return Err(DeployError::InsufficientFunds { signer: payer.address(), balance: outlook.balance, needed });
     }
-    let unsigned =
-        Unsigned { chain_id: chain.network().chain_id, nonce: outlook.nonce, to: None, calldata, gas_limit, fees };
+    let unsigned = UnsignedTransaction {
+        chain_id: chain.network().chain_id,
+        nonce: outlook.nonce,
+        to: None,
+        calldata,
+        gas_limit,
+        fees,
+    };
     let (hash, raw) = contract::sign(payer, &unsigned)?;
     chain.send(&raw).await?;
-    match tokio::time::timeout(INCLUSION_TIMEOUT, included(chain, hash)).await {
+    match tokio::time::timeout(INCLUSION_TIMEOUT, wait_for_contract_address(chain, hash)).await {
         Ok(Some(address)) => Ok(address),
         Ok(None) => Err(DeployError::Reverted(hash)),
         Err(_) => Err(DeployError::NotIncluded(hash)),
@@ -79,8 +85,8 @@ pub async fn deploy(chain: &Chain, signers: &[Signer], owner: Option<Address>) -
 }
 
 /// The new contract's address, once its transaction is in a block; `None` when it reverted.
-async fn included(chain: &Chain, hash: B256) -> Option<Address> {
-    let mut delays = Delays::up_to(Duration::from_secs(1));
+async fn wait_for_contract_address(chain: &Chain, hash: B256) -> Option<Address> {
+    let mut delays = Backoff::with_max_delay(Duration::from_secs(1));
     loop {
         if let Ok(Some(receipt)) = chain.receipt(hash).await {
             return receipt.contract_address.filter(|_| receipt.succeeded);

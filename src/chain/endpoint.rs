@@ -1,6 +1,6 @@
 //! One RPC endpoint: its client, its timeouts, and one span and one measurement for each call.
 
-use super::{CallError, EndpointUrl, Fault, transport::Http};
+use super::{CallError, EndpointFault, EndpointUrl, transport::HttpTransport};
 use crate::telemetry::{metrics, redact::Redactor, spans};
 use alloy::{
     primitives::{B256, Bytes},
@@ -54,7 +54,7 @@ impl Endpoint {
             .no_proxy()
             .build()
             .map_err(|error| SetupError(error.without_url()))?;
-        let client = RpcClient::new(Http::new(http, url.expose().clone()), url.is_loopback());
+        let client = RpcClient::new(HttpTransport::new(http, url.expose_url().clone()), url.is_loopback());
         Ok(Self { name: url.name().into(), redactor: Redactor::new(url.secrets()).into(), client })
     }
 
@@ -103,19 +103,21 @@ impl Endpoint {
         let request = self.client.request(method, params);
         let answer = async { tokio::time::timeout(timeout, request).await }.instrument(span.clone()).await;
         let result = match answer {
-            Ok(answer) => answer.map_err(|error| CallError::of(&self.name, &self.redactor, method, &error)),
-            Err(_) => Err(CallError::unavailable(&self.name, method, Fault::Timeout)),
+            Ok(answer) => {
+                answer.map_err(|error| CallError::from_transport_error(&self.name, &self.redactor, method, &error))
+            }
+            Err(_) => Err(CallError::unavailable(&self.name, method, EndpointFault::Timeout)),
         };
-        let outcome = result.as_ref().map_or_else(CallError::outcome, |_| "ok");
+        let outcome = result.as_ref().map_or_else(CallError::outcome_label, |_| "ok");
         match &result {
             Ok(_) => {}
-            Err(CallError::Refused { code, .. }) => drop(span.record("rpc.response.status_code", *code)),
+            Err(CallError::Rejected { code, .. }) => drop(span.record("rpc.response.status_code", *code)),
             Err(CallError::Unavailable { .. } | CallError::NoEndpoint { .. }) => {
                 span.record("otel.status_code", "error");
                 span.record("outcome", outcome);
             }
         }
-        metrics().rpc_request(&self.name, method, outcome, begun.elapsed());
+        metrics().observe_rpc_request(&self.name, method, outcome, begun.elapsed());
         result
     }
 }

@@ -3,8 +3,8 @@
 //! No error holds an endpoint's URL: alloy's own would, so they are taken apart and dropped, and a node's words are redacted.
 
 use super::{
-    dialect::{Answer, Meaning, meaning},
-    transport::{HttpRefusal, Unreadable},
+    node_errors::{Classification, RawError, classify},
+    transport::{HttpError, MalformedResponse},
 };
 use crate::telemetry::redact::{Redactor, redact};
 use alloy::{
@@ -15,7 +15,7 @@ use alloy::{
 use std::time::Duration;
 
 /// The longest node text that is kept.
-const MAX_MESSAGE: usize = 200;
+const MAX_NODE_ERROR_CHARS: usize = 200;
 
 /// Why a call brought no result.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -28,42 +28,42 @@ pub enum CallError {
         /// The JSON-RPC method.
         method: &'static str,
         /// What went wrong on the way.
-        fault: Fault,
+        fault: EndpointFault,
     },
     /// The node answered, and said no.
     #[error("{endpoint} refuses {method}: {message} (code {code})")]
-    Refused {
+    Rejected {
         /// The endpoint's name.
         endpoint: String,
         /// The JSON-RPC method.
         method: &'static str,
         /// What it means for us.
-        refusal: Refusal,
+        reason: RejectReason,
         /// The JSON-RPC error code.
         code: i64,
         /// The node's words, shortened and redacted.
         message: String,
     },
     /// No endpoint may be asked just now.
-    #[error("no RPC endpoint is usable for {method}: {why}")]
+    #[error("no RPC endpoint is usable for {method}: {details}")]
     NoEndpoint {
         /// The JSON-RPC method.
         method: &'static str,
         /// Each endpoint, and what is wrong with it.
-        why: String,
+        details: String,
     },
 }
 
 impl CallError {
     /// Whether a node answered, and shows a chain without our contract.
-    pub fn is_without_contract(&self) -> bool {
-        matches!(self, Self::Unavailable { fault: Fault::NoContract, .. })
+    pub fn is_contract_missing(&self) -> bool {
+        matches!(self, Self::Unavailable { fault: EndpointFault::NoContract, .. })
     }
 }
 
 /// What went wrong between us and a node.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Fault {
+pub enum EndpointFault {
     /// Nobody listens, or the name does not resolve.
     #[error("no connection")]
     Connect,
@@ -98,7 +98,7 @@ pub enum Fault {
 
 /// What a node's refusal means for us.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Refusal {
+pub enum RejectReason {
     /// It has these very bytes already: success.
     AlreadyKnown,
     /// The nonce is consumed, by one of our attempts or by a stranger: the receipts say by which.
@@ -118,27 +118,32 @@ pub enum Refusal {
     /// No more from this signer for now, whichever endpoint is asked: fewer in flight.
     SenderLimit,
     /// More gas than a transaction or block may have, or less than it needs: a smaller batch.
-    Gas,
+    GasLimit,
     /// The call or its simulation reverted, with this data.
     Reverted(Bytes),
     /// The node does not know the block that was asked about: another one may.
     UnknownBlock,
     /// The node is on another chain: it is never asked again.
-    OtherChain,
+    WrongChainId,
     /// Anything else.
     Other,
 }
 
 impl CallError {
     /// Takes alloy's error apart.
-    pub(super) fn of(endpoint: &str, redactor: &Redactor, method: &'static str, error: &TransportError) -> Self {
+    pub(super) fn from_transport_error(
+        endpoint: &str,
+        redactor: &Redactor,
+        method: &'static str,
+        error: &TransportError,
+    ) -> Self {
         let answer = match error {
-            RpcError::ErrorResp(payload) => Answer { status: None, retry_after: None, payload: Some(payload) },
-            RpcError::Transport(TransportErrorKind::Custom(cause)) => match cause.downcast_ref::<HttpRefusal>() {
-                Some(HttpRefusal { status, retry_after, payload }) => {
-                    Answer { status: Some(*status), retry_after: *retry_after, payload: payload.as_ref() }
+            RpcError::ErrorResp(payload) => RawError { status: None, retry_after: None, payload: Some(payload) },
+            RpcError::Transport(TransportErrorKind::Custom(cause)) => match cause.downcast_ref::<HttpError>() {
+                Some(HttpError { status, retry_after, payload }) => {
+                    RawError { status: Some(*status), retry_after: *retry_after, payload: payload.as_ref() }
                 }
-                None => return Self::unavailable(endpoint, method, fault(cause.as_ref())),
+                None => return Self::unavailable(endpoint, method, classify_transport_error(cause.as_ref())),
             },
             // Answers that do not fit their question.
             RpcError::Transport(_)
@@ -146,90 +151,90 @@ impl CallError {
             | RpcError::UnsupportedFeature(_)
             | RpcError::LocalUsageError(_)
             | RpcError::SerError(_)
-            | RpcError::DeserError { .. } => return Self::unavailable(endpoint, method, Fault::Unreadable),
+            | RpcError::DeserError { .. } => return Self::unavailable(endpoint, method, EndpointFault::Unreadable),
         };
-        match (meaning(&answer), answer.payload) {
-            (Meaning::Refused(refusal), Some(ErrorPayload { code, message, .. })) => Self::Refused {
+        match (classify(&answer), answer.payload) {
+            (Classification::Rejected(refusal), Some(ErrorPayload { code, message, .. })) => Self::Rejected {
                 endpoint: endpoint.to_owned(),
                 method,
-                refusal,
+                reason: refusal,
                 code: *code,
-                message: presentable(message, redactor),
+                message: sanitize_node_message(message, redactor),
             },
-            (Meaning::Refused(_), None) => Self::unavailable(endpoint, method, Fault::Unreadable),
-            (Meaning::Failed(fault), _) => Self::unavailable(endpoint, method, fault),
+            (Classification::Rejected(_), None) => Self::unavailable(endpoint, method, EndpointFault::Unreadable),
+            (Classification::Failed(fault), _) => Self::unavailable(endpoint, method, fault),
         }
     }
 
     /// An endpoint that did not do its work.
-    pub(super) fn unavailable(endpoint: &str, method: &'static str, fault: Fault) -> Self {
+    pub(super) fn unavailable(endpoint: &str, method: &'static str, fault: EndpointFault) -> Self {
         Self::Unavailable { endpoint: endpoint.to_owned(), method, fault }
     }
 
     /// Whether the endpoint was to answer and did not; to be left alone, or to refuse, is an answer.
-    pub(super) fn is_away(&self) -> bool {
+    pub(super) fn is_unreachable(&self) -> bool {
         match self {
-            Self::Unavailable { fault, .. } => !matches!(fault, Fault::Throttled { .. }),
-            Self::Refused { .. } | Self::NoEndpoint { .. } => false,
+            Self::Unavailable { fault, .. } => !matches!(fault, EndpointFault::Throttled { .. }),
+            Self::Rejected { .. } | Self::NoEndpoint { .. } => false,
         }
     }
 
     /// What the refusal means, if the node answered.
-    pub fn refusal(&self) -> Option<&Refusal> {
+    pub fn reject_reason(&self) -> Option<&RejectReason> {
         match self {
-            Self::Refused { refusal, .. } => Some(refusal),
+            Self::Rejected { reason: refusal, .. } => Some(refusal),
             Self::Unavailable { .. } | Self::NoEndpoint { .. } => None,
         }
     }
 
     /// What went wrong on the way, if the node did not answer.
     #[cfg(test)]
-    fn fault(&self) -> Option<&Fault> {
+    fn endpoint_fault(&self) -> Option<&EndpointFault> {
         match self {
             Self::Unavailable { fault, .. } => Some(fault),
-            Self::Refused { .. } | Self::NoEndpoint { .. } => None,
+            Self::Rejected { .. } | Self::NoEndpoint { .. } => None,
         }
     }
 
     /// A word for a metric label.
-    pub fn outcome(&self) -> &'static str {
+    pub fn outcome_label(&self) -> &'static str {
         match self {
-            Self::Refused { .. } => "refused",
+            Self::Rejected { .. } => "refused",
             Self::NoEndpoint { .. } => "no_endpoint",
             Self::Unavailable { fault, .. } => match fault {
-                Fault::Connect => "connect",
-                Fault::Timeout => "timeout",
-                Fault::Throttled { .. } => "throttled",
-                Fault::Status(_) => "status",
-                Fault::Backend => "backend",
-                Fault::Unreadable => "unreadable",
-                Fault::Lost => "lost",
-                Fault::Implausible => "implausible",
-                Fault::NoContract => "no_contract",
+                EndpointFault::Connect => "connect",
+                EndpointFault::Timeout => "timeout",
+                EndpointFault::Throttled { .. } => "throttled",
+                EndpointFault::Status(_) => "status",
+                EndpointFault::Backend => "backend",
+                EndpointFault::Unreadable => "unreadable",
+                EndpointFault::Lost => "lost",
+                EndpointFault::Implausible => "implausible",
+                EndpointFault::NoContract => "no_contract",
             },
         }
     }
 }
 
-fn fault(error: &(dyn std::error::Error + Send + Sync + 'static)) -> Fault {
-    if error.is::<Unreadable>() {
-        return Fault::Unreadable;
+fn classify_transport_error(error: &(dyn std::error::Error + Send + Sync + 'static)) -> EndpointFault {
+    if error.is::<MalformedResponse>() {
+        return EndpointFault::Unreadable;
     }
     match error.downcast_ref::<reqwest::Error>() {
-        Some(error) if error.is_timeout() => Fault::Timeout,
-        Some(error) if error.is_connect() => Fault::Connect,
-        _ => Fault::Lost,
+        Some(error) if error.is_timeout() => EndpointFault::Timeout,
+        Some(error) if error.is_connect() => EndpointFault::Connect,
+        _ => EndpointFault::Lost,
     }
 }
 
 /// A node's words, fit to be shown: one line, short, and without what proxies like to repeat of URLs and keys. The endpoint's own
 /// are all taken out, plain words too.
-fn presentable(message: &str, own: &Redactor) -> String {
+fn sanitize_node_message(message: &str, own: &Redactor) -> String {
     // As it came, for a secret may have white space in it; and again, for a line can show what several lines hid.
     let clean = own.redact(message);
     let line = clean.split_whitespace().collect::<Vec<_>>().join(" ");
     let line: String = line.chars().filter(|c| !c.is_control()).collect();
-    redact(&line).chars().take(MAX_MESSAGE).collect()
+    redact(&line).chars().take(MAX_NODE_ERROR_CHARS).collect()
 }
 
 #[cfg(test)]
@@ -240,9 +245,9 @@ mod tests {
     fn a_nodes_words_lose_their_urls_and_their_length() {
         let none = Redactor::new([""; 0]);
         let cleaned = "bad key at https://base.example/[redacted] now";
-        assert_eq!(presentable("bad key at https://base.example/v2/k3y now", &none), cleaned);
-        assert_eq!(presentable("a\u{1b}[2J\nb", &none), "a[2J b");
-        assert_eq!(presentable(&"x".repeat(500), &none).len(), MAX_MESSAGE);
+        assert_eq!(sanitize_node_message("bad key at https://base.example/v2/k3y now", &none), cleaned);
+        assert_eq!(sanitize_node_message("a\u{1b}[2J\nb", &none), "a[2J b");
+        assert_eq!(sanitize_node_message(&"x".repeat(500), &none).len(), MAX_NODE_ERROR_CHARS);
     }
 
     #[test]
@@ -256,16 +261,24 @@ mod tests {
             ("pass%2Dword is wrong", "[redacted] is wrong"),
             ("got Basic c29tZW9uZTpwYXNzLXdvcmQ=", "got Basic [redacted]"),
         ] {
-            assert_eq!(presentable(message, &own), expected);
+            assert_eq!(sanitize_node_message(message, &own), expected);
         }
     }
 
     #[test]
     fn a_json_rpc_error_in_a_429_keeps_its_status_and_its_retry_after() {
         let payload = ErrorPayload { code: -32000, message: "go away".into(), data: None };
-        let refusal = HttpRefusal { status: 429, retry_after: Some(Duration::from_secs(3)), payload: Some(payload) };
-        let error = CallError::of("node", &Redactor::new([""; 0]), "eth_call", &TransportErrorKind::custom(refusal));
-        assert_eq!(error.fault(), Some(&Fault::Throttled { retry_after: Some(Duration::from_secs(3)) }));
+        let refusal = HttpError { status: 429, retry_after: Some(Duration::from_secs(3)), payload: Some(payload) };
+        let error = CallError::from_transport_error(
+            "node",
+            &Redactor::new([""; 0]),
+            "eth_call",
+            &TransportErrorKind::custom(refusal),
+        );
+        assert_eq!(
+            error.endpoint_fault(),
+            Some(&EndpointFault::Throttled { retry_after: Some(Duration::from_secs(3)) })
+        );
         assert_eq!(error.to_string(), "node does not answer eth_call: rate limited for 3 s");
     }
 }

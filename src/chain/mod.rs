@@ -1,44 +1,45 @@
 //! The only room that names alloy's provider: endpoints, node errors, fees, signing, the contract.
 
+mod backoff;
 mod client;
 mod contract;
-mod delay;
 mod deploy;
-mod dialect;
 mod endpoint;
+mod endpoint_status;
 mod error;
-mod history;
-mod market;
+mod fee_market;
+mod l1_fee;
 mod network;
-mod oracle;
+mod node_errors;
 mod pool;
-mod proof;
+mod quorum;
+mod rpc_types;
 mod signer;
 #[cfg(test)]
 pub(crate) mod simulated;
+mod transactions;
 mod transport;
 mod url;
-mod view;
-mod wire;
-mod witnesses;
+mod verify;
 
-pub use client::{Chain, Outlook, Record, Registered};
+pub use backoff::Backoff;
+pub use client::{Chain, OnChainRecord, RegistrationEvent, SenderState};
 pub use contract::{
-    InvalidArtifact, Pair, Unsigned, refused_registrar, register_calldata, registered_topics, sign, sign_again,
+    InvalidArtifact, Pair, UnsignedTransaction, decode_not_registrar, register_calldata, registration_topics,
+    resign_with_fees, sign,
 };
-pub use delay::Delays;
 pub use deploy::{DeployError, deploy};
 pub use endpoint::SetupError;
-pub use error::{CallError, Fault, Refusal};
-pub use history::Broadcast;
-pub use market::Market;
+pub use endpoint_status::{ChainStall, EndpointResponse, EndpointState, EndpointStatus, PoolStatus};
+pub use error::{CallError, EndpointFault, RejectReason};
+pub use fee_market::FeeMarket;
 pub use network::Network;
-pub use pool::Sent;
-pub use proof::{Proof, ProveError, WrongChain};
+pub use pool::BroadcastResult;
+pub use rpc_types::{BlockTag, FeeHistory, Header, Receipt};
 pub use signer::{InvalidKey, Signer};
-pub use url::{EndpointUrl, InvalidEndpointUrl, number_repeated_hosts};
-pub use view::{EndpointState, EndpointView, Overview, Stall, Witness};
-pub use wire::{BlockTag, FeeHistory, Header, Receipt};
+pub use transactions::SignedTransaction;
+pub use url::{EndpointUrl, InvalidEndpointUrl, disambiguate_hosts};
+pub use verify::{ChainIdentity, ChainMismatch, VerifyError};
 
 use alloy::primitives::{Address, utils::parse_units};
 

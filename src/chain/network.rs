@@ -3,7 +3,7 @@
 use alloy::primitives::B256;
 
 /// The chain id of anvil and its like.
-const LOCAL: u64 = 31337;
+const LOCAL_CHAIN_ID: u64 = 31337;
 
 /// A network.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -19,11 +19,11 @@ pub struct Network {
 
 impl Network {
     /// The network with this chain id.
-    pub fn of(chain_id: u64) -> Self {
+    pub fn from_chain_id(chain_id: u64) -> Self {
         let (name, title, explorer) = match chain_id {
             84532 => ("base-sepolia".to_owned(), "Base Sepolia".to_owned(), Some("https://sepolia.basescan.org")),
             8453 => ("base".to_owned(), "Base".to_owned(), Some("https://basescan.org")),
-            LOCAL => ("anvil".to_owned(), "anvil".to_owned(), None),
+            LOCAL_CHAIN_ID => ("anvil".to_owned(), "anvil".to_owned(), None),
             other => (format!("chain-{other}"), format!("chain {other}"), None),
         };
         Self { chain_id, name, title, explorer }
@@ -31,7 +31,7 @@ impl Network {
 
     /// Whether it is the chain id of development nodes.
     pub fn is_local(&self) -> bool {
-        self.chain_id == LOCAL
+        self.chain_id == LOCAL_CHAIN_ID
     }
 
     /// The transaction on the block explorer; empty where there is none.

@@ -8,7 +8,7 @@ use std::fmt;
 
 /// Anvil's accounts, whose keys are published: the first ten of the mnemonic `test test … junk`
 /// (<https://getfoundry.sh/anvil/reference/anvil/>).
-const PUBLISHED: [Address; 10] = [
+const ANVIL_ACCOUNTS: [Address; 10] = [
     address!("f39Fd6e51aad88F6F4ce6aB8827279cffFb92266"),
     address!("70997970C51812dc3A010C7d01b50e0d17dc79C8"),
     address!("3C44CdDdB6a900fa2b585dd299e03d12FA4293BC"),
@@ -45,8 +45,8 @@ impl Signer {
     }
 
     /// Whether the key is one that anvil publishes, so that anybody can spend its funds.
-    pub fn is_published(&self) -> bool {
-        PUBLISHED.contains(&self.address())
+    pub fn is_anvil_key(&self) -> bool {
+        ANVIL_ACCOUNTS.contains(&self.address())
     }
 
     pub(super) fn key(&self) -> &PrivateKeySigner {

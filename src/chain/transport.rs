@@ -15,11 +15,11 @@ use tower::Service;
 use url::Url;
 
 /// The longest answer that is read: a receipt with the events of the largest batch has about 1 MB.
-const MAX_BODY: usize = 16 << 20;
+const MAX_BODY_BYTES: usize = 16 << 20;
 
 /// A client for one URL.
 #[derive(Clone)]
-pub(super) struct Http {
+pub(super) struct HttpTransport {
     client: Client,
     url: Url,
 }
@@ -27,7 +27,7 @@ pub(super) struct Http {
 /// An answer whose HTTP status is no success.
 #[derive(Debug, thiserror::Error)]
 #[error("HTTP status {status}")]
-pub(super) struct HttpRefusal {
+pub(super) struct HttpError {
     /// The HTTP status.
     pub(super) status: u16,
     /// When to come back (RFC 9110, section 10.2.3: seconds or a date).
@@ -39,9 +39,9 @@ pub(super) struct HttpRefusal {
 /// What came is no JSON-RPC, or too long.
 #[derive(Debug, thiserror::Error)]
 #[error("unreadable answer")]
-pub(super) struct Unreadable;
+pub(super) struct MalformedResponse;
 
-impl Http {
+impl HttpTransport {
     pub(super) fn new(client: Client, url: Url) -> Self {
         Self { client, url }
     }
@@ -58,26 +58,26 @@ impl Http {
         let body = body(response).await?;
         let packet = serde_json::from_slice::<ResponsePacket>(&body);
         if status.is_success() {
-            return packet.map_err(|_| TransportErrorKind::custom(Unreadable));
+            return packet.map_err(|_| TransportErrorKind::custom(MalformedResponse));
         }
-        Err(refusal(status, retry_after, packet.ok()))
+        Err(http_error(status, retry_after, packet.ok()))
     }
 }
 
 async fn body(mut response: Response) -> Result<Vec<u8>, TransportError> {
     let mut body = Vec::new();
     while let Some(chunk) = response.chunk().await.map_err(|error| TransportErrorKind::custom(error.without_url()))? {
-        if body.len() + chunk.len() > MAX_BODY {
-            return Err(TransportErrorKind::custom(Unreadable));
+        if body.len() + chunk.len() > MAX_BODY_BYTES {
+            return Err(TransportErrorKind::custom(MalformedResponse));
         }
         body.extend_from_slice(&chunk);
     }
     Ok(body)
 }
 
-fn refusal(status: StatusCode, retry_after: Option<Duration>, packet: Option<ResponsePacket>) -> TransportError {
+fn http_error(status: StatusCode, retry_after: Option<Duration>, packet: Option<ResponsePacket>) -> TransportError {
     let payload = packet.and_then(|packet| packet.as_error().cloned());
-    TransportErrorKind::custom(HttpRefusal { status: status.as_u16(), retry_after, payload })
+    TransportErrorKind::custom(HttpError { status: status.as_u16(), retry_after, payload })
 }
 
 fn parse_retry_after(value: &str, now: SystemTime) -> Option<Duration> {
@@ -89,7 +89,7 @@ fn parse_retry_after(value: &str, now: SystemTime) -> Option<Duration> {
     Some(date.duration_since(now).unwrap_or_default())
 }
 
-impl Service<RequestPacket> for Http {
+impl Service<RequestPacket> for HttpTransport {
     type Response = ResponsePacket;
     type Error = TransportError;
     type Future = TransportFut<'static>;

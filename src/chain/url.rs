@@ -4,7 +4,7 @@ use std::{fmt, net::IpAddr};
 use url::{Host, Url};
 
 /// Shorter pieces of a URL, such as `v2`, are no keys, and stand in many a sentence.
-const LEAST_SECRET: usize = 6;
+const MIN_SECRET_LEN: usize = 6;
 
 /// The URL of a JSON-RPC endpoint, known to everybody else by its host.
 #[derive(Clone, PartialEq, Eq)]
@@ -64,11 +64,11 @@ impl EndpointUrl {
         let (user, password) = (self.url.username(), self.url.password().unwrap_or_default());
         let both = if password.is_empty() { String::new() } else { format!("{user}:{password}") };
         let user = [user.to_owned(), password.to_owned(), both];
-        path.chain(query).chain(user).filter(|piece| piece.len() >= LEAST_SECRET).collect()
+        path.chain(query).chain(user).filter(|piece| piece.len() >= MIN_SECRET_LEN).collect()
     }
 
     /// The URL itself, for the client that connects to it.
-    pub(super) fn expose(&self) -> &Url {
+    pub(super) fn expose_url(&self) -> &Url {
         &self.url
     }
 }
@@ -80,7 +80,7 @@ impl fmt::Debug for EndpointUrl {
 }
 
 /// Gives endpoints that share a host a number, in order: `host#1`, `host#2`.
-pub fn number_repeated_hosts(endpoints: &mut [EndpointUrl]) {
+pub fn disambiguate_hosts(endpoints: &mut [EndpointUrl]) {
     let hosts: Vec<String> = endpoints.iter().map(|endpoint| endpoint.name.clone()).collect();
     for (position, endpoint) in endpoints.iter_mut().enumerate() {
         if hosts.iter().filter(|host| **host == hosts[position]).count() > 1 {
@@ -100,7 +100,7 @@ mod tests {
             ["https://base.example/v2/k3y", "https://u:k3y@base.example/", "http://127.0.0.1:8545?key=k3y"]
                 .map(|url| EndpointUrl::parse(url).unwrap())
                 .into();
-        number_repeated_hosts(&mut endpoints);
+        disambiguate_hosts(&mut endpoints);
         assert_eq!(format!("{endpoints:?}"), "[base.example#1, base.example#2, 127.0.0.1]");
     }
 

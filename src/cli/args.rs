@@ -2,7 +2,7 @@
 
 use super::{
     help,
-    program::{self, Program},
+    invocation::{self, Invocation},
 };
 use crate::{
     api::proto::{State, WaitFor},
@@ -72,9 +72,9 @@ pub enum ClientCommand {
 /// Which server, and for whom the answer is.
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Connection")]
-pub struct Connection {
+pub struct ConnectionArgs {
     /// The service's gRPC address
-    #[arg(long, env = "REGISTRAR_SERVER", value_name = "URL", default_value = program::USUAL_SERVER)]
+    #[arg(long, env = "REGISTRAR_SERVER", value_name = "URL", default_value = invocation::DEFAULT_SERVER)]
     pub server: String,
     /// Print one JSON object a line (protobuf's canonical JSON; an error is {"error":{…}}) instead of text
     #[arg(long)]
@@ -85,7 +85,7 @@ pub struct Connection {
 #[derive(Args, Debug)]
 pub struct DeployArgs {
     /// Who owns the contract: the account that may allow and remove registrars [default: the first signer]
-    #[arg(long, value_name = "ADDRESS", value_parser = owner)]
+    #[arg(long, value_name = "ADDRESS", value_parser = parse_owner)]
     pub owner: Option<Address>,
     /// The chain to deploy on.
     #[command(flatten)]
@@ -121,16 +121,16 @@ pub struct RegisterArgs {
     pub case: CaseId,
     /// How far to wait
     #[arg(long, value_name = "LEVEL", default_value = "confirmed")]
-    pub wait_for: Level,
+    pub wait_for: WaitForArg,
     /// How long to wait at most, as 30s or 2m. It ends the call, never the work [default: the server's]
-    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    #[arg(long, value_name = "DURATION", value_parser = parse_wait_timeout)]
     pub wait_timeout: Option<Duration>,
     /// Your opaque id of the end user, kept with the registration; never an e-mail address
-    #[arg(long, value_name = "ID", value_parser = user_id)]
+    #[arg(long, value_name = "ID", value_parser = parse_user_id)]
     pub user_id: Option<UserId>,
     /// Which server.
     #[command(flatten)]
-    pub connection: Connection,
+    pub connection: ConnectionArgs,
 }
 
 /// The arguments of `registrar status`.
@@ -138,30 +138,30 @@ pub struct RegisterArgs {
 pub struct StatusArgs {
     /// A registration's id, or a document: its hash, its CID or the file
     #[arg(value_name = "ID-OR-HASH-OR-FILE")]
-    pub what: OsString,
+    pub target: OsString,
     /// Of a document, only this case
     #[arg(long, value_name = "ID")]
     pub case: Option<CaseId>,
     /// Which server.
     #[command(flatten)]
-    pub connection: Connection,
+    pub connection: ConnectionArgs,
 }
 
 /// The arguments of `registrar watch`.
 #[derive(Args, Debug)]
 pub struct WatchArgs {
     /// The registration's id
-    #[arg(value_parser = id)]
+    #[arg(value_parser = parse_registration_id)]
     pub id: Uuid,
     /// Where to stop
     #[arg(long, value_name = "LEVEL", default_value = "confirmed")]
-    pub until: Level,
+    pub until: WaitForArg,
     /// Leave out every revision up to this one, to go on where another watch ended
     #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(i64).range(0..))]
     pub after_revision: i64,
     /// Which server.
     #[command(flatten)]
-    pub connection: Connection,
+    pub connection: ConnectionArgs,
 }
 
 /// The arguments of `registrar list`.
@@ -169,7 +169,7 @@ pub struct WatchArgs {
 pub struct ListArgs {
     /// Only these states (repeat it, or separate them by commas)
     #[arg(long, value_name = "STATE", value_delimiter = ',')]
-    pub state: Vec<Stand>,
+    pub state: Vec<StateArg>,
     /// Only this case
     #[arg(long, value_name = "ID")]
     pub case: Option<CaseId>,
@@ -185,7 +185,7 @@ pub struct ListArgs {
     pub page_token: Option<String>,
     /// Which server.
     #[command(flatten)]
-    pub connection: Connection,
+    pub connection: ConnectionArgs,
 }
 
 /// The arguments of `registrar verify`.
@@ -199,18 +199,18 @@ pub struct VerifyArgs {
     pub case: CaseId,
     /// Which server.
     #[command(flatten)]
-    pub connection: Connection,
+    pub connection: ConnectionArgs,
 }
 
 /// The arguments of `registrar explain`.
 #[derive(Args, Debug)]
 pub struct ExplainArgs {
     /// The registration's id
-    #[arg(value_parser = id)]
+    #[arg(value_parser = parse_registration_id)]
     pub id: Uuid,
     /// Which server.
     #[command(flatten)]
-    pub connection: Connection,
+    pub connection: ConnectionArgs,
 }
 
 /// The arguments of `registrar info`.
@@ -218,12 +218,12 @@ pub struct ExplainArgs {
 pub struct InfoArgs {
     /// Which server.
     #[command(flatten)]
-    pub connection: Connection,
+    pub connection: ConnectionArgs,
 }
 
 /// How far to wait.
 #[derive(ValueEnum, Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Level {
+pub enum WaitForArg {
     /// On the server's disk: it will be finished, whatever crashes
     Accepted,
     /// A node has taken the transaction
@@ -238,22 +238,22 @@ pub enum Level {
     Finalized,
 }
 
-impl From<Level> for WaitFor {
-    fn from(level: Level) -> Self {
+impl From<WaitForArg> for WaitFor {
+    fn from(level: WaitForArg) -> Self {
         match level {
-            Level::Accepted => Self::Accepted,
-            Level::Submitted => Self::Submitted,
-            Level::Included => Self::Included,
-            Level::Confirmed => Self::Confirmed,
-            Level::Safe => Self::Safe,
-            Level::Finalized => Self::Finalized,
+            WaitForArg::Accepted => Self::Accepted,
+            WaitForArg::Submitted => Self::Submitted,
+            WaitForArg::Included => Self::Included,
+            WaitForArg::Confirmed => Self::Confirmed,
+            WaitForArg::Safe => Self::Safe,
+            WaitForArg::Finalized => Self::Finalized,
         }
     }
 }
 
 /// Where a registration stands.
 #[derive(ValueEnum, Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Stand {
+pub enum StateArg {
     /// Accepted, not sent yet
     Queued,
     /// A node has taken the transaction
@@ -266,44 +266,44 @@ pub enum Stand {
     Failed,
 }
 
-impl From<Stand> for State {
-    fn from(stand: Stand) -> Self {
+impl From<StateArg> for State {
+    fn from(stand: StateArg) -> Self {
         match stand {
-            Stand::Queued => Self::Queued,
-            Stand::Submitted => Self::Submitted,
-            Stand::Included => Self::Included,
-            Stand::Confirmed => Self::Confirmed,
-            Stand::Failed => Self::Failed,
+            StateArg::Queued => Self::Queued,
+            StateArg::Submitted => Self::Submitted,
+            StateArg::Included => Self::Included,
+            StateArg::Confirmed => Self::Confirmed,
+            StateArg::Failed => Self::Failed,
         }
     }
 }
 
 /// Hex digits of a document's or a transaction's hash.
-const HASH_DIGITS: usize = 64;
+const HASH_HEX_DIGITS: usize = 64;
 
 /// What an id looks like, and where there are some.
-pub(super) fn wanted_id(program: &Program) -> String {
-    format!("registration id (a UUID, as `{}` shows it)", program.run("list"))
+pub(super) fn registration_id_description(program: &Invocation) -> String {
+    format!("registration id (a UUID, as `{}` shows it)", program.local_command("list"))
 }
 
-fn id(text: &str) -> Result<Uuid, String> {
-    let program = Program::of_process();
+fn parse_registration_id(text: &str) -> Result<Uuid, String> {
+    let program = Invocation::from_process();
     text.parse().map_err(|_| {
         let digits = text.strip_prefix("0x").unwrap_or(text);
-        let is_hash = digits.len() == HASH_DIGITS && digits.bytes().all(|b| b.is_ascii_hexdigit());
+        let is_hash = digits.len() == HASH_HEX_DIGITS && digits.bytes().all(|b| b.is_ascii_hexdigit());
         // The text is not repeated: it may be a key as well.
         let of_hash = is_hash.then(|| {
-            let (status, list) = (program.run("status"), program.run("list --json --limit 10000"));
+            let (status, list) = (program.local_command("status"), program.local_command("list --json --limit 10000"));
             format!(
                 ", and looks like a hash: `{status}` takes a document's, and `{list} | grep HASH` finds a transaction's"
             )
         });
-        format!("is no {}{}", wanted_id(&program), of_hash.unwrap_or_default())
+        format!("is no {}{}", registration_id_description(&program), of_hash.unwrap_or_default())
     })
 }
 
 /// The text is not repeated: somebody may have pasted a key.
-fn owner(text: &str) -> Result<Address, &'static str> {
+fn parse_owner(text: &str) -> Result<Address, &'static str> {
     match text.parse::<Address>() {
         Ok(Address::ZERO) => Err("is the zero address"),
         Ok(address) => Ok(address),
@@ -311,11 +311,11 @@ fn owner(text: &str) -> Result<Address, &'static str> {
     }
 }
 
-fn duration(text: &str) -> Result<Duration, &'static str> {
+fn parse_wait_timeout(text: &str) -> Result<Duration, &'static str> {
     humantime::parse_duration(text).map_err(|_| "is no duration: give one such as 30s, 1m 30s or 500ms")
 }
 
-fn user_id(text: &str) -> Result<UserId, String> {
+fn parse_user_id(text: &str) -> Result<UserId, String> {
     match UserId::parse_optional(text) {
         Ok(Some(user)) => Ok(user),
         Ok(None) => Err("is empty".to_owned()),

@@ -11,9 +11,9 @@ pub enum Exit {
     /// 1: failed.
     Failed,
     /// 64: the arguments or the settings are wrong.
-    Usage,
+    UsageError,
     /// 69: the server is not reachable, and nothing was accepted.
-    Unreachable,
+    ServerUnreachable,
     /// 75: accepted, but not there yet; it goes on by itself.
     Unfinished,
     /// 130: interrupted by a signal.
@@ -26,8 +26,8 @@ impl Exit {
         match self {
             Self::Done => 0,
             Self::Failed => 1,
-            Self::Usage => 64,
-            Self::Unreachable => 69,
+            Self::UsageError => 64,
+            Self::ServerUnreachable => 69,
             Self::Unfinished => 75,
             Self::Interrupted => 130,
         }
@@ -37,7 +37,7 @@ impl Exit {
     pub fn from_code(code: u8) -> Self {
         match code {
             0 => Self::Done,
-            64 => Self::Usage,
+            64 => Self::UsageError,
             _ => Self::Failed,
         }
     }
@@ -50,13 +50,13 @@ impl From<Exit> for ExitCode {
 }
 
 /// Says on standard error what went wrong, with the causes beneath, and ends as `exit`.
-pub fn complain(error: &dyn Error, exit: Exit) -> Exit {
-    eprintln!("error: {}", redact(&in_full(error)));
+pub fn print_error(error: &dyn Error, exit: Exit) -> Exit {
+    eprintln!("error: {}", redact(&error_chain(error)));
     exit
 }
 
 /// What went wrong, with the causes beneath.
-pub fn in_full(error: &dyn Error) -> String {
+pub fn error_chain(error: &dyn Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(next) = cause {

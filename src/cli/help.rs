@@ -19,7 +19,7 @@ reachable, nothing accepted; 75 accepted but not there yet: it goes on by
 itself.";
 
 /// The secrets of the service. A macro, because `concat!` takes literals alone.
-macro_rules! secrets {
+macro_rules! secrets_help {
     () => {
         "\
 Secrets are never arguments. They come from the environment, or from the file
@@ -39,7 +39,7 @@ that the same variable with _FILE names, as REGISTRAR_SIGNER_KEYS_FILE:
 }
 
 pub(super) const SERVE: &str = concat!(
-    secrets!(),
+    secrets_help!(),
     "
   SENTRY_DSN              where errors and kept traces are reported to
                           [default: nowhere]
@@ -58,7 +58,7 @@ Example:
 );
 
 pub(super) const DEPLOY: &str = concat!(
-    secrets!(),
+    secrets_help!(),
     "
 Standard output is the address alone. The database is not used.
 

@@ -7,53 +7,53 @@ use prost::Message;
 use prost_reflect::{DescriptorPool, DynamicMessage, SerializeOptions};
 use std::sync::OnceLock;
 
-const OPTIONS: SerializeOptions = SerializeOptions::new().skip_default_fields(false);
+const SERIALIZE_OPTIONS: SerializeOptions = SerializeOptions::new().skip_default_fields(false);
 
 /// A message of ours, with its name in the proto.
-pub(super) trait Canonical: Message {
-    const NAME: &'static str;
+pub(super) trait CanonicalJson: Message {
+    const FULL_NAME: &'static str;
 }
 
-impl Canonical for proto::Registration {
-    const NAME: &'static str = "registrar.v1.Registration";
+impl CanonicalJson for proto::Registration {
+    const FULL_NAME: &'static str = "registrar.v1.Registration";
 }
 
-impl Canonical for proto::Diagnosis {
-    const NAME: &'static str = "registrar.v1.Diagnosis";
+impl CanonicalJson for proto::Diagnosis {
+    const FULL_NAME: &'static str = "registrar.v1.Diagnosis";
 }
 
-impl Canonical for proto::DiagnoseRegistrationResponse {
-    const NAME: &'static str = "registrar.v1.DiagnoseRegistrationResponse";
+impl CanonicalJson for proto::DiagnoseRegistrationResponse {
+    const FULL_NAME: &'static str = "registrar.v1.DiagnoseRegistrationResponse";
 }
 
-impl Canonical for proto::VerifyDocumentResponse {
-    const NAME: &'static str = "registrar.v1.VerifyDocumentResponse";
+impl CanonicalJson for proto::VerifyDocumentResponse {
+    const FULL_NAME: &'static str = "registrar.v1.VerifyDocumentResponse";
 }
 
-impl Canonical for proto::GetServiceInfoResponse {
-    const NAME: &'static str = "registrar.v1.GetServiceInfoResponse";
+impl CanonicalJson for proto::GetServiceInfoResponse {
+    const FULL_NAME: &'static str = "registrar.v1.GetServiceInfoResponse";
 }
 
 /// The message as a JSON value; null if the descriptors compiled in did not fit the code compiled in.
-pub(super) fn value<M: Canonical>(message: &M) -> serde_json::Value {
-    dynamic(message)
-        .and_then(|message| message.serialize_with_options(serde_json::value::Serializer, &OPTIONS).ok())
+pub(super) fn to_value<M: CanonicalJson>(message: &M) -> serde_json::Value {
+    to_dynamic(message)
+        .and_then(|message| message.serialize_with_options(serde_json::value::Serializer, &SERIALIZE_OPTIONS).ok())
         .unwrap_or_default()
 }
 
 /// The message as one line of JSON, in the order of its fields.
-pub(super) fn line<M: Canonical>(message: &M) -> String {
+pub(super) fn to_line<M: CanonicalJson>(message: &M) -> String {
     let mut json = serde_json::Serializer::new(Vec::new());
-    dynamic(message)
-        .and_then(|message| message.serialize_with_options(&mut json, &OPTIONS).ok())
+    to_dynamic(message)
+        .and_then(|message| message.serialize_with_options(&mut json, &SERIALIZE_OPTIONS).ok())
         .and_then(|()| String::from_utf8(json.into_inner()).ok())
         .unwrap_or_default()
 }
 
-fn dynamic<M: Canonical>(message: &M) -> Option<DynamicMessage> {
+fn to_dynamic<M: CanonicalJson>(message: &M) -> Option<DynamicMessage> {
     static POOL: OnceLock<Option<DescriptorPool>> = OnceLock::new();
     let pool = POOL.get_or_init(|| DescriptorPool::decode(proto::FILE_DESCRIPTOR_SET).ok()).as_ref()?;
-    let descriptor = pool.get_message_by_name(M::NAME)?;
+    let descriptor = pool.get_message_by_name(M::FULL_NAME)?;
     DynamicMessage::decode(descriptor, message.encode_to_vec().as_slice()).ok()
 }
 
@@ -79,7 +79,7 @@ mod tests {
             ..Default::default()
         };
         assert_eq!(
-            line(&registration),
+            to_line(&registration),
             concat!(
                 r#"{"id":"0198c5f2-7f2e-7d3b-9a55-2f1f8f0f8a11","documentHash":"","submittedAs":"","caseId":"CASE-1","#,
                 r#""state":"STATE_CONFIRMED","finality":"FINALITY_UNSPECIFIED","revision":"7","blockedReason":"","#,
@@ -92,7 +92,7 @@ mod tests {
 
     #[test]
     fn a_pair_that_is_not_registered_reads_as_false_and_has_no_block() {
-        let answer = value(&proto::VerifyDocumentResponse { case_id: "CASE-1".into(), ..Default::default() });
+        let answer = to_value(&proto::VerifyDocumentResponse { case_id: "CASE-1".into(), ..Default::default() });
         assert_eq!((&answer["registered"], &answer["caseId"]), (&false.into(), &"CASE-1".into()));
         for absent in ["blockNumber", "confirmations", "blockTime"] {
             assert!(answer.get(absent).is_none(), "{answer}");
@@ -101,9 +101,9 @@ mod tests {
 
     #[test]
     fn every_message_that_is_printed_is_in_the_descriptors() {
-        assert!(value(&proto::Diagnosis::default()).is_object());
-        assert!(value(&proto::DiagnoseRegistrationResponse::default()).is_object());
-        assert!(value(&proto::VerifyDocumentResponse::default()).is_object());
-        assert!(value(&proto::GetServiceInfoResponse::default()).is_object());
+        assert!(to_value(&proto::Diagnosis::default()).is_object());
+        assert!(to_value(&proto::DiagnoseRegistrationResponse::default()).is_object());
+        assert!(to_value(&proto::VerifyDocumentResponse::default()).is_object());
+        assert!(to_value(&proto::GetServiceInfoResponse::default()).is_object());
     }
 }

@@ -4,32 +4,32 @@
 //! Answers go to standard output; progress, and errors for people, to standard error. With `--json` standard output gets one
 //! JSON object a line, a call's error included: `{"error":{"code":…,"reason":…,"message":…}}`.
 
-mod advice;
 mod args;
-mod blocked;
+mod blocked_reason;
 mod client;
-mod complaint;
 mod dev;
 mod document;
+mod error;
+mod error_text;
 mod exit;
 mod help;
+mod hints;
+mod invocation;
 mod json;
-mod live;
-mod program;
-mod query;
+mod output;
+mod parse;
+mod progress;
+mod progress_steps;
+mod read_commands;
 mod register;
-mod screen;
 mod signals;
-mod stages;
 mod summary;
 mod time;
-mod trouble;
-mod usage;
 mod waterfall;
 
 pub use args::{ClientCommand, Command, DeployArgs, DevArgs};
 pub use dev::run as dev;
-pub use exit::{Exit, complain, in_full};
-pub use query::run as client;
-pub use signals::until_signalled;
-pub use usage::{Answer, parse};
+pub use exit::{Exit, error_chain, print_error};
+pub use parse::{EarlyExit, parse};
+pub use read_commands::run as client;
+pub use signals::run_until_signal;

@@ -1,26 +1,28 @@
 //! Signals: the first drains, the second leaves at once.
 
-use super::{Exit, complain};
+use super::{Exit, print_error};
 use std::{future::Future, io, task::Poll};
 use tokio_util::sync::CancellationToken;
 
 /// Runs until it ends by itself or drains after SIGTERM or SIGINT; a second signal ends it at once with 130.
-pub async fn until_signalled<F: Future<Output = Exit>>(run: impl FnOnce(CancellationToken) -> F) -> Exit {
-    drain(Signals::listen(), run).await
+pub async fn run_until_signal<F: Future<Output = Exit>>(run: impl FnOnce(CancellationToken) -> F) -> Exit {
+    run_with_signals(ShutdownSignals::listen(), run).await
 }
 
 /// The same for what has a child to take along: it does not outlive its terminal either. A service may, under `nohup`.
-pub(super) async fn until_hung_up<F: Future<Output = Exit>>(run: impl FnOnce(CancellationToken) -> F) -> Exit {
-    drain(Signals::listen_with_hangup(), run).await
+pub(super) async fn run_until_signal_or_hangup<F: Future<Output = Exit>>(
+    run: impl FnOnce(CancellationToken) -> F,
+) -> Exit {
+    run_with_signals(ShutdownSignals::listen_with_hangup(), run).await
 }
 
-async fn drain<F: Future<Output = Exit>>(
-    signals: io::Result<Signals>,
+async fn run_with_signals<F: Future<Output = Exit>>(
+    signals: io::Result<ShutdownSignals>,
     run: impl FnOnce(CancellationToken) -> F,
 ) -> Exit {
     let mut signals = match signals {
         Ok(signals) => signals,
-        Err(error) => return complain(&error, Exit::Failed),
+        Err(error) => return print_error(&error, Exit::Failed),
     };
     let shutdown = CancellationToken::new();
     let run = run(shutdown.clone());
@@ -36,28 +38,28 @@ async fn drain<F: Future<Output = Exit>>(
 }
 
 /// The signals that ask a process to end.
-struct Signals {
+struct ShutdownSignals {
     #[cfg(unix)]
-    kinds: Vec<tokio::signal::unix::Signal>,
+    streams: Vec<tokio::signal::unix::Signal>,
 }
 
 #[cfg(unix)]
-impl Signals {
+impl ShutdownSignals {
     fn listen() -> io::Result<Self> {
         use tokio::signal::unix::{SignalKind, signal};
-        Ok(Self { kinds: vec![signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?] })
+        Ok(Self { streams: vec![signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?] })
     }
 
     fn listen_with_hangup() -> io::Result<Self> {
         use tokio::signal::unix::{SignalKind, signal};
         let mut signals = Self::listen()?;
-        signals.kinds.push(signal(SignalKind::hangup())?);
+        signals.streams.push(signal(SignalKind::hangup())?);
         Ok(signals)
     }
 
     async fn next(&mut self) {
         std::future::poll_fn(|context| {
-            let signalled = self.kinds.iter_mut().any(|kind| kind.poll_recv(context).is_ready());
+            let signalled = self.streams.iter_mut().any(|kind| kind.poll_recv(context).is_ready());
             if signalled { Poll::Ready(()) } else { Poll::Pending }
         })
         .await;

@@ -1,10 +1,10 @@
 //! Answers for people.
 
 use super::{
-    blocked,
+    blocked_reason,
     document::Document,
-    screen::{Colour, Paint},
-    stages, time,
+    output::{Color, Style},
+    progress_steps, time,
 };
 use crate::{
     api::proto::{
@@ -14,103 +14,103 @@ use crate::{
 };
 
 /// A label is as wide as the longest, so that a hash of 66 characters behind it ends at column 80.
-const LABEL: usize = 11;
+const LABEL_WIDTH: usize = 11;
 
 /// One labelled line; nothing when there is no value.
-pub(super) fn row(label: &str, value: &str, paint: Paint) -> String {
+pub(super) fn labelled_row(label: &str, value: &str, paint: Style) -> String {
     if value.is_empty() {
         return String::new();
     }
-    format!("  {} {value}\n", paint.paint(Colour::Dim, format!("{label:<LABEL$}")))
+    format!("  {} {value}\n", paint.apply(Color::Dim, format!("{label:<LABEL_WIDTH$}")))
 }
 
 /// What is about to be registered.
-pub(super) fn heading(document: &Document, case: &CaseId) -> String {
+pub(super) fn document_heading(document: &Document, case: &CaseId) -> String {
     match &document.file {
         Some((path, bytes)) => {
             let name = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy();
             let size = indicatif::HumanBytes(*bytes);
-            format!("{name} ({size}), sha2-256 {}, case {case}", stages::short(&document.hash.to_string()))
+            format!(
+                "{name} ({size}), sha2-256 {}, case {case}",
+                progress_steps::shorten_hash(&document.hash.to_string())
+            )
         }
-        None => format!("sha2-256 {}, case {case}", stages::short(&document.hash.to_string())),
+        None => format!("sha2-256 {}, case {case}", progress_steps::shorten_hash(&document.hash.to_string())),
     }
 }
 
 /// A registration.
-pub(super) fn registration(registration: &Registration, paint: Paint) -> String {
+pub(super) fn render_registration(registration: &Registration, paint: Style) -> String {
     let none = Transaction::default();
     let transaction = registration.transaction.as_ref().unwrap_or(&none);
-    let mut text = format!("{}\n", paint.paint(colour(registration.state()), state(registration.state())));
-    let mut add = |label, value: &str| text.push_str(&row(label, value, paint));
+    let mut text = format!("{}\n", paint.apply(state_color(registration.state()), state_name(registration.state())));
+    let mut add = |label, value: &str| text.push_str(&labelled_row(label, value, paint));
     add("id", &registration.id);
     add("document", &registration.document_hash);
     if registration.submitted_as != registration.document_hash {
         add("given as", &registration.submitted_as);
     }
     add("case", &registration.case_id);
-    add("blocked", &blocked::words(&registration.blocked_reason));
+    add("blocked", &blocked_reason::describe(&registration.blocked_reason));
     if let Some(failure) = &registration.failure {
         add("failure", &format!("{} ({})", failure.message, failure.reason));
     }
     add("transaction", &transaction.hash);
-    add("block", &block(transaction.block_number, transaction.confirmations, registration.finality()));
-    add("fee", &fee(transaction));
+    add("block", &format_block(transaction.block_number, transaction.confirmations, registration.finality()));
+    add("fee", &format_fee(transaction));
     add("explorer", &transaction.explorer_url);
-    add("accepted", &registration.create_time.as_ref().map(time::moment).unwrap_or_default());
+    add("accepted", &registration.create_time.as_ref().map(time::format_timestamp).unwrap_or_default());
     add("trace", &registration.trace_id);
     if let Some(diagnosis) = registration.diagnosis.as_ref().filter(|_| registration.state() != State::Confirmed) {
-        add("diagnosis", &format!("{}: {}", cause(diagnosis.cause()), diagnosis.explanation));
+        add("diagnosis", &format!("{}: {}", cause_name(diagnosis.cause()), diagnosis.explanation));
     }
     text
 }
 
 /// One line of a list.
-pub(super) fn list_line(registration: &Registration, paint: Paint) -> String {
-    let state_text = format!("{:<9}", state(registration.state()));
-    let created = registration.create_time.as_ref().map(time::moment).unwrap_or_default();
+pub(super) fn render_list_line(registration: &Registration, paint: Style) -> String {
+    let state_text = format!("{:<9}", state_name(registration.state()));
+    let created = registration.create_time.as_ref().map(time::format_timestamp).unwrap_or_default();
     format!(
         "{}  {}  {created}  {}  {}",
         registration.id,
-        paint.paint(colour(registration.state()), state_text),
-        stages::short(&registration.document_hash),
+        paint.apply(state_color(registration.state()), state_text),
+        progress_steps::shorten_hash(&registration.document_hash),
         registration.case_id,
-    ) + &waits_for(registration)
+    ) + &reason_suffix(registration)
 }
 
 /// What it waits for or failed with, after its line; nothing when there is nothing to say.
-fn waits_for(registration: &Registration) -> String {
+fn reason_suffix(registration: &Registration) -> String {
     let failure = registration.failure.as_ref().map(|failure| failure.reason.as_str());
     let reasons = failure.into_iter().chain([registration.blocked_reason.as_str()]);
     reasons.filter(|reason| !reason.is_empty()).map(|reason| format!("  {reason}")).collect()
 }
 
 /// Why a registration is not confirmed.
-pub(super) fn diagnosis(diagnosis: &Diagnosis, paint: Paint) -> String {
-    let mut text = format!("{}\n", paint.paint(Colour::Yellow, cause(diagnosis.cause())));
+pub(super) fn render_diagnosis(diagnosis: &Diagnosis, paint: Style) -> String {
+    let mut text = format!("{}\n", paint.apply(Color::Yellow, cause_name(diagnosis.cause())));
     text.push_str(&format!("  {}\n\n", diagnosis.explanation));
     let mut evidence: Vec<_> = diagnosis.evidence.iter().collect();
     evidence.sort();
     let widest = evidence.iter().map(|(name, _)| name.len()).max().unwrap_or_default();
     for (name, value) in evidence {
-        text.push_str(&format!("  {} {value}\n", paint.paint(Colour::Dim, format!("{name:<widest$}"))));
+        text.push_str(&format!("  {} {value}\n", paint.apply(Color::Dim, format!("{name:<widest$}"))));
     }
     text
 }
 
 /// What the chain says.
-pub(super) fn verification(answer: &VerifyDocumentResponse, paint: Paint) -> String {
-    let (colour, head) = if answer.registered {
-        (Colour::Green, "registered on chain")
-    } else {
-        (Colour::Red, "not registered on chain")
-    };
-    let mut text = format!("{}\n", paint.paint(colour, head));
-    let mut add = |label, value: &str| text.push_str(&row(label, value, paint));
+pub(super) fn render_verification(answer: &VerifyDocumentResponse, paint: Style) -> String {
+    let (colour, head) =
+        if answer.registered { (Color::Green, "registered on chain") } else { (Color::Red, "not registered on chain") };
+    let mut text = format!("{}\n", paint.apply(colour, head));
+    let mut add = |label, value: &str| text.push_str(&labelled_row(label, value, paint));
     add("document", &answer.document_hash);
     add("case", &answer.case_id);
     add("registrar", &answer.registrar);
-    add("block", &block(answer.block_number, answer.confirmations, answer.finality()));
-    add("block time", &answer.block_time.as_ref().map(time::moment).unwrap_or_default());
+    add("block", &format_block(answer.block_number, answer.confirmations, answer.finality()));
+    add("block time", &answer.block_time.as_ref().map(time::format_timestamp).unwrap_or_default());
     add("transaction", &answer.transaction_hash);
     add("explorer", &answer.explorer_url);
     add("contract", &format!("{} on chain {}", answer.contract_address, answer.chain_id));
@@ -118,12 +118,12 @@ pub(super) fn verification(answer: &VerifyDocumentResponse, paint: Paint) -> Str
 }
 
 /// What a server is.
-pub(super) fn service(info: &GetServiceInfoResponse, paint: Paint) -> String {
+pub(super) fn render_service_info(info: &GetServiceInfoResponse, paint: Style) -> String {
     let duration = |duration: Option<prost_types::Duration>| {
-        duration.and_then(|duration| duration.try_into().ok()).map(time::human).unwrap_or_default()
+        duration.and_then(|duration| duration.try_into().ok()).map(time::format_duration).unwrap_or_default()
     };
     let mut text = String::new();
-    let mut add = |label, value: &str| text.push_str(&row(label, value, paint));
+    let mut add = |label, value: &str| text.push_str(&labelled_row(label, value, paint));
     add("version", &info.version);
     add("commit", &info.commit);
     add("network", &format!("{} (chain {})", info.network, info.chain_id));
@@ -137,7 +137,7 @@ pub(super) fn service(info: &GetServiceInfoResponse, paint: Paint) -> String {
     text
 }
 
-fn block(number: Option<u64>, confirmations: Option<u64>, finality: Finality) -> String {
+fn format_block(number: Option<u64>, confirmations: Option<u64>, finality: Finality) -> String {
     let Some(number) = number else { return String::new() };
     let depth = confirmations.map(|depth| format!(", {depth} deep")).unwrap_or_default();
     let finality = match finality {
@@ -149,7 +149,7 @@ fn block(number: Option<u64>, confirmations: Option<u64>, finality: Finality) ->
     format!("{number}{depth}{finality}")
 }
 
-fn fee(transaction: &Transaction) -> String {
+fn format_fee(transaction: &Transaction) -> String {
     let Ok(wei) = transaction.fee_wei.parse::<u128>() else { return String::new() };
     let share =
         if transaction.batch_size > 1 { format!(" for {} documents", transaction.batch_size) } else { String::new() };
@@ -159,20 +159,20 @@ fn fee(transaction: &Transaction) -> String {
     format!("{}.{fraction} ETH{share}", wei / 10_u128.pow(18))
 }
 
-fn state(state: State) -> &'static str {
+fn state_name(state: State) -> &'static str {
     state.as_str_name().trim_start_matches("STATE_")
 }
 
 /// A cause in lower case, as the error's metadata and Sentry write it.
-fn cause(cause: Cause) -> String {
+fn cause_name(cause: Cause) -> String {
     cause.as_str_name().trim_start_matches("CAUSE_").to_lowercase()
 }
 
-fn colour(state: State) -> Colour {
+fn state_color(state: State) -> Color {
     match state {
-        State::Confirmed => Colour::Green,
-        State::Failed => Colour::Red,
-        State::Unspecified | State::Queued | State::Submitted | State::Included => Colour::Yellow,
+        State::Confirmed => Color::Green,
+        State::Failed => Color::Red,
+        State::Unspecified | State::Queued | State::Submitted | State::Included => Color::Yellow,
     }
 }
 
@@ -183,9 +183,9 @@ mod tests {
     #[test]
     fn a_line_of_a_list_ends_with_what_it_waits_for() {
         let waiting = Registration { blocked_reason: "FEE_CAP".into(), case_id: "C-1".into(), ..Default::default() };
-        assert!(list_line(&waiting, Paint::PLAIN).ends_with("  C-1  FEE_CAP"));
+        assert!(render_list_line(&waiting, Style::PLAIN).ends_with("  C-1  FEE_CAP"));
         let free = Registration { blocked_reason: String::new(), ..waiting };
-        assert!(list_line(&free, Paint::PLAIN).ends_with("  C-1"));
+        assert!(render_list_line(&free, Style::PLAIN).ends_with("  C-1"));
     }
 
     #[test]
@@ -196,14 +196,14 @@ mod tests {
             ("1000000000000000000", "1.0 ETH"),
             ("", ""),
         ] {
-            assert_eq!(fee(&Transaction { fee_wei: wei.into(), ..Default::default() }), text);
+            assert_eq!(format_fee(&Transaction { fee_wei: wei.into(), ..Default::default() }), text);
         }
     }
 
     #[test]
     fn a_hash_and_its_label_fit_a_terminal_of_80_columns() {
         let hash = format!("0x{}", "7".repeat(64));
-        let text = registration(
+        let text = render_registration(
             &Registration {
                 id: "0198c5f2-7f2e-7d3b-9a55-2f1f8f0f8a11".into(),
                 document_hash: hash.clone(),
@@ -211,14 +211,14 @@ mod tests {
                 blocked_reason: "INSUFFICIENT_FUNDS".into(),
                 ..Default::default()
             },
-            Paint::PLAIN,
+            Style::PLAIN,
         );
         assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
     }
 
     #[test]
     fn what_is_not_known_takes_no_line() {
-        let text = registration(&Registration { id: "the-id".into(), ..Default::default() }, Paint::PLAIN);
+        let text = render_registration(&Registration { id: "the-id".into(), ..Default::default() }, Style::PLAIN);
         assert_eq!(text.lines().count(), 2, "{text}");
     }
 }

@@ -9,13 +9,13 @@ pub(super) fn now() -> Timestamp {
 }
 
 /// From `start` to `end`; zero when the clock went backward.
-pub(super) fn between(start: &Timestamp, end: &Timestamp) -> Duration {
+pub(super) fn elapsed_between(start: &Timestamp, end: &Timestamp) -> Duration {
     let nanos = |time: &Timestamp| i128::from(time.seconds) * 1_000_000_000 + i128::from(time.nanos);
     u64::try_from(nanos(end) - nanos(start)).map_or(Duration::ZERO, Duration::from_nanos)
 }
 
 /// A duration with about three digits: `12 ms`, `1.93 s`, `2 m 05 s`, `1 h 02 m`.
-pub(super) fn human(duration: Duration) -> String {
+pub(super) fn format_duration(duration: Duration) -> String {
     let millis = duration.as_millis();
     let seconds = duration.as_secs();
     match millis {
@@ -30,7 +30,7 @@ pub(super) fn human(duration: Duration) -> String {
 }
 
 /// A moment in UTC, to the second.
-pub(super) fn moment(time: &Timestamp) -> String {
+pub(super) fn format_timestamp(time: &Timestamp) -> String {
     SystemTime::try_from(*time)
         .map(|time| humantime::format_rfc3339_seconds(time).to_string())
         .unwrap_or_else(|_| "a time out of range".to_owned())
@@ -51,15 +51,15 @@ mod tests {
             (125_000, "2 m 05 s"),
             (3_720_000, "1 h 02 m"),
         ] {
-            assert_eq!(human(Duration::from_millis(millis)), text);
+            assert_eq!(format_duration(Duration::from_millis(millis)), text);
         }
-        assert_eq!(human(Duration::from_nanos(1)), "<1 ms");
+        assert_eq!(format_duration(Duration::from_nanos(1)), "<1 ms");
     }
 
     #[test]
     fn a_clock_that_went_backward_gives_zero() {
         let time = |seconds, nanos| Timestamp { seconds, nanos };
-        assert_eq!(between(&time(10, 0), &time(9, 5)), Duration::ZERO);
-        assert_eq!(between(&time(9, 900_000_000), &time(10, 100_000_000)), Duration::from_millis(200));
+        assert_eq!(elapsed_between(&time(10, 0), &time(9, 5)), Duration::ZERO);
+        assert_eq!(elapsed_between(&time(9, 900_000_000), &time(10, 100_000_000)), Duration::from_millis(200));
     }
 }

@@ -14,7 +14,7 @@ pub struct Environment(HashMap<String, String>);
 
 impl Environment {
     /// Reads the process's environment. A variable that is not UTF-8 counts as absent.
-    pub fn of_process() -> Self {
+    pub fn from_process() -> Self {
         Self(std::env::vars_os().filter_map(|(k, v)| Some((k.into_string().ok()?, v.into_string().ok()?))).collect())
     }
 
@@ -35,12 +35,12 @@ impl Environment {
     }
 
     /// The first of these that is set, with its name.
-    pub fn first<'a>(&self, names: &[&'a str]) -> Option<(&'a str, &str)> {
+    pub fn first_set<'a>(&self, names: &[&'a str]) -> Option<(&'a str, &str)> {
         names.iter().find_map(|name| Some((*name, self.get(name)?)))
     }
 
     /// A secret: the variable, or the content of the file that the variable with `_FILE` names.
-    pub fn secret(&self, name: &'static str, faults: &mut Faults) -> Option<String> {
+    pub fn secret(&self, name: &'static str, faults: &mut ConfigErrors) -> Option<String> {
         let file_variable = format!("{name}_FILE");
         match (self.get(name), self.get(&file_variable)) {
             (Some(_), Some(_)) => {
@@ -57,7 +57,7 @@ impl Environment {
                 Err(error) => {
                     let missing = error.kind() == ErrorKind::NotFound;
                     let why = if missing { "no such file".to_owned() } else { error.kind().to_string() };
-                    let named = named(path).map(|path| format!(" ({path})")).unwrap_or_default();
+                    let named = redact_path(path).map(|path| format!(" ({path})")).unwrap_or_default();
                     faults.add(name, format!("the file that {file_variable} names{named} cannot be read: {why}"));
                     None
                 }
@@ -75,7 +75,7 @@ impl fmt::Debug for Environment {
 
 /// One setting that is wrong.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Fault {
+pub struct ConfigError {
     /// The variable.
     pub name: &'static str,
     /// What is wrong with it and what would be right. Never holds a secret.
@@ -84,12 +84,12 @@ pub struct Fault {
 
 /// Everything that is wrong with the settings.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub struct Faults(Vec<Fault>);
+pub struct ConfigErrors(Vec<ConfigError>);
 
-impl Faults {
+impl ConfigErrors {
     /// Notes one.
     pub fn add(&mut self, name: &'static str, problem: impl Into<String>) {
-        self.0.push(Fault { name, problem: problem.into() });
+        self.0.push(ConfigError { name, problem: problem.into() });
     }
 
     /// Whether nothing is wrong.
@@ -98,7 +98,7 @@ impl Faults {
     }
 
     /// Reads a value; notes what is wrong with it and goes on with `default`.
-    pub fn read<T, E: fmt::Display>(
+    pub fn parse_or_default<T, E: fmt::Display>(
         &mut self,
         name: &'static str,
         text: Option<&str>,
@@ -108,7 +108,7 @@ impl Faults {
         match text.map(str::trim).filter(|text| !text.is_empty()) {
             None => default,
             Some(text) => parse(text).unwrap_or_else(|error| {
-                self.add(name, format!("`{}` {error}", shown(text)));
+                self.add(name, format!("`{}` {error}", redact_value(text)));
                 default
             }),
         }
@@ -116,29 +116,29 @@ impl Faults {
 }
 
 /// A value that may be shown: what was meant for another variable may be a secret, and is one if it is as long as a key.
-fn shown(text: &str) -> Cow<'_, str> {
-    const KEY_DIGITS: usize = 64;
-    let key = text.split(|c: char| !c.is_ascii_hexdigit()).any(|digits| digits.len() >= KEY_DIGITS);
+fn redact_value(text: &str) -> Cow<'_, str> {
+    const MIN_SECRET_HEX_DIGITS: usize = 64;
+    let key = text.split(|c: char| !c.is_ascii_hexdigit()).any(|digits| digits.len() >= MIN_SECRET_HEX_DIGITS);
     if key { REPLACEMENT.into() } else { redact(text) }
 }
 
 /// A path that may be shown. What is none may be the secret itself, given to the wrong variable.
-fn named(path: &str) -> Option<Cow<'_, str>> {
-    path.starts_with(['/', '.', '~']).then(|| shown(path))
+fn redact_path(path: &str) -> Option<Cow<'_, str>> {
+    path.starts_with(['/', '.', '~']).then(|| redact_value(path))
 }
 
-impl fmt::Display for Faults {
+impl fmt::Display for ConfigErrors {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let count = self.0.len();
         writeln!(f, "{count} setting{} wrong:", if count == 1 { " is" } else { "s are" })?;
-        for Fault { name, problem } in &self.0 {
+        for ConfigError { name, problem } in &self.0 {
             writeln!(f, "  {name}: {problem}")?;
         }
         write!(f, "`registrar serve --help` explains every setting.")
     }
 }
 
-impl std::error::Error for Faults {}
+impl std::error::Error for ConfigErrors {}
 
 #[cfg(test)]
 mod tests {
@@ -153,7 +153,7 @@ mod tests {
             ),
             ("hunter2", "the file that REGISTRAR_SIGNER_KEYS_FILE names cannot be read: no such file"),
         ] {
-            let mut faults = Faults::default();
+            let mut faults = ConfigErrors::default();
             let environment = Environment::default().with([("REGISTRAR_SIGNER_KEYS_FILE", path.to_owned())]);
             assert_eq!(environment.secret("REGISTRAR_SIGNER_KEYS", &mut faults), None);
             assert_eq!(faults.0[0].problem, expected);
@@ -168,8 +168,8 @@ mod tests {
             (&format!("0x{key}"), "`[redacted]` is wrong"),
             ("https://base.example/v2/key", "`https://base.example/[redacted]` is wrong"),
         ] {
-            let mut faults = Faults::default();
-            faults.read("REGISTRAR_CONTRACT_ADDRESS", Some(text), (), |_| Err("is wrong"));
+            let mut faults = ConfigErrors::default();
+            faults.parse_or_default("REGISTRAR_CONTRACT_ADDRESS", Some(text), (), |_| Err("is wrong"));
             assert_eq!(faults.0[0].problem, expected);
         }
     }

@@ -8,11 +8,11 @@ mod environment;
 mod secrets;
 mod settings;
 mod telemetry;
-mod unknown;
+mod unknown_variables;
 
 pub use args::{NetworkArgs, ServeArgs};
-pub use environment::{Environment, Fault, Faults};
+pub use environment::{ConfigError, ConfigErrors, Environment};
 pub use settings::{DeploySettings, Settings};
-pub use unknown::unknown_variables;
+pub use unknown_variables::unknown_variables;
 
-use settings::split;
+use settings::split_list;

@@ -1,59 +1,59 @@
 //! Every secret that the environment holds, for the redactor. Read leniently and apart from the settings themselves: what is wrong
 //! with one is said there.
 
-use super::{Environment, Faults};
+use super::{ConfigErrors, Environment};
 use crate::{chain::EndpointUrl, telemetry::Secrets};
 use percent_encoding::percent_decode_str;
 use url::Url;
 
-const ENDPOINTS: [&str; 4] =
+const RPC_URL_VARIABLES: [&str; 4] =
     ["REGISTRAR_RPC_URLS", "BASE_SEPOLIA_RPC_PRIMARY", "BASE_SEPOLIA_RPC_BACKUP_1", "BASE_SEPOLIA_RPC_BACKUP_2"];
 /// `name=value` pairs, percent-encoded (<https://opentelemetry.io/docs/specs/otel/protocol/exporter/>).
-const HEADERS: [&str; 4] = [
+const OTLP_HEADER_VARIABLES: [&str; 4] = [
     "OTEL_EXPORTER_OTLP_HEADERS",
     "OTEL_EXPORTER_OTLP_TRACES_HEADERS",
     "OTEL_EXPORTER_OTLP_METRICS_HEADERS",
     "OTEL_EXPORTER_OTLP_LOGS_HEADERS",
 ];
 /// Proxies that HTTP clients find by themselves, with a user and a password perhaps.
-const PROXIES: [&str; 6] = ["HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy"];
+const PROXY_VARIABLES: [&str; 6] = ["HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy"];
 
 /// All of them.
-pub(super) fn collect(environment: &Environment) -> Secrets {
-    let read = |name| environment.secret(name, &mut Faults::default()).unwrap_or_default();
+pub(super) fn collect_secrets(environment: &Environment) -> Secrets {
+    let read = |name| environment.secret(name, &mut ConfigErrors::default()).unwrap_or_default();
     let mut secrets = Secrets::default();
-    for list in ENDPOINTS.map(read) {
-        for url in super::split(&list) {
-            add_url(&mut secrets, url);
-            add_pieces(&mut secrets, url);
+    for list in RPC_URL_VARIABLES.map(read) {
+        for url in super::split_list(&list) {
+            add_url_passwords(&mut secrets, url);
+            add_endpoint_secrets(&mut secrets, url);
         }
     }
-    super::split(&read("REGISTRAR_SIGNER_KEYS")).for_each(|key| secrets.add(key));
-    add_url(&mut secrets, &read("REGISTRAR_DATABASE_URL"));
+    super::split_list(&read("REGISTRAR_SIGNER_KEYS")).for_each(|key| secrets.add(key));
+    add_url_passwords(&mut secrets, &read("REGISTRAR_DATABASE_URL"));
     for name in ["OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"] {
         let url = environment.get(name).unwrap_or_default();
-        add_url(&mut secrets, url);
-        add_pieces(&mut secrets, url);
+        add_url_passwords(&mut secrets, url);
+        add_endpoint_secrets(&mut secrets, url);
     }
     add_dsn(&mut secrets, &read("SENTRY_DSN"));
-    for list in HEADERS.map(read) {
+    for list in OTLP_HEADER_VARIABLES.map(read) {
         add_headers(&mut secrets, &list);
     }
     secrets.add(&read("REGISTRAR_USER_ID_SALT"));
-    for name in PROXIES {
-        add_url(&mut secrets, environment.get(name).unwrap_or_default());
+    for name in PROXY_VARIABLES {
+        add_url_passwords(&mut secrets, environment.get(name).unwrap_or_default());
     }
     secrets
 }
 
 /// What of an HTTP URL may be a key.
-fn add_pieces(secrets: &mut Secrets, url: &str) {
+fn add_endpoint_secrets(secrets: &mut Secrets, url: &str) {
     let pieces = EndpointUrl::parse(url).map(|url| url.secrets()).unwrap_or_default();
-    pieces.iter().for_each(|piece| secrets.add_unless_a_name(piece));
+    pieces.iter().for_each(|piece| secrets.add_if_secret_like(piece));
 }
 
 /// The password that a URL has before its host or in its query; that one may be any word.
-fn add_url(secrets: &mut Secrets, url: &str) {
+fn add_url_passwords(secrets: &mut Secrets, url: &str) {
     let Ok(url) = Url::parse(url) else { return };
     secrets.add(url.password().unwrap_or_default());
     for (name, value) in url.query_pairs() {
@@ -78,7 +78,7 @@ fn add_headers(secrets: &mut Secrets, list: &str) {
         if ["auth", "key", "secret", "token"].iter().any(|word| name.to_ascii_lowercase().contains(word)) {
             secrets.add(&value);
         } else {
-            secrets.add_unless_a_name(&value);
+            secrets.add_if_secret_like(&value);
         }
         if let Some((_, credentials)) = value.split_once(' ') {
             secrets.add(credentials);
@@ -110,7 +110,8 @@ mod tests {
             ("REGISTRAR_USER_ID_SALT", "saltandpepper"),
             ("https_proxy", "http://proxyuser:proxyword@proxy.example:3128"),
         ];
-        let secrets = collect(&Environment::default().with(variables.map(|(name, value)| (name, value.to_owned()))));
+        let secrets =
+            collect_secrets(&Environment::default().with(variables.map(|(name, value)| (name, value.to_owned()))));
         assert!(format!("{secrets:?}").starts_with("Secrets("), "{secrets:?}");
         let redactor = Redactor::new(secrets);
         for secret in [

@@ -1,24 +1,24 @@
 //! Raw text in, validated settings out.
 
 use super::telemetry::read_telemetry;
-use super::{Environment, Faults, NetworkArgs, ServeArgs, secrets};
+use super::{ConfigErrors, Environment, NetworkArgs, ServeArgs, secrets};
 use crate::{api, chain, pipeline, store, telemetry};
 use alloy::primitives::Address;
 use std::{net::SocketAddr, time::Duration};
 
-const LISTEN: SocketAddr = loopback(50051);
-const ADMIN_LISTEN: SocketAddr = loopback(9464);
-const BASE_SEPOLIA: u64 = 84532;
+const DEFAULT_LISTEN: SocketAddr = loopback(50051);
+const DEFAULT_ADMIN_LISTEN: SocketAddr = loopback(9464);
+const BASE_SEPOLIA_CHAIN_ID: u64 = 84532;
 /// A receiver that takes longer is not waited for.
-const LONGEST_FLUSH: Duration = Duration::from_secs(3);
-const ANVIL: u64 = 31337;
-const PUBLIC_ENDPOINT: &str = "https://sepolia.base.org";
+const MAX_TELEMETRY_FLUSH: Duration = Duration::from_secs(3);
+const ANVIL_CHAIN_ID: u64 = 31337;
+const PUBLIC_BASE_SEPOLIA_RPC_URL: &str = "https://sepolia.base.org";
 /// A week: longer than any diagnosis of what was confirmed takes.
-const KEPT: Duration = Duration::from_secs(7 * 24 * 60 * 60);
-const LONGEST_KEPT: Duration = Duration::from_secs(10 * 365 * 24 * 60 * 60);
+const DEFAULT_SIGNED_BYTES_RETENTION: Duration = Duration::from_secs(7 * 24 * 60 * 60);
+const MAX_SIGNED_BYTES_RETENTION: Duration = Duration::from_secs(10 * 365 * 24 * 60 * 60);
 /// Nobody waits longer, and every duration stays far from overflow.
-const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
-const BASE_SEPOLIA_RPC: [&str; 3] =
+const MAX_DURATION_SETTING: Duration = Duration::from_secs(24 * 60 * 60);
+const BASE_SEPOLIA_RPC_VARIABLES: [&str; 3] =
     ["BASE_SEPOLIA_RPC_PRIMARY", "BASE_SEPOLIA_RPC_BACKUP_1", "BASE_SEPOLIA_RPC_BACKUP_2"];
 
 /// Everything `registrar serve` needs to know.
@@ -54,19 +54,22 @@ impl Settings {
     ///
     /// # Errors
     /// Everything that is wrong, at once.
-    pub fn read(args: &ServeArgs, environment: &Environment) -> Result<Self, Faults> {
-        let mut faults = Faults::default();
-        let allow_insecure = faults.read("REGISTRAR_ALLOW_INSECURE", args.allow_insecure.as_deref(), false, boolean);
+    pub fn read(args: &ServeArgs, environment: &Environment) -> Result<Self, ConfigErrors> {
+        let mut faults = ConfigErrors::default();
+        let allow_insecure =
+            faults.parse_or_default("REGISTRAR_ALLOW_INSECURE", args.allow_insecure.as_deref(), false, parse_bool);
         let api = read_api(args, allow_insecure, &mut faults);
         let admin_listen = read_listen(
             "REGISTRAR_ADMIN_LISTEN",
             args.admin_listen.as_deref(),
-            ADMIN_LISTEN,
+            DEFAULT_ADMIN_LISTEN,
             allow_insecure,
             &mut faults,
         );
         let contract = match args.contract_address.as_deref().map(str::trim).filter(|text| !text.is_empty()) {
-            Some(text) => faults.read("REGISTRAR_CONTRACT_ADDRESS", Some(text), Address::ZERO, address),
+            Some(text) => {
+                faults.parse_or_default("REGISTRAR_CONTRACT_ADDRESS", Some(text), Address::ZERO, parse_contract_address)
+            }
             None => {
                 faults.add(
                     "REGISTRAR_CONTRACT_ADDRESS",
@@ -77,38 +80,45 @@ impl Settings {
         };
         let chain = read_chain(&args.network, contract, environment, &mut faults);
         let store = read_store(environment, &mut faults);
-        let default_confirmations = if chain.chain_id == ANVIL { 1 } else { 2 };
+        let default_confirmations = if chain.chain_id == ANVIL_CHAIN_ID { 1 } else { 2 };
         let pipeline = pipeline::Settings {
-            confirmations: faults.read(
+            confirmations: faults.parse_or_default(
                 "REGISTRAR_CONFIRMATIONS",
                 args.confirmations.as_deref(),
                 default_confirmations,
-                whole(1, 10_000),
+                parse_integer_in(1, 10_000),
             ),
-            confirmation_timeout: faults.read(
+            confirmation_timeout: faults.parse_or_default(
                 "REGISTRAR_CONFIRMATION_TIMEOUT",
                 args.confirmation_timeout.as_deref(),
                 Duration::from_secs(30),
-                duration,
+                parse_duration,
             ),
-            queue_limit: faults.read(
+            queue_limit: faults.parse_or_default(
                 "REGISTRAR_QUEUE_LIMIT",
                 args.queue_limit.as_deref(),
                 100_000,
-                whole(1, 100_000_000),
+                parse_integer_in(1, 100_000_000),
             ),
-            daily_budget: faults.read("REGISTRAR_DAILY_BUDGET_ETH", args.daily_budget_eth.as_deref(), None, |text| {
-                chain::parse_ether(text).map(Some)
-            }),
-            keep_signed_bytes: faults.read(
+            daily_budget: faults.parse_or_default(
+                "REGISTRAR_DAILY_BUDGET_ETH",
+                args.daily_budget_eth.as_deref(),
+                None,
+                |text| chain::parse_ether(text).map(Some),
+            ),
+            keep_signed_bytes: faults.parse_or_default(
                 "REGISTRAR_KEEP_SIGNED_BYTES",
                 args.keep_signed_bytes.as_deref(),
-                KEPT,
-                up_to(LONGEST_KEPT, "is longer than ten years"),
+                DEFAULT_SIGNED_BYTES_RETENTION,
+                parse_duration_up_to(MAX_SIGNED_BYTES_RETENTION, "is longer than ten years"),
             ),
         };
-        let shutdown_grace =
-            faults.read("REGISTRAR_SHUTDOWN_GRACE", args.shutdown_grace.as_deref(), Duration::from_secs(20), duration);
+        let shutdown_grace = faults.parse_or_default(
+            "REGISTRAR_SHUTDOWN_GRACE",
+            args.shutdown_grace.as_deref(),
+            Duration::from_secs(20),
+            parse_duration,
+        );
         let telemetry = read_telemetry(args, environment, &mut faults);
         let settings = Self { api, admin_listen, chain, store, pipeline, shutdown_grace, telemetry };
         if faults.is_empty() { Ok(settings) } else { Err(faults) }
@@ -117,8 +127,8 @@ impl Settings {
 
 impl Settings {
     /// How much of the grace is left for sending what telemetry still has.
-    pub fn flush(&self) -> Duration {
-        if self.telemetry.enabled { (self.shutdown_grace / 4).min(LONGEST_FLUSH) } else { Duration::ZERO }
+    pub fn telemetry_flush_timeout(&self) -> Duration {
+        if self.telemetry.enabled { (self.shutdown_grace / 4).min(MAX_TELEMETRY_FLUSH) } else { Duration::ZERO }
     }
 }
 
@@ -127,18 +137,28 @@ impl DeploySettings {
     ///
     /// # Errors
     /// Everything that is wrong, at once.
-    pub fn read(args: &NetworkArgs, environment: &Environment) -> Result<Self, Faults> {
-        let mut faults = Faults::default();
+    pub fn read(args: &NetworkArgs, environment: &Environment) -> Result<Self, ConfigErrors> {
+        let mut faults = ConfigErrors::default();
         let chain = read_chain(args, Address::ZERO, environment, &mut faults);
-        if faults.is_empty() { Ok(Self { chain, secrets: secrets::collect(environment) }) } else { Err(faults) }
+        if faults.is_empty() { Ok(Self { chain, secrets: secrets::collect_secrets(environment) }) } else { Err(faults) }
     }
 }
 
-fn read_api(args: &ServeArgs, allow_insecure: bool, faults: &mut Faults) -> api::Settings {
+fn read_api(args: &ServeArgs, allow_insecure: bool, faults: &mut ConfigErrors) -> api::Settings {
     api::Settings {
-        listen: read_listen("REGISTRAR_LISTEN", args.listen.as_deref(), LISTEN, allow_insecure, faults),
-        max_wait: faults.read("REGISTRAR_MAX_WAIT", args.max_wait.as_deref(), Duration::from_secs(300), duration),
-        max_waiters: faults.read("REGISTRAR_MAX_WAITERS", args.max_waiters.as_deref(), 10_000, whole(1, 1_000_000)),
+        listen: read_listen("REGISTRAR_LISTEN", args.listen.as_deref(), DEFAULT_LISTEN, allow_insecure, faults),
+        max_wait: faults.parse_or_default(
+            "REGISTRAR_MAX_WAIT",
+            args.max_wait.as_deref(),
+            Duration::from_secs(300),
+            parse_duration,
+        ),
+        max_waiters: faults.parse_or_default(
+            "REGISTRAR_MAX_WAITERS",
+            args.max_waiters.as_deref(),
+            10_000,
+            parse_integer_in(1, 1_000_000),
+        ),
     }
 }
 
@@ -147,9 +167,9 @@ fn read_listen(
     text: Option<&str>,
     default: SocketAddr,
     allow_insecure: bool,
-    faults: &mut Faults,
+    faults: &mut ConfigErrors,
 ) -> SocketAddr {
-    let address = faults.read(name, text, default, |text| {
+    let address = faults.parse_or_default(name, text, default, |text| {
         text.replace("localhost:", "127.0.0.1:")
             .parse::<SocketAddr>()
             .map_err(|_| "is no address with a port, such as 127.0.0.1:50051")
@@ -167,36 +187,43 @@ fn read_chain(
     args: &NetworkArgs,
     contract: Address,
     environment: &Environment,
-    faults: &mut Faults,
+    faults: &mut ConfigErrors,
 ) -> chain::Settings {
-    let chain_id = faults.read("REGISTRAR_CHAIN_ID", args.chain_id.as_deref(), BASE_SEPOLIA, |text| {
-        text.parse::<u64>().ok().filter(|id| *id > 0).ok_or("is no chain id: a whole number above zero")
-    });
+    let chain_id =
+        faults.parse_or_default("REGISTRAR_CHAIN_ID", args.chain_id.as_deref(), BASE_SEPOLIA_CHAIN_ID, |text| {
+            text.parse::<u64>().ok().filter(|id| *id > 0).ok_or("is no chain id: a whole number above zero")
+        });
     let endpoints = read_endpoints(environment, faults);
     let signers = read_signers(environment, faults);
-    let published = chain_id != ANVIL && !endpoints.iter().all(chain::EndpointUrl::is_loopback);
-    for signer in signers.iter().filter(|signer| published && signer.is_published()) {
+    let published = chain_id != ANVIL_CHAIN_ID && !endpoints.iter().all(chain::EndpointUrl::is_loopback);
+    for signer in signers.iter().filter(|signer| published && signer.is_anvil_key()) {
         let problem = format!(
-            "the key of {} is published with anvil, and anybody can spend its funds: it is taken only on chain {ANVIL} or with an \
+            "the key of {} is published with anvil, and anybody can spend its funds: it is taken only on chain {ANVIL_CHAIN_ID} or with an \
              endpoint on loopback",
             signer.address()
         );
         faults.add("REGISTRAR_SIGNER_KEYS", problem);
     }
-    let max_fee_per_gas =
-        faults.read("REGISTRAR_MAX_FEE_GWEI", args.max_fee_gwei.as_deref(), 5_000_000_000, chain::parse_gwei);
+    let max_fee_per_gas = faults.parse_or_default(
+        "REGISTRAR_MAX_FEE_GWEI",
+        args.max_fee_gwei.as_deref(),
+        5_000_000_000,
+        chain::parse_gwei,
+    );
     chain::Settings { chain_id, endpoints, signers, contract, max_fee_per_gas }
 }
 
-fn read_endpoints(environment: &Environment, faults: &mut Faults) -> Vec<chain::EndpointUrl> {
+fn read_endpoints(environment: &Environment, faults: &mut ConfigErrors) -> Vec<chain::EndpointUrl> {
     let listed = environment.secret("REGISTRAR_RPC_URLS", faults);
     let urls: Vec<(&'static str, String)> = match listed {
-        Some(list) => split(&list).map(|url| ("REGISTRAR_RPC_URLS", url.to_owned())).collect(),
-        None => {
-            BASE_SEPOLIA_RPC.into_iter().filter_map(|name| Some((name, environment.secret(name, faults)?))).collect()
-        }
+        Some(list) => split_list(&list).map(|url| ("REGISTRAR_RPC_URLS", url.to_owned())).collect(),
+        None => BASE_SEPOLIA_RPC_VARIABLES
+            .into_iter()
+            .filter_map(|name| Some((name, environment.secret(name, faults)?)))
+            .collect(),
     };
-    let urls = if urls.is_empty() { vec![("REGISTRAR_RPC_URLS", PUBLIC_ENDPOINT.to_owned())] } else { urls };
+    let urls =
+        if urls.is_empty() { vec![("REGISTRAR_RPC_URLS", PUBLIC_BASE_SEPOLIA_RPC_URL.to_owned())] } else { urls };
     let mut endpoints = Vec::new();
     for (position, (name, url)) in urls.iter().enumerate() {
         match chain::EndpointUrl::parse(url) {
@@ -204,40 +231,40 @@ fn read_endpoints(environment: &Environment, faults: &mut Faults) -> Vec<chain::
             Err(error) => faults.add(name, format!("entry {} {error}", position + 1)),
         }
     }
-    chain::number_repeated_hosts(&mut endpoints);
+    chain::disambiguate_hosts(&mut endpoints);
     endpoints
 }
 
-fn read_signers(environment: &Environment, faults: &mut Faults) -> Vec<chain::Signer> {
-    const NAME: &str = "REGISTRAR_SIGNER_KEYS";
+fn read_signers(environment: &Environment, faults: &mut ConfigErrors) -> Vec<chain::Signer> {
+    const SIGNER_KEYS_VARIABLE: &str = "REGISTRAR_SIGNER_KEYS";
     let before = faults.clone();
-    let Some(list) = environment.secret(NAME, faults) else {
+    let Some(list) = environment.secret(SIGNER_KEYS_VARIABLE, faults) else {
         if *faults == before {
             faults.add(
-                NAME,
+                SIGNER_KEYS_VARIABLE,
                 "is required: a comma list of private keys, or REGISTRAR_SIGNER_KEYS_FILE that names a file with it",
             );
         }
         return Vec::new();
     };
     let mut signers: Vec<chain::Signer> = Vec::new();
-    for (position, key) in split(&list).enumerate() {
+    for (position, key) in split_list(&list).enumerate() {
         match chain::Signer::parse(key) {
             Ok(signer) if signers.iter().any(|known| known.address() == signer.address()) => {
-                faults.add(NAME, format!("entry {} is the same key as an earlier one", position + 1));
+                faults.add(SIGNER_KEYS_VARIABLE, format!("entry {} is the same key as an earlier one", position + 1));
             }
             Ok(signer) => signers.push(signer),
-            Err(error) => faults.add(NAME, format!("entry {} {error}", position + 1)),
+            Err(error) => faults.add(SIGNER_KEYS_VARIABLE, format!("entry {} {error}", position + 1)),
         }
     }
     signers
 }
 
-fn read_store(environment: &Environment, faults: &mut Faults) -> store::Settings {
-    const NAME: &str = "REGISTRAR_DATABASE_URL";
-    let url = environment.secret(NAME, faults).unwrap_or_else(|| "sqlite://registrar.db".to_owned());
+fn read_store(environment: &Environment, faults: &mut ConfigErrors) -> store::Settings {
+    const DATABASE_URL_VARIABLE: &str = "REGISTRAR_DATABASE_URL";
+    let url = environment.secret(DATABASE_URL_VARIABLE, faults).unwrap_or_else(|| "sqlite://registrar.db".to_owned());
     store::Settings::parse(&url).unwrap_or_else(|error| {
-        faults.add(NAME, error.to_string());
+        faults.add(DATABASE_URL_VARIABLE, error.to_string());
         store::Settings::default()
     })
 }
@@ -247,11 +274,11 @@ const fn loopback(port: u16) -> SocketAddr {
 }
 
 /// The entries of a list.
-pub(super) fn split(list: &str) -> impl Iterator<Item = &str> {
+pub(super) fn split_list(list: &str) -> impl Iterator<Item = &str> {
     list.split([',', '\n']).map(str::trim).filter(|entry| !entry.is_empty())
 }
 
-pub(super) fn boolean(text: &str) -> Result<bool, &'static str> {
+pub(super) fn parse_bool(text: &str) -> Result<bool, &'static str> {
     match text.to_ascii_lowercase().as_str() {
         "true" | "1" | "yes" | "on" => Ok(true),
         "false" | "0" | "no" | "off" => Ok(false),
@@ -259,7 +286,7 @@ pub(super) fn boolean(text: &str) -> Result<bool, &'static str> {
     }
 }
 
-pub(super) fn whole(least: u64, most: u64) -> impl Fn(&str) -> Result<u64, String> {
+pub(super) fn parse_integer_in(least: u64, most: u64) -> impl Fn(&str) -> Result<u64, String> {
     move |text| {
         text.parse()
             .ok()
@@ -268,11 +295,11 @@ pub(super) fn whole(least: u64, most: u64) -> impl Fn(&str) -> Result<u64, Strin
     }
 }
 
-fn duration(text: &str) -> Result<Duration, &'static str> {
-    up_to(LONGEST, "is longer than a day")(text)
+fn parse_duration(text: &str) -> Result<Duration, &'static str> {
+    parse_duration_up_to(MAX_DURATION_SETTING, "is longer than a day")(text)
 }
 
-fn up_to(longest: Duration, too_long: &'static str) -> impl Fn(&str) -> Result<Duration, &'static str> {
+fn parse_duration_up_to(longest: Duration, too_long: &'static str) -> impl Fn(&str) -> Result<Duration, &'static str> {
     move |text| match humantime::parse_duration(text) {
         Ok(duration) if duration.is_zero() => Err("is zero: give a duration such as 30s or 5m"),
         Ok(duration) if duration > longest => Err(too_long),
@@ -281,7 +308,7 @@ fn up_to(longest: Duration, too_long: &'static str) -> impl Fn(&str) -> Result<D
     }
 }
 
-fn address(text: &str) -> Result<Address, &'static str> {
+fn parse_contract_address(text: &str) -> Result<Address, &'static str> {
     match text.parse::<Address>() {
         Ok(Address::ZERO) => Err("is the zero address: `registrar deploy` deploys a contract and prints its address"),
         Ok(address) => Ok(address),

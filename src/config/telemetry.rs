@@ -1,8 +1,8 @@
 //! The settings of telemetry: ours first, then the names that Sentry, OpenTelemetry and platforms know.
 
 use super::{
-    Environment, Faults, ServeArgs, secrets,
-    settings::{boolean, split, whole},
+    ConfigErrors, Environment, ServeArgs, secrets,
+    settings::{parse_bool, parse_integer_in, split_list},
 };
 use crate::telemetry::{
     LogFilter, LogFormat, OtlpEndpoint, OtlpProtocol, OtlpSettings, Rate, Salt, SentrySettings, Settings, SpanLimits,
@@ -10,17 +10,18 @@ use crate::telemetry::{
     spans::OTLP_QUEUE,
 };
 
-pub(super) fn read_telemetry(args: &ServeArgs, environment: &Environment, faults: &mut Faults) -> Settings {
-    let disabled = faults.read("OTEL_SDK_DISABLED", environment.get("OTEL_SDK_DISABLED"), false, boolean);
-    let enabled = faults.read("TRACING_ENABLED", args.tracing_enabled.as_deref(), true, boolean);
+pub(super) fn read_telemetry(args: &ServeArgs, environment: &Environment, faults: &mut ConfigErrors) -> Settings {
+    let disabled =
+        faults.parse_or_default("OTEL_SDK_DISABLED", environment.get("OTEL_SDK_DISABLED"), false, parse_bool);
+    let enabled = faults.parse_or_default("TRACING_ENABLED", args.tracing_enabled.as_deref(), true, parse_bool);
     let name = |ours: Option<&String>, names: &[&'static str], default: &str| {
         let ours = ours.map(|text| text.trim()).filter(|text| !text.is_empty());
-        ours.or_else(|| environment.first(names).map(|(_, value)| value)).unwrap_or(default).to_owned()
+        ours.or_else(|| environment.first_set(names).map(|(_, value)| value)).unwrap_or(default).to_owned()
     };
     let settings = Settings {
         enabled: enabled && !disabled,
-        log_format: faults.read("LOG_FORMAT", args.log_format.as_deref(), LogFormat::by_terminal(), str::parse),
-        log_filter: faults.read("RUST_LOG", args.log.as_deref(), LogFilter::default(), str::parse),
+        log_format: faults.parse_or_default("LOG_FORMAT", args.log_format.as_deref(), LogFormat::detect(), str::parse),
+        log_filter: faults.parse_or_default("RUST_LOG", args.log.as_deref(), LogFilter::default(), str::parse),
         service_name: name(args.trace_service_name.as_ref(), &["OTEL_SERVICE_NAME", "SERVICE_NAME"], "registrar"),
         service_version: name(
             args.trace_service_version.as_ref(),
@@ -28,28 +29,33 @@ pub(super) fn read_telemetry(args: &ServeArgs, environment: &Environment, faults
             env!("CARGO_PKG_VERSION"),
         ),
         environment: name(args.trace_environment.as_ref(), &["SENTRY_ENVIRONMENT", "ENVIRONMENT"], "development"),
-        sample_rate: read_rate(args, environment, faults),
+        sample_rate: read_sample_rate(args, environment, faults),
         sentry: read_sentry(args, environment, faults),
         otlp: read_otlp(args, environment, faults),
         limits: read_limits(environment, faults),
         trace_hosts: read_trace_hosts(args, faults),
-        secrets: secrets::collect(environment),
+        secrets: secrets::collect_secrets(environment),
         user_id_salt: environment.secret("REGISTRAR_USER_ID_SALT", faults).map(Salt::new),
     };
-    check_names(&settings, faults);
+    check_environment_and_release(&settings, faults);
     settings
 }
 
-fn read_rate(args: &ServeArgs, environment: &Environment, faults: &mut Faults) -> Rate {
-    const OF_SENTRY: &str = "SENTRY_TRACES_SAMPLE_RATE";
-    let of_sentry = faults.read(OF_SENTRY, environment.get(OF_SENTRY), Rate::ONE_PERCENT, str::parse);
-    faults.read("TRACE_SAMPLE_RATE", args.trace_sample_rate.as_deref(), of_sentry, str::parse)
+fn read_sample_rate(args: &ServeArgs, environment: &Environment, faults: &mut ConfigErrors) -> Rate {
+    const SENTRY_RATE_VARIABLE: &str = "SENTRY_TRACES_SAMPLE_RATE";
+    let of_sentry = faults.parse_or_default(
+        SENTRY_RATE_VARIABLE,
+        environment.get(SENTRY_RATE_VARIABLE),
+        Rate::ONE_PERCENT,
+        str::parse,
+    );
+    faults.parse_or_default("TRACE_SAMPLE_RATE", args.trace_sample_rate.as_deref(), of_sentry, str::parse)
 }
 
-fn read_sentry(args: &ServeArgs, environment: &Environment, faults: &mut Faults) -> Option<SentrySettings> {
+fn read_sentry(args: &ServeArgs, environment: &Environment, faults: &mut ConfigErrors) -> Option<SentrySettings> {
     let error_sample_rate =
-        faults.read("SENTRY_SAMPLE_RATE", args.sentry_sample_rate.as_deref(), Rate::ALL, str::parse);
-    let debug = faults.read("SENTRY_DEBUG", args.sentry_debug.as_deref(), false, boolean);
+        faults.parse_or_default("SENTRY_SAMPLE_RATE", args.sentry_sample_rate.as_deref(), Rate::ALL, str::parse);
+    let debug = faults.parse_or_default("SENTRY_DEBUG", args.sentry_debug.as_deref(), false, parse_bool);
     let dsn = environment.secret("SENTRY_DSN", faults)?;
     match dsn.parse() {
         Ok(dsn) => Some(SentrySettings { dsn, error_sample_rate, debug }),
@@ -61,18 +67,23 @@ fn read_sentry(args: &ServeArgs, environment: &Environment, faults: &mut Faults)
     }
 }
 
-fn read_otlp(args: &ServeArgs, environment: &Environment, faults: &mut Faults) -> Option<OtlpSettings> {
-    const TRACES: &str = "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT";
-    const QUEUE: &str = "OTEL_BSP_MAX_QUEUE_SIZE";
-    let queue = faults.read(QUEUE, environment.get(QUEUE), OTLP_QUEUE as u64, whole(1, 1_000_000));
+fn read_otlp(args: &ServeArgs, environment: &Environment, faults: &mut ConfigErrors) -> Option<OtlpSettings> {
+    const TRACES_ENDPOINT_VARIABLE: &str = "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT";
+    const MAX_QUEUE_VARIABLE: &str = "OTEL_BSP_MAX_QUEUE_SIZE";
+    let queue = faults.parse_or_default(
+        MAX_QUEUE_VARIABLE,
+        environment.get(MAX_QUEUE_VARIABLE),
+        OTLP_QUEUE as u64,
+        parse_integer_in(1, 1_000_000),
+    );
     let protocols = ["OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL"];
     let protocol = protocols.into_iter().find_map(|name| {
         let text = environment.get(name)?;
-        faults.read(name, Some(text), None, |text| text.parse::<OtlpProtocol>().map(Some))
+        faults.parse_or_default(name, Some(text), None, |text| text.parse::<OtlpProtocol>().map(Some))
     });
     let general = args.otlp_endpoint.as_deref().map(str::trim).filter(|text| !text.is_empty());
-    let (name, text, for_traces) = match (environment.get(TRACES), general) {
-        (Some(text), _) => (TRACES, text, true),
+    let (name, text, for_traces) = match (environment.get(TRACES_ENDPOINT_VARIABLE), general) {
+        (Some(text), _) => (TRACES_ENDPOINT_VARIABLE, text, true),
         (None, Some(text)) => ("OTEL_EXPORTER_OTLP_ENDPOINT", text, false),
         (None, None) => return None,
     };
@@ -81,7 +92,7 @@ fn read_otlp(args: &ServeArgs, environment: &Environment, faults: &mut Faults) -
     }
     check_otlp(environment, faults);
     match OtlpEndpoint::parse(text, for_traces, protocol) {
-        Ok(endpoint) => Some(OtlpSettings { endpoint, queue: usize::try_from(queue).unwrap_or(usize::MAX) }),
+        Ok(endpoint) => Some(OtlpSettings { endpoint, max_queue_size: usize::try_from(queue).unwrap_or(usize::MAX) }),
         Err(error) => {
             // Not repeated: it may hold a key.
             faults.add(name, error.to_string());
@@ -91,26 +102,26 @@ fn read_otlp(args: &ServeArgs, environment: &Environment, faults: &mut Faults) -
 }
 
 /// What the exporter would leave out in silence.
-fn check_otlp(environment: &Environment, faults: &mut Faults) {
+fn check_otlp(environment: &Environment, faults: &mut ConfigErrors) {
     for name in ["OTEL_EXPORTER_OTLP_TRACES_COMPRESSION", "OTEL_EXPORTER_OTLP_COMPRESSION"] {
         if environment.get(name).is_some_and(|text| !["gzip", "none"].contains(&text)) {
             faults.add(name, "is no compression that is spoken here: give gzip or none");
         }
     }
     for name in ["OTEL_EXPORTER_OTLP_TRACES_TIMEOUT", "OTEL_EXPORTER_OTLP_TIMEOUT"] {
-        faults.read(name, environment.get(name), 0, whole(1, 600_000));
+        faults.parse_or_default(name, environment.get(name), 0, parse_integer_in(1, 600_000));
     }
     for name in ["OTEL_EXPORTER_OTLP_TRACES_HEADERS", "OTEL_EXPORTER_OTLP_HEADERS"] {
         let whole = |entry: &str| entry.split_once('=').is_some_and(|(key, _)| !key.trim().is_empty());
         // Not repeated: it holds keys.
-        if environment.get(name).is_some_and(|list| !split(list).all(whole)) {
+        if environment.get(name).is_some_and(|list| !split_list(list).all(whole)) {
             faults.add(name, "is no list of headers: give key=value, separated by commas");
         }
     }
 }
 
 /// What Sentry would leave out in silence (<https://develop.sentry.dev/sdk/data-model/event-payloads/>).
-fn check_names(settings: &Settings, faults: &mut Faults) {
+fn check_environment_and_release(settings: &Settings, faults: &mut ConfigErrors) {
     let environment = &settings.environment;
     if environment.len() > 64 || environment.contains(['/', '\n', ' ']) || environment == "None" {
         faults.add("TRACE_ENVIRONMENT", "is no environment: give at most 64 characters without spaces and slashes");
@@ -121,9 +132,9 @@ fn check_names(settings: &Settings, faults: &mut Faults) {
     }
 }
 
-fn read_trace_hosts(args: &ServeArgs, faults: &mut Faults) -> TraceHosts {
+fn read_trace_hosts(args: &ServeArgs, faults: &mut ConfigErrors) -> TraceHosts {
     let list = args.trace_hosts.as_deref().unwrap_or_default();
-    let entries = split(list).enumerate().filter_map(|(position, entry)| {
+    let entries = split_list(list).enumerate().filter_map(|(position, entry)| {
         // The entry is not repeated: it may be an endpoint's URL with its key.
         let host = entry.parse::<TraceHost>();
         host.inspect_err(|error| faults.add("REGISTRAR_TRACE_HOSTS", format!("entry {} {error}", position + 1))).ok()
@@ -131,9 +142,10 @@ fn read_trace_hosts(args: &ServeArgs, faults: &mut Faults) -> TraceHosts {
     entries.collect()
 }
 
-fn read_limits(environment: &Environment, faults: &mut Faults) -> SpanLimits {
+fn read_limits(environment: &Environment, faults: &mut ConfigErrors) -> SpanLimits {
     let mut read = |name: &'static str, default: u32| {
-        let number = faults.read(name, environment.get(name), u64::from(default), whole(1, 10_000));
+        let number =
+            faults.parse_or_default(name, environment.get(name), u64::from(default), parse_integer_in(1, 10_000));
         u32::try_from(number).unwrap_or(default)
     };
     let SpanLimits { attributes, events, links } = SpanLimits::default();
@@ -153,7 +165,7 @@ mod tests {
     }
 
     fn read(args: &ServeArgs, variables: &[(&'static str, &str)]) -> Result<Settings, String> {
-        let mut faults = Faults::default();
+        let mut faults = ConfigErrors::default();
         let settings = read_telemetry(args, &environment(variables), &mut faults);
         if faults.is_empty() { Ok(settings) } else { Err(faults.to_string()) }
     }

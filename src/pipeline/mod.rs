@@ -5,33 +5,33 @@
 //! what waits; `housekeeping` removes what is kept for a while. What is done is in the store first: every piece of memory here can
 //! be lost and is read back by `recovery`.
 
-mod diagnoses;
+mod diagnosis_cache;
 mod evidence;
-mod exchange;
-mod flights;
 mod follower;
-mod gauges;
-mod housekeeping;
-mod journey;
-mod lane;
-mod memory;
+mod import_unknown;
+mod in_flight;
+mod lease_loop;
+mod metrics_poller;
+mod observations;
+mod pruner;
 mod queue;
-mod recognition;
-mod recovery;
 mod registrar;
+mod registration_trace;
+mod replica_sync;
+mod resume;
+mod sender;
 #[cfg(test)]
 mod simulation;
-mod tenure;
 mod waiters;
 
-pub use exchange::Exchange;
 pub use follower::Follower;
-pub use gauges::Gauges;
-pub use housekeeping::Housekeeping;
-pub use recovery::{RecoverError, check_keys};
-pub use registrar::{Chained, Registrar, Verified};
-pub use tenure::Tenure;
-pub use waiters::{TooManyWaiters, Waiter};
+pub use lease_loop::LeaseLoop;
+pub use metrics_poller::MetricsPoller;
+pub use pruner::Pruner;
+pub use registrar::{OnChainRegistration, Registrar, Verified};
+pub use replica_sync::ReplicaSync;
+pub use resume::{ResumeError, check_signer_keys};
+pub use waiters::{Subscription, TooManyWaiters};
 
 pub use crate::{
     chain::{Header, Network},
@@ -44,11 +44,11 @@ use crate::{
     store::{Store, UnfinalizedBlock},
 };
 use alloy::primitives::Address;
-use diagnoses::Diagnoses;
-use flights::{Flights, lock};
-use journey::Route;
-use lane::{Lane, Standings};
+use diagnosis_cache::DiagnosisCache;
+use in_flight::{PendingTxs, lock};
 use queue::Queue;
+use registration_trace::ChainInfo;
+use sender::{Sender, SenderBlockers};
 use std::{
     collections::HashSet,
     sync::{Arc, Mutex},
@@ -74,27 +74,27 @@ pub struct Settings {
 
 /// What lanes, follower and registrar share.
 #[derive(Clone, Debug)]
-pub struct Tools {
+pub struct Context {
     /// The chain.
     pub chain: Chain,
     /// The store.
     pub store: Store,
     /// When a registration is confirmed.
     pub settings: Arc<Settings>,
-    flights: Arc<Flights>,
+    in_flight: Arc<PendingTxs>,
     waiters: Waiters,
     queue: Queue,
-    route: Arc<Route>,
+    chain_info: Arc<ChainInfo>,
     head: Arc<watch::Sender<Option<Head>>>,
     /// What stood in each lane's way when it last tried.
-    standings: Standings,
+    blockers: SenderBlockers,
     /// The signers that have out as many transactions as they may.
-    full: Arc<Mutex<HashSet<Address>>>,
-    diagnoses: Arc<Diagnoses>,
+    at_limit: Arc<Mutex<HashSet<Address>>>,
+    diagnosis_cache: Arc<DiagnosisCache>,
     /// Blocks with work of ours that are not final; the follower takes them over until they are.
-    found: Arc<Mutex<Vec<UnfinalizedBlock>>>,
+    new_unfinalized: Arc<Mutex<Vec<UnfinalizedBlock>>>,
     /// How often the follower has looked, for those who wait for it.
-    polls: Arc<watch::Sender<u64>>,
+    poll_count: Arc<watch::Sender<u64>>,
 }
 
 /// The head as last seen, and since when it is the same.
@@ -104,30 +104,30 @@ struct Head {
     since: Instant,
 }
 
-impl Tools {
+impl Context {
     /// The tools for one chain and store.
     pub fn new(chain: Chain, store: Store, settings: Settings, max_waiters: usize) -> Self {
-        let route = Route { network: Arc::new(chain.network().clone()), contract: chain.contract() };
+        let route = ChainInfo { network: Arc::new(chain.network().clone()), contract: chain.contract() };
         Self {
             queue: Queue::new(store.clone()),
             chain,
             store,
             settings: Arc::new(settings),
-            flights: Arc::default(),
+            in_flight: Arc::default(),
             waiters: Waiters::new(max_waiters),
-            route: Arc::new(route),
+            chain_info: Arc::new(route),
             head: Arc::new(watch::Sender::new(None)),
-            standings: Standings::default(),
-            full: Arc::default(),
-            diagnoses: Arc::default(),
-            found: Arc::default(),
-            polls: Arc::default(),
+            blockers: SenderBlockers::default(),
+            at_limit: Arc::default(),
+            diagnosis_cache: Arc::default(),
+            new_unfinalized: Arc::default(),
+            poll_count: Arc::default(),
         }
     }
 
     /// Something was queued.
-    pub fn queued(&self) {
-        self.queue.tell();
+    pub fn notify_queued(&self) {
+        self.queue.notify();
     }
 
     /// The head as last seen.
@@ -135,7 +135,7 @@ impl Tools {
         self.head.borrow().map(|head| head.header)
     }
 
-    fn see_head(&self, header: Header) {
+    fn update_head(&self, header: Header) {
         self.head.send_if_modified(|seen| {
             let moved = seen.map(|seen| seen.header.block.hash) != Some(header.block.hash);
             if moved {
@@ -146,8 +146,8 @@ impl Tools {
     }
 
     /// Whether this signer has out as many transactions as it may.
-    fn set_full(&self, signer: Address, full: bool) {
-        let mut all = lock(&self.full);
+    fn set_at_limit(&self, signer: Address, full: bool) {
+        let mut all = lock(&self.at_limit);
         if full {
             all.insert(signer);
         } else {
@@ -156,7 +156,7 @@ impl Tools {
     }
 
     /// How many transactions of this signer are signed and not settled.
-    pub fn in_flight_of(&self, signer: Address) -> usize {
-        self.flights.of(signer).len()
+    pub fn in_flight_count(&self, signer: Address) -> usize {
+        self.in_flight.of_signer(signer).len()
     }
 }

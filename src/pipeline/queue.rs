@@ -1,11 +1,11 @@
 //! Who takes what from the queue. The store says what is queued, and where replicas share it, who of them has claimed it; this only
 //! keeps two lanes of one process from taking the same.
 
-use super::{flights::lock, now};
+use super::{in_flight::lock, now};
 use crate::{
     registration::{RegistrationId, policy::batching},
-    store::{News, QueuedRegistration, Store, StoreError},
-    telemetry::hindered,
+    store::{Changes, QueuedRegistration, Store, StoreError},
+    telemetry::log_retry,
 };
 use alloy::primitives::Address;
 use std::{
@@ -19,8 +19,8 @@ use tokio::sync::{Mutex as AsyncMutex, watch};
 pub struct Queue {
     store: Store,
     claimed: Arc<Mutex<HashSet<RegistrationId>>>,
-    turn: Arc<AsyncMutex<()>>,
-    news: Arc<watch::Sender<u64>>,
+    claim_lock: Arc<AsyncMutex<()>>,
+    enqueued: Arc<watch::Sender<u64>>,
 }
 
 /// Some queued registrations that one lane has taken; what is still queued when this drops is free again.
@@ -36,23 +36,23 @@ impl Queue {
     /// The queue of a store.
     pub fn new(store: Store) -> Self {
         let news = Arc::new(watch::Sender::new(0));
-        Self { store, claimed: Arc::default(), turn: Arc::default(), news }
+        Self { store, claimed: Arc::default(), claim_lock: Arc::default(), enqueued: news }
     }
 
     /// Something was queued. A hint: whoever hears it looks in the store.
-    pub fn tell(&self) {
-        self.store.tell(|| News { queued: true, ..News::default() });
-        self.heard();
+    pub fn notify(&self) {
+        self.store.enqueue_notification(|| Changes { queued: true, ..Changes::default() });
+        self.on_remote_notify();
     }
 
     /// Something was queued by another replica.
-    pub fn heard(&self) {
-        self.news.send_modify(|count| *count += 1);
+    pub fn on_remote_notify(&self) {
+        self.enqueued.send_modify(|count| *count += 1);
     }
 
     /// Told whenever something was queued.
-    pub fn news(&self) -> watch::Receiver<u64> {
-        self.news.subscribe()
+    pub fn subscribe(&self) -> watch::Receiver<u64> {
+        self.enqueued.subscribe()
     }
 
     /// Takes at most `most` for this signer, oldest first: of those that have been in as many reverted transactions as the oldest, and no more than
@@ -61,10 +61,10 @@ impl Queue {
     /// # Errors
     /// When the store cannot be used.
     pub async fn claim(&self, signer: Address, most: usize) -> Result<Claim, StoreError> {
-        self.claim_as(signer, most, |free| {
+        self.claim_with(signer, most, |free| {
             let reverts = free.first().map_or(0, |oldest| oldest.reverts);
-            let size = batching::together(reverts);
-            free.retain(|row| batching::together(row.reverts) == size);
+            let size = batching::max_batch_after_reverts(reverts);
+            free.retain(|row| batching::max_batch_after_reverts(row.reverts) == size);
             free.truncate(size);
         })
         .await
@@ -74,31 +74,31 @@ impl Queue {
     ///
     /// # Errors
     /// When the store cannot be used.
-    pub async fn claim_any(&self, signer: Address, most: usize) -> Result<Claim, StoreError> {
-        self.claim_as(signer, most, |_| {}).await
+    pub async fn claim_for_blocking(&self, signer: Address, most: usize) -> Result<Claim, StoreError> {
+        self.claim_with(signer, most, |_| {}).await
     }
 
     /// Leaves what was claimed to other lanes; what is not left so is theirs a little later.
-    pub async fn leave(&self, claim: Claim) {
+    pub async fn release(&self, claim: Claim) {
         if self.store.is_shared()
-            && let Err(error) = self.store.leave(&claim.ids()).await
+            && let Err(error) = self.store.release_claims(&claim.ids()).await
         {
-            hindered!(error, "a claim could not be given up");
+            log_retry!(error, "a claim could not be given up");
         }
         drop(claim);
-        self.tell();
+        self.notify();
     }
 
-    async fn claim_as(
+    async fn claim_with(
         &self,
         signer: Address,
         most: usize,
         choose: impl FnOnce(&mut Vec<QueuedRegistration>),
     ) -> Result<Claim, StoreError> {
-        let _turn = self.turn.lock().await;
+        let _turn = self.claim_lock.lock().await;
         let now = now();
         let queued = if self.store.is_shared() {
-            self.store.claim(signer, now, most).await?
+            self.store.claim_queued(signer, now, most).await?
         } else {
             let taken = lock(&self.claimed).len();
             self.store.queued(now, most + taken).await?

@@ -1,12 +1,12 @@
 //! What the API asks for: accept, look, wait, diagnose, verify.
 
-use super::{Tools, Waiter, waiters::TooManyWaiters};
+use super::{Context, Subscription, waiters::TooManyWaiters};
 use crate::{
     chain::{BlockTag, CallError, Header, Network},
     registration::{
         CaseId, Diagnosis, DocumentHash, Finality, NewRegistration, Registration, RegistrationId, Timestamp,
     },
-    store::{AcceptError, Accepted, Acceptor, Filter, StoreError},
+    store::{AcceptError, AcceptHandle, Accepted, Filter, StoreError},
     telemetry::{events, spans},
 };
 use alloy::primitives::{Address, B256};
@@ -16,14 +16,14 @@ use tokio::sync::OwnedSemaphorePermit;
 /// The service, as the API sees it.
 #[derive(Clone, Debug)]
 pub struct Registrar {
-    tools: Tools,
-    acceptor: Acceptor,
+    context: Context,
+    acceptor: AcceptHandle,
     signers: Vec<Address>,
 }
 
 /// What the chain says about a pair.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Chained {
+pub struct OnChainRegistration {
     /// Who registered it.
     pub registrar: Address,
     /// In which transaction, block and at what time; `None` when the node has the record but not its event.
@@ -39,12 +39,12 @@ pub struct Chained {
 }
 
 /// The answer to "is it registered?"; `None` is no.
-pub type Verified = Option<Chained>;
+pub type Verified = Option<OnChainRegistration>;
 
 impl Registrar {
     /// The service on these tools.
-    pub fn new(tools: Tools, acceptor: Acceptor, signers: Vec<Address>) -> Self {
-        Self { tools, acceptor, signers }
+    pub fn new(tools: Context, acceptor: AcceptHandle, signers: Vec<Address>) -> Self {
+        Self { context: tools, acceptor, signers }
     }
 
     /// Accepts durably, or finds the registration with the same pair.
@@ -54,8 +54,8 @@ impl Registrar {
     pub async fn accept(&self, asked: NewRegistration) -> Result<Accepted, AcceptError> {
         let accepted = spans::db("accept", self.acceptor.accept(asked)).await?;
         let registration = &accepted.registration;
-        spans::found(registration, accepted.fresh);
-        events::accepted(registration.id, registration.asked.trace.trace_id, accepted.fresh);
+        spans::annotate_registration(registration, accepted.is_new);
+        events::registration_accepted(registration.id, registration.request.trace.trace_id, accepted.is_new);
         Ok(accepted)
     }
 
@@ -63,13 +63,13 @@ impl Registrar {
     ///
     /// # Errors
     /// When all are taken.
-    pub fn place(&self) -> Result<OwnedSemaphorePermit, TooManyWaiters> {
-        self.tools.waiters.place()
+    pub fn acquire_slot(&self) -> Result<OwnedSemaphorePermit, TooManyWaiters> {
+        self.context.waiters.acquire_slot()
     }
 
     /// Hears of every change of a registration from now on.
-    pub fn wait(&self, id: RegistrationId, place: OwnedSemaphorePermit) -> Waiter {
-        self.tools.waiters.wait(id, place)
+    pub fn subscribe(&self, id: RegistrationId, place: OwnedSemaphorePermit) -> Subscription {
+        self.context.waiters.subscribe(id, place)
     }
 
     /// One registration by its id.
@@ -77,7 +77,7 @@ impl Registrar {
     /// # Errors
     /// When the store cannot be read.
     pub async fn get(&self, id: RegistrationId) -> Result<Option<Registration>, StoreError> {
-        spans::db("get", self.tools.store.get(id)).await
+        spans::db("get", self.context.store.get(id)).await
     }
 
     /// One registration by its pair.
@@ -85,7 +85,7 @@ impl Registrar {
     /// # Errors
     /// When the store cannot be read.
     pub async fn find(&self, document: DocumentHash, case_id: &CaseId) -> Result<Option<Registration>, StoreError> {
-        spans::db("find", self.tools.store.find(document, case_id)).await
+        spans::db("find", self.context.store.find_by_pair(document, case_id)).await
     }
 
     /// A page of registrations, newest first.
@@ -98,13 +98,13 @@ impl Registrar {
         before: Option<RegistrationId>,
         limit: u32,
     ) -> Result<Vec<Registration>, StoreError> {
-        spans::db("list", self.tools.store.list(filter, before, limit)).await
+        spans::db("list", self.context.store.list(filter, before, limit)).await
     }
 
     /// Why a registration is not confirmed, by what is seen now; `None` when it is settled. However many ask, it is looked at
     /// once in two seconds, and for all that one transaction carries together.
     pub async fn diagnose(&self, registration: &Registration) -> Option<Diagnosis> {
-        self.tools.diagnose_registration(registration, &self.signers).await
+        self.context.diagnose_registration(registration, &self.signers).await
     }
 
     /// Asks the chain, not the store.
@@ -112,11 +112,11 @@ impl Registrar {
     /// # Errors
     /// When nobody answers.
     pub async fn verify(&self, document: DocumentHash, case_id: &CaseId) -> Result<Verified, CallError> {
-        let chain = &self.tools.chain;
+        let chain = &self.context.chain;
         let records = chain.records(&[(document, case_id.clone())]).await?;
         let Some(record) = records.into_iter().next().flatten() else { return Ok(None) };
         let (original, head, safe, finalized) = tokio::try_join!(
-            chain.registered(document, case_id, record),
+            chain.find_registration(document, case_id, record),
             chain.head(),
             chain.header(BlockTag::Safe),
             chain.header(BlockTag::Finalized),
@@ -127,7 +127,7 @@ impl Registrar {
             (false, true) => Finality::Safe,
             (false, false) => Finality::Unsafe,
         };
-        Ok(Some(Chained {
+        Ok(Some(OnChainRegistration {
             registrar: record.registrar,
             transaction: original.map(|original| original.transaction),
             block_number: record.block_number,
@@ -138,28 +138,28 @@ impl Registrar {
     }
 
     /// Whether an endpoint answers now.
-    pub fn chain_is_healthy(&self) -> bool {
-        self.tools.chain.is_healthy()
+    pub fn is_chain_healthy(&self) -> bool {
+        self.context.chain.is_healthy()
     }
 
     /// Whether the store answers now.
-    pub async fn store_is_usable(&self) -> bool {
-        self.tools.store.is_usable().await
+    pub async fn is_store_usable(&self) -> bool {
+        self.context.store.is_usable().await
     }
 
     /// The head as last seen.
     pub fn head(&self) -> Option<Header> {
-        self.tools.head()
+        self.context.head()
     }
 
     /// The network.
     pub fn network(&self) -> &Network {
-        self.tools.chain.network()
+        self.context.chain.network()
     }
 
     /// The DocumentRegistry.
     pub fn contract(&self) -> Address {
-        self.tools.chain.contract()
+        self.context.chain.contract()
     }
 
     /// Who signs.
@@ -169,11 +169,11 @@ impl Registrar {
 
     /// The confirmation depth.
     pub fn confirmations(&self) -> u64 {
-        self.tools.settings.confirmations
+        self.context.settings.confirmations
     }
 
     /// The confirmation clock.
     pub fn confirmation_timeout(&self) -> Duration {
-        self.tools.settings.confirmation_timeout
+        self.context.settings.confirmation_timeout
     }
 }

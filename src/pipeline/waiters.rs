@@ -1,10 +1,10 @@
 //! Whoever waits for a registration hears of each of its changes. What nobody waits for costs nothing.
 
-use super::flights::lock;
+use super::in_flight::lock;
 use crate::{
     registration::{Registration, RegistrationId, TransactionId},
-    store::{News, Store},
-    telemetry::hindered,
+    store::{Changes, Store},
+    telemetry::log_retry,
 };
 use std::{
     collections::{HashMap, HashSet},
@@ -13,23 +13,23 @@ use std::{
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, broadcast};
 
 /// How many changes a slow reader may be behind before the oldest are left out: more than a journey has.
-const CHANGES_KEPT: usize = 16;
+const CHANGE_BUFFER: usize = 16;
 
-type Sender = broadcast::Sender<Arc<Registration>>;
+type ChangeSender = broadcast::Sender<Arc<Registration>>;
 
 /// A registration that is waited for.
 #[derive(Debug)]
-struct Awaited {
-    changes: Sender,
+struct Topic {
+    changes: ChangeSender,
     /// The newest revision that was told.
-    told: i64,
+    published_revision: i64,
 }
 
 /// Who waits for what.
 #[derive(Clone, Debug)]
 pub struct Waiters {
-    by_id: Arc<Mutex<HashMap<RegistrationId, Awaited>>>,
-    places: Arc<Semaphore>,
+    topics: Arc<Mutex<HashMap<RegistrationId, Topic>>>,
+    slots: Arc<Semaphore>,
 }
 
 /// All places to wait are taken.
@@ -39,93 +39,99 @@ pub struct TooManyWaiters;
 
 /// A place to wait for one registration; given back when dropped.
 #[derive(Debug)]
-pub struct Waiter {
+pub struct Subscription {
     id: RegistrationId,
     /// `None` only while it is dropped.
     changes: Option<broadcast::Receiver<Arc<Registration>>>,
     waiters: Waiters,
-    _place: OwnedSemaphorePermit,
+    _slot: OwnedSemaphorePermit,
 }
 
 impl Waiters {
     /// Room for this many at once.
     pub fn new(places: usize) -> Self {
-        Self { by_id: Arc::default(), places: Arc::new(Semaphore::new(places)) }
+        Self { topics: Arc::default(), slots: Arc::new(Semaphore::new(places)) }
     }
 
     /// A place to wait, to be taken before anything is done that would have to be waited for.
     ///
     /// # Errors
     /// When all are taken.
-    pub fn place(&self) -> Result<OwnedSemaphorePermit, TooManyWaiters> {
-        self.places.clone().try_acquire_owned().map_err(|_| TooManyWaiters)
+    pub fn acquire_slot(&self) -> Result<OwnedSemaphorePermit, TooManyWaiters> {
+        self.slots.clone().try_acquire_owned().map_err(|_| TooManyWaiters)
     }
 
     /// Hears of every change from now on; what is there already is read after this.
-    pub fn wait(&self, id: RegistrationId, place: OwnedSemaphorePermit) -> Waiter {
+    pub fn subscribe(&self, id: RegistrationId, place: OwnedSemaphorePermit) -> Subscription {
         let changes = {
-            let mut by_id = lock(&self.by_id);
-            let awaited = by_id.entry(id).or_insert_with(|| Awaited { changes: Sender::new(CHANGES_KEPT), told: 0 });
+            let mut by_id = lock(&self.topics);
+            let awaited = by_id
+                .entry(id)
+                .or_insert_with(|| Topic { changes: ChangeSender::new(CHANGE_BUFFER), published_revision: 0 });
             awaited.changes.subscribe()
         };
-        Waiter { id, changes: Some(changes), waiters: self.clone(), _place: place }
+        Subscription { id, changes: Some(changes), waiters: self.clone(), _slot: place }
     }
 
     /// Whether nobody waits.
     pub fn is_empty(&self) -> bool {
-        lock(&self.by_id).is_empty()
+        lock(&self.topics).is_empty()
     }
 
     /// All that these transactions carry has changed, here.
-    pub async fn changed_transactions(&self, store: &Store, transactions: &[TransactionId]) {
-        store.tell(|| News { transactions: transactions.iter().copied().collect(), ..News::default() });
-        self.heard_of_transactions(store, transactions).await;
+    pub async fn notify_transactions_changed(&self, store: &Store, transactions: &[TransactionId]) {
+        store.enqueue_notification(|| Changes {
+            transactions: transactions.iter().copied().collect(),
+            ..Changes::default()
+        });
+        self.publish_transactions(store, transactions).await;
     }
 
     /// These have changed in the store, here: reads those that are waited for, once for all, and tells.
-    pub async fn changed(&self, store: &Store, ids: &[RegistrationId]) {
-        store.tell(|| News { registrations: ids.iter().copied().collect(), ..News::default() });
-        self.heard_of(store, ids).await;
+    pub async fn notify_changed(&self, store: &Store, ids: &[RegistrationId]) {
+        store.enqueue_notification(|| Changes { registrations: ids.iter().copied().collect(), ..Changes::default() });
+        self.publish(store, ids).await;
     }
 
     /// These, and all that these transactions carry, have changed on another replica.
-    pub async fn heard(
+    pub async fn on_remote_changes(
         &self,
         store: &Store,
         registrations: HashSet<RegistrationId>,
         transactions: HashSet<TransactionId>,
     ) {
-        self.heard_of(store, &Vec::from_iter(registrations)).await;
-        self.heard_of_transactions(store, &Vec::from_iter(transactions)).await;
+        self.publish(store, &Vec::from_iter(registrations)).await;
+        self.publish_transactions(store, &Vec::from_iter(transactions)).await;
     }
 
     /// Looks whether anything that is waited for has changed unheard.
-    pub async fn look_again(&self, store: &Store) {
-        let told: HashMap<_, _> = lock(&self.by_id).iter().map(|(id, awaited)| (*id, awaited.told)).collect();
+    pub async fn poll_changes(&self, store: &Store) {
+        let told: HashMap<_, _> =
+            lock(&self.topics).iter().map(|(id, awaited)| (*id, awaited.published_revision)).collect();
         match store.revisions(&Vec::from_iter(told.keys().copied())).await {
             Ok(mut found) => {
                 found.retain(|(id, revision)| told.get(id).is_some_and(|told| told < revision));
-                self.heard_of(store, &found.iter().map(|(id, _)| *id).collect::<Vec<_>>()).await;
+                self.publish(store, &found.iter().map(|(id, _)| *id).collect::<Vec<_>>()).await;
             }
             Err(error) => tracing::debug!(error = %error, "what is waited for could not be looked at"),
         }
     }
 
-    async fn heard_of_transactions(&self, store: &Store, transactions: &[TransactionId]) {
+    async fn publish_transactions(&self, store: &Store, transactions: &[TransactionId]) {
         if self.is_empty() {
             return;
         }
         for transaction in transactions {
-            match store.members_of(*transaction).await {
-                Ok(ids) => self.heard_of(store, &ids).await,
-                Err(error) => hindered!(error, "a change could not be told; it will be with the next"),
+            match store.member_ids(*transaction).await {
+                Ok(ids) => self.publish(store, &ids).await,
+                Err(error) => log_retry!(error, "a change could not be told; it will be with the next"),
             }
         }
     }
 
-    async fn heard_of(&self, store: &Store, ids: &[RegistrationId]) {
+    async fn publish(&self, store: &Store, ids: &[RegistrationId]) {
         let awaited: Vec<_> = {
-            let by_id = lock(&self.by_id);
+            let by_id = lock(&self.topics);
             if by_id.is_empty() {
                 return;
             }
@@ -136,23 +142,23 @@ impl Waiters {
         }
         match store.get_all(&awaited).await {
             Ok(registrations) => {
-                let mut by_id = lock(&self.by_id);
+                let mut by_id = lock(&self.topics);
                 for registration in registrations {
                     if let Some(awaited) = by_id.get_mut(&registration.id) {
-                        awaited.told = awaited.told.max(registration.revision);
+                        awaited.published_revision = awaited.published_revision.max(registration.revision);
                         // Everybody may have left since.
                         let _ = awaited.changes.send(Arc::new(registration));
                     }
                 }
             }
-            Err(error) => hindered!(error, "a change could not be told; it will be with the next"),
+            Err(error) => log_retry!(error, "a change could not be told; it will be with the next"),
         }
     }
 }
 
-impl Waiter {
+impl Subscription {
     /// The next change. A reader that was too slow goes on with the oldest that is kept.
-    pub async fn changed(&mut self) -> Arc<Registration> {
+    pub async fn next_change(&mut self) -> Arc<Registration> {
         let Some(changes) = &mut self.changes else { return std::future::pending().await };
         loop {
             match changes.recv().await {
@@ -165,9 +171,9 @@ impl Waiter {
     }
 }
 
-impl Drop for Waiter {
+impl Drop for Subscription {
     fn drop(&mut self) {
-        let mut by_id = lock(&self.waiters.by_id);
+        let mut by_id = lock(&self.waiters.topics);
         // Under the lock, so that of two who leave at once the second sees that it is the last.
         self.changes = None;
         if by_id.get(&self.id).is_some_and(|awaited| awaited.changes.receiver_count() == 0) {
@@ -181,7 +187,7 @@ mod tests {
     use super::*;
     use crate::{
         registration::{DocumentHash, Failure, FailureReason, NewRegistration, State, Timestamp},
-        store::{Acceptor, Settings},
+        store::{AcceptHandle, Settings},
     };
     use tokio_util::sync::CancellationToken;
 
@@ -190,7 +196,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let settings = Settings::parse(&format!("sqlite://{}/r.db", folder.path().display())).unwrap();
         let store = Store::open(&settings, 10).await.unwrap();
-        let (acceptor, intake) = Acceptor::new(store.clone());
+        let (acceptor, intake) = AcceptHandle::new(store.clone());
         tokio::spawn(intake.run(CancellationToken::new(), || {}));
         let asked = NewRegistration {
             document_hash: DocumentHash::new([1; 32]).unwrap(),
@@ -201,16 +207,16 @@ mod tests {
         };
         let id = acceptor.accept(asked).await.unwrap().registration.id;
         let waiters = Waiters::new(1);
-        let mut waiter = waiters.wait(id, waiters.place().unwrap());
-        waiters.look_again(&store).await;
-        assert_eq!(waiter.changed().await.revision, 1);
+        let mut waiter = waiters.subscribe(id, waiters.acquire_slot().unwrap());
+        waiters.poll_changes(&store).await;
+        assert_eq!(waiter.next_change().await.revision, 1);
 
         let failure = Failure { reason: FailureReason::TransactionReverted, message: String::new() };
-        store.fail(id, &failure, Timestamp::from_seconds(1)).await.unwrap();
-        waiters.look_again(&store).await;
-        waiters.look_again(&store).await;
+        store.mark_failed(id, &failure, Timestamp::from_seconds(1)).await.unwrap();
+        waiters.poll_changes(&store).await;
+        waiters.poll_changes(&store).await;
 
-        assert_eq!(waiter.changed().await.state, State::Failed);
+        assert_eq!(waiter.next_change().await.state, State::Failed);
         assert!(waiter.changes.as_ref().unwrap().is_empty(), "it was told twice");
     }
 
@@ -223,7 +229,7 @@ mod tests {
             let id = RegistrationId::from_bytes(bytes);
             let together = Arc::new(std::sync::Barrier::new(4));
             let leaving = [(); 4].map(|()| {
-                let (waiter, together) = (waiters.wait(id, waiters.place().unwrap()), together.clone());
+                let (waiter, together) = (waiters.subscribe(id, waiters.acquire_slot().unwrap()), together.clone());
                 std::thread::spawn(move || {
                     together.wait();
                     drop(waiter);
@@ -234,6 +240,6 @@ mod tests {
             }
             assert!(waiters.is_empty(), "round {round}");
         }
-        assert_eq!(waiters.places.available_permits(), 1_000);
+        assert_eq!(waiters.slots.available_permits(), 1_000);
     }
 }

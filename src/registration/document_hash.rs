@@ -7,7 +7,7 @@ use std::{fmt, str::FromStr};
 /// The multicodec of sha2-256 (<https://github.com/multiformats/multicodec/blob/master/table.csv>).
 const SHA2_256: u64 = 0x12;
 /// The longest text that is looked at. The longest form we take, a base-2 CIDv1 (multibase `0`), has 1 + 36 × 8 digits.
-pub const MAX_TEXT_BYTES: usize = 289;
+pub const MAX_DOCUMENT_HASH_TEXT_BYTES: usize = 289;
 
 /// The sha2-256 of a document. Never zero: the contract refuses the zero hash.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -36,7 +36,7 @@ pub enum DocumentHashError {
     NeitherHexNorCid,
     /// A CID made with another hash function, or a truncated digest.
     #[error("is a CID with another multihash (code {code:#x}, {length} bytes): only sha2-256 of 32 bytes is taken")]
-    OtherMultihash {
+    UnsupportedMultihash {
         /// The multihash code.
         code: u64,
         /// The digest's length in bytes.
@@ -81,7 +81,7 @@ impl DocumentHash {
     fn from_cid(text: &str) -> Result<Self, DocumentHashError> {
         let cid = Cid::try_from(text).map_err(|_| DocumentHashError::NeitherHexNorCid)?;
         let multihash = cid.hash();
-        let other = DocumentHashError::OtherMultihash { code: multihash.code(), length: multihash.size() };
+        let other = DocumentHashError::UnsupportedMultihash { code: multihash.code(), length: multihash.size() };
         if multihash.code() != SHA2_256 {
             return Err(other);
         }
@@ -103,7 +103,7 @@ impl FromStr for DocumentHash {
         if text.bytes().all(|b| b.is_ascii_hexdigit()) && (text.len() == 64 || Cid::try_from(text).is_err()) {
             return Self::from_hex(text, 0);
         }
-        if text.len() > MAX_TEXT_BYTES {
+        if text.len() > MAX_DOCUMENT_HASH_TEXT_BYTES {
             return Err(DocumentHashError::NeitherHexNorCid);
         }
         Self::from_cid(text)
@@ -165,8 +165,8 @@ mod tests {
             (&format!("0x{}", "0".repeat(64)), Zero),
             (&"z".repeat(5000), NeitherHexNorCid),
             // CIDv1 raw with sha2-512 (0x13) and with the identity hash (0x00).
-            (&format!("f01551340{}", "ab".repeat(64)), OtherMultihash { code: 0x13, length: 64 }),
-            ("f015500050102030405", OtherMultihash { code: 0, length: 5 }),
+            (&format!("f01551340{}", "ab".repeat(64)), UnsupportedMultihash { code: 0x13, length: 64 }),
+            ("f015500050102030405", UnsupportedMultihash { code: 0, length: 5 }),
         ] {
             assert_eq!(text.parse::<DocumentHash>(), Err(fault), "{text:?}");
         }

@@ -1,6 +1,8 @@
 //! One registration, and the transaction that carries it.
 
-use super::{Blocked, CaseId, Diagnosis, DocumentHash, Failure, Finality, State, Timestamp, TraceContext, UserId};
+use super::{
+    BlockedReason, CaseId, Diagnosis, DocumentHash, Failure, Finality, State, Timestamp, TraceContext, UserId,
+};
 use alloy::primitives::{Address, B256};
 use std::{fmt, str::FromStr};
 use uuid::Uuid;
@@ -79,7 +81,7 @@ pub struct Registration {
     /// Its id.
     pub id: RegistrationId,
     /// What was asked.
-    pub asked: NewRegistration,
+    pub request: NewRegistration,
     /// Where it stands.
     pub state: State,
     /// How final its block is; `None` while it is in no block.
@@ -87,7 +89,7 @@ pub struct Registration {
     /// Grows with every change.
     pub revision: i64,
     /// What it waits for that an operator can mend.
-    pub blocked: Option<Blocked>,
+    pub blocked_reason: Option<BlockedReason>,
     /// The transaction that carries it.
     pub transaction: Option<Transaction>,
     /// Why it failed; only with [`State::Failed`].
@@ -95,12 +97,12 @@ pub struct Registration {
     /// The last diagnosis.
     pub diagnosis: Option<Diagnosis>,
     /// When it went through its states.
-    pub times: Times,
+    pub times: StateTimes,
 }
 
 /// When a registration went through its states.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Times {
+pub struct StateTimes {
     /// Accepted.
     pub created: Timestamp,
     /// Taken by a node; the confirmation clock starts here.
@@ -127,12 +129,12 @@ pub struct Transaction {
     /// The including block.
     pub block: Option<Block>,
     /// What only our own transactions have.
-    pub ours: Option<OurTransaction>,
+    pub own: Option<OwnTransaction>,
 }
 
 /// What we know of a transaction because we made it.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct OurTransaction {
+pub struct OwnTransaction {
     /// The signer's nonce.
     pub nonce: u64,
     /// How many registrations it carries.
@@ -160,7 +162,7 @@ pub struct Cost {
 
 impl Cost {
     /// The whole fee in wei.
-    pub fn fee(&self) -> u128 {
+    pub fn total_fee(&self) -> u128 {
         u128::from(self.gas_used).saturating_mul(self.effective_gas_price).saturating_add(self.l1_fee.unwrap_or(0))
     }
 }

@@ -1,6 +1,6 @@
 //! Where a registration stands, and the one function that moves it.
 
-use super::outcome::{UnknownCode, code_of, from_code};
+use super::blocked_reason::{UnknownCode, code_of, from_code};
 use std::str::FromStr;
 
 /// Where a registration stands. The variants are payload-free so that a column can hold one and a statement can move a whole
@@ -23,11 +23,11 @@ pub enum State {
 
 /// What happens to a registration.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub enum Event {
+pub enum StateEvent {
     /// A transaction was signed for it and committed.
     Sign,
     /// A node has taken the transaction.
-    Send,
+    Submit,
     /// The transaction is in a canonical block, with its own event.
     Include,
     /// That block is at confirmation depth, or the pair was found on chain at that depth.
@@ -35,13 +35,13 @@ pub enum Event {
     /// That block is no longer canonical.
     Reorg,
     /// Its transaction can never include it: the nonce was consumed at depth without registering it.
-    Release,
+    Requeue,
     /// Somebody else's transaction that had registered it is no longer canonical.
-    Lose,
+    ForeignReorged,
     /// It cannot succeed as it stands.
     Fail,
     /// The caller registers the failed pair again.
-    Restart,
+    Retry,
 }
 
 impl State {
@@ -67,28 +67,30 @@ impl State {
     ///
     /// `Include` and `Confirm` are taken from every earlier state: a crash may hide the answer to a send, and a pair may be
     /// found on chain while it is queued.
-    pub fn next(self, event: Event) -> Option<Self> {
+    pub fn next(self, event: StateEvent) -> Option<Self> {
         use State::*;
         match (self, event) {
-            (Queued, Event::Sign) => Some(Signed),
-            (Signed, Event::Send) => Some(Submitted),
-            (Signed | Submitted, Event::Include) => Some(Included),
-            (Queued | Signed | Submitted | Included, Event::Confirm) => Some(Confirmed),
-            (Included | Confirmed, Event::Reorg) => Some(Submitted),
-            (Signed | Submitted | Included, Event::Release) | (Confirmed, Event::Lose) => Some(Queued),
-            (Queued | Signed | Submitted | Included, Event::Fail) => Some(Failed),
-            (Failed, Event::Restart) => Some(Queued),
+            (Queued, StateEvent::Sign) => Some(Signed),
+            (Signed, StateEvent::Submit) => Some(Submitted),
+            (Signed | Submitted, StateEvent::Include) => Some(Included),
+            (Queued | Signed | Submitted | Included, StateEvent::Confirm) => Some(Confirmed),
+            (Included | Confirmed, StateEvent::Reorg) => Some(Submitted),
+            (Signed | Submitted | Included, StateEvent::Requeue) | (Confirmed, StateEvent::ForeignReorged) => {
+                Some(Queued)
+            }
+            (Queued | Signed | Submitted | Included, StateEvent::Fail) => Some(Failed),
+            (Failed, StateEvent::Retry) => Some(Queued),
             (
                 Queued | Signed | Submitted | Included | Confirmed | Failed,
-                Event::Sign
-                | Event::Send
-                | Event::Include
-                | Event::Confirm
-                | Event::Reorg
-                | Event::Release
-                | Event::Lose
-                | Event::Fail
-                | Event::Restart,
+                StateEvent::Sign
+                | StateEvent::Submit
+                | StateEvent::Include
+                | StateEvent::Confirm
+                | StateEvent::Reorg
+                | StateEvent::Requeue
+                | StateEvent::ForeignReorged
+                | StateEvent::Fail
+                | StateEvent::Retry,
             ) => None,
         }
     }
@@ -99,7 +101,7 @@ impl State {
     }
 }
 
-impl Event {
+impl StateEvent {
     /// The states this event can happen in; a statement that moves a batch names them in its `WHERE`.
     pub fn sources(self) -> impl Iterator<Item = State> {
         State::ALL.into_iter().filter(move |state| state.next(self).is_some())
@@ -109,10 +111,10 @@ impl Event {
     pub fn target(self) -> State {
         match self {
             Self::Sign => State::Signed,
-            Self::Send | Self::Reorg => State::Submitted,
+            Self::Submit | Self::Reorg => State::Submitted,
             Self::Include => State::Included,
             Self::Confirm => State::Confirmed,
-            Self::Release | Self::Lose | Self::Restart => State::Queued,
+            Self::Requeue | Self::ForeignReorged | Self::Retry => State::Queued,
             Self::Fail => State::Failed,
         }
     }
@@ -160,16 +162,16 @@ impl FromStr for Finality {
 mod tests {
     use super::*;
 
-    const EVENTS: [Event; 9] = [
-        Event::Sign,
-        Event::Send,
-        Event::Include,
-        Event::Confirm,
-        Event::Reorg,
-        Event::Release,
-        Event::Lose,
-        Event::Fail,
-        Event::Restart,
+    const EVENTS: [StateEvent; 9] = [
+        StateEvent::Sign,
+        StateEvent::Submit,
+        StateEvent::Include,
+        StateEvent::Confirm,
+        StateEvent::Reorg,
+        StateEvent::Requeue,
+        StateEvent::ForeignReorged,
+        StateEvent::Fail,
+        StateEvent::Retry,
     ];
 
     /// One row per state, one letter per event of `EVENTS`: the first letter of the next state, `.` where it is refused.

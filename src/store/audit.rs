@@ -2,7 +2,7 @@
 
 use super::{
     StoreError, open,
-    rows::{self, Columns},
+    rows::{self, RowReader},
     sqlite,
 };
 use crate::registration::{Registration, RegistrationId};
@@ -16,7 +16,7 @@ pub(crate) struct Audit(AnyPool);
 
 /// One transaction that has carried a registration.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) struct Carried {
+pub(crate) struct TransactionMembership {
     pub(crate) registration: RegistrationId,
     pub(crate) signer: Address,
     pub(crate) nonce: u64,
@@ -36,7 +36,7 @@ impl Audit {
     }
 
     /// Whether these bytes are on disk.
-    pub(crate) async fn has_bytes(&self, raw: &[u8]) -> Result<bool, StoreError> {
+    pub(crate) async fn has_raw_transaction(&self, raw: &[u8]) -> Result<bool, StoreError> {
         let found = sqlx::query("SELECT number FROM attempts WHERE raw = $1")
             .bind(raw.to_vec())
             .fetch_optional(&self.0)
@@ -46,13 +46,14 @@ impl Audit {
 
     /// Every registration, in the order of acceptance.
     pub(crate) async fn registrations(&self) -> Result<Vec<Registration>, StoreError> {
-        let found =
-            sqlx::query(AssertSqlSafe(format!("{} ORDER BY r.id", rows::REGISTRATION))).fetch_all(&self.0).await?;
-        found.iter().map(rows::registration).collect()
+        let found = sqlx::query(AssertSqlSafe(format!("{} ORDER BY r.id", rows::SELECT_REGISTRATION)))
+            .fetch_all(&self.0)
+            .await?;
+        found.iter().map(rows::read_registration).collect()
     }
 
     /// Which transactions of ours have carried what, the oldest first.
-    pub(crate) async fn carried(&self) -> Result<Vec<Carried>, StoreError> {
+    pub(crate) async fn memberships(&self) -> Result<Vec<TransactionMembership>, StoreError> {
         let found = sqlx::query(
             "SELECT c.registration_id, t.signer, t.nonce, t.signed_at FROM registration_transactions c \
              JOIN transactions t ON t.id = c.transaction_id WHERE t.nonce IS NOT NULL ORDER BY t.signed_at, t.nonce",
@@ -60,8 +61,8 @@ impl Audit {
         .fetch_all(&self.0)
         .await?;
         let read = |row| {
-            let mut c = Columns::of(row);
-            Ok(Carried {
+            let mut c = RowReader::new(row);
+            Ok(TransactionMembership {
                 registration: c.registration_id()?,
                 signer: c.bytes()?,
                 nonce: c.unsigned()?.unwrap_or_default(),
@@ -74,14 +75,14 @@ impl Audit {
     /// What was written for a signer by a replica that did not hold its lease.
     pub(crate) async fn stale_writes(&self) -> Result<Vec<String>, StoreError> {
         let found = sqlx::query("SELECT what FROM stale_writes").fetch_all(&self.0).await?;
-        found.iter().map(|row| Columns::of(row).get()).collect()
+        found.iter().map(|row| RowReader::new(row).get()).collect()
     }
 
     /// The transactions of these accounts that were taken for a stranger's.
-    pub(crate) async fn called_foreign(&self, accounts: &[Address]) -> Result<Vec<B256>, StoreError> {
+    pub(crate) async fn foreign_transactions_of(&self, accounts: &[Address]) -> Result<Vec<B256>, StoreError> {
         let found = sqlx::query("SELECT signer, hash FROM transactions WHERE nonce IS NULL").fetch_all(&self.0).await?;
         let read = |row| -> Result<(Address, B256), StoreError> {
-            let mut c = Columns::of(row);
+            let mut c = RowReader::new(row);
             Ok((c.bytes()?, c.bytes()?))
         };
         let found = found.iter().map(read).collect::<Result<Vec<_>, _>>()?;
@@ -93,7 +94,7 @@ impl Audit {
         let found =
             sqlx::query("SELECT signer, nonce FROM transactions WHERE nonce IS NOT NULL").fetch_all(&self.0).await?;
         let read = |row| {
-            let mut c = Columns::of(row);
+            let mut c = RowReader::new(row);
             Ok((c.bytes()?, c.unsigned()?.unwrap_or_default()))
         };
         found.iter().map(read).collect()
@@ -107,7 +108,7 @@ impl Audit {
     }
 
     /// Puts everything back to how it was when this copy was made. Nobody else may have the database open.
-    pub(crate) async fn put_back(&self, copy: &Path) -> Result<(), StoreError> {
+    pub(crate) async fn restore_from(&self, copy: &Path) -> Result<(), StoreError> {
         let tables = open::TABLES.iter().filter(|table| !table.starts_with('_'));
         let put_back =
             |table| format!("DELETE FROM main.{table}; INSERT INTO main.{table} SELECT * FROM copy.{table}; ");
@@ -125,7 +126,7 @@ impl Audit {
         .bind(signer.to_vec())
         .fetch_one(&self.0)
         .await?;
-        Ok(Columns::of(&row).unsigned()?.unwrap_or_default())
+        Ok(RowReader::new(&row).unsigned()?.unwrap_or_default())
     }
 }
 
@@ -141,7 +142,7 @@ impl super::Store {
     }
 
     /// Lets go of the database as a process that dies does, but for what is on its way.
-    pub(crate) async fn let_go(&self) {
+    pub(crate) async fn close_connections(&self) {
         self.writer.close().await;
         self.reader.close().await;
     }

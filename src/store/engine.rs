@@ -1,6 +1,6 @@
 //! Which database engine serves, and what differs between the two. The statements do not.
 
-use super::{news::Outbox, sqlite::FileLock};
+use super::{notifications::NotificationOutbox, sqlite::FileLock};
 use sqlx::postgres::PgConnectOptions;
 use std::fmt;
 
@@ -16,7 +16,7 @@ pub(super) enum Engine {
         /// How to reach it and our schema, for connections beside the pools.
         options: Box<PgConnectOptions>,
         /// What the other replicas are to be told.
-        outbox: Outbox,
+        outbox: NotificationOutbox,
     },
     /// A file that several replicas of one test share; this one's name on its leases.
     #[cfg(test)]
@@ -42,7 +42,7 @@ impl Engine {
     }
 
     /// Whether it has locks that a transaction may hold: where it has none, one connection writes at a time.
-    pub(super) fn has_locks(&self) -> bool {
+    pub(super) fn has_transaction_locks(&self) -> bool {
         match self {
             Self::Sqlite { .. } => false,
             Self::Postgres { .. } => true,

@@ -24,7 +24,7 @@ pub enum StoreError {
     OverBudget(OverBudget),
     /// A commit that was shared failed, and nothing of it was written. The log says why, once for all who shared it.
     #[error("the database cannot be written")]
-    NotWritten,
+    BatchFailed,
     /// The task that writes has ended: the service is shutting down.
     #[error("the store is closed")]
     Closed,
@@ -37,21 +37,21 @@ impl StoreError {
     }
 
     /// Whether the database was not there for it, which is told by itself: whoever meets it has nothing to add.
-    pub fn is_told(&self) -> bool {
+    pub fn is_reported_elsewhere(&self) -> bool {
         match self {
-            Self::Database(error) => postgres::is_away(error),
+            Self::Database(error) => postgres::is_connection_error(error),
             Self::Corrupt(_)
             | Self::Conflict
             | Self::Fenced
             | Self::OverBudget(_)
-            | Self::NotWritten
+            | Self::BatchFailed
             | Self::Closed => false,
         }
     }
 
     /// Whether other transactions were in the way and nothing was written, so that the same again may succeed at once: a deadlock
     /// or a serialization failure (<https://www.postgresql.org/docs/current/mvcc-serialization-failure-handling.html>).
-    pub(super) fn is_in_the_way(&self) -> bool {
+    pub(super) fn is_serialization_conflict(&self) -> bool {
         let Self::Database(sqlx::Error::Database(refusal)) = self else { return false };
         matches!(refusal.code().as_deref(), Some("40P01" | "40001"))
     }
@@ -102,7 +102,7 @@ pub enum OpenError {
         "the database server does not let us in like this ({}): look at user, host and sslmode in REGISTRAR_DATABASE_URL, and at the \
          server's pg_hba.conf", redact(&.0.to_string())
     )]
-    NotLetIn(#[source] sqlx::Error),
+    PgHbaRejected(#[source] sqlx::Error),
     /// The database server knows no such user, or the password is another one.
     #[error("the database server refuses the user or the password of REGISTRAR_DATABASE_URL")]
     Unauthenticated,
@@ -114,7 +114,7 @@ pub enum OpenError {
         "the user of REGISTRAR_DATABASE_URL may not make or use the schema `registrar`: let the database's owner run \
          CREATE SCHEMA registrar AUTHORIZATION with that user, or grant it CREATE on the database"
     )]
-    NotAllowed,
+    SchemaPermissionDenied,
     /// The database has tables that are not ours.
     #[error(
         "the database has tables that are not the registrar's (`{0}`): give it a database or, on PostgreSQL, a schema `registrar` of its own in REGISTRAR_DATABASE_URL"
@@ -122,7 +122,7 @@ pub enum OpenError {
     Foreign(String),
     /// It was made for another chain or contract.
     #[error("{0}")]
-    OtherRegistry(#[from] super::OtherRegistry),
+    RegistryMismatch(#[from] super::RegistryMismatch),
     /// The migrations failed: most often a database of a newer version.
     #[error("the database cannot be brought to this version: {}", redact(&.0.to_string()))]
     Migration(#[from] sqlx::migrate::MigrateError),
@@ -133,19 +133,19 @@ pub enum OpenError {
 
 impl OpenError {
     /// Whether this may pass by itself, so that a start does well to wait: the server is on its way, or has too many guests.
-    pub fn may_pass(&self) -> bool {
+    pub fn is_transient(&self) -> bool {
         match self {
             Self::Unreachable(_) | Self::Locked => true,
             Self::InUse(_)
             | Self::NotWritable { .. }
             | Self::Tls(_)
             | Self::Certificate { .. }
-            | Self::NotLetIn(_)
+            | Self::PgHbaRejected(_)
             | Self::Unauthenticated
             | Self::NoDatabase
-            | Self::NotAllowed
+            | Self::SchemaPermissionDenied
             | Self::Foreign(_)
-            | Self::OtherRegistry(_)
+            | Self::RegistryMismatch(_)
             | Self::Migration(_)
             | Self::Store(_) => false,
         }
@@ -154,7 +154,7 @@ impl OpenError {
 
 impl OpenError {
     /// Whether another process is in the way, and nothing is wrong with the settings.
-    pub fn is_others_doing(&self) -> bool {
+    pub fn is_locked_by_other_process(&self) -> bool {
         matches!(self, Self::InUse(_))
     }
 }

@@ -11,9 +11,10 @@
 //! process has the whole file, and takes every lease at once.
 
 #[cfg(test)]
-use super::shared_file;
+use super::shared_sqlite_for_tests;
 use super::{
-    Store, StoreError, bounded::Pool, held::Held, postgres::silent, presence::noticed, rows::Columns, write::Write,
+    Store, StoreError, availability::report_if_unreachable, db_transaction::DbTransaction, held::HeldLease,
+    postgres::timeout_error, rows::RowReader, timeout_pool::TimeoutPool,
 };
 use crate::registration::TransactionId;
 use alloy::primitives::Address;
@@ -32,11 +33,11 @@ use uuid::Uuid;
 
 /// A lease that was not renewed for so long may be taken by another replica: with the time that one needs to look, a holder that is
 /// cut off is followed within ten seconds.
-pub(super) const LIFETIME: Duration = Duration::from_secs(8);
+pub(super) const LEASE_TTL: Duration = Duration::from_secs(8);
 /// A database that takes longer to answer has not renewed anything.
-const PATIENCE: Duration = Duration::from_secs(3);
+const LEASE_QUERY_TIMEOUT: Duration = Duration::from_secs(3);
 /// The database's own clock in microseconds, for those of the replicas may differ.
-pub(super) const DATABASE_NOW: &str = "CAST(EXTRACT(EPOCH FROM clock_timestamp()) * 1000000 AS BIGINT)";
+pub(super) const DATABASE_NOW_MICROS: &str = "CAST(EXTRACT(EPOCH FROM clock_timestamp()) * 1000000 AS BIGINT)";
 
 /// The right to act for a signer, until it is lost.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -58,30 +59,30 @@ impl Lease {
 pub(super) struct Leases {
     /// This process, as the rows name it.
     holder: Uuid,
-    held: Mutex<HashMap<Address, Held>>,
-    rivals: Rivals,
+    held: Mutex<HashMap<Address, HeldLease>>,
+    mode: LeaseMode,
 }
 
 /// Who else may hold leases.
 #[derive(Debug)]
-enum Rivals {
+enum LeaseMode {
     /// Nobody: the database is this process's alone.
-    None,
+    SingleProcess,
     /// Other replicas on the same server.
-    Replicas(Box<tokio::sync::Mutex<Session>>),
+    Shared(Box<tokio::sync::Mutex<LockSession>>),
     /// Other replicas of one test.
     #[cfg(test)]
-    InFile,
+    SharedFile,
 }
 
 /// The connection whose end frees our locks.
-struct Session {
+struct LockSession {
     options: PgConnectOptions,
     connection: Option<PgConnection>,
     locked: HashSet<Address>,
 }
 
-impl fmt::Debug for Session {
+impl fmt::Debug for LockSession {
     /// The options hold the password.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Session").field("locked", &self.locked).finish_non_exhaustive()
@@ -90,30 +91,30 @@ impl fmt::Debug for Session {
 
 impl Leases {
     /// For a database that only this process uses.
-    pub(super) fn alone() -> Self {
-        Self { holder: Uuid::now_v7(), held: Mutex::default(), rivals: Rivals::None }
+    pub(super) fn single_process() -> Self {
+        Self { holder: Uuid::now_v7(), held: Mutex::default(), mode: LeaseMode::SingleProcess }
     }
 
     /// For a database that other replicas use too; the options name the schema.
     pub(super) fn shared(options: PgConnectOptions) -> Self {
-        let session = Session { options, connection: None, locked: HashSet::new() };
-        Self { rivals: Rivals::Replicas(Box::new(session.into())), ..Self::alone() }
+        let session = LockSession { options, connection: None, locked: HashSet::new() };
+        Self { mode: LeaseMode::Shared(Box::new(session.into())), ..Self::single_process() }
     }
 
     /// For a file that other replicas of one test use too.
     #[cfg(test)]
-    pub(super) fn in_file(holder: Uuid) -> Self {
-        Self { holder, held: Mutex::default(), rivals: Rivals::InFile }
+    pub(super) fn shared_file(holder: Uuid) -> Self {
+        Self { holder, held: Mutex::default(), mode: LeaseMode::SharedFile }
     }
 
-    fn held(&self) -> MutexGuard<'_, HashMap<Address, Held>> {
+    fn lock_held(&self) -> MutexGuard<'_, HashMap<Address, HeldLease>> {
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Gives the leases up, so that whoever comes next has not to wait until they expire, and ends the session.
     pub(super) async fn close(&self) {
-        self.held().clear();
-        let Rivals::Replicas(session) = &self.rivals else { return };
+        self.lock_held().clear();
+        let LeaseMode::Shared(session) = &self.mode else { return };
         let mut session = session.lock().await;
         let give_up =
             sqlx::query("UPDATE leases SET expires_at = 0 WHERE holder = $1").bind(self.holder.as_bytes().to_vec());
@@ -130,16 +131,16 @@ impl Store {
     ///
     /// # Errors
     /// When the database cannot be used.
-    pub async fn acquire(&self, signer: Address) -> Result<Option<Lease>, StoreError> {
+    pub async fn acquire_lease(&self, signer: Address) -> Result<Option<Lease>, StoreError> {
         let (holder, asked) = (self.leases.holder, Instant::now());
-        let token = match &self.leases.rivals {
-            Rivals::None => take(&self.writer, signer, holder).await?,
-            Rivals::Replicas(session) => session.lock().await.acquire(signer, holder).await?,
+        let token = match &self.leases.mode {
+            LeaseMode::SingleProcess => acquire_uncontended(&self.writer, signer, holder).await?,
+            LeaseMode::Shared(session) => session.lock().await.acquire(signer, holder).await?,
             #[cfg(test)]
-            Rivals::InFile => shared_file::acquire(&self.writer, signer, holder).await?,
+            LeaseMode::SharedFile => shared_sqlite_for_tests::acquire(&self.writer, signer, holder).await?,
         };
         if let Some(token) = token {
-            self.leases.held().insert(signer, Held::since(token, asked));
+            self.leases.lock_held().insert(signer, HeldLease::new(token, asked));
         }
         Ok(token.map(|token| Lease { signer, token }))
     }
@@ -148,17 +149,17 @@ impl Store {
     ///
     /// # Errors
     /// When the database cannot be used: then it is not known.
-    pub async fn renew(&self, lease: Lease) -> Result<bool, StoreError> {
+    pub async fn renew_lease(&self, lease: Lease) -> Result<bool, StoreError> {
         let (holder, asked) = (self.leases.holder, Instant::now());
-        let renewed = match &self.leases.rivals {
-            Rivals::None => Ok(true),
-            Rivals::Replicas(session) => session.lock().await.renew(lease, holder).await,
+        let renewed = match &self.leases.mode {
+            LeaseMode::SingleProcess => Ok(true),
+            LeaseMode::Shared(session) => session.lock().await.renew(lease, holder).await,
             #[cfg(test)]
-            Rivals::InFile => shared_file::renew(&self.writer, lease, holder).await,
+            LeaseMode::SharedFile => shared_sqlite_for_tests::renew(&self.writer, lease, holder).await,
         };
-        let mut held = self.leases.held();
+        let mut held = self.leases.lock_held();
         if let Some(held) = held.get_mut(&lease.signer).filter(|held| held.token == lease.token) {
-            held.renewed = renewed.as_ref().ok().map(|_| asked);
+            held.renewed_at = renewed.as_ref().ok().map(|_| asked);
         }
         if let Ok(false) = renewed {
             held.remove(&lease.signer);
@@ -167,58 +168,66 @@ impl Store {
     }
 
     /// Whether this process holds the signer's lease, as far as it knows.
-    pub fn holds(&self, signer: Address) -> bool {
-        self.leases.held().contains_key(&signer)
+    pub fn holds_lease(&self, signer: Address) -> bool {
+        self.leases.lock_held().contains_key(&signer)
     }
 
     /// Whether the signer's lease is this process's beyond doubt, so that no other one can have it: it was renewed when that was last
     /// tried, and not long ago. A replica that is cut off says no before another one takes over.
-    pub fn acts_for(&self, signer: Address) -> bool {
-        let held = self.leases.held().get(&signer).copied();
-        match self.leases.rivals {
-            Rivals::None => held.is_some(),
-            Rivals::Replicas(_) => held.is_some_and(|held| held.is_trusted(Instant::now())),
+    pub fn is_lease_current(&self, signer: Address) -> bool {
+        let held = self.leases.lock_held().get(&signer).copied();
+        match self.leases.mode {
+            LeaseMode::SingleProcess => held.is_some(),
+            LeaseMode::Shared(_) => held.is_some_and(|held| held.is_trusted(Instant::now())),
             #[cfg(test)]
-            Rivals::InFile => held.is_some_and(|held| held.is_trusted(Instant::now())),
+            LeaseMode::SharedFile => held.is_some_and(|held| held.is_trusted(Instant::now())),
         }
     }
 
     /// This process, as the leases name it.
-    pub(super) fn holder(&self) -> Vec<u8> {
+    pub(super) fn holder_id(&self) -> Vec<u8> {
         self.leases.holder.as_bytes().to_vec()
     }
 
     /// Begins a write that only the holder of the signer's lease may make.
-    pub(super) async fn write_for(&self, signer: Address) -> Result<Write, StoreError> {
-        let write = Write::begin(&self.writer).await?;
-        self.fenced_for(write, signer).await
+    pub(super) async fn write_for_signer(&self, signer: Address) -> Result<DbTransaction, StoreError> {
+        let write = DbTransaction::begin(&self.writer).await?;
+        self.fence_for_signer(write, signer).await
     }
 
     /// Goes on with a write that only the holder of the signer's lease may make.
-    pub(super) async fn fenced_for(&self, write: Write, signer: Address) -> Result<Write, StoreError> {
+    pub(super) async fn fence_for_signer(
+        &self,
+        write: DbTransaction,
+        signer: Address,
+    ) -> Result<DbTransaction, StoreError> {
         self.fence(write, "$1", signer.to_vec()).await
     }
 
     /// Begins a write about one of our transactions, which only the holder of its signer's lease may make.
-    pub(super) async fn write_about(&self, id: TransactionId) -> Result<Write, StoreError> {
-        let write = Write::begin(&self.writer).await?;
-        self.fenced_about(write, id).await
+    pub(super) async fn write_for_tx(&self, id: TransactionId) -> Result<DbTransaction, StoreError> {
+        let write = DbTransaction::begin(&self.writer).await?;
+        self.fence_for_tx(write, id).await
     }
 
     /// Goes on with a write about one of our transactions, which only the holder of its signer's lease may make.
-    pub(super) async fn fenced_about(&self, write: Write, id: TransactionId) -> Result<Write, StoreError> {
+    pub(super) async fn fence_for_tx(
+        &self,
+        write: DbTransaction,
+        id: TransactionId,
+    ) -> Result<DbTransaction, StoreError> {
         self.fence(write, "(SELECT signer FROM transactions WHERE id = $1)", id.as_bytes().to_vec()).await
     }
 
-    async fn fence(&self, mut write: Write, signer: &str, key: Vec<u8>) -> Result<Write, StoreError> {
+    async fn fence(&self, mut write: DbTransaction, signer: &str, key: Vec<u8>) -> Result<DbTransaction, StoreError> {
         let sql = format!(
             "UPDATE leases SET uses = uses + 1 WHERE signer = {signer} AND holder = $2 RETURNING signer, token"
         );
-        let row = sqlx::query(AssertSqlSafe(sql)).bind(key).bind(self.holder()).fetch_optional(&mut *write).await?;
+        let row = sqlx::query(AssertSqlSafe(sql)).bind(key).bind(self.holder_id()).fetch_optional(&mut *write).await?;
         let row = row.ok_or(StoreError::Fenced)?;
-        let mut c = Columns::of(&row);
+        let mut c = RowReader::new(&row);
         let (signer, token): (Address, i64) = (c.bytes()?, c.get()?);
-        if self.leases.held().get(&signer).is_some_and(|held| held.token == token) {
+        if self.leases.lock_held().get(&signer).is_some_and(|held| held.token == token) {
             Ok(write)
         } else {
             Err(StoreError::Fenced)
@@ -227,7 +236,7 @@ impl Store {
 }
 
 /// Takes a lease that nobody else can hold. Returns its token.
-async fn take(pool: &Pool, signer: Address, holder: Uuid) -> Result<Option<i64>, StoreError> {
+async fn acquire_uncontended(pool: &TimeoutPool, signer: Address, holder: Uuid) -> Result<Option<i64>, StoreError> {
     let row = sqlx::query(
         "INSERT INTO leases (signer, holder, token, expires_at) VALUES ($1, $2, 1, 0) ON CONFLICT (signer) DO UPDATE SET \
          holder = excluded.holder, token = leases.token + 1 RETURNING token",
@@ -239,14 +248,14 @@ async fn take(pool: &Pool, signer: Address, holder: Uuid) -> Result<Option<i64>,
     Ok(Some(row.try_get(0)?))
 }
 
-impl Session {
+impl LockSession {
     /// Takes the lease if its holder is gone, or silent for too long.
     async fn acquire(&mut self, signer: Address, holder: Uuid) -> Result<Option<i64>, StoreError> {
-        let locked = self.lock(signer).await?;
-        let query = sqlx::query(AssertSqlSafe(acquire_sql(DATABASE_NOW)))
+        let locked = self.try_lock(signer).await?;
+        let query = sqlx::query(AssertSqlSafe(acquire_sql(DATABASE_NOW_MICROS)))
             .bind(signer.to_vec())
             .bind(holder.as_bytes().to_vec())
-            .bind(lifetime())
+            .bind(lease_ttl_micros())
             .bind(i64::from(locked));
         let row = self.run(async |connection| query.fetch_optional(connection).await).await?;
         if row.is_none() {
@@ -257,9 +266,9 @@ impl Session {
 
     async fn renew(&mut self, lease: Lease, holder: Uuid) -> Result<bool, StoreError> {
         // A lease that had expired, or a session that was lost: the lock comes with its last holder's end.
-        let locked = self.lock(lease.signer).await?;
-        let query = sqlx::query(AssertSqlSafe(renew_sql(DATABASE_NOW)))
-            .bind(lifetime())
+        let locked = self.try_lock(lease.signer).await?;
+        let query = sqlx::query(AssertSqlSafe(renew_sql(DATABASE_NOW_MICROS)))
+            .bind(lease_ttl_micros())
             .bind(i64::from(locked))
             .bind(lease.signer.to_vec())
             .bind(holder.as_bytes().to_vec())
@@ -272,11 +281,11 @@ impl Session {
     }
 
     /// Whether we have the signer's lock, which is free as soon as its holder's session ends.
-    async fn lock(&mut self, signer: Address) -> Result<bool, StoreError> {
+    async fn try_lock(&mut self, signer: Address) -> Result<bool, StoreError> {
         if self.connection.is_some() && self.locked.contains(&signer) {
             return Ok(true);
         }
-        let query = sqlx::query("SELECT pg_try_advisory_lock($1)").bind(lock_key(signer));
+        let query = sqlx::query("SELECT pg_try_advisory_lock($1)").bind(advisory_lock_key(signer));
         let row = self.run(async |connection| query.fetch_one(connection).await).await?;
         let locked = row.try_get(0)?;
         if locked {
@@ -287,7 +296,7 @@ impl Session {
 
     async fn unlock(&mut self, signer: Address) -> Result<(), StoreError> {
         if self.locked.remove(&signer) {
-            let query = sqlx::query("SELECT pg_advisory_unlock($1)").bind(lock_key(signer));
+            let query = sqlx::query("SELECT pg_advisory_unlock($1)").bind(advisory_lock_key(signer));
             self.run(async |connection| query.execute(connection).await).await?;
         }
         Ok(())
@@ -302,22 +311,22 @@ impl Session {
             Some(connection) => connection,
             none => {
                 self.locked.clear();
-                let connected = timeout(PATIENCE, PgConnection::connect_with(&self.options)).await;
-                none.insert(noticed(connected.map_err(|_| silent()).flatten())?)
+                let connected = timeout(LEASE_QUERY_TIMEOUT, PgConnection::connect_with(&self.options)).await;
+                none.insert(report_if_unreachable(connected.map_err(|_| timeout_error()).flatten())?)
             }
         };
-        let result = timeout(PATIENCE, statement(connection)).await.map_err(|_| silent()).flatten();
+        let result = timeout(LEASE_QUERY_TIMEOUT, statement(connection)).await.map_err(|_| timeout_error()).flatten();
         if result.is_err() {
             // Whatever went wrong, a new connection is the safe way on; the old one's locks end with it.
             self.connection = None;
             self.locked.clear();
         }
-        Ok(noticed(result)?)
+        Ok(report_if_unreachable(result)?)
     }
 }
 
 /// Half of the signer's address, within the space of keys that is ours alone in a database of its own.
-fn lock_key(signer: Address) -> i64 {
+fn advisory_lock_key(signer: Address) -> i64 {
     let [a, b, c, d, e, f, g, h, ..] = signer.into_array();
     i64::from_be_bytes([a, b, c, d, e, f, g, h])
 }
@@ -338,8 +347,8 @@ pub(super) fn renew_sql(now: &str) -> String {
 }
 
 /// In microseconds.
-pub(super) fn lifetime() -> i64 {
-    i64::try_from(LIFETIME.as_micros()).unwrap_or(i64::MAX)
+pub(super) fn lease_ttl_micros() -> i64 {
+    i64::try_from(LEASE_TTL.as_micros()).unwrap_or(i64::MAX)
 }
 
 #[cfg(test)]
@@ -357,37 +366,37 @@ mod tests {
     async fn a_signer_is_one_replicas_at_a_time_and_moves_on_as_soon_as_that_one_ends() {
         let database = Database::new().await;
         let (one, other) = (replica(&database).await, replica(&database).await);
-        let lease = one.acquire(SIGNER).await.unwrap().unwrap();
-        assert_eq!(other.acquire(SIGNER).await.unwrap(), None);
-        assert!(one.renew(lease).await.unwrap() && one.holds(SIGNER) && !other.holds(SIGNER));
-        assert!(other.acquire(Address::ZERO).await.unwrap().is_some(), "another signer is free");
+        let lease = one.acquire_lease(SIGNER).await.unwrap().unwrap();
+        assert_eq!(other.acquire_lease(SIGNER).await.unwrap(), None);
+        assert!(one.renew_lease(lease).await.unwrap() && one.holds_lease(SIGNER) && !other.holds_lease(SIGNER));
+        assert!(other.acquire_lease(Address::ZERO).await.unwrap().is_some(), "another signer is free");
 
         one.close().await;
 
-        assert!(other.acquire(SIGNER).await.unwrap().is_some_and(|next| next != lease));
+        assert!(other.acquire_lease(SIGNER).await.unwrap().is_some_and(|next| next != lease));
     }
 
     #[tokio::test]
     async fn a_holder_that_hangs_is_followed_when_its_lease_expires_and_learns_of_it() {
         let database = Database::new().await;
         let (one, other) = (replica(&database).await, replica(&database).await);
-        let lease = one.acquire(SIGNER).await.unwrap().unwrap();
+        let lease = one.acquire_lease(SIGNER).await.unwrap().unwrap();
         database.run("UPDATE registrar.leases SET expires_at = 0").await;
 
-        assert!(other.acquire(SIGNER).await.unwrap().is_some(), "although the first one's session is alive");
+        assert!(other.acquire_lease(SIGNER).await.unwrap().is_some(), "although the first one's session is alive");
 
-        assert!(matches!(one.write_for(SIGNER).await, Err(StoreError::Fenced)));
-        assert!(!one.renew(lease).await.unwrap() && !one.holds(SIGNER));
-        assert_eq!(one.acquire(SIGNER).await.unwrap(), None, "the lock follows the lease");
+        assert!(matches!(one.write_for_signer(SIGNER).await, Err(StoreError::Fenced)));
+        assert!(!one.renew_lease(lease).await.unwrap() && !one.holds_lease(SIGNER));
+        assert_eq!(one.acquire_lease(SIGNER).await.unwrap(), None, "the lock follows the lease");
         other.close().await;
-        assert!(one.acquire(SIGNER).await.unwrap().is_some());
+        assert!(one.acquire_lease(SIGNER).await.unwrap().is_some());
     }
 
     #[tokio::test]
     async fn a_holder_whose_session_was_cut_keeps_its_lease_if_nobody_was_faster() {
         let database = Database::new().await;
         let one = replica(&database).await;
-        let lease = one.acquire(SIGNER).await.unwrap().unwrap();
+        let lease = one.acquire_lease(SIGNER).await.unwrap().unwrap();
         database
             .run(
                 "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory' AND pid <> pg_backend_pid() \
@@ -395,11 +404,11 @@ mod tests {
             )
             .await;
 
-        assert!(one.acts_for(SIGNER));
-        assert!(one.renew(lease).await.is_err(), "the first one who asks hears of it");
-        assert!(one.holds(SIGNER) && !one.acts_for(SIGNER), "another replica may have it by now");
-        assert!(one.renew(lease).await.unwrap() && one.acts_for(SIGNER));
+        assert!(one.is_lease_current(SIGNER));
+        assert!(one.renew_lease(lease).await.is_err(), "the first one who asks hears of it");
+        assert!(one.holds_lease(SIGNER) && !one.is_lease_current(SIGNER), "another replica may have it by now");
+        assert!(one.renew_lease(lease).await.unwrap() && one.is_lease_current(SIGNER));
         let other = replica(&database).await;
-        assert_eq!(other.acquire(SIGNER).await.unwrap(), None);
+        assert_eq!(other.acquire_lease(SIGNER).await.unwrap(), None);
     }
 }

@@ -24,7 +24,11 @@ impl Store {
     ///
     /// # Errors
     /// When the database cannot be read.
-    pub async fn find(&self, document: DocumentHash, case_id: &CaseId) -> Result<Option<Registration>, StoreError> {
+    pub async fn find_by_pair(
+        &self,
+        document: DocumentHash,
+        case_id: &CaseId,
+    ) -> Result<Option<Registration>, StoreError> {
         let filter = Filter { document_hash: Some(document), case_id: Some(case_id.clone()), ..Filter::default() };
         Ok(self.list(&filter, None, 1).await?.pop())
     }
@@ -39,7 +43,7 @@ impl Store {
         before: Option<RegistrationId>,
         limit: u32,
     ) -> Result<Vec<Registration>, StoreError> {
-        let mut query = sqlx::query(AssertSqlSafe(statement(filter, before.is_some())));
+        let mut query = sqlx::query(AssertSqlSafe(list_sql(filter, before.is_some())));
         if let Some(before) = before {
             query = query.bind(before.as_bytes().to_vec());
         }
@@ -50,12 +54,12 @@ impl Store {
             query = query.bind(case_id.as_str().to_owned());
         }
         let found = query.bind(i64::from(limit)).fetch_all(&self.reader).await?;
-        found.iter().map(rows::registration).collect()
+        found.iter().map(rows::read_registration).collect()
     }
 }
 
 /// The statement of a page. It binds, as far as they are asked for: before which, document, case, how many.
-pub(super) fn statement(filter: &Filter, before: bool) -> String {
+pub(super) fn list_sql(filter: &Filter, before: bool) -> String {
     let mut bound = 0;
     let mut place = |asked: bool| {
         bound += usize::from(asked);
@@ -71,23 +75,23 @@ pub(super) fn statement(filter: &Filter, before: bool) -> String {
         // In the text and not bound, for an index that holds one state is used only where the statement names it.
         let only = conditions().chain([format!("state = '{}'", state.code())]);
         let alias = state.code();
-        format!("SELECT id FROM (SELECT id FROM registrations WHERE {} {newest}) {alias}", and(only))
+        format!("SELECT id FROM (SELECT id FROM registrations WHERE {} {newest}) {alias}", join_and(only))
     };
     let ids = if filter.document_hash.is_some() {
         // Concatenated with nothing, a column is in no index: the states' would be walked for a document of any age.
         let codes: Vec<_> = filter.states.iter().map(|state| format!("'{}'", state.code())).collect();
         let states = (!codes.is_empty()).then(|| format!("(state || '') IN ({})", codes.join(", ")));
-        format!("SELECT id FROM registrations WHERE {}", and(conditions().chain(states)))
+        format!("SELECT id FROM registrations WHERE {}", join_and(conditions().chain(states)))
     } else if filter.states.is_empty() {
         let any = conditions().map(|condition| format!("r.{condition}"));
-        let any = if before.is_none() && case.is_none() { String::new() } else { format!(" WHERE {}", and(any)) };
-        return format!("{}{any} ORDER BY r.id DESC LIMIT ${}", rows::REGISTRATION, bound + 1);
+        let any = if before.is_none() && case.is_none() { String::new() } else { format!(" WHERE {}", join_and(any)) };
+        return format!("{}{any} ORDER BY r.id DESC LIMIT ${}", rows::SELECT_REGISTRATION, bound + 1);
     } else {
         filter.states.iter().map(of_state).collect::<Vec<_>>().join(" UNION ALL ")
     };
-    format!("{} WHERE r.id IN ({ids}) ORDER BY r.id DESC LIMIT ${}", rows::REGISTRATION, bound + 1)
+    format!("{} WHERE r.id IN ({ids}) ORDER BY r.id DESC LIMIT ${}", rows::SELECT_REGISTRATION, bound + 1)
 }
 
-fn and(conditions: impl Iterator<Item = String>) -> String {
+fn join_and(conditions: impl Iterator<Item = String>) -> String {
     conditions.collect::<Vec<_>>().join(" AND ")
 }

@@ -7,38 +7,38 @@
 mod accept;
 #[cfg(test)]
 mod audit;
-mod bounded;
+mod availability;
 mod claim;
+mod daily_budget;
+mod db_transaction;
 mod engine;
 mod error;
 mod held;
+mod import;
 mod lease;
 mod list;
-mod news;
+mod new_transaction;
+mod notifications;
+mod observations;
 mod open;
-#[cfg(test)]
-mod plans;
+mod open_transactions;
 mod postgres;
-mod presence;
-mod progress;
 mod prune;
+#[cfg(test)]
+mod query_plan_tests;
 mod read;
-mod recognise;
-mod recover;
-mod remember;
+mod registration_state;
 mod replace;
 mod rows;
 mod schema;
 mod settings;
-mod settle;
-mod settled;
 #[cfg(test)]
-mod shared_file;
-mod sign;
-mod spending;
+mod shared_sqlite_for_tests;
+mod spent_cache;
 mod sql;
 mod sqlite;
-mod write;
+mod timeout_pool;
+mod transaction_state;
 
 /// One suite, compiled for each engine.
 #[cfg(test)]
@@ -52,44 +52,44 @@ mod on_sqlite;
 #[cfg(test)]
 mod testing;
 
-pub use accept::{AcceptError, Accepted, Acceptor, Intake};
+pub use accept::{AcceptError, AcceptHandle, AcceptWriter, Accepted};
 #[cfg(test)]
-pub(crate) use audit::{Audit, Carried};
+pub(crate) use audit::{Audit, TransactionMembership};
 pub use error::{OpenError, StoreError};
+pub use import::{ImportOutcome, ImportedTransaction};
 pub use lease::Lease;
 pub use list::Filter;
-pub use news::{Ear, News};
-pub use open::{OtherRegistry, Registry};
-pub use progress::{Inclusion, Taken};
+pub use new_transaction::NewTransaction;
+pub use notifications::{Changes, NotificationListener};
+pub use observations::StoredObservations;
+pub use open::{Registry, RegistryMismatch};
+pub use open_transactions::{Attempt, BatchMember, OpenTransaction, UnfinalizedBlock};
 pub use read::QueuedRegistration;
-pub use recognise::{Known, Recognised};
-pub use recover::{Attempt, Member, OpenTransaction, UnfinalizedBlock};
-pub use remember::Remembered;
+pub use registration_state::FoundOnChain;
 pub use replace::Replacement;
 pub use settings::{InvalidDatabaseUrl, Settings};
-pub use settle::Found;
-pub use sign::NewTransaction;
+pub use transaction_state::{AcceptedBy, Inclusion};
 
-use bounded::Pool;
 use engine::Engine;
 use std::sync::{
     Arc,
     atomic::{AtomicU64, Ordering},
 };
+use timeout_pool::TimeoutPool;
 
 /// The database.
 #[derive(Clone, Debug)]
 pub struct Store {
-    writer: Pool,
-    reader: Pool,
+    writer: TimeoutPool,
+    reader: TimeoutPool,
     /// Registrations that are neither confirmed nor failed.
     unfinished: Arc<AtomicU64>,
     queue_limit: u64,
     leases: Arc<lease::Leases>,
     /// Held by the lane whose turn it is to spend of a budget, with what is known to be spent.
-    spender: Arc<tokio::sync::Mutex<Option<settled::Settled>>>,
+    budget_lock: Arc<tokio::sync::Mutex<Option<spent_cache::SpentCache>>>,
     engine: Arc<Engine>,
-    place: Arc<str>,
+    display_name: Arc<str>,
 }
 
 impl Store {
@@ -99,11 +99,11 @@ impl Store {
     }
 
     /// How many registrations are neither confirmed nor failed.
-    pub fn unfinished(&self) -> u64 {
+    pub fn unfinished_count(&self) -> u64 {
         self.unfinished.load(Ordering::Relaxed)
     }
 
-    fn finished(&self, count: u64) {
+    fn sub_unfinished(&self, count: u64) {
         // Wrapping below zero would close the queue for good; a reorg can bring settled work back.
         let _ =
             self.unfinished.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |now| Some(now.saturating_sub(count)));
@@ -114,13 +114,13 @@ impl Store {
     ///
     /// # Errors
     /// When the database cannot be read.
-    pub async fn recount(&self) -> Result<(), StoreError> {
+    pub async fn reload_unfinished(&self) -> Result<(), StoreError> {
         let mut writer = self.writer.acquire().await?;
-        self.unfinished.store(open::unfinished(&mut writer).await?, Ordering::Relaxed);
+        self.unfinished.store(open::count_unfinished(&mut writer).await?, Ordering::Relaxed);
         Ok(())
     }
 
-    fn begun(&self, count: u64) {
+    fn add_unfinished(&self, count: u64) {
         self.unfinished.fetch_add(count, Ordering::Relaxed);
     }
 

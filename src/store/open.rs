@@ -44,7 +44,7 @@ pub struct Registry {
     "the database belongs to another {what}: it was made for {stored}, and this is {actual}. Give another \
      REGISTRAR_DATABASE_URL, or point the settings back at the old {what}{hint}"
 )]
-pub struct OtherRegistry {
+pub struct RegistryMismatch {
     what: &'static str,
     stored: String,
     actual: String,
@@ -62,24 +62,24 @@ impl Store {
             Settings::Sqlite(path) => sqlite::open(path).await?,
             Settings::Postgres(url) => postgres::open(url).await?,
             #[cfg(test)]
-            Settings::SharedFile(path) => super::shared_file::open(path).await?,
+            Settings::SharedFile(path) => super::shared_sqlite_for_tests::open(path).await?,
         };
         let leases = match &engine {
-            Engine::Sqlite { .. } => Leases::alone(),
+            Engine::Sqlite { .. } => Leases::single_process(),
             Engine::Postgres { options, .. } => Leases::shared(PgConnectOptions::clone(options)),
             #[cfg(test)]
-            Engine::SharedFile(holder) => Leases::in_file(*holder),
+            Engine::SharedFile(holder) => Leases::shared_file(*holder),
         };
-        let unfinished = unfinished(&reader).await?;
+        let unfinished = count_unfinished(&reader).await?;
         Ok(Self {
             writer,
             reader,
             unfinished: Arc::new(AtomicU64::new(unfinished)),
             queue_limit,
             leases: Arc::new(leases),
-            spender: Arc::default(),
+            budget_lock: Arc::default(),
             engine: Arc::new(engine),
-            place: settings.place().into(),
+            display_name: settings.display_name().into(),
         })
     }
 
@@ -87,7 +87,7 @@ impl Store {
     ///
     /// # Errors
     /// [`OtherRegistry`] when it belongs to another.
-    pub async fn bind(&self, registry: &Registry, now: Timestamp) -> Result<(), OpenError> {
+    pub async fn bind_registry(&self, registry: &Registry, now: Timestamp) -> Result<(), OpenError> {
         sqlx::query(
             "INSERT INTO registries SELECT $1, $2, $3, $4, $5, $6 WHERE NOT EXISTS (SELECT 1 FROM registries) \
              ON CONFLICT DO NOTHING",
@@ -110,19 +110,19 @@ impl Store {
         for row in stored {
             let stored = Registry {
                 chain_id: row.try_get::<i64, _>(0)?.cast_unsigned(),
-                genesis_hash: bytes(row.try_get(1)?)?,
-                contract: bytes(row.try_get(2)?)?,
+                genesis_hash: fixed_bytes(row.try_get(1)?)?,
+                contract: fixed_bytes(row.try_get(2)?)?,
                 deploy_block_number: row.try_get::<i64, _>(3)?.cast_unsigned(),
-                deploy_block_hash: bytes(row.try_get(4)?)?,
+                deploy_block_hash: fixed_bytes(row.try_get(4)?)?,
             };
-            compare(&stored, registry)?;
+            ensure_same_registry(&stored, registry)?;
         }
         Ok(())
     }
 }
 
-fn compare(stored: &Registry, actual: &Registry) -> Result<(), OtherRegistry> {
-    let differ = |what, stored: String, actual: String, hint| Err(OtherRegistry { what, stored, actual, hint });
+fn ensure_same_registry(stored: &Registry, actual: &Registry) -> Result<(), RegistryMismatch> {
+    let differ = |what, stored: String, actual: String, hint| Err(RegistryMismatch { what, stored, actual, hint });
     if stored.chain_id != actual.chain_id {
         return differ("chain", format!("chain {}", stored.chain_id), format!("chain {}", actual.chain_id), "");
     }
@@ -146,7 +146,7 @@ fn compare(stored: &Registry, actual: &Registry) -> Result<(), OtherRegistry> {
 }
 
 /// Refuses tables that are not ours.
-pub(super) fn all_ours(names: &[String]) -> Result<(), OpenError> {
+pub(super) fn reject_foreign_tables(names: &[String]) -> Result<(), OpenError> {
     match names.iter().find(|name| !TABLES.contains(&name.as_str())) {
         Some(foreign) => Err(OpenError::Foreign(foreign.clone())),
         None => Ok(()),
@@ -173,16 +173,16 @@ pub(super) fn migrator() -> Migrator {
 }
 
 /// How many registrations are neither confirmed nor failed.
-pub(super) const UNFINISHED: &str =
+pub(super) const COUNT_UNFINISHED_SQL: &str =
     "SELECT COUNT(*) FROM registrations WHERE state IN ('queued', 'signed', 'submitted', 'included')";
 
-pub(super) async fn unfinished<'c>(asked: impl Executor<'c, Database = Any>) -> Result<u64, sqlx::Error> {
-    let row = sqlx::query(UNFINISHED).fetch_one(asked).await?;
+pub(super) async fn count_unfinished<'c>(asked: impl Executor<'c, Database = Any>) -> Result<u64, sqlx::Error> {
+    let row = sqlx::query(COUNT_UNFINISHED_SQL).fetch_one(asked).await?;
     Ok(row.try_get::<i64, _>(0)?.cast_unsigned())
 }
 
 /// The bytes of a column as a value of fixed size.
-pub(super) fn bytes<T: for<'a> TryFrom<&'a [u8]>>(column: Vec<u8>) -> Result<T, StoreError> {
+pub(super) fn fixed_bytes<T: for<'a> TryFrom<&'a [u8]>>(column: Vec<u8>) -> Result<T, StoreError> {
     T::try_from(&column).map_err(|_| StoreError::corrupt(format!("{} bytes where another length stands", column.len())))
 }
 
@@ -231,14 +231,14 @@ mod tests {
 
     #[test]
     fn a_store_says_which_way_it_belongs_elsewhere() {
-        assert_eq!(compare(&registry(), &registry()), Ok(()));
+        assert_eq!(ensure_same_registry(&registry(), &registry()), Ok(()));
         for (other, words) in [
             (Registry { chain_id: 1, ..registry() }, "chain 1"),
             (Registry { genesis_hash: B256::ZERO, ..registry() }, "restarted anvil"),
             (Registry { contract: Address::ZERO, ..registry() }, "contract"),
             (Registry { deploy_block_hash: B256::ZERO, ..registry() }, "deployed in block 3"),
         ] {
-            let error = compare(&registry(), &other).unwrap_err().to_string();
+            let error = ensure_same_registry(&registry(), &other).unwrap_err().to_string();
             assert!(error.contains(words) && error.contains("REGISTRAR_DATABASE_URL"), "{error}");
         }
     }

@@ -1,6 +1,6 @@
 //! PostgreSQL: a schema of our own on a server that replicas share, and how its connections are set.
 
-use super::{OpenError, bounded::Pool, engine::Engine, news::Outbox, schema};
+use super::{OpenError, engine::Engine, notifications::NotificationOutbox, schema, timeout_pool::TimeoutPool};
 use sqlx::{AssertSqlSafe, any::AnyPoolOptions, postgres::PgConnectOptions};
 use std::{fs::File, io, path::PathBuf, str::FromStr, time::Duration};
 use url::Url;
@@ -9,15 +9,15 @@ use url::Url;
 pub(super) const SCHEMA: &str = "registrar";
 /// Several write at once, for the server keeps them apart. With [`READERS`], one that listens and one for leases a replica has
 /// at most 12 connections of the server's usual 100.
-const WRITERS: u32 = 4;
-const READERS: u32 = 6;
+const PG_WRITER_CONNECTIONS: u32 = 4;
+const PG_READER_CONNECTIONS: u32 = 6;
 /// A connection is waited for at most this long, so that whoever calls hears soon that the server is gone.
-pub(super) const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(2);
+pub(super) const PG_ACQUIRE_TIMEOUT: Duration = Duration::from_secs(2);
 /// An answer is waited for at most this long; the longest statement of ours takes a tenth of it.
-pub(super) const STATEMENT_LIMIT: Duration = Duration::from_secs(5);
+pub(super) const PG_STATEMENT_TIMEOUT: Duration = Duration::from_secs(5);
 /// How each session is set. The server gives up what nobody waits for any more, frees what a silent replica has locked, and, over
 /// TCP, soon sees that a replica is gone.
-pub(super) const SESSION: [(&str, &str); 7] = [
+pub(super) const SESSION_SETTINGS: [(&str, &str); 7] = [
     ("search_path", SCHEMA),
     ("client_min_messages", "warning"),
     ("statement_timeout", "5s"),
@@ -28,31 +28,32 @@ pub(super) const SESSION: [(&str, &str); 7] = [
 ];
 /// What the statements lean on, however the server is set. A row that another replica has just written is seen by the next
 /// statement; and `synchronous_commit` may be stronger than `on`, but never weaker: what is said to be accepted is on disk.
-const PROMISES: &str = "SET default_transaction_isolation = 'read committed'; \
+const REQUIRED_SETTINGS_SQL: &str = "SET default_transaction_isolation = 'read committed'; \
     SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off'";
 /// The parameters of a URL that name files of certificates and keys, as sqlx reads them.
-const CERTIFICATES: [&str; 7] = ["sslrootcert", "ssl-root-cert", "ssl-ca", "sslcert", "ssl-cert", "sslkey", "ssl-key"];
+const CERTIFICATE_PARAMETERS: [&str; 7] =
+    ["sslrootcert", "ssl-root-cert", "ssl-ca", "sslcert", "ssl-cert", "sslkey", "ssl-key"];
 
 /// Connects, makes the schema when absent, and brings it up to date.
-pub(super) async fn open(url: &str) -> Result<(Engine, Pool, Pool), OpenError> {
-    let options = PgConnectOptions::from_str(url).map_err(refused)?.options(SESSION);
-    look_at_certificates(url)?;
-    schema::prepare(url).await?;
-    let writer = connect(url, WRITERS).await.map_err(refused)?;
-    let reader = connect(url, READERS).await.map_err(refused)?;
+pub(super) async fn open(url: &str) -> Result<(Engine, TimeoutPool, TimeoutPool), OpenError> {
+    let options = PgConnectOptions::from_str(url).map_err(map_open_error)?.options(SESSION_SETTINGS);
+    check_certificate_files(url)?;
+    schema::migrate_schema(url).await?;
+    let writer = connect(url, PG_WRITER_CONNECTIONS).await.map_err(map_open_error)?;
+    let reader = connect(url, PG_READER_CONNECTIONS).await.map_err(map_open_error)?;
     Ok((
-        Engine::Postgres { options: Box::new(options), outbox: Outbox::new() },
-        Pool::new(writer, STATEMENT_LIMIT),
-        Pool::new(reader, STATEMENT_LIMIT),
+        Engine::Postgres { options: Box::new(options), outbox: NotificationOutbox::new() },
+        TimeoutPool::new(writer, PG_STATEMENT_TIMEOUT),
+        TimeoutPool::new(reader, PG_STATEMENT_TIMEOUT),
     ))
 }
 
 /// Whether the certificates and keys that the URL names can be read: sqlx would call a file that is missing a server that is.
-fn look_at_certificates(url: &str) -> Result<(), OpenError> {
+fn check_certificate_files(url: &str) -> Result<(), OpenError> {
     let Ok(url) = Url::parse(url) else { return Ok(()) };
     for (name, value) in url.query_pairs() {
         // What is no name of a file is the certificate itself.
-        if CERTIFICATES.contains(&&*name) && !value.contains("-----BEGIN") {
+        if CERTIFICATE_PARAMETERS.contains(&&*name) && !value.contains("-----BEGIN") {
             let path = PathBuf::from(&*value);
             File::open(&path).map_err(|error| OpenError::Certificate { path, kind: error.kind() })?;
         }
@@ -61,11 +62,11 @@ fn look_at_certificates(url: &str) -> Result<(), OpenError> {
 }
 
 pub(super) async fn connect(url: &str, connections: u32) -> Result<sqlx::AnyPool, sqlx::Error> {
-    let set = SESSION.map(|(name, value)| format!("SET {name} = '{value}'; "));
-    let set = format!("{}{PROMISES}", set.concat());
+    let set = SESSION_SETTINGS.map(|(name, value)| format!("SET {name} = '{value}'; "));
+    let set = format!("{}{REQUIRED_SETTINGS_SQL}", set.concat());
     AnyPoolOptions::new()
         .max_connections(connections)
-        .acquire_timeout(ACQUIRE_TIMEOUT)
+        .acquire_timeout(PG_ACQUIRE_TIMEOUT)
         .idle_timeout(None)
         .max_lifetime(None)
         .after_connect(move |connection, _| {
@@ -77,37 +78,38 @@ pub(super) async fn connect(url: &str, connections: u32) -> Result<sqlx::AnyPool
 }
 
 /// What an operator can do about an error at the start. Codes: <https://www.postgresql.org/docs/current/errcodes-appendix.html>
-pub(super) fn refused(error: sqlx::Error) -> OpenError {
-    if is_away(&error) {
+pub(super) fn map_open_error(error: sqlx::Error) -> OpenError {
+    if is_connection_error(&error) {
         return OpenError::Unreachable(error);
     }
     if matches!(error, sqlx::Error::Tls(_) | sqlx::Error::Configuration(_) | sqlx::Error::Io(_)) {
         return OpenError::Tls(error);
     }
-    match code(&error).as_str() {
+    match sqlstate(&error).as_str() {
         "28P01" => OpenError::Unauthenticated,
-        "28000" => OpenError::NotLetIn(error),
+        "28000" => OpenError::PgHbaRejected(error),
         "3D000" => OpenError::NoDatabase,
-        "42501" => OpenError::NotAllowed,
+        "42501" => OpenError::SchemaPermissionDenied,
         _ => error.into(),
     }
 }
 
 /// Whether the server may be there a moment later: nobody answers; it has too many guests; it is starting, shutting down, or was told
 /// to hang up. What rustls calls invalid data is a handshake that failed for what was said in it.
-pub(super) fn is_away(error: &sqlx::Error) -> bool {
+pub(super) fn is_connection_error(error: &sqlx::Error) -> bool {
     if let sqlx::Error::Io(error) = error {
         return error.kind() != io::ErrorKind::InvalidData;
     }
-    matches!(error, sqlx::Error::PoolTimedOut) || ["53300", "57P01", "57P02", "57P03"].contains(&code(error).as_str())
+    matches!(error, sqlx::Error::PoolTimedOut)
+        || ["53300", "57P01", "57P02", "57P03"].contains(&sqlstate(error).as_str())
 }
 
-pub(super) fn code(error: &sqlx::Error) -> String {
+pub(super) fn sqlstate(error: &sqlx::Error) -> String {
     error.as_database_error().and_then(|refusal| refusal.code()).unwrap_or_default().into_owned()
 }
 
 /// What is said of a server that does not answer.
-pub(super) fn silent() -> sqlx::Error {
+pub(super) fn timeout_error() -> sqlx::Error {
     sqlx::Error::Io(io::Error::new(io::ErrorKind::TimedOut, "the database did not answer in time"))
 }
 
@@ -117,8 +119,8 @@ mod tests {
     use crate::{
         registration::{NewRegistration, Timestamp},
         store::{
-            Acceptor, Settings, Store,
-            testing::{Ground, server::Database},
+            AcceptHandle, Settings, Store,
+            testing::{TestDatabase, server::Database},
         },
     };
     use futures_util::future::{join_all, try_join_all};
@@ -130,17 +132,17 @@ mod tests {
         Store::open(&Settings::Postgres(database.url()), 10_000).await.unwrap()
     }
 
-    async fn refusal(url: String) -> OpenError {
+    async fn open_error(url: String) -> OpenError {
         Store::open(&Settings::Postgres(url), 1).await.unwrap_err()
     }
 
-    fn acceptor(store: &Store) -> Acceptor {
-        let (acceptor, intake) = Acceptor::new(store.clone());
+    fn acceptor(store: &Store) -> AcceptHandle {
+        let (acceptor, intake) = AcceptHandle::new(store.clone());
         tokio::spawn(intake.run(CancellationToken::new(), || {}));
         acceptor
     }
 
-    fn asked(document: u8, case: &str) -> NewRegistration {
+    fn request(document: u8, case: &str) -> NewRegistration {
         NewRegistration {
             document_hash: crate::registration::DocumentHash::new([document; 32]).unwrap(),
             submitted_as: String::new(),
@@ -151,7 +153,7 @@ mod tests {
     }
 
     /// Returns when somebody else in the database waits for a lock.
-    async fn somebody_waits(connection: &mut PgConnection) {
+    async fn wait_for_lock_waiter(connection: &mut PgConnection) {
         let waiting = "SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'";
         while connection.fetch_optional(waiting).await.unwrap().is_none() {
             tokio::task::yield_now().await;
@@ -172,13 +174,13 @@ mod tests {
         database.run("DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET deadlock_timeout = 60000', current_database()); END $$").await;
         let acceptors = [acceptor(&open(&database).await), acceptor(&open(&database).await)];
         for case in ["a", "b", "c", "d", "e", "f", "g", "h"] {
-            let forth = (1..=200).map(|document| acceptors[0].accept(asked(document, case)));
-            let back = (1..=200).rev().map(|document| acceptors[1].accept(asked(document, case)));
+            let forth = (1..=200).map(|document| acceptors[0].accept(request(document, case)));
+            let back = (1..=200).rev().map(|document| acceptors[1].accept(request(document, case)));
             let (forth, mut back) = tokio::try_join!(try_join_all(forth), try_join_all(back)).unwrap();
             back.reverse();
             for (one, other) in forth.iter().zip(&back) {
                 assert_eq!(one.registration.id, other.registration.id);
-                assert!(one.fresh != other.fresh, "it began on one replica alone");
+                assert!(one.is_new != other.is_new, "it began on one replica alone");
             }
         }
     }
@@ -188,18 +190,18 @@ mod tests {
         let database = Database::new().await;
         let (one, other) = (open(&database).await, open(&database).await);
         let acceptors = [acceptor(&one), acceptor(&other)];
-        let id = acceptors[0].accept(asked(1, "a")).await.unwrap().registration.id;
+        let id = acceptors[0].accept(request(1, "a")).await.unwrap().registration.id;
         database.run("UPDATE registrar.registrations SET state = 'failed'").await;
         let mut other_replica = database.connect().await;
         // It begins again on one replica, while the other has seen that it failed.
         other_replica.execute("BEGIN; SELECT 1 FROM registrar.registrations FOR UPDATE").await.unwrap();
-        let again = tokio::spawn(async move { acceptors[1].accept(asked(1, "a")).await });
+        let again = tokio::spawn(async move { acceptors[1].accept(request(1, "a")).await });
         let mut watcher = database.connect().await;
-        somebody_waits(&mut watcher).await;
+        wait_for_lock_waiter(&mut watcher).await;
         let begin_again = "UPDATE registrar.registrations SET state = 'queued', revision = 7; COMMIT";
         other_replica.execute(begin_again).await.unwrap();
         let again = again.await.unwrap().unwrap();
-        assert_eq!((again.registration.id, again.registration.revision, again.fresh), (id, 7, false));
+        assert_eq!((again.registration.id, again.registration.revision, again.is_new), (id, 7, false));
     }
 
     #[tokio::test]
@@ -218,15 +220,15 @@ mod tests {
         other.execute(insert("02")).await.unwrap();
         let acceptor = acceptor(&store);
         let accepting =
-            tokio::spawn(async move { try_join_all((1..=2).map(|d| acceptor.accept(asked(d, "a")))).await });
+            tokio::spawn(async move { try_join_all((1..=2).map(|d| acceptor.accept(request(d, "a")))).await });
         let mut watcher = database.connect().await;
-        somebody_waits(&mut watcher).await;
+        wait_for_lock_waiter(&mut watcher).await;
         // The first pair is the store's, the second one is this transaction's, and each waits for the other's.
         other.execute(insert("01")).await.unwrap();
         other.execute("ROLLBACK").await.unwrap();
         let accepted = accepting.await.unwrap().unwrap();
-        assert!(accepted.iter().all(|accepted| accepted.fresh));
-        assert_eq!(store.unfinished(), 2);
+        assert!(accepted.iter().all(|accepted| accepted.is_new));
+        assert_eq!(store.unfinished_count(), 2);
     }
 
     #[tokio::test]
@@ -234,15 +236,15 @@ mod tests {
         let database = Database::new().await;
         database.run("CREATE ROLE guest LOGIN PASSWORD 'guest'").await;
         let nobody_there = "postgres://u:p@127.0.0.1:1/d".to_owned();
-        assert!(matches!(refusal(nobody_there).await, OpenError::Unreachable(_)));
-        assert!(matches!(refusal(database.url_as("registrar", "wrong")).await, OpenError::Unauthenticated));
-        assert!(matches!(refusal(database.url_as("nobody", "guest")).await, OpenError::Unauthenticated));
-        assert!(matches!(refusal(database.url_as("guest", "guest")).await, OpenError::NotAllowed));
-        assert!(matches!(refusal(database.url().replace("/test_", "/absent_")).await, OpenError::NoDatabase));
+        assert!(matches!(open_error(nobody_there).await, OpenError::Unreachable(_)));
+        assert!(matches!(open_error(database.url_as("registrar", "wrong")).await, OpenError::Unauthenticated));
+        assert!(matches!(open_error(database.url_as("nobody", "guest")).await, OpenError::Unauthenticated));
+        assert!(matches!(open_error(database.url_as("guest", "guest")).await, OpenError::SchemaPermissionDenied));
+        assert!(matches!(open_error(database.url().replace("/test_", "/absent_")).await, OpenError::NoDatabase));
         let no_certificate = format!("{}&sslmode=verify-full&sslrootcert=/absent.crt", database.url());
-        assert!(matches!(refusal(no_certificate).await, OpenError::Certificate { .. }));
+        assert!(matches!(open_error(no_certificate).await, OpenError::Certificate { .. }));
         database.run("CREATE SCHEMA registrar; CREATE TABLE registrar.thesis (text TEXT)").await;
-        let foreign = refusal(database.url()).await;
+        let foreign = open_error(database.url()).await;
         assert!(matches!(&foreign, OpenError::Foreign(table) if table == "thesis"), "{foreign}");
         let left = "SELECT 1 FROM pg_tables WHERE schemaname = 'registrar' AND tablename <> 'thesis'";
         assert!(database.connect().await.fetch_optional(left).await.unwrap().is_none(), "it was written to");
@@ -262,8 +264,8 @@ mod tests {
             (sqlx::Error::Tls("server does not support TLS".into()), false),
             (sqlx::Error::Protocol("this is no PostgreSQL".to_owned()), false),
         ] {
-            let told = refused(error);
-            assert_eq!(told.may_pass(), may_pass, "{told}");
+            let told = map_open_error(error);
+            assert_eq!(told.is_transient(), may_pass, "{told}");
         }
     }
 
@@ -275,8 +277,8 @@ mod tests {
             [("53300", true), ("57P01", true), ("57P02", true), ("57P03", true), ("28000", false), ("42601", false)]
         {
             let raise = format!("DO $$ BEGIN RAISE EXCEPTION 'so' USING ERRCODE = '{code}'; END $$");
-            let told = refused(connection.execute(AssertSqlSafe(raise)).await.unwrap_err());
-            assert_eq!(told.may_pass(), may_pass, "{code}: {told}");
+            let told = map_open_error(connection.execute(AssertSqlSafe(raise)).await.unwrap_err());
+            assert_eq!(told.is_transient(), may_pass, "{code}: {told}");
         }
     }
 
@@ -293,8 +295,8 @@ mod tests {
 
     #[tokio::test]
     async fn tables_beside_our_schema_are_nobodys_business() {
-        let ground = Ground::postgres().await;
-        let Ground::Postgres(database) = &ground else { panic!("another engine") };
+        let ground = TestDatabase::postgres().await;
+        let TestDatabase::Postgres(database) = &ground else { panic!("another engine") };
         database.run("CREATE TABLE registrations (text TEXT)").await;
         let store = open(database).await;
         assert!(store.queued(Timestamp::from(SystemTime::now()), 1).await.unwrap().is_empty());

@@ -5,15 +5,15 @@
 
 use super::{
     Store, StoreError,
-    rows::Columns,
-    sql::{chunks, list},
-    write::Write,
+    db_transaction::DbTransaction,
+    rows::RowReader,
+    sql::{chunks, placeholders},
 };
 use crate::registration::{Timestamp, TransactionId};
 use sqlx::AssertSqlSafe;
 
 /// Final transactions of ours whose raw bytes are still there, the longest confirmed first.
-pub(super) const PRUNABLE: &str = "SELECT id FROM transactions WHERE finality = 'finalized' AND nonce IS NOT NULL AND pruned_at IS NULL \
+pub(super) const PRUNABLE_SQL: &str = "SELECT id FROM transactions WHERE finality = 'finalized' AND nonce IS NOT NULL AND pruned_at IS NULL \
                                    AND confirmed_at <= $1 ORDER BY confirmed_at LIMIT $2";
 
 impl Store {
@@ -25,13 +25,13 @@ impl Store {
     /// # Errors
     /// When the database cannot be written.
     pub async fn prune(&self, confirmed_before: Timestamp, most: u32, at: Timestamp) -> Result<usize, StoreError> {
-        let mut tx = Write::begin(&self.writer).await?;
+        let mut tx = DbTransaction::begin(&self.writer).await?;
         let found =
-            sqlx::query(PRUNABLE).bind(confirmed_before.micros()).bind(i64::from(most)).fetch_all(&mut *tx).await?;
-        let read = |row| Columns::of(row).bytes().map(TransactionId::from_bytes);
+            sqlx::query(PRUNABLE_SQL).bind(confirmed_before.micros()).bind(i64::from(most)).fetch_all(&mut *tx).await?;
+        let read = |row| RowReader::new(row).bytes().map(TransactionId::from_bytes);
         let ids: Vec<TransactionId> = found.iter().map(read).collect::<Result<_, StoreError>>()?;
         for chunk in chunks(&ids) {
-            let among = list(2, chunk.len());
+            let among = placeholders(2, chunk.len());
             let emptied = format!("UPDATE attempts SET raw = $1 WHERE transaction_id IN ({among})");
             let marked = format!("UPDATE transactions SET pruned_at = $1 WHERE id IN ({among})");
             let mut emptied = sqlx::query(AssertSqlSafe(emptied)).bind(Vec::<u8>::new());

@@ -2,8 +2,8 @@
 
 use super::{
     Store, StoreError,
-    rows::{self, Columns},
-    sql::list,
+    rows::{self, RowReader},
+    sql::placeholders,
 };
 use crate::registration::{CaseId, DocumentHash, Registration, RegistrationId, State, Timestamp, TraceContext, UserId};
 use sqlx::AssertSqlSafe;
@@ -22,22 +22,22 @@ pub struct QueuedRegistration {
     /// Where its journey hangs in its trace.
     pub trace: TraceContext,
     /// When it was accepted.
-    pub created: Timestamp,
+    pub created_at: Timestamp,
     /// How many transactions that carried it have reverted.
     pub reverts: u32,
 }
 
 /// Ids grow with time, so that the first one in the index is the oldest.
-pub(super) const OLDEST_QUEUED: &str =
+pub(super) const OLDEST_QUEUED_SQL: &str =
     "SELECT created_at FROM registrations WHERE state = 'queued' ORDER BY id LIMIT 1";
 
 /// What is unfinished, state by state.
-pub(super) const UNFINISHED_BY_STATE: &str = "SELECT state, COUNT(*) FROM registrations \
+pub(super) const UNFINISHED_BY_STATE_SQL: &str = "SELECT state, COUNT(*) FROM registrations \
      WHERE state IN ('queued', 'signed', 'submitted', 'included') GROUP BY state";
 
 /// The queue in its order.
-pub(super) fn queued() -> String {
-    format!("{} WHERE state = 'queued' AND retry_at <= $1 ORDER BY id LIMIT $2", rows::QUEUED)
+pub(super) fn queued_sql() -> String {
+    format!("{} WHERE state = 'queued' AND retry_at <= $1 ORDER BY id LIMIT $2", rows::SELECT_QUEUED)
 }
 
 impl Store {
@@ -56,13 +56,13 @@ impl Store {
     pub async fn get_all(&self, ids: &[RegistrationId]) -> Result<Vec<Registration>, StoreError> {
         let mut found = Vec::with_capacity(ids.len());
         for chunk in super::sql::chunks(ids) {
-            let sql = format!("{} WHERE r.id IN ({})", rows::REGISTRATION, list(1, chunk.len()));
+            let sql = format!("{} WHERE r.id IN ({})", rows::SELECT_REGISTRATION, placeholders(1, chunk.len()));
             let mut query = sqlx::query(AssertSqlSafe(sql));
             for id in chunk {
                 query = query.bind(id.as_bytes().to_vec());
             }
             for row in query.fetch_all(&self.reader).await? {
-                found.push(rows::registration(&row)?);
+                found.push(rows::read_registration(&row)?);
             }
         }
         Ok(found)
@@ -75,11 +75,11 @@ impl Store {
     pub async fn revisions(&self, ids: &[RegistrationId]) -> Result<Vec<(RegistrationId, i64)>, StoreError> {
         let mut found = Vec::with_capacity(ids.len());
         for chunk in super::sql::chunks(ids) {
-            let sql = format!("SELECT id, revision FROM registrations WHERE id IN ({})", list(1, chunk.len()));
+            let sql = format!("SELECT id, revision FROM registrations WHERE id IN ({})", placeholders(1, chunk.len()));
             let query = sqlx::query(AssertSqlSafe(sql));
             let query = chunk.iter().fold(query, |query, id| query.bind(id.as_bytes().to_vec()));
             for row in query.fetch_all(&self.reader).await? {
-                let mut c = Columns::of(&row);
+                let mut c = RowReader::new(&row);
                 found.push((c.registration_id()?, c.get()?));
             }
         }
@@ -92,8 +92,8 @@ impl Store {
     /// When the database cannot be read.
     pub async fn unfinished_by_state(&self) -> Result<Vec<(State, u64)>, StoreError> {
         let mut counts = Vec::new();
-        for row in sqlx::query(UNFINISHED_BY_STATE).fetch_all(&self.reader).await? {
-            let mut c = Columns::of(&row);
+        for row in sqlx::query(UNFINISHED_BY_STATE_SQL).fetch_all(&self.reader).await? {
+            let mut c = RowReader::new(&row);
             counts.push((c.code()?, c.get::<i64>()?.cast_unsigned()));
         }
         Ok(counts)
@@ -104,8 +104,8 @@ impl Store {
     /// # Errors
     /// When the database cannot be read.
     pub async fn oldest_queued(&self) -> Result<Option<Timestamp>, StoreError> {
-        let found = sqlx::query(OLDEST_QUEUED).fetch_optional(&self.reader).await?;
-        found.map_or(Ok(None), |row| Columns::of(&row).time())
+        let found = sqlx::query(OLDEST_QUEUED_SQL).fetch_optional(&self.reader).await?;
+        found.map_or(Ok(None), |row| RowReader::new(&row).time())
     }
 
     /// At most `limit` queued registrations whose time has come, oldest first.
@@ -113,11 +113,11 @@ impl Store {
     /// # Errors
     /// When the database cannot be read.
     pub async fn queued(&self, now: Timestamp, limit: usize) -> Result<Vec<QueuedRegistration>, StoreError> {
-        let found = sqlx::query(AssertSqlSafe(queued()))
+        let found = sqlx::query(AssertSqlSafe(queued_sql()))
             .bind(now.micros())
             .bind(i64::try_from(limit).unwrap_or(i64::MAX))
             .fetch_all(&self.reader)
             .await?;
-        found.iter().map(|row| rows::queued(&mut Columns::of(row))).collect()
+        found.iter().map(|row| rows::read_queued(&mut RowReader::new(row))).collect()
     }
 }

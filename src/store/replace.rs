@@ -1,7 +1,7 @@
 //! What becomes of a transaction between its first bytes and a block: signed again, held up, found missing.
 
-use super::{Attempt, Store, StoreError, rows::Columns, sign::insert_attempt};
-use crate::registration::{Blocked, Timestamp, TransactionId, policy::budget::Allowance};
+use super::{Attempt, Store, StoreError, new_transaction::insert_attempt, rows::RowReader};
+use crate::registration::{BlockedReason, Timestamp, TransactionId, policy::budget::DailyBudget};
 use alloy::primitives::Address;
 use sqlx::{AssertSqlSafe, any::AnyRow};
 
@@ -19,9 +19,9 @@ pub struct Replacement {
     /// Now.
     pub signed_at: Timestamp,
     /// What this version may cost at most, all its fees counted, in wei.
-    pub worst_cost: u128,
+    pub max_cost: u128,
     /// What the day allows; `None` when there is no limit.
-    pub allowance: Option<Allowance>,
+    pub daily_budget: Option<DailyBudget>,
 }
 
 impl Store {
@@ -30,11 +30,11 @@ impl Store {
     /// # Errors
     /// [`StoreError::Conflict`] when a block holds it, or another version with this number is there; [`StoreError::OverBudget`]
     /// when the day's allowance has no room for what this version may cost more than those before it.
-    pub async fn replace(&self, id: TransactionId, new: &Replacement) -> Result<(), StoreError> {
+    pub async fn insert_replacement(&self, id: TransactionId, new: &Replacement) -> Result<(), StoreError> {
         let whole = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
-        let (turn, tx) = self.spend(new.allowance).await?;
-        let tx = self.fenced_about(tx, id).await?;
-        let mut tx = self.within(turn.as_ref(), (id, new.worst_cost), tx).await?;
+        let (turn, tx) = self.begin_budgeted_write(new.daily_budget).await?;
+        let tx = self.fence_for_tx(tx, id).await?;
+        let mut tx = self.reserve_budget(turn.as_ref(), (id, new.max_cost), tx).await?;
         let updated = sqlx::query(
             "UPDATE transactions SET hash = $1, attempts = $2, gas_limit = $3, batch_size = $4, refusal = NULL \
              WHERE id = $5 AND attempts = $6 AND state IN ('signed', 'submitted')",
@@ -50,7 +50,7 @@ impl Store {
         if updated.rows_affected() != 1 {
             return Err(StoreError::Conflict);
         }
-        insert_attempt(&mut tx, id, (&new.attempt, Some(new.worst_cost)), whole(new.number), new.signed_at).await?;
+        insert_attempt(&mut tx, id, (&new.attempt, Some(new.max_cost)), whole(new.number), new.signed_at).await?;
         sqlx::query(
             "UPDATE registrations SET blocked = '', revision = revision + 1, updated_at = $1 WHERE transaction_id = $2",
         )
@@ -66,8 +66,13 @@ impl Store {
     ///
     /// # Errors
     /// When the database cannot be written.
-    pub async fn hold(&self, id: TransactionId, blocked: Option<Blocked>, at: Timestamp) -> Result<u64, StoreError> {
-        self.set_blocked(id, blocked, "('signed', 'submitted')", at).await
+    pub async fn set_blocked_tx(
+        &self,
+        id: TransactionId,
+        blocked: Option<BlockedReason>,
+        at: Timestamp,
+    ) -> Result<u64, StoreError> {
+        self.update_blocked(id, blocked, "('signed', 'submitted')", at).await
     }
 
     /// What all that a transaction carries waits for, which no node took for that. The answer to a send may come after the chain's
@@ -75,19 +80,24 @@ impl Store {
     ///
     /// # Errors
     /// When the database cannot be written; [`StoreError::Fenced`] when another replica acts for the signer.
-    pub async fn not_taken(&self, id: TransactionId, blocked: Blocked, at: Timestamp) -> Result<u64, StoreError> {
-        self.set_blocked(id, Some(blocked), "('signed')", at).await
-    }
-
-    async fn set_blocked(
+    pub async fn set_blocked_unsent(
         &self,
         id: TransactionId,
-        blocked: Option<Blocked>,
+        blocked: BlockedReason,
+        at: Timestamp,
+    ) -> Result<u64, StoreError> {
+        self.update_blocked(id, Some(blocked), "('signed')", at).await
+    }
+
+    async fn update_blocked(
+        &self,
+        id: TransactionId,
+        blocked: Option<BlockedReason>,
         states: &str,
         at: Timestamp,
     ) -> Result<u64, StoreError> {
-        let code = blocked.map_or("", Blocked::code);
-        let mut tx = self.write_about(id).await?;
+        let code = blocked.map_or("", BlockedReason::code);
+        let mut tx = self.write_for_tx(id).await?;
         let changed = sqlx::query(AssertSqlSafe(format!(
             "UPDATE registrations SET blocked = $1, revision = revision + 1, updated_at = $2 \
              WHERE transaction_id = $3 AND blocked <> $4 AND state IN {states}"
@@ -106,7 +116,7 @@ impl Store {
     ///
     /// # Errors
     /// When the database cannot be read.
-    pub async fn transaction_of(
+    pub async fn find_transaction_by_nonce(
         &self,
         signer: Address,
         nonce: u64,
@@ -117,7 +127,7 @@ impl Store {
             .fetch_optional(&self.writer)
             .await?;
         let read = |row: AnyRow| {
-            let mut c = Columns::of(&row);
+            let mut c = RowReader::new(&row);
             Ok((TransactionId::from_bytes(c.bytes()?), c.get::<String>()? == "released"))
         };
         found.map(read).transpose()

@@ -1,9 +1,9 @@
 //! Rows to domain values.
 
-use super::{QueuedRegistration, StoreError, open::bytes};
+use super::{QueuedRegistration, StoreError, open::fixed_bytes};
 use crate::registration::{
-    Block, Cost, Diagnosis, DocumentHash, Failure, NewRegistration, OurTransaction, Registration, RegistrationId,
-    SpanId, Times, Timestamp, TraceContext, TraceId, Transaction, UserId,
+    Block, Cost, Diagnosis, DocumentHash, Failure, NewRegistration, OwnTransaction, Registration, RegistrationId,
+    SpanId, StateTimes, Timestamp, TraceContext, TraceId, Transaction, UserId,
 };
 use alloy::primitives::{Address, B256};
 use serde::{Deserialize, Serialize};
@@ -11,7 +11,7 @@ use sqlx::{Decode, Row, Type, any::AnyRow};
 use std::{collections::BTreeMap, str::FromStr};
 
 /// The columns of a registration and of the transaction that carries it; [`registration`] reads them by position.
-pub(super) const REGISTRATION: &str = "SELECT r.id, r.document_hash, r.case_id, r.submitted_as, r.user_id, r.state, r.revision, r.blocked, \
+pub(super) const SELECT_REGISTRATION: &str = "SELECT r.id, r.document_hash, r.case_id, r.submitted_as, r.user_id, r.state, r.revision, r.blocked, \
      r.failure_reason, r.failure_message, r.trace_id, r.parent_span_id, r.sampled, r.baggage, r.tracestate, \
      r.created_at, r.failed_at, r.updated_at, \
      t.hash, t.signer, t.nonce, t.batch_size, t.attempts, t.prepared_at, t.signed_at, t.sent_at, t.included_at, t.confirmed_at, \
@@ -19,30 +19,30 @@ pub(super) const REGISTRATION: &str = "SELECT r.id, r.document_hash, r.case_id, 
      FROM registrations r LEFT JOIN transactions t ON t.id = r.transaction_id";
 
 /// The columns of what a lane needs to know, which [`queued`] reads, and the transaction that carries it.
-pub(super) const QUEUED: &str = "SELECT id, document_hash, case_id, user_id, trace_id, parent_span_id, sampled, \
+pub(super) const SELECT_QUEUED: &str = "SELECT id, document_hash, case_id, user_id, trace_id, parent_span_id, sampled, \
      baggage, tracestate, created_at, reverts, transaction_id FROM registrations";
 
 /// Reads the columns of [`QUEUED`], but for the last one.
-pub(super) fn queued(c: &mut Columns<'_>) -> Result<QueuedRegistration, StoreError> {
+pub(super) fn read_queued(c: &mut RowReader<'_>) -> Result<QueuedRegistration, StoreError> {
     Ok(QueuedRegistration {
         id: c.registration_id()?,
         document_hash: c.document()?,
         case_id: c.code()?,
         user_id: c.user_id()?,
         trace: c.trace()?,
-        created: Timestamp::from_micros(c.get()?),
+        created_at: Timestamp::from_micros(c.get()?),
         reverts: u32::try_from(c.unsigned()?.unwrap_or_default()).unwrap_or(u32::MAX),
     })
 }
 
 /// Reads columns from left to right.
-pub(super) struct Columns<'r> {
+pub(super) struct RowReader<'r> {
     row: &'r AnyRow,
     next: usize,
 }
 
-impl<'r> Columns<'r> {
-    pub(super) fn of(row: &'r AnyRow) -> Self {
+impl<'r> RowReader<'r> {
+    pub(super) fn new(row: &'r AnyRow) -> Self {
         Self { row, next: 0 }
     }
 
@@ -53,11 +53,11 @@ impl<'r> Columns<'r> {
     }
 
     pub(super) fn bytes<T: for<'a> TryFrom<&'a [u8]>>(&mut self) -> Result<T, StoreError> {
-        bytes(self.get()?)
+        fixed_bytes(self.get()?)
     }
 
     pub(super) fn optional_bytes<T: for<'a> TryFrom<&'a [u8]>>(&mut self) -> Result<Option<T>, StoreError> {
-        self.get::<Option<Vec<u8>>>()?.map(bytes).transpose()
+        self.get::<Option<Vec<u8>>>()?.map(fixed_bytes).transpose()
     }
 
     pub(super) fn unsigned(&mut self) -> Result<Option<u64>, StoreError> {
@@ -110,8 +110,8 @@ impl<'r> Columns<'r> {
 }
 
 /// Reads a row of [`REGISTRATION`].
-pub(super) fn registration(row: &AnyRow) -> Result<Registration, StoreError> {
-    let mut columns = Columns::of(row);
+pub(super) fn read_registration(row: &AnyRow) -> Result<Registration, StoreError> {
+    let mut columns = RowReader::new(row);
     let c = &mut columns;
     let id = c.registration_id()?;
     let document_hash = c.document()?;
@@ -122,24 +122,24 @@ pub(super) fn registration(row: &AnyRow) -> Result<Registration, StoreError> {
     let revision = c.get()?;
     let blocked = c.get::<String>()?;
     let blocked = (!blocked.is_empty()).then(|| blocked.parse()).transpose().map_err(StoreError::corrupt)?;
-    let failure = failure(c)?;
+    let failure = read_failure(c)?;
     let trace = c.trace()?;
     let created = Timestamp::from_micros(c.get()?);
     let failed = c.time()?;
     let updated = Timestamp::from_micros(c.get()?);
     let mut times =
-        Times { created, submitted: None, included: None, confirmed: None, failed, timed_out: None, updated };
-    let carried = transaction(c, &mut times)?;
-    let diagnosis = c.get::<Option<String>>()?.map(|text| read_diagnosis(&text)).transpose()?;
+        StateTimes { created, submitted: None, included: None, confirmed: None, failed, timed_out: None, updated };
+    let carried = read_transaction(c, &mut times)?;
+    let diagnosis = c.get::<Option<String>>()?.map(|text| decode_diagnosis(&text)).transpose()?;
     let finality = c.get::<Option<String>>()?.map(|code| code.parse()).transpose().map_err(StoreError::corrupt)?;
     let finality = finality.filter(|_| carried.as_ref().is_some_and(|transaction| transaction.block.is_some()));
     Ok(Registration {
         id,
-        asked: NewRegistration { document_hash, submitted_as, case_id, user_id, trace },
+        request: NewRegistration { document_hash, submitted_as, case_id, user_id, trace },
         state,
         finality,
         revision,
-        blocked,
+        blocked_reason: blocked,
         transaction: carried,
         failure,
         diagnosis,
@@ -147,13 +147,13 @@ pub(super) fn registration(row: &AnyRow) -> Result<Registration, StoreError> {
     })
 }
 
-fn failure(c: &mut Columns<'_>) -> Result<Option<Failure>, StoreError> {
+fn read_failure(c: &mut RowReader<'_>) -> Result<Option<Failure>, StoreError> {
     let reason = c.get::<Option<String>>()?;
     let message = c.get::<Option<String>>()?.unwrap_or_default();
     reason.map(|code| Ok(Failure { reason: code.parse().map_err(StoreError::corrupt)?, message })).transpose()
 }
 
-fn transaction(c: &mut Columns<'_>, times: &mut Times) -> Result<Option<Transaction>, StoreError> {
+fn read_transaction(c: &mut RowReader<'_>, times: &mut StateTimes) -> Result<Option<Transaction>, StoreError> {
     let hash = c.optional_bytes::<B256>()?;
     let from = c.optional_bytes::<Address>()?;
     let nonce = c.unsigned()?;
@@ -169,7 +169,7 @@ fn transaction(c: &mut Columns<'_>, times: &mut Times) -> Result<Option<Transact
     let cost =
         gas_used.zip(price).map(|(gas_used, effective_gas_price)| Cost { gas_used, effective_gas_price, l1_fee });
     let small = |number: u64| u32::try_from(number).unwrap_or(u32::MAX);
-    let ours = nonce.zip(prepared_at).zip(signed_at).map(|((nonce, prepared_at), signed_at)| OurTransaction {
+    let ours = nonce.zip(prepared_at).zip(signed_at).map(|((nonce, prepared_at), signed_at)| OwnTransaction {
         nonce,
         batch_size: small(batch_size),
         attempts: small(attempts),
@@ -177,7 +177,7 @@ fn transaction(c: &mut Columns<'_>, times: &mut Times) -> Result<Option<Transact
         signed_at,
         cost,
     });
-    Ok(hash.zip(from).map(|(hash, from)| Transaction { hash, from, block, ours }))
+    Ok(hash.zip(from).map(|(hash, from)| Transaction { hash, from, block, own: ours }))
 }
 
 /// A diagnosis as its column holds it.
@@ -189,7 +189,7 @@ struct StoredDiagnosis {
     time: i64,
 }
 
-pub(super) fn write_diagnosis(diagnosis: &Diagnosis) -> Result<String, StoreError> {
+pub(super) fn encode_diagnosis(diagnosis: &Diagnosis) -> Result<String, StoreError> {
     let stored = StoredDiagnosis {
         cause: diagnosis.cause.code().to_owned(),
         explanation: diagnosis.explanation.clone(),
@@ -199,7 +199,7 @@ pub(super) fn write_diagnosis(diagnosis: &Diagnosis) -> Result<String, StoreErro
     serde_json::to_string(&stored).map_err(StoreError::corrupt)
 }
 
-fn read_diagnosis(text: &str) -> Result<Diagnosis, StoreError> {
+fn decode_diagnosis(text: &str) -> Result<Diagnosis, StoreError> {
     let stored: StoredDiagnosis = serde_json::from_str(text).map_err(StoreError::corrupt)?;
     Ok(Diagnosis {
         cause: stored.cause.parse().map_err(StoreError::corrupt)?,

@@ -24,35 +24,35 @@ pub enum InvalidDatabaseUrl {
         "is no database we can use: give sqlite://FILE, such as sqlite://registrar.db, or a postgres:// URL with user, password, \
          host and database"
     )]
-    Scheme,
+    UnsupportedScheme,
     /// An SQLite URL without a file, or in memory.
     #[error("names no file: what is accepted has to survive a restart")]
-    NoFile,
+    MissingFile,
     /// A PostgreSQL URL that cannot be read, or names no database.
     #[error(
         "is no URL of a PostgreSQL database: behind postgres:// it needs a host and a database, and may have user and password, \
          with %40 for an @ in them and so on"
     )]
-    Server,
+    InvalidServerUrl,
     /// A root certificate that nothing would be held against.
     #[error(
         "names a root certificate (sslrootcert) that nothing is held against: give sslmode=verify-full with it, for without it, or \
          with another sslmode, the server's certificate is not looked at"
     )]
-    Unchecked,
+    UncheckedRootCertificate,
     /// A parameter that would do nothing.
-    #[error("has a parameter{} that is not read: give any of {READ}", .0.as_ref().map(|name| format!(" {name}")).unwrap_or_default())]
-    Parameter(Option<String>),
+    #[error("has a parameter{} that is not read: give any of {SUPPORTED_PARAMETERS}", .0.as_ref().map(|name| format!(" {name}")).unwrap_or_default())]
+    UnknownParameter(Option<String>),
     /// To the driver it means `disable`.
     #[error("asks for sslmode=allow, with which TLS is never used here: give verify-full, require, prefer or disable")]
-    Allow,
+    SslModeAllow,
 }
 
 /// The parameters that are read, under the names that libpq has for them too.
-const READ: &str =
+const SUPPORTED_PARAMETERS: &str =
     "sslmode, sslrootcert, sslcert, sslkey, host, hostaddr, port, user, password, dbname, application_name, options";
 /// The other names that sqlx has for them, and one of its own.
-const ALSO_READ: [&str; 7] =
+const PARAMETER_ALIASES: [&str; 7] =
     ["ssl-mode", "ssl-root-cert", "ssl-ca", "ssl-cert", "ssl-key", "statement-cache-capacity", "options["];
 
 impl Settings {
@@ -63,23 +63,23 @@ impl Settings {
     /// When it is none that we can use.
     pub fn parse(url: &str) -> Result<Self, InvalidDatabaseUrl> {
         if url.starts_with("postgres://") || url.starts_with("postgresql://") {
-            all_read(url)?;
-            let options = PgConnectOptions::from_str(url).map_err(|_| InvalidDatabaseUrl::Server)?;
-            options.get_database().filter(|name| !name.is_empty()).ok_or(InvalidDatabaseUrl::Server)?;
+            reject_unknown_parameters(url)?;
+            let options = PgConnectOptions::from_str(url).map_err(|_| InvalidDatabaseUrl::InvalidServerUrl)?;
+            options.get_database().filter(|name| !name.is_empty()).ok_or(InvalidDatabaseUrl::InvalidServerUrl)?;
             if matches!(options.get_ssl_mode(), PgSslMode::Allow) {
-                return Err(InvalidDatabaseUrl::Allow);
+                return Err(InvalidDatabaseUrl::SslModeAllow);
             }
             let is_checked = matches!(options.get_ssl_mode(), PgSslMode::VerifyCa | PgSslMode::VerifyFull);
-            if names_root(url) && !is_checked {
-                return Err(InvalidDatabaseUrl::Unchecked);
+            if has_root_certificate(url) && !is_checked {
+                return Err(InvalidDatabaseUrl::UncheckedRootCertificate);
             }
             return Ok(Self::Postgres(url.to_owned()));
         }
-        let rest = url.strip_prefix("sqlite:").ok_or(InvalidDatabaseUrl::Scheme)?;
+        let rest = url.strip_prefix("sqlite:").ok_or(InvalidDatabaseUrl::UnsupportedScheme)?;
         let rest = rest.strip_prefix("//").unwrap_or(rest);
         let (path, query) = rest.split_once('?').unwrap_or((rest, ""));
         if path.is_empty() || path.ends_with('/') || path == ":memory:" || query.contains("mode=memory") {
-            return Err(InvalidDatabaseUrl::NoFile);
+            return Err(InvalidDatabaseUrl::MissingFile);
         }
         Ok(Self::Sqlite(path.into()))
     }
@@ -87,7 +87,7 @@ impl Settings {
 
 impl Settings {
     /// The database by engine and place, without user and password.
-    pub(super) fn place(&self) -> String {
+    pub(super) fn display_name(&self) -> String {
         match self {
             Self::Sqlite(path) => format!("sqlite {}", path.display()),
             // What cannot be read was refused before.
@@ -106,18 +106,18 @@ impl Settings {
 }
 
 /// Refuses a parameter that sqlx would pass over, with its value in the log.
-fn all_read(url: &str) -> Result<(), InvalidDatabaseUrl> {
+fn reject_unknown_parameters(url: &str) -> Result<(), InvalidDatabaseUrl> {
     let Ok(url) = Url::parse(url) else { return Ok(()) };
     let is_read = |name: &str| {
-        READ.split(", ").any(|read| read == name)
-            || ALSO_READ.iter().any(|read| *read == name || read.ends_with('[') && name.starts_with(read))
+        SUPPORTED_PARAMETERS.split(", ").any(|read| read == name)
+            || PARAMETER_ALIASES.iter().any(|read| *read == name || read.ends_with('[') && name.starts_with(read))
     };
     match url.query_pairs().map(|(name, _)| name).find(|name| !is_read(name)) {
         // What does not look like a name may be a piece of a password.
         Some(name) => {
             let is_name =
                 name.len() <= 40 && name.bytes().all(|byte| byte.is_ascii_lowercase() || b"-_".contains(&byte));
-            Err(InvalidDatabaseUrl::Parameter(is_name.then(|| name.into_owned())))
+            Err(InvalidDatabaseUrl::UnknownParameter(is_name.then(|| name.into_owned())))
         }
         None => Ok(()),
     }
@@ -125,7 +125,7 @@ fn all_read(url: &str) -> Result<(), InvalidDatabaseUrl> {
 
 /// Whether it says whom to trust, in any of the ways that sqlx reads. libpq would check by that with `sslmode=require` too; sqlx
 /// does not.
-fn names_root(url: &str) -> bool {
+fn has_root_certificate(url: &str) -> bool {
     let is_root = |name: &str| matches!(name, "sslrootcert" | "ssl-root-cert" | "ssl-ca");
     Url::parse(url).is_ok_and(|url| url.query_pairs().any(|(name, _)| is_root(&name)))
 }
@@ -156,9 +156,9 @@ mod tests {
             assert_eq!(Settings::parse(url), Ok(Settings::Sqlite(path.into())), "{url}");
         }
         for url in ["sqlite://", "sqlite::memory:", "sqlite://x?mode=memory", "sqlite:///var/"] {
-            assert_eq!(Settings::parse(url), Err(InvalidDatabaseUrl::NoFile), "{url}");
+            assert_eq!(Settings::parse(url), Err(InvalidDatabaseUrl::MissingFile), "{url}");
         }
-        assert_eq!(Settings::parse("mysql://h/db"), Err(InvalidDatabaseUrl::Scheme));
+        assert_eq!(Settings::parse("mysql://h/db"), Err(InvalidDatabaseUrl::UnsupportedScheme));
     }
 
     #[test]
@@ -174,14 +174,14 @@ mod tests {
             ("sslrootcert=/ca.crt", false),
         ] {
             let read = Settings::parse(&format!("postgres://u:p@h/d?{query}"));
-            assert_eq!(read == Err(InvalidDatabaseUrl::Unchecked), !is_checked, "{query}: {read:?}");
+            assert_eq!(read == Err(InvalidDatabaseUrl::UncheckedRootCertificate), !is_checked, "{query}: {read:?}");
         }
     }
 
     #[test]
     fn what_is_said_of_a_wrong_url_is_not_taken_for_one() {
         use InvalidDatabaseUrl::*;
-        for error in [Scheme, NoFile, Server, Unchecked] {
+        for error in [UnsupportedScheme, MissingFile, InvalidServerUrl, UncheckedRootCertificate] {
             assert_eq!(crate::telemetry::redact(&error.to_string()), error.to_string());
         }
     }
@@ -194,7 +194,7 @@ mod tests {
         }
         for url in ["postgres://u:p@h", "postgres://u:p@h:port/d", "postgres://h/d?sslmode=perhaps"] {
             let refused = Settings::parse(url);
-            assert_eq!(refused, Err(InvalidDatabaseUrl::Server), "{url}");
+            assert_eq!(refused, Err(InvalidDatabaseUrl::InvalidServerUrl), "{url}");
         }
         assert!(!format!("{:?}", Settings::parse("postgres://u:s3cr3t@h/d")).contains("s3cr3t"));
     }
@@ -203,13 +203,13 @@ mod tests {
     fn a_parameter_that_would_do_nothing_is_refused_by_its_name_alone() {
         let refused = |query: &str| Settings::parse(&format!("postgres://u:p@h/d?{query}")).unwrap_err();
         let unknown = refused("sslmode=require&connect_timeout=s3cr3t");
-        assert_eq!(unknown, InvalidDatabaseUrl::Parameter(Some("connect_timeout".to_owned())));
+        assert_eq!(unknown, InvalidDatabaseUrl::UnknownParameter(Some("connect_timeout".to_owned())));
         assert!(
             unknown.to_string().contains("connect_timeout") && !unknown.to_string().contains("s3cr3t"),
             "{unknown}"
         );
-        assert_eq!(refused("S3cr3t"), InvalidDatabaseUrl::Parameter(None));
-        assert_eq!(refused("sslmode=allow"), InvalidDatabaseUrl::Allow);
+        assert_eq!(refused("S3cr3t"), InvalidDatabaseUrl::UnknownParameter(None));
+        assert_eq!(refused("sslmode=allow"), InvalidDatabaseUrl::SslModeAllow);
         let read = "application_name=r&options=-c%20work_mem%3D8MB&options[work_mem]=8MB&hostaddr=127.0.0.1&user=u&password=p\
                     &port=1&dbname=d&ssl-cert=/c&sslkey=/k&statement-cache-capacity=9";
         assert!(Settings::parse(&format!("postgres://h/d?{read}")).is_ok());

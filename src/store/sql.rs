@@ -3,12 +3,12 @@
 use std::fmt::Write;
 
 /// Sizes in which rows are written together. Few different texts, so that each statement is prepared once and kept.
-const CHUNKS: [usize; 4] = [128, 32, 8, 1];
+const CHUNK_SIZES: [usize; 4] = [128, 32, 8, 1];
 
 /// Splits rows into the longest chunks.
 pub(super) fn chunks<T>(mut rows: &[T]) -> impl Iterator<Item = &[T]> {
     std::iter::from_fn(move || {
-        let size = CHUNKS.into_iter().find(|size| *size <= rows.len())?;
+        let size = CHUNK_SIZES.into_iter().find(|size| *size <= rows.len())?;
         let (chunk, rest) = rows.split_at(size);
         rows = rest;
         Some(chunk)
@@ -16,18 +16,18 @@ pub(super) fn chunks<T>(mut rows: &[T]) -> impl Iterator<Item = &[T]> {
 }
 
 /// `($1, $2), ($3, $4)` for two rows of two columns, counting from `first`.
-pub(super) fn tuples(first: usize, rows: usize, columns: usize) -> String {
+pub(super) fn value_placeholders(first: usize, rows: usize, columns: usize) -> String {
     let mut text = String::with_capacity(rows * columns * 6);
     for row in 0..rows {
         text.push_str(if row == 0 { "(" } else { ", (" });
-        text.push_str(&list(first + row * columns, columns));
+        text.push_str(&placeholders(first + row * columns, columns));
         text.push(')');
     }
     text
 }
 
 /// `$3, $4, $5` for three values, counting from `first`.
-pub(super) fn list(first: usize, count: usize) -> String {
+pub(super) fn placeholders(first: usize, count: usize) -> String {
     let mut text = String::with_capacity(count * 6);
     for number in first..first + count {
         let comma = if number == first { "" } else { ", " };
@@ -43,9 +43,9 @@ mod tests {
 
     #[test]
     fn placeholders_are_counted_through() {
-        assert_eq!(tuples(1, 2, 2), "($1, $2), ($3, $4)");
-        assert_eq!(list(3, 3), "$3, $4, $5");
-        assert_eq!(list(1, 0), "");
+        assert_eq!(value_placeholders(1, 2, 2), "($1, $2), ($3, $4)");
+        assert_eq!(placeholders(3, 3), "$3, $4, $5");
+        assert_eq!(placeholders(1, 0), "");
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! SQLite: a file, its lock, and how its connections are set.
 
-use super::{OpenError, bounded::Pool, engine::Engine, open};
+use super::{OpenError, engine::Engine, open, timeout_pool::TimeoutPool};
 use sqlx::{AnyConnection, AssertSqlSafe, Connection, Row, any::AnyPoolOptions};
 use std::{
     fs::{File, OpenOptions, TryLockError},
@@ -13,19 +13,19 @@ use std::{
 /// be copied into the database once.
 const PRAGMAS: &str = "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA busy_timeout = 5000; \
                        PRAGMA temp_store = MEMORY; PRAGMA cache_size = -16000; PRAGMA wal_autocheckpoint = 8000;";
-pub(super) const READERS: u32 = 4;
+pub(super) const SQLITE_READER_CONNECTIONS: u32 = 4;
 /// A connection is waited for at most this long; then the store counts as unusable.
-const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
+const SQLITE_ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
 /// A file answers, or fails: this only ends what a disk has swallowed.
-pub(super) const STATEMENT_LIMIT: Duration = Duration::from_secs(60);
+pub(super) const SQLITE_STATEMENT_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Holds the operating system's lock on the database; freed when dropped, or when the process dies.
 #[derive(Debug)]
 pub(super) struct FileLock(#[allow(dead_code, reason = "holding it is its use")] File);
 
 /// Opens the file, makes it when absent, and brings its schema up to date.
-pub(super) async fn open(path: &Path) -> Result<(Engine, Pool, Pool), OpenError> {
-    let lock = lock(path)?;
+pub(super) async fn open(path: &Path) -> Result<(Engine, TimeoutPool, TimeoutPool), OpenError> {
+    let lock = lock_file(path)?;
     let url = format!("sqlite://{}?mode=rwc", path.display());
     if path.exists() {
         refuse_foreign(&format!("sqlite://{}?mode=ro", path.display())).await?;
@@ -33,12 +33,16 @@ pub(super) async fn open(path: &Path) -> Result<(Engine, Pool, Pool), OpenError>
     // One writes, so that writers queue up instead of colliding.
     let writer = connect(&url, 1).await?;
     open::migrator().run(&writer).await?;
-    let reader = connect(&url, READERS).await?;
-    Ok((Engine::Sqlite { _lock: lock }, Pool::new(writer, STATEMENT_LIMIT), Pool::new(reader, STATEMENT_LIMIT)))
+    let reader = connect(&url, SQLITE_READER_CONNECTIONS).await?;
+    Ok((
+        Engine::Sqlite { _lock: lock },
+        TimeoutPool::new(writer, SQLITE_STATEMENT_TIMEOUT),
+        TimeoutPool::new(reader, SQLITE_STATEMENT_TIMEOUT),
+    ))
 }
 
 /// One process per file, by the operating system's lock on a file beside it: it ends with the process, however that dies.
-fn lock(path: &Path) -> Result<FileLock, OpenError> {
+fn lock_file(path: &Path) -> Result<FileLock, OpenError> {
     let not_writable = |error: std::io::Error| OpenError::NotWritable { path: path.to_owned(), kind: error.kind() };
     // Looked at first, so that a read-only database is named as such and no lock file is left beside it.
     if path.exists() {
@@ -71,7 +75,7 @@ pub(super) async fn connect_with(
     let set = format!("{PRAGMAS} {statements}");
     AnyPoolOptions::new()
         .max_connections(connections)
-        .acquire_timeout(ACQUIRE_TIMEOUT)
+        .acquire_timeout(SQLITE_ACQUIRE_TIMEOUT)
         .idle_timeout(None)
         .max_lifetime(None)
         .after_connect(move |connection, _| {
@@ -90,7 +94,7 @@ async fn refuse_foreign(url: &str) -> Result<(), OpenError> {
         .await?;
     connection.close().await?;
     let names = tables.iter().map(|row| row.try_get(0)).collect::<Result<Vec<String>, _>>()?;
-    open::all_ours(&names)
+    open::reject_foreign_tables(&names)
 }
 
 #[cfg(test)]
@@ -98,23 +102,23 @@ mod tests {
     use super::*;
     use crate::{
         registration::{DocumentHash, NewRegistration},
-        store::{Acceptor, Store, testing::Ground},
+        store::{AcceptHandle, Store, testing::TestDatabase},
         telemetry::propagation,
     };
     use tokio_util::sync::CancellationToken;
 
     #[tokio::test]
     async fn a_second_store_on_the_same_file_is_refused() {
-        let ground = Ground::sqlite();
+        let ground = TestDatabase::sqlite();
         let _first = Store::open(&ground.settings(), 100).await.unwrap();
         assert!(matches!(Store::open(&ground.settings(), 100).await, Err(OpenError::InUse(_))));
     }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn what_is_unfinished_is_counted_right_while_more_is_accepted() {
-        let ground = Ground::sqlite();
+        let ground = TestDatabase::sqlite();
         let store = Store::open(&ground.settings(), 1_000).await.unwrap();
-        let (acceptor, intake) = Acceptor::new(store.clone());
+        let (acceptor, intake) = AcceptHandle::new(store.clone());
         tokio::spawn(intake.run(CancellationToken::new(), || {}));
         for number in 1..=200_u64 {
             let mut document = [0; 32];
@@ -128,12 +132,12 @@ mod tests {
             };
             let counting = async {
                 for _ in 0..5 {
-                    store.recount().await.unwrap();
+                    store.reload_unfinished().await.unwrap();
                 }
             };
             let (accepted, ()) = tokio::join!(acceptor.accept(asked), counting);
             accepted.unwrap();
-            assert_eq!(store.unfinished(), number);
+            assert_eq!(store.unfinished_count(), number);
         }
     }
 }

@@ -9,16 +9,16 @@ use tempfile::TempDir;
 pub(super) mod server;
 
 /// What a store stands on.
-pub(super) enum Ground {
+pub(super) enum TestDatabase {
     /// A file, gone with its folder.
     Sqlite(TempDir),
     /// A database in the cluster of this test process.
     Postgres(Database),
 }
 
-impl Ground {
+impl TestDatabase {
     /// The engine's that the module is named for: the suite is compiled once for each.
-    pub(super) async fn of(module: &str) -> Self {
+    pub(super) async fn for_suite(module: &str) -> Self {
         if module.ends_with("on_postgres") { Self::postgres().await } else { Self::sqlite() }
     }
 

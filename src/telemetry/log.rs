@@ -1,7 +1,7 @@
 //! Log lines: text for people, JSON for machines, the trace id in every line that belongs to a journey or a request. Each is redacted
 //! when it is whole, and is one line whatever its values hold.
 
-use super::{Settings, events::LAST_WORD, panic, redact, spans};
+use super::{Settings, events::FATAL_TARGET, panic, redact, spans};
 use serde::Serialize;
 use std::{borrow::Cow, collections::BTreeMap, fmt, fmt::Write as _, io::IsTerminal, str::FromStr};
 use tracing::{Event, Level, Subscriber, field};
@@ -39,7 +39,7 @@ pub enum InvalidLogSetting {
 
 impl LogFormat {
     /// Text where a person looks at standard error, JSON where a machine does.
-    pub fn by_terminal() -> Self {
+    pub fn detect() -> Self {
         if std::io::stderr().is_terminal() { Self::Text } else { Self::Json }
     }
 }
@@ -58,7 +58,7 @@ impl FromStr for LogFormat {
 
 /// The database's driver tells of each connection that breaks, and of each that takes long: of all, when the database is gone, which is
 /// said once by itself. Whoever names it in the filter, as `sqlx=warn`, hears of them all the same.
-const QUIET: &str = "sqlx=off";
+const DEFAULT_DIRECTIVES: &str = "sqlx=off";
 
 impl Default for LogFilter {
     fn default() -> Self {
@@ -83,15 +83,16 @@ pub(super) fn layer<S>(settings: &Settings) -> Box<dyn Layer<S> + Send + Sync>
 where
     S: Subscriber + for<'a> LookupSpan<'a> + Send + Sync,
 {
-    let wanted = EnvFilter::new(format!("{QUIET},{}", settings.log_filter.0));
-    const UNSAFE: [&str; 4] = ["alloy", "opentelemetry", "reqwest", "hyper"];
+    let wanted = EnvFilter::new(format!("{DEFAULT_DIRECTIVES},{}", settings.log_filter.0));
+    const DENIED_TARGETS: [&str; 4] = ["alloy", "opentelemetry", "reqwest", "hyper"];
     // Of spans only a filter that names some has to know; to any other they would cost time at each step into and out of them.
     let spans = settings.log_filter.0.contains('[');
     let safe = filter_fn(move |metadata| {
-        (spans || metadata.is_event()) && !UNSAFE.iter().any(|room| metadata.target().starts_with(room))
+        (spans || metadata.is_event()) && !DENIED_TARGETS.iter().any(|room| metadata.target().starts_with(room))
     });
     // Whatever is wanted, nobody wants to miss a panic, or why it ended.
-    let shown = wanted.and(safe).or(filter_fn(|metadata| [panic::TARGET, LAST_WORD].contains(&metadata.target())));
+    let shown =
+        wanted.and(safe).or(filter_fn(|metadata| [panic::PANIC_TARGET, FATAL_TARGET].contains(&metadata.target())));
     let layer = tracing_subscriber::fmt::layer()
         .with_writer(std::io::stderr)
         .with_ansi(std::io::stderr().is_terminal())
@@ -124,12 +125,12 @@ fn trace_id() -> Option<String> {
 }
 
 #[derive(Default)]
-struct Fields {
+struct EventFields {
     message: String,
     fields: BTreeMap<&'static str, serde_json::Value>,
 }
 
-impl field::Visit for Fields {
+impl field::Visit for EventFields {
     fn record_debug(&mut self, field: &field::Field, value: &dyn fmt::Debug) {
         let text = format!("{value:?}");
         if field.name() == "message" {
@@ -180,7 +181,7 @@ struct JsonLine<'a> {
 }
 
 /// The time as RFC 3339 in UTC.
-fn now() -> String {
+fn now_rfc3339() -> String {
     let mut time = String::new();
     // Writing into a String does not fail.
     let _ = SystemTime.format_time(&mut format::Writer::new(&mut time));
@@ -198,12 +199,12 @@ where
         mut writer: format::Writer<'_>,
         event: &Event<'_>,
     ) -> fmt::Result {
-        let mut seen = Fields::default();
+        let mut seen = EventFields::default();
         event.record(&mut seen);
         let of_span = trace_id();
         let of_event = seen.fields.remove("trace_id");
         let line = JsonLine {
-            time: &now(),
+            time: &now_rfc3339(),
             level: event.metadata().level().as_str(),
             target: event.metadata().target(),
             message: &seen.message,
@@ -213,7 +214,7 @@ where
             fields: &seen.fields,
         };
         let line = serde_json::to_string(&line).map_err(|_| fmt::Error)?;
-        let line = one_line(&line, |c, line| write!(line, "\\u{:04x}", u32::from(c)));
+        let line = escape_control_chars(&line, |c, line| write!(line, "\\u{:04x}", u32::from(c)));
         writeln!(writer, "{}", redact(&line))
     }
 }
@@ -231,7 +232,7 @@ where
         mut writer: format::Writer<'_>,
         event: &Event<'_>,
     ) -> fmt::Result {
-        let mut seen = Fields::default();
+        let mut seen = EventFields::default();
         event.record(&mut seen);
         let (colour, plain) = match *event.metadata().level() {
             Level::ERROR => ("\x1b[31m", "\x1b[0m"),
@@ -239,11 +240,11 @@ where
             Level::INFO | Level::DEBUG | Level::TRACE => ("", ""),
         };
         let (colour, plain) = if writer.has_ansi_escapes() { (colour, plain) } else { ("", "") };
-        let mut line = format!("{} {colour}{:>5}{plain} ", now(), event.metadata().level().as_str());
-        line.push_str(&escaped(&seen.message));
+        let mut line = format!("{} {colour}{:>5}{plain} ", now_rfc3339(), event.metadata().level().as_str());
+        line.push_str(&escape_text(&seen.message));
         for (name, value) in &seen.fields {
             match value.as_str() {
-                Some(text) => write!(line, " {name}={}", escaped(text))?,
+                Some(text) => write!(line, " {name}={}", escape_text(text))?,
                 None => write!(line, " {name}={value}")?,
             }
         }
@@ -255,13 +256,13 @@ where
 }
 
 /// A value as a part of a line for people.
-fn escaped(text: &str) -> Cow<'_, str> {
-    one_line(text, |c, line| write!(line, "{}", c.escape_default()))
+fn escape_text(text: &str) -> Cow<'_, str> {
+    escape_control_chars(text, |c, line| write!(line, "{}", c.escape_default()))
 }
 
 /// The text with each character escaped that could end a line, hide a part of it or turn it around: a value must not look like a
 /// line of its own on any terminal or to any reader of logs.
-fn one_line(text: &str, escape: impl Fn(char, &mut String) -> fmt::Result) -> Cow<'_, str> {
+fn escape_control_chars(text: &str, escape: impl Fn(char, &mut String) -> fmt::Result) -> Cow<'_, str> {
     let unsafe_here = |c: char| {
         c.is_control() || matches!(c, '\u{2028}' | '\u{2029}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
     };

@@ -6,28 +6,28 @@
 pub mod events;
 mod log;
 mod metrics;
+mod ongoing;
 pub mod panic;
 pub mod propagation;
-mod reach;
+mod receiver_status;
 pub mod redact;
 mod scrub;
 mod sentry;
 mod settings;
 pub mod spans;
 mod start;
-mod timeout;
-mod told;
-mod users;
+mod timeout_report;
+mod user_id;
 
 pub use log::{InvalidLogSetting, LogFilter, LogFormat};
 pub use metrics::{Metrics, metrics};
+pub use ongoing::OngoingCondition;
+pub(crate) use ongoing::log_retry;
 pub use redact::{Secrets, redact};
 pub use settings::{
     InvalidDsn, InvalidOtlp, InvalidRate, OtlpEndpoint, OtlpProtocol, OtlpSettings, Rate, Salt, SentryDsn,
     SentrySettings, Settings, SpanLimits,
 };
-pub use start::{StartError, Telemetry, apart, init};
-pub use timeout::{About, Affected, TimedOut, TransactionTimeoutError};
-pub use told::Told;
-pub(crate) use told::hindered;
-pub use users::outward as user_id;
+pub use start::{StartError, Telemetry, init, with_isolated_hub};
+pub use timeout_report::{AffectedRegistration, ReportSubject, TimedOutTransaction, TransactionTimeoutError};
+pub use user_id::exported_user_id;

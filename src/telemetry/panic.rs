@@ -13,23 +13,23 @@ use std::{
 };
 
 /// The target of the log line, by which others leave it out: Sentry has its own event of the panic.
-pub const TARGET: &str = "panic";
+pub const PANIC_TARGET: &str = "panic";
 /// How long the event may take to leave when the main thread panics, and with it the process ends.
-const LAST_WORDS: Duration = Duration::from_secs(2);
+const PANIC_FLUSH_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Tells panics from now on. A second call changes nothing.
 pub fn install() {
     static ONCE: Once = Once::new();
-    ONCE.call_once(|| panic::set_hook(Box::new(tell)));
+    ONCE.call_once(|| panic::set_hook(Box::new(report_panic)));
 }
 
-fn tell(info: &PanicHookInfo<'_>) {
-    write(info);
-    capture(info);
+fn report_panic(info: &PanicHookInfo<'_>) {
+    write_log_line(info);
+    capture_event(info);
 }
 
 /// The line, where a person or a machine looks for it: in the log, and on standard error when there is none.
-fn write(info: &PanicHookInfo<'_>) {
+fn write_log_line(info: &PanicHookInfo<'_>) {
     let message = redact(message(info));
     let location = info.location().map(ToString::to_string).unwrap_or_default();
     let thread = thread::current();
@@ -38,8 +38,8 @@ fn write(info: &PanicHookInfo<'_>) {
     let backtrace = Backtrace::capture();
     let backtrace = (backtrace.status() == BacktraceStatus::Captured).then(|| backtrace.to_string());
     let backtrace = backtrace.as_deref().map(redact);
-    if tracing::enabled!(target: TARGET, tracing::Level::ERROR) {
-        tracing::error!(target: TARGET, location, thread, backtrace = backtrace.as_deref(), "panic: {message}");
+    if tracing::enabled!(target: PANIC_TARGET, tracing::Level::ERROR) {
+        tracing::error!(target: PANIC_TARGET, location, thread, backtrace = backtrace.as_deref(), "panic: {message}");
     } else {
         // A standard error that is closed must not make a panic of a panic.
         let backtrace = backtrace.map(|frames| format!("\n{frames}")).unwrap_or_default();
@@ -47,7 +47,7 @@ fn write(info: &PanicHookInfo<'_>) {
     }
 }
 
-fn capture(info: &PanicHookInfo<'_>) {
+fn capture_event(info: &PanicHookInfo<'_>) {
     let hub = Hub::current();
     let Some(client) = hub.client() else { return };
     let mut event = PanicIntegration::new().event_from_panic_info(info);
@@ -57,7 +57,7 @@ fn capture(info: &PanicHookInfo<'_>) {
     hub.capture_event(event);
     // Elsewhere the process lives on, and nothing waits for Sentry.
     if thread::current().name() == Some("main") {
-        client.flush(Some(LAST_WORDS));
+        client.flush(Some(PANIC_FLUSH_TIMEOUT));
     }
 }
 
@@ -103,7 +103,7 @@ mod tests {
             log_filter: filter.parse::<LogFilter>().unwrap(),
             sentry: Some(SentrySettings { dsn, error_sample_rate: Rate::ALL, debug: false }),
             secrets,
-            ..Settings::of_tests()
+            ..Settings::for_tests()
         };
         telemetry::init(&settings).unwrap();
         let options = ClientOptions::new().dsn("https://x@sentry.example/1").transport(Arc::new(Shown));
@@ -138,7 +138,7 @@ mod tests {
             assert_eq!(lines.len(), 1, "{stderr}");
             let line: serde_json::Value = serde_json::from_str(lines[0]).unwrap();
             let message = "panic: cannot reach https://base.example/[redacted]\nwith [redacted]";
-            assert_eq!((&line["level"], &line["target"]), (&"ERROR".into(), &TARGET.into()));
+            assert_eq!((&line["level"], &line["target"]), (&"ERROR".into(), &PANIC_TARGET.into()));
             assert_eq!((&line["message"], &line["thread"]), (&message.into(), &"worker".into()));
             assert!(line["location"].as_str().unwrap().starts_with("src/telemetry/panic.rs:"), "{line}");
             assert_eq!(

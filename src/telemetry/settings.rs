@@ -53,7 +53,7 @@ pub struct OtlpSettings {
     /// Where to.
     pub endpoint: OtlpEndpoint,
     /// Spans that may wait.
-    pub queue: usize,
+    pub max_queue_size: usize,
 }
 
 /// The standard limits (<https://opentelemetry.io/docs/specs/otel/configuration/sdk-environment-variables/#span-limits>).
@@ -76,7 +76,7 @@ impl Default for SpanLimits {
 #[cfg(test)]
 impl Settings {
     /// Logs alone.
-    pub(super) fn of_tests() -> Self {
+    pub(super) fn for_tests() -> Self {
         Self {
             enabled: false,
             log_format: LogFormat::Text,
@@ -116,7 +116,7 @@ impl Rate {
     }
 
     /// This share of this share.
-    pub fn times(self, share: f64) -> Self {
+    pub fn scaled_by(self, share: f64) -> Self {
         Self((self.0 * share).clamp(0.0, 1.0))
     }
 }

@@ -3,8 +3,8 @@
 use super::{
     OtlpSettings, Settings, SpanLimits, log, metrics, panic, propagation, redact,
     sentry::{self, Sentry},
-    spans::{self, Head, Otlp, Pipeline, Sink, Tail},
-    users,
+    spans::{self, HeadSampler, OtlpSink, Sink, SpanPipeline, TailProcessor},
+    user_id,
 };
 use ::sentry::SentryFutureExt;
 use opentelemetry::{KeyValue, trace::TracerProvider};
@@ -25,7 +25,7 @@ use tracing_subscriber::{
 };
 
 /// What is kept of the time to end for Sentry's own, when a collector takes the rest.
-const LAST_WORDS: Duration = Duration::from_millis(200);
+const SENTRY_FLUSH_RESERVE: Duration = Duration::from_millis(200);
 
 /// Telemetry cannot start.
 #[derive(Debug, thiserror::Error)]
@@ -35,7 +35,7 @@ pub struct StartError(#[from] ExporterBuildError);
 /// What has to be ended.
 #[derive(Debug, Default)]
 pub struct Telemetry {
-    pipeline: Option<Arc<Pipeline>>,
+    span_pipeline: Option<Arc<SpanPipeline>>,
     sentry: Option<Sentry>,
 }
 
@@ -51,32 +51,32 @@ pub fn init(settings: &Settings) -> Result<Telemetry, StartError> {
     let mut telemetry = Telemetry::default();
     if settings.enabled {
         if let Some(salt) = &settings.user_id_salt {
-            users::hash_with(salt.clone());
+            user_id::set_salt(salt.clone());
         }
-        let (head, resource) = (Head::new(settings.sample_rate), resource(settings));
+        let (head, resource) = (HeadSampler::new(settings.sample_rate), resource(settings));
         let sentry = settings.sentry.as_ref().map(|sentry| Sentry::start(sentry, settings));
         let mut sinks: Vec<Box<dyn Sink>> = sentry.iter().map(Sentry::sink).collect();
-        if let Some(OtlpSettings { endpoint, queue }) = &settings.otlp {
-            sinks.push(Box::new(Otlp::start(endpoint, *queue, settings.limits, &resource)?));
+        if let Some(OtlpSettings { endpoint, max_queue_size }) = &settings.otlp {
+            sinks.push(Box::new(OtlpSink::start(endpoint, *max_queue_size, settings.limits, &resource)?));
         }
-        let pipeline = Pipeline::install(head.clone(), settings.limits, sinks);
-        layers.push(spans_layer(settings, head, resource, pipeline.clone()));
-        let mut listeners: Vec<Listener<Registry>> = vec![(is_error, Failures.boxed())];
+        let pipeline = SpanPipeline::install(head.clone(), settings.limits, sinks);
+        layers.push(otel_layer(settings, head, resource, pipeline.clone()));
+        let mut listeners: Vec<EventListener<Registry>> = vec![(is_error, KeepFailedTraces.boxed())];
         if sentry.is_some() {
-            listeners.extend(sentry::listeners());
+            listeners.extend(sentry::event_listeners());
         }
-        layers.push(listening(listeners));
-        metrics().telemetry_sample_rate(settings.sample_rate.get());
-        propagation::identify(identity(settings));
-        propagation::send_to(settings.trace_hosts.clone());
-        telemetry = Telemetry { pipeline: Some(pipeline), sentry };
+        layers.push(event_listeners_layer(listeners));
+        metrics().set_telemetry_sample_rate(settings.sample_rate.get());
+        propagation::set_identity(identity(settings));
+        propagation::set_allowed_hosts(settings.trace_hosts.clone());
+        telemetry = Telemetry { span_pipeline: Some(pipeline), sentry };
     }
     let _ = tracing::subscriber::set_global_default(tracing_subscriber::registry().with(layers));
     Ok(telemetry)
 }
 
-fn identity(settings: &Settings) -> propagation::Identity {
-    propagation::Identity {
+fn identity(settings: &Settings) -> propagation::ServiceIdentity {
+    propagation::ServiceIdentity {
         public_key: settings.sentry.as_ref().map(|sentry| sentry.dsn.get().public_key().to_owned()).unwrap_or_default(),
         release: settings.service_version.clone(),
         environment: settings.environment.clone(),
@@ -95,11 +95,11 @@ fn resource(settings: &Settings) -> Resource {
         .build()
 }
 
-fn spans_layer(
+fn otel_layer(
     settings: &Settings,
-    head: Head,
+    head: HeadSampler,
     resource: Resource,
-    pipeline: Arc<Pipeline>,
+    pipeline: Arc<SpanPipeline>,
 ) -> Box<dyn Layer<Registry> + Send + Sync> {
     let provider = SdkTracerProvider::builder()
         .with_sampler(head)
@@ -108,7 +108,7 @@ fn spans_layer(
         .with_max_attributes_per_span(settings.limits.attributes.max(SpanLimits::default().attributes))
         .with_max_events_per_span(settings.limits.events)
         .with_max_links_per_span(settings.limits.links)
-        .with_span_processor(Tail::new(pipeline))
+        .with_span_processor(TailProcessor::new(pipeline))
         .build();
     let layer: OpenTelemetryLayer<Registry, Tracer> = tracing_opentelemetry::layer()
         .with_tracer(provider.tracer(env!("CARGO_PKG_NAME")))
@@ -126,13 +126,13 @@ fn spans_layer(
 }
 
 /// A layer that only looks at events, and which of them it wants.
-pub(super) type Listener<S> = (fn(&Metadata<'_>) -> bool, Box<dyn Layer<S> + Send + Sync>);
+pub(super) type EventListener<S> = (fn(&Metadata<'_>) -> bool, Box<dyn Layer<S> + Send + Sync>);
 
 /// All that only look at events, as one layer: each layer with a filter of its own costs time at every step into and out of every
 /// span, for it has to find out whether it is to know of it.
-struct Listeners<S>(Vec<Listener<S>>);
+struct EventListeners<S>(Vec<EventListener<S>>);
 
-impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Listeners<S>
+impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for EventListeners<S>
 where
     Self: 'static,
 {
@@ -145,10 +145,10 @@ where
     }
 }
 
-fn listening(listeners: Vec<Listener<Registry>>) -> Box<dyn Layer<Registry> + Send + Sync> {
+fn event_listeners_layer(listeners: Vec<EventListener<Registry>>) -> Box<dyn Layer<Registry> + Send + Sync> {
     let wanted: Vec<_> = listeners.iter().map(|(wants, _)| *wants).collect();
     let wanted = filter_fn(move |metadata| metadata.is_event() && wanted.iter().any(|wants| wants(metadata)));
-    Listeners(listeners).with_filter(wanted).boxed()
+    EventListeners(listeners).with_filter(wanted).boxed()
 }
 
 fn is_error(metadata: &Metadata<'_>) -> bool {
@@ -156,19 +156,19 @@ fn is_error(metadata: &Metadata<'_>) -> bool {
 }
 
 /// A trace in which an error was said is kept.
-struct Failures;
+struct KeepFailedTraces;
 
-impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Failures {
+impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for KeepFailedTraces {
     fn on_event(&self, _event: &Event<'_>, _context: Context<'_, S>) {
         if let Some((trace_id, _)) = spans::current_trace() {
-            spans::keep_failed(trace_id);
+            spans::keep_failed_trace(trace_id);
         }
     }
 }
 
 /// Gives a piece of work its own Sentry hub: what is said in it gets nobody else's breadcrumbs.
-pub async fn apart<T>(work: impl Future<Output = T>) -> T {
-    if sentry::is_on() { work.bind_hub(sentry::own_hub()).await } else { work.await }
+pub async fn with_isolated_hub<T>(work: impl Future<Output = T>) -> T {
+    if sentry::is_enabled() { work.bind_hub(sentry::new_isolated_hub()).await } else { work.await }
 }
 
 impl Telemetry {
@@ -178,8 +178,8 @@ impl Telemetry {
         let left = move || deadline.saturating_duration_since(Instant::now());
         let flush = move || {
             self.sentry.iter().for_each(Sentry::end_session);
-            if let Some(pipeline) = &self.pipeline {
-                pipeline.end(left().saturating_sub(LAST_WORDS));
+            if let Some(pipeline) = &self.span_pipeline {
+                pipeline.shutdown(left().saturating_sub(SENTRY_FLUSH_RESERVE));
             }
             if let Some(sentry) = &self.sentry {
                 sentry.close(left());

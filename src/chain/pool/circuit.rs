@@ -1,25 +1,25 @@
 //! How long an endpoint that is down is left alone: longer each time, until it was well for a while.
 
-use crate::chain::Delays;
+use crate::chain::Backoff;
 use tokio::time::Instant;
 
 /// The circuit of one endpoint. It means something while the endpoint is down.
 #[derive(Debug)]
-pub struct Circuit {
-    delays: Delays,
+pub struct CircuitBreaker {
+    backoff: Backoff,
     /// Until when nothing is asked.
     until: Instant,
 }
 
-impl Circuit {
+impl CircuitBreaker {
     /// One that never opened.
     pub fn new(now: Instant) -> Self {
-        Self { delays: Delays::of_a_circuit(), until: now }
+        Self { backoff: Backoff::for_circuit_breaker(), until: now }
     }
 
     /// It opens, or stays open.
     pub fn open(&mut self, now: Instant) {
-        self.until = now + self.delays.next_delay();
+        self.until = now + self.backoff.next_delay();
     }
 
     /// The next call is not held up.
@@ -34,6 +34,6 @@ impl Circuit {
 
     /// It opens for the shortest time again.
     pub fn reset(&mut self) {
-        self.delays.reset();
+        self.backoff.reset();
     }
 }

@@ -1,41 +1,41 @@
 //! The calls that an endpoint did not answer.
 
-use super::window::SPAN;
+use super::error_window::ERROR_WINDOW;
 use std::{collections::VecDeque, time::Duration};
 use tokio::time::Instant;
 
 /// What is known of one endpoint's failures.
 #[derive(Debug, Default)]
-pub struct Failures {
+pub struct FailureTracker {
     consecutive: u32,
-    last: Option<Instant>,
-    timed_out: bool,
-    suspicions: VecDeque<Instant>,
+    last_failure: Option<Instant>,
+    last_timed_out: bool,
+    timeouts: VecDeque<Instant>,
 }
 
-impl Failures {
+impl FailureTracker {
     /// A call failed that was under way for this long. Calls that were under way together fail together: that is one failure.
-    pub fn failed(&mut self, timed_out: bool, took: Duration, now: Instant) {
-        if self.last.is_none_or(|failed| now.checked_sub(took).is_none_or(|begun| begun >= failed)) {
+    pub fn record_failure(&mut self, timed_out: bool, took: Duration, now: Instant) {
+        if self.last_failure.is_none_or(|failed| now.checked_sub(took).is_none_or(|begun| begun >= failed)) {
             self.consecutive += 1;
-            self.last = Some(now);
+            self.last_failure = Some(now);
         }
-        self.timed_out = timed_out;
+        self.last_timed_out = timed_out;
     }
 
     /// It is suspected because of the last one.
-    pub fn suspect(&mut self, now: Instant) {
-        self.suspicions.push_back(now);
+    pub fn record_timeout(&mut self, now: Instant) {
+        self.timeouts.push_back(now);
     }
 
     /// A call was answered.
-    pub fn answered(&mut self) {
+    pub fn record_success(&mut self) {
         self.consecutive = 0;
     }
 
     /// What was before says nothing any more about how steady it is.
-    pub fn forget(&mut self) {
-        self.suspicions.clear();
+    pub fn clear_timeouts(&mut self) {
+        self.timeouts.clear();
     }
 
     /// How many calls in a row were not answered.
@@ -44,15 +44,15 @@ impl Failures {
     }
 
     /// Whether the last one was not answered in time.
-    pub fn timed_out(&self) -> bool {
-        self.timed_out
+    pub fn last_timed_out(&self) -> bool {
+        self.last_timed_out
     }
 
     /// How often it was suspected of late.
-    pub fn suspicions(&mut self, now: Instant) -> usize {
-        while self.suspicions.front().is_some_and(|at| now.duration_since(*at) >= SPAN) {
-            self.suspicions.pop_front();
+    pub fn recent_timeouts(&mut self, now: Instant) -> usize {
+        while self.timeouts.front().is_some_and(|at| now.duration_since(*at) >= ERROR_WINDOW) {
+            self.timeouts.pop_front();
         }
-        self.suspicions.len()
+        self.timeouts.len()
     }
 }

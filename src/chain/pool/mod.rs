@@ -5,26 +5,26 @@
 //! they decide on, with `circuit`, `failures`, `latency`, `position`, `throttle` and `window`. `read`, `send` and `probe` act.
 
 mod circuit;
+mod error_window;
 mod failures;
-mod heads;
+mod head;
+mod head_consensus;
+mod head_tracker;
 mod health;
-mod judge;
+mod health_policy;
 mod latency;
-mod latest;
-mod position;
 mod probe;
 mod read;
 mod route;
 mod send;
 mod throttle;
 mod watermark;
-mod window;
 
-pub use read::Worth;
-pub use send::Sent;
+pub use read::AnswerQuality;
+pub use send::BroadcastResult;
 
 use super::{
-    CallError, EndpointState, EndpointUrl, Fault, Header, Overview, Stall,
+    CallError, ChainStall, EndpointFault, EndpointState, EndpointUrl, Header, PoolStatus,
     endpoint::{Endpoint, SetupError},
 };
 use crate::{
@@ -33,64 +33,65 @@ use crate::{
     telemetry::{events, metrics},
 };
 use alloy::primitives::Address;
-use health::{Change, Health};
-use judge::{ChainProof, Reason};
+use health::{EndpointHealth, StateChange};
+use health_policy::{ChainIdCheck, HealthReason};
 use route::{Candidate, route};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::{sync::watch, time::Instant};
-use watermark::{Trusted, Watermark};
+use watermark::{TrustedHead, Watermark};
 
 /// The endpoints, in order of preference.
 #[derive(Clone, Debug)]
-pub struct Pool(Arc<Inner>);
+pub struct EndpointPool(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
-    members: Vec<Member>,
+    members: Vec<PoolMember>,
     chain_id: u64,
     /// Whether the network is one that mines on demand by default.
     local: bool,
     watermark: Mutex<Watermark>,
-    told: Mutex<Told>,
+    reported: Mutex<ReportedState>,
 }
 
 #[derive(Debug)]
-struct Member {
+struct PoolMember {
     endpoint: Endpoint,
-    health: Mutex<Health>,
+    health: Mutex<EndpointHealth>,
     /// The state, for those who wait for it to change.
     state: watch::Sender<EndpointState>,
 }
 
 /// What was said already, so that it is said once.
 #[derive(Debug, Default)]
-struct Told {
+struct ReportedState {
     /// The endpoint that is asked first; `None` before the first and while none is usable.
-    first: Option<usize>,
+    primary: Option<usize>,
     /// The one before, while none is usable.
-    last: Option<usize>,
-    still: Option<(Block, Instant)>,
+    previous_primary: Option<usize>,
+    stall: Option<(Block, Instant)>,
 }
 
-impl Pool {
+impl EndpointPool {
     /// The endpoints with these URLs; nothing is asked yet.
     ///
     /// # Errors
     /// When the TLS stack cannot be set up.
     pub fn new(urls: &[EndpointUrl], chain_id: u64, local: bool) -> Result<Self, SetupError> {
         let endpoints = urls.iter().map(Endpoint::new).collect::<Result<_, _>>()?;
-        Ok(Self::of(endpoints, chain_id, local))
+        Ok(Self::from_endpoints(endpoints, chain_id, local))
     }
 
     /// These endpoints; nothing is asked yet.
-    pub fn of(endpoints: Vec<Endpoint>, chain_id: u64, local: bool) -> Self {
+    pub fn from_endpoints(endpoints: Vec<Endpoint>, chain_id: u64, local: bool) -> Self {
         let member = |endpoint| {
-            let (health, state) = (Mutex::new(Health::new(Instant::now())), watch::Sender::new(EndpointState::Down));
-            Member { endpoint, health, state }
+            let (health, state) =
+                (Mutex::new(EndpointHealth::new(Instant::now())), watch::Sender::new(EndpointState::Down));
+            PoolMember { endpoint, health, state }
         };
         let members = endpoints.into_iter().map(member).collect();
         let (watermark, told) = (Mutex::default(), Mutex::default());
-        Self(Arc::new(Inner { members, chain_id, local, watermark, told }))
+        Self(Arc::new(Inner { members, chain_id, local, watermark, reported: told }))
     }
 
     /// Whether an endpoint may be asked now.
@@ -99,32 +100,32 @@ impl Pool {
     }
 
     /// The endpoint that is asked first, or would be.
-    pub fn first(&self) -> &str {
-        let told = lock(&self.0.told);
-        let first = told.first.or(told.last).unwrap_or_default();
+    pub fn primary(&self) -> &str {
+        let told = lock(&self.0.reported);
+        let first = told.primary.or(told.previous_primary).unwrap_or_default();
         self.0.members.get(first).map_or("", |member| member.endpoint.name())
     }
 
     /// Every endpoint and the head, as last seen.
-    pub fn overview(&self) -> Overview {
-        let endpoints = self.0.members.iter().map(|member| member.health().view(member.endpoint.name())).collect();
-        let stalled = lock(&self.0.told).still.map(|(head, since)| Stall { head, lasting: since.elapsed() });
-        Overview { endpoints, stalled }
+    pub fn status(&self) -> PoolStatus {
+        let endpoints = self.0.members.iter().map(|member| member.health().status(member.endpoint.name())).collect();
+        let stalled = lock(&self.0.reported).stall.map(|(head, since)| ChainStall { head, duration: since.elapsed() });
+        PoolStatus { endpoints, stall: stalled }
     }
 
     /// The newest head of those that endpoints showed to their last probes; `None` before the first.
-    pub fn probed_head(&self) -> Option<Header> {
-        self.trusted().map(|(header, _)| header).max_by_key(|header| header.block.number)
+    pub fn last_probed_head(&self) -> Option<Header> {
+        self.trusted_heads().map(|(header, _)| header).max_by_key(|header| header.block.number)
     }
 
     /// The nonce of this account as it was last seen.
-    pub fn seen_nonce(&self, account: Address) -> Option<u64> {
+    pub fn last_seen_nonce(&self, account: Address) -> Option<u64> {
         self.watermark().nonce(account)
     }
 
     /// How often the head fell.
-    pub fn falls(&self) -> u64 {
-        self.watermark().falls()
+    pub fn head_regressions(&self) -> u64 {
+        self.watermark().regressions()
     }
 
     fn watermark(&self) -> MutexGuard<'_, Watermark> {
@@ -141,120 +142,126 @@ impl Pool {
     }
 
     /// Why nobody can be asked: throttled ones want patience, the others are away.
-    pub fn nobody(&self, method: &'static str) -> CallError {
+    pub fn no_endpoint_error(&self, method: &'static str) -> CallError {
         let now = Instant::now();
-        let usable = |member: &&Member| member.health().state().is_usable();
+        let usable = |member: &&PoolMember| member.health().state().is_usable();
         let throttled = self.0.members.iter().filter(usable).find_map(|member| {
             let retry_after = Some(member.health().throttled_for(now)?);
-            Some(CallError::unavailable(member.endpoint.name(), method, Fault::Throttled { retry_after }))
+            Some(CallError::unavailable(member.endpoint.name(), method, EndpointFault::Throttled { retry_after }))
         });
         throttled.unwrap_or_else(|| {
-            let why = |member: &Member| {
-                let view = member.health().view(member.endpoint.name());
+            let why = |member: &PoolMember| {
+                let view = member.health().status(member.endpoint.name());
                 format!("{}: {}", view.name, view.error.unwrap_or_else(|| view.state.code().to_owned()))
             };
-            CallError::NoEndpoint { method, why: self.0.members.iter().map(why).collect::<Vec<_>>().join("; ") }
+            CallError::NoEndpoint { method, details: self.0.members.iter().map(why).collect::<Vec<_>>().join("; ") }
         })
     }
 
     /// The heads that count, and the highest number each of their endpoints has shown.
-    fn trusted(&self) -> impl Iterator<Item = (Header, u64)> {
+    fn trusted_heads(&self) -> impl Iterator<Item = (Header, u64)> {
         let now = Instant::now();
-        self.0.members.iter().filter_map(move |member| member.health().trusted(now))
+        self.0.members.iter().filter_map(move |member| member.health().trusted_head(now))
     }
 
     /// Compares all heads, after the endpoint at `own` has shown a new one.
-    fn review(&self, own: usize) {
+    fn update_head_statuses(&self, own: usize) {
         let now = Instant::now();
-        let heads: Vec<_> = self.0.members.iter().map(|member| member.health().head(now)).collect();
-        let review = heads::review(&heads, now, clock::now());
-        for (position, (member, standing)) in self.0.members.iter().zip(review.standings).enumerate() {
+        let heads: Vec<_> = self.0.members.iter().map(|member| member.health().fresh_head(now)).collect();
+        let review = head_consensus::compare_heads(&heads, now, clock::now());
+        for (position, (member, standing)) in self.0.members.iter().zip(review.statuses).enumerate() {
             if heads[position].is_none() {
                 continue;
             }
-            let change = member.health().stands(member.endpoint.name(), standing, position == own, now);
-            self.changed(position, change);
+            let change = member.health().set_head_status(member.endpoint.name(), standing, position == own, now);
+            self.report_state_change(position, change);
         }
-        let trusted: Vec<_> = self.trusted().map(|(header, highest)| Trusted { head: header.block, highest }).collect();
-        let fallen = self.watermark().review(&trusted, now);
+        let trusted: Vec<_> = self
+            .trusted_heads()
+            .map(|(header, highest)| TrustedHead { head: header.block, highest_number: highest })
+            .collect();
+        let fallen = self.watermark().detect_regression(&trusted, now);
         if let Some((from, to)) = fallen {
-            self.0.members.iter().for_each(|member| member.health().fell());
-            events::head_fell(from.number, to.number);
+            self.0.members.iter().for_each(|member| member.health().reset_head());
+            events::head_regressed(from.number, to.number);
         }
-        self.tell_stall(review.still_since, trusted.into_iter().map(|one| one.head).max_by_key(|block| block.number));
+        self.report_stall(
+            review.stalled_since,
+            trusted.into_iter().map(|one| one.head).max_by_key(|block| block.number),
+        );
     }
 
-    fn tell_stall(&self, still_since: Option<Instant>, head: Option<Block>) {
-        let mut told = lock(&self.0.told);
-        match (still_since.zip(head), told.still) {
+    fn report_stall(&self, still_since: Option<Instant>, head: Option<Block>) {
+        let mut told = lock(&self.0.reported);
+        match (still_since.zip(head), told.stall) {
             (Some((since, head)), None) => {
-                told.still = Some((head, since));
-                events::chain_stands_still(head.number, since.elapsed(), self.0.local);
+                told.stall = Some((head, since));
+                events::chain_stalled(head.number, since.elapsed(), self.0.local);
             }
             // Silence is no movement.
             (None, Some((still, since))) if head.is_some_and(|head| head.hash != still.hash) => {
-                told.still = None;
-                events::chain_moves_again(still.number, since.elapsed(), self.0.local);
+                told.stall = None;
+                events::chain_resumed(still.number, since.elapsed(), self.0.local);
             }
             (_, Some(_)) | (None, None) => {}
         }
     }
 
     /// Tells of a change, and of what follows from it for all.
-    fn changed(&self, position: usize, change: Option<Change>) {
+    fn report_state_change(&self, position: usize, change: Option<StateChange>) {
         let Some(change) = change else { return };
         let member = &self.0.members[position];
-        let state = change.view.state;
-        self.enter(position);
+        let state = change.status.state;
+        self.publish_state(position);
         if state == EndpointState::Healthy {
             events::endpoint_healthy(member.endpoint.name(), change.from.code());
         } else {
-            events::endpoint_unhealthy(&unhealthy(&change));
+            events::endpoint_unhealthy(&endpoint_unhealthy_event(&change));
         }
-        self.tell_first(change.reason.code());
+        self.report_primary_change(change.reason.code());
     }
 
     /// Tells, once the service can begin, which endpoints it begins without.
-    pub fn tell_absent(&self) {
+    pub fn report_down_endpoints(&self) {
         for (position, member) in self.0.members.iter().enumerate() {
-            let view = member.health().view(member.endpoint.name());
+            let view = member.health().status(member.endpoint.name());
             if view.state == EndpointState::Down {
-                let (from, reason) = (EndpointState::Down, Reason::Gone);
-                events::endpoint_unhealthy(&unhealthy(&Change { from, view, reason }));
-                self.enter(position);
+                let (from, reason) = (EndpointState::Down, HealthReason::Unreachable);
+                events::endpoint_unhealthy(&endpoint_unhealthy_event(&StateChange { from, status: view, reason }));
+                self.publish_state(position);
             }
         }
     }
 
     /// Shows the state that an endpoint has come to.
-    fn enter(&self, position: usize) {
+    fn publish_state(&self, position: usize) {
         let member = &self.0.members[position];
         let state = member.health().state();
         member.state.send_replace(state);
         let states = EndpointState::ALL.map(EndpointState::code);
-        metrics().rpc_endpoint_state(member.endpoint.name(), state.code(), states);
+        metrics().set_rpc_endpoint_state(member.endpoint.name(), state.code(), states);
     }
 
     /// Tells when another endpoint is asked first, or none, or one again.
-    fn tell_first(&self, reason: &'static str) {
-        let name = |position: usize| self.name(position);
+    fn report_primary_change(&self, reason: &'static str) {
+        let name = |position: usize| self.endpoint_name(position);
         // Nobody holds a health who takes this one.
-        let mut told = lock(&self.0.told);
+        let mut told = lock(&self.0.reported);
         // Patience does not change who is preferred.
         let states = self.0.members.iter().map(|member| member.health().state());
         let first = route(states.map(|state| Candidate { state, throttled: false })).first().copied();
-        if first == told.first {
+        if first == told.primary {
             return;
         }
-        let was_available = told.first.is_some();
-        told.last = told.first.or(told.last);
-        told.first = first;
+        let was_available = told.primary.is_some();
+        told.previous_primary = told.primary.or(told.previous_primary);
+        told.primary = first;
         let Some(first) = first else {
             events::all_endpoints_unavailable(self.0.members.len());
             return;
         };
         // None before: the service begins.
-        let Some(before) = told.last else { return };
+        let Some(before) = told.previous_primary else { return };
         if !was_available {
             events::endpoints_available_again(name(first));
         }
@@ -264,14 +271,14 @@ impl Pool {
     }
 }
 
-impl Member {
-    fn health(&self) -> MutexGuard<'_, Health> {
+impl PoolMember {
+    fn health(&self) -> MutexGuard<'_, EndpointHealth> {
         lock(&self.health)
     }
 }
 
-fn unhealthy(change: &Change) -> events::EndpointUnhealthy<'_> {
-    let view = &change.view;
+fn endpoint_unhealthy_event(change: &StateChange) -> events::EndpointUnhealthy<'_> {
+    let view = &change.status;
     events::EndpointUnhealthy {
         endpoint: &view.name,
         state: view.state.code(),

@@ -1,8 +1,8 @@
 //! Reads: from the first endpoint; from the next one too when it takes too long, fails, or answers from behind.
 
-use super::Pool;
+use super::EndpointPool;
 use crate::{
-    chain::{CallError, EndpointState, Fault, Refusal},
+    chain::{CallError, EndpointFault, EndpointState, RejectReason},
     telemetry::{metrics, spans},
 };
 use alloy::rpc::json_rpc::{RpcRecv, RpcSend};
@@ -11,29 +11,29 @@ use std::time::Duration;
 use tokio::time::{Instant, timeout_at};
 
 /// Why the next endpoint is asked when the first does not have what is asked for.
-const POOR: &str = "behind";
+const REASON_STALE: &str = "behind";
 /// Why it is asked when the first takes long.
-const HEDGE: &str = "hedge";
+const REASON_HEDGE: &str = "hedge";
 
 /// What an answer is worth.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Worth {
+pub enum AnswerQuality {
     /// It is taken.
-    Good,
+    Accept,
     /// Another endpoint may know more; taken when all were asked and none does.
-    Poor,
+    TryNext,
 }
 
-enum Weighed<R> {
+enum ReadStep<R> {
     /// To be returned.
-    Final(Result<R, CallError>),
+    Done(Result<R, CallError>),
     /// The next endpoint is asked too, for this reason.
-    Wanting(&'static str, Result<R, CallError>),
+    TryNext(&'static str, Result<R, CallError>),
 }
 
-type Asked<R> = BoxFuture<'static, (usize, Result<R, CallError>)>;
+type PendingRead<R> = BoxFuture<'static, (usize, Result<R, CallError>)>;
 
-impl Pool {
+impl EndpointPool {
     /// Calls the endpoint at this position, on its account.
     pub(super) async fn call<P: RpcSend, R: RpcRecv>(
         &self,
@@ -44,36 +44,41 @@ impl Pool {
     ) -> Result<R, CallError> {
         let begun = Instant::now();
         let result = self.0.members[position].endpoint.read(method, params, attempt).await;
-        self.account(position, result.as_ref().err(), begun.elapsed());
+        self.record_call(position, result.as_ref().err(), begun.elapsed());
         result
     }
 
     /// Notes how a call ended.
-    pub(super) fn account(&self, position: usize, error: Option<&CallError>, took: Duration) {
+    pub(super) fn record_call(&self, position: usize, error: Option<&CallError>, took: Duration) {
         let member = &self.0.members[position];
-        let change = member.health().called(member.endpoint.name(), error, took, Instant::now());
-        self.changed(position, change);
+        let change = member.health().record_call(member.endpoint.name(), error, took, Instant::now());
+        self.report_state_change(position, change);
     }
 
     /// Reads something, from whichever endpoint answers well first; `worth` says what an answer is worth.
     ///
     /// # Errors
     /// When no endpoint answers, or one refuses.
-    pub async fn read<P, R>(&self, method: &'static str, params: P, worth: impl Fn(&R) -> Worth) -> Result<R, CallError>
+    pub async fn read<P, R>(
+        &self,
+        method: &'static str,
+        params: P,
+        worth: impl Fn(&R) -> AnswerQuality,
+    ) -> Result<R, CallError>
     where
         P: RpcSend + 'static,
         R: RpcRecv + 'static,
     {
-        Ok(self.read_but(&[], method, params, worth).await?.1)
+        Ok(self.read_excluding(&[], method, params, worth).await?.1)
     }
 
     /// The same, from any endpoint but these; also says from which.
-    pub(super) async fn read_but<P, R>(
+    pub(super) async fn read_excluding<P, R>(
         &self,
         but: &[usize],
         method: &'static str,
         params: P,
-        worth: impl Fn(&R) -> Worth,
+        worth: impl Fn(&R) -> AnswerQuality,
     ) -> Result<(usize, R), CallError>
     where
         P: RpcSend + 'static,
@@ -82,18 +87,18 @@ impl Pool {
         let mut route = self.route();
         route.retain(|position| !but.contains(position));
         match *route.as_slice() {
-            [] => Err(self.nobody(method)),
+            [] => Err(self.no_endpoint_error(method)),
             [only] => Ok((only, self.call(only, method, params, 1).await?)),
-            _ => self.read_of_many(&route, method, params, worth).await,
+            _ => self.read_hedged(&route, method, params, worth).await,
         }
     }
 
-    async fn read_of_many<P, R>(
+    async fn read_hedged<P, R>(
         &self,
         route: &[usize],
         method: &'static str,
         params: P,
-        worth: impl Fn(&R) -> Worth,
+        worth: impl Fn(&R) -> AnswerQuality,
     ) -> Result<(usize, R), CallError>
     where
         P: RpcSend + 'static,
@@ -101,7 +106,7 @@ impl Pool {
     {
         let mut attempt = 0;
         let mut waiting = route.iter().copied();
-        let mut ask = |position: usize| -> Asked<R> {
+        let mut ask = |position: usize| -> PendingRead<R> {
             attempt += 1;
             let (pool, params, attempt) = (self.clone(), params.clone(), attempt);
             Box::pin(async move { (position, pool.call(position, method, params, attempt).await) })
@@ -116,14 +121,14 @@ impl Pool {
         loop {
             let reason = tokio::select! {
                 biased;
-                Some((position, result)) = running.next() => match weigh(result, &worth) {
-                    Weighed::Final(result) => {
-                        leave(running);
+                Some((position, result)) = running.next() => match evaluate(result, &worth) {
+                    ReadStep::Done(result) => {
+                        finish_in_background(running);
                         return Ok((position, result?));
                     }
-                    Weighed::Wanting(reason, result) => {
+                    ReadStep::TryNext(reason, result) => {
                         // The first word stands for all; but one who did not answer might have known more.
-                        let away = result.as_ref().err().is_some_and(CallError::is_away);
+                        let away = result.as_ref().err().is_some_and(CallError::is_unreachable);
                         if first.as_ref().is_none_or(|(_, first)| first.is_ok() && away) {
                             first = Some((position, result));
                         }
@@ -132,17 +137,17 @@ impl Pool {
                 },
                 () = &mut hedge, if !hedged => {
                     hedged = true;
-                    HEDGE
+                    REASON_HEDGE
                 }
             };
             // One under suspicion is asked when the others fail, and not for what they do not have.
-            let asked = |next: &usize| reason != POOR || !self.is_suspect(*next);
+            let asked = |next: &usize| reason != REASON_STALE || !self.is_suspect(*next);
             if let Some(next) = waiting.by_ref().find(asked) {
-                self.moved_on(last, next, reason);
+                self.record_failover(last, next, reason);
                 last = next;
                 running.push(ask(next));
             } else if running.is_empty() {
-                let (position, result) = first.unwrap_or_else(|| (last, Err(self.nobody(method))));
+                let (position, result) = first.unwrap_or_else(|| (last, Err(self.no_endpoint_error(method))));
                 return Ok((position, result?));
             }
         }
@@ -153,7 +158,7 @@ impl Pool {
     }
 
     /// Asks each of the first `most` healthy endpoints the same, at once; when fewer than two are healthy, the one that comes first.
-    pub async fn ask_healthy<P, R>(&self, method: &'static str, params: P, most: usize) -> Vec<Result<R, CallError>>
+    pub async fn fan_out_healthy<P, R>(&self, method: &'static str, params: P, most: usize) -> Vec<Result<R, CallError>>
     where
         P: RpcSend,
         R: RpcRecv,
@@ -169,7 +174,7 @@ impl Pool {
     }
 
     /// Asks each of the first `most` usable endpoints the same, at once. Who has not answered `until` then counts as silent.
-    pub async fn ask_each<P, R>(
+    pub async fn fan_out<P, R>(
         &self,
         method: &'static str,
         params: P,
@@ -184,10 +189,10 @@ impl Pool {
             let (pool, params) = (self.clone(), params.clone());
             let mut call = async move { pool.call(position, method, params, 1).await }.boxed();
             async move {
-                let name = self.name(position).to_owned();
+                let name = self.endpoint_name(position).to_owned();
                 let answer = timeout_at(until, &mut call).await.unwrap_or_else(|_| {
-                    leave(FuturesUnordered::from_iter([call]));
-                    Err(CallError::unavailable(&name, method, Fault::Timeout))
+                    finish_in_background(FuturesUnordered::from_iter([call]));
+                    Err(CallError::unavailable(&name, method, EndpointFault::Timeout))
                 });
                 (name, answer)
             }
@@ -195,39 +200,39 @@ impl Pool {
         futures_util::future::join_all(asked).await
     }
 
-    pub(super) fn moved_on(&self, from: usize, to: usize, reason: &'static str) {
-        metrics().rpc_failover(self.name(from), self.name(to), reason);
+    pub(super) fn record_failover(&self, from: usize, to: usize, reason: &'static str) {
+        metrics().inc_rpc_failovers(self.endpoint_name(from), self.endpoint_name(to), reason);
         // A second question, to be quicker or to know more, is no failure.
-        if ![HEDGE, POOR].contains(&reason) {
-            spans::failed_over();
+        if ![REASON_HEDGE, REASON_STALE].contains(&reason) {
+            spans::record_failover();
         }
     }
 
-    pub(super) fn name(&self, position: usize) -> &str {
+    pub(super) fn endpoint_name(&self, position: usize) -> &str {
         self.0.members[position].endpoint.name()
     }
 }
 
 /// What was asked and is not waited for any more still tells how its endpoint does; every call ends with its timeout.
-pub(super) fn leave<T: Send + 'static>(mut running: FuturesUnordered<BoxFuture<'static, T>>) {
+pub(super) fn finish_in_background<T: Send + 'static>(mut running: FuturesUnordered<BoxFuture<'static, T>>) {
     if !running.is_empty() {
         tokio::spawn(async move { while running.next().await.is_some() {} });
     }
 }
 
 /// Whether an answer is returned, or why the next endpoint is asked.
-fn weigh<R>(result: Result<R, CallError>, worth: impl Fn(&R) -> Worth) -> Weighed<R> {
+fn evaluate<R>(result: Result<R, CallError>, worth: impl Fn(&R) -> AnswerQuality) -> ReadStep<R> {
     match result {
         Ok(answer) => match worth(&answer) {
-            Worth::Good => Weighed::Final(Ok(answer)),
-            Worth::Poor => Weighed::Wanting(POOR, Ok(answer)),
+            AnswerQuality::Accept => ReadStep::Done(Ok(answer)),
+            AnswerQuality::TryNext => ReadStep::TryNext(REASON_STALE, Ok(answer)),
         },
-        Err(error) => match error.refusal() {
-            Some(Refusal::UnknownBlock) => Weighed::Wanting(POOR, Err(error)),
+        Err(error) => match error.reject_reason() {
+            Some(RejectReason::UnknownBlock) => ReadStep::TryNext(REASON_STALE, Err(error)),
             // In words that nobody knows: it may be this endpoint that cannot do it.
-            Some(Refusal::Other) => Weighed::Wanting("refused", Err(error)),
-            Some(_) => Weighed::Final(Err(error)),
-            None => Weighed::Wanting(error.outcome(), Err(error)),
+            Some(RejectReason::Other) => ReadStep::TryNext("refused", Err(error)),
+            Some(_) => ReadStep::Done(Err(error)),
+            None => ReadStep::TryNext(error.outcome_label(), Err(error)),
         },
     }
 }

@@ -1,78 +1,80 @@
 //! Sends: to the first endpoint; the same bytes to every other one when its answer leaves open whether it has them.
 
-use super::{Pool, read::leave};
-use crate::chain::{CallError, EndpointState, Fault, Refusal};
+use super::{EndpointPool, read::finish_in_background};
+use crate::chain::{CallError, EndpointFault, EndpointState, RejectReason};
 use alloy::primitives::Bytes;
 use futures_util::{FutureExt, StreamExt, future::BoxFuture, stream::FuturesUnordered};
 use tokio::time::Instant;
 
 /// Signed bytes that a node has.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Sent {
+pub struct BroadcastResult {
     /// The endpoint that took them.
     pub endpoint: String,
 }
 
 /// What an endpoint's answer to a send means.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Outcome {
+enum SendOutcome {
     /// It has the bytes.
-    Taken,
+    Accepted,
     /// A word that would be the same everywhere.
-    Final,
+    Rejected,
     /// It does not take them, or may have them or not: the others get them too.
-    Elsewhere,
+    TryOthers,
 }
 
-fn outcome(result: &Result<(), CallError>) -> Outcome {
-    let Err(error) = result else { return Outcome::Taken };
-    match error.refusal() {
-        Some(Refusal::AlreadyKnown) => Outcome::Taken,
+fn classify_send(result: &Result<(), CallError>) -> SendOutcome {
+    let Err(error) = result else { return SendOutcome::Accepted };
+    match error.reject_reason() {
+        Some(RejectReason::AlreadyKnown) => SendOutcome::Accepted,
         // What nobody taught us may be this node's own: one that only reads, or a plan that is not paid.
-        Some(Refusal::FeeAboveNodeCap | Refusal::OtherChain | Refusal::Other) | None => Outcome::Elsewhere,
+        Some(RejectReason::FeeAboveNodeCap | RejectReason::WrongChainId | RejectReason::Other) | None => {
+            SendOutcome::TryOthers
+        }
         Some(
-            Refusal::NonceTooLow
-            | Refusal::NonceGap
-            | Refusal::ReplacementUnderpriced
-            | Refusal::FeeTooLow
-            | Refusal::TipAboveFee
-            | Refusal::InsufficientFunds
-            | Refusal::SenderLimit
-            | Refusal::Gas
-            | Refusal::Reverted(_)
-            | Refusal::UnknownBlock,
-        ) => Outcome::Final,
+            RejectReason::NonceTooLow
+            | RejectReason::NonceGap
+            | RejectReason::ReplacementUnderpriced
+            | RejectReason::FeeTooLow
+            | RejectReason::TipAboveFee
+            | RejectReason::InsufficientFunds
+            | RejectReason::SenderLimit
+            | RejectReason::GasLimit
+            | RejectReason::Reverted(_)
+            | RejectReason::UnknownBlock,
+        ) => SendOutcome::Rejected,
     }
 }
 
-type Sending = BoxFuture<'static, (usize, Result<(), CallError>)>;
+type PendingSend = BoxFuture<'static, (usize, Result<(), CallError>)>;
 
-impl Pool {
+impl EndpointPool {
     /// Sends signed bytes. A node that has them already counts as success.
     ///
     /// # Errors
     /// When no node took them, or it is not clear whether one did.
-    pub async fn send(&self, raw: &Bytes) -> Result<Sent, CallError> {
+    pub async fn send(&self, raw: &Bytes) -> Result<BroadcastResult, CallError> {
         let route = self.route();
-        let Some((&first, others)) = route.split_first() else { return Err(self.nobody(SEND)) };
-        let mut sending = self.sending(first, raw, 1);
+        let Some((&first, others)) = route.split_first() else { return Err(self.no_endpoint_error(SEND_METHOD)) };
+        let mut sending = self.start_send(first, raw, 1);
         let result = tokio::select! {
             (_, result) = &mut sending => result,
-            () = self.falls_ill(first), if !others.is_empty() => {
+            () = self.becomes_unhealthy(first), if !others.is_empty() => {
                 // Another call found out that it is not well: whether it has the bytes may not be known in time.
-                leave(FuturesUnordered::from_iter([sending]));
-                Err(CallError::unavailable(self.name(first), SEND, Fault::Timeout))
+                finish_in_background(FuturesUnordered::from_iter([sending]));
+                Err(CallError::unavailable(self.endpoint_name(first), SEND_METHOD, EndpointFault::Timeout))
             }
         };
-        match outcome(&result) {
-            Outcome::Taken => Ok(self.sent(first)),
-            Outcome::Final => Err(result.err().unwrap_or_else(|| self.nobody(SEND))),
-            Outcome::Elsewhere => {
-                let reason = result.as_ref().err().map_or("unclear", CallError::outcome);
+        match classify_send(&result) {
+            SendOutcome::Accepted => Ok(self.accepted_by(first)),
+            SendOutcome::Rejected => Err(result.err().unwrap_or_else(|| self.no_endpoint_error(SEND_METHOD))),
+            SendOutcome::TryOthers => {
+                let reason = result.as_ref().err().map_or("unclear", CallError::outcome_label);
                 // Who may be asked can have changed meanwhile.
                 let mut others = self.route();
                 others.retain(|other| *other != first);
-                others.iter().for_each(|other| self.moved_on(first, *other, reason));
+                others.iter().for_each(|other| self.record_failover(first, *other, reason));
                 self.send_to(&others, raw, result).await
             }
         }
@@ -82,50 +84,55 @@ impl Pool {
     ///
     /// # Errors
     /// When no node took them, or it is not clear whether one did.
-    pub async fn send_everywhere(&self, raw: &Bytes) -> Result<Sent, CallError> {
-        self.send_to(&self.route(), raw, Err(self.nobody(SEND))).await
+    pub async fn send_to_all(&self, raw: &Bytes) -> Result<BroadcastResult, CallError> {
+        self.send_to(&self.route(), raw, Err(self.no_endpoint_error(SEND_METHOD))).await
     }
 
     /// Sends to all of these at once: the first that takes them counts, else a word that is final, else how it began.
-    async fn send_to(&self, route: &[usize], raw: &Bytes, begun: Result<(), CallError>) -> Result<Sent, CallError> {
-        let mut sending: FuturesUnordered<Sending> =
-            route.iter().map(|position| self.sending(*position, raw, 2)).collect();
-        let mut error = begun.err().unwrap_or_else(|| self.nobody(SEND));
+    async fn send_to(
+        &self,
+        route: &[usize],
+        raw: &Bytes,
+        begun: Result<(), CallError>,
+    ) -> Result<BroadcastResult, CallError> {
+        let mut sending: FuturesUnordered<PendingSend> =
+            route.iter().map(|position| self.start_send(*position, raw, 2)).collect();
+        let mut error = begun.err().unwrap_or_else(|| self.no_endpoint_error(SEND_METHOD));
         while let Some((position, result)) = sending.next().await {
-            match (outcome(&result), result) {
-                (Outcome::Taken, _) => {
-                    leave(sending);
-                    return Ok(self.sent(position));
+            match (classify_send(&result), result) {
+                (SendOutcome::Accepted, _) => {
+                    finish_in_background(sending);
+                    return Ok(self.accepted_by(position));
                 }
-                (Outcome::Final, Err(refused)) => error = refused,
-                (Outcome::Elsewhere, Err(other)) if error.refusal().is_none() => error = other,
-                (Outcome::Final | Outcome::Elsewhere, _) => {}
+                (SendOutcome::Rejected, Err(refused)) => error = refused,
+                (SendOutcome::TryOthers, Err(other)) if error.reject_reason().is_none() => error = other,
+                (SendOutcome::Rejected | SendOutcome::TryOthers, _) => {}
             }
         }
         Err(error)
     }
 
-    fn sending(&self, position: usize, raw: &Bytes, attempt: u32) -> Sending {
+    fn start_send(&self, position: usize, raw: &Bytes, attempt: u32) -> PendingSend {
         let (pool, raw) = (self.clone(), raw.clone());
         async move {
             let begun = Instant::now();
             let result = pool.0.members[position].endpoint.broadcast(&raw, attempt).await;
-            pool.account(position, result.as_ref().err(), begun.elapsed());
-            if result.as_ref().err().and_then(CallError::refusal) == Some(&Refusal::OtherChain) {
+            pool.record_call(position, result.as_ref().err(), begun.elapsed());
+            if result.as_ref().err().and_then(CallError::reject_reason) == Some(&RejectReason::WrongChainId) {
                 // The bytes are signed for the right chain, so it is the node that is on another one.
-                pool.check_chain(position).await;
+                pool.check_chain_id(position).await;
             }
             (position, result)
         }
         .boxed()
     }
 
-    fn sent(&self, position: usize) -> Sent {
-        Sent { endpoint: self.name(position).to_owned() }
+    fn accepted_by(&self, position: usize) -> BroadcastResult {
+        BroadcastResult { endpoint: self.endpoint_name(position).to_owned() }
     }
 
     /// Resolves when an endpoint that was healthy is so no more.
-    async fn falls_ill(&self, position: usize) {
+    async fn becomes_unhealthy(&self, position: usize) {
         let mut state = self.0.members[position].state.subscribe();
         let was_healthy = *state.borrow() == EndpointState::Healthy;
         let ill = async { state.wait_for(|state| *state != EndpointState::Healthy).await.is_ok() };
@@ -136,7 +143,7 @@ impl Pool {
     }
 }
 
-const SEND: &str = "eth_sendRawTransaction";
+const SEND_METHOD: &str = "eth_sendRawTransaction";
 
 #[cfg(test)]
 mod tests {
@@ -145,25 +152,31 @@ mod tests {
     #[test]
     fn the_same_bytes_go_elsewhere_when_it_is_unclear_or_only_this_node_minds() {
         let refused = |refusal| {
-            Err(CallError::Refused { endpoint: String::new(), method: SEND, refusal, code: 0, message: String::new() })
+            Err(CallError::Rejected {
+                endpoint: String::new(),
+                method: SEND_METHOD,
+                reason: refusal,
+                code: 0,
+                message: String::new(),
+            })
         };
-        let silent = |fault| Err(CallError::unavailable("", SEND, fault));
+        let silent = |fault| Err(CallError::unavailable("", SEND_METHOD, fault));
         for (result, expected) in [
-            (Ok(()), Outcome::Taken),
-            (refused(Refusal::AlreadyKnown), Outcome::Taken),
-            (silent(Fault::Timeout), Outcome::Elsewhere),
-            (silent(Fault::Connect), Outcome::Elsewhere),
-            (silent(Fault::Status(502)), Outcome::Elsewhere),
-            (silent(Fault::Backend), Outcome::Elsewhere),
-            (silent(Fault::Throttled { retry_after: None }), Outcome::Elsewhere),
-            (refused(Refusal::FeeAboveNodeCap), Outcome::Elsewhere),
-            (refused(Refusal::OtherChain), Outcome::Elsewhere),
-            (refused(Refusal::SenderLimit), Outcome::Final),
-            (refused(Refusal::NonceTooLow), Outcome::Final),
-            (refused(Refusal::InsufficientFunds), Outcome::Final),
-            (refused(Refusal::Other), Outcome::Elsewhere),
+            (Ok(()), SendOutcome::Accepted),
+            (refused(RejectReason::AlreadyKnown), SendOutcome::Accepted),
+            (silent(EndpointFault::Timeout), SendOutcome::TryOthers),
+            (silent(EndpointFault::Connect), SendOutcome::TryOthers),
+            (silent(EndpointFault::Status(502)), SendOutcome::TryOthers),
+            (silent(EndpointFault::Backend), SendOutcome::TryOthers),
+            (silent(EndpointFault::Throttled { retry_after: None }), SendOutcome::TryOthers),
+            (refused(RejectReason::FeeAboveNodeCap), SendOutcome::TryOthers),
+            (refused(RejectReason::WrongChainId), SendOutcome::TryOthers),
+            (refused(RejectReason::SenderLimit), SendOutcome::Rejected),
+            (refused(RejectReason::NonceTooLow), SendOutcome::Rejected),
+            (refused(RejectReason::InsufficientFunds), SendOutcome::Rejected),
+            (refused(RejectReason::Other), SendOutcome::TryOthers),
         ] {
-            assert_eq!(outcome(&result), expected, "{result:?}");
+            assert_eq!(classify_send(&result), expected, "{result:?}");
         }
     }
 }

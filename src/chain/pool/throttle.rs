@@ -4,9 +4,9 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 /// Where it does not say for how long.
-const USUAL: Duration = Duration::from_secs(1);
+const DEFAULT_RETRY_AFTER: Duration = Duration::from_secs(1);
 /// At most, whatever it asks for: then it is asked once, and may say so again.
-const LONGEST: Duration = Duration::from_secs(5 * 60);
+const MAX_RETRY_AFTER: Duration = Duration::from_secs(5 * 60);
 
 /// What one endpoint wants.
 #[derive(Debug, Default)]
@@ -16,17 +16,17 @@ pub struct Throttle {
 
 impl Throttle {
     /// It said that it is asked too often, and perhaps for how long to leave it alone.
-    pub fn asked(&mut self, retry_after: Option<Duration>, now: Instant) {
-        self.until = self.until.max(Some(now + retry_after.unwrap_or(USUAL).min(LONGEST)));
+    pub fn set_retry_after(&mut self, retry_after: Option<Duration>, now: Instant) {
+        self.until = self.until.max(Some(now + retry_after.unwrap_or(DEFAULT_RETRY_AFTER).min(MAX_RETRY_AFTER)));
     }
 
     /// For how long it is still to be left alone.
-    pub fn left(&self, now: Instant) -> Option<Duration> {
+    pub fn remaining(&self, now: Instant) -> Option<Duration> {
         self.until.and_then(|until| until.checked_duration_since(now))
     }
 
     /// Whether it is to be left alone now.
-    pub fn is_on(&self, now: Instant) -> bool {
+    pub fn is_active(&self, now: Instant) -> bool {
         self.until.is_some_and(|until| now < until)
     }
 }

@@ -6,67 +6,67 @@ use std::{collections::BTreeMap, time::Duration};
 use tokio::time::Instant;
 
 /// When every endpoint that can be trusted shows less than was seen for this long, the head has really fallen.
-const PATIENCE: Duration = Duration::from_secs(3);
+const HEAD_REGRESSION_GRACE: Duration = Duration::from_secs(3);
 
 /// When they have never shown it themselves, so that they may just be behind.
-const LONG_PATIENCE: Duration = Duration::from_secs(60);
+const UNSEEN_HEAD_GRACE: Duration = Duration::from_secs(60);
 /// How many of the last heads are remembered: a minute of Base's.
-const HISTORY: usize = 300;
+const HEAD_HISTORY_LEN: usize = 300;
 /// Endpoints learn of a block at different times.
-const YOUNG: Duration = Duration::from_secs(1);
+const HEAD_PROPAGATION_DELAY: Duration = Duration::from_secs(1);
 
 /// An endpoint that answers and stands with the others.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Trusted {
+pub struct TrustedHead {
     /// Its head.
     pub head: Block,
     /// The highest number it has shown itself.
-    pub highest: u64,
+    pub highest_number: u64,
 }
 
 /// The highest head and nonces that were seen.
 #[derive(Debug, Default)]
 pub struct Watermark {
     head: Option<Header>,
-    raised: Option<Instant>,
+    raised_at: Option<Instant>,
     nonces: BTreeMap<Address, u64>,
     /// The last heads, by number: what one that is low shows may be from the same chain, or from another.
     history: BTreeMap<u64, B256>,
     /// Since when nobody shows the highest head any more, and how far who is trusted has come since.
-    low: Option<(Instant, Block)>,
+    below_since: Option<(Instant, Block)>,
     /// How often the head fell.
-    falls: u64,
+    regressions: u64,
 }
 
 /// How a head stands to what was seen.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Step {
+pub enum HeadStep {
     /// The same one, its child, or the first: nothing is between them.
-    Next,
+    Advance,
     /// Farther up, or beside: it is to be believed when its own parent can be shown.
-    Leap,
+    Jump,
     /// From before what was seen.
-    Behind,
+    Regress,
 }
 
 impl Watermark {
     /// How a head stands to the highest one.
-    pub fn step(&self, header: &Header) -> Step {
-        let Some(seen) = self.head else { return Step::Leap };
+    pub fn classify_head(&self, header: &Header) -> HeadStep {
+        let Some(seen) = self.head else { return HeadStep::Jump };
         let same = header.block == seen.block;
         let child = header.parent_hash == seen.block.hash && header.block.number == seen.block.number + 1;
         if same || child {
-            Step::Next
+            HeadStep::Advance
         } else if header.block.number < seen.block.number {
-            Step::Behind
+            HeadStep::Regress
         } else {
-            Step::Leap
+            HeadStep::Jump
         }
     }
 
     /// Whether the highest head is so young that an endpoint that does not show it yet is nothing to worry about.
-    pub fn is_young(&self, now: Instant) -> bool {
-        self.raised.is_some_and(|raised| now.saturating_duration_since(raised) < YOUNG)
+    pub fn is_recently_raised(&self, now: Instant) -> bool {
+        self.raised_at.is_some_and(|raised| now.saturating_duration_since(raised) < HEAD_PROPAGATION_DELAY)
     }
 
     /// The highest head.
@@ -75,16 +75,16 @@ impl Watermark {
     }
 
     /// How often the head fell so far.
-    pub fn falls(&self) -> u64 {
-        self.falls
+    pub fn regressions(&self) -> u64 {
+        self.regressions
     }
 
     /// Raises it to a head that is believed.
     pub fn raise(&mut self, header: Header, now: Instant) {
-        if self.head != Some(header) && self.step(&header) != Step::Behind {
-            (self.head, self.raised, self.low) = (Some(header), Some(now), None);
+        if self.head != Some(header) && self.classify_head(&header) != HeadStep::Regress {
+            (self.head, self.raised_at, self.below_since) = (Some(header), Some(now), None);
             self.history.insert(header.block.number, header.block.hash);
-            if self.history.len() > HISTORY {
+            if self.history.len() > HEAD_HISTORY_LEN {
                 self.history.pop_first();
             }
         }
@@ -96,40 +96,40 @@ impl Watermark {
     }
 
     /// Whether a nonce is from before what was seen.
-    pub fn is_old_nonce(&self, account: Address, nonce: u64) -> bool {
+    pub fn is_stale_nonce(&self, account: Address, nonce: u64) -> bool {
         self.nonces.get(&account).is_some_and(|seen| nonce < *seen)
     }
 
     /// The nonce that counts from now on, also when it is lower: whoever could be asked said so.
-    pub fn note_nonce(&mut self, account: Address, nonce: u64) {
+    pub fn record_nonce(&mut self, account: Address, nonce: u64) {
         self.nonces.insert(account, nonce);
     }
 
     /// Looks at the heads of every endpoint that can be trusted. When none of them reaches what was seen, and that stays so, the
     /// head has fallen: returns from where, and what is the highest now. The next head is then believed anew. One that has never
     /// been as high may just be behind, which takes more patience.
-    pub fn review(&mut self, trusted: &[Trusted], now: Instant) -> Option<(Block, Block)> {
+    pub fn detect_regression(&mut self, trusted: &[TrustedHead], now: Instant) -> Option<(Block, Block)> {
         let seen = self.head?.block;
         let highest = trusted.iter().map(|one| one.head).max_by_key(|block| block.number)?;
         if highest.number >= seen.number {
-            self.low = None;
+            self.below_since = None;
             return None;
         }
-        let (low_since, low) = *self.low.get_or_insert((now, highest));
+        let (low_since, low) = *self.below_since.get_or_insert((now, highest));
         let contradicts = self.history.get(&highest.number).is_some_and(|known| *known != highest.hash);
         if highest.number > low.number && !contradicts {
             // It is catching up, on the chain that was seen.
-            self.low = Some((now, highest));
+            self.below_since = Some((now, highest));
             return None;
         }
-        let was_there = trusted.iter().any(|one| one.highest >= seen.number);
+        let was_there = trusted.iter().any(|one| one.highest_number >= seen.number);
         let lasting = now.saturating_duration_since(low_since);
-        if lasting < if was_there { PATIENCE } else { LONG_PATIENCE } {
+        if lasting < if was_there { HEAD_REGRESSION_GRACE } else { UNSEEN_HEAD_GRACE } {
             return None;
         }
         // Only of one that was there is it known that blocks are gone.
-        let falls = self.falls + u64::from(was_there);
-        *self = Self { falls, ..Self::default() };
+        let falls = self.regressions + u64::from(was_there);
+        *self = Self { regressions: falls, ..Self::default() };
         Some((seen, highest))
     }
 }
@@ -147,19 +147,19 @@ mod tests {
     #[test]
     fn a_head_is_next_or_a_leap_or_behind() {
         let (mut watermark, now) = (Watermark::default(), Instant::now());
-        assert_eq!(watermark.step(&header(9, 9, 8)), Step::Leap, "the first one has to show its parent");
+        assert_eq!(watermark.classify_head(&header(9, 9, 8)), HeadStep::Jump, "the first one has to show its parent");
         watermark.raise(header(9, 9, 8), now);
         for (what, head, expected) in [
-            ("the same", header(9, 9, 8), Step::Next),
-            ("its child", header(10, 10, 9), Step::Next),
-            ("its grandchild", header(11, 11, 10), Step::Leap),
-            ("another of the same height", header(9, 99, 8), Step::Leap),
-            ("a child of another", header(10, 10, 99), Step::Leap),
-            ("its hash with another number", header(99, 9, 8), Step::Leap),
-            ("its child with another number", header(99, 10, 9), Step::Leap),
-            ("its parent", header(8, 8, 7), Step::Behind),
+            ("the same", header(9, 9, 8), HeadStep::Advance),
+            ("its child", header(10, 10, 9), HeadStep::Advance),
+            ("its grandchild", header(11, 11, 10), HeadStep::Jump),
+            ("another of the same height", header(9, 99, 8), HeadStep::Jump),
+            ("a child of another", header(10, 10, 99), HeadStep::Jump),
+            ("its hash with another number", header(99, 9, 8), HeadStep::Jump),
+            ("its child with another number", header(99, 10, 9), HeadStep::Jump),
+            ("its parent", header(8, 8, 7), HeadStep::Regress),
         ] {
-            assert_eq!(watermark.step(&head), expected, "{what}");
+            assert_eq!(watermark.classify_head(&head), expected, "{what}");
         }
         watermark.raise(header(8, 8, 7), now);
         assert_eq!(watermark.head(), Some(header(9, 9, 8)), "a lower one never lowers it");
@@ -169,48 +169,51 @@ mod tests {
     fn the_head_has_fallen_when_all_who_are_trusted_stay_below_it() {
         let (mut watermark, start) = (Watermark::default(), Instant::now());
         watermark.raise(header(9, 9, 8), start);
-        watermark.note_nonce(Address::ZERO, 5);
+        watermark.record_nonce(Address::ZERO, 5);
         let (high_block, low_block) = (header(9, 9, 8).block, header(7, 7, 6).block);
-        let high = Trusted { head: high_block, highest: 9 };
-        let low = Trusted { head: low_block, highest: 9 };
+        let high = TrustedHead { head: high_block, highest_number: 9 };
+        let low = TrustedHead { head: low_block, highest_number: 9 };
         let after = |millis| start + Duration::from_millis(millis);
-        assert_eq!(watermark.review(&[low], after(0)), None);
-        assert_eq!(watermark.review(&[low], after(2_900)), None, "not yet");
-        assert_eq!(watermark.review(&[low, high], after(3_000)), None, "somebody shows it still");
-        assert_eq!(watermark.review(&[], after(4_000)), None, "nobody answers: that says nothing");
-        assert_eq!(watermark.review(&[low, low], after(5_000)), None, "patience begins again");
-        assert!(watermark.is_old_nonce(Address::ZERO, 4));
-        assert_eq!(watermark.review(&[low], after(8_000)), Some((high_block, low_block)));
-        assert_eq!((watermark.head(), watermark.falls()), (None, 1));
-        assert!(!watermark.is_old_nonce(Address::ZERO, 4), "nonces fall with the head");
+        assert_eq!(watermark.detect_regression(&[low], after(0)), None);
+        assert_eq!(watermark.detect_regression(&[low], after(2_900)), None, "not yet");
+        assert_eq!(watermark.detect_regression(&[low, high], after(3_000)), None, "somebody shows it still");
+        assert_eq!(watermark.detect_regression(&[], after(4_000)), None, "nobody answers: that says nothing");
+        assert_eq!(watermark.detect_regression(&[low, low], after(5_000)), None, "patience begins again");
+        assert!(watermark.is_stale_nonce(Address::ZERO, 4));
+        assert_eq!(watermark.detect_regression(&[low], after(8_000)), Some((high_block, low_block)));
+        assert_eq!((watermark.head(), watermark.regressions()), (None, 1));
+        assert!(!watermark.is_stale_nonce(Address::ZERO, 4), "nonces fall with the head");
     }
 
     #[test]
     fn one_that_has_never_been_as_high_is_behind_and_no_proof_of_a_fall() {
         let (mut watermark, start) = (Watermark::default(), Instant::now());
         watermark.raise(header(9, 9, 8), start);
-        let behind = Trusted { head: header(7, 7, 6).block, highest: 7 };
+        let behind = TrustedHead { head: header(7, 7, 6).block, highest_number: 7 };
         let after = |seconds| start + Duration::from_secs(seconds);
-        assert_eq!(watermark.review(&[behind], after(0)), None);
-        assert_eq!(watermark.review(&[behind], after(59)), None);
-        assert!(watermark.review(&[behind], after(60)).is_some(), "nobody else is left, and it has had its time");
-        assert_eq!(watermark.falls(), 0, "but nothing is known to be gone");
+        assert_eq!(watermark.detect_regression(&[behind], after(0)), None);
+        assert_eq!(watermark.detect_regression(&[behind], after(59)), None);
+        assert!(
+            watermark.detect_regression(&[behind], after(60)).is_some(),
+            "nobody else is left, and it has had its time"
+        );
+        assert_eq!(watermark.regressions(), 0, "but nothing is known to be gone");
     }
 
     #[test]
     fn one_that_catches_up_on_the_same_chain_is_waited_for_and_one_on_another_is_not() {
         let start = Instant::now();
         let after = |seconds| start + Duration::from_secs(seconds);
-        let shows = |number, hash| [Trusted { head: header(number, hash, 0).block, highest: 9 }];
+        let shows = |number, hash| [TrustedHead { head: header(number, hash, 0).block, highest_number: 9 }];
         for (what, hash, expected) in [("the same chain", 8, 0), ("another chain", 88, 1)] {
             let mut watermark = Watermark::default();
             watermark.raise(header(8, 8, 7), start);
             watermark.raise(header(9, 9, 8), start);
-            watermark.review(&shows(6, 6), after(0));
-            watermark.review(&shows(7, 7), after(2));
-            watermark.review(&shows(8, hash), after(4));
-            watermark.review(&shows(8, hash), after(6));
-            assert_eq!(watermark.falls(), expected, "{what}");
+            watermark.detect_regression(&shows(6, 6), after(0));
+            watermark.detect_regression(&shows(7, 7), after(2));
+            watermark.detect_regression(&shows(8, hash), after(4));
+            watermark.detect_regression(&shows(8, hash), after(6));
+            assert_eq!(watermark.regressions(), expected, "{what}");
         }
     }
 }

@@ -1,10 +1,10 @@
 //! The DocumentRegistry as `contracts/src/DocumentRegistry.sol` has it: a pair is registered once and skipped from then on.
 
 use super::{
-    ledger::{Key, Mined, State},
-    mempool::Signed,
+    ledger::{ChainState, MinedTransaction, PairKey},
+    mempool::SimulatedTransaction,
 };
-use crate::chain::contract::{DocumentRegistry, VERSION};
+use crate::chain::contract::{CONTRACT_VERSION, DocumentRegistry};
 use alloy::{
     primitives::{Address, B256, Bytes, U256},
     sol_types::{SolCall, SolValue},
@@ -12,10 +12,10 @@ use alloy::{
 use std::collections::HashSet;
 
 /// The selector of `ZeroDocumentHash()`, which stands for whatever the contract has against a pair.
-const REFUSED: [u8; 4] = [0x1f, 0x0f, 0x8b, 0x0b];
+const ZERO_DOCUMENT_HASH_SELECTOR: [u8; 4] = [0x1f, 0x0f, 0x8b, 0x0b];
 
 /// The pairs that a call registers; `None` when it is no such call.
-pub(super) fn registering(input: &[u8]) -> Option<Vec<Key>> {
+pub(super) fn decode_registered_pairs(input: &[u8]) -> Option<Vec<PairKey>> {
     if let Ok(call) = DocumentRegistry::registerDocumentCall::abi_decode(input) {
         return Some(vec![(call.documentHash, call.caseId)]);
     }
@@ -25,10 +25,10 @@ pub(super) fn registering(input: &[u8]) -> Option<Vec<Key>> {
 
 /// Runs a transaction that is in a block.
 pub(super) fn run(
-    state: &mut State,
-    transaction: &Signed,
+    state: &mut ChainState,
+    transaction: &SimulatedTransaction,
     (block, number, base_fee): (usize, u64, u128),
-    poisoned: &HashSet<Key>,
+    poisoned: &HashSet<PairKey>,
 ) {
     *state.nonces.entry(transaction.from).or_default() += 1;
     let succeeded = !transaction.pairs.iter().any(|pair| is_refused(state, pair, poisoned));
@@ -39,26 +39,26 @@ pub(super) fn run(
             registered.push(pair.clone());
         }
     }
-    let mined = Mined {
+    let mined = MinedTransaction {
         block,
         from: transaction.from,
         succeeded,
         gas_used: transaction.gas_limit / 10 * 9,
         price: transaction.max_fee.min(base_fee + transaction.tip),
-        registered,
+        registered_pairs: registered,
     };
     state.mined.insert(transaction.hash, mined);
 }
 
-fn is_refused(state: &State, pair: &Key, poisoned: &HashSet<Key>) -> bool {
+fn is_refused(state: &ChainState, pair: &PairKey, poisoned: &HashSet<PairKey>) -> bool {
     poisoned.contains(pair) && !state.records.contains_key(pair)
 }
 
 /// Answers a call at a block; `Err` holds the data that it reverts with.
-pub(super) fn call(state: &State, poisoned: &HashSet<Key>, input: &[u8], time: u64) -> Result<Bytes, Bytes> {
-    if let Some(pairs) = registering(input) {
+pub(super) fn call(state: &ChainState, poisoned: &HashSet<PairKey>, input: &[u8], time: u64) -> Result<Bytes, Bytes> {
+    if let Some(pairs) = decode_registered_pairs(input) {
         if pairs.iter().any(|pair| is_refused(state, pair, poisoned)) {
-            return Err(REFUSED.into());
+            return Err(ZERO_DOCUMENT_HASH_SELECTOR.into());
         }
         let new: HashSet<_> = pairs.iter().filter(|pair| !state.records.contains_key(pair)).collect();
         return Ok(U256::from(new.len()).abi_encode().into());
@@ -72,7 +72,7 @@ pub(super) fn call(state: &State, poisoned: &HashSet<Key>, input: &[u8], time: u
         return Ok(true.abi_encode().into());
     }
     if DocumentRegistry::versionCall::abi_decode(input).is_ok() {
-        return Ok(DocumentRegistry::versionCall::abi_encode_returns(&VERSION.to_owned()).into());
+        return Ok(DocumentRegistry::versionCall::abi_encode_returns(&CONTRACT_VERSION.to_owned()).into());
     }
     if DocumentRegistry::deployBlockCall::abi_decode(input).is_ok() {
         return Ok(U256::ZERO.abi_encode().into());
@@ -80,7 +80,7 @@ pub(super) fn call(state: &State, poisoned: &HashSet<Key>, input: &[u8], time: u
     Err(Bytes::new())
 }
 
-fn record(state: &State, pair: &(B256, String), time: u64) -> DocumentRegistry::Record {
+fn record(state: &ChainState, pair: &(B256, String), time: u64) -> DocumentRegistry::Record {
     let (registrar, number) = state.records.get(pair).map_or((Address::ZERO, 0), |(who, _, number)| (*who, *number));
     let fit = alloy::primitives::aliases::U48::from::<u64>;
     DocumentRegistry::Record { registrar, blockNumber: fit(number), time: fit(time) }

@@ -2,7 +2,7 @@
 
 use super::{
     contract,
-    mempool::{Mempool, Signed},
+    mempool::{Mempool, SimulatedTransaction},
 };
 use crate::clock;
 use alloy::primitives::{Address, B256, U256, keccak256};
@@ -14,12 +14,12 @@ use std::{
 /// Base Sepolia's.
 pub(super) const CHAIN_ID: u64 = 84532;
 /// The registry; it is there from block 0 on.
-pub(crate) const CONTRACT: Address = Address::repeat_byte(0xc0);
+pub(crate) const CONTRACT_ADDRESS: Address = Address::repeat_byte(0xc0);
 /// Blocks that are there when a story begins; no reorg goes below them.
-const FIRST_BLOCKS: u64 = 4;
+const INITIAL_BLOCKS: u64 = 4;
 /// How far the safe head and the finalized head are behind, in blocks; no reorg goes below the finalized head.
-const SAFE: u64 = 12;
-const FINAL: u64 = 24;
+const SAFE_DEPTH: u64 = 12;
+const FINALIZED_DEPTH: u64 = 24;
 /// What a block may hold of gas, and what it asks per gas, in wei, unless the story says otherwise.
 pub(crate) const GAS_LIMIT: u64 = 30_000_000;
 pub(crate) const BASE_FEE: u128 = 5_000_000;
@@ -27,37 +27,37 @@ pub(crate) const BASE_FEE: u128 = 5_000_000;
 pub(super) const TIP: u128 = 1_000_000;
 
 /// A pair, as the contract knows it.
-pub(crate) type Key = (B256, String);
+pub(crate) type PairKey = (B256, String);
 
 /// A transaction in a block.
 #[derive(Clone, Debug)]
-pub(super) struct Mined {
+pub(super) struct MinedTransaction {
     pub(super) block: usize,
     pub(super) from: Address,
     pub(super) succeeded: bool,
     pub(super) gas_used: u64,
     pub(super) price: u128,
     /// The pairs that it has registered, each with an event.
-    pub(super) registered: Vec<Key>,
+    pub(super) registered_pairs: Vec<PairKey>,
 }
 
 /// What the chain knows after a block.
 #[derive(Clone, Default, Debug)]
-pub(super) struct State {
+pub(super) struct ChainState {
     pub(super) nonces: HashMap<Address, u64>,
     /// Who registered a pair, in which transaction, and in which block.
-    pub(super) records: HashMap<Key, (Address, B256, u64)>,
-    pub(super) mined: HashMap<B256, Mined>,
+    pub(super) records: HashMap<PairKey, (Address, B256, u64)>,
+    pub(super) mined: HashMap<B256, MinedTransaction>,
 }
 
-impl State {
+impl ChainState {
     pub(super) fn nonce(&self, account: Address) -> u64 {
         self.nonces.get(&account).copied().unwrap_or_default()
     }
 }
 
 #[derive(Clone, Debug)]
-pub(super) struct Block {
+pub(super) struct SimulatedBlock {
     pub(super) number: u64,
     pub(super) hash: B256,
     pub(super) parent: usize,
@@ -65,20 +65,20 @@ pub(super) struct Block {
     pub(super) time: u64,
     pub(super) base_fee: u128,
     pub(super) gas_limit: u64,
-    pub(super) transactions: Vec<Signed>,
-    pub(super) state: Arc<State>,
+    pub(super) transactions: Vec<SimulatedTransaction>,
+    pub(super) state: Arc<ChainState>,
 }
 
 /// The chain: every block there ever was, and which of them is the head now.
 pub(crate) struct Ledger {
-    pub(super) blocks: Vec<Block>,
+    pub(super) blocks: Vec<SimulatedBlock>,
     pub(super) head: usize,
     pub(super) finalized: u64,
     pub(super) mempool: Mempool,
     /// Pairs that the contract refuses.
-    pub(super) poisoned: HashSet<Key>,
+    pub(super) rejected_pairs: HashSet<PairKey>,
     /// Pairs that it refuses in a block, although a call says that it would not.
-    trapped: HashSet<Key>,
+    reverting_pairs: HashSet<PairKey>,
     confirmations: u64,
     /// What blocks ask per gas from now on, in wei.
     pub(crate) base_fee: u128,
@@ -87,23 +87,23 @@ pub(crate) struct Ledger {
     /// Whether our signers have money.
     pub(crate) funded: bool,
     /// Blocks that no node shows, although there are blocks above them.
-    pub(super) holes: HashSet<B256>,
+    pub(super) missing_blocks: HashSet<B256>,
     /// Blocks that were once at confirmation depth.
-    confirmed: HashSet<B256>,
+    ever_confirmed: HashSet<B256>,
     /// The highest nonces that were once at confirmation depth: everything below is consumed.
-    consumed: HashMap<Address, u64>,
+    confirmed_nonces: HashMap<Address, u64>,
     /// Every transaction that a node was ever given, in order.
-    pub(crate) seen: Vec<Signed>,
+    pub(crate) broadcasts: Vec<SimulatedTransaction>,
 }
 
 impl Ledger {
     pub(super) fn new(confirmations: u64) -> Self {
-        let now = seconds();
-        let genesis = Block {
+        let now = now_seconds();
+        let genesis = SimulatedBlock {
             number: 0,
             hash: keccak256("genesis"),
             parent: 0,
-            time: now - FIRST_BLOCKS,
+            time: now - INITIAL_BLOCKS,
             base_fee: BASE_FEE,
             gas_limit: GAS_LIMIT,
             transactions: Vec::new(),
@@ -114,29 +114,29 @@ impl Ledger {
             head: 0,
             finalized: 0,
             mempool: Mempool::default(),
-            poisoned: HashSet::new(),
-            trapped: HashSet::new(),
+            rejected_pairs: HashSet::new(),
+            reverting_pairs: HashSet::new(),
             confirmations,
             base_fee: BASE_FEE,
             gas_limit: GAS_LIMIT,
             funded: true,
-            holes: HashSet::new(),
-            confirmed: HashSet::new(),
-            consumed: HashMap::new(),
-            seen: Vec::new(),
+            missing_blocks: HashSet::new(),
+            ever_confirmed: HashSet::new(),
+            confirmed_nonces: HashMap::new(),
+            broadcasts: Vec::new(),
         };
-        for _ in 0..FIRST_BLOCKS {
+        for _ in 0..INITIAL_BLOCKS {
             ledger.append(Vec::new());
         }
         ledger
     }
 
-    pub(super) fn state(&self) -> &Arc<State> {
+    pub(super) fn state(&self) -> &Arc<ChainState> {
         &self.blocks[self.head].state
     }
 
     /// The block of this number, seen from a head; `None` above it.
-    pub(super) fn at(&self, head: usize, number: u64) -> Option<&Block> {
+    pub(super) fn at(&self, head: usize, number: u64) -> Option<&SimulatedBlock> {
         let mut block = &self.blocks[head];
         if number > block.number {
             return None;
@@ -148,7 +148,7 @@ impl Ledger {
     }
 
     /// Its position in the arena.
-    pub(super) fn position(&self, head: usize, number: u64) -> usize {
+    pub(super) fn block_index(&self, head: usize, number: u64) -> usize {
         let mut at = head;
         while self.blocks[at].number > number {
             at = self.blocks[at].parent;
@@ -157,14 +157,14 @@ impl Ledger {
     }
 
     pub(super) fn safe(&self) -> u64 {
-        self.blocks[self.head].number.saturating_sub(SAFE).max(self.finalized)
+        self.blocks[self.head].number.saturating_sub(SAFE_DEPTH).max(self.finalized)
     }
 
     /// Mines a block with what the pool has, or an empty one.
     pub(crate) fn mine(&mut self, full: bool) {
         let state = self.state().clone();
         let taken = match full {
-            true => self.mempool.take(&state, self.base_fee, self.gas_limit, self.funded),
+            true => self.mempool.select_for_block(&state, self.base_fee, self.gas_limit, self.funded),
             false => Vec::new(),
         };
         self.append(taken);
@@ -172,15 +172,16 @@ impl Ledger {
 
     /// Mines a block with a transaction of our signer that is not ours; whatever pends with that nonce is displaced.
     pub(crate) fn mine_foreign(&mut self, from: Address) {
-        let foreign = Signed::foreign(from, self.state().nonce(from), self.blocks.len() as u64);
+        let foreign = SimulatedTransaction::new_foreign(from, self.state().nonce(from), self.blocks.len() as u64);
         self.append(vec![foreign]);
     }
 
     /// Mines a block in which somebody else registers a pair.
-    pub(crate) fn mine_rival(&mut self, key: Key) {
+    pub(crate) fn mine_foreign_registration(&mut self, key: PairKey) {
         let rival = Address::repeat_byte(0x77);
-        let mut transaction = Signed::foreign(rival, self.state().nonce(rival), self.blocks.len() as u64);
-        transaction.to = Some(CONTRACT);
+        let mut transaction =
+            SimulatedTransaction::new_foreign(rival, self.state().nonce(rival), self.blocks.len() as u64);
+        transaction.to = Some(CONTRACT_ADDRESS);
         transaction.pairs = vec![key];
         self.append(vec![transaction]);
     }
@@ -188,8 +189,8 @@ impl Ledger {
     /// Replaces the newest `depth` blocks by `length` empty ones. What was in them goes back to the pool, or is forgotten.
     pub(crate) fn reorg(&mut self, depth: u64, length: u64, keep: bool) {
         let head = self.blocks[self.head].number;
-        let lowest = self.finalized.max(FIRST_BLOCKS);
-        let ancestor = self.position(self.head, head.saturating_sub(depth).max(lowest));
+        let lowest = self.finalized.max(INITIAL_BLOCKS);
+        let ancestor = self.block_index(self.head, head.saturating_sub(depth).max(lowest));
         let mut dropped = Vec::new();
         while self.head != ancestor {
             dropped.extend(self.blocks[self.head].transactions.iter().cloned());
@@ -205,27 +206,27 @@ impl Ledger {
 
     /// No node shows the block so far below the head any more, if it is empty and not final: as anvil does where a block was mined beside
     /// `anvil_reorg`.
-    pub(crate) fn hide(&mut self, depth: u64) {
+    pub(crate) fn hide_block(&mut self, depth: u64) {
         let number = self.blocks[self.head].number.saturating_sub(depth);
-        let block = &self.blocks[self.position(self.head, number)];
-        if number > self.finalized.max(FIRST_BLOCKS) && block.transactions.is_empty() {
-            self.holes.insert(block.hash);
+        let block = &self.blocks[self.block_index(self.head, number)];
+        if number > self.finalized.max(INITIAL_BLOCKS) && block.transactions.is_empty() {
+            self.missing_blocks.insert(block.hash);
         }
     }
 
     /// The contract refuses this pair from now on, unless it has it.
-    pub(crate) fn poison(&mut self, key: Key) {
-        self.poisoned.insert(key);
+    pub(crate) fn reject_pair(&mut self, key: PairKey) {
+        self.rejected_pairs.insert(key);
     }
 
     /// A transaction with this pair reverts from now on, although a call says that it would not.
-    pub(crate) fn trap(&mut self, key: Key) {
-        self.trapped.insert(key);
+    pub(crate) fn revert_on_execution(&mut self, key: PairKey) {
+        self.reverting_pairs.insert(key);
     }
 
     /// Whether the contract refuses this pair.
-    pub(crate) fn is_refused(&self, key: &Key) -> bool {
-        self.poisoned.contains(key) || self.trapped.contains(key)
+    pub(crate) fn is_rejected_pair(&self, key: &PairKey) -> bool {
+        self.rejected_pairs.contains(key) || self.reverting_pairs.contains(key)
     }
 
     /// Forgets a pending transaction.
@@ -234,34 +235,34 @@ impl Ledger {
     }
 
     /// Bytes that were seen before arrive once more.
-    pub(crate) fn echo(&mut self, nth: usize) {
-        if !self.seen.is_empty() {
-            let again = self.seen[nth % self.seen.len()].clone();
+    pub(crate) fn rebroadcast(&mut self, nth: usize) {
+        if !self.broadcasts.is_empty() {
+            let again = self.broadcasts[nth % self.broadcasts.len()].clone();
             // Refused or not: nobody listens.
-            let _ = self.take(again);
+            let _ = self.submit(again);
         }
     }
 
     /// A transaction arrives at the pool.
-    pub(super) fn take(&mut self, transaction: Signed) -> Result<B256, super::mempool::Refused> {
+    pub(super) fn submit(&mut self, transaction: SimulatedTransaction) -> Result<B256, super::mempool::Rejection> {
         self.mempool.check(&transaction, self.state(), self.gas_limit, self.funded)?;
         Ok(self.mempool.put(transaction))
     }
 
-    fn append(&mut self, transactions: Vec<Signed>) {
+    fn append(&mut self, transactions: Vec<SimulatedTransaction>) {
         let (position, parent) = (self.blocks.len(), self.head);
         let number = self.blocks[parent].number + 1;
         let mut state = self.blocks[parent].state.clone();
-        let refused: HashSet<Key> = self.poisoned.union(&self.trapped).cloned().collect();
+        let refused: HashSet<PairKey> = self.rejected_pairs.union(&self.reverting_pairs).cloned().collect();
         for transaction in &transactions {
             let state = Arc::make_mut(&mut state);
             contract::run(state, transaction, (position, number, self.base_fee), &refused);
         }
-        self.blocks.push(Block {
+        self.blocks.push(SimulatedBlock {
             number,
             hash: keccak256(position.to_be_bytes()),
             parent,
-            time: seconds().max(self.blocks[parent].time),
+            time: now_seconds().max(self.blocks[parent].time),
             base_fee: self.base_fee,
             gas_limit: self.gas_limit,
             transactions,
@@ -269,12 +270,12 @@ impl Ledger {
         });
         self.head = position;
         self.mempool.forget_consumed(&self.blocks[position].state);
-        self.finalized = self.finalized.max(number.saturating_sub(FINAL));
+        self.finalized = self.finalized.max(number.saturating_sub(FINALIZED_DEPTH));
         if let Some(deep) = (number + 1).checked_sub(self.confirmations) {
-            let deep = self.position(self.head, deep);
-            self.confirmed.insert(self.blocks[deep].hash);
+            let deep = self.block_index(self.head, deep);
+            self.ever_confirmed.insert(self.blocks[deep].hash);
             for (account, nonce) in &self.blocks[deep].state.nonces {
-                let consumed = self.consumed.entry(*account).or_default();
+                let consumed = self.confirmed_nonces.entry(*account).or_default();
                 *consumed = (*consumed).max(*nonce);
             }
         }
@@ -282,12 +283,12 @@ impl Ledger {
 
     /// Whether a block has ever been at confirmation depth.
     pub(crate) fn was_confirmed(&self, hash: &B256) -> bool {
-        self.confirmed.contains(hash)
+        self.ever_confirmed.contains(hash)
     }
 
     /// Whether a nonce has ever been consumed at confirmation depth.
     pub(crate) fn was_consumed(&self, account: Address, nonce: u64) -> bool {
-        self.consumed.get(&account).is_some_and(|consumed| nonce < *consumed)
+        self.confirmed_nonces.get(&account).is_some_and(|consumed| nonce < *consumed)
     }
 
     /// Whether the canonical chain has this block at confirmation depth.
@@ -297,13 +298,13 @@ impl Ledger {
     }
 
     /// How many events on the canonical chain register this pair.
-    pub(crate) fn events_of(&self, key: &Key) -> usize {
-        self.state().mined.values().flat_map(|mined| &mined.registered).filter(|one| *one == key).count()
+    pub(crate) fn registration_event_count(&self, key: &PairKey) -> usize {
+        self.state().mined.values().flat_map(|mined| &mined.registered_pairs).filter(|one| *one == key).count()
     }
 
     /// Whether a transaction on the canonical chain has registered this pair.
-    pub(crate) fn has_registered(&self, hash: &B256, key: &Key) -> bool {
-        self.state().mined.get(hash).is_some_and(|mined| mined.registered.contains(key))
+    pub(crate) fn has_registered(&self, hash: &B256, key: &PairKey) -> bool {
+        self.state().mined.get(hash).is_some_and(|mined| mined.registered_pairs.contains(key))
     }
 
     /// A sentence about where the chain stands, for whoever reads a failed story.
@@ -316,6 +317,6 @@ impl Ledger {
 /// Ether that is more than any story spends.
 pub(super) const FUNDS: U256 = U256::from_limbs([0, 1 << 10, 0, 0]);
 
-fn seconds() -> u64 {
+fn now_seconds() -> u64 {
     clock::now().micros().cast_unsigned() / 1_000_000
 }

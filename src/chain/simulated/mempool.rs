@@ -2,7 +2,7 @@
 
 use super::{
     contract,
-    ledger::{CHAIN_ID, FUNDS, Key, State},
+    ledger::{CHAIN_ID, ChainState, FUNDS, PairKey},
 };
 use alloy::{
     consensus::{Transaction, TxEnvelope},
@@ -12,14 +12,14 @@ use alloy::{
 use std::{collections::BTreeMap, fmt};
 
 /// reth's limit on what one sender may have in the pool (`max_account_slots`).
-const PER_SENDER: usize = 16;
+const MAX_PENDING_PER_SENDER: usize = 16;
 
 /// A refusal: code and words.
-pub(super) type Refused = (i64, &'static str);
+pub(super) type Rejection = (i64, &'static str);
 
 /// A signed transaction, taken apart.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Signed {
+pub(crate) struct SimulatedTransaction {
     /// Its hash.
     pub(crate) hash: B256,
     /// Its bytes; empty for one that came another way than through our nodes.
@@ -33,16 +33,16 @@ pub(crate) struct Signed {
     /// The call itself.
     pub(crate) input: Bytes,
     /// The pairs that it registers.
-    pub(crate) pairs: Vec<Key>,
+    pub(crate) pairs: Vec<PairKey>,
     pub(super) gas_limit: u64,
     pub(super) max_fee: u128,
     pub(super) tip: u128,
     chain_id: u64,
 }
 
-impl Signed {
+impl SimulatedTransaction {
     /// Takes bytes apart; `None` when they are no signed transaction.
-    pub(crate) fn read(raw: &Bytes) -> Option<Self> {
+    pub(crate) fn decode(raw: &Bytes) -> Option<Self> {
         let envelope = envelope(raw)?;
         Some(Self {
             hash: *envelope.tx_hash(),
@@ -51,7 +51,7 @@ impl Signed {
             nonce: envelope.nonce(),
             to: envelope.to(),
             input: envelope.input().clone(),
-            pairs: contract::registering(envelope.input()).unwrap_or_default(),
+            pairs: contract::decode_registered_pairs(envelope.input()).unwrap_or_default(),
             gas_limit: envelope.gas_limit(),
             max_fee: envelope.max_fee_per_gas(),
             tip: envelope.max_priority_fee_per_gas().unwrap_or_default(),
@@ -65,7 +65,7 @@ impl Signed {
     }
 
     /// One that came another way than through our nodes.
-    pub(super) fn foreign(from: Address, nonce: u64, salt: u64) -> Self {
+    pub(super) fn new_foreign(from: Address, nonce: u64, salt: u64) -> Self {
         Self {
             hash: keccak256([b"foreign".as_slice(), &salt.to_be_bytes()].concat()),
             raw: Bytes::new(),
@@ -84,19 +84,25 @@ impl Signed {
 
 /// What pends.
 #[derive(Default)]
-pub(super) struct Mempool(BTreeMap<(Address, u64), Signed>);
+pub(super) struct Mempool(BTreeMap<(Address, u64), SimulatedTransaction>);
 
 impl Mempool {
-    pub(super) fn of(&self, account: Address) -> impl Iterator<Item = &Signed> {
+    pub(super) fn pending_from(&self, account: Address) -> impl Iterator<Item = &SimulatedTransaction> {
         self.0.range((account, 0)..=(account, u64::MAX)).map(|(_, one)| one)
     }
 
-    pub(super) fn get(&self, hash: &B256) -> Option<&Signed> {
+    pub(super) fn get(&self, hash: &B256) -> Option<&SimulatedTransaction> {
         self.0.values().find(|one| one.hash == *hash)
     }
 
     /// Whether a transaction would be taken.
-    pub(super) fn check(&self, new: &Signed, state: &State, gas_limit: u64, funded: bool) -> Result<(), Refused> {
+    pub(super) fn check(
+        &self,
+        new: &SimulatedTransaction,
+        state: &ChainState,
+        gas_limit: u64,
+        funded: bool,
+    ) -> Result<(), Rejection> {
         let next = state.nonce(new.from);
         if new.chain_id != CHAIN_ID {
             return Err((-32000, "invalid chain ID"));
@@ -113,34 +119,40 @@ impl Mempool {
         if new.gas_limit > gas_limit {
             return Err((-32000, "exceeds block gas limit"));
         }
-        if self.of(new.from).count() >= PER_SENDER && new.nonce != next {
+        if self.pending_from(new.from).count() >= MAX_PENDING_PER_SENDER && new.nonce != next {
             return Err((-32003, "txpool is full"));
         }
-        let others = self.of(new.from).filter(|one| one.nonce != new.nonce).map(cost).sum::<U256>();
+        let others = self.pending_from(new.from).filter(|one| one.nonce != new.nonce).map(cost).sum::<U256>();
         if !funded || others + cost(new) > FUNDS {
             return Err((-32003, "insufficient funds for gas * price + value"));
         }
         match self.0.get(&(new.from, new.nonce)) {
-            Some(old) if !(outbids(new.max_fee, old.max_fee) && outbids(new.tip, old.tip)) => {
+            Some(old) if !(meets_price_bump(new.max_fee, old.max_fee) && meets_price_bump(new.tip, old.tip)) => {
                 Err((-32000, "replacement transaction underpriced"))
             }
             Some(_) | None => Ok(()),
         }
     }
 
-    pub(super) fn put(&mut self, new: Signed) -> B256 {
+    pub(super) fn put(&mut self, new: SimulatedTransaction) -> B256 {
         let hash = new.hash;
         self.0.insert((new.from, new.nonce), new);
         hash
     }
 
     /// After a reorg: what is newer stays.
-    pub(super) fn put_back(&mut self, old: Signed) {
+    pub(super) fn put_back(&mut self, old: SimulatedTransaction) {
         self.0.entry((old.from, old.nonce)).or_insert(old);
     }
 
     /// What the next block holds: of each sender in the order of nonces, as far as they go without a gap and can pay.
-    pub(super) fn take(&mut self, state: &State, base_fee: u128, gas_limit: u64, funded: bool) -> Vec<Signed> {
+    pub(super) fn select_for_block(
+        &mut self,
+        state: &ChainState,
+        base_fee: u128,
+        gas_limit: u64,
+        funded: bool,
+    ) -> Vec<SimulatedTransaction> {
         let mut next = state.nonces.clone();
         let (mut taken, mut gas) = (Vec::new(), 0);
         for ((from, nonce), one) in &self.0 {
@@ -154,7 +166,7 @@ impl Mempool {
         taken
     }
 
-    pub(super) fn forget_consumed(&mut self, state: &State) {
+    pub(super) fn forget_consumed(&mut self, state: &ChainState) {
         self.0.retain(|(from, nonce), _| *nonce >= state.nonce(*from));
     }
 
@@ -177,10 +189,10 @@ fn envelope(raw: &Bytes) -> Option<TxEnvelope> {
 }
 
 /// reth's rule: at least a tenth more, rounded up (`TransactionPool` `PriceBumpConfig`, with `div_ceil`).
-fn outbids(new: u128, old: u128) -> bool {
+fn meets_price_bump(new: u128, old: u128) -> bool {
     new >= old + old.div_ceil(10)
 }
 
-fn cost(one: &Signed) -> U256 {
+fn cost(one: &SimulatedTransaction) -> U256 {
     U256::from(one.gas_limit).saturating_mul(U256::from(one.max_fee))
 }

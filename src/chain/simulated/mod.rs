@@ -10,23 +10,23 @@ mod mempool;
 mod node;
 mod rpc;
 
-pub(crate) use ledger::{BASE_FEE, GAS_LIMIT, Key, Ledger};
-pub(crate) use mempool::Signed;
-pub(crate) use node::{Fault, Node};
+pub(crate) use ledger::{BASE_FEE, GAS_LIMIT, Ledger, PairKey};
+pub(crate) use mempool::SimulatedTransaction;
+pub(crate) use node::{Node, NodeFault};
 
-use super::{Chain, Network, endpoint::Endpoint, pool::Pool};
+use super::{Chain, Network, endpoint::Endpoint, pool::EndpointPool};
 use alloy::primitives::Bytes;
 use futures_util::future::BoxFuture;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Sees the bytes of every broadcast before the node does.
-pub(crate) type OnBroadcast = Arc<dyn Fn(Bytes) -> BoxFuture<'static, ()> + Send + Sync>;
+pub(crate) type BroadcastHook = Arc<dyn Fn(Bytes) -> BoxFuture<'static, ()> + Send + Sync>;
 
 /// The one chain that all simulated nodes are on.
 #[derive(Clone)]
-pub(crate) struct Simulated(Arc<Mutex<Ledger>>);
+pub(crate) struct SimulatedChain(Arc<Mutex<Ledger>>);
 
-impl Simulated {
+impl SimulatedChain {
     /// A chain with a few blocks, the newest from now.
     pub(crate) fn new(confirmations: u64) -> Self {
         Self(Arc::new(Mutex::new(Ledger::new(confirmations))))
@@ -40,7 +40,7 @@ impl Simulated {
     /// The service's own view of the chain, through these nodes in order of preference.
     pub(crate) fn chain(&self, nodes: &[Node], max_fee_per_gas: u128) -> Chain {
         let endpoints = nodes.iter().map(|node| Endpoint::simulated(node.name(), node.clone())).collect();
-        let pool = Pool::of(endpoints, ledger::CHAIN_ID, false);
-        Chain::on(pool, Network::of(ledger::CHAIN_ID), ledger::CONTRACT, max_fee_per_gas)
+        let pool = EndpointPool::from_endpoints(endpoints, ledger::CHAIN_ID, false);
+        Chain::from_pool(pool, Network::from_chain_id(ledger::CHAIN_ID), ledger::CONTRACT_ADDRESS, max_fee_per_gas)
     }
 }

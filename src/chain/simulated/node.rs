@@ -1,11 +1,11 @@
 //! One endpoint onto the simulated chain: an alloy transport without a network, with a fault of its own while the story says so.
 
 use super::{
-    OnBroadcast, Simulated,
-    mempool::Signed,
-    rpc::{self, Answer, View},
+    BroadcastHook, SimulatedChain,
+    mempool::SimulatedTransaction,
+    rpc::{self, NodeView, RpcResult},
 };
-use crate::chain::transport::HttpRefusal;
+use crate::chain::transport::HttpError;
 use alloy::{
     primitives::Bytes,
     rpc::json_rpc::{ErrorPayload, RequestPacket, Response, ResponsePacket, ResponsePayload, SerializedRequest},
@@ -20,19 +20,19 @@ use tower::Service;
 
 /// What is wrong with an endpoint.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Fault {
+pub(crate) enum NodeFault {
     /// It answers with HTTP status 502.
-    Away,
+    BadGateway,
     /// It takes nothing and never answers.
-    Silent,
+    Unresponsive,
     /// It does what it is asked, and its answers are lost.
-    Mute,
+    LosesResponses,
     /// It wants to be left alone.
     Throttled,
     /// Its head is so many blocks behind.
-    Behind(u8),
+    Lagging(u8),
     /// It stays at the head that it had, also when that is canonical no more.
-    Stuck,
+    FrozenHead,
     /// It has no receipts.
     NoReceipts,
     /// It says that accounts have sent more than they have.
@@ -40,36 +40,36 @@ pub(crate) enum Fault {
     /// It says that accounts have sent less than they have.
     NonceTooLow,
     /// It says that it takes transactions, and keeps none.
-    Forgetful,
+    DropsTransactions,
 }
 
 /// How its fault stands.
 #[derive(Clone, Copy, Default)]
-struct Trouble {
-    fault: Option<Fault>,
+struct FaultState {
+    fault: Option<NodeFault>,
     /// The block that it takes for the head for ever.
-    stuck_at: Option<usize>,
+    frozen_at: Option<usize>,
 }
 
 /// An endpoint.
 #[derive(Clone)]
 pub(crate) struct Node {
     name: Arc<str>,
-    chain: Simulated,
-    trouble: Arc<Mutex<Trouble>>,
-    on_broadcast: OnBroadcast,
+    chain: SimulatedChain,
+    fault_state: Arc<Mutex<FaultState>>,
+    on_broadcast: BroadcastHook,
 }
 
 enum Reply {
-    Answer(Answer),
+    Answer(RpcResult),
     Silence,
     Status(u16),
 }
 
 impl Node {
     /// A node of this name, without faults.
-    pub(crate) fn new(name: &str, chain: &Simulated, on_broadcast: OnBroadcast) -> Self {
-        Self { name: name.into(), chain: chain.clone(), trouble: Arc::default(), on_broadcast }
+    pub(crate) fn new(name: &str, chain: &SimulatedChain, on_broadcast: BroadcastHook) -> Self {
+        Self { name: name.into(), chain: chain.clone(), fault_state: Arc::default(), on_broadcast }
     }
 
     /// Its name.
@@ -78,18 +78,18 @@ impl Node {
     }
 
     /// What is wrong with it.
-    pub(crate) fn fault(&self) -> Option<Fault> {
-        self.trouble().fault
+    pub(crate) fn fault(&self) -> Option<NodeFault> {
+        self.fault_state().fault
     }
 
     /// From now on it has this fault, and no other; `None` mends it.
-    pub(crate) fn suffer(&self, fault: Option<Fault>) {
-        let stuck_at = (fault == Some(Fault::Stuck)).then(|| self.chain.ledger().head);
-        *self.trouble() = Trouble { fault, stuck_at };
+    pub(crate) fn set_fault(&self, fault: Option<NodeFault>) {
+        let stuck_at = (fault == Some(NodeFault::FrozenHead)).then(|| self.chain.ledger().head);
+        *self.fault_state() = FaultState { fault, frozen_at: stuck_at };
     }
 
-    fn trouble(&self) -> MutexGuard<'_, Trouble> {
-        self.trouble.lock().unwrap_or_else(PoisonError::into_inner)
+    fn fault_state(&self) -> MutexGuard<'_, FaultState> {
+        self.fault_state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     async fn serve(self, packet: RequestPacket) -> Result<ResponsePacket, TransportError> {
@@ -115,7 +115,7 @@ impl Node {
             Reply::Answer(answer) => answer,
             Reply::Silence => std::future::pending().await,
             Reply::Status(status) => {
-                let refusal = HttpRefusal { status, retry_after: None, payload: None };
+                let refusal = HttpError { status, retry_after: None, payload: None };
                 return Err(TransportErrorKind::custom(refusal));
             }
         };
@@ -130,26 +130,33 @@ impl Node {
     }
 
     fn read(&self, method: &str, params: &Value) -> Reply {
-        let Trouble { fault, stuck_at } = *self.trouble();
+        let FaultState { fault, frozen_at: stuck_at } = *self.fault_state();
         let ledger = self.chain.ledger();
         let newest = ledger.blocks[ledger.head].number;
         let head = match fault {
-            Some(Fault::Away) => return Reply::Status(502),
-            Some(Fault::Silent | Fault::Mute) => return Reply::Silence,
-            Some(Fault::Throttled) => return Reply::Status(429),
-            Some(Fault::Behind(blocks)) => ledger.position(ledger.head, newest.saturating_sub(blocks.into()).max(1)),
-            Some(Fault::Stuck) => stuck_at.unwrap_or(ledger.head),
-            Some(Fault::NoReceipts | Fault::NonceTooHigh | Fault::NonceTooLow | Fault::Forgetful) | None => ledger.head,
+            Some(NodeFault::BadGateway) => return Reply::Status(502),
+            Some(NodeFault::Unresponsive | NodeFault::LosesResponses) => return Reply::Silence,
+            Some(NodeFault::Throttled) => return Reply::Status(429),
+            Some(NodeFault::Lagging(blocks)) => {
+                ledger.block_index(ledger.head, newest.saturating_sub(blocks.into()).max(1))
+            }
+            Some(NodeFault::FrozenHead) => stuck_at.unwrap_or(ledger.head),
+            Some(
+                NodeFault::NoReceipts | NodeFault::NonceTooHigh | NodeFault::NonceTooLow | NodeFault::DropsTransactions,
+            )
+            | None => ledger.head,
         };
-        let answer = rpc::read(View { ledger: &ledger, head }, method, params);
+        let answer = rpc::read(NodeView { ledger: &ledger, head }, method, params);
         let lie = |answer: Value, by: fn(u64) -> u64| {
             let nonce: alloy::primitives::U64 = serde_json::from_value(answer).unwrap_or_default();
             json!(alloy::primitives::U64::from(by(nonce.to())))
         };
         Reply::Answer(match (fault, method) {
-            (Some(Fault::NoReceipts), "eth_getTransactionReceipt") => answer.map(|_| Value::Null),
-            (Some(Fault::NonceTooHigh), "eth_getTransactionCount") => answer.map(|value| lie(value, |nonce| nonce + 2)),
-            (Some(Fault::NonceTooLow), "eth_getTransactionCount") => {
+            (Some(NodeFault::NoReceipts), "eth_getTransactionReceipt") => answer.map(|_| Value::Null),
+            (Some(NodeFault::NonceTooHigh), "eth_getTransactionCount") => {
+                answer.map(|value| lie(value, |nonce| nonce + 2))
+            }
+            (Some(NodeFault::NonceTooLow), "eth_getTransactionCount") => {
                 answer.map(|value| lie(value, |nonce| nonce.saturating_sub(1)))
             }
             (_, _) => answer,
@@ -157,25 +164,31 @@ impl Node {
     }
 
     async fn broadcast(&self, params: &Value) -> Reply {
-        let fault = self.trouble().fault;
+        let fault = self.fault_state().fault;
         let Ok(raw) = serde_json::from_value::<Bytes>(params[0].clone()) else { return Reply::Status(400) };
         // Whatever becomes of them, the bytes have left the service.
         (self.on_broadcast)(raw.clone()).await;
         let mut ledger = self.chain.ledger();
-        if let Some(signed) = Signed::read(&raw).filter(|signed| !ledger.seen.contains(signed)) {
-            ledger.seen.push(signed);
+        if let Some(signed) = SimulatedTransaction::decode(&raw).filter(|signed| !ledger.broadcasts.contains(signed)) {
+            ledger.broadcasts.push(signed);
         }
         match fault {
-            Some(Fault::Away) => Reply::Status(502),
-            Some(Fault::Silent) => Reply::Silence,
-            Some(Fault::Throttled) => Reply::Status(429),
-            Some(Fault::Mute) => {
+            Some(NodeFault::BadGateway) => Reply::Status(502),
+            Some(NodeFault::Unresponsive) => Reply::Silence,
+            Some(NodeFault::Throttled) => Reply::Status(429),
+            Some(NodeFault::LosesResponses) => {
                 // Taken or refused, nobody hears of it.
                 let _ = rpc::broadcast(&mut ledger, &raw);
                 Reply::Silence
             }
-            Some(Fault::Forgetful) => Reply::Answer(Ok(json!(alloy::primitives::keccak256(&raw)))),
-            Some(Fault::Behind(_) | Fault::Stuck | Fault::NoReceipts | Fault::NonceTooHigh | Fault::NonceTooLow)
+            Some(NodeFault::DropsTransactions) => Reply::Answer(Ok(json!(alloy::primitives::keccak256(&raw)))),
+            Some(
+                NodeFault::Lagging(_)
+                | NodeFault::FrozenHead
+                | NodeFault::NoReceipts
+                | NodeFault::NonceTooHigh
+                | NodeFault::NonceTooLow,
+            )
             | None => Reply::Answer(rpc::broadcast(&mut ledger, &raw)),
         }
     }

@@ -2,8 +2,8 @@
 
 use super::{
     contract,
-    ledger::{Block, CHAIN_ID, CONTRACT, FUNDS, Ledger, Mined, TIP},
-    mempool::Signed,
+    ledger::{CHAIN_ID, CONTRACT_ADDRESS, FUNDS, Ledger, MinedTransaction, SimulatedBlock, TIP},
+    mempool::SimulatedTransaction,
 };
 use crate::chain::contract::DocumentRegistry;
 use alloy::{
@@ -15,37 +15,38 @@ use alloy::{
 use serde_json::{Value, json};
 
 /// An answer, or a refusal with its code, words and data.
-pub(super) type Answer = Result<Value, (i64, String, Option<Bytes>)>;
+pub(super) type RpcResult = Result<Value, (i64, String, Option<Bytes>)>;
 
 /// What a node sees of the chain.
 #[derive(Clone, Copy)]
-pub(super) struct View<'l> {
+pub(super) struct NodeView<'l> {
     pub(super) ledger: &'l Ledger,
     /// The block that it takes for the head.
     pub(super) head: usize,
 }
 
 /// Answers a read.
-pub(super) fn read(view: View<'_>, method: &str, params: &Value) -> Answer {
-    let View { ledger, head } = view;
+pub(super) fn read(view: NodeView<'_>, method: &str, params: &Value) -> RpcResult {
+    let NodeView { ledger, head } = view;
     let latest = &ledger.blocks[head];
     Ok(match method {
         "eth_chainId" => json!(U64::from(CHAIN_ID)),
         "eth_syncing" => json!(false),
-        "eth_getCode" => json!(if parsed::<Address>(&params[0])? == CONTRACT { "0x60" } else { "0x" }),
+        "eth_getCode" => json!(if parsed::<Address>(&params[0])? == CONTRACT_ADDRESS { "0x60" } else { "0x" }),
         "eth_maxPriorityFeePerGas" => json!(U128::from(TIP)),
         "eth_getBalance" => json!(if ledger.funded { FUNDS } else { U256::ZERO }),
         "eth_getTransactionCount" => {
             let account: Address = parsed(&params[0])?;
             let pending = params[1] == "pending";
-            let block = ledger.at(head, number(view, &params[1])?).ok_or_else(unknown_block)?;
+            let block = ledger.at(head, resolve_block_number(view, &params[1])?).ok_or_else(unknown_block)?;
             let nonce = block.state.nonce(account);
-            json!(U64::from(if pending { nonce + ledger.mempool.of(account).count() as u64 } else { nonce }))
+            json!(U64::from(if pending { nonce + ledger.mempool.pending_from(account).count() as u64 } else { nonce }))
         }
         "eth_getBlockByNumber" => {
-            let number = number(view, &params[0])?;
+            let number = resolve_block_number(view, &params[0])?;
             // The newest block is always there.
-            let is_shown = |block: &&Block| block.hash == latest.hash || !ledger.holes.contains(&block.hash);
+            let is_shown =
+                |block: &&SimulatedBlock| block.hash == latest.hash || !ledger.missing_blocks.contains(&block.hash);
             ledger.at(head, number).filter(is_shown).map_or(Value::Null, |block| header(ledger, block))
         }
         "eth_getTransactionReceipt" => {
@@ -64,26 +65,28 @@ pub(super) fn read(view: View<'_>, method: &str, params: &Value) -> Answer {
 }
 
 /// Answers a broadcast, as the one sequencer behind all nodes does.
-pub(super) fn broadcast(ledger: &mut Ledger, raw: &Bytes) -> Answer {
-    let signed = Signed::read(raw).ok_or_else(|| (-32602, "failed to decode signed transaction".to_owned(), None))?;
-    ledger.take(signed).map(|hash| json!(hash)).map_err(|(code, words)| (code, words.to_owned(), None))
+pub(super) fn broadcast(ledger: &mut Ledger, raw: &Bytes) -> RpcResult {
+    let signed = SimulatedTransaction::decode(raw)
+        .ok_or_else(|| (-32602, "failed to decode signed transaction".to_owned(), None))?;
+    ledger.submit(signed).map(|hash| json!(hash)).map_err(|(code, words)| (code, words.to_owned(), None))
 }
 
-fn call(view: View<'_>, params: &Value) -> Answer {
-    if parsed::<Address>(&params[0]["to"])? != CONTRACT {
+fn call(view: NodeView<'_>, params: &Value) -> RpcResult {
+    if parsed::<Address>(&params[0]["to"])? != CONTRACT_ADDRESS {
         return Ok(json!("0x"));
     }
-    let number = number(view, &params[1])?;
+    let number = resolve_block_number(view, &params[1])?;
     let block = view.ledger.at(view.head, number).ok_or_else(unknown_block)?;
     let input: Bytes = parsed(&params[0]["data"])?;
-    match contract::call(&block.state, &view.ledger.poisoned, &input, block.time) {
+    match contract::call(&block.state, &view.ledger.rejected_pairs, &input, block.time) {
         Ok(answer) => Ok(json!(answer)),
         Err(data) => Err((3, "execution reverted".to_owned(), Some(data))),
     }
 }
 
-fn logs(view: View<'_>, filter: &Value) -> Answer {
-    let (from, to) = (number(view, &filter["fromBlock"])?, number(view, &filter["toBlock"])?);
+fn logs(view: NodeView<'_>, filter: &Value) -> RpcResult {
+    let (from, to) =
+        (resolve_block_number(view, &filter["fromBlock"])?, resolve_block_number(view, &filter["toBlock"])?);
     let wanted: Vec<Option<B256>> = parsed(&filter["topics"])?;
     let is_wanted = |log: &Value| {
         let topics: Vec<B256> = parsed(&log["topics"]).unwrap_or_default();
@@ -103,7 +106,7 @@ fn logs(view: View<'_>, filter: &Value) -> Answer {
 }
 
 /// A transaction that pends or is in a block, with its signature. Of one that came another way there are no bytes, and little is told.
-fn transaction(View { ledger, head }: View<'_>, hash: B256) -> Value {
+fn transaction(NodeView { ledger, head }: NodeView<'_>, hash: B256) -> Value {
     let mined = ledger.blocks[head].state.mined.get(&hash);
     let block = mined.map(|mined| &ledger.blocks[mined.block]);
     let in_block = block.and_then(|block| block.transactions.iter().position(|one| one.hash == hash));
@@ -123,7 +126,7 @@ fn transaction(View { ledger, head }: View<'_>, hash: B256) -> Value {
     })
 }
 
-fn header(ledger: &Ledger, block: &Block) -> Value {
+fn header(ledger: &Ledger, block: &SimulatedBlock) -> Value {
     json!({
         "number": U64::from(block.number),
         "hash": block.hash,
@@ -134,7 +137,7 @@ fn header(ledger: &Ledger, block: &Block) -> Value {
     })
 }
 
-fn receipt(ledger: &Ledger, hash: B256, mined: &Mined) -> Value {
+fn receipt(ledger: &Ledger, hash: B256, mined: &MinedTransaction) -> Value {
     let block = &ledger.blocks[mined.block];
     json!({
         "transactionHash": hash,
@@ -149,21 +152,21 @@ fn receipt(ledger: &Ledger, hash: B256, mined: &Mined) -> Value {
     })
 }
 
-fn events(ledger: &Ledger, hash: B256, mined: &Mined) -> Vec<Value> {
+fn events(ledger: &Ledger, hash: B256, mined: &MinedTransaction) -> Vec<Value> {
     let block = &ledger.blocks[mined.block];
     let event = |(document, case): &(B256, String)| {
         let signature = DocumentRegistry::DocumentRegistered::SIGNATURE_HASH;
         json!({
-            "address": CONTRACT,
+            "address": CONTRACT_ADDRESS,
             "topics": [signature, *document, keccak256(case), mined.from.into_word()],
             "transactionHash": hash,
             "blockHash": block.hash,
         })
     };
-    mined.registered.iter().map(event).collect()
+    mined.registered_pairs.iter().map(event).collect()
 }
 
-fn fee_history(view: View<'_>, params: &Value) -> Result<Value, (i64, String, Option<Bytes>)> {
+fn fee_history(view: NodeView<'_>, params: &Value) -> Result<Value, (i64, String, Option<Bytes>)> {
     let count = parsed::<U64>(&params[0])?.to::<u64>();
     let newest = view.ledger.blocks[view.head].number;
     let oldest = (newest + 1).saturating_sub(count);
@@ -180,7 +183,7 @@ fn fee_history(view: View<'_>, params: &Value) -> Result<Value, (i64, String, Op
 }
 
 /// Which block is meant.
-fn number(view: View<'_>, tag: &Value) -> Result<u64, (i64, String, Option<Bytes>)> {
+fn resolve_block_number(view: NodeView<'_>, tag: &Value) -> Result<u64, (i64, String, Option<Bytes>)> {
     let latest = view.ledger.blocks[view.head].number;
     match tag.as_str().unwrap_or_default() {
         "latest" | "pending" => Ok(latest),

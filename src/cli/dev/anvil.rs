@@ -14,8 +14,8 @@ use tokio::{
     time::timeout,
 };
 
-const START_TIMEOUT: Duration = Duration::from_secs(20);
-const LISTENING: &str = "Listening on ";
+const ANVIL_START_TIMEOUT: Duration = Duration::from_secs(20);
+const LISTENING_PREFIX: &str = "Listening on ";
 
 /// A running anvil. Dropping it kills it.
 #[derive(Debug)]
@@ -23,7 +23,7 @@ pub(super) struct Anvil {
     child: Child,
     url: String,
     /// Reads what anvil prints: it would stop at a full pipe.
-    output: JoinHandle<()>,
+    stdout_drain: JoinHandle<()>,
 }
 
 /// Why there is no anvil.
@@ -34,19 +34,19 @@ pub(super) enum AnvilError {
         "anvil, the local chain, is not installed: run `make demo` or `npm ci --prefix contracts`, or name its binary in \
          REGISTRAR_ANVIL"
     )]
-    NotFound,
+    NotInstalled,
     /// It is there, and does not run.
     #[error("{0} does not run")]
-    DoesNotRun(PathBuf, #[source] io::Error),
+    SpawnFailed(PathBuf, #[source] io::Error),
     /// It ended, or said nothing, before it listened.
     #[error("{0} did not begin to listen; what it said stands above")]
-    DoesNotListen(PathBuf),
+    NotListening(PathBuf),
 }
 
 impl Anvil {
     /// Starts one on a free loopback port.
     pub(super) async fn start(environment: &Environment, block_time: u64) -> Result<Self, AnvilError> {
-        let program = find(environment);
+        let program = find_binary(environment);
         let mut command = Command::new(&program);
         command
             .args(["--host", "127.0.0.1", "--port", "0", "--block-time", &block_time.to_string()])
@@ -58,19 +58,19 @@ impl Anvil {
         command.process_group(0);
         let mut child = command.spawn().map_err(|error| {
             if error.kind() == io::ErrorKind::NotFound {
-                AnvilError::NotFound
+                AnvilError::NotInstalled
             } else {
-                AnvilError::DoesNotRun(program.clone(), error)
+                AnvilError::SpawnFailed(program.clone(), error)
             }
         })?;
-        let stdout = child.stdout.take().ok_or_else(|| AnvilError::DoesNotListen(program.clone()))?;
+        let stdout = child.stdout.take().ok_or_else(|| AnvilError::NotListening(program.clone()))?;
         let mut lines = BufReader::new(stdout).lines();
-        match timeout(START_TIMEOUT, listening(&mut lines)).await {
+        match timeout(ANVIL_START_TIMEOUT, read_listen_address(&mut lines)).await {
             Ok(Some(address)) => {
                 let output = tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
-                Ok(Self { child, url: format!("http://{address}"), output })
+                Ok(Self { child, url: format!("http://{address}"), stdout_drain: output })
             }
-            Ok(None) | Err(_) => Err(AnvilError::DoesNotListen(program)),
+            Ok(None) | Err(_) => Err(AnvilError::NotListening(program)),
         }
     }
 
@@ -80,12 +80,12 @@ impl Anvil {
     }
 
     /// Its process id; `None` once it has ended.
-    pub(super) fn id(&self) -> Option<u32> {
+    pub(super) fn pid(&self) -> Option<u32> {
         self.child.id()
     }
 
     /// Returns when it has ended by itself.
-    pub(super) async fn ended(&mut self) {
+    pub(super) async fn wait_for_exit(&mut self) {
         // An error means that there is no such child any more.
         let _ = self.child.wait().await;
     }
@@ -94,13 +94,13 @@ impl Anvil {
     pub(super) async fn stop(mut self) {
         // It keeps nothing on disk; an error means that it is gone already.
         let _ = self.child.kill().await;
-        self.output.abort();
+        self.stdout_drain.abort();
     }
 }
 
-async fn listening(lines: &mut Lines<BufReader<ChildStdout>>) -> Option<String> {
+async fn read_listen_address(lines: &mut Lines<BufReader<ChildStdout>>) -> Option<String> {
     while let Ok(Some(line)) = lines.next_line().await {
-        if let Some(address) = line.trim().strip_prefix(LISTENING) {
+        if let Some(address) = line.trim().strip_prefix(LISTENING_PREFIX) {
             return Some(address.to_owned());
         }
     }
@@ -108,21 +108,21 @@ async fn listening(lines: &mut Lines<BufReader<ChildStdout>>) -> Option<String> 
 }
 
 /// The one that is named, else the one that npm installed from here upward, else whatever the PATH has.
-fn find(environment: &Environment) -> PathBuf {
+fn find_binary(environment: &Environment) -> PathBuf {
     if let Some(named) = environment.get("REGISTRAR_ANVIL") {
         return named.into();
     }
     let here = std::env::current_dir().unwrap_or_default();
-    installed_above(&here).unwrap_or_else(|| "anvil".into())
+    find_npm_binary(&here).unwrap_or_else(|| "anvil".into())
 }
 
-fn installed_above(here: &Path) -> Option<PathBuf> {
-    let binary = packaged(std::env::consts::OS, std::env::consts::ARCH);
+fn find_npm_binary(here: &Path) -> Option<PathBuf> {
+    let binary = npm_binary_path(std::env::consts::OS, std::env::consts::ARCH);
     here.ancestors().map(|folder| folder.join(&binary)).find(|path| path.is_file())
 }
 
 /// Where `npm ci --prefix contracts` puts the native binary. npm names systems as Node does.
-fn packaged(os: &str, arch: &str) -> PathBuf {
+fn npm_binary_path(os: &str, arch: &str) -> PathBuf {
     let (os, file) = match os {
         "macos" => ("darwin", "anvil"),
         "windows" => ("win32", "anvil.exe"),
@@ -143,13 +143,13 @@ mod tests {
     #[test]
     fn the_packaged_binary_is_found_from_any_folder_below() {
         let root = tempfile::tempdir().unwrap();
-        let binary = root.path().join(packaged(std::env::consts::OS, std::env::consts::ARCH));
+        let binary = root.path().join(npm_binary_path(std::env::consts::OS, std::env::consts::ARCH));
         std::fs::create_dir_all(binary.parent().unwrap()).unwrap();
         std::fs::write(&binary, "").unwrap();
         let below = root.path().join("src/cli");
-        assert_eq!(installed_above(&below), Some(binary));
-        assert!(packaged("linux", "x86_64").ends_with("anvil-linux-amd64/bin/anvil"));
-        assert!(packaged("macos", "aarch64").ends_with("anvil-darwin-arm64/bin/anvil"));
+        assert_eq!(find_npm_binary(&below), Some(binary));
+        assert!(npm_binary_path("linux", "x86_64").ends_with("anvil-linux-amd64/bin/anvil"));
+        assert!(npm_binary_path("macos", "aarch64").ends_with("anvil-darwin-arm64/bin/anvil"));
     }
 
     #[tokio::test]

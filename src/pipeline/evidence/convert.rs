@@ -1,58 +1,58 @@
 //! From what the chain room and the pipeline know to what a diagnosis is made from.
 
 use crate::{
-    chain::{self, CallError, EndpointView, FeeHistory, Overview, Receipt, Refusal, Witness},
-    pipeline::{Head, flights::Flight},
+    chain::{self, CallError, EndpointResponse, EndpointStatus, FeeHistory, PoolStatus, Receipt, RejectReason},
+    pipeline::{Head, in_flight::PendingTx},
     registration::{
         Timestamp,
         diagnosis::{
-            ChainSeen, Earlier, EndpointSeen, FeesSeen, HeadSeen, Meaning, ReceiptSeen, Refused, Revert, StallSeen,
-            Witnessed,
+            ChainSnapshot, EarlierTx, EndpointAnswer, EndpointSnapshot, FeeSnapshot, HeadSnapshot, NodeRejection,
+            ReceiptSnapshot, RejectKind, RevertReason, StallSnapshot,
         },
     },
 };
 use alloy::primitives::Bytes;
 
 /// A node's refusal of bytes; `None` when it refused nothing, or only says that it had them or their nonce already.
-pub fn refused(error: &CallError, at: Timestamp) -> Option<Refused> {
-    let CallError::Refused { endpoint, refusal, code, message, .. } = error else { return None };
+pub fn node_rejection(error: &CallError, at: Timestamp) -> Option<NodeRejection> {
+    let CallError::Rejected { endpoint, reason: refusal, code, message, .. } = error else { return None };
     let meaning = match refusal {
-        Refusal::AlreadyKnown | Refusal::NonceTooLow => return None,
-        Refusal::ReplacementUnderpriced => Meaning::Replacement,
-        Refusal::FeeTooLow => Meaning::Fee,
-        Refusal::InsufficientFunds => Meaning::Funds,
-        Refusal::SenderLimit => Meaning::SenderLimit,
-        Refusal::Gas => Meaning::Gas,
-        Refusal::NonceGap
-        | Refusal::TipAboveFee
-        | Refusal::FeeAboveNodeCap
-        | Refusal::Reverted(_)
-        | Refusal::UnknownBlock
-        | Refusal::OtherChain
-        | Refusal::Other => Meaning::Other,
+        RejectReason::AlreadyKnown | RejectReason::NonceTooLow => return None,
+        RejectReason::ReplacementUnderpriced => RejectKind::ReplacementUnderpriced,
+        RejectReason::FeeTooLow => RejectKind::FeeTooLow,
+        RejectReason::InsufficientFunds => RejectKind::InsufficientFunds,
+        RejectReason::SenderLimit => RejectKind::SenderLimit,
+        RejectReason::GasLimit => RejectKind::GasLimit,
+        RejectReason::NonceGap
+        | RejectReason::TipAboveFee
+        | RejectReason::FeeAboveNodeCap
+        | RejectReason::Reverted(_)
+        | RejectReason::UnknownBlock
+        | RejectReason::WrongChainId
+        | RejectReason::Other => RejectKind::Other,
     };
-    Some(Refused { endpoint: endpoint.clone(), code: *code, words: message.clone(), meaning, at })
+    Some(NodeRejection { endpoint: endpoint.clone(), code: *code, message: message.clone(), kind: meaning, at })
 }
 
-pub(super) fn head(head: &Head) -> HeadSeen {
-    HeadSeen {
+pub(super) fn head_snapshot(head: &Head) -> HeadSnapshot {
+    HeadSnapshot {
         number: head.header.block.number,
         gas_limit: head.header.gas_limit,
         base_fee: head.header.base_fee,
-        still: head.since.elapsed(),
+        age: head.since.elapsed(),
     }
 }
 
-pub(super) fn chain(overview: Overview, head: Option<HeadSeen>, mines_on_demand: bool) -> ChainSeen {
-    let stalled = overview.stalled.map(|stall| StallSeen { head: stall.head.number, lasting: stall.lasting });
+pub(super) fn chain_snapshot(overview: PoolStatus, head: Option<HeadSnapshot>, mines_on_demand: bool) -> ChainSnapshot {
+    let stalled = overview.stall.map(|stall| StallSnapshot { head: stall.head.number, duration: stall.duration });
     let (usable, unusable): (Vec<_>, Vec<_>) =
         overview.endpoints.into_iter().partition(|endpoint| endpoint.state.is_usable());
-    let seen = |endpoints: Vec<EndpointView>| endpoints.into_iter().map(endpoint).collect();
-    ChainSeen { usable: seen(usable), unusable: seen(unusable), stalled, head, mines_on_demand }
+    let seen = |endpoints: Vec<EndpointStatus>| endpoints.into_iter().map(endpoint_snapshot).collect();
+    ChainSnapshot { usable: seen(usable), unusable: seen(unusable), stalled, head, mines_on_demand }
 }
 
-fn endpoint(view: EndpointView) -> EndpointSeen {
-    EndpointSeen {
+fn endpoint_snapshot(view: EndpointStatus) -> EndpointSnapshot {
+    EndpointSnapshot {
         name: view.name,
         state: view.state.code(),
         head: view.head.map(|block| block.number),
@@ -62,21 +62,24 @@ fn endpoint(view: EndpointView) -> EndpointSeen {
     }
 }
 
-pub(super) fn earlier(flight: &Flight) -> Earlier {
-    Earlier { nonce: flight.nonce, hash: flight.latest().0, registration: flight.members.first().copied() }
+pub(super) fn earlier_tx(flight: &PendingTx) -> EarlierTx {
+    EarlierTx { nonce: flight.nonce, hash: flight.latest().0, registration_id: flight.members.first().copied() }
 }
 
 /// Those who answered.
-pub(super) fn answered<T, U>(witnesses: &[Witness<T>], says: impl Fn(&T) -> U) -> Vec<Witnessed<U>> {
-    let answered = |witness: &Witness<T>| {
-        let says = says(witness.answer.as_ref().ok()?);
-        Some(Witnessed { endpoint: witness.endpoint.clone(), says })
+pub(super) fn endpoint_answers<T, U>(
+    witnesses: &[EndpointResponse<T>],
+    says: impl Fn(&T) -> U,
+) -> Vec<EndpointAnswer<U>> {
+    let answered = |witness: &EndpointResponse<T>| {
+        let says = says(witness.result.as_ref().ok()?);
+        Some(EndpointAnswer { endpoint: witness.endpoint.clone(), value: says })
     };
     witnesses.iter().filter_map(answered).collect()
 }
 
-pub(super) fn receipt(receipt: &Receipt) -> ReceiptSeen {
-    ReceiptSeen {
+pub(super) fn receipt_snapshot(receipt: &Receipt) -> ReceiptSnapshot {
+    ReceiptSnapshot {
         block: receipt.block_number,
         block_hash: receipt.block_hash,
         succeeded: receipt.succeeded,
@@ -85,19 +88,19 @@ pub(super) fn receipt(receipt: &Receipt) -> ReceiptSeen {
 }
 
 /// Fees of blocks that hold `gas_limit` each.
-pub(super) fn fees(history: &FeeHistory, gas_limit: u64) -> FeesSeen {
-    FeesSeen { next_base_fee: history.next_base_fee, blocks: history.blocks(gas_limit) }
+pub(super) fn fees_snapshot(history: &FeeHistory, gas_limit: u64) -> FeeSnapshot {
+    FeeSnapshot { next_base_fee: history.next_base_fee, blocks: history.block_observations(gas_limit) }
 }
 
-pub(super) fn revert(data: &Bytes) -> Revert {
-    chain::refused_registrar(data).map_or_else(|| Revert::Data(data.clone()), Revert::NotRegistrar)
+pub(super) fn revert_cause(data: &Bytes) -> RevertReason {
+    chain::decode_not_registrar(data).map_or_else(|| RevertReason::Data(data.clone()), RevertReason::NotRegistrar)
 }
 
 /// Why a call brought no answer, in a few words.
-pub(super) fn silence(error: &CallError) -> String {
+pub(super) fn error_text(error: &CallError) -> String {
     match error {
         CallError::Unavailable { fault, .. } => fault.to_string(),
-        CallError::Refused { message, code, .. } => format!("{message} (code {code})"),
-        CallError::NoEndpoint { why, .. } => why.clone(),
+        CallError::Rejected { message, code, .. } => format!("{message} (code {code})"),
+        CallError::NoEndpoint { details: why, .. } => why.clone(),
     }
 }

@@ -1,19 +1,19 @@
 //! Gathers what a diagnosis is made from. What is known without asking is not asked; the rest is one bounded round.
 
+mod collect;
 mod convert;
-mod round;
 
-pub use convert::refused;
+pub use convert::node_rejection;
 
 use super::{
-    Tools,
-    flights::{Flight, Phase, lock},
+    Context,
+    in_flight::{PendingTx, TxPhase, lock},
     now,
 };
 use crate::registration::{
-    Block, Blocked, Registration, Timestamp,
-    diagnosis::{Answers, ChainSeen, Earlier, Evidence, Hindrance, Sent, Subject, Unsent},
-    policy::window::Window,
+    Block, BlockedReason, Registration, Timestamp,
+    diagnosis::{Blocker, ChainSnapshot, EarlierTx, Evidence, RpcAnswers, Subject, SubmittedTx, Unsent},
+    policy::in_flight_limit::InFlightLimit,
 };
 use alloy::primitives::Address;
 use std::sync::Arc;
@@ -21,124 +21,132 @@ use std::sync::Arc;
 /// What is known of a transaction that is not settled; `blocked` is what the store says of its registrations.
 ///
 /// At most [`round::CALLS`] calls, and at most [`round::LONGEST`].
-pub async fn of_flight(tools: &Tools, flight: &Flight, blocked: Option<Blocked>) -> Evidence {
-    let chain = chain(tools);
+pub async fn collect_for_pending(tools: &Context, flight: &PendingTx, blocked: Option<BlockedReason>) -> Evidence {
+    let chain = chain_snapshot(tools);
     let (phase, submitted) = {
-        let progress = flight.progress();
-        (progress.phase, progress.sent)
+        let progress = flight.status();
+        (progress.phase, progress.submitted_at)
     };
     let subject = match phase {
-        Phase::Included { block, .. } => {
-            let asked = !chain.usable.is_empty() && is_deep(tools, &block);
-            let shown = if asked { round::shown(&tools.chain, &block).await } else { Vec::new() };
-            Subject::Included { block: block.number, shown }
+        TxPhase::Included { block, .. } => {
+            let asked = !chain.usable.is_empty() && is_at_confirmation_depth(tools, &block);
+            let shown = if asked { collect::block_votes(&tools.chain, &block).await } else { Vec::new() };
+            Subject::Included { block: block.number, block_votes: shown }
         }
-        Phase::Signed => {
-            let hindrance = flight.progress().memory.refusal.clone().map(Hindrance::Refused);
+        TxPhase::Signed => {
+            let hindrance = flight.status().observations.last_rejection.clone().map(Blocker::Rejected);
             Subject::Unsent(Unsent {
-                blocked,
-                hindrance: hindrance.or_else(|| held(tools, blocked)),
+                blocked_reason: blocked,
+                blocker: hindrance.or_else(|| known_blocker(tools, blocked)),
                 ..Unsent::default()
             })
         }
-        Phase::Submitted => Subject::Sent(Box::new(sent(tools, flight, &chain).await)),
+        TxPhase::Submitted => Subject::Submitted(Box::new(submitted_evidence(tools, flight, &chain).await)),
     };
-    evidence(tools, chain, submitted, subject)
+    build_evidence(tools, chain, submitted, subject)
 }
 
 /// Whether a block is at confirmation depth, so that what it holds would be confirmed if all agreed.
-pub fn is_deep(tools: &Tools, block: &Block) -> bool {
+pub fn is_at_confirmation_depth(tools: &Context, block: &Block) -> bool {
     let depth = tools.head().map_or(0, |head| (head.block.number + 1).saturating_sub(block.number));
     depth >= tools.settings.confirmations
 }
 
 /// What is known of a registration that no transaction of ours carries.
-pub async fn of_queued(tools: &Tools, registration: &Registration, signers: &[Address]) -> Evidence {
-    let chain = chain(tools);
-    let blocked = registration.blocked;
-    let pair = (registration.asked.document_hash, registration.asked.case_id.clone());
+pub async fn collect_for_queued(tools: &Context, registration: &Registration, signers: &[Address]) -> Evidence {
+    let chain = chain_snapshot(tools);
+    let blocked = registration.blocked_reason;
+    let pair = (registration.request.document_hash, registration.request.case_id.clone());
     let found_in = match blocked {
-        Some(Blocked::AwaitingConfirmations) if !chain.usable.is_empty() => {
-            round::found_in(&tools.chain, pair.clone()).await
+        Some(BlockedReason::AwaitingConfirmations) if !chain.usable.is_empty() => {
+            collect::foreign_block(&tools.chain, pair.clone()).await
         }
         Some(_) | None => None,
     };
-    let earlier = if blocked.is_none() { before_all(tools, signers) } else { None };
-    let hindrance = match (held(tools, blocked), blocked) {
+    let earlier = if blocked.is_none() { blocking_tx(tools, signers) } else { None };
+    let hindrance = match (known_blocker(tools, blocked), blocked) {
         (None, Some(blocked)) if !chain.usable.is_empty() => {
-            tools.diagnoses.hindrance(blocked, round::rehearsed(tools, blocked, pair, signers)).await
+            tools.diagnosis_cache.blocker(blocked, collect::preflight_blocker(tools, blocked, pair, signers)).await
         }
         (held, _) => held,
     };
-    let subject = Subject::Unsent(Unsent { blocked, hindrance, found_in, earlier });
-    evidence(tools, chain, None, subject)
+    let subject = Subject::Unsent(Unsent {
+        blocked_reason: blocked,
+        blocker: hindrance,
+        foreign_block: found_in,
+        earlier_tx: earlier,
+    });
+    build_evidence(tools, chain, None, subject)
 }
 
-fn evidence(tools: &Tools, chain: ChainSeen, submitted: Option<Timestamp>, subject: Subject) -> Evidence {
+fn build_evidence(tools: &Context, chain: ChainSnapshot, submitted: Option<Timestamp>, subject: Subject) -> Evidence {
     let confirmations_required = tools.settings.confirmations;
-    Evidence { now: now(), submitted, confirmations_required, chain, subject }
+    Evidence { now: now(), submitted_at: submitted, confirmations_required, chain, subject }
 }
 
 /// The endpoints and the head, from memory.
-fn chain(tools: &Tools) -> ChainSeen {
-    let head = tools.head.borrow().as_ref().map(convert::head);
-    convert::chain(tools.chain.overview(), head, tools.chain.network().is_local())
+fn chain_snapshot(tools: &Context) -> ChainSnapshot {
+    let head = tools.head.borrow().as_ref().map(convert::head_snapshot);
+    convert::chain_snapshot(tools.chain.pool_status(), head, tools.chain.network().is_local())
 }
 
 /// What stood in a lane's way the last time, if that is what blocks the registration.
-fn held(tools: &Tools, blocked: Option<Blocked>) -> Option<Hindrance> {
-    tools.standings.find(|hindrance| Some(hindrance.blocked()) == blocked)
+fn known_blocker(tools: &Context, blocked: Option<BlockedReason>) -> Option<Blocker> {
+    tools.blockers.find(|hindrance| Some(hindrance.blocked_reason()) == blocked)
 }
 
-async fn sent(tools: &Tools, flight: &Flight, chain: &ChainSeen) -> Sent {
+async fn submitted_evidence(tools: &Context, flight: &PendingTx, chain: &ChainSnapshot) -> SubmittedTx {
     let (memory, missing) = {
-        let progress = flight.progress();
-        (progress.memory.clone(), progress.missing)
+        let progress = flight.status();
+        (progress.observations.clone(), progress.nonce_consumed_since)
     };
     let (hash, fees) = flight.latest();
-    let waiting = waiting(tools, flight.signer);
-    let earlier = waiting.iter().find(|other| other.nonce < flight.nonce).map(|other| convert::earlier(other));
+    let waiting = not_included(tools, flight.signer);
+    let earlier = waiting.iter().find(|other| other.nonce < flight.nonce).map(|other| convert::earlier_tx(other));
     let standstill = chain.stalled.is_some() && !chain.mines_on_demand;
     let answers = if chain.usable.is_empty() || standstill || earlier.is_some() {
-        Answers::default()
+        RpcAnswers::default()
     } else {
-        round::ask(&tools.chain, flight, chain).await
+        collect::collect_answers(&tools.chain, flight, chain).await
     };
-    Sent {
+    SubmittedTx {
         signer: flight.signer,
         nonce: flight.nonce,
         hash,
         gas_limit: flight.versions().gas_limit,
         fees,
-        taken_by: memory.taken.by,
-        earlier,
-        reorged_out: memory.reorged_out,
-        refusal: memory.refusal,
+        accepted_by: memory.accepted_by.endpoint,
+        earlier_tx: earlier,
+        reorged_out_of_block: memory.reorged_out_of,
+        last_rejection: memory.last_rejection,
         // Whoever has just taken it up counts anew, and knows what was seen before.
-        missing_for: memory.missing_since.map(|since| now().since(since)).or(missing.map(|(since, _)| since.elapsed())),
-        seen_nonce: tools.chain.seen_nonce(flight.signer),
+        nonce_consumed_for: memory
+            .missing_since
+            .map(|since| now().since(since))
+            .or(missing.map(|(since, _)| since.elapsed())),
+        last_seen_nonce: tools.chain.last_seen_nonce(flight.signer),
         in_flight: waiting.len(),
         answers,
     }
 }
 
 /// The signer's transactions that no block holds, by nonce.
-fn waiting(tools: &Tools, signer: Address) -> Vec<Arc<Flight>> {
-    let mut flights = tools.flights.of(signer);
-    flights.retain(|flight| !matches!(flight.progress().phase, Phase::Included { .. }));
+fn not_included(tools: &Context, signer: Address) -> Vec<Arc<PendingTx>> {
+    let mut flights = tools.in_flight.of_signer(signer);
+    flights.retain(|flight| !matches!(flight.status().phase, TxPhase::Included { .. }));
     flights
 }
 
 /// The transaction that queued work waits for when no signer may sign another one: each has out as many as it may, or one that
 /// no node takes.
-fn before_all(tools: &Tools, signers: &[Address]) -> Option<Earlier> {
-    let full = lock(&tools.full).clone();
+fn blocking_tx(tools: &Context, signers: &[Address]) -> Option<EarlierTx> {
+    let full = lock(&tools.at_limit).clone();
     let stuck = |signer: &Address| {
-        let flights = tools.flights.of(*signer);
-        let unsent = |flight: &Arc<Flight>| flight.progress().phase == Phase::Signed;
-        full.contains(signer) || flights.len() >= Window::MOST || flights.iter().any(unsent)
+        let flights = tools.in_flight.of_signer(*signer);
+        let unsent = |flight: &Arc<PendingTx>| flight.status().phase == TxPhase::Signed;
+        full.contains(signer) || flights.len() >= InFlightLimit::MAX_IN_FLIGHT || flights.iter().any(unsent)
     };
-    let lowest = || signers.iter().find_map(|signer| waiting(tools, *signer).into_iter().next());
+    let lowest = || signers.iter().find_map(|signer| not_included(tools, *signer).into_iter().next());
     let earlier = signers.iter().all(stuck).then(lowest)?;
-    earlier.map(|flight| convert::earlier(&flight))
+    earlier.map(|flight| convert::earlier_tx(&flight))
 }

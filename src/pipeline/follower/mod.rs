@@ -4,50 +4,50 @@
 //! passed or a block has become deep enough. So the calls do not grow with what is in flight. The receipts hold the events of
 //! our contract, so that no `eth_getLogs` over a range is needed.
 
-mod clock;
 mod finality;
-mod horizon;
-mod settle;
-mod unshown;
+mod missing_blocks;
+mod receipts;
+mod timeouts;
+mod tracking_depth;
 
 use super::{
-    Tools,
-    flights::{Flight, Phase, lock},
+    Context,
+    in_flight::{PendingTx, TxPhase, lock},
 };
 use crate::{
-    chain::{BlockTag, CallError, Chain, Delays, Header},
+    chain::{Backoff, BlockTag, CallError, Chain, Header},
     registration::Block,
     store::{StoreError, UnfinalizedBlock},
-    telemetry::Told,
+    telemetry::OngoingCondition,
 };
 use alloy::primitives::{Address, B256};
-use clock::Clocks;
 use futures_util::future::try_join_all;
-pub(super) use horizon::DEEPEST;
+use missing_blocks::MissingBlocks;
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     sync::Arc,
     time::Duration,
 };
+use timeouts::TimeoutWatcher;
 use tokio::{task::JoinSet, time::Instant};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
-use unshown::Unshown;
+pub(super) use tracking_depth::MAX_TRACKED_DEPTH;
 
 /// Between polls while work is out: half of Base's block time of 200 ms, and well inside the 250 ms that an answer may take.
 const BUSY_POLL: Duration = Duration::from_millis(100);
 /// Between polls while nothing is out, which ask nothing but, now and then, how final the last blocks are.
 const IDLE_POLL: Duration = Duration::from_secs(2);
 /// The longest time between polls while nobody answers.
-const LONGEST_PAUSE: Duration = Duration::from_secs(2);
+const POLL_MAX_BACKOFF: Duration = Duration::from_secs(2);
 /// Bytes that no block has taken go out again this often, for a node may have forgotten them.
-const REBROADCAST: Duration = Duration::from_secs(3);
+const REBROADCAST_INTERVAL: Duration = Duration::from_secs(3);
 
 /// Whether the chain that was followed is canonical no more.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Left {
-    No,
-    Yes,
+enum ChainSwitch {
+    Same,
+    Switched,
     /// The node is behind where it was: asked again with the next poll.
     Unknown,
 }
@@ -65,10 +65,10 @@ pub enum PollError {
 
 impl PollError {
     /// Whether it is told by itself.
-    pub(super) fn is_told(&self) -> bool {
+    pub(super) fn is_reported_elsewhere(&self) -> bool {
         match self {
             Self::Call(_) => false,
-            Self::Store(error) => error.is_told(),
+            Self::Store(error) => error.is_reported_elsewhere(),
         }
     }
 }
@@ -76,63 +76,63 @@ impl PollError {
 /// The watcher.
 #[derive(Debug)]
 pub struct Follower {
-    tools: Tools,
+    context: Context,
     unfinalized: Vec<UnfinalizedBlock>,
     /// Whether there may be blocks that are not final and too deep to be followed.
-    left_behind: bool,
+    has_untracked_deep: bool,
     /// Those that nobody has looked at here yet.
-    arrived: Vec<UnfinalizedBlock>,
-    finality_looked: Option<Instant>,
+    unverified: Vec<UnfinalizedBlock>,
+    last_finality_poll: Option<Instant>,
     /// The newest head whose chain holds every block that is followed; `None` before the first poll.
-    followed: Option<Header>,
+    verified_head: Option<Header>,
     /// How often the head had fallen when everything was last looked at.
-    falls: u64,
+    head_regressions: u64,
     /// Blocks below the head that nobody shows.
-    unshown: Unshown,
+    missing_blocks: MissingBlocks,
     /// The broadcasts of the last poll that had some: a node that does not answer them must not hold up the next polls.
     rebroadcasts: JoinSet<()>,
 }
 
 impl Follower {
     /// A watcher; whoever takes a lease hands over what there is to be watched.
-    pub fn new(tools: Tools) -> Self {
+    pub fn new(tools: Context) -> Self {
         Self {
-            tools,
+            context: tools,
             unfinalized: Vec::new(),
-            left_behind: true,
-            arrived: Vec::new(),
-            finality_looked: None,
-            followed: None,
-            falls: 0,
-            unshown: Unshown::default(),
+            has_untracked_deep: true,
+            unverified: Vec::new(),
+            last_finality_poll: None,
+            verified_head: None,
+            head_regressions: 0,
+            missing_blocks: MissingBlocks::default(),
             rebroadcasts: JoinSet::new(),
         }
     }
 
     /// Watches until `stop`; ends between two polls. The clock runs beside the polls, for neither may hold up the other.
     pub async fn run(self, stop: CancellationToken) {
-        let clocks = Clocks::new(self.tools.clone());
-        tokio::join!(clocks.run(&stop), self.watch(&stop));
+        let clocks = TimeoutWatcher::new(self.context.clone());
+        tokio::join!(clocks.run(&stop), self.poll_loop(&stop));
     }
 
-    async fn watch(mut self, stop: &CancellationToken) {
-        let mut delays = Delays::up_to(LONGEST_PAUSE);
-        let hindered = Told::new();
-        let mut changes = self.tools.flights.changes();
-        let mut wanted = self.tools.standings.wanted();
+    async fn poll_loop(mut self, stop: &CancellationToken) {
+        let mut delays = Backoff::with_max_delay(POLL_MAX_BACKOFF);
+        let hindered = OngoingCondition::new();
+        let mut changes = self.context.in_flight.subscribe();
+        let mut wanted = self.context.blockers.subscribe_fee_waiters();
         while !stop.is_cancelled() {
             let polled = self.poll().await;
-            self.tools.polls.send_modify(|count| *count += 1);
+            self.context.poll_count.send_modify(|count| *count += 1);
             let pause = match polled {
                 Ok(()) => {
                     delays.reset();
-                    if let Some(lasted) = hindered.ends() {
+                    if let Some(lasted) = hindered.clear() {
                         info!(seconds = lasted.as_secs(), "the follower finishes its polls again");
                     }
                     if self.is_idle() { IDLE_POLL } else { BUSY_POLL }
                 }
                 Err(error) => {
-                    if error.is_told() || !hindered.begins() {
+                    if error.is_reported_elsewhere() || !hindered.start() {
                         debug!(error = %error, "the follower could not finish a poll");
                     } else {
                         warn!(error = %error, "the follower could not finish a poll, and goes on trying");
@@ -159,97 +159,102 @@ impl Follower {
 
     /// Whether nothing is followed, nothing came with a lease, and nobody waits for the head's fees to fall.
     fn is_idle(&self) -> bool {
-        let nothing_came = self.arrived.is_empty() && lock(&self.tools.found).is_empty();
-        nothing_came && self.tools.flights.is_empty() && *self.tools.standings.wanted().borrow() == 0
+        let nothing_came = self.unverified.is_empty() && lock(&self.context.new_unfinalized).is_empty();
+        nothing_came
+            && self.context.in_flight.is_empty()
+            && *self.context.blockers.subscribe_fee_waiters().borrow() == 0
     }
 
     async fn poll(&mut self) -> Result<(), PollError> {
-        let flights = self.tools.flights.all();
-        if self.is_idle() && !self.finality_is_due() {
+        let flights = self.context.in_flight.all();
+        if self.is_idle() && !self.is_finality_poll_due() {
             // Nothing is followed: the probes' head is fresh enough for whoever wants to know it, once there is one.
-            let head = match self.tools.chain.probed_head() {
+            let head = match self.context.chain.last_probed_head() {
                 Some(head) => head,
-                None => self.tools.chain.head().await?,
+                None => self.context.chain.head().await?,
             };
-            self.tools.see_head(head);
+            self.context.update_head(head);
             return Ok(());
         }
-        let falls = self.tools.chain.falls();
+        let falls = self.context.chain.head_regressions();
         let signers: BTreeSet<Address> = flights.iter().map(|flight| flight.signer).collect();
         let nonces = try_join_all(
             signers
                 .iter()
-                .map(|signer| async { Ok::<_, CallError>((*signer, self.tools.chain.nonce(*signer).await?)) }),
+                .map(|signer| async { Ok::<_, CallError>((*signer, self.context.chain.nonce(*signer).await?)) }),
         );
-        let (head, nonces) = tokio::try_join!(self.tools.chain.head(), nonces)?;
+        let (head, nonces) = tokio::try_join!(self.context.chain.head(), nonces)?;
         let nonces: BTreeMap<Address, u64> = nonces.into_iter().collect();
-        self.tools.see_head(head);
+        self.context.update_head(head);
 
-        let mut canonical = Canonical::new(self.tools.chain.clone(), head, falls != self.falls, &self.unshown);
-        let left = self.chain_was_left(&mut canonical).await?;
+        let mut canonical =
+            CanonicalView::new(self.context.chain.clone(), head, falls != self.head_regressions, &self.missing_blocks);
+        let left = self.detect_reorg(&mut canonical).await?;
         // Before anything new is confirmed or taken over, so that what is confirmed is always on one line.
-        let known = left != Left::Yes || self.demote_unfinalized(&mut canonical).await?;
-        canonical.is_one_line = left != Left::Unknown && known;
-        if canonical.is_one_line {
-            self.take_over(&mut canonical).await?;
+        let known = left != ChainSwitch::Switched || self.revert_reorged(&mut canonical).await?;
+        canonical.is_consistent = left != ChainSwitch::Unknown && known;
+        if canonical.is_consistent {
+            self.start_tracking(&mut canonical).await?;
         }
         let (mut passed, mut unseen) = (Vec::new(), Vec::new());
         for flight in flights {
             let consumed = nonces.get(&flight.signer).is_some_and(|nonce| *nonce > flight.nonce);
-            let phase = flight.progress().phase;
+            let phase = flight.status().phase;
             match phase {
-                Phase::Signed | Phase::Submitted if consumed => passed.push(flight),
-                Phase::Submitted => {
-                    flight.progress().is_not_missing();
-                    flight.remember(&self.tools.store).await;
+                TxPhase::Signed | TxPhase::Submitted if consumed => passed.push(flight),
+                TxPhase::Submitted => {
+                    flight.status().clear_nonce_consumed();
+                    flight.persist_observations(&self.context.store).await;
                     unseen.push(flight);
                 }
-                Phase::Signed => {}
-                Phase::Included { block, hash } => {
-                    let deep = self.depth(block.number, &canonical) >= self.tools.settings.confirmations;
-                    if deep || left != Left::No {
-                        self.confirm_or_demote(&flight, (block, hash), deep, &mut canonical).await?;
+                TxPhase::Signed => {}
+                TxPhase::Included { block, hash } => {
+                    let deep = self.depth(block.number, &canonical) >= self.context.settings.confirmations;
+                    if deep || left != ChainSwitch::Same {
+                        self.confirm_or_revert(&flight, (block, hash), deep, &mut canonical).await?;
                     }
                 }
             }
         }
-        if canonical.is_one_line {
-            self.followed = Some(head);
-            self.falls = falls;
+        if canonical.is_consistent {
+            self.verified_head = Some(head);
+            self.head_regressions = falls;
         }
-        self.rebroadcast(unseen);
-        self.look_for(passed, &mut canonical).await?;
+        self.rebroadcast_unseen(unseen);
+        self.resolve_consumed_nonces(passed, &mut canonical).await?;
         match left {
-            Left::No | Left::Yes => self.check_finality(&mut canonical).await,
-            Left::Unknown => Ok(()),
+            ChainSwitch::Same | ChainSwitch::Switched => self.check_finality(&mut canonical).await,
+            ChainSwitch::Unknown => Ok(()),
         }
     }
 
     /// Whether the chain of the last head was left for another one, so that what is followed has to be looked at again.
-    async fn chain_was_left(&self, canonical: &mut Canonical) -> Result<Left, CallError> {
-        let Some(last) = self.followed.filter(|_| !canonical.fallen) else { return Ok(Left::Yes) };
+    async fn detect_reorg(&self, canonical: &mut CanonicalView) -> Result<ChainSwitch, CallError> {
+        let Some(last) = self.verified_head.filter(|_| !canonical.head_regressed) else {
+            return Ok(ChainSwitch::Switched);
+        };
         if [canonical.head.block.hash, canonical.head.parent_hash].contains(&last.block.hash) {
-            return Ok(Left::No);
+            return Ok(ChainSwitch::Same);
         }
         Ok(match canonical.header(last.block.number).await? {
-            Some(header) if header.block.hash == last.block.hash => Left::No,
-            Some(_) => Left::Yes,
-            None if canonical.is_gone(last.block.number, last.block.hash).await => Left::Yes,
-            None => Left::Unknown,
+            Some(header) if header.block.hash == last.block.hash => ChainSwitch::Same,
+            Some(_) => ChainSwitch::Switched,
+            None if canonical.is_block_gone(last.block.number, last.block.hash).await => ChainSwitch::Switched,
+            None => ChainSwitch::Unknown,
         })
     }
 
     /// The same bytes again, in case the node forgot them. What it answers changes nothing: the chain decides.
-    fn rebroadcast(&mut self, unseen: Vec<SharedFlight>) {
+    fn rebroadcast_unseen(&mut self, unseen: Vec<SharedPendingTx>) {
         while self.rebroadcasts.try_join_next().is_some() {}
         if !self.rebroadcasts.is_empty() {
             return;
         }
         for flight in unseen {
-            let due = flight.progress().broadcast.is_none_or(|at| at.elapsed() >= REBROADCAST);
+            let due = flight.status().last_broadcast.is_none_or(|at| at.elapsed() >= REBROADCAST_INTERVAL);
             if due {
-                flight.progress().broadcast = Some(Instant::now());
-                let tools = self.tools.clone();
+                flight.status().last_broadcast = Some(Instant::now());
+                let tools = self.context.clone();
                 self.rebroadcasts.spawn(async move { flight.rebroadcast(&tools).await });
             }
         }
@@ -257,88 +262,88 @@ impl Follower {
 }
 
 /// The canonical headers that one poll has asked for, each once.
-pub(super) struct Canonical {
+pub(super) struct CanonicalView {
     chain: Chain,
     head: Header,
     /// Whether the head fell since the last look: then a block that nobody has is gone.
-    fallen: bool,
+    head_regressed: bool,
     headers: HashMap<u64, Option<Header>>,
     /// Whether the endpoints agree about a block and its depth.
-    agreed: HashMap<B256, bool>,
+    quorum_cache: HashMap<B256, bool>,
     /// Whether blocks are gone that are not shown.
-    gone: HashMap<B256, bool>,
-    unshown: Unshown,
+    gone_cache: HashMap<B256, bool>,
+    missing_blocks: MissingBlocks,
     /// Whether the head is shown as canonical; `None` until that is asked.
-    head_stands: Option<bool>,
+    head_canonical: Option<bool>,
     /// Whether everything confirmed that is followed is known to be on the head's line. As long as it is not, nothing more is confirmed:
     /// what is newer and on another line would speak for it.
-    is_one_line: bool,
+    is_consistent: bool,
 }
 
-impl Canonical {
-    fn new(chain: Chain, head: Header, fallen: bool, unshown: &Unshown) -> Self {
+impl CanonicalView {
+    fn new(chain: Chain, head: Header, fallen: bool, unshown: &MissingBlocks) -> Self {
         let headers = HashMap::from([(head.block.number, Some(head))]);
         let (agreed, gone) = (HashMap::new(), HashMap::new());
         Self {
             chain,
             head,
-            fallen,
+            head_regressed: fallen,
             headers,
-            agreed,
-            gone,
-            unshown: unshown.clone(),
-            head_stands: None,
-            is_one_line: false,
+            quorum_cache: agreed,
+            gone_cache: gone,
+            missing_blocks: unshown.clone(),
+            head_canonical: None,
+            is_consistent: false,
         }
     }
 
     /// Whether the head is canonical now. The one that was believed last counts until it has fallen for certain, and meanwhile depth
     /// must not be counted from it, nor may anything be settled that stands on another line. It is asked for again after every
     /// header that was, so that a reorg between two questions is seen.
-    async fn head_stands(&mut self) -> Result<bool, CallError> {
-        if let Some(stands) = self.head_stands {
+    async fn is_head_canonical(&mut self) -> Result<bool, CallError> {
+        if let Some(stands) = self.head_canonical {
             return Ok(stands);
         }
         let shown = self.chain.header(BlockTag::Number(self.head.block.number)).await?;
         let stands = shown.is_some_and(|shown| shown.block.hash == self.head.block.hash);
-        self.head_stands = Some(stands);
+        self.head_canonical = Some(stands);
         Ok(stands)
     }
 
     /// Asks for these headers at once, so that [`Self::header`] has them.
-    async fn fetch(&mut self, numbers: impl IntoIterator<Item = u64>) -> Result<(), CallError> {
+    async fn prefetch_headers(&mut self, numbers: impl IntoIterator<Item = u64>) -> Result<(), CallError> {
         let unknown: BTreeSet<u64> = numbers.into_iter().filter(|number| !self.headers.contains_key(number)).collect();
         let chain = &self.chain;
         let asked = unknown
             .into_iter()
             .map(|number| async move { Ok::<_, CallError>((number, chain.header(BlockTag::Number(number)).await?)) });
         for (number, header) in try_join_all(asked).await? {
-            self.learn(number, header);
+            self.insert_header(number, header);
         }
-        self.head_stands = None;
+        self.head_canonical = None;
         Ok(())
     }
 
     /// Whether the endpoints agree that a block is `confirmations` deep: one of them alone may be mistaken, or lie.
-    async fn is_agreed(&mut self, block: &Block, confirmations: u64) -> bool {
-        if !self.is_one_line {
+    async fn has_quorum(&mut self, block: &Block, confirmations: u64) -> bool {
+        if !self.is_consistent {
             return false;
         }
-        if let Some(agreed) = self.agreed.get(&block.hash) {
+        if let Some(agreed) = self.quorum_cache.get(&block.hash) {
             return *agreed;
         }
-        let agreed = self.chain.is_agreed(block, confirmations, self.head.block.number).await;
-        self.agreed.insert(block.hash, agreed);
+        let agreed = self.chain.has_quorum(block, confirmations, self.head.block.number).await;
+        self.quorum_cache.insert(block.hash, agreed);
         agreed
     }
 
     /// Whether a block is canonical; `None` when that cannot be said just now. As long as one healthy endpoint still shows it, it is
     /// not taken back on another one's word; one that nobody shows is, when that stays so.
-    async fn holds(&mut self, number: u64, hash: B256) -> Result<Option<bool>, CallError> {
+    async fn is_canonical(&mut self, number: u64, hash: B256) -> Result<Option<bool>, CallError> {
         match self.header(number).await? {
             Some(header) if header.block.hash == hash => Ok(Some(true)),
-            None if !self.fallen => Ok(self.is_gone(number, hash).await.then_some(false)),
-            Some(_) | None => Ok((!self.chain.is_shown(number, hash).await).then_some(false)),
+            None if !self.head_regressed => Ok(self.is_block_gone(number, hash).await.then_some(false)),
+            Some(_) | None => Ok((!self.chain.any_endpoint_has_block(number, hash).await).then_some(false)),
         }
     }
 
@@ -348,17 +353,17 @@ impl Canonical {
             return Ok(*header);
         }
         let header = self.chain.header(BlockTag::Number(number)).await?;
-        self.learn(number, header);
-        self.head_stands = None;
+        self.insert_header(number, header);
+        self.head_canonical = None;
         Ok(header)
     }
 
-    fn learn(&mut self, number: u64, header: Option<Header>) {
+    fn insert_header(&mut self, number: u64, header: Option<Header>) {
         self.headers.insert(number, header);
         if header.is_some() {
-            self.unshown.is_shown(number);
+            self.missing_blocks.record_present(number);
         }
     }
 }
 
-type SharedFlight = Arc<Flight>;
+type SharedPendingTx = Arc<PendingTx>;

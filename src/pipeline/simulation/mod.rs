@@ -13,12 +13,12 @@
 //! leap while it waits for SQLite's threads; a blocking task that lives as long as the story keeps it from that
 //! (<https://docs.rs/tokio/latest/tokio/time/fn.pause.html#auto-advance>).
 
-mod calm;
-mod ground;
+mod crash_injection;
+mod database;
 mod invariants;
-mod life;
+mod quiescence;
 mod replica;
+mod scenario;
 mod service;
-mod story;
 mod tests;
 mod world;

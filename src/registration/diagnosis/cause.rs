@@ -1,6 +1,6 @@
 //! The sixteen causes.
 
-use crate::registration::outcome::{UnknownCode, code_of, from_code};
+use crate::registration::blocked_reason::{UnknownCode, code_of, from_code};
 use std::str::FromStr;
 
 /// Why a registration is not confirmed.

@@ -3,22 +3,22 @@
 //! Whoever gathers puts what was seen into an [`Evidence`]; what was not seen is absent from it, and nothing is concluded from
 //! what is absent. `decide` names the cause, `words` explains it, `numbers` proves it.
 
+mod blocker;
 mod cause;
-mod decide;
+mod classify;
 mod evidence;
-mod hindrance;
-mod numbers;
+mod evidence_fields;
+mod explanation;
 #[cfg(test)]
-mod table;
-mod words;
+mod tests;
 
+pub use blocker::{Blocker, TxTooLarge};
 pub use cause::Cause;
 pub use evidence::{
-    Answers, BlockSeen, ChainSeen, Earlier, EndpointSeen, Evidence, FeesSeen, HeadSeen, Meaning, ReceiptSeen, Refused,
-    Revert, Sent, StallSeen, Subject, Unsent, Witnessed,
+    BlockFullness, ChainSnapshot, EarlierTx, EndpointAnswer, EndpointSnapshot, Evidence, FeeSnapshot, HeadSnapshot,
+    NodeRejection, ReceiptSnapshot, RejectKind, RevertReason, RpcAnswers, StallSnapshot, Subject, SubmittedTx, Unsent,
 };
-pub use hindrance::{Hindrance, TooLarge};
-pub use words::LONGEST;
+pub use explanation::MAX_EXPLANATION_CHARS;
 
 use super::Timestamp;
 use std::collections::BTreeMap;
@@ -38,7 +38,7 @@ pub struct Diagnosis {
 
 /// Names the cause, explains it, and lists the numbers that prove it.
 pub fn diagnose(seen: &Evidence) -> Diagnosis {
-    let finding = decide::decide(seen);
-    let told = numbers::general(words::tell(seen, &finding), seen);
-    Diagnosis { cause: finding.cause(), explanation: told.explanation, evidence: told.numbers, time: seen.now }
+    let finding = classify::classify(seen);
+    let told = evidence_fields::add_common_fields(explanation::explain(seen, &finding), seen);
+    Diagnosis { cause: finding.cause(), explanation: told.text, evidence: told.fields, time: seen.now }
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 /// More registrations than fit into any transaction.
-pub const MOST: usize = 650;
+pub const MAX_BATCH_REGISTRATIONS: usize = 650;
 /// The protocol's cap on the gas of one transaction (EIP-7825), in force on Base.
 pub const TRANSACTION_GAS_CAP: u64 = 1 << 24;
 /// Pools refuse larger transactions: geth's `txMaxSize` and reth's `DEFAULT_MAX_TX_INPUT_BYTES` are both 128 KiB. Left below it
@@ -11,10 +11,10 @@ pub const TRANSACTION_GAS_CAP: u64 = 1 << 24;
 const CALLDATA_BYTES_CAP: usize = 128 * 1024 - 1024;
 /// How long each transaction in flight makes the next one wait for company. With none in flight nothing waits; the more are
 /// out, the less a short wait costs, for they fill the next block anyway.
-const LINGER_PER_TRANSACTION: Duration = Duration::from_millis(15);
+const BATCH_DELAY_PER_PENDING_TX: Duration = Duration::from_millis(15);
 
 /// Intrinsic gas of a transaction.
-const TRANSACTION_GAS: u64 = 21_000;
+const INTRINSIC_GAS: u64 = 21_000;
 /// Gas of a call before its first registration: dispatch, access check, loop. Measured on the contract's bytecode, as are the
 /// next two; `tests/it/contract.rs` holds them against a real node.
 const CALL_GAS: u64 = 3_044;
@@ -26,10 +26,10 @@ const CASE_WORD_GAS: u64 = 265;
 const NONZERO_BYTE_GAS: u64 = 16;
 const ZERO_BYTE_GAS: u64 = 4;
 /// A gas limit is larger than what is expected by one part in this many: a network upgrade may change prices.
-const MARGIN: u64 = 50;
+const GAS_LIMIT_MARGIN_DIVISOR: u64 = 50;
 
 /// The most gas that one transaction may have where a block holds so much.
-pub fn most_gas(block_gas: u64) -> u64 {
+pub fn max_tx_gas(block_gas: u64) -> u64 {
     block_gas.min(TRANSACTION_GAS_CAP)
 }
 
@@ -38,22 +38,22 @@ pub fn gas_limit(calldata: &[u8], case_id_bytes: impl IntoIterator<Item = usize>
     let nonzero = calldata.iter().filter(|byte| **byte != 0).count() as u64;
     let zero = calldata.len() as u64 - nonzero;
     let registering: u64 = case_id_bytes.into_iter().map(registration_gas).sum();
-    let gas = TRANSACTION_GAS + CALL_GAS + nonzero * NONZERO_BYTE_GAS + zero * ZERO_BYTE_GAS + registering;
-    gas + gas / MARGIN
+    let gas = INTRINSIC_GAS + CALL_GAS + nonzero * NONZERO_BYTE_GAS + zero * ZERO_BYTE_GAS + registering;
+    gas + gas / GAS_LIMIT_MARGIN_DIVISOR
 }
 
 /// How many of these, from the first on, fit into one transaction of at most `gas_cap` gas. At least one.
-pub fn fit(case_id_bytes: impl IntoIterator<Item = usize>, gas_cap: u64) -> usize {
-    let cap = most_gas(gas_cap);
-    let usable = cap - cap / MARGIN;
+pub fn max_that_fit(case_id_bytes: impl IntoIterator<Item = usize>, gas_cap: u64) -> usize {
+    let cap = max_tx_gas(gas_cap);
+    let usable = cap - cap / GAS_LIMIT_MARGIN_DIVISOR;
     // Selector, and offset and length of both arrays.
-    let (mut gas, mut bytes) = (TRANSACTION_GAS + CALL_GAS + 4 * NONZERO_BYTE_GAS + 4 * word_gas(3), 4 + 4 * 32);
+    let (mut gas, mut bytes) = (INTRINSIC_GAS + CALL_GAS + 4 * NONZERO_BYTE_GAS + 4 * calldata_word_gas(3), 4 + 4 * 32);
     let mut count = 0;
     for length in case_id_bytes {
         let words = length.div_ceil(32);
         let padding = (words * 32 - length) as u64;
         // A hash, the offset and the length of the case id, and the case id itself, padded.
-        let calldata = word_gas(32) + word_gas(3) + word_gas(1);
+        let calldata = calldata_word_gas(32) + calldata_word_gas(3) + calldata_word_gas(1);
         let case_id = length as u64 * NONZERO_BYTE_GAS + padding * ZERO_BYTE_GAS;
         gas += registration_gas(length) + calldata + case_id;
         bytes += (3 + words) * 32;
@@ -67,9 +67,9 @@ pub fn fit(case_id_bytes: impl IntoIterator<Item = usize>, gas_cap: u64) -> usiz
 
 /// How many registrations that have been in so many reverted transactions go together: so a batch that reverts is taken apart, and
 /// only what reverts alone is at fault.
-pub fn together(reverts: u32) -> usize {
+pub fn max_batch_after_reverts(reverts: u32) -> usize {
     match reverts {
-        0 => MOST,
+        0 => MAX_BATCH_REGISTRATIONS,
         1 => 64,
         2 => 8,
         _ => 1,
@@ -81,13 +81,17 @@ fn registration_gas(case_id_bytes: usize) -> u64 {
 }
 
 /// Gas of a 32-byte word of calldata with this many bytes that are not zero.
-fn word_gas(nonzero: u64) -> u64 {
+fn calldata_word_gas(nonzero: u64) -> u64 {
     nonzero * NONZERO_BYTE_GAS + (32 - nonzero) * ZERO_BYTE_GAS
 }
 
 /// How long a batch of `queued` waits for company when `in_flight` transactions of the signer are out.
-pub fn linger(in_flight: usize, queued: usize, full: usize) -> Duration {
-    if queued >= full { Duration::ZERO } else { LINGER_PER_TRANSACTION * u32::try_from(in_flight).unwrap_or(u32::MAX) }
+pub fn batch_delay(in_flight: usize, queued: usize, full: usize) -> Duration {
+    if queued >= full {
+        Duration::ZERO
+    } else {
+        BATCH_DELAY_PER_PENDING_TX * u32::try_from(in_flight).unwrap_or(u32::MAX)
+    }
 }
 
 #[cfg(test)]
@@ -107,7 +111,7 @@ mod tests {
     #[test]
     fn a_full_batch_stays_under_the_cap_and_is_nearly_full() {
         for length in [1, 13, 32, 33, 64] {
-            let count = fit(repeat_n(length, 10_000), u64::MAX);
+            let count = max_that_fit(repeat_n(length, 10_000), u64::MAX);
             assert!(count > 580, "{count} of {length} bytes");
             let limit = gas_limit(&calldata(count, length), repeat_n(length, count));
             assert!(limit <= TRANSACTION_GAS_CAP && limit > TRANSACTION_GAS_CAP / 100 * 99, "{limit}");
@@ -116,20 +120,20 @@ mod tests {
 
     #[test]
     fn a_smaller_block_makes_smaller_batches_and_one_always_goes() {
-        assert!(fit(repeat_n(13, 10_000), 3_000_000) < 110);
-        assert_eq!(fit(repeat_n(13, 10), 1), 1);
-        assert_eq!(fit(repeat_n(13, 3), u64::MAX), 3);
+        assert!(max_that_fit(repeat_n(13, 10_000), 3_000_000) < 110);
+        assert_eq!(max_that_fit(repeat_n(13, 10), 1), 1);
+        assert_eq!(max_that_fit(repeat_n(13, 3), u64::MAX), 3);
     }
 
     #[test]
     fn what_reverted_goes_in_ever_smaller_batches_and_at_last_alone() {
-        assert_eq!([0, 1, 2, 3, 4, 100].map(together), [MOST, 64, 8, 1, 1, 1]);
+        assert_eq!([0, 1, 2, 3, 4, 100].map(max_batch_after_reverts), [MAX_BATCH_REGISTRATIONS, 64, 8, 1, 1, 1]);
     }
 
     #[test]
     fn nothing_in_flight_or_a_full_batch_waits_for_nobody() {
-        assert_eq!(linger(0, 1, 600), Duration::ZERO);
-        assert_eq!(linger(9, 600, 600), Duration::ZERO);
-        assert!(linger(3, 1, 600) > linger(1, 1, 600));
+        assert_eq!(batch_delay(0, 1, 600), Duration::ZERO);
+        assert_eq!(batch_delay(9, 600, 600), Duration::ZERO);
+        assert!(batch_delay(3, 1, 600) > batch_delay(1, 1, 600));
     }
 }

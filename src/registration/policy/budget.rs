@@ -4,22 +4,22 @@ use crate::registration::{Timestamp, TransactionId};
 use std::{collections::BTreeMap, fmt};
 
 /// A day of UTC, in microseconds.
-const DAY: i64 = 24 * 60 * 60 * 1_000_000;
+const DAY_MICROS: i64 = 24 * 60 * 60 * 1_000_000;
 /// One part in so many of what is out is kept for raising it. A version that replaces another offers at least a tenth more, rounded
 /// up; an eighth is that and something beside, for L1's fees may have risen too.
-const KEPT: u128 = 8;
+const FEE_BUMP_RESERVE_DIVISOR: u128 = 8;
 
 /// What may be spent in a day.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Allowance {
+pub struct DailyBudget {
     /// The budget, in wei.
-    pub budget: u128,
+    pub limit: u128,
     /// When the day began.
-    pub since: Timestamp,
+    pub day_start: Timestamp,
     /// Now.
-    pub at: Timestamp,
+    pub now: Timestamp,
     /// Whether it may use what is kept for raising what is out: only what everything else of its signer waits for may.
-    pub whole: bool,
+    pub may_use_reserve: bool,
 }
 
 /// What was spent today, and what may still be by what waits for a block.
@@ -28,62 +28,62 @@ pub struct Spending {
     /// The fees of what was included today, in wei.
     pub spent: u128,
     /// What each transaction that waits for a block may cost, in wei.
-    out: BTreeMap<TransactionId, u128>,
+    pending: BTreeMap<TransactionId, u128>,
 }
 
 /// The next transaction would pass the budget, or leave too little of it for raising what is out.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct OverBudget {
     /// What is spent, or may be by what waits for a block, and is kept for raising that, in wei.
-    pub taken: u128,
+    pub committed: u128,
     /// What the next transaction may cost, with what has to be kept for raising it, in wei: if it is another version of one that waits,
     /// more than that one.
-    pub next: u128,
+    pub next_cost: u128,
     /// The budget, in wei.
     pub budget: u128,
 }
 
 impl fmt::Display for OverBudget {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { taken, next, budget } = self;
-        write!(f, "the day's budget of {budget} wei, of which {taken} are taken, does not allow {next} more")
+        let Self { committed, next_cost, budget } = self;
+        write!(f, "the day's budget of {budget} wei, of which {committed} are taken, does not allow {next_cost} more")
     }
 }
 
-impl Allowance {
+impl DailyBudget {
     /// For the day that this moment is in.
-    pub fn of(budget: u128, now: Timestamp) -> Self {
-        Self { budget, since: day_of(now), at: now, whole: false }
+    pub fn new(budget: u128, now: Timestamp) -> Self {
+        Self { limit: budget, day_start: day_start(now), now, may_use_reserve: false }
     }
 
     /// For what everything else of its signer waits for: it may use what is kept for raising what is out.
-    pub fn whole(self) -> Self {
-        Self { whole: true, ..self }
+    pub fn with_reserve_access(self) -> Self {
+        Self { may_use_reserve: true, ..self }
     }
 }
 
 impl Spending {
     /// A version of a transaction waits for a block, and may cost so much. Any version may be the one that is included, so that the
     /// dearest counts.
-    pub fn waits(&mut self, id: TransactionId, wei: u128) {
-        let most = self.out.entry(id).or_default();
+    pub fn reserve(&mut self, id: TransactionId, wei: u128) {
+        let most = self.pending.entry(id).or_default();
         *most = wei.max(*most);
     }
 
     /// What is spent, or may be by what waits for a block, in wei.
-    pub fn taken(&self) -> u128 {
-        self.out.values().fold(self.spent, |sum, wei| sum.saturating_add(*wei))
+    pub fn committed(&self) -> u128 {
+        self.pending.values().fold(self.spent, |sum, wei| sum.saturating_add(*wei))
     }
 
     /// What is taken, and what is kept for raising what is out, in wei.
-    pub fn taken_or_kept(&self) -> u128 {
-        let out = self.out.values().fold(0, |sum: u128, wei| sum.saturating_add(*wei));
-        self.spent.saturating_add(with_room(out))
+    pub fn committed_with_reserve(&self) -> u128 {
+        let out = self.pending.values().fold(0, |sum: u128, wei| sum.saturating_add(*wei));
+        self.spent.saturating_add(with_reserve(out))
     }
 
     /// How much more may be spent when a version of this transaction goes out that may cost `worst`.
-    fn more(&self, id: TransactionId, worst: u128) -> u128 {
-        worst.saturating_sub(self.out.get(&id).copied().unwrap_or_default())
+    fn additional_cost(&self, id: TransactionId, worst: u128) -> u128 {
+        worst.saturating_sub(self.pending.get(&id).copied().unwrap_or_default())
     }
 
     /// Whether a version of this transaction that may cost `worst` fits under the budget beside everything else. A version that may
@@ -92,22 +92,29 @@ impl Spending {
     ///
     /// # Errors
     /// When it does not.
-    pub fn allows(&self, id: TransactionId, worst: u128, allowance: &Allowance) -> Result<(), OverBudget> {
-        let (budget, more) = (allowance.budget, self.more(id, worst));
-        let (taken, next) =
-            if allowance.whole { (self.taken(), more) } else { (self.taken_or_kept(), with_room(more)) };
-        if next > 0 && taken.saturating_add(next) > budget { Err(OverBudget { taken, next, budget }) } else { Ok(()) }
+    pub fn check(&self, id: TransactionId, worst: u128, allowance: &DailyBudget) -> Result<(), OverBudget> {
+        let (budget, more) = (allowance.limit, self.additional_cost(id, worst));
+        let (taken, next) = if allowance.may_use_reserve {
+            (self.committed(), more)
+        } else {
+            (self.committed_with_reserve(), with_reserve(more))
+        };
+        if next > 0 && taken.saturating_add(next) > budget {
+            Err(OverBudget { committed: taken, next_cost: next, budget })
+        } else {
+            Ok(())
+        }
     }
 }
 
 /// What may be spent, and what is kept for raising it.
-fn with_room(wei: u128) -> u128 {
-    wei.saturating_add(wei.div_ceil(KEPT))
+fn with_reserve(wei: u128) -> u128 {
+    wei.saturating_add(wei.div_ceil(FEE_BUMP_RESERVE_DIVISOR))
 }
 
 /// When this day began, in UTC.
-fn day_of(now: Timestamp) -> Timestamp {
-    Timestamp::from_micros(now.micros().div_euclid(DAY) * DAY)
+fn day_start(now: Timestamp) -> Timestamp {
+    Timestamp::from_micros(now.micros().div_euclid(DAY_MICROS) * DAY_MICROS)
 }
 
 #[cfg(test)]
@@ -120,19 +127,19 @@ mod tests {
 
     fn spending(spent: u128, out: &[(u8, u128)]) -> Spending {
         let mut spending = Spending { spent, ..Spending::default() };
-        out.iter().for_each(|(number, wei)| spending.waits(id(*number), *wei));
+        out.iter().for_each(|(number, wei)| spending.reserve(id(*number), *wei));
         spending
     }
 
     /// Of 100.
     fn allows(spending: &Spending, version_of: u8, worst: u128, whole: bool) -> Result<(), OverBudget> {
         let (since, at) = (Timestamp::from_seconds(0), Timestamp::from_seconds(1));
-        let allowance = Allowance { budget: 100, since, at, whole };
-        spending.allows(id(version_of), worst, &allowance)
+        let allowance = DailyBudget { limit: 100, day_start: since, now: at, may_use_reserve: whole };
+        spending.check(id(version_of), worst, &allowance)
     }
 
     fn over(taken: u128, next: u128) -> Result<(), OverBudget> {
-        Err(OverBudget { taken, next, budget: 100 })
+        Err(OverBudget { committed: taken, next_cost: next, budget: 100 })
     }
 
     #[test]
@@ -176,15 +183,15 @@ mod tests {
         let mut full = spending(10, &[]);
         for number in 0..=u8::MAX {
             if allows(&full, number, 9, false).is_ok() {
-                full.waits(id(number), 9);
+                full.reserve(id(number), 9);
             }
         }
         for number in 0..8 {
-            assert_eq!(full.out.get(&id(number)), Some(&9), "{full:?}");
+            assert_eq!(full.pending.get(&id(number)), Some(&9), "{full:?}");
             assert_eq!(allows(&full, number, 10, true), Ok(()), "{full:?}");
-            full.waits(id(number), 10);
+            full.reserve(id(number), 10);
         }
-        assert_eq!((full.out.len(), full.taken()), (8, 90));
+        assert_eq!((full.pending.len(), full.committed()), (8, 90));
     }
 
     #[test]
@@ -193,7 +200,7 @@ mod tests {
         // 2026-11-21T00:00:00Z
         let midnight = 1_795_219_200;
         for (now, day) in [(midnight, midnight), (midnight + 86_399, midnight), (midnight - 1, midnight - 86_400)] {
-            assert_eq!(day_of(at(now)), at(day));
+            assert_eq!(day_start(at(now)), at(day));
         }
     }
 }

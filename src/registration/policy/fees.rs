@@ -1,13 +1,13 @@
 //! What a transaction offers per gas (EIP-1559).
 
-use crate::registration::{diagnosis::BlockSeen, units::gwei};
+use crate::registration::{diagnosis::BlockFullness, units::format_gwei};
 
 /// How many times the current base fee is offered. Denim blocks of 200 ms can raise the base fee by about 14% each, so eight
 /// times is a good three seconds of full blocks; what is not needed is not paid.
-const BASE_FEE_HEADROOM: u128 = 8;
+const BASE_FEE_MULTIPLIER: u128 = 8;
 /// The headroom ends at this part of the cap, so that what is out can still be outbid: nodes take a replacement only when both
 /// fees are a tenth higher.
-const HEADROOM_ENDS: u128 = 2;
+const HEADROOM_CAP_DIVISOR: u128 = 2;
 
 /// The fee fields of a transaction, in wei per gas.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -20,8 +20,8 @@ pub struct Fees {
 
 /// The least that would be included now is above the cap.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
-#[error("needs at least {} per gas, and the cap is {}", gwei(*needed), gwei(*cap))]
-pub struct AboveCap {
+#[error("needs at least {} per gas, and the cap is {}", format_gwei(*needed), format_gwei(*cap))]
+pub struct FeeCapExceeded {
     /// Base fee plus priority fee, in wei per gas.
     pub needed: u128,
     /// The operator's cap, in wei per gas.
@@ -32,13 +32,13 @@ pub struct AboveCap {
 ///
 /// # Errors
 /// [`AboveCap`] when not even the current base fee plus the priority fee fits under the cap.
-pub fn price(base_fee: u128, priority_fee: u128, cap: u128) -> Result<Fees, AboveCap> {
+pub fn price(base_fee: u128, priority_fee: u128, cap: u128) -> Result<Fees, FeeCapExceeded> {
     let needed = base_fee.saturating_add(priority_fee);
     if needed > cap {
-        return Err(AboveCap { needed, cap });
+        return Err(FeeCapExceeded { needed, cap });
     }
-    let wanted = base_fee.saturating_mul(BASE_FEE_HEADROOM).saturating_add(priority_fee);
-    let max_fee_per_gas = wanted.min(cap / HEADROOM_ENDS).max(needed);
+    let wanted = base_fee.saturating_mul(BASE_FEE_MULTIPLIER).saturating_add(priority_fee);
+    let max_fee_per_gas = wanted.min(cap / HEADROOM_CAP_DIVISOR).max(needed);
     Ok(Fees { max_fee_per_gas, max_priority_fee_per_gas: priority_fee })
 }
 
@@ -50,8 +50,8 @@ pub fn priority_fee(suggested: u128, crowd: Option<u128>, base_fee: u128, cap: u
 
 /// The priority fee that outbids the newest blocks when most of them had no room for `gas`; `None` when they had, for what has
 /// room beside everything else is included for any fee.
-pub fn crowd(blocks: &[BlockSeen], gas: u64) -> Option<u128> {
-    let mut tips: Vec<u128> = blocks.iter().filter(|block| block.room < gas).map(|block| block.low_tip).collect();
+pub fn congestion_tip(blocks: &[BlockFullness], gas: u64) -> Option<u128> {
+    let mut tips: Vec<u128> = blocks.iter().filter(|block| block.free_gas < gas).map(|block| block.p10_tip).collect();
     tips.sort_unstable();
     let median = tips.get(tips.len() / 2)?;
     (tips.len() * 2 > blocks.len()).then_some(median.saturating_add(1))
@@ -70,7 +70,7 @@ mod tests {
             (5, 1, 11, fees(6, 1)),
             (5, 1, 6, fees(6, 1)),
             (0, 0, 0, fees(0, 0)),
-            (5, 2, 6, Err(AboveCap { needed: 7, cap: 6 })),
+            (5, 2, 6, Err(FeeCapExceeded { needed: 7, cap: 6 })),
             (u128::MAX, 1, u128::MAX, fees(u128::MAX, 1)),
         ] {
             assert_eq!(price(base, tip, cap), expected, "base {base} tip {tip} cap {cap}");
@@ -94,13 +94,13 @@ mod tests {
 
     #[test]
     fn only_blocks_without_room_make_a_crowd_and_only_when_they_are_most() {
-        let block = |room, low_tip| BlockSeen { room, low_tip };
+        let block = |room, low_tip| BlockFullness { free_gas: room, p10_tip: low_tip };
         let (full, free) = (|tip| block(10, tip), block(1_000, 500));
-        assert_eq!(crowd(&[], 100), None);
-        assert_eq!(crowd(&[free, free, full(7)], 100), None);
-        assert_eq!(crowd(&[free, full(7)], 100), None, "half is not most");
-        assert_eq!(crowd(&[free, full(7), full(3)], 100), Some(8));
-        assert_eq!(crowd(&[full(9), full(7), full(3)], 100), Some(8));
-        assert_eq!(crowd(&[full(9), full(7), full(3)], 10), None, "it fits beside them");
+        assert_eq!(congestion_tip(&[], 100), None);
+        assert_eq!(congestion_tip(&[free, free, full(7)], 100), None);
+        assert_eq!(congestion_tip(&[free, full(7)], 100), None, "half is not most");
+        assert_eq!(congestion_tip(&[free, full(7), full(3)], 100), Some(8));
+        assert_eq!(congestion_tip(&[full(9), full(7), full(3)], 100), Some(8));
+        assert_eq!(congestion_tip(&[full(9), full(7), full(3)], 10), None, "it fits beside them");
     }
 }

@@ -3,6 +3,6 @@
 pub mod batching;
 pub mod budget;
 pub mod fees;
+pub mod in_flight_limit;
 pub mod replacement;
-pub mod waiting;
-pub mod window;
+pub mod wait_deadline;

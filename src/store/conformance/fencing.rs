@@ -4,9 +4,9 @@ use super::*;
 
 #[tokio::test]
 async fn what_a_replica_writes_for_a_signer_that_another_one_acts_for_by_now_is_refused() {
-    let rig = Rig::new(100).await;
+    let rig = StoreFixture::new(100).await;
     let ids = [rig.accept(1, "a").await.registration.id, rig.accept(2, "a").await.registration.id];
-    let id = rig.signed(0, &ids[..1]).await;
+    let id = rig.insert_signed(0, &ids[..1]).await;
     let before = rig.get(ids[0]).await;
     // Another replica takes the lease: the token grows.
     sqlx::query("UPDATE leases SET token = token + 1").execute(&rig.store.writer).await.unwrap();
@@ -15,23 +15,23 @@ async fn what_a_replica_writes_for_a_signer_that_another_one_acts_for_by_now_is_
     let diagnosis =
         Diagnosis { cause: Cause::Pending, explanation: String::new(), evidence: BTreeMap::new(), time: at(20) };
     for refused in [
-        rig.store.sign(&transaction(1), &ids[1..]).await,
-        rig.store.sent(id, &Taken::default(), at(12)).await,
-        rig.store.included(id, &inclusion(7), &[], false, at(13)).await,
-        rig.store.confirmed(id, at(14)).await.map(drop),
-        rig.store.replace(id, &replacement(2)).await,
-        rig.store.hold(id, Some(Blocked::FeeCap), at(14)).await.map(drop),
-        rig.store.not_taken(id, Blocked::NoEndpoint, at(14)).await.map(drop),
-        rig.store.reorged(id, at(15)).await,
-        rig.store.release(id, Some(&failure), at(16)).await,
-        rig.store.timed_out(id, &diagnosis, at(17)).await.map(drop),
+        rig.store.insert_signed_transaction(&transaction(1), &ids[1..]).await,
+        rig.store.mark_submitted(id, &AcceptedBy::default(), at(12)).await,
+        rig.store.mark_included(id, &inclusion(7), &[], false, at(13)).await,
+        rig.store.mark_confirmed(id, at(14)).await.map(drop),
+        rig.store.insert_replacement(id, &replacement(2)).await,
+        rig.store.set_blocked_tx(id, Some(BlockedReason::FeeCap), at(14)).await.map(drop),
+        rig.store.set_blocked_unsent(id, BlockedReason::NoEndpoint, at(14)).await.map(drop),
+        rig.store.mark_reorged(id, at(15)).await,
+        rig.store.requeue_members(id, Some(&failure), at(16)).await,
+        rig.store.mark_timed_out(id, &diagnosis, at(17)).await.map(drop),
     ] {
         assert!(matches!(refused, Err(StoreError::Fenced)), "{refused:?}");
     }
 
     assert_eq!(rig.get(ids[0]).await, before);
     assert_eq!(rig.get(ids[1]).await.state, State::Queued);
-    rig.store.acquire(SIGNER).await.unwrap().unwrap();
-    rig.store.sent(id, &Taken::default(), at(12)).await.unwrap();
+    rig.store.acquire_lease(SIGNER).await.unwrap().unwrap();
+    rig.store.mark_submitted(id, &AcceptedBy::default(), at(12)).await.unwrap();
     assert_eq!(rig.get(ids[0]).await.state, State::Submitted);
 }

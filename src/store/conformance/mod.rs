@@ -1,19 +1,19 @@
 //! What every engine's store has to do, on a real database: a suite for each subject. Compiled as `on_sqlite` and as
 //! `on_postgres`.
 
-mod accepting;
-mod carrying;
+mod accept;
 mod fencing;
 mod finality;
-mod recognising;
-mod remembering;
-mod reopening;
-mod versions;
+mod import;
+mod observations;
+mod reopen;
+mod replacement;
+mod transactions;
 
-use super::{testing::Ground, *};
+use super::{testing::TestDatabase, *};
 use crate::registration::{
-    Block, Blocked, Cost, Diagnosis, Failure, FailureReason, Finality, NewRegistration, Registration, RegistrationId,
-    State, Timestamp, TransactionId, diagnosis::Cause, policy::fees::Fees,
+    Block, BlockedReason, Cost, Diagnosis, Failure, FailureReason, Finality, NewRegistration, Registration,
+    RegistrationId, State, Timestamp, TransactionId, diagnosis::Cause, policy::fees::Fees,
 };
 use alloy::primitives::{Address, B256};
 use std::collections::BTreeMap;
@@ -22,40 +22,40 @@ use uuid::Uuid;
 
 const SIGNER: Address = Address::repeat_byte(9);
 
-struct Rig {
+struct StoreFixture {
     store: Store,
-    acceptor: Acceptor,
+    accept_handle: AcceptHandle,
     settings: Settings,
-    _ground: Ground,
+    _database: TestDatabase,
 }
 
-impl Rig {
+impl StoreFixture {
     async fn new(queue_limit: u64) -> Self {
-        let ground = Ground::of(module_path!()).await;
+        let ground = TestDatabase::for_suite(module_path!()).await;
         let settings = ground.settings();
         let store = Store::open(&settings, queue_limit).await.unwrap();
-        store.acquire(SIGNER).await.unwrap().unwrap();
-        let (acceptor, intake) = Acceptor::new(store.clone());
+        store.acquire_lease(SIGNER).await.unwrap().unwrap();
+        let (acceptor, intake) = AcceptHandle::new(store.clone());
         tokio::spawn(intake.run(CancellationToken::new(), || {}));
-        Self { store, acceptor, settings, _ground: ground }
+        Self { store, accept_handle: acceptor, settings, _database: ground }
     }
 
     async fn accept(&self, document: u8, case: &str) -> Accepted {
-        self.acceptor.accept(asked(document, case)).await.unwrap()
+        self.accept_handle.accept(request(document, case)).await.unwrap()
     }
 
     async fn get(&self, id: RegistrationId) -> Registration {
         self.store.get(id).await.unwrap().unwrap()
     }
 
-    async fn signed(&self, nonce: u64, members: &[RegistrationId]) -> TransactionId {
+    async fn insert_signed(&self, nonce: u64, members: &[RegistrationId]) -> TransactionId {
         let new = transaction(nonce);
-        self.store.sign(&new, members).await.unwrap();
+        self.store.insert_signed_transaction(&new, members).await.unwrap();
         new.id
     }
 }
 
-fn asked(document: u8, case: &str) -> NewRegistration {
+fn request(document: u8, case: &str) -> NewRegistration {
     NewRegistration {
         document_hash: crate::registration::DocumentHash::new([document; 32]).unwrap(),
         submitted_as: format!("as given {document}"),
@@ -80,8 +80,8 @@ fn transaction(nonce: u64) -> NewTransaction {
         prepared_at: at(10),
         signed_at: at(11),
         attempt,
-        worst_cost: 251_000,
-        allowance: None,
+        max_cost: 251_000,
+        daily_budget: None,
     }
 }
 
@@ -92,7 +92,7 @@ fn replacement(number: usize) -> Replacement {
         fees: Fees { max_fee_per_gas: 6, max_priority_fee_per_gas: 2 },
     };
     let (gas_limit, batch_size, signed_at) = (30_000, 1, at(40));
-    Replacement { attempt, number, gas_limit, batch_size, signed_at, worst_cost: 181_000, allowance: None }
+    Replacement { attempt, number, gas_limit, batch_size, signed_at, max_cost: 181_000, daily_budget: None }
 }
 
 fn inclusion(number: u64) -> Inclusion {

@@ -1,6 +1,6 @@
 //! What is told of the endpoints and of the chain as a whole.
 
-use super::{RECOVERED, REPORT, Report};
+use super::{RECOVERED_TARGET, REPORT_TARGET, Report};
 use serde_json::json;
 use std::time::Duration;
 use tracing::{debug, error, info, warn};
@@ -40,9 +40,9 @@ pub fn endpoint_unhealthy(of: &EndpointUnhealthy<'_>) {
         ("consecutiveFailures", json!(of.consecutive_failures)),
     ];
     let report = Report::default().context("rpc", rpc).tag("endpoint", of.endpoint).tag("state", of.state);
-    report.fingerprint(&["RPC endpoint unhealthy", of.endpoint]).say(|| {
+    report.fingerprint(&["RPC endpoint unhealthy", of.endpoint]).emit(|| {
         warn!(
-            target: REPORT,
+            target: REPORT_TARGET,
             endpoint = of.endpoint,
             state = of.state,
             reason = of.reason,
@@ -59,7 +59,7 @@ pub fn endpoint_unhealthy(of: &EndpointUnhealthy<'_>) {
 
 /// An endpoint is trusted fully again.
 pub fn endpoint_healthy(endpoint: &str, from: &'static str) {
-    info!(target: RECOVERED, endpoint, from, "RPC endpoint {endpoint} healthy");
+    info!(target: RECOVERED_TARGET, endpoint, from, "RPC endpoint {endpoint} healthy");
 }
 
 /// Another endpoint is asked first from now on; `back` to one that is preferred, or away from it.
@@ -73,39 +73,39 @@ pub fn failover(from: &str, to: &str, reason: &'static str, back: bool) {
 
 /// Not one endpoint is usable.
 pub fn all_endpoints_unavailable(endpoints: usize) {
-    Report::default().fingerprint(&["All RPC endpoints unavailable"]).say(|| {
+    Report::default().fingerprint(&["All RPC endpoints unavailable"]).emit(|| {
         error!(endpoints, "All RPC endpoints unavailable");
     });
 }
 
 /// One is usable again.
 pub fn endpoints_available_again(endpoint: &str) {
-    info!(target: RECOVERED, endpoint, "RPC endpoints available again");
+    info!(target: RECOVERED_TARGET, endpoint, "RPC endpoints available again");
 }
 
 /// No endpoint's head moves. On a chain of development nodes that is nothing special: they mine on demand.
-pub fn chain_stands_still(block_number: u64, lasting: Duration, local: bool) {
+pub fn chain_stalled(block_number: u64, lasting: Duration, local: bool) {
     let seconds = lasting.as_secs();
     if local {
         info!(block_number, seconds, "the chain's head does not move: it mines on demand");
     } else {
-        Report::default().fingerprint(&["chain stalled"]).say(|| {
-            warn!(target: REPORT, block_number, seconds, "chain stalled");
+        Report::default().fingerprint(&["chain stalled"]).emit(|| {
+            warn!(target: REPORT_TARGET, block_number, seconds, "chain stalled");
         });
     }
 }
 
 /// It moves again.
-pub fn chain_moves_again(block_number: u64, lasting: Duration, local: bool) {
+pub fn chain_resumed(block_number: u64, lasting: Duration, local: bool) {
     let seconds = lasting.as_secs();
     if local {
         debug!(block_number, seconds, "chain moves again");
     } else {
-        info!(target: RECOVERED, block_number, seconds, "chain moves again");
+        info!(target: RECOVERED_TARGET, block_number, seconds, "chain moves again");
     }
 }
 
 /// The chain's head is lower than it was: everything that is followed is looked at again.
-pub fn head_fell(from_block: u64, to_block: u64) {
+pub fn head_regressed(from_block: u64, to_block: u64) {
     warn!(from_block, to_block, "the chain's head fell");
 }

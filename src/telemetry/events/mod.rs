@@ -5,28 +5,30 @@ mod database;
 mod timeout;
 
 pub use chain::{
-    EndpointUnhealthy, all_endpoints_unavailable, chain_moves_again, chain_stands_still, endpoint_healthy,
-    endpoint_unhealthy, endpoints_available_again, failover, head_fell,
+    EndpointUnhealthy, all_endpoints_unavailable, chain_resumed, chain_stalled, endpoint_healthy, endpoint_unhealthy,
+    endpoints_available_again, failover, head_regressed,
 };
-pub use database::{database_answers, database_failed, database_failure, database_is_lost, database_lost};
+pub use database::{
+    database_available, database_unavailable, is_database_unavailable, record_database_failure, take_database_failure,
+};
 pub use timeout::confirmation_timeout;
 
 use super::{
-    Affected, metrics,
-    sentry::{REPORT, Report, measures},
+    AffectedRegistration, metrics,
+    sentry::{REPORT_TARGET, Report, app_metrics},
 };
 use crate::registration::{
-    Blocked, Cost, Failure, RegistrationId, SpanId, TraceContext, TraceId, TransactionId, policy::fees::Fees,
+    BlockedReason, Cost, Failure, RegistrationId, SpanId, TraceContext, TraceId, TransactionId, policy::fees::Fees,
 };
 use alloy::primitives::{Address, B256};
 use std::time::Duration;
 use tracing::{debug, error, info, warn};
 
 /// Where the last word is said. It is written whatever is asked of the log.
-pub(super) const LAST_WORD: &str = "registrar::end";
+pub(super) const FATAL_TARGET: &str = "registrar::end";
 
 /// The target of what says that something is well again: whoever reads warnings only wants to read when they are over.
-pub const RECOVERED: &str = "registrar::recovered";
+pub const RECOVERED_TARGET: &str = "registrar::recovered";
 
 /// A variable with our prefix is set that nothing reads; `meant` is the one that its name is nearest to.
 pub fn unknown_setting(name: &str, meant: Option<&str>) {
@@ -35,8 +37,8 @@ pub fn unknown_setting(name: &str, meant: Option<&str>) {
 }
 
 /// A registration was accepted, or found.
-pub fn accepted(id: RegistrationId, trace_id: TraceId, fresh: bool) {
-    metrics().registrations(if fresh { "accepted" } else { "repeated" }, 1);
+pub fn registration_accepted(id: RegistrationId, trace_id: TraceId, fresh: bool) {
+    metrics().add_registrations(if fresh { "accepted" } else { "repeated" }, 1);
     if fresh {
         info!(registration_id = %id, %trace_id, "registration accepted");
     } else {
@@ -45,12 +47,12 @@ pub fn accepted(id: RegistrationId, trace_id: TraceId, fresh: bool) {
 }
 
 /// The service did not start, or ended by itself, for this reason.
-pub fn gave_up(why: &str, exit_code: u8) {
-    error!(target: LAST_WORD, exit_code, "{why}");
+pub fn service_failed(why: &str, exit_code: u8) {
+    error!(target: FATAL_TARGET, exit_code, "{why}");
 }
 
 /// This replica acts for a signer from now on, or watches what nobody of ours signed.
-pub fn lease_taken(signer: Option<Address>, role: &'static str) {
+pub fn lease_acquired(signer: Option<Address>, role: &'static str) {
     info!(signer = signer.map(display), role, "lease taken");
 }
 
@@ -68,27 +70,27 @@ pub fn transaction_signed(
     batch_size: usize,
     took: Duration,
 ) {
-    metrics().signed(batch_size);
-    metrics().stage("prepare", took);
+    metrics().observe_batch_size(batch_size);
+    metrics().observe_stage("prepare", took);
     info!(transaction_id = %id, %signer, nonce, tx_hash = %hash, batch_size, "transaction signed");
 }
 
 /// A node has taken the bytes.
 pub fn transaction_sent(id: TransactionId, signer: Address, nonce: u64, hash: B256, endpoint: &str, took: Duration) {
-    metrics().transaction("sent");
-    metrics().stage("send", took);
+    metrics().inc_transactions("sent");
+    metrics().observe_stage("send", took);
     info!(transaction_id = %id, %signer, nonce, tx_hash = %hash, endpoint, "transaction sent");
 }
 
 /// The same bytes go out again.
 pub fn transaction_rebroadcast(id: TransactionId, signer: Address, nonce: u64, hash: B256, outcome: &str) {
-    metrics().transaction("rebroadcast");
+    metrics().inc_transactions("rebroadcast");
     info!(transaction_id = %id, %signer, nonce, tx_hash = %hash, outcome, "transaction sent again");
 }
 
 /// The same work was signed again at the same nonce, with a higher offer.
 pub fn transaction_fee_bumped(id: TransactionId, signer: Address, nonce: u64, hash: B256, fees: &Fees) {
-    metrics().fee_bump();
+    metrics().inc_fee_bumps();
     let Fees { max_fee_per_gas, max_priority_fee_per_gas } = fees;
     info!(
         transaction_id = %id,
@@ -109,15 +111,15 @@ pub fn transaction_split(
     hash: B256,
     (carried, before): (usize, usize),
 ) {
-    metrics().transaction("split");
+    metrics().inc_transactions("split");
     warn!(transaction_id = %id, %signer, nonce, tx_hash = %hash, carried, before, "a transaction that was too large was split");
 }
 
 /// A nonce that the chain waited for was filled, by this.
 pub fn nonce_gap_filled(id: TransactionId, signer: Address, nonce: u64, hash: B256, by: &'static str) {
-    metrics().transaction("filled");
-    Report::default().tag("signer", signer).tag("txHash", hash).fingerprint(&["nonce gap filled", by]).say(|| {
-        warn!(target: REPORT, transaction_id = %id, %signer, nonce, tx_hash = %hash, by, "a missing nonce was filled");
+    metrics().inc_transactions("filled");
+    Report::default().tag("signer", signer).tag("txHash", hash).fingerprint(&["nonce gap filled", by]).emit(|| {
+        warn!(target: REPORT_TARGET, transaction_id = %id, %signer, nonce, tx_hash = %hash, by, "a missing nonce was filled");
     });
 }
 
@@ -130,8 +132,8 @@ pub fn transaction_included(
     (batch_size, released): (usize, usize),
     cost: &Cost,
 ) {
-    metrics().transaction("included");
-    metrics().spent(cost.gas_used, cost.fee());
+    metrics().inc_transactions("included");
+    metrics().add_fees_spent(cost.gas_used, cost.total_fee());
     info!(
         transaction_id = %id,
         %signer,
@@ -154,26 +156,26 @@ pub fn transaction_confirmed(
     registrations: usize,
     waited: Duration,
 ) {
-    metrics().transaction("confirmed");
-    metrics().stage("wait", waited);
-    metrics().registrations("confirmed", registrations as u64);
-    measures::registered(registrations);
+    metrics().inc_transactions("confirmed");
+    metrics().observe_stage("wait", waited);
+    metrics().add_registrations("confirmed", registrations as u64);
+    app_metrics::count_registered(registrations);
     info!(transaction_id = %id, %signer, nonce, tx_hash = %hash, block_number, registrations, "transaction confirmed");
 }
 
 /// One of our own transactions is on chain, and the store did not know it: it was restored from an older backup.
-pub fn transaction_recognised(id: TransactionId, signer: Address, nonce: u64, hash: B256, registrations: usize) {
-    metrics().transaction("recognised");
+pub fn transaction_imported(id: TransactionId, signer: Address, nonce: u64, hash: B256, registrations: usize) {
+    metrics().inc_transactions("recognised");
     info!(transaction_id = %id, %signer, nonce, tx_hash = %hash, registrations, "transaction of ours found on chain");
 }
 
 /// So many nonces of this signer, from this one on, were consumed by transactions that this store does not know and that registered
 /// nothing.
-pub fn foreign_transactions(signer: Address, first_nonce: u64, transactions: usize) {
-    metrics().transactions("foreign", transactions as u64);
-    Report::default().tag("signer", signer).fingerprint(&["foreign transactions of a signer"]).say(|| {
+pub fn external_nonce_use(signer: Address, first_nonce: u64, transactions: usize) {
+    metrics().add_transactions("foreign", transactions as u64);
+    Report::default().tag("signer", signer).fingerprint(&["foreign transactions of a signer"]).emit(|| {
         warn!(
-            target: REPORT,
+            target: REPORT_TARGET,
             %signer,
             first_nonce,
             transactions,
@@ -184,7 +186,7 @@ pub fn foreign_transactions(signer: Address, first_nonce: u64, transactions: usi
 
 /// These have been final for so long that their bytes were removed.
 pub fn transactions_pruned(transactions: usize) {
-    metrics().transactions("pruned", transactions as u64);
+    metrics().add_transactions("pruned", transactions as u64);
     info!(transactions, "the signed bytes of final transactions were removed");
 }
 
@@ -197,8 +199,8 @@ pub fn registration_confirmed(
     total: Duration,
 ) {
     // An example that leads to a trace leads to one that is kept.
-    metrics().total(total, trace.sampled.unwrap_or(false).then_some(trace.trace_id));
-    measures::duration(trace.trace_id, span, total);
+    metrics().observe_registration_total(total, trace.sampled.unwrap_or(false).then_some(trace.trace_id));
+    app_metrics::record_duration(trace.trace_id, span, total);
     let total_ms = total.as_millis() as u64;
     let trace_id = trace.trace_id;
     info!(registration_id = %id, %trace_id, tx_hash = %hash, block_number, total_ms, "registration confirmed");
@@ -206,7 +208,7 @@ pub fn registration_confirmed(
 
 /// The pair was on chain already.
 pub fn found_on_chain(id: RegistrationId, trace_id: TraceId, hash: B256, registrar: Address) {
-    metrics().registrations("found", 1);
+    metrics().add_registrations("found", 1);
     info!(registration_id = %id, %trace_id, tx_hash = %hash, %registrar, "registration found on chain");
 }
 
@@ -216,12 +218,12 @@ pub fn transaction_reorged(
     (signer, nonce): (Address, u64),
     hash: B256,
     block_number: u64,
-    of: Option<&Affected>,
+    of: Option<&AffectedRegistration>,
 ) {
-    metrics().reorg();
-    about(of).tag("txHash", hash).fingerprint(&["transaction reorged"]).say(|| {
+    metrics().inc_reorgs();
+    report_for(of).tag("txHash", hash).fingerprint(&["transaction reorged"]).emit(|| {
         warn!(
-            target: REPORT,
+            target: REPORT_TARGET,
             transaction_id = %id,
             %signer,
             nonce,
@@ -239,10 +241,10 @@ pub fn confirmed_transaction_reorged(
     hash: Option<B256>,
     block_number: u64,
     registrations: usize,
-    of: Option<&Affected>,
+    of: Option<&AffectedRegistration>,
 ) {
-    metrics().reorg();
-    about(of).tag("reason", "reorged_after_confirmation").say(|| {
+    metrics().inc_reorgs();
+    report_for(of).tag("reason", "reorged_after_confirmation").emit(|| {
         error!(
             transaction_id = %id,
             signer = signer.map(tracing::field::display),
@@ -255,18 +257,18 @@ pub fn confirmed_transaction_reorged(
 }
 
 /// The nonce is consumed and the work goes back to the queue. `of` stands for all of it.
-pub fn transaction_released(
+pub fn registrations_requeued(
     id: TransactionId,
     (signer, nonce): (Address, u64),
     hash: B256,
     reason: &str,
     registrations: usize,
-    of: Option<&Affected>,
+    of: Option<&AffectedRegistration>,
 ) {
-    metrics().transaction("released");
-    about(of).tag("txHash", hash).fingerprint(&["transaction released", reason]).say(|| {
+    metrics().inc_transactions("released");
+    report_for(of).tag("txHash", hash).fingerprint(&["transaction released", reason]).emit(|| {
         warn!(
-            target: REPORT,
+            target: REPORT_TARGET,
             transaction_id = %id,
             %signer,
             nonce,
@@ -279,12 +281,12 @@ pub fn transaction_released(
 }
 
 /// Some registrations wait for an operator; `news` when none waited for the same before: what joins them is no news.
-pub fn blocked(signer: Address, reason: Blocked, registrations: usize, detail: &str, news: bool) {
+pub fn registrations_blocked(signer: Address, reason: BlockedReason, registrations: usize, detail: &str, news: bool) {
     let reason = reason.code();
     if news {
         let report = Report::default().tag("reason", reason).tag("signer", signer);
-        report.fingerprint(&["registrations are blocked", reason]).say(|| {
-            warn!(target: REPORT, %signer, reason, registrations, detail, "registrations are blocked");
+        report.fingerprint(&["registrations are blocked", reason]).emit(|| {
+            warn!(target: REPORT_TARGET, %signer, reason, registrations, detail, "registrations are blocked");
         });
     } else {
         debug!(%signer, reason, registrations, detail, "more registrations are blocked");
@@ -292,26 +294,28 @@ pub fn blocked(signer: Address, reason: Blocked, registrations: usize, detail: &
 }
 
 /// What registrations of this signer waited for is not in the way any more.
-pub fn unblocked(signer: Address, reason: Blocked, lasting: Duration) {
+pub fn registrations_unblocked(signer: Address, reason: BlockedReason, lasting: Duration) {
     let (reason, lasting_ms) = (reason.code(), lasting.as_millis() as u64);
-    info!(target: RECOVERED, %signer, reason, lasting_ms, "registrations are no longer blocked");
+    info!(target: RECOVERED_TARGET, %signer, reason, lasting_ms, "registrations are no longer blocked");
 }
 
 /// A registration failed for good, at this step.
-pub fn failed(of: &Affected, failure: &Failure, step: &'static str) {
+pub fn registration_failed(of: &AffectedRegistration, failure: &Failure, step: &'static str) {
     let reason = failure.reason.code();
-    metrics().registrations("failed", 1);
-    measures::failed(1, reason, step);
+    metrics().add_registrations("failed", 1);
+    app_metrics::count_failed(1, reason, step);
     let (id, trace_id) = (of.registration_id, of.trace_id);
-    about(Some(of)).tag("reason", reason).tag("step", step).fingerprint(&["registration failed", reason]).say(|| {
-        error!(registration_id = %id, %trace_id, reason, detail = failure.message, "registration failed");
-    });
+    report_for(Some(of)).tag("reason", reason).tag("step", step).fingerprint(&["registration failed", reason]).emit(
+        || {
+            error!(registration_id = %id, %trace_id, reason, detail = failure.message, "registration failed");
+        },
+    );
 }
 
 /// Everything that says which registration a report is about.
-fn about(affected: Option<&Affected>) -> Report {
+fn report_for(affected: Option<&AffectedRegistration>) -> Report {
     let Some(affected) = affected else { return Report::default() };
-    Report::of(affected.trace_id, Some(affected.span_id))
+    Report::for_trace(affected.trace_id, Some(affected.span_id))
         .user(affected.user_id.as_ref())
         .tag("registrationId", affected.registration_id)
         .tag("documentHash", affected.document_hash)
@@ -319,11 +323,11 @@ fn about(affected: Option<&Affected>) -> Report {
 }
 
 /// Sentry or the collector does not take what it is told. It is no error of ours, and nobody's work stops for it.
-pub fn telemetry_does_not_arrive(receiver: &str, error: &str) {
+pub fn telemetry_export_failing(receiver: &str, error: &str) {
     warn!(receiver, error, "telemetry does not arrive");
 }
 
 /// It does again.
-pub fn telemetry_arrives_again(receiver: &str) {
-    info!(target: RECOVERED, receiver, "telemetry arrives again");
+pub fn telemetry_export_recovered(receiver: &str) {
+    info!(target: RECOVERED_TARGET, receiver, "telemetry arrives again");
 }

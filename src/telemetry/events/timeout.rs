@@ -1,38 +1,38 @@
 //! A confirmation that does not come in time: its log lines, its metric, and the reports with all that is known.
 
-use super::about;
+use super::report_for;
 use crate::{
-    registration::{RegistrationId, diagnosis::EndpointSeen},
+    registration::{RegistrationId, diagnosis::EndpointSnapshot},
     telemetry::{
-        About, TimedOut, TransactionTimeoutError, metrics,
-        sentry::{Report, measures},
+        ReportSubject, TimedOutTransaction, TransactionTimeoutError, metrics,
+        sentry::{Report, app_metrics},
     },
 };
 use serde_json::{Value, json};
 use tracing::{error, field};
 
 /// Registrations that one context of a report names: Sentry keeps about 8 KB of each.
-const IDS_IN_CONTEXT: usize = 150;
+const MAX_IDS_PER_CONTEXT: usize = 150;
 
 /// A transaction's confirmation clock ran out, and these are the reports of it. Once per transaction, whoever waits.
 pub fn confirmation_timeout(reports: &[TransactionTimeoutError]) {
     if let Some(first) = reports.first() {
-        let trace = first.about.one().map(|one| one.trace_id);
-        metrics().timeout(first.transaction.diagnosis.cause.code(), trace);
+        let trace = first.subject.registration().map(|one| one.trace_id);
+        metrics().inc_confirmation_timeouts(first.transaction.diagnosis.cause.code(), trace);
     }
-    let late: usize = reports.iter().map(|report| report.about.registrations()).sum();
-    measures::failed(late, "CONFIRMATION_TIMEOUT", "wait");
+    let late: usize = reports.iter().map(|report| report.subject.registration_count()).sum();
+    app_metrics::count_failed(late, "CONFIRMATION_TIMEOUT", "wait");
     for report in reports {
-        timeout_report(report).say(|| timeout_line(report));
+        timeout_report(report).emit(|| log_timeout(report));
     }
 }
 
-fn timeout_line(report: &TransactionTimeoutError) {
-    let TimedOut { fees, diagnosis, endpoints, .. } = &*report.transaction;
+fn log_timeout(report: &TransactionTimeoutError) {
+    let TimedOutTransaction { fees, diagnosis, endpoints, .. } = &*report.transaction;
     let transaction = &report.transaction;
-    let (late, rest) = match &report.about {
-        About::One(late) => (Some(late), None),
-        About::Rest(ids) => (None, Some(ids)),
+    let (late, rest) = match &report.subject {
+        ReportSubject::Registration(late) => (Some(late), None),
+        ReportSubject::Remainder(ids) => (None, Some(ids)),
     };
     error!(
         registration_id = late.map(|late| field::display(late.registration_id)),
@@ -40,12 +40,12 @@ fn timeout_line(report: &TransactionTimeoutError) {
         document_hash = late.map(|late| field::display(late.document_hash)),
         case_id = late.map(|late| late.case_id.as_str()),
         registrations = rest.map(Vec::len),
-        registration_ids = rest.map(listed),
+        registration_ids = rest.map(join_list),
         transaction_id = %transaction.id,
         tx_hash = %transaction.tx_hash,
         cause = diagnosis.cause.code(),
         explanation = diagnosis.explanation,
-        evidence = listed(diagnosis.evidence.iter().map(|(key, value)| format!("{key}={value}"))),
+        evidence = join_list(diagnosis.evidence.iter().map(|(key, value)| format!("{key}={value}"))),
         network = transaction.network,
         contract_address = %transaction.contract_address,
         from = %transaction.from,
@@ -59,7 +59,7 @@ fn timeout_line(report: &TransactionTimeoutError) {
         head_block = transaction.head_block,
         confirmations = transaction.confirmations,
         explorer_url = transaction.explorer_url,
-        endpoints = listed(endpoints.iter().map(endpoint)),
+        endpoints = join_list(endpoints.iter().map(format_endpoint)),
         error = report as &dyn std::error::Error,
         "{report}"
     );
@@ -68,7 +68,7 @@ fn timeout_line(report: &TransactionTimeoutError) {
 /// What Sentry is told besides the line: all that is known, by the names that people search by.
 fn timeout_report(report: &TransactionTimeoutError) -> Report {
     let transaction = &*report.transaction;
-    let affected = report.about.one();
+    let affected = report.subject.registration();
     let diagnosis = &transaction.diagnosis;
     let mut history: Vec<_> = affected
         .map(|one| (one.created, format!("accepted as registration {}", one.registration_id)))
@@ -78,7 +78,7 @@ fn timeout_report(report: &TransactionTimeoutError) -> Report {
     let cause = diagnosis.cause.code();
     let evidence = diagnosis.evidence.iter().map(|(key, value)| (key.clone(), json!(value)));
     let words = [("cause", json!(cause)), ("explanation", json!(diagnosis.explanation))];
-    let told = about(affected)
+    let told = report_for(affected)
         .tag("network", &transaction.network)
         .tag("cause", cause)
         .tag("state", transaction.state)
@@ -88,20 +88,21 @@ fn timeout_report(report: &TransactionTimeoutError) -> Report {
         .context("rpc", transaction.endpoints.iter().map(|seen| (seen.name.clone(), endpoint_context(seen))))
         .breadcrumbs(&history)
         .fingerprint(&["TransactionTimeoutError", cause]);
-    naming_the_rest(told, report.about.rest().unwrap_or_default())
+    add_remaining_ids(told, report.subject.remainder().unwrap_or_default())
 }
 
 /// Names them all: in contexts of a size that Sentry does not cut off.
-fn naming_the_rest(report: Report, ids: &[RegistrationId]) -> Report {
-    ids.chunks(IDS_IN_CONTEXT).enumerate().fold(report, |report, (position, ids)| {
-        let first = position * IDS_IN_CONTEXT + 1;
+fn add_remaining_ids(report: Report, ids: &[RegistrationId]) -> Report {
+    ids.chunks(MAX_IDS_PER_CONTEXT).enumerate().fold(report, |report, (position, ids)| {
+        let first = position * MAX_IDS_PER_CONTEXT + 1;
         let name = format!("registrations {first} to {}", first + ids.len() - 1);
         report.context(name, [("ids", json!(ids.iter().map(ToString::to_string).collect::<Vec<_>>()))])
     })
 }
 
 fn blockchain_context(report: &TransactionTimeoutError) -> [(&'static str, Value); 18] {
-    let (transaction, affected, rest) = (&*report.transaction, report.about.one(), report.about.rest());
+    let (transaction, affected, rest) =
+        (&*report.transaction, report.subject.registration(), report.subject.remainder());
     [
         ("network", json!(transaction.network)),
         ("contractAddress", json!(transaction.contract_address.to_string())),
@@ -124,7 +125,7 @@ fn blockchain_context(report: &TransactionTimeoutError) -> [(&'static str, Value
     ]
 }
 
-fn endpoint_context(seen: &EndpointSeen) -> Value {
+fn endpoint_context(seen: &EndpointSnapshot) -> Value {
     json!({
         "state": seen.state,
         "blockNumber": seen.head,
@@ -133,13 +134,13 @@ fn endpoint_context(seen: &EndpointSeen) -> Value {
     })
 }
 
-fn endpoint(seen: &EndpointSeen) -> String {
+fn format_endpoint(seen: &EndpointSnapshot) -> String {
     let head = seen.head.map(|head| format!(" head {head}")).unwrap_or_default();
     let latency = seen.latency.map(|latency| format!(" latency {} ms", latency.as_millis())).unwrap_or_default();
     let error = seen.error.as_ref().map(|error| format!(" ({error})")).unwrap_or_default();
     format!("{} {}{head}{latency}{error}", seen.name, seen.state)
 }
 
-fn listed(all: impl IntoIterator<Item = impl std::fmt::Display>) -> String {
+fn join_list(all: impl IntoIterator<Item = impl std::fmt::Display>) -> String {
     all.into_iter().map(|one| one.to_string()).collect::<Vec<_>>().join(", ")
 }

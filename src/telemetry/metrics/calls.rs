@@ -1,10 +1,10 @@
 //! What is counted of calls: those that come, over gRPC, and those that go, to the endpoints.
 
 use super::{
-    Metrics,
-    exemplar::{TracedHistogram, observe},
+    Metrics, duration_buckets,
+    exemplar::{TracedHistogram, observe_with_trace},
+    gauge_value,
     labels::{Endpoint, EndpointState, Failover, Grpc, Rpc},
-    seconds, whole,
 };
 use crate::registration::TraceId;
 use prometheus_client::{
@@ -14,7 +14,7 @@ use prometheus_client::{
 use std::time::Duration;
 
 /// Calls in and out.
-pub(super) struct Calls {
+pub(super) struct CallMetrics {
     rpc_requests: Family<Rpc, Histogram>,
     rpc_endpoint_state: Family<EndpointState, Gauge>,
     rpc_endpoint_head: Family<Endpoint, Gauge>,
@@ -22,14 +22,14 @@ pub(super) struct Calls {
     grpc_requests: Family<Grpc, TracedHistogram>,
 }
 
-impl Calls {
-    pub(super) fn registered(r: &mut Registry) -> Self {
+impl CallMetrics {
+    pub(super) fn new(r: &mut Registry) -> Self {
         let calls = Self {
-            rpc_requests: Family::new_with_constructor(|| Histogram::new(seconds())),
+            rpc_requests: Family::new_with_constructor(|| Histogram::new(duration_buckets())),
             rpc_endpoint_state: Family::default(),
             rpc_endpoint_head: Family::default(),
             rpc_failovers: Family::default(),
-            grpc_requests: Family::new_with_constructor(|| TracedHistogram::new(seconds())),
+            grpc_requests: Family::new_with_constructor(|| TracedHistogram::new(duration_buckets())),
         };
         r.register_with_unit(
             "rpc_request_duration",
@@ -64,13 +64,13 @@ impl Calls {
 
 impl Metrics {
     /// A JSON-RPC call.
-    pub fn rpc_request(&self, endpoint: &str, method: &'static str, outcome: &'static str, took: Duration) {
+    pub fn observe_rpc_request(&self, endpoint: &str, method: &'static str, outcome: &'static str, took: Duration) {
         let labels = Rpc { endpoint: endpoint.to_owned(), method, outcome };
         self.calls.rpc_requests.get_or_create(&labels).observe(took.as_secs_f64());
     }
 
     /// An endpoint is in this one of all states.
-    pub fn rpc_endpoint_state<const N: usize>(&self, endpoint: &str, state: &'static str, all: [&'static str; N]) {
+    pub fn set_rpc_endpoint_state<const N: usize>(&self, endpoint: &str, state: &'static str, all: [&'static str; N]) {
         for one in all {
             let labels = EndpointState { endpoint: endpoint.to_owned(), state: one };
             self.calls.rpc_endpoint_state.get_or_create(&labels).set(i64::from(one == state));
@@ -78,19 +78,25 @@ impl Metrics {
     }
 
     /// The newest block an endpoint shows.
-    pub fn rpc_endpoint_head(&self, endpoint: &str, number: u64) {
+    pub fn set_rpc_endpoint_head(&self, endpoint: &str, number: u64) {
         let label = Endpoint { endpoint: endpoint.to_owned() };
-        self.calls.rpc_endpoint_head.get_or_create(&label).set(whole(number));
+        self.calls.rpc_endpoint_head.get_or_create(&label).set(gauge_value(number));
     }
 
     /// A call moved on from one endpoint to the next.
-    pub fn rpc_failover(&self, from: &str, to: &str, reason: &'static str) {
+    pub fn inc_rpc_failovers(&self, from: &str, to: &str, reason: &'static str) {
         let labels = Failover { from: from.to_owned(), to: to.to_owned(), reason };
         self.calls.rpc_failovers.get_or_create(&labels).inc();
     }
 
     /// A gRPC call. Its trace is named if it is kept, or may be.
-    pub fn grpc_request(&self, method: &'static str, code: &'static str, took: Duration, trace: Option<TraceId>) {
-        observe(&self.calls.grpc_requests.get_or_create(&Grpc { method, code }), took, trace);
+    pub fn observe_grpc_request(
+        &self,
+        method: &'static str,
+        code: &'static str,
+        took: Duration,
+        trace: Option<TraceId>,
+    ) {
+        observe_with_trace(&self.calls.grpc_requests.get_or_create(&Grpc { method, code }), took, trace);
     }
 }

@@ -29,11 +29,11 @@ pub(super) type TracedHistogram = HistogramWithExemplars<Exemplar>;
 pub(super) type TracedCounter = CounterWithExemplar<Exemplar>;
 
 /// The time stands beside the id, for a bucket that is seldom hit shows an old trace.
-pub(super) fn observe(histogram: &TracedHistogram, took: Duration, trace: Option<TraceId>) {
+pub(super) fn observe_with_trace(histogram: &TracedHistogram, took: Duration, trace: Option<TraceId>) {
     histogram.observe(took.as_secs_f64(), trace.map(Exemplar), trace.map(|_| SystemTime::now()));
 }
 
-pub(super) fn count(counter: &TracedCounter, trace: Option<TraceId>) {
+pub(super) fn inc_with_trace(counter: &TracedCounter, trace: Option<TraceId>) {
     counter.inc_by(1, trace.map(Exemplar), trace.map(|_| SystemTime::now()));
 }
 
@@ -44,16 +44,16 @@ mod tests {
 
     /// The page's lines with an exemplar.
     fn traced(metrics: &Metrics) -> Vec<String> {
-        let page = metrics.text().unwrap();
+        let page = metrics.encode_openmetrics().unwrap();
         page.lines().filter(|line| line.contains(" # ")).map(str::to_owned).collect()
     }
 
     #[test]
     fn each_bucket_names_the_last_trace_that_was_told() {
         let metrics = Metrics::new();
-        let [first, second, third] = std::array::from_fn(|_| propagation::mint());
+        let [first, second, third] = std::array::from_fn(|_| propagation::new_trace_id());
         for (millis, trace) in [(5, Some(first)), (5, Some(second)), (100, Some(third)), (100, None)] {
-            metrics.grpc_request("/m", "ok", Duration::from_millis(millis), trace);
+            metrics.observe_grpc_request("/m", "ok", Duration::from_millis(millis), trace);
         }
 
         let lines = traced(&metrics);
@@ -73,10 +73,10 @@ mod tests {
     #[test]
     fn a_trace_that_is_not_kept_is_not_named() {
         let metrics = Metrics::new();
-        metrics.grpc_request("/m", "ok", Duration::from_millis(5), None);
-        metrics.total(Duration::from_millis(5), None);
-        metrics.stage("send", Duration::from_millis(5));
-        metrics.timeout("pending", None);
+        metrics.observe_grpc_request("/m", "ok", Duration::from_millis(5), None);
+        metrics.observe_registration_total(Duration::from_millis(5), None);
+        metrics.observe_stage("send", Duration::from_millis(5));
+        metrics.inc_confirmation_timeouts("pending", None);
         assert_eq!(traced(&metrics), [""; 0]);
     }
 }

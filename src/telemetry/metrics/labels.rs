@@ -3,7 +3,7 @@
 use prometheus_client::encoding::EncodeLabelSet;
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
-pub(super) struct Outcome {
+pub(super) struct RegistrationOutcome {
     pub outcome: &'static str,
 }
 
@@ -18,12 +18,12 @@ pub(super) struct State {
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
-pub(super) struct Cause {
+pub(super) struct TimeoutCause {
     pub cause: &'static str,
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
-pub(super) struct Result {
+pub(super) struct TransactionResult {
     pub result: &'static str,
 }
 
@@ -81,7 +81,7 @@ pub(super) struct Budget {
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
-pub(super) struct Kind {
+pub(super) struct RateKind {
     pub kind: &'static str,
 }
 

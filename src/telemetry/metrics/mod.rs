@@ -7,10 +7,10 @@
 mod calls;
 mod exemplar;
 mod labels;
+mod pipeline;
 #[cfg(target_os = "linux")]
 mod process;
 mod telemetry;
-mod work;
 
 use prometheus_client::{
     encoding::text::encode,
@@ -22,9 +22,9 @@ use std::sync::LazyLock;
 /// Everything that is counted.
 pub struct Metrics {
     registry: Registry,
-    work: work::Work,
-    calls: calls::Calls,
-    telemetry: telemetry::Telemetry,
+    pipeline: pipeline::PipelineMetrics,
+    calls: calls::CallMetrics,
+    telemetry: telemetry::TelemetryMetrics,
 }
 
 /// The process's metrics.
@@ -38,35 +38,35 @@ impl Metrics {
         let mut registry = Registry::default();
         // By the names that every Prometheus client gives them, without ours before them.
         #[cfg(target_os = "linux")]
-        registry.register_collector(Box::new(process::Process));
+        registry.register_collector(Box::new(process::ProcessCollector));
         let ours = registry.sub_registry_with_prefix("registrar");
-        let work = work::Work::registered(ours);
-        let calls = calls::Calls::registered(ours);
-        let telemetry = telemetry::Telemetry::registered(ours);
-        Self { registry, work, calls, telemetry }
+        let work = pipeline::PipelineMetrics::new(ours);
+        let calls = calls::CallMetrics::new(ours);
+        let telemetry = telemetry::TelemetryMetrics::new(ours);
+        Self { registry, pipeline: work, calls, telemetry }
     }
 
     /// The metrics in the OpenMetrics text format.
     ///
     /// # Errors
     /// When they cannot be written, which a `String` never causes.
-    pub fn text(&self) -> Result<String, std::fmt::Error> {
+    pub fn encode_openmetrics(&self) -> Result<String, std::fmt::Error> {
         let mut text = String::new();
         encode(&mut text, &self.registry).map(|()| text)
     }
 }
 
 /// From 1 ms, doubling, to 33 s.
-fn seconds() -> impl Iterator<Item = f64> {
+fn duration_buckets() -> impl Iterator<Item = f64> {
     exponential_buckets(0.001, 2.0, 16)
 }
 
-fn wei() -> Unit {
+fn wei_unit() -> Unit {
     Unit::Other("wei".to_owned())
 }
 
 /// A gauge holds what fits; nothing that is counted here comes near the limit.
-fn whole<N>(number: N) -> i64
+fn gauge_value<N>(number: N) -> i64
 where
     i64: TryFrom<N>,
 {

@@ -12,10 +12,10 @@ use std::fmt;
 
 /// Asks the kernel whenever the page is asked for.
 #[derive(Debug)]
-pub(super) struct Process;
+pub(super) struct ProcessCollector;
 
 /// What it says. Whatever it does not say is left out.
-struct Seen {
+struct ProcessStats {
     cpu_seconds: f64,
     start_seconds: Option<f64>,
     resident_bytes: u64,
@@ -25,8 +25,8 @@ struct Seen {
     max_fds: Option<u64>,
 }
 
-impl Seen {
-    fn now() -> procfs::ProcResult<Self> {
+impl ProcessStats {
+    fn read() -> procfs::ProcResult<Self> {
         let ours = Ours::myself()?;
         let stat = ours.stat()?;
         let seconds = |ticks: u64| ticks as f64 / procfs::ticks_per_second() as f64;
@@ -46,9 +46,9 @@ impl Seen {
     }
 }
 
-impl Collector for Process {
+impl Collector for ProcessCollector {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
-        let Ok(seen) = Seen::now() else { return Ok(()) };
+        let Ok(seen) = ProcessStats::read() else { return Ok(()) };
         let mut say = |name, help, unit: Option<Unit>, metric: &dyn EncodeMetric| {
             metric.encode(encoder.encode_descriptor(name, help, unit.as_ref(), metric.metric_type())?)
         };

@@ -1,23 +1,23 @@
 //! `baggage` (<https://www.w3.org/TR/baggage/>): of it, what Sentry's SDKs write, the dynamic sampling context
 //! (<https://develop.sentry.dev/sdk/telemetry/traces/dynamic-sampling-context/>).
 
-use super::{BAGGAGE, trim};
+use super::{BAGGAGE_HEADER, trim_ows};
 use crate::{
     registration::TraceId,
-    telemetry::{redact, users},
+    telemetry::{redact, user_id},
 };
 use http::HeaderMap;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 use std::{borrow::Cow, collections::BTreeMap};
 
 /// As much of it is kept; the W3C rules ask for no more.
-pub(super) const MAX_BYTES: usize = 8 * 1024;
-const PREFIX: &str = "sentry-";
-const TRACE_ID: &str = "trace_id";
+pub(super) const MAX_BAGGAGE_BYTES: usize = 8 * 1024;
+const SENTRY_PREFIX: &str = "sentry-";
+const TRACE_ID_MEMBER: &str = "trace_id";
 /// What older SDKs say of users there.
-const ABOUT_USERS: [&str; 3] = ["user", "user_id", "user_segment"];
+const USER_MEMBERS: [&str; 3] = ["user", "user_id", "user_segment"];
 /// What stays as it is in a value we write: the unreserved characters of RFC 3986, section 2.3.
-const ENCODED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+const PERCENT_ENCODED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
 /// The `sentry-` members of all headers in order, each as it came. Left out are members that are malformed, and a member that
 /// would make the whole longer than 8 KiB; those behind it stay when they fit. Empty when they are about another trace than
@@ -25,31 +25,33 @@ const ENCODED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'
 pub(super) fn read(headers: &HeaderMap, trace_id: TraceId) -> String {
     let mut kept = String::new();
     // By bytes, for one member that is no text must not take the others with it.
-    for text in headers.get_all(BAGGAGE).iter().flat_map(|value| value.as_bytes().split(|byte| *byte == b',')) {
-        let Some(text) = std::str::from_utf8(text).ok().map(trim) else { continue };
+    for text in headers.get_all(BAGGAGE_HEADER).iter().flat_map(|value| value.as_bytes().split(|byte| *byte == b',')) {
+        let Some(text) = std::str::from_utf8(text).ok().map(trim_ows) else { continue };
         let comma = usize::from(!kept.is_empty());
-        if sentry_member(text).is_some() && kept.len() + comma + text.len() <= MAX_BYTES {
+        if sentry_member(text).is_some() && kept.len() + comma + text.len() <= MAX_BAGGAGE_BYTES {
             kept.push_str(if kept.is_empty() { "" } else { "," });
             kept.push_str(text);
         }
     }
-    let other = |named: BTreeMap<String, String>| named.get(TRACE_ID).is_some_and(|id| id.parse() != Ok(trace_id));
-    if dynamic_sampling(&kept).is_some_and(other) { String::new() } else { kept }
+    let other =
+        |named: BTreeMap<String, String>| named.get(TRACE_ID_MEMBER).is_some_and(|id| id.parse() != Ok(trace_id));
+    if dynamic_sampling_context(&kept).is_some_and(other) { String::new() } else { kept }
 }
 
 /// The dynamic sampling context in some baggage: its `sentry-` members without the prefix, percent-decoded; of a name that
 /// stands twice the last one, as Sentry's SDKs read it. `None` when no trace id is among them: then nobody before us has
 /// decided, and the head of the trace does.
-pub fn dynamic_sampling(baggage: &str) -> Option<BTreeMap<String, String>> {
+pub fn dynamic_sampling_context(baggage: &str) -> Option<BTreeMap<String, String>> {
     let members = baggage.split(',').filter_map(sentry_member);
     let found: BTreeMap<_, _> = members.map(|(name, value)| (name.to_owned(), decode(value))).collect();
-    found.contains_key(TRACE_ID).then_some(found)
+    found.contains_key(TRACE_ID_MEMBER).then_some(found)
 }
 
 /// Members of ours, as `sentry-` baggage.
 pub(super) fn write<'a>(members: impl IntoIterator<Item = (&'a str, String)>) -> String {
     let members = members.into_iter();
-    let texts = members.map(|(name, value)| format!("{PREFIX}{name}={}", utf8_percent_encode(&value, ENCODED)));
+    let texts =
+        members.map(|(name, value)| format!("{SENTRY_PREFIX}{name}={}", utf8_percent_encode(&value, PERCENT_ENCODED)));
     texts.collect::<Vec<_>>().join(",")
 }
 
@@ -57,22 +59,22 @@ pub(super) fn write<'a>(members: impl IntoIterator<Item = (&'a str, String)>) ->
 fn sentry_member(text: &str) -> Option<(&str, &str)> {
     let mut parts = text.split(';');
     let (key, value) = parts.next()?.split_once('=')?;
-    let name = trim(key).strip_prefix(PREFIX)?;
-    let value = trim(value);
-    (may_leave(name, value) && is_token(name) && is_value(value) && parts.all(is_property)).then_some((name, value))
+    let name = trim_ows(key).strip_prefix(SENTRY_PREFIX)?;
+    let value = trim_ows(value);
+    (may_forward(name, value) && is_token(name) && is_value(value) && parts.all(is_property)).then_some((name, value))
 }
 
 /// No e-mail address or the like leaves, and nobody's id as it is where ids leave as a hash.
-fn may_leave(name: &str, value: &str) -> bool {
-    let hashed = users::are_hashed() && ABOUT_USERS.contains(&name);
+fn may_forward(name: &str, value: &str) -> bool {
+    let hashed = user_id::is_pseudonymized() && USER_MEMBERS.contains(&name);
     !hashed && matches!(redact(&decode(value)), Cow::Borrowed(_))
 }
 
 /// Nothing has a meaning here; an empty one, as Sentry's own example ends, does no harm.
 fn is_property(text: &str) -> bool {
     match text.split_once('=') {
-        Some((key, value)) => is_token(trim(key)) && is_value(trim(value)),
-        None => trim(text).is_empty() || is_token(trim(text)),
+        Some((key, value)) => is_token(trim_ows(key)) && is_value(trim_ows(value)),
+        None => trim_ows(text).is_empty() || is_token(trim_ows(text)),
     }
 }
 
@@ -100,13 +102,13 @@ mod tests {
 
     const TRACE: &str = "771a43a4192642f0b136d5159a501700";
 
-    fn of(values: &[&[u8]]) -> String {
-        let value = |value: &&[u8]| (HeaderName::from_static(BAGGAGE), HeaderValue::from_bytes(value).unwrap());
+    fn read_values(values: &[&[u8]]) -> String {
+        let value = |value: &&[u8]| (HeaderName::from_static(BAGGAGE_HEADER), HeaderValue::from_bytes(value).unwrap());
         read(&values.iter().map(value).collect(), TRACE.parse().unwrap())
     }
 
     fn context(baggage: &str) -> Vec<(String, String)> {
-        dynamic_sampling(baggage).unwrap_or_default().into_iter().collect()
+        dynamic_sampling_context(baggage).unwrap_or_default().into_iter().collect()
     }
 
     #[test]
@@ -115,7 +117,7 @@ mod tests {
             "other-vendor-value-1=foo;bar;baz, sentry-trace_id={TRACE}, sentry-public_key=49d0f7386ad645858ae85020e393bef3, \
              sentry-sample_rate=0.01337, sentry-user_id=Am%C3%A9lie, other-vendor-value-2=foo;bar;"
         );
-        let kept = of(&[baggage.as_bytes()]);
+        let kept = read_values(&[baggage.as_bytes()]);
         assert_eq!(
             kept,
             format!(
@@ -150,33 +152,33 @@ mod tests {
             (vec![b"sentry-a=\xc3\xa9,sentry-b=2"], "sentry-b=2"),
             (vec![b"SENTRY-A=1,sentryb=2, sentry-c=3"], "sentry-c=3"),
         ] {
-            assert_eq!(of(&values), expected, "{values:?}");
+            assert_eq!(read_values(&values), expected, "{values:?}");
         }
     }
 
     #[test]
     fn a_member_that_makes_it_too_long_is_left_out_and_those_behind_it_stay_when_they_fit() {
-        let fits = format!("sentry-a={}", "x".repeat(MAX_BYTES - 9 - 11));
-        assert_eq!(of(&[format!("{fits},sentry-b=2").as_bytes()]), format!("{fits},sentry-b=2"));
-        assert_eq!(of(&[format!("{fits},sentry-b=2").as_bytes()]).len(), MAX_BYTES);
-        assert_eq!(of(&[format!("{fits}x,sentry-b=2,sentry-c=").as_bytes()]), format!("{fits}x,sentry-c="));
-        let strangers = format!("x={},sentry-b=2", "x".repeat(MAX_BYTES));
-        assert_eq!(of(&[strangers.as_bytes()]), "sentry-b=2", "others' members take no room");
+        let fits = format!("sentry-a={}", "x".repeat(MAX_BAGGAGE_BYTES - 9 - 11));
+        assert_eq!(read_values(&[format!("{fits},sentry-b=2").as_bytes()]), format!("{fits},sentry-b=2"));
+        assert_eq!(read_values(&[format!("{fits},sentry-b=2").as_bytes()]).len(), MAX_BAGGAGE_BYTES);
+        assert_eq!(read_values(&[format!("{fits}x,sentry-b=2,sentry-c=").as_bytes()]), format!("{fits}x,sentry-c="));
+        let strangers = format!("x={},sentry-b=2", "x".repeat(MAX_BAGGAGE_BYTES));
+        assert_eq!(read_values(&[strangers.as_bytes()]), "sentry-b=2", "others' members take no room");
     }
 
     #[test]
     fn baggage_of_another_trace_is_dropped() {
         let other = "1".repeat(32);
-        assert_eq!(of(&[format!("sentry-trace_id={other},sentry-release=1").as_bytes()]), "");
-        assert_eq!(of(&[b"sentry-trace_id=garbage,sentry-release=1"]), "");
+        assert_eq!(read_values(&[format!("sentry-trace_id={other},sentry-release=1").as_bytes()]), "");
+        assert_eq!(read_values(&[b"sentry-trace_id=garbage,sentry-release=1"]), "");
         let own = format!("sentry-trace_id={TRACE},sentry-release=1");
-        assert_eq!(of(&[own.as_bytes()]), own);
+        assert_eq!(read_values(&[own.as_bytes()]), own);
     }
 
     #[test]
     fn without_a_trace_id_nobody_has_decided() {
         for baggage in ["", "sentry-release=1,sentry-sample_rate=1", "trace_id=1", "sentry-trace_id"] {
-            assert_eq!(dynamic_sampling(baggage), None, "{baggage}");
+            assert_eq!(dynamic_sampling_context(baggage), None, "{baggage}");
         }
     }
 
@@ -191,7 +193,7 @@ mod tests {
     fn what_is_written_is_read_back() {
         let members = [("trace_id", TRACE.to_owned()), ("release", "a b,c;d=e%\"\\é\u{1f512}".to_owned())];
         let written = write(members.clone());
-        assert!(written.is_ascii() && of(&[written.as_bytes()]) == written, "{written}");
+        assert!(written.is_ascii() && read_values(&[written.as_bytes()]) == written, "{written}");
         let expected = [members[1].clone(), members[0].clone()].map(|(name, value)| (name.to_owned(), value));
         assert_eq!(context(&written), expected);
     }

@@ -14,7 +14,7 @@ pub enum TraceHost {
     /// This host alone.
     Exact(String),
     /// With its leading dot: every host below this domain, and not the domain itself.
-    Below(String),
+    Subdomains(String),
 }
 
 /// Not an entry. Never holds the text: somebody may have pasted an endpoint's URL with its key.
@@ -24,11 +24,11 @@ pub struct InvalidTraceHost;
 
 impl TraceHosts {
     /// Whether this host is among them. It is written as a URL's host is: an IPv6 address in brackets.
-    pub fn allow(&self, host: &str) -> bool {
+    pub fn allows(&self, host: &str) -> bool {
         let host = host.trim_end_matches('.').to_ascii_lowercase();
         self.0.iter().any(|entry| match entry {
             TraceHost::Exact(name) => *name == host,
-            TraceHost::Below(domain) => host.len() > domain.len() && host.ends_with(domain.as_str()),
+            TraceHost::Subdomains(domain) => host.len() > domain.len() && host.ends_with(domain.as_str()),
         })
     }
 }
@@ -50,7 +50,7 @@ impl FromStr for TraceHost {
         };
         match (Host::parse(name.trim_end_matches('.')), below) {
             (Ok(Host::Domain(domain)), _) if !is_domain(&domain) => Err(InvalidTraceHost),
-            (Ok(Host::Domain(domain)), true) => Ok(Self::Below(format!(".{domain}"))),
+            (Ok(Host::Domain(domain)), true) => Ok(Self::Subdomains(format!(".{domain}"))),
             (Ok(host), false) => Ok(Self::Exact(host.to_string())),
             (Ok(Host::Ipv4(_) | Host::Ipv6(_)), true) | (Err(_), _) => Err(InvalidTraceHost),
         }
@@ -96,9 +96,9 @@ mod tests {
             ("xn--bcher-kva.example", true),
             ("", false),
         ] {
-            assert_eq!(hosts.allow(host), allowed, "{host}");
+            assert_eq!(hosts.allows(host), allowed, "{host}");
         }
-        assert!(!TraceHosts::default().allow("localhost"), "nobody by default");
+        assert!(!TraceHosts::default().allows("localhost"), "nobody by default");
     }
 
     #[test]

@@ -1,18 +1,21 @@
 //! Trace headers out.
 
-use super::{BAGGAGE, SENTRY_TRACE, TRACEPARENT, TRACESTATE, TraceHosts, baggage, mint, sentry_trace, traceparent};
+use super::{
+    BAGGAGE_HEADER, SENTRY_TRACE_HEADER, TRACEPARENT_HEADER, TRACESTATE_HEADER, TraceHosts, baggage, new_trace_id,
+    sentry_trace, traceparent,
+};
 use crate::registration::{SpanId, TraceContext, TraceId};
 use http::{HeaderMap, HeaderName, HeaderValue};
 use opentelemetry::{Context, trace::TraceContextExt};
 use opentelemetry_sdk::trace::{IdGenerator, RandomIdGenerator};
 use std::sync::OnceLock;
 
-static IDENTITY: OnceLock<Identity> = OnceLock::new();
-static HOSTS: OnceLock<TraceHosts> = OnceLock::new();
+static IDENTITY: OnceLock<ServiceIdentity> = OnceLock::new();
+static ALLOWED_HOSTS: OnceLock<TraceHosts> = OnceLock::new();
 
 /// As whom we speak in traces that begin here.
 #[derive(Clone, PartialEq, Debug)]
-pub struct Identity {
+pub struct ServiceIdentity {
     /// Of the Sentry project; empty when nothing is reported to Sentry, and then no baggage of ours is sent.
     pub public_key: String,
     /// The release.
@@ -24,40 +27,40 @@ pub struct Identity {
 }
 
 /// What a caller's headers said besides its span, on its way through our spans to those we ask.
-struct Carried {
+struct ForwardedState {
     tracestate: String,
     baggage: String,
 }
 
 /// Says once for the process as whom we speak. A second call, as from a test, changes nothing.
-pub fn identify(identity: Identity) {
+pub fn set_identity(identity: ServiceIdentity) {
     let _ = IDENTITY.set(identity);
 }
 
 /// Says once for the process to whom trace headers go. A second call, as from a test, changes nothing.
-pub fn send_to(hosts: TraceHosts) {
-    let _ = HOSTS.set(hosts);
+pub fn set_allowed_hosts(hosts: TraceHosts) {
+    let _ = ALLOWED_HOSTS.set(hosts);
 }
 
 /// The headers that go with a request to this host: none unless the settings name it, and none outside of a span.
 pub fn headers_for(host: &str) -> HeaderMap {
-    match HOSTS.get() {
-        Some(hosts) if hosts.allow(host) => headers(&Context::current(), IDENTITY.get()),
+    match ALLOWED_HOSTS.get() {
+        Some(hosts) if hosts.allows(host) => headers_from_context(&Context::current(), IDENTITY.get()),
         Some(_) | None => HeaderMap::new(),
     }
 }
 
 /// A trace that begins with a call of ours, outside of any span, and the headers to send with it. Its flag says sampled: it is
 /// for the commands, and whoever calls by hand wants to see the trace.
-pub fn begin() -> (TraceId, HeaderMap) {
-    let trace_id = mint();
+pub fn new_client_trace() -> (TraceId, HeaderMap) {
+    let trace_id = new_trace_id();
     let span = loop {
         if let Some(span) = SpanId::from_bytes(RandomIdGenerator::default().new_span_id().to_bytes()) {
             break span;
         }
     };
     let mut headers = HeaderMap::new();
-    put_span(&mut headers, trace_id, span, true);
+    insert_trace_headers(&mut headers, trace_id, span, true);
     (trace_id, headers)
 }
 
@@ -65,45 +68,47 @@ pub fn begin() -> (TraceId, HeaderMap) {
 /// is asked of others: spans keep the values of the context they are made in. A trace that no caller named carries nothing; it
 /// begins here, and its dynamic sampling context is ours. (`SpanContext` could hold the state alone, and refuses keys that Level
 /// 2 allows.)
-pub fn carry(context: Context, trace: &TraceContext) -> Context {
+pub fn with_forwarded_state(context: Context, trace: &TraceContext) -> Context {
     if trace.parent.is_none() {
         return context;
     }
-    context.with_value(Carried { tracestate: trace.tracestate.clone(), baggage: trace.baggage.clone() })
+    context.with_value(ForwardedState { tracestate: trace.tracestate.clone(), baggage: trace.baggage.clone() })
 }
 
-fn headers(context: &Context, identity: Option<&Identity>) -> HeaderMap {
+fn headers_from_context(context: &Context, identity: Option<&ServiceIdentity>) -> HeaderMap {
     let span = context.span();
     let span = span.span_context();
     let ids = TraceId::from_bytes(span.trace_id().to_bytes()).zip(SpanId::from_bytes(span.span_id().to_bytes()));
     let Some((trace_id, span_id)) = ids else { return HeaderMap::new() };
     let mut headers = HeaderMap::new();
-    put_span(&mut headers, trace_id, span_id, span.is_sampled());
-    match (context.get::<Carried>(), identity) {
+    insert_trace_headers(&mut headers, trace_id, span_id, span.is_sampled());
+    match (context.get::<ForwardedState>(), identity) {
         // Frozen by whoever began the trace, even when it is empty.
         (Some(carried), _) => {
-            put(&mut headers, TRACESTATE, &carried.tracestate);
-            put(&mut headers, BAGGAGE, &carried.baggage);
+            insert_header(&mut headers, TRACESTATE_HEADER, &carried.tracestate);
+            insert_header(&mut headers, BAGGAGE_HEADER, &carried.baggage);
         }
-        (None, Some(identity)) => put(&mut headers, BAGGAGE, &identity.baggage(trace_id, span.is_sampled())),
+        (None, Some(identity)) => {
+            insert_header(&mut headers, BAGGAGE_HEADER, &identity.baggage(trace_id, span.is_sampled()))
+        }
         (None, None) => {}
     }
     headers
 }
 
-fn put_span(headers: &mut HeaderMap, trace_id: TraceId, span: SpanId, sampled: bool) {
-    put(headers, TRACEPARENT, &traceparent::write(trace_id, span, sampled));
-    put(headers, SENTRY_TRACE, &sentry_trace::write(trace_id, span, sampled));
+fn insert_trace_headers(headers: &mut HeaderMap, trace_id: TraceId, span: SpanId, sampled: bool) {
+    insert_header(headers, TRACEPARENT_HEADER, &traceparent::write(trace_id, span, sampled));
+    insert_header(headers, SENTRY_TRACE_HEADER, &sentry_trace::write(trace_id, span, sampled));
 }
 
-fn put(headers: &mut HeaderMap, name: &'static str, value: &str) {
+fn insert_header(headers: &mut HeaderMap, name: &'static str, value: &str) {
     // All of these are visible ASCII.
     if let (false, Ok(value)) = (value.is_empty(), HeaderValue::from_str(value)) {
         headers.insert(HeaderName::from_static(name), value);
     }
 }
 
-impl Identity {
+impl ServiceIdentity {
     /// The dynamic sampling context of a trace that begins here.
     fn baggage(&self, trace_id: TraceId, sampled: bool) -> String {
         if self.public_key.is_empty() {
@@ -123,7 +128,7 @@ impl Identity {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::telemetry::propagation::{dynamic_sampling, extract};
+    use crate::telemetry::propagation::{dynamic_sampling_context, extract};
     use opentelemetry::trace::{
         SpanContext, SpanId as OtelSpanId, TraceFlags, TraceId as OtelTraceId, TraceState, Tracer, TracerProvider,
     };
@@ -132,8 +137,8 @@ mod tests {
     const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
     const SPAN: &str = "b7ad6b7169203331";
 
-    fn identity() -> Identity {
-        Identity {
+    fn identity() -> ServiceIdentity {
+        ServiceIdentity {
             public_key: "e5f1c3a0".into(),
             release: "registrar@1.2.3 (é)".into(),
             environment: "production".into(),
@@ -160,13 +165,13 @@ mod tests {
     #[test]
     fn a_trace_that_begins_here_says_so_in_both_forms_and_in_its_own_baggage() {
         for (sampled, w3c, sentry, word) in [(true, "01", "1", "true"), (false, "00", "0", "false")] {
-            let sent = headers(&inside(&Context::new(), sampled), Some(&identity()));
+            let sent = headers_from_context(&inside(&Context::new(), sampled), Some(&identity()));
             assert_eq!(text(&sent, "traceparent"), Some(format!("00-{TRACE}-{SPAN}-{w3c}").as_str()));
             assert_eq!(text(&sent, "sentry-trace"), Some(format!("{TRACE}-{SPAN}-{sentry}").as_str()));
             assert_eq!(text(&sent, "tracestate"), None);
             let baggage = text(&sent, "baggage").unwrap();
             assert!(baggage.contains("sentry-release=registrar%401.2.3%20%28%C3%A9%29"), "{baggage}");
-            let context = dynamic_sampling(baggage).unwrap();
+            let context = dynamic_sampling_context(baggage).unwrap();
             let expected = [
                 ("environment", "production"),
                 ("public_key", "e5f1c3a0"),
@@ -181,9 +186,9 @@ mod tests {
 
     #[test]
     fn without_sentry_there_is_no_baggage_of_ours() {
-        let silent = Identity { public_key: String::new(), ..identity() };
+        let silent = ServiceIdentity { public_key: String::new(), ..identity() };
         for identity in [None, Some(&silent)] {
-            let sent = headers(&inside(&Context::new(), true), identity);
+            let sent = headers_from_context(&inside(&Context::new(), true), identity);
             assert_eq!((sent.len(), text(&sent, "baggage")), (2, None));
         }
     }
@@ -196,7 +201,8 @@ mod tests {
             ("tracestate", "tenant@one@two=1, congo=t61rcWkgMzE"),
             ("baggage", &format!("userId=alice,{baggage}")),
         ]);
-        let sent = headers(&inside(&carry(Context::new(), &trace), true), Some(&identity()));
+        let sent =
+            headers_from_context(&inside(&with_forwarded_state(Context::new(), &trace), true), Some(&identity()));
         assert_eq!(text(&sent, "tracestate"), Some("tenant@one@two=1,congo=t61rcWkgMzE"));
         assert_eq!(text(&sent, "baggage"), Some(baggage.as_str()));
     }
@@ -205,10 +211,10 @@ mod tests {
     fn what_is_carried_goes_through_every_span_below() {
         let trace = from_caller(&[("traceparent", &format!("00-{TRACE}-{SPAN}-01")), ("tracestate", "a@b@c=1")]);
         let tracer = SdkTracerProvider::builder().build().tracer("test");
-        let caller = inside(&carry(Context::new(), &trace), true);
+        let caller = inside(&with_forwarded_state(Context::new(), &trace), true);
         let server = caller.with_span(tracer.start_with_context("server", &caller));
         let client = server.with_span(tracer.start_with_context("client", &server));
-        let sent = headers(&client, Some(&identity()));
+        let sent = headers_from_context(&client, Some(&identity()));
         let span = client.span().span_context().span_id();
         assert_eq!(text(&sent, "traceparent"), Some(format!("00-{TRACE}-{span}-01").as_str()));
         assert_eq!((text(&sent, "tracestate"), text(&sent, "baggage")), (Some("a@b@c=1"), None));
@@ -217,28 +223,30 @@ mod tests {
     #[test]
     fn a_callers_trace_without_baggage_gets_none_of_ours() {
         let trace = from_caller(&[("sentry-trace", &format!("{TRACE}-{SPAN}"))]);
-        let sent = headers(&inside(&carry(Context::new(), &trace), true), Some(&identity()));
+        let sent =
+            headers_from_context(&inside(&with_forwarded_state(Context::new(), &trace), true), Some(&identity()));
         assert_eq!((sent.len(), text(&sent, "baggage")), (2, None));
     }
 
     #[test]
     fn a_trace_that_no_caller_named_begins_here() {
         let trace = from_caller(&[("baggage", "sentry-release=theirs")]);
-        let sent = headers(&inside(&carry(Context::new(), &trace), true), Some(&identity()));
-        assert_eq!(dynamic_sampling(text(&sent, "baggage").unwrap()).unwrap()["public_key"], "e5f1c3a0");
+        let sent =
+            headers_from_context(&inside(&with_forwarded_state(Context::new(), &trace), true), Some(&identity()));
+        assert_eq!(dynamic_sampling_context(text(&sent, "baggage").unwrap()).unwrap()["public_key"], "e5f1c3a0");
     }
 
     #[test]
     fn outside_of_a_span_nothing_is_sent() {
-        assert!(headers(&Context::new(), Some(&identity())).is_empty());
+        assert!(headers_from_context(&Context::new(), Some(&identity())).is_empty());
     }
 
     #[test]
     fn a_command_begins_a_sampled_trace_of_its_own() {
-        let (trace_id, sent) = begin();
+        let (trace_id, sent) = new_client_trace();
         let received = extract(&sent);
         assert_eq!((received.trace_id, received.sampled), (trace_id, Some(true)));
         assert_eq!(sent.len(), 2, "{sent:?}");
-        assert_ne!(begin().0, trace_id);
+        assert_ne!(new_client_trace().0, trace_id);
     }
 }

@@ -25,31 +25,33 @@ mod tracestate;
 #[cfg(test)]
 mod tests;
 
-pub use baggage::dynamic_sampling;
+pub use baggage::dynamic_sampling_context;
 pub use hosts::{InvalidTraceHost, TraceHost, TraceHosts};
-pub use inject::{Identity, begin, carry, headers_for, identify, send_to};
+pub use inject::{
+    ServiceIdentity, headers_for, new_client_trace, set_allowed_hosts, set_identity, with_forwarded_state,
+};
 
 use crate::registration::{SpanId, TraceContext, TraceId};
 use http::HeaderMap;
 use opentelemetry_sdk::trace::{IdGenerator, RandomIdGenerator};
 
-const TRACEPARENT: &str = "traceparent";
-const TRACESTATE: &str = "tracestate";
-const SENTRY_TRACE: &str = "sentry-trace";
-const BAGGAGE: &str = "baggage";
+const TRACEPARENT_HEADER: &str = "traceparent";
+const TRACESTATE_HEADER: &str = "tracestate";
+const SENTRY_TRACE_HEADER: &str = "sentry-trace";
+const BAGGAGE_HEADER: &str = "baggage";
 
 /// Headers in which some callers send ids of their own, and the attributes that record them.
-const FOREIGN: [(&str, &str); 3] = [
+const FOREIGN_ID_HEADERS: [(&str, &str); 3] = [
     ("x-trace-id", "caller.x_trace_id"),
     ("x-span-id", "caller.x_span_id"),
     ("x-parent-span-id", "caller.x_parent_span_id"),
 ];
 /// A foreign id that is longer is none.
-const FOREIGN_LENGTH: usize = 64;
+const MAX_FOREIGN_ID_LEN: usize = 64;
 
 /// What `sentry-trace` or `traceparent` says.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-struct Named {
+struct RemoteParent {
     trace_id: TraceId,
     parent: SpanId,
     /// `None` leaves the decision to us.
@@ -58,11 +60,11 @@ struct Named {
 
 /// The trace that a request's headers name (`sentry-trace` before `traceparent`), else a new one. Never fails.
 pub fn extract(headers: &HeaderMap) -> TraceContext {
-    let of_w3c = only(headers, TRACEPARENT).and_then(traceparent::read);
-    let of_sentry = only(headers, SENTRY_TRACE).and_then(sentry_trace::read);
-    let Some(Named { trace_id, parent, sampled }) = of_sentry.or(of_w3c) else {
+    let of_w3c = single_header(headers, TRACEPARENT_HEADER).and_then(traceparent::read);
+    let of_sentry = single_header(headers, SENTRY_TRACE_HEADER).and_then(sentry_trace::read);
+    let Some(RemoteParent { trace_id, parent, sampled }) = of_sentry.or(of_w3c) else {
         return TraceContext {
-            trace_id: mint(),
+            trace_id: new_trace_id(),
             parent: None,
             sampled: None,
             tracestate: String::new(),
@@ -80,7 +82,7 @@ pub fn extract(headers: &HeaderMap) -> TraceContext {
 }
 
 /// A new trace id.
-pub fn mint() -> TraceId {
+pub fn new_trace_id() -> TraceId {
     loop {
         if let Some(id) = TraceId::from_bytes(RandomIdGenerator::default().new_trace_id().to_bytes()) {
             return id;
@@ -93,10 +95,10 @@ pub fn mint() -> TraceId {
 /// 64 characters is left out, and so is a header that comes twice.
 pub fn foreign_ids(headers: &HeaderMap) -> Vec<(&'static str, String)> {
     let is_id = |text: &&str| {
-        !text.is_empty() && text.len() <= FOREIGN_LENGTH && text.bytes().all(|byte| byte.is_ascii_graphic())
+        !text.is_empty() && text.len() <= MAX_FOREIGN_ID_LEN && text.bytes().all(|byte| byte.is_ascii_graphic())
     };
-    let recorded = FOREIGN.into_iter();
-    recorded.filter_map(|(name, key)| Some((key, only(headers, name).filter(is_id)?.to_owned()))).collect()
+    let recorded = FOREIGN_ID_HEADERS.into_iter();
+    recorded.filter_map(|(name, key)| Some((key, single_header(headers, name).filter(is_id)?.to_owned()))).collect()
 }
 
 /// Records [`foreign_ids`] on a span that has fields for them.
@@ -107,7 +109,7 @@ pub fn record_foreign_ids(headers: &HeaderMap, span: &tracing::Span) {
 }
 
 /// The text of a header that came once: nobody can say which one of two is meant.
-fn only<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
+fn single_header<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
     let mut values = headers.get_all(name).iter();
     let value = values.next()?;
     if values.next().is_some() {
@@ -117,7 +119,7 @@ fn only<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
 }
 
 /// Optional white space around a value (<https://www.rfc-editor.org/rfc/rfc9110#section-5.6.3>).
-fn trim(text: &str) -> &str {
+fn trim_ows(text: &str) -> &str {
     text.trim_matches([' ', '\t'])
 }
 

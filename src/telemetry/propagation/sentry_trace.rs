@@ -1,11 +1,11 @@
 //! `sentry-trace` (<https://develop.sentry.dev/sdk/telemetry/traces/#header-sentry-trace>): `<trace>-<span>[-<sampled>]`.
 
-use super::{Named, is_hex, trim};
+use super::{RemoteParent, is_hex, trim_ows};
 use crate::registration::{SpanId, TraceId};
 
 /// Reads the header's text. No flag leaves the decision to us. Sentry's SDKs write ids in lower case, and most read no others.
-pub(super) fn read(text: &str) -> Option<Named> {
-    let mut parts = trim(text).split('-');
+pub(super) fn read(text: &str) -> Option<RemoteParent> {
+    let mut parts = trim_ows(text).split('-');
     let (trace, span, flag) = (parts.next()?, parts.next()?, parts.next());
     if !is_hex(trace, 32) || !is_hex(span, 16) || parts.next().is_some() {
         return None;
@@ -16,7 +16,7 @@ pub(super) fn read(text: &str) -> Option<Named> {
         Some("0") => Some(false),
         Some(_) => return None,
     };
-    Some(Named { trace_id: trace.parse().ok()?, parent: span.parse().ok()?, sampled })
+    Some(RemoteParent { trace_id: trace.parse().ok()?, parent: span.parse().ok()?, sampled })
 }
 
 pub(super) fn write(trace_id: TraceId, span: SpanId, sampled: bool) -> String {

@@ -10,7 +10,7 @@ const SPAN: &str = "b7ad6b7169203331";
 
 type Row<'a> = (&'static str, &'a str);
 
-fn of(headers: &[Row<'_>]) -> TraceContext {
+fn extract_from(headers: &[Row<'_>]) -> TraceContext {
     extract(&headers.iter().map(|(name, value)| (HeaderName::from_static(name), value.parse().unwrap())).collect())
 }
 
@@ -39,7 +39,7 @@ fn sentry_trace_wins_over_traceparent_and_garbage_in_one_leaves_the_other() {
         (vec![("x-trace-id", TRACE)], None, None),
         (vec![], None, None),
     ] {
-        let context = of(&headers);
+        let context = extract_from(&headers);
         match trace {
             Some(trace) => assert_eq!(context.trace_id.to_string(), trace, "{headers:?}"),
             None => assert!(![TRACE, OTHER].contains(&context.trace_id.to_string().as_str()), "{headers:?}"),
@@ -47,7 +47,7 @@ fn sentry_trace_wins_over_traceparent_and_garbage_in_one_leaves_the_other() {
         assert_eq!(context.parent.map(|span| span.to_string()).as_deref(), trace.map(|_| SPAN), "{headers:?}");
         assert_eq!(context.sampled, sampled, "{headers:?}");
     }
-    assert_ne!(of(&[]).trace_id, of(&[]).trace_id, "each new trace is another");
+    assert_ne!(extract_from(&[]).trace_id, extract_from(&[]).trace_id, "each new trace is another");
 }
 
 #[test]
@@ -67,9 +67,9 @@ fn tracestate_goes_with_its_traceparent_alone() {
         (vec![("traceparent", &w3c), ("trace-state", "foo=1")], ""),
         (vec![("traceparent", &w3c)], ""),
     ] {
-        assert_eq!(of(&headers).tracestate, expected, "{headers:?}");
+        assert_eq!(extract_from(&headers).tracestate, expected, "{headers:?}");
     }
-    let spoilt = of(&[("traceparent", &w3c), ("tracestate", "foo=1,BAR=2")]);
+    let spoilt = extract_from(&[("traceparent", &w3c), ("tracestate", "foo=1,BAR=2")]);
     assert_eq!((spoilt.trace_id.to_string().as_str(), spoilt.tracestate.as_str()), (TRACE, ""));
 }
 
@@ -86,7 +86,7 @@ fn baggage_goes_with_a_callers_trace_alone() {
         (vec![("traceparent", "garbage"), ("baggage", &both)], ""),
         (vec![("baggage", &both)], ""),
     ] {
-        assert_eq!(of(&headers).baggage, expected, "{headers:?}");
+        assert_eq!(extract_from(&headers).baggage, expected, "{headers:?}");
     }
 }
 
@@ -129,7 +129,7 @@ proptest! {
     fn any_bytes_name_a_trace_or_begin_one(
         headers in prop::collection::vec((0_usize..7, value()), 0..8),
     ) {
-        let names = [TRACEPARENT, TRACESTATE, SENTRY_TRACE, BAGGAGE, "x-trace-id", "x-span-id", "x-parent-span-id"];
+        let names = [TRACEPARENT_HEADER, TRACESTATE_HEADER, SENTRY_TRACE_HEADER, BAGGAGE_HEADER, "x-trace-id", "x-span-id", "x-parent-span-id"];
         let headers: HeaderMap = headers
             .iter()
             .filter_map(|(name, value)| Some((HeaderName::from_static(names[*name]), HeaderValue::from_bytes(value).ok()?)))
@@ -142,7 +142,7 @@ proptest! {
         match context.parent {
             Some(parent) => {
                 let (trace, span) = (context.trace_id.to_string(), parent.to_string());
-                let named = [TRACEPARENT, SENTRY_TRACE].into_iter().any(|name| says(name, &format!("{trace}-{span}")));
+                let named = [TRACEPARENT_HEADER, SENTRY_TRACE_HEADER].into_iter().any(|name| says(name, &format!("{trace}-{span}")));
                 prop_assert!(named, "{:?} from {:?}", context, headers);
                 prop_assert_eq!(&again, &context);
             }
@@ -153,10 +153,10 @@ proptest! {
                 prop_assert_ne!(again.trace_id, context.trace_id);
             }
         }
-        prop_assert!(context.tracestate.len() <= 512 && context.baggage.len() <= baggage::MAX_BYTES);
+        prop_assert!(context.tracestate.len() <= 512 && context.baggage.len() <= baggage::MAX_BAGGAGE_BYTES);
         prop_assert!(context.tracestate.split(',').count() <= 32);
         for (_, id) in foreign_ids(&headers) {
-            prop_assert!(!id.is_empty() && id.len() <= FOREIGN_LENGTH && id.is_ascii());
+            prop_assert!(!id.is_empty() && id.len() <= MAX_FOREIGN_ID_LEN && id.is_ascii());
         }
     }
 }

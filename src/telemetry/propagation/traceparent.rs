@@ -1,28 +1,28 @@
 //! `traceparent` (<https://www.w3.org/TR/trace-context-2/#traceparent-header>): `00-<trace>-<parent>-<flags>`.
 
-use super::{Named, is_hex, trim};
+use super::{RemoteParent, is_hex, trim_ows};
 use crate::registration::{SpanId, TraceId};
 
 /// The length in version 00, and the least in later ones.
-const LENGTH: usize = 55;
-const SAMPLED: u8 = 1;
+const TRACEPARENT_LEN: usize = 55;
+const SAMPLED_FLAG: u8 = 1;
 
 /// Reads the header's text. A later version may say more behind a further dash; of that nothing is assumed
 /// (<https://www.w3.org/TR/trace-context-2/#versioning-of-traceparent>). Version ff is forbidden.
-pub(super) fn read(text: &str) -> Option<Named> {
-    let text = trim(text);
+pub(super) fn read(text: &str) -> Option<RemoteParent> {
+    let text = trim_ows(text);
     let field = |from: usize, length: usize| text.get(from..from + length).filter(|field| is_hex(field, length));
     let is_dash = |at: usize| text.as_bytes().get(at) == Some(&b'-');
     let version = field(0, 2)?;
-    let ends = text.len() == LENGTH || (version != "00" && is_dash(LENGTH));
+    let ends = text.len() == TRACEPARENT_LEN || (version != "00" && is_dash(TRACEPARENT_LEN));
     if version == "ff" || !ends || ![2, 35, 52].into_iter().all(is_dash) {
         return None;
     }
     let flags = u8::from_str_radix(field(53, 2)?, 16).ok()?;
-    Some(Named {
+    Some(RemoteParent {
         trace_id: field(3, 32)?.parse().ok()?,
         parent: field(36, 16)?.parse().ok()?,
-        sampled: Some(flags & SAMPLED != 0),
+        sampled: Some(flags & SAMPLED_FLAG != 0),
     })
 }
 

@@ -1,17 +1,17 @@
 //! `tracestate` (<https://www.w3.org/TR/trace-context-2/#tracestate-header>): what each tracing system on the way says of its own
 //! part, the last one first. We have nothing to say there, and pass it on.
 
-use super::{TRACESTATE, trim};
+use super::{TRACESTATE_HEADER, trim_ows};
 use http::HeaderMap;
 
 /// A longer list is malformed.
 const MAX_MEMBERS: usize = 32;
 /// At least as much has to be passed on, and we pass on no more.
-const MAX_LENGTH: usize = 512;
+const MAX_TRACESTATE_LEN: usize = 512;
 /// Longer members are the first to go.
-const LARGE: usize = 128;
-const MAX_KEY: usize = 256;
-const MAX_VALUE: usize = 256;
+const LARGE_MEMBER_LEN: usize = 128;
+const MAX_KEY_LEN: usize = 256;
+const MAX_VALUE_LEN: usize = 256;
 
 /// The headers joined in order, without white space around members and without empty ones; empty when one member is malformed.
 ///
@@ -20,20 +20,20 @@ const MAX_VALUE: usize = 256;
 pub(super) fn read(headers: &HeaderMap) -> String {
     let mut members: Vec<(&str, &str)> = Vec::new();
     let mut seen = 0;
-    for value in headers.get_all(TRACESTATE) {
+    for value in headers.get_all(TRACESTATE_HEADER) {
         let Ok(text) = value.to_str() else { return String::new() };
-        for text in text.split(',').map(trim).filter(|text| !text.is_empty()) {
+        for text in text.split(',').map(trim_ows).filter(|text| !text.is_empty()) {
             seen += 1;
-            let Some(member) = member(text).filter(|_| seen <= MAX_MEMBERS) else { return String::new() };
+            let Some(member) = parse_member(text).filter(|_| seen <= MAX_MEMBERS) else { return String::new() };
             if members.iter().all(|(key, _)| *key != member.0) {
                 members.push(member);
             }
         }
     }
-    bounded(members.into_iter().map(|(key, value)| format!("{key}={value}")).collect())
+    truncate_members(members.into_iter().map(|(key, value)| format!("{key}={value}")).collect())
 }
 
-fn member(text: &str) -> Option<(&str, &str)> {
+fn parse_member(text: &str) -> Option<(&str, &str)> {
     text.split_once('=').filter(|(key, value)| is_key(key) && is_value(value))
 }
 
@@ -42,21 +42,21 @@ fn member(text: &str) -> Option<(&str, &str)> {
 fn is_key(key: &str) -> bool {
     let begins = key.starts_with(|c: char| c.is_ascii_lowercase() || c.is_ascii_digit());
     let allowed = |byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'_' | b'-' | b'*' | b'/' | b'@');
-    begins && key.len() <= MAX_KEY && key.bytes().all(allowed)
+    begins && key.len() <= MAX_KEY_LEN && key.bytes().all(allowed)
 }
 
 /// A space at the end is white space around the member and gone by now; one at the beginning belongs to the value.
 fn is_value(value: &str) -> bool {
     let allowed = |byte| matches!(byte, b' '..=b'~') && byte != b',' && byte != b'=';
-    (1..=MAX_VALUE).contains(&value.len()) && value.bytes().all(allowed)
+    (1..=MAX_VALUE_LEN).contains(&value.len()) && value.bytes().all(allowed)
 }
 
 /// Whole members go until the rest is short enough: large ones first, then from the end
 /// (<https://www.w3.org/TR/trace-context-2/#tracestate-limits>).
-fn bounded(mut members: Vec<String>) -> String {
+fn truncate_members(mut members: Vec<String>) -> String {
     let length = |members: &[String]| members.iter().map(|member| member.len() + 1).sum::<usize>().saturating_sub(1);
-    while length(&members) > MAX_LENGTH {
-        let large = members.iter().rposition(|member| member.len() > LARGE);
+    while length(&members) > MAX_TRACESTATE_LEN {
+        let large = members.iter().rposition(|member| member.len() > LARGE_MEMBER_LEN);
         members.remove(large.unwrap_or(members.len() - 1));
     }
     members.join(",")
@@ -67,8 +67,13 @@ mod tests {
     use super::*;
     use http::HeaderValue;
 
-    fn of(values: &[&str]) -> String {
-        read(&values.iter().map(|value| (http::HeaderName::from_static(TRACESTATE), value.parse().unwrap())).collect())
+    fn read_values(values: &[&str]) -> String {
+        read(
+            &values
+                .iter()
+                .map(|value| (http::HeaderName::from_static(TRACESTATE_HEADER), value.parse().unwrap()))
+                .collect(),
+        )
     }
 
     /// `bar01=01,bar02=02,…`, as the suite counts members.
@@ -136,35 +141,36 @@ mod tests {
             (vec!["foo=1,=2"], String::new()),
         ];
         for (values, expected) in rows {
-            assert_eq!(of(&values), expected, "{values:?}");
+            assert_eq!(read_values(&values), expected, "{values:?}");
         }
     }
 
     #[test]
     fn thirty_two_members_are_a_list_and_thirty_three_are_none() {
-        assert_eq!(of(&[&bars(1, 10), &bars(11, 20), &bars(21, 32)]), bars(1, 32));
-        assert_eq!(of(&[&bars(1, 10), &bars(11, 20), &bars(21, 33)]), "");
-        assert_eq!(of(&[&bars(1, 32), "bar01=1"]), "", "a member that stands twice counts twice");
-        assert_eq!(of(&[&bars(1, 32), ",, ,"]), bars(1, 32), "empty ones do not count");
+        assert_eq!(read_values(&[&bars(1, 10), &bars(11, 20), &bars(21, 32)]), bars(1, 32));
+        assert_eq!(read_values(&[&bars(1, 10), &bars(11, 20), &bars(21, 33)]), "");
+        assert_eq!(read_values(&[&bars(1, 32), "bar01=1"]), "", "a member that stands twice counts twice");
+        assert_eq!(read_values(&[&bars(1, 32), ",, ,"]), bars(1, 32), "empty ones do not count");
     }
 
     #[test]
     fn what_is_too_long_loses_whole_members_large_ones_first_and_then_from_the_end() {
         let large = |key: &str| format!("{key}={}", "x".repeat(200));
         let small = |key: &str| format!("{key}={}", "x".repeat(100));
-        let kept = of(&[&[small("a"), large("b"), small("c"), large("d")].join(",")]);
+        let kept = read_values(&[&[small("a"), large("b"), small("c"), large("d")].join(",")]);
         assert_eq!(kept, [small("a"), large("b"), small("c")].join(","));
-        let kept = of(&[&[small("a"), small("b"), small("c"), small("d"), small("e"), "f=1".into()].join(",")]);
+        let kept =
+            read_values(&[&[small("a"), small("b"), small("c"), small("d"), small("e"), "f=1".into()].join(",")]);
         assert_eq!(kept, [small("a"), small("b"), small("c"), small("d")].join(","));
         let exact = [large("a"), large("b"), format!("c={}", "x".repeat(512 - 2 * 203 - 2))].join(",");
-        assert_eq!((exact.len(), of(&[&exact])), (512, exact.clone()));
-        assert_eq!(of(&[&format!("{exact}x")]), [large("a"), format!("c={}", "x".repeat(105))].join(","));
+        assert_eq!((exact.len(), read_values(&[&exact])), (512, exact.clone()));
+        assert_eq!(read_values(&[&format!("{exact}x")]), [large("a"), format!("c={}", "x".repeat(105))].join(","));
     }
 
     #[test]
     fn bytes_that_are_no_text_spoil_the_list() {
         let headers = [b"foo=1".as_slice(), b"bar=\xff"].map(|value| HeaderValue::from_bytes(value).unwrap());
-        let name = http::HeaderName::from_static(TRACESTATE);
+        let name = http::HeaderName::from_static(TRACESTATE_HEADER);
         assert_eq!(read(&headers.into_iter().map(|value| (name.clone(), value)).collect()), "");
     }
 }

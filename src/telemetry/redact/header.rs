@@ -1,41 +1,41 @@
 //! Values behind a name that says that they are secret: header text, JSON, and Debug texts of maps.
 
-use super::{Hidden, REPLACEMENT};
+use super::{REPLACEMENT, Redaction};
 
 /// Names whose values go whole when they are fields of JSON.
-const NAMES: [&str; 8] =
+const SECRET_FIELD_NAMES: [&str; 8] =
     ["authorization", "proxy-authorization", "cookie", "set-cookie", "api-key", "apikey", "password", "auth-token"];
 
 /// Whether a field of this name holds a secret.
-pub(super) fn is_secret(name: &str) -> bool {
+pub(super) fn is_secret_field(name: &str) -> bool {
     let name = name.to_ascii_lowercase().replace('_', "-");
-    NAMES.contains(&name.strip_prefix("x-").unwrap_or(&name))
+    SECRET_FIELD_NAMES.contains(&name.strip_prefix("x-").unwrap_or(&name))
 }
 
 /// The value of a name that ends here: all of its line, for cookies have spaces in them.
-pub(super) fn line(text: &str, name_end: usize) -> Option<Hidden<'_>> {
-    hidden(text, value(text, name_end)?, line_length)
+pub(super) fn find_line_value(text: &str, name_end: usize) -> Option<Redaction<'_>> {
+    value_redaction(text, value_start(text, name_end)?, line_length)
 }
 
 /// The value of a name that ends here: one word.
-pub(super) fn word(text: &str, name_end: usize) -> Option<Hidden<'_>> {
-    hidden(text, value(text, name_end)?, word_length)
+pub(super) fn find_word_value(text: &str, name_end: usize) -> Option<Redaction<'_>> {
+    value_redaction(text, value_start(text, name_end)?, word_length)
 }
 
 /// The word that follows.
-pub(super) fn token(text: &str, begin: usize) -> Option<Hidden<'_>> {
-    let begin = skip(text, begin, |c| c == ' ');
+pub(super) fn find_bearer_token(text: &str, begin: usize) -> Option<Redaction<'_>> {
+    let begin = skip_while(text, begin, |c| c == ' ');
     let starts = text[begin..].starts_with(char::is_alphanumeric);
-    starts.then(|| hidden(text, Value { begin, quote: None }, word_length)).flatten()
+    starts.then(|| value_redaction(text, ValueStart { begin, quote: None }, word_length)).flatten()
 }
 
 /// Where a value begins, and the quotation mark it is in with the number of backslashes before it.
-struct Value {
+struct ValueStart {
     begin: usize,
     quote: Option<(char, usize)>,
 }
 
-fn hidden(text: &str, value: Value, length: fn(&str) -> usize) -> Option<Hidden<'_>> {
+fn value_redaction(text: &str, value: ValueStart, length: fn(&str) -> usize) -> Option<Redaction<'_>> {
     let rest = &text[value.begin..];
     let length = match value.quote {
         Some((quote @ '\'', escapes)) => quoted_length(rest, quote, escapes).min(line_length(rest)),
@@ -44,47 +44,47 @@ fn hidden(text: &str, value: Value, length: fn(&str) -> usize) -> Option<Hidden<
         None => length(rest),
     };
     let shown = rest[..length].trim_end_matches(['\\', ' ', '\t']);
-    (!shown.is_empty()).then(|| Hidden::all(value.begin..value.begin + shown.len()))
+    (!shown.is_empty()).then(|| Redaction::new(value.begin..value.begin + shown.len()))
 }
 
 /// `name: value`, `name=value`, `"name":"value"`, `\"name\":\"value\"`, `("name", "value")`, `name: Some("value")`.
-fn value(text: &str, name_end: usize) -> Option<Value> {
-    let (mut at, name_quoted) = match quote(text, name_end) {
+fn value_start(text: &str, name_end: usize) -> Option<ValueStart> {
+    let (mut at, name_quoted) = match quote_at(text, name_end) {
         Some((quote, escapes, end)) => (end, Some((quote, escapes))),
         None => (name_end, None),
     };
-    at = skip(text, at, char::is_whitespace);
+    at = skip_while(text, at, char::is_whitespace);
     match text[at..].chars().next()? {
         ':' | '=' => {}
         ',' if name_quoted.is_some() => {}
         _ => return None,
     }
-    at = skip(text, at + 1, |c| c.is_whitespace() || c == '>');
-    let opened = skip(text, at, |c| c.is_ascii_alphabetic() || "[({".contains(c));
+    at = skip_while(text, at + 1, |c| c.is_whitespace() || c == '>');
+    let opened = skip_while(text, at, |c| c.is_ascii_alphabetic() || "[({".contains(c));
     let wrapped = opened == at || text[..opened].ends_with(['[', '(', '{']);
     // In a text of JSON, what follows may be its end.
-    let quoted = quote(text, opened).filter(|(quote, escapes, begin)| {
-        wrapped && (name_quoted == Some((*quote, *escapes)) || !ends(&text[*begin..]))
+    let quoted = quote_at(text, opened).filter(|(quote, escapes, begin)| {
+        wrapped && (name_quoted == Some((*quote, *escapes)) || !closes_json_string(&text[*begin..]))
     });
     match quoted {
-        Some((quote, escapes, begin)) => Some(Value { begin, quote: Some((quote, escapes)) }),
-        None => Some(Value { begin: at, quote: None }),
+        Some((quote, escapes, begin)) => Some(ValueStart { begin, quote: Some((quote, escapes)) }),
+        None => Some(ValueStart { begin: at, quote: None }),
     }
 }
 
 /// Whether the quotation mark before this closes a text of JSON.
-fn ends(text: &str) -> bool {
+fn closes_json_string(text: &str) -> bool {
     text.chars().next().is_none_or(|c| c.is_whitespace() || ",:}])".contains(c))
 }
 
 /// The quotation mark at this place, the backslashes before it, and where it ends.
-fn quote(text: &str, at: usize) -> Option<(char, usize, usize)> {
+fn quote_at(text: &str, at: usize) -> Option<(char, usize, usize)> {
     let escapes = text[at..].bytes().take_while(|byte| *byte == b'\\').count();
     let quote = text[at + escapes..].chars().next().filter(|c| matches!(c, '"' | '\''))?;
     Some((quote, escapes, at + escapes + 1))
 }
 
-fn skip(text: &str, from: usize, what: impl Fn(char) -> bool) -> usize {
+fn skip_while(text: &str, from: usize, what: impl Fn(char) -> bool) -> usize {
     from + text[from..].find(|c| !what(c)).unwrap_or(text.len() - from)
 }
 
@@ -113,7 +113,7 @@ fn line_length(text: &str) -> usize {
             'n' | 'r' if escaped => return at - backslashes,
             '"' if parameter => parameter = false,
             '"' if !escaped => {
-                if before != '=' || ends(&text[at + 1..]) {
+                if before != '=' || closes_json_string(&text[at + 1..]) {
                     return at;
                 }
                 parameter = true;

@@ -26,17 +26,17 @@
 //! A line without any is given back as it came, and most lines are such. At a mark, its rule looks at the neighbourhood and says
 //! what of it goes. What is taken from a text of JSON leaves a text of JSON, and what was redacted may be redacted again.
 
+mod email;
 mod header;
-mod mail;
 mod secrets;
 #[cfg(test)]
-mod table;
+mod tests;
 mod url;
 
 pub use secrets::Secrets;
 
 use aho_corasick::{AhoCorasick, Input, MatchKind};
-use secrets::appearances;
+use secrets::encodings;
 use std::{
     borrow::Cow,
     collections::BTreeSet,
@@ -49,49 +49,49 @@ use std::{
 pub const REPLACEMENT: &str = "[redacted]";
 
 /// What gives a pattern away, and the rule that looks at its neighbourhood.
-const MARKS: [(&str, Rule); 15] = [
-    ("://", Rule::Url),
-    (r":\/\/", Rule::DisguisedUrl),
+const PATTERN_MARKERS: [(&str, Pattern); 15] = [
+    ("://", Pattern::Url),
+    (r":\/\/", Pattern::EncodedUrl),
     // The same in a text of JSON within one.
-    (r":\\/\\/", Rule::DisguisedUrl),
-    ("%3a%2f%2f", Rule::DisguisedUrl),
-    ("@", Rule::Mail),
-    ("%40", Rule::Mail),
-    ("authorization", Rule::HeaderLine),
-    ("cookie", Rule::HeaderLine),
-    ("api-key", Rule::HeaderWord),
-    ("api_key", Rule::HeaderWord),
-    ("apikey", Rule::HeaderWord),
-    ("auth-token", Rule::HeaderWord),
-    ("password", Rule::HeaderWord),
-    ("bearer ", Rule::Bearer),
-    ("bearer%20", Rule::Bearer),
+    (r":\\/\\/", Pattern::EncodedUrl),
+    ("%3a%2f%2f", Pattern::EncodedUrl),
+    ("@", Pattern::Email),
+    ("%40", Pattern::Email),
+    ("authorization", Pattern::HeaderLine),
+    ("cookie", Pattern::HeaderLine),
+    ("api-key", Pattern::HeaderWord),
+    ("api_key", Pattern::HeaderWord),
+    ("apikey", Pattern::HeaderWord),
+    ("auth-token", Pattern::HeaderWord),
+    ("password", Pattern::HeaderWord),
+    ("bearer ", Pattern::Bearer),
+    ("bearer%20", Pattern::Bearer),
 ];
 
 #[derive(Clone, Copy)]
-enum Rule {
+enum Pattern {
     /// A secret itself: it goes.
     Secret,
     /// A secret of digits alone: it goes where it is not part of a number.
-    Digits,
+    NumericSecret,
     Url,
-    DisguisedUrl,
-    Mail,
+    EncodedUrl,
+    Email,
     HeaderLine,
     HeaderWord,
     Bearer,
 }
 
 /// A part of a text that goes.
-struct Hidden<'t> {
+struct Redaction<'t> {
     range: Range<usize>,
     /// What of it stays: a URL's host.
-    host: &'t str,
+    kept_host: &'t str,
 }
 
-impl Hidden<'_> {
-    fn all(range: Range<usize>) -> Self {
-        Self { range, host: "" }
+impl Redaction<'_> {
+    fn new(range: Range<usize>) -> Self {
+        Self { range, kept_host: "" }
     }
 }
 
@@ -99,8 +99,8 @@ impl Hidden<'_> {
 #[derive(Clone)]
 pub struct Redactor {
     /// `None` when there are more secrets than an automaton can hold: then nothing is known to be clean.
-    marks: Option<AhoCorasick>,
-    rules: Vec<Rule>,
+    automaton: Option<AhoCorasick>,
+    patterns: Vec<Pattern>,
 }
 
 impl Redactor {
@@ -109,34 +109,35 @@ impl Redactor {
     pub fn new<S: AsRef<str>>(secrets: impl IntoIterator<Item = S>) -> Self {
         let mut literals = BTreeSet::new();
         for secret in secrets {
-            literals.extend(appearances(secret.as_ref()));
+            literals.extend(encodings(secret.as_ref()));
         }
-        let rule =
-            |literal: &String| if literal.bytes().all(|b| b.is_ascii_digit()) { Rule::Digits } else { Rule::Secret };
-        let rules = literals.iter().map(rule).chain(MARKS.map(|(_, rule)| rule)).collect();
-        let patterns = literals.iter().map(String::as_str).chain(MARKS.map(|(mark, _)| mark));
+        let rule = |literal: &String| {
+            if literal.bytes().all(|b| b.is_ascii_digit()) { Pattern::NumericSecret } else { Pattern::Secret }
+        };
+        let rules = literals.iter().map(rule).chain(PATTERN_MARKERS.map(|(_, rule)| rule)).collect();
+        let patterns = literals.iter().map(String::as_str).chain(PATTERN_MARKERS.map(|(mark, _)| mark));
         let marks = AhoCorasick::builder()
             .ascii_case_insensitive(true)
             .match_kind(MatchKind::LeftmostLongest)
             .build(patterns)
             .ok();
-        Self { marks, rules }
+        Self { automaton: marks, patterns: rules }
     }
 
     /// The text without what may not leave; borrowed when there is nothing of it.
     pub fn redact<'t>(&self, text: &'t str) -> Cow<'t, str> {
-        let Some(marks) = &self.marks else { return Cow::Borrowed(REPLACEMENT) };
+        let Some(marks) = &self.automaton else { return Cow::Borrowed(REPLACEMENT) };
         let mut clean = String::new();
         let (mut done, mut from) = (0, 0);
         while let Some(found) = marks.find(Input::new(text).span(from..text.len())) {
             let hidden =
-                self.rules.get(found.pattern().as_usize()).and_then(|rule| rule.hides(text, found.range(), done));
+                self.patterns.get(found.pattern().as_usize()).and_then(|rule| rule.find(text, found.range(), done));
             match hidden {
-                Some(Hidden { range, host }) => {
-                    let start = past_escape(text, range.start).clamp(done, range.end);
+                Some(Redaction { range, kept_host }) => {
+                    let start = skip_json_escape(text, range.start).clamp(done, range.end);
                     clean.push_str(&text[done..start]);
-                    if !host.is_empty() && !self.changes(host) {
-                        clean.push_str(host);
+                    if !kept_host.is_empty() && !self.would_change(kept_host) {
+                        clean.push_str(kept_host);
                         clean.push('/');
                     }
                     clean.push_str(REPLACEMENT);
@@ -164,14 +165,14 @@ impl Redactor {
             }
             serde_json::Value::Array(all) => all.iter_mut().for_each(|value| self.redact_json(value)),
             serde_json::Value::Object(fields) => {
-                let names: Vec<String> = fields.keys().filter(|name| self.changes(name)).cloned().collect();
+                let names: Vec<String> = fields.keys().filter(|name| self.would_change(name)).cloned().collect();
                 for name in names {
                     if let Some(value) = fields.remove(&name) {
                         fields.insert(self.redact(&name).into_owned(), value);
                     }
                 }
                 for (name, value) in fields {
-                    if header::is_secret(name) && !value.is_null() {
+                    if header::is_secret_field(name) && !value.is_null() {
                         *value = REPLACEMENT.into();
                     } else {
                         self.redact_json(value);
@@ -182,7 +183,7 @@ impl Redactor {
         }
     }
 
-    fn changes(&self, text: &str) -> bool {
+    fn would_change(&self, text: &str) -> bool {
         matches!(self.redact(text), Cow::Owned(_))
     }
 }
@@ -193,24 +194,24 @@ impl fmt::Debug for Redactor {
     }
 }
 
-impl Rule {
+impl Pattern {
     /// What goes around a mark; nothing of it begins before `floor`.
-    fn hides<'t>(self, text: &'t str, mark: Range<usize>, floor: usize) -> Option<Hidden<'t>> {
+    fn find<'t>(self, text: &'t str, mark: Range<usize>, floor: usize) -> Option<Redaction<'t>> {
         match self {
-            Self::Secret => Some(Hidden::all(mark)),
-            Self::Digits => (!in_a_number(text, &mark)).then(|| Hidden::all(mark)),
-            Self::Url => url::hidden(text, mark.end),
-            Self::DisguisedUrl => url::whole(text, mark.end),
-            Self::Mail => mail::hidden(text, mark, floor),
-            Self::HeaderLine => header::line(text, mark.end),
-            Self::HeaderWord => header::word(text, mark.end),
-            Self::Bearer => header::token(text, mark.end),
+            Self::Secret => Some(Redaction::new(mark)),
+            Self::NumericSecret => (!is_within_number(text, &mark)).then(|| Redaction::new(mark)),
+            Self::Url => url::find(text, mark.end),
+            Self::EncodedUrl => url::find_whole(text, mark.end),
+            Self::Email => email::find(text, mark, floor),
+            Self::HeaderLine => header::find_line_value(text, mark.end),
+            Self::HeaderWord => header::find_word_value(text, mark.end),
+            Self::Bearer => header::find_bearer_token(text, mark.end),
         }
     }
 }
 
 /// Whether these digits stand where JSON, a time or a decimal has digits: a password such as `123456` must break none of them.
-fn in_a_number(text: &str, range: &Range<usize>) -> bool {
+fn is_within_number(text: &str, range: &Range<usize>) -> bool {
     let before = text[..range.start].chars().next_back();
     let after = text[range.end..].chars().next();
     before.is_some_and(|c| c.is_ascii_digit() || ".:,[-+".contains(c))
@@ -218,7 +219,7 @@ fn in_a_number(text: &str, range: &Range<usize>) -> bool {
 }
 
 /// Where a text begins whose first letters may belong to an escape of JSON, as the `n` of `\n`, which must not be torn apart.
-fn past_escape(text: &str, start: usize) -> usize {
+fn skip_json_escape(text: &str, start: usize) -> usize {
     let backslashes = text[..start].bytes().rev().take_while(|byte| *byte == b'\\').count();
     if backslashes % 2 == 0 {
         return start;
@@ -232,19 +233,19 @@ fn past_escape(text: &str, start: usize) -> usize {
 }
 
 /// A piece of a URL or a header that is a word and no key: `base-sepolia`, `jsonrpc`. Whatever has a digit or a capital may be one.
-fn is_a_name(text: &str) -> bool {
-    const LONGEST: usize = 20;
-    text.len() <= LONGEST && text.bytes().all(|b| b.is_ascii_lowercase() || b"-_.".contains(&b))
+fn is_plain_word(text: &str) -> bool {
+    const MAX_PLAIN_WORD_LEN: usize = 20;
+    text.len() <= MAX_PLAIN_WORD_LEN && text.bytes().all(|b| b.is_ascii_lowercase() || b"-_.".contains(&b))
 }
 
-struct Installed {
+struct InstalledRedactor {
     secrets: BTreeSet<String>,
     redactor: Redactor,
 }
 
-static INSTALLED: LazyLock<RwLock<Installed>> = LazyLock::new(|| {
+static INSTALLED: LazyLock<RwLock<InstalledRedactor>> = LazyLock::new(|| {
     let secrets = BTreeSet::new();
-    RwLock::new(Installed { redactor: Redactor::new(&secrets), secrets })
+    RwLock::new(InstalledRedactor { redactor: Redactor::new(&secrets), secrets })
 });
 
 /// From now on, these secrets are taken out of every text too, besides those that were installed before.

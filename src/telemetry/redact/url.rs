@@ -1,6 +1,6 @@
 //! URLs: the host stays, and what may hold a key goes, the port with it.
 
-use super::{Hidden, REPLACEMENT, is_a_name};
+use super::{REPLACEMENT, Redaction, is_plain_word};
 
 /// What ends a sentence rather than a URL. No bracket that opens or closes [`REPLACEMENT`] is among them.
 const PUNCTUATION: [char; 10] = ['.', ',', ';', ':', '!', '\'', ')', '}', '|', '\\'];
@@ -9,12 +9,12 @@ const PUNCTUATION: [char; 10] = ['.', ',', ';', ':', '!', '\'', ')', '}', '|', '
 ///
 /// A user's name, with or without a password, ends with an `@` before the first `/`, `?` or `#`. One behind it may belong to a
 /// password with a slash in it, and then not even the host is certain.
-pub(super) fn hidden(text: &str, begin: usize) -> Option<Hidden<'_>> {
-    let run = run(text, begin);
+pub(super) fn find(text: &str, begin: usize) -> Option<Redaction<'_>> {
+    let run = url_extent(text, begin);
     let authority = run.find(['/', '?', '#']).unwrap_or(run.len());
     let user = run.rfind('@');
     if user.is_some_and(|at| at > authority) {
-        return whole(text, begin);
+        return find_whole(text, begin);
     }
     let host = user.map_or(0, |at| at + 1);
     let host = &run[host..host + host_length(&run[host..])];
@@ -22,30 +22,32 @@ pub(super) fn hidden(text: &str, begin: usize) -> Option<Hidden<'_>> {
     // A port is digits, and what is none may be a password whose rest is cut off.
     let odd_port = rest.strip_prefix(':').is_some_and(|port| port.contains(char::is_alphanumeric));
     if host.is_empty() || odd_port {
-        return whole(text, begin);
+        return find_whole(text, begin);
     }
     let path = rest.trim_end_matches(PUNCTUATION);
     let harmless = match path.chars().next() {
         None => true,
-        Some('/' | '?' | '#') => path == "/" || path.strip_prefix('/') == Some(REPLACEMENT) || is_public(host, path),
+        Some('/' | '?' | '#') => {
+            path == "/" || path.strip_prefix('/') == Some(REPLACEMENT) || is_public_page(host, path)
+        }
         // The sentence goes on.
         Some(_) => true,
     };
     if harmless && user.is_none() {
         return None;
     }
-    Some(Hidden { range: begin..begin + run.trim_end_matches(PUNCTUATION).len(), host: without_port(host) })
+    Some(Redaction { range: begin..begin + run.trim_end_matches(PUNCTUATION).len(), kept_host: without_port(host) })
 }
 
 /// Everything up to the end of the URL.
-pub(super) fn whole(text: &str, begin: usize) -> Option<Hidden<'_>> {
-    let run = run(text, begin).trim_end_matches(PUNCTUATION);
-    (!run.is_empty() && run != REPLACEMENT).then(|| Hidden::all(begin..begin + run.len()))
+pub(super) fn find_whole(text: &str, begin: usize) -> Option<Redaction<'_>> {
+    let run = url_extent(text, begin).trim_end_matches(PUNCTUATION);
+    (!run.is_empty() && run != REPLACEMENT).then(|| Redaction::new(begin..begin + run.len()))
 }
 
 /// What can belong to a URL, well written or not: everything up to white space, a quotation mark or a control character; and up to
 /// an end of line as JSON writes it, unless an `@` behind it says that it may be a part of a password.
-fn run(text: &str, begin: usize) -> &str {
+fn url_extent(text: &str, begin: usize) -> &str {
     let rest = &text[begin..];
     let end = |c: char| c.is_whitespace() || c.is_control() || matches!(c, '"' | '<' | '>' | '`');
     let run = &rest[..rest.find(end).unwrap_or(rest.len())];
@@ -69,7 +71,7 @@ fn host_length(text: &str) -> usize {
 }
 
 /// Pages of a block explorer, whatever its host; and plain words on loopback, as of our own pages.
-fn is_public(host: &str, path: &str) -> bool {
+fn is_public_page(host: &str, path: &str) -> bool {
     let hex = |text: &str, digits| {
         text.strip_prefix("0x").is_some_and(|hex| hex.len() == digits && hex.bytes().all(|b| b.is_ascii_hexdigit()))
     };
@@ -78,7 +80,7 @@ fn is_public(host: &str, path: &str) -> bool {
         ["tx", hash] if hex(hash, 64) => true,
         ["address", address] if hex(address, 40) => true,
         ["block", number] if !number.is_empty() && number.bytes().all(|b| b.is_ascii_digit()) => true,
-        segments => is_loopback(host) && path.starts_with('/') && segments.iter().all(|segment| is_a_name(segment)),
+        segments => is_loopback(host) && path.starts_with('/') && segments.iter().all(|segment| is_plain_word(segment)),
     }
 }
 

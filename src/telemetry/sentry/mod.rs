@@ -1,6 +1,6 @@
 //! Sentry: errors, breadcrumbs and logs by sentry-tracing's layers, transactions from our own spans, application metrics, sessions.
 
-pub(super) mod measures;
+pub(super) mod app_metrics;
 mod report;
 mod transaction;
 mod transport;
@@ -9,8 +9,8 @@ pub(super) use report::Report;
 
 use super::{
     SentrySettings, Settings, metrics, panic, scrub,
-    spans::{self, Reason, Segment, Sink},
-    start::Listener,
+    spans::{self, KeepReason, Segment, Sink},
+    start::EventListener,
 };
 use sentry::{
     Client, ClientOptions, Hub, Integration,
@@ -21,17 +21,17 @@ use sentry_tracing::{BreadcrumbLayer, ErrorLayer, LogLayer};
 use std::{sync::Arc, time::Duration};
 use tracing::{Level, Metadata, Subscriber};
 use tracing_subscriber::{Layer, registry::LookupSpan};
-use transaction::{Identity, Sdk};
-use transport::{Factory, Http};
+use transaction::{Sdk, SentryIdentity};
+use transport::{EnvelopeQueue, SharedTransportFactory};
 
 /// A warning with this target is an event of its own in Sentry.
-pub(super) const REPORT: &str = "registrar::report";
+pub(super) const REPORT_TARGET: &str = "registrar::report";
 
 /// The client, while the service runs.
 pub(super) struct Sentry {
     client: Arc<Client>,
-    http: Arc<Http>,
-    identity: Identity,
+    queue: Arc<EnvelopeQueue>,
+    identity: SentryIdentity,
 }
 
 impl Sentry {
@@ -39,7 +39,7 @@ impl Sentry {
     /// environment.
     pub(super) fn start(sentry: &SentrySettings, settings: &Settings) -> Self {
         let agent = ClientOptions::default().user_agent;
-        let http = Arc::new(Http::start(sentry.dsn.get(), &agent));
+        let http = Arc::new(EnvelopeQueue::start(sentry.dsn.get(), &agent));
         let mut options = ClientOptions::new()
             .release(settings.service_version.clone())
             .environment(settings.environment.clone())
@@ -48,19 +48,19 @@ impl Sentry {
             .default_integrations(false)
             .add_integration(ContextIntegration::default())
             .add_integration(ProcessStacktraceIntegration)
-            .add_integration(Stamp)
+            .add_integration(TraceContextIntegration)
             .before_send(scrub::event)
             .before_breadcrumb(scrub::breadcrumb)
-            .before_send_log(|log| scrub::log(stamped(log)))
-            .before_send_metric(|metric| Some(measured(metric)))
-            .transport(Factory(http.clone()));
+            .before_send_log(|log| scrub::log(log_with_trace(log)))
+            .before_send_metric(|metric| Some(metric_with_trace(metric)))
+            .transport(SharedTransportFactory(http.clone()));
         options.dsn = Some(sentry.dsn.get().clone());
         let client = Arc::new(Client::with_options(options));
         let hub = Hub::main();
         hub.bind_client(Some(client.clone()));
         hub.start_session();
         let (name, version) = agent.split_once('/').unwrap_or((&agent, ""));
-        let identity = Identity {
+        let identity = SentryIdentity {
             public_key: sentry.dsn.get().public_key().to_owned(),
             release: settings.service_version.clone(),
             environment: settings.environment.clone(),
@@ -68,12 +68,12 @@ impl Sentry {
             sample_rate: settings.sample_rate,
             sdk: Sdk { name: name.to_owned(), version: version.to_owned() },
         };
-        Self { client, http, identity }
+        Self { client, queue: http, identity }
     }
 
     /// Where kept spans go.
     pub(super) fn sink(&self) -> Box<dyn Sink> {
-        Box::new(Transactions { http: self.http.clone(), identity: self.identity.clone() })
+        Box::new(TransactionSink { queue: self.queue.clone(), identity: self.identity.clone() })
     }
 
     /// The release's session is over: said before anything else, for it is the first to be missed.
@@ -93,27 +93,27 @@ impl std::fmt::Debug for Sentry {
     }
 }
 
-struct Transactions {
-    http: Arc<Http>,
-    identity: Identity,
+struct TransactionSink {
+    queue: Arc<EnvelopeQueue>,
+    identity: SentryIdentity,
 }
 
-impl std::fmt::Debug for Transactions {
+impl std::fmt::Debug for TransactionSink {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("Transactions")
     }
 }
 
-impl Sink for Transactions {
-    fn take(&mut self, segment: &Segment, reason: Reason) {
-        match transaction::envelope(segment, reason, &self.identity) {
-            Some(envelope) => self.http.take(envelope),
-            None => metrics().telemetry_export("sentry", "failed", 1),
+impl Sink for TransactionSink {
+    fn export(&mut self, segment: &Segment, reason: KeepReason) {
+        match transaction::encode_envelope(segment, reason, &self.identity) {
+            Some(envelope) => self.queue.enqueue_transaction(envelope),
+            None => metrics().add_telemetry_exports("sentry", "failed", 1),
         }
     }
 
-    fn end(&mut self, timeout: Duration) -> bool {
-        self.http.flush(timeout)
+    fn shutdown(&mut self, timeout: Duration) -> bool {
+        self.queue.flush(timeout)
     }
 }
 
@@ -121,9 +121,9 @@ impl Sink for Transactions {
 const OWN_CONTEXTS: [&str; 2] = ["blockchain", "rpc"];
 
 /// Gives events the trace and span that they happened in.
-struct Stamp;
+struct TraceContextIntegration;
 
-impl Integration for Stamp {
+impl Integration for TraceContextIntegration {
     fn name(&self) -> &'static str {
         "registrar-trace"
     }
@@ -146,7 +146,7 @@ impl Integration for Stamp {
     }
 }
 
-fn stamped(mut log: Log) -> Log {
+fn log_with_trace(mut log: Log) -> Log {
     if let Some((trace_id, span_id)) = spans::current_trace() {
         log.trace_id = Some(trace_id.to_bytes().into());
         log.attributes.insert("sentry.trace.parent_span_id".to_owned(), span_id.to_string().into());
@@ -154,7 +154,7 @@ fn stamped(mut log: Log) -> Log {
     log
 }
 
-fn measured(mut metric: Metric) -> Metric {
+fn metric_with_trace(mut metric: Metric) -> Metric {
     if let Some((trace_id, span_id)) = spans::current_trace() {
         metric.trace_id = trace_id.to_bytes().into();
         metric.span_id = Some(span_id.to_bytes().into());
@@ -163,29 +163,29 @@ fn measured(mut metric: Metric) -> Metric {
 }
 
 /// Ours but for panics, which are reported when they happen, and no word of telemetry about itself: with a collector down each failed batch would become an error.
-fn is_ours(metadata: &Metadata<'_>) -> bool {
+fn is_own_event(metadata: &Metadata<'_>) -> bool {
     metadata.is_event() && metadata.target().starts_with("registrar")
 }
 
 /// What becomes an event: every error, and the warnings that say so.
 fn is_event(metadata: &Metadata<'_>) -> bool {
     // The panic hook has made an event of its own, with the stack.
-    let told = metadata.target() == panic::TARGET;
-    is_ours(metadata) && !told && (*metadata.level() == Level::ERROR || metadata.target() == REPORT)
+    let told = metadata.target() == panic::PANIC_TARGET;
+    is_own_event(metadata) && !told && (*metadata.level() == Level::ERROR || metadata.target() == REPORT_TARGET)
 }
 
 /// What becomes a breadcrumb of the call or task it happens in: what is degraded. Facts about single registrations are told with
 /// their report, and would be others' noise here.
 fn is_breadcrumb(metadata: &Metadata<'_>) -> bool {
-    is_ours(metadata) && *metadata.level() == Level::WARN
+    is_own_event(metadata) && *metadata.level() == Level::WARN
 }
 
 fn is_log(metadata: &Metadata<'_>) -> bool {
-    is_ours(metadata) && *metadata.level() <= Level::WARN
+    is_own_event(metadata) && *metadata.level() <= Level::WARN
 }
 
 /// sentry-tracing's layers. An event comes before the breadcrumb of the same warning, so that it has those before it and not itself.
-pub(super) fn listeners<S>() -> [Listener<S>; 3]
+pub(super) fn event_listeners<S>() -> [EventListener<S>; 3]
 where
     S: Subscriber + for<'a> LookupSpan<'a> + Send + Sync,
 {
@@ -197,11 +197,11 @@ where
 }
 
 /// A hub of its own, with nobody else's breadcrumbs: the main one gets none, for everything that runs has one of its own.
-pub(super) fn own_hub() -> Hub {
+pub(super) fn new_isolated_hub() -> Hub {
     Hub::new_from_top(Hub::main())
 }
 
 /// Whether anything is reported.
-pub(super) fn is_on() -> bool {
+pub(super) fn is_enabled() -> bool {
     Hub::main().client().is_some()
 }

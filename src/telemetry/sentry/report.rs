@@ -2,7 +2,7 @@
 
 use crate::{
     registration::{SpanId, Timestamp, TraceId, UserId},
-    telemetry::{spans, users},
+    telemetry::{spans, user_id},
 };
 use sentry::{
     Breadcrumb, Hub, Level, Scope, User,
@@ -15,7 +15,7 @@ use std::{
 };
 
 /// What sentry-tracing calls the fields of the log line.
-const LINE: &str = "Rust Tracing Fields";
+const LOG_FIELDS_CONTEXT: &str = "Rust Tracing Fields";
 
 /// What goes with an error. Said once, at the place where the error is logged.
 #[derive(Clone, Debug, Default)]
@@ -30,12 +30,12 @@ pub(in crate::telemetry) struct Report {
 
 impl Report {
     /// It belongs to this trace, and to this span of it where one is known.
-    pub(in crate::telemetry) fn of(trace_id: TraceId, span_id: Option<SpanId>) -> Self {
+    pub(in crate::telemetry) fn for_trace(trace_id: TraceId, span_id: Option<SpanId>) -> Self {
         Self { trace: Some((trace_id, span_id)), ..Self::default() }
     }
 
     pub(in crate::telemetry) fn user(mut self, user: Option<&UserId>) -> Self {
-        self.user = user.map(users::outward);
+        self.user = user.map(user_id::exported_user_id);
         self
     }
 
@@ -67,18 +67,18 @@ impl Report {
     }
 
     /// Says it: what `act` logs as an error is the event.
-    pub(in crate::telemetry) fn say(self, act: impl FnOnce()) {
+    pub(in crate::telemetry) fn emit(self, act: impl FnOnce()) {
         let trace = self.trace;
         let act = || match trace {
             Some((trace_id, span_id)) => spans::with_trace(trace_id, span_id, act),
             None => act(),
         };
-        if !super::is_on() {
+        if !super::is_enabled() {
             return act();
         }
         // The release's session is the main one's, and is told of errors.
-        let hub = super::own_hub();
-        hub.configure_scope(|scope| self.describe(scope));
+        let hub = super::new_isolated_hub();
+        hub.configure_scope(|scope| self.apply_to_scope(scope));
         for (time, message) in &self.breadcrumbs {
             let micros = Duration::from_micros(u64::try_from(time.micros()).unwrap_or(0));
             hub.add_breadcrumb(Breadcrumb {
@@ -92,7 +92,7 @@ impl Report {
         Hub::run(Arc::new(hub), act);
     }
 
-    fn describe(&self, scope: &mut Scope) {
+    fn apply_to_scope(&self, scope: &mut Scope) {
         for (key, value) in &self.tags {
             scope.set_tag(key, value);
         }
@@ -102,7 +102,7 @@ impl Report {
         if !self.contexts.is_empty() {
             // The log line's fields would be told a second time, by other names and at a length that Sentry cuts off.
             scope.add_event_processor(|mut event| {
-                event.contexts.remove(LINE);
+                event.contexts.remove(LOG_FIELDS_CONTEXT);
                 Some(event)
             });
         }

@@ -8,7 +8,10 @@
 
 use crate::telemetry::{
     Rate, propagation,
-    spans::{BAGGAGE, JOURNEY, OP, Reason, SERVER, Segment, number, op_of, rate_that_kept, text},
+    spans::{
+        BAGGAGE_ATTRIBUTE, KeepReason, OP_ATTRIBUTE, REGISTRATION_OP, SERVER_OP, Segment, effective_sample_rate,
+        int_attribute, span_op, text_attribute,
+    },
 };
 use opentelemetry::{Array, KeyValue, SpanId, Value, trace::Status};
 use opentelemetry_sdk::trace::SpanData;
@@ -20,19 +23,19 @@ use std::{
 use uuid::Uuid;
 
 /// What is ours and no data of a span.
-const OWN: [&str; 4] = [OP, BAGGAGE, "registrar.sampled", "user.id"];
+const INTERNAL_ATTRIBUTES: [&str; 4] = [OP_ATTRIBUTE, BAGGAGE_ATTRIBUTE, "registrar.sampled", "user.id"];
 /// What people search a transaction by: Sentry indexes tags.
-const TAGS: [&str; 9] =
+const TAG_ATTRIBUTES: [&str; 9] =
     ["registrationId", "documentHash", "caseId", "txHash", "network", "cause", "from", "rpc.method", "endpoint"];
 
 /// Links beyond these Sentry would cut off, with what fits: a batch may have hundreds, and a collector gets them all.
-const MOST_LINKS: usize = 64;
+const MAX_LINKS: usize = 64;
 /// The call that a journey's trace begins with.
-const FIRST_OF_JOURNEY: &str = "registrar.v1.RegistrarService/RegisterDocument";
+const REGISTER_DOCUMENT_ROUTE: &str = "registrar.v1.RegistrarService/RegisterDocument";
 
 /// As whom we report.
 #[derive(Clone, Debug)]
-pub(super) struct Identity {
+pub(super) struct SentryIdentity {
     pub(super) public_key: String,
     pub(super) release: String,
     pub(super) environment: String,
@@ -49,7 +52,7 @@ pub(super) struct Sdk {
 }
 
 #[derive(Serialize)]
-struct Header<'a> {
+struct EnvelopeHeader<'a> {
     event_id: String,
     sdk: &'a Sdk,
     trace: BTreeMap<String, String>,
@@ -60,7 +63,7 @@ struct Transaction<'a> {
     r#type: &'static str,
     event_id: String,
     transaction: &'a str,
-    transaction_info: Info,
+    transaction_info: TransactionInfo,
     platform: &'static str,
     start_timestamp: f64,
     timestamp: f64,
@@ -76,7 +79,7 @@ struct Transaction<'a> {
 }
 
 #[derive(Serialize)]
-struct Info {
+struct TransactionInfo {
     source: &'static str,
 }
 
@@ -99,7 +102,7 @@ struct Trace<'a> {
     op: &'a str,
     status: &'static str,
     origin: &'static str,
-    data: Data<'a>,
+    data: DataMap<'a>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     links: Vec<Link>,
 }
@@ -115,7 +118,7 @@ struct Span<'a> {
     timestamp: f64,
     status: &'static str,
     origin: &'static str,
-    data: Data<'a>,
+    data: DataMap<'a>,
 }
 
 /// <https://develop.sentry.dev/sdk/telemetry/traces/span-links/>
@@ -127,15 +130,15 @@ struct Link {
     attributes: BTreeMap<&'static str, String>,
 }
 
-struct Data<'a>(&'a [KeyValue]);
+struct DataMap<'a>(&'a [KeyValue]);
 
-impl Serialize for Data<'_> {
+impl Serialize for DataMap<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut map = serializer.serialize_map(None)?;
         for (position, KeyValue { key, value, .. }) in self.0.iter().enumerate() {
             // What is recorded again comes later, and counts.
             let again = self.0[position + 1..].iter().any(|later| later.key == *key);
-            if again || OWN.contains(&key.as_str()) {
+            if again || INTERNAL_ATTRIBUTES.contains(&key.as_str()) {
                 continue;
             }
             if let Value::Array(Array::String(all)) = value {
@@ -156,11 +159,14 @@ impl Serialize for Data<'_> {
 }
 
 /// The envelope of a segment; `None` for one without spans.
-pub(super) fn envelope(segment: &Segment, reason: Reason, identity: &Identity) -> Option<Vec<u8>> {
-    let root = segment.root()?;
+pub(super) fn encode_envelope(segment: &Segment, reason: KeepReason, identity: &SentryIdentity) -> Option<Vec<u8>> {
+    let root = segment.root_span()?;
     let event_id = Uuid::new_v4().simple().to_string();
-    let header =
-        Header { event_id: event_id.clone(), sdk: &identity.sdk, trace: sampling_context(root, reason, identity) };
+    let header = EnvelopeHeader {
+        event_id: event_id.clone(),
+        sdk: &identity.sdk,
+        trace: sampling_context(root, reason, identity),
+    };
     let item = serde_json::to_vec(&transaction(segment, root, event_id, identity)).ok()?;
     let mut bytes = serde_json::to_vec(&header).ok()?;
     bytes.extend_from_slice(format!("\n{{\"type\":\"transaction\",\"length\":{}}}\n", item.len()).as_bytes());
@@ -173,11 +179,11 @@ fn transaction<'a>(
     segment: &'a Segment,
     root: &'a SpanData,
     event_id: String,
-    identity: &'a Identity,
+    identity: &'a SentryIdentity,
 ) -> Transaction<'a> {
-    let op = op_of(&root.attributes);
-    let (start_timestamp, timestamp) = times(root);
-    let tags = TAGS.iter().filter_map(|key| Some((*key, text(&root.attributes, key)?.to_owned())));
+    let op = span_op(&root.attributes);
+    let (start_timestamp, timestamp) = timestamps(root);
+    let tags = TAG_ATTRIBUTES.iter().filter_map(|key| Some((*key, text_attribute(&root.attributes, key)?.to_owned())));
     let below = segment.spans.iter().filter(|span| span.span_context.span_id() != root.span_context.span_id());
     let mut spans: Vec<_> = below.map(span).collect();
     spans.sort_by(|one, other| one.start_timestamp.total_cmp(&other.start_timestamp));
@@ -185,7 +191,7 @@ fn transaction<'a>(
         r#type: "transaction",
         event_id,
         transaction: &root.name,
-        transaction_info: Info { source: if op == SERVER { "route" } else { "task" } },
+        transaction_info: TransactionInfo { source: if op == SERVER_OP { "route" } else { "task" } },
         platform: "native",
         start_timestamp,
         timestamp,
@@ -193,7 +199,7 @@ fn transaction<'a>(
         environment: &identity.environment,
         server_name: &identity.server_name,
         sdk: &identity.sdk,
-        user: text(&root.attributes, "user.id").map(|id| User { id }),
+        user: text_attribute(&root.attributes, "user.id").map(|id| User { id }),
         tags: tags.collect(),
         contexts: Contexts {
             trace: Trace {
@@ -203,8 +209,8 @@ fn transaction<'a>(
                 op,
                 status: status(root),
                 origin: "auto",
-                data: Data(&root.attributes),
-                links: root.links.iter().take(MOST_LINKS).map(link).collect(),
+                data: DataMap(&root.attributes),
+                links: root.links.iter().take(MAX_LINKS).map(link).collect(),
             },
         },
         spans,
@@ -212,23 +218,23 @@ fn transaction<'a>(
 }
 
 fn span(span: &SpanData) -> Span<'_> {
-    let (start_timestamp, timestamp) = times(span);
+    let (start_timestamp, timestamp) = timestamps(span);
     Span {
         trace_id: span.span_context.trace_id().to_string(),
         span_id: span.span_context.span_id().to_string(),
         parent_span_id: span.parent_span_id.to_string(),
-        op: op_of(&span.attributes),
+        op: span_op(&span.attributes),
         description: &span.name,
         start_timestamp,
         timestamp,
         status: status(span),
         origin: "auto",
-        data: Data(&span.attributes),
+        data: DataMap(&span.attributes),
     }
 }
 
 fn link(link: &opentelemetry::trace::Link) -> Link {
-    let kind = text(&link.attributes, "link.kind").map(|kind| ("sentry.link.type", kind.to_owned()));
+    let kind = text_attribute(&link.attributes, "link.kind").map(|kind| ("sentry.link.type", kind.to_owned()));
     Link {
         trace_id: link.span_context.trace_id().to_string(),
         span_id: link.span_context.span_id().to_string(),
@@ -238,7 +244,7 @@ fn link(link: &opentelemetry::trace::Link) -> Link {
 }
 
 /// Beginning and end in seconds, to the microsecond, the end never before the beginning.
-fn times(span: &SpanData) -> (f64, f64) {
+fn timestamps(span: &SpanData) -> (f64, f64) {
     let micros = |time: SystemTime| time.duration_since(UNIX_EPOCH).unwrap_or_default().as_micros();
     let (began, ended) = (micros(span.start_time), micros(span.end_time));
     (began as f64 / 1e6, ended.max(began) as f64 / 1e6)
@@ -247,17 +253,17 @@ fn times(span: &SpanData) -> (f64, f64) {
 /// The status as Sentry names it, which is as gRPC does but for two
 /// (<https://develop.sentry.dev/sdk/telemetry/traces/span-status/>).
 fn status(span: &SpanData) -> &'static str {
-    if let Some(code) = number(&span.attributes, "rpc.grpc.status_code") {
-        return of_code(code);
+    if let Some(code) = int_attribute(&span.attributes, "rpc.grpc.status_code") {
+        return status_from_code(code);
     }
-    match (text(&span.attributes, "status").and_then(of_name), &span.status) {
+    match (text_attribute(&span.attributes, "status").and_then(status_from_name), &span.status) {
         (Some(status), _) => status,
         (None, Status::Error { .. }) => "internal_error",
         (None, Status::Ok | Status::Unset) => "ok",
     }
 }
 
-const STATUSES: [&str; 17] = [
+const STATUS_BY_GRPC_CODE: [&str; 17] = [
     "ok",
     "cancelled",
     "unknown_error",
@@ -277,25 +283,25 @@ const STATUSES: [&str; 17] = [
     "unauthenticated",
 ];
 
-fn of_code(code: i64) -> &'static str {
-    usize::try_from(code).ok().and_then(|code| STATUSES.get(code)).copied().unwrap_or("unknown_error")
+fn status_from_code(code: i64) -> &'static str {
+    usize::try_from(code).ok().and_then(|code| STATUS_BY_GRPC_CODE.get(code)).copied().unwrap_or("unknown_error")
 }
 
-fn of_name(name: &str) -> Option<&'static str> {
-    STATUSES.into_iter().find(|status| *status == name)
+fn status_from_name(name: &str) -> Option<&'static str> {
+    STATUS_BY_GRPC_CODE.into_iter().find(|status| *status == name)
 }
 
 /// The caller's, as it came, else ours. What is kept for a reason stands for itself alone; by the head decision, for as many as
 /// the rate says.
-fn sampling_context(root: &SpanData, reason: Reason, identity: &Identity) -> BTreeMap<String, String> {
+fn sampling_context(root: &SpanData, reason: KeepReason, identity: &SentryIdentity) -> BTreeMap<String, String> {
     let trace_id = root.span_context.trace_id().to_string();
-    let frozen = text(&root.attributes, BAGGAGE).and_then(propagation::dynamic_sampling);
+    let frozen = text_attribute(&root.attributes, BAGGAGE_ATTRIBUTE).and_then(propagation::dynamic_sampling_context);
     if let Some(frozen) = frozen.filter(|frozen| frozen.get("trace_id") == Some(&trace_id)) {
         return frozen;
     }
-    let rate = if reason == Reason::Head { rate_that_kept(root, identity.sample_rate) } else { 1.0 };
+    let rate = if reason == KeepReason::Head { effective_sample_rate(root, identity.sample_rate) } else { 1.0 };
     // All parts of a trace carry the same context, which is that of its first.
-    let first = if op_of(&root.attributes) == JOURNEY { FIRST_OF_JOURNEY } else { &root.name };
+    let first = if span_op(&root.attributes) == REGISTRATION_OP { REGISTER_DOCUMENT_ROUTE } else { &root.name };
     let ours = [
         ("trace_id", trace_id),
         ("public_key", identity.public_key.clone()),

@@ -3,7 +3,7 @@
 
 use crate::telemetry::{
     metrics,
-    reach::{PATIENCE, Reach},
+    receiver_status::{QUEUE_ROOM_WAIT, ReceiverStatus},
 };
 use futures_util::{StreamExt, stream::FuturesUnordered};
 use reqwest::redirect::Policy;
@@ -24,131 +24,132 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 /// What waits may have this many bytes: two thousand registrations' transactions.
-const MOST_BYTES: usize = 8 << 20;
+const MAX_QUEUED_BYTES: usize = 8 << 20;
 /// Envelopes that wait, whatever they hold.
-const MOST: usize = 4_096;
+const MAX_QUEUED_ENVELOPES: usize = 4_096;
 /// Envelopes on their way at once. At 40 ms each, 400 a second.
-const AT_ONCE: usize = 16;
+const MAX_CONCURRENT_SENDS: usize = 16;
 /// How long one may take.
-const TIMEOUT: Duration = Duration::from_secs(5);
+const SEND_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Makes the transport that is there already: spans go to it without the client.
 #[derive(Clone)]
-pub(super) struct Factory(pub(super) Arc<Http>);
+pub(super) struct SharedTransportFactory(pub(super) Arc<EnvelopeQueue>);
 
-impl TransportFactory for Factory {
+impl TransportFactory for SharedTransportFactory {
     fn create_transport_with_options(&self, options: TransportOptions) -> Arc<dyn Transport> {
-        Arc::new(Told { http: self.0.clone(), losses: options.client_report_recorder })
+        Arc::new(ClientTransport { queue: self.0.clone(), loss_recorder: options.client_report_recorder })
     }
 }
 
 /// The client's way in: errors, logs, metrics, sessions.
-struct Told {
-    http: Arc<Http>,
-    losses: Recorder,
+struct ClientTransport {
+    queue: Arc<EnvelopeQueue>,
+    loss_recorder: Recorder,
 }
 
-impl Transport for Told {
+impl Transport for ClientTransport {
     fn send_envelope(&self, envelope: Envelope) {
         let mut bytes = Vec::new();
         if envelope.to_writer(&mut bytes).is_err() {
-            return metrics().telemetry_export("sentry", "failed", 1);
+            return metrics().add_telemetry_exports("sentry", "failed", 1);
         }
         // Beside the queue of transactions, so that a crowd of those keeps no error back.
-        match self.http.offer(&self.http.told, bytes) {
+        match self.queue.try_enqueue(&self.queue.priority_tx, bytes) {
             Ok(()) => {}
-            Err(Lost::Limited) => self.losses.record_lost_data(&envelope, Reason::RatelimitBackoff),
-            Err(Lost::Full) => self.losses.record_lost_data(&envelope, Reason::QueueOverflow),
+            Err(QueueError::RateLimited) => self.loss_recorder.record_lost_data(&envelope, Reason::RatelimitBackoff),
+            Err(QueueError::Full) => self.loss_recorder.record_lost_data(&envelope, Reason::QueueOverflow),
         }
     }
 
     fn flush(&self, timeout: Duration) -> bool {
-        self.http.flush(timeout)
+        self.queue.flush(timeout)
     }
 }
 
 /// The way to Sentry.
-pub(super) struct Http {
+pub(super) struct EnvelopeQueue {
     /// What people are told of: it goes first.
-    told: mpsc::Sender<Vec<u8>>,
-    transactions: mpsc::Sender<Vec<u8>>,
-    shared: Arc<Shared>,
+    priority_tx: mpsc::Sender<Vec<u8>>,
+    transactions_tx: mpsc::Sender<Vec<u8>>,
+    state: Arc<TransportState>,
 }
 
-struct Shared {
+struct TransportState {
     /// Taken and not yet sent or lost.
     pending: AtomicUsize,
     bytes: AtomicUsize,
-    limits: Mutex<RateLimiter>,
-    reach: Reach,
+    rate_limiter: Mutex<RateLimiter>,
+    receiver_status: ReceiverStatus,
 }
 
 /// Why an envelope was not taken.
-enum Lost {
-    Limited,
+enum QueueError {
+    RateLimited,
     Full,
 }
 
-impl Http {
+impl EnvelopeQueue {
     /// Proxies are taken from HTTPS_PROXY and its like, on purpose: Sentry is often beyond one. Redirects are not followed, for the
     /// request holds the key.
     pub(super) fn start(dsn: &Dsn, agent: &str) -> Self {
-        let ((told, first), (transactions, then)) = (mpsc::channel(MOST), mpsc::channel(MOST));
-        let shared = Arc::new(Shared {
+        let ((told, first), (transactions, then)) =
+            (mpsc::channel(MAX_QUEUED_ENVELOPES), mpsc::channel(MAX_QUEUED_ENVELOPES));
+        let shared = Arc::new(TransportState {
             pending: AtomicUsize::new(0),
             bytes: AtomicUsize::new(0),
-            limits: Mutex::new(RateLimiter::new()),
-            reach: Reach::to("sentry"),
+            rate_limiter: Mutex::new(RateLimiter::new()),
+            receiver_status: ReceiverStatus::new("sentry"),
         });
-        let client = reqwest::Client::builder().timeout(TIMEOUT).redirect(Policy::none());
-        let post = Post {
+        let client = reqwest::Client::builder().timeout(SEND_TIMEOUT).redirect(Policy::none());
+        let post = EnvelopeSender {
             client: client.build().ok(),
             url: dsn.envelope_api_url().to_string(),
             auth: dsn.to_auth(Some(agent)).to_string(),
             agent: agent.to_owned(),
-            shared: shared.clone(),
+            state: shared.clone(),
         };
         let run = move || {
             if let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_all().build() {
-                runtime.block_on(run(first, then, &post));
+                runtime.block_on(send_loop(first, then, &post));
             }
         };
         // Without the thread the queues are closed, and everything counts as dropped.
         let _ = std::thread::Builder::new().name("sentry-transport".to_owned()).spawn(run);
-        Self { told, transactions, shared }
+        Self { priority_tx: told, transactions_tx: transactions, state: shared }
     }
 
     /// Takes a transaction, waiting a moment for room if there is none; not on a thread that anybody else waits for.
-    pub(super) fn take(&self, envelope: Vec<u8>) {
-        self.shared.reach.wait_for_room(Instant::now() + PATIENCE, || self.is_full());
+    pub(super) fn enqueue_transaction(&self, envelope: Vec<u8>) {
+        self.state.receiver_status.wait_for_room(Instant::now() + QUEUE_ROOM_WAIT, || self.is_full());
         // What is lost is counted.
-        let _ = self.offer(&self.transactions, envelope);
+        let _ = self.try_enqueue(&self.transactions_tx, envelope);
     }
 
     fn is_full(&self) -> bool {
-        self.transactions.capacity() == 0 || self.shared.bytes.load(Ordering::Relaxed) >= MOST_BYTES
+        self.transactions_tx.capacity() == 0 || self.state.bytes.load(Ordering::Relaxed) >= MAX_QUEUED_BYTES
     }
 
-    fn offer(&self, queue: &mpsc::Sender<Vec<u8>>, envelope: Vec<u8>) -> Result<(), Lost> {
-        if self.shared.limits().is_disabled(category(&envelope)).is_some() {
-            metrics().telemetry_export("sentry", "rate_limited", 1);
-            return Err(Lost::Limited);
+    fn try_enqueue(&self, queue: &mpsc::Sender<Vec<u8>>, envelope: Vec<u8>) -> Result<(), QueueError> {
+        if self.state.lock_rate_limiter().is_disabled(rate_limit_category(&envelope)).is_some() {
+            metrics().add_telemetry_exports("sentry", "rate_limited", 1);
+            return Err(QueueError::RateLimited);
         }
         let size = envelope.len();
-        self.shared.took(size);
+        self.state.add_pending(size);
         // An error is taken as long as its own queue has room.
-        let full = queue.same_channel(&self.transactions) && self.is_full();
+        let full = queue.same_channel(&self.transactions_tx) && self.is_full();
         if full || queue.try_send(envelope).is_err() {
-            self.shared.done(size);
-            metrics().telemetry_export("sentry", "dropped", 1);
-            return Err(Lost::Full);
+            self.state.remove_pending(size);
+            metrics().add_telemetry_exports("sentry", "dropped", 1);
+            return Err(QueueError::Full);
         }
         Ok(())
     }
 
     pub(super) fn flush(&self, timeout: Duration) -> bool {
         let deadline = Instant::now() + timeout;
-        while self.shared.pending.load(Ordering::Relaxed) > 0 {
+        while self.state.pending.load(Ordering::Relaxed) > 0 {
             if Instant::now() >= deadline {
                 return false;
             }
@@ -158,36 +159,36 @@ impl Http {
     }
 }
 
-impl Shared {
-    fn limits(&self) -> std::sync::MutexGuard<'_, RateLimiter> {
-        self.limits.lock().unwrap_or_else(PoisonError::into_inner)
+impl TransportState {
+    fn lock_rate_limiter(&self) -> std::sync::MutexGuard<'_, RateLimiter> {
+        self.rate_limiter.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn took(&self, size: usize) {
+    fn add_pending(&self, size: usize) {
         self.pending.fetch_add(1, Ordering::Relaxed);
         self.bytes.fetch_add(size, Ordering::Relaxed);
     }
 
-    fn done(&self, size: usize) {
+    fn remove_pending(&self, size: usize) {
         let pending = self.pending.fetch_sub(1, Ordering::Relaxed) - 1;
         let bytes = self.bytes.fetch_sub(size, Ordering::Relaxed) - size;
-        metrics().telemetry_queue_depth("sentry", pending);
-        metrics().telemetry_buffered_bytes(bytes);
+        metrics().set_telemetry_queue_depth("sentry", pending);
+        metrics().set_telemetry_buffered_bytes(bytes);
     }
 }
 
-struct Post {
+struct EnvelopeSender {
     client: Option<reqwest::Client>,
     url: String,
     auth: String,
     agent: String,
-    shared: Arc<Shared>,
+    state: Arc<TransportState>,
 }
 
-async fn run(mut first: mpsc::Receiver<Vec<u8>>, mut then: mpsc::Receiver<Vec<u8>>, post: &Post) {
+async fn send_loop(mut first: mpsc::Receiver<Vec<u8>>, mut then: mpsc::Receiver<Vec<u8>>, post: &EnvelopeSender) {
     let mut sending = FuturesUnordered::new();
     loop {
-        let room = sending.len() < AT_ONCE;
+        let room = sending.len() < MAX_CONCURRENT_SENDS;
         tokio::select! {
             biased;
             Some(envelope) = first.recv(), if room => sending.push(post.send(envelope)),
@@ -199,14 +200,14 @@ async fn run(mut first: mpsc::Receiver<Vec<u8>>, mut then: mpsc::Receiver<Vec<u8
     while sending.next().await.is_some() {}
 }
 
-impl Post {
+impl EnvelopeSender {
     async fn send(&self, envelope: Vec<u8>) {
         let size = envelope.len();
         // What was limited meanwhile would only be refused.
-        let limited = self.shared.limits().is_disabled(category(&envelope)).is_some();
+        let limited = self.state.lock_rate_limiter().is_disabled(rate_limit_category(&envelope)).is_some();
         let outcome = if limited { "rate_limited" } else { self.post(envelope).await };
-        metrics().telemetry_export("sentry", outcome, 1);
-        self.shared.done(size);
+        metrics().add_telemetry_exports("sentry", outcome, 1);
+        self.state.remove_pending(size);
     }
 
     async fn post(&self, envelope: Vec<u8>) -> &'static str {
@@ -222,7 +223,7 @@ impl Post {
             Ok(response) => response,
             // Whole, it would hold the URL.
             Err(error) => {
-                self.shared.reach.failed(if error.is_timeout() {
+                self.state.receiver_status.record_failure(if error.is_timeout() {
                     "it does not answer in time"
                 } else {
                     "it cannot be reached"
@@ -234,20 +235,20 @@ impl Post {
         let refused = response.status() == reqwest::StatusCode::TOO_MANY_REQUESTS;
         // https://develop.sentry.dev/sdk/expected-features/rate-limiting/
         if let Some(limits) = header("x-sentry-rate-limits") {
-            self.shared.limits().update_from_sentry_header(limits);
+            self.state.lock_rate_limiter().update_from_sentry_header(limits);
         } else if let Some(seconds) = header("retry-after").filter(|_| refused) {
-            self.shared.limits().update_from_retry_after(seconds);
+            self.state.lock_rate_limiter().update_from_retry_after(seconds);
         } else if refused {
-            self.shared.limits().update_from_429();
+            self.state.lock_rate_limiter().update_from_429();
         }
         match (response.status().is_success(), refused) {
             (true, _) => {
-                self.shared.reach.arrived();
+                self.state.receiver_status.record_success();
                 "ok"
             }
             (false, true) => "rate_limited",
             (false, false) => {
-                self.shared.reach.failed(response.status().as_str());
+                self.state.receiver_status.record_failure(response.status().as_str());
                 "failed"
             }
         }
@@ -255,7 +256,7 @@ impl Post {
 }
 
 /// Of what an envelope's first item is; those of ours have one kind of item each.
-fn category(envelope: &[u8]) -> RateLimitingCategory {
+fn rate_limit_category(envelope: &[u8]) -> RateLimitingCategory {
     #[derive(serde::Deserialize)]
     struct Item<'a> {
         r#type: &'a str,

@@ -1,8 +1,8 @@
 //! Live spans: what happens while somebody waits for it. Their names are static, their ids are fields.
 
 use super::{
-    Pipeline,
-    notes::{About, Note},
+    SpanPipeline,
+    deferred::{Deferred, RegistrationAttrs},
     pipeline,
 };
 use crate::{
@@ -26,11 +26,11 @@ use tracing_opentelemetry::OpenTelemetrySpanExt;
 
 tokio::task_local! {
     /// Whether a request of this piece of work had to be asked of another endpoint.
-    static FELT: Arc<AtomicBool>;
+    static FAILOVER_SEEN: Arc<AtomicBool>;
 }
 
 /// Whether a call with this name may wait for the chain, so that it is not slow for taking long.
-pub(super) fn waits(name: &str) -> bool {
+pub(super) fn may_wait_for_chain(name: &str) -> bool {
     name.ends_with("/RegisterDocument") || name.ends_with("/WatchRegistration")
 }
 
@@ -43,7 +43,7 @@ pub fn server(trace: &mut TraceContext, path: &'static str, headers: &http::Head
     let span = info_span!(
         parent: None,
         "grpc.server",
-        sentry.op = super::SERVER,
+        sentry.op = super::SERVER_OP,
         otel.name = name,
         otel.kind = "server",
         otel.status_code = Empty,
@@ -58,11 +58,11 @@ pub fn server(trace: &mut TraceContext, path: &'static str, headers: &http::Head
     );
     propagation::record_foreign_ids(headers, &span);
     if let Some(parent) = trace.parent {
-        let sampled = pipeline.head.of_caller(trace);
-        let parent = remote(trace.trace_id, parent, sampled, &trace.tracestate);
+        let sampled = pipeline.head_sampler.is_caller_trace_sampled(trace);
+        let parent = remote_span_context(trace.trace_id, parent, sampled, &trace.tracestate);
         // Fails only where the layer is not installed.
         let parent = Context::new().with_remote_span_context(parent);
-        let _ = span.set_parent(propagation::carry(parent, trace));
+        let _ = span.set_parent(propagation::with_forwarded_state(parent, trace));
     }
     let context = span.context();
     let own = context.span();
@@ -76,28 +76,28 @@ pub fn server(trace: &mut TraceContext, path: &'static str, headers: &http::Head
 }
 
 /// The call that goes on is about this registration. One that finds what another began is linked to the journey's trace.
-pub fn found(registration: &Registration, fresh: bool) {
-    let asked = &registration.asked;
-    let journey = |parent| remote(asked.trace.trace_id, parent, asked.trace.sampled.unwrap_or(false), "");
-    note(|| {
-        Note::About(Box::new(About {
+pub fn annotate_registration(registration: &Registration, fresh: bool) {
+    let asked = &registration.request;
+    let journey = |parent| remote_span_context(asked.trace.trace_id, parent, asked.trace.sampled.unwrap_or(false), "");
+    defer(|| {
+        Deferred::Registration(Box::new(RegistrationAttrs {
             id: registration.id,
             document_hash: asked.document_hash,
             case_id: asked.case_id.clone(),
             user_id: asked.user_id.clone(),
-            journey: asked.trace.parent.filter(|_| !fresh).map(journey),
+            registration_span: asked.trace.parent.filter(|_| !fresh).map(journey),
         }))
     });
 }
 
 /// Keeps what the span that goes on here has to say.
-fn note(note: impl FnOnce() -> Note) {
+fn defer(note: impl FnOnce() -> Deferred) {
     if let Some(pipeline) = pipeline() {
         Context::map_current(|context| {
             let span = context.span();
             let span = span.span_context();
             if span.is_valid() && !span.is_remote() {
-                pipeline.open.note(span, note());
+                pipeline.open_spans.defer(span, note());
             }
         });
     }
@@ -107,17 +107,17 @@ fn note(note: impl FnOnce() -> Note) {
 #[derive(Clone, Debug)]
 pub struct BatchSpan {
     span: Span,
-    felt: Arc<AtomicBool>,
+    saw_failover: Arc<AtomicBool>,
 }
 
 /// A new trace for a batch's own work; `sampled` as the journeys it carries.
 pub fn batch(sampled: bool) -> BatchSpan {
     let felt = Arc::new(AtomicBool::new(false));
-    let Some(_) = pipeline() else { return BatchSpan { span: Span::none(), felt } };
+    let Some(_) = pipeline() else { return BatchSpan { span: Span::none(), saw_failover: felt } };
     let span = info_span!(
         parent: None,
         "blockchain.batch",
-        sentry.op = super::BATCH,
+        sentry.op = super::BATCH_OP,
         otel.name = "Register Batch on Blockchain",
         registrar.sampled = sampled,
         batchSize = Empty,
@@ -127,17 +127,23 @@ pub fn batch(sampled: bool) -> BatchSpan {
         repeated = Empty,
         failover = Empty,
     );
-    BatchSpan { span, felt }
+    BatchSpan { span, saw_failover: felt }
 }
 
 impl BatchSpan {
     /// Does some of the batch's work.
     pub async fn run<T>(&self, work: impl Future<Output = T>) -> T {
-        FELT.scope(self.felt.clone(), work).instrument(self.span.clone()).await
+        FAILOVER_SEEN.scope(self.saw_failover.clone(), work).instrument(self.span.clone()).await
     }
 
     /// What the batch has become.
-    pub fn signed(&self, from: &dyn std::fmt::Display, nonce: u64, hash: &dyn std::fmt::Display, size: usize) {
+    pub fn record_transaction(
+        &self,
+        from: &dyn std::fmt::Display,
+        nonce: u64,
+        hash: &dyn std::fmt::Display,
+        size: usize,
+    ) {
         if !self.span.is_disabled() {
             self.span.record("from", tracing::field::display(from));
             self.span.record("nonce", nonce.cast_signed());
@@ -147,44 +153,44 @@ impl BatchSpan {
     }
 
     /// Links it with a journey that it carries.
-    pub fn carries(&self, trace: &TraceContext, span: SpanId) {
+    pub fn link_registration(&self, trace: &TraceContext, span: SpanId) {
         if !self.span.is_disabled() {
-            self.span.add_link(remote(trace.trace_id, span, trace.sampled.unwrap_or(false), ""));
+            self.span.add_link(remote_span_context(trace.trace_id, span, trace.sampled.unwrap_or(false), ""));
         }
     }
 
     /// It met what the one before it had met: of those that try again and again, one is enough.
-    pub fn repeats(&self) {
-        self.span.record(super::REPEATED, true);
+    pub fn mark_repeat(&self) {
+        self.span.record(super::REPEATED_ATTRIBUTE, true);
     }
 
     /// Where it is, to be linked from its journeys.
     pub fn id(&self) -> Option<(TraceId, SpanId)> {
-        if self.span.is_disabled() { None } else { named(&self.span.context()) }
+        if self.span.is_disabled() { None } else { span_ids(&self.span.context()) }
     }
 }
 
 /// Does a verb of the store, which becomes a span below the one that goes on here.
 pub async fn db<T>(verb: &'static str, work: impl Future<Output = T>) -> T {
-    let _ends = inside().then(|| Verb { verb, began: SystemTime::now() });
+    let _ends = has_current_span().then(|| DbSpanGuard { operation: verb, began: SystemTime::now() });
     work.await
 }
 
 /// A verb that goes on. It ends when its answer is there, or when nobody waits for it any more.
-struct Verb {
-    verb: &'static str,
+struct DbSpanGuard {
+    operation: &'static str,
     began: SystemTime,
 }
 
-impl Drop for Verb {
+impl Drop for DbSpanGuard {
     fn drop(&mut self) {
-        note(|| Note::Db { verb: self.verb, began: self.began, ended: SystemTime::now() });
+        defer(|| Deferred::DbSpan { operation: self.operation, began: self.began, ended: SystemTime::now() });
     }
 }
 
 /// The span of a JSON-RPC call; none where nobody has one that it would hang below, as in a poll.
 pub fn client(method: &'static str, endpoint: &str, attempt: u32) -> Span {
-    if !inside() {
+    if !has_current_span() {
         return Span::none();
     }
     debug_span!(
@@ -209,7 +215,7 @@ pub fn health_check(endpoint: &str) -> Span {
     info_span!(
         parent: None,
         "rpc.health_check",
-        sentry.op = super::HEALTH_CHECK,
+        sentry.op = super::HEALTH_CHECK_OP,
         otel.name = format!("Check {endpoint}"),
         endpoint,
         blockNumber = Empty,
@@ -217,27 +223,27 @@ pub fn health_check(endpoint: &str) -> Span {
     )
 }
 
-fn inside() -> bool {
+fn has_current_span() -> bool {
     pipeline().is_some() && !Span::current().is_none()
 }
 
 /// Whether a request of the batch that this is a part of had to be asked of another endpoint.
-pub fn felt_failover() -> bool {
-    FELT.try_with(|felt| felt.load(Ordering::Relaxed)).unwrap_or(false)
+pub fn saw_failover() -> bool {
+    FAILOVER_SEEN.try_with(|felt| felt.load(Ordering::Relaxed)).unwrap_or(false)
 }
 
 /// A call moved on to another endpoint: whoever it was for has felt it.
-pub fn failed_over() {
+pub fn record_failover() {
     if pipeline().is_some() {
-        Span::current().record(super::FAILOVER, true);
+        Span::current().record(super::FAILOVER_ATTRIBUTE, true);
         // Outside of a batch there is nobody to be told.
-        let _ = FELT.try_with(|felt| felt.store(true, Ordering::Relaxed));
+        let _ = FAILOVER_SEEN.try_with(|felt| felt.store(true, Ordering::Relaxed));
     }
 }
 
 /// The trace and span that is going on here.
 pub fn current_trace() -> Option<(TraceId, SpanId)> {
-    named(&Context::current())
+    span_ids(&Context::current())
 }
 
 /// Does something as a part of this trace: whatever is logged and reported in it belongs there.
@@ -246,11 +252,11 @@ pub fn with_trace<T>(trace_id: TraceId, span_id: Option<SpanId>, act: impl FnOnc
         return act();
     }
     let span_id = span_id.unwrap_or_else(super::new_span_id);
-    let _inside = Context::new().with_remote_span_context(remote(trace_id, span_id, false, "")).attach();
+    let _inside = Context::new().with_remote_span_context(remote_span_context(trace_id, span_id, false, "")).attach();
     act()
 }
 
-pub(super) fn remote(trace_id: TraceId, span_id: SpanId, sampled: bool, state: &str) -> SpanContext {
+pub(super) fn remote_span_context(trace_id: TraceId, span_id: SpanId, sampled: bool, state: &str) -> SpanContext {
     SpanContext::new(
         opentelemetry::TraceId::from_bytes(trace_id.to_bytes()),
         opentelemetry::SpanId::from_bytes(span_id.to_bytes()),
@@ -260,15 +266,15 @@ pub(super) fn remote(trace_id: TraceId, span_id: SpanId, sampled: bool, state: &
     )
 }
 
-fn named(context: &Context) -> Option<(TraceId, SpanId)> {
+fn span_ids(context: &Context) -> Option<(TraceId, SpanId)> {
     let span = context.span();
     let span = span.span_context();
     Some((TraceId::from_bytes(span.trace_id().to_bytes())?, SpanId::from_bytes(span.span_id().to_bytes())?))
 }
 
-impl Pipeline {
+impl SpanPipeline {
     /// Whether a stored trace is kept by the head decision: the one that was made, else the one that would be.
     pub(super) fn is_sampled(&self, trace: &TraceContext) -> bool {
-        trace.sampled.unwrap_or_else(|| self.head.of_trace(trace.trace_id.to_bytes()))
+        trace.sampled.unwrap_or_else(|| self.head_sampler.is_sampled_by_id(trace.trace_id.to_bytes()))
     }
 }

@@ -1,9 +1,9 @@
 //! To a collector, by OTLP: the standard exporter behind the standard batching processor, with what becomes of it counted.
 
-use super::{BAGGAGE, Reason, Segment, Sink, head::DECIDED};
+use super::{BAGGAGE_ATTRIBUTE, KeepReason, Segment, Sink, head_sampler::SAMPLED_ATTRIBUTE};
 use crate::telemetry::{
     OtlpEndpoint, OtlpProtocol, SpanLimits, metrics,
-    reach::{PATIENCE, Reach},
+    receiver_status::{QUEUE_ROOM_WAIT, ReceiverStatus},
 };
 use opentelemetry::trace::{SpanContext, TraceFlags};
 use opentelemetry_otlp::{
@@ -26,33 +26,33 @@ use tokio::time::Instant;
 
 /// Spans that wait to be exported, unless OTEL_BSP_MAX_QUEUE_SIZE says otherwise: about 8 MB. The SDK's own 2,048 are two
 /// seconds at 200 registrations a second.
-pub const QUEUE: usize = 8_192;
+pub const DEFAULT_OTLP_QUEUE_SPANS: usize = 8_192;
 
 /// The exporter, counting.
 #[derive(Debug)]
-pub struct Exported {
+pub struct CountingExporter {
     inner: SpanExporter,
-    waiting: Arc<AtomicUsize>,
-    reach: Arc<Reach>,
+    queued: Arc<AtomicUsize>,
+    receiver_status: Arc<ReceiverStatus>,
 }
 
-impl Exporter for Exported {
+impl Exporter for CountingExporter {
     async fn export(&self, batch: Vec<SpanData>) -> OTelSdkResult {
         let spans = batch.len();
         let result = self.inner.export(batch).await;
-        let left = self.waiting.fetch_sub(spans, Ordering::Relaxed).saturating_sub(spans);
-        metrics().telemetry_queue_depth("otlp", left);
+        let left = self.queued.fetch_sub(spans, Ordering::Relaxed).saturating_sub(spans);
+        metrics().set_telemetry_queue_depth("otlp", left);
         let outcome = match &result {
             Ok(()) => {
-                self.reach.arrived();
+                self.receiver_status.record_success();
                 "ok"
             }
             Err(error) => {
-                self.reach.failed(&error.to_string());
+                self.receiver_status.record_failure(&error.to_string());
                 "failed"
             }
         };
-        metrics().telemetry_export("otlp", outcome, spans as u64);
+        metrics().add_telemetry_exports("otlp", outcome, spans as u64);
         result
     }
 
@@ -67,15 +67,15 @@ impl Exporter for Exported {
 
 /// The sink.
 #[derive(Debug)]
-pub struct Otlp {
+pub struct OtlpSink {
     processor: BatchSpanProcessor,
-    waiting: Arc<AtomicUsize>,
-    reach: Arc<Reach>,
-    queue: usize,
+    queued: Arc<AtomicUsize>,
+    receiver_status: Arc<ReceiverStatus>,
+    max_queue_size: usize,
     limits: SpanLimits,
 }
 
-impl Otlp {
+impl OtlpSink {
     /// A sink to a collector.
     ///
     /// # Errors
@@ -86,19 +86,19 @@ impl Otlp {
         limits: SpanLimits,
         resource: &Resource,
     ) -> Result<Self, ExporterBuildError> {
-        let exporter = built(endpoint)?;
+        let exporter = build_exporter(endpoint)?;
         let waiting = Arc::new(AtomicUsize::new(0));
-        let reach = Arc::new(Reach::to("otlp"));
-        let exported = Exported { inner: exporter, waiting: waiting.clone(), reach: reach.clone() };
+        let reach = Arc::new(ReceiverStatus::new("otlp"));
+        let exported = CountingExporter { inner: exporter, queued: waiting.clone(), receiver_status: reach.clone() };
         let config = BatchConfigBuilder::default().with_max_queue_size(queue).build();
         let mut processor = BatchSpanProcessor::builder(exported).with_batch_config(config).build();
         processor.set_resource(resource);
-        Ok(Self { processor, waiting, reach, queue, limits })
+        Ok(Self { processor, queued: waiting, receiver_status: reach, max_queue_size: queue, limits })
     }
 }
 
 /// Built off the runtime's threads, on which a blocking HTTP client must not be made, but within the runtime, which gRPC needs.
-fn built(endpoint: &OtlpEndpoint) -> Result<SpanExporter, ExporterBuildError> {
+fn build_exporter(endpoint: &OtlpEndpoint) -> Result<SpanExporter, ExporterBuildError> {
     let runtime = tokio::runtime::Handle::try_current().ok();
     let build = || {
         let _inside = runtime.as_ref().map(tokio::runtime::Handle::enter);
@@ -119,40 +119,40 @@ fn built(endpoint: &OtlpEndpoint) -> Result<SpanExporter, ExporterBuildError> {
         .unwrap_or_else(|_| Err(ExporterBuildError::InternalFailure("the exporter could not be built".to_owned())))
 }
 
-impl Otlp {
+impl OtlpSink {
     fn is_full(&self) -> bool {
-        self.waiting.load(Ordering::Relaxed) >= self.queue
+        self.queued.load(Ordering::Relaxed) >= self.max_queue_size
     }
 }
 
-impl Sink for Otlp {
-    fn take(&mut self, segment: &Segment, _reason: Reason) {
-        let deadline = Instant::now() + PATIENCE;
+impl Sink for OtlpSink {
+    fn export(&mut self, segment: &Segment, _reason: KeepReason) {
+        let deadline = Instant::now() + QUEUE_ROOM_WAIT;
         for span in &segment.spans {
-            self.reach.wait_for_room(deadline, || self.is_full());
+            self.receiver_status.wait_for_room(deadline, || self.is_full());
             // Beyond its queue the processor drops in silence.
             if self.is_full() {
-                metrics().telemetry_export("otlp", "dropped", 1);
+                metrics().add_telemetry_exports("otlp", "dropped", 1);
                 continue;
             }
-            self.waiting.fetch_add(1, Ordering::Relaxed);
-            self.processor.on_end(exportable(span, self.limits));
+            self.queued.fetch_add(1, Ordering::Relaxed);
+            self.processor.on_end(prepare_for_export(span, self.limits));
         }
     }
 
-    fn end(&mut self, timeout: Duration) -> bool {
+    fn shutdown(&mut self, timeout: Duration) -> bool {
         self.processor.shutdown_with_timeout(timeout).is_ok()
     }
 }
 
 /// As it leaves: sampled, for the processor drops in silence what is not, and without what is only ours.
-fn exportable(span: &SpanData, limits: SpanLimits) -> SpanData {
+fn prepare_for_export(span: &SpanData, limits: SpanLimits) -> SpanData {
     let mut span = span.clone();
     let context = &span.span_context;
     let flags = context.trace_flags() | TraceFlags::SAMPLED;
     let (trace_id, span_id) = (context.trace_id(), context.span_id());
     span.span_context = SpanContext::new(trace_id, span_id, flags, false, context.trace_state().clone());
-    span.attributes.retain(|attribute| ![BAGGAGE, DECIDED].contains(&attribute.key.as_str()));
+    span.attributes.retain(|attribute| ![BAGGAGE_ATTRIBUTE, SAMPLED_ATTRIBUTE].contains(&attribute.key.as_str()));
     let most = usize::try_from(limits.attributes).unwrap_or(usize::MAX);
     let dropped = span.attributes.len().saturating_sub(most);
     span.attributes.truncate(most);

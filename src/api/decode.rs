@@ -1,0 +1,245 @@
+//! Proto to domain, once: every field that is wrong is named, all at once.
+
+use super::{error::ApiError, page_token, proto};
+use crate::{
+    pipeline::Filter,
+    registration::{
+        CaseId, DocumentHash, NewRegistration, RegistrationId, State, TraceContext, UserId,
+        policy::wait_deadline::WaitFor,
+    },
+};
+use std::{fmt::Display, time::Duration};
+
+const DEFAULT_PAGE_SIZE: u32 = 50;
+const MAX_PAGE_SIZE: u32 = 500;
+
+/// What is wrong with a request so far.
+#[derive(Default)]
+struct FieldErrors(Vec<(&'static str, String)>);
+
+impl FieldErrors {
+    fn check<T, E: Display>(&mut self, field: &'static str, read: Result<T, E>) -> Option<T> {
+        read.map_err(|error| self.0.push((field, error.to_string()))).ok()
+    }
+
+    fn into_result<T>(self, value: Option<T>) -> Result<T, ApiError> {
+        match value {
+            Some(value) if self.0.is_empty() => Ok(value),
+            Some(_) | None => Err(ApiError::InvalidFields(self.0)),
+        }
+    }
+}
+
+/// A request to register, found good.
+pub(super) struct RegisterParams {
+    pub(super) registration: NewRegistration,
+    pub(super) wait_for: WaitFor,
+    pub(super) wait_timeout: Option<Duration>,
+}
+
+pub(super) fn decode_register(
+    request: proto::RegisterDocumentRequest,
+    trace: TraceContext,
+    max_wait: Duration,
+) -> Result<RegisterParams, ApiError> {
+    let mut faults = FieldErrors::default();
+    let document_hash = faults.check("document_hash", request.document_hash.parse::<DocumentHash>());
+    let case_id = faults.check("case_id", request.case_id.parse::<CaseId>());
+    let user_id = faults.check("user_id", UserId::parse_optional(&request.user_id));
+    let wait_for = faults.check("wait_for", decode_wait_for(request.wait_for));
+    let wait_timeout = faults.check("wait_timeout", decode_wait_timeout(request.wait_timeout, max_wait));
+    let submitted_as = request.document_hash;
+    let read = (|| {
+        let asked = NewRegistration {
+            document_hash: document_hash?,
+            submitted_as,
+            case_id: case_id?,
+            user_id: user_id?,
+            trace,
+        };
+        Some(RegisterParams { registration: asked, wait_for: wait_for?, wait_timeout: wait_timeout? })
+    })();
+    faults.into_result(read)
+}
+
+/// A document and its case.
+pub(super) fn decode_pair(document_hash: &str, case_id: &str) -> Result<(DocumentHash, CaseId), ApiError> {
+    let mut faults = FieldErrors::default();
+    let document = faults.check("document_hash", document_hash.parse::<DocumentHash>());
+    let case = faults.check("case_id", case_id.parse::<CaseId>());
+    faults.into_result(document.zip(case))
+}
+
+/// Which registration is asked for.
+pub(super) enum RegistrationKey {
+    Id(RegistrationId),
+    Pair(DocumentHash, CaseId),
+}
+
+pub(super) fn decode_key(key: Option<proto::get_registration_request::Key>) -> Result<RegistrationKey, ApiError> {
+    use proto::get_registration_request::Key as Asked;
+    match key {
+        Some(Asked::Id(text)) => decode_id(&text).map(RegistrationKey::Id),
+        Some(Asked::Document(document)) => {
+            let mut faults = FieldErrors::default();
+            let hash = faults.check("document.document_hash", document.document_hash.parse::<DocumentHash>());
+            let case = faults.check("document.case_id", document.case_id.parse::<CaseId>());
+            faults.into_result(hash.zip(case)).map(|(hash, case)| RegistrationKey::Pair(hash, case))
+        }
+        None => Err(ApiError::InvalidFields(vec![("key", "is missing: give an id or a document".to_owned())])),
+    }
+}
+
+pub(super) fn decode_id(text: &str) -> Result<RegistrationId, ApiError> {
+    text.parse().map_err(|_| ApiError::InvalidFields(vec![("id", "is no registration id (a UUID)".to_owned())]))
+}
+
+/// A request to watch, found good.
+pub(super) struct WatchParams {
+    pub(super) id: RegistrationId,
+    pub(super) until: WaitFor,
+    pub(super) after_revision: i64,
+}
+
+pub(super) fn decode_watch(request: &proto::WatchRegistrationRequest) -> Result<WatchParams, ApiError> {
+    let mut faults = FieldErrors::default();
+    let id = faults.check("id", request.id.parse::<RegistrationId>().map_err(|_| "is no registration id (a UUID)"));
+    let until = faults.check("until", decode_wait_for(request.until));
+    let after = match request.after_revision {
+        revision if revision < 0 => Err("is negative"),
+        revision => Ok(revision),
+    };
+    let after = faults.check("after_revision", after);
+    faults.into_result((|| Some(WatchParams { id: id?, until: until?, after_revision: after? }))())
+}
+
+/// A request for a page, found good.
+pub(super) struct ListParams {
+    pub(super) filter: Filter,
+    pub(super) before: Option<RegistrationId>,
+    pub(super) page_size: u32,
+}
+
+pub(super) fn decode_list(request: &proto::ListRegistrationsRequest) -> Result<ListParams, ApiError> {
+    let mut faults = FieldErrors::default();
+    let optional = |text: &str| (!text.is_empty()).then(|| text.to_owned());
+    let case_id = faults.check("case_id", optional(&request.case_id).map(|text| text.parse::<CaseId>()).transpose());
+    let document_hash = faults
+        .check("document_hash", optional(&request.document_hash).map(|text| text.parse::<DocumentHash>()).transpose());
+    let states = faults.check("states", decode_states(&request.states));
+    let size = faults.check(
+        "page_size",
+        match u32::try_from(request.page_size) {
+            Ok(0) => Ok(DEFAULT_PAGE_SIZE),
+            Ok(size) => Ok(size.min(MAX_PAGE_SIZE)),
+            Err(_) => Err("is negative"),
+        },
+    );
+    let filter = (|| Some(Filter { states: states?, case_id: case_id?, document_hash: document_hash? }))();
+    let token = faults.check("page_token", page_token::decode_page_token(&request.page_token));
+    // The token is bound to its filter, which can be held against it only when it can be read.
+    let before = match (&filter, token) {
+        (Some(filter), Some(token)) => faults.check("page_token", page_token::resume_after(token, filter)),
+        _ => None,
+    };
+    faults.into_result((|| Some(ListParams { filter: filter?, before: before?, page_size: size? }))())
+}
+
+fn decode_states(codes: &[i32]) -> Result<Vec<State>, String> {
+    let mut states = Vec::new();
+    for code in codes {
+        match proto::State::try_from(*code) {
+            Ok(proto::State::Queued) => states.extend([State::Queued, State::Signed]),
+            Ok(proto::State::Submitted) => states.push(State::Submitted),
+            Ok(proto::State::Included) => states.push(State::Included),
+            Ok(proto::State::Confirmed) => states.push(State::Confirmed),
+            Ok(proto::State::Failed) => states.push(State::Failed),
+            Ok(proto::State::Unspecified) | Err(_) => return Err(format!("has {code}, which is no state")),
+        }
+    }
+    states.sort_by_key(|state| state.code());
+    states.dedup();
+    Ok(states)
+}
+
+fn decode_wait_for(code: i32) -> Result<WaitFor, String> {
+    match proto::WaitFor::try_from(code) {
+        Ok(proto::WaitFor::Unspecified | proto::WaitFor::Confirmed) => Ok(WaitFor::Confirmed),
+        Ok(proto::WaitFor::Accepted) => Ok(WaitFor::Accepted),
+        Ok(proto::WaitFor::Submitted) => Ok(WaitFor::Submitted),
+        Ok(proto::WaitFor::Included) => Ok(WaitFor::Included),
+        Ok(proto::WaitFor::Safe) => Ok(WaitFor::Safe),
+        Ok(proto::WaitFor::Finalized) => Ok(WaitFor::Finalized),
+        Err(_) => Err(format!("is {code}, which is no level to wait for")),
+    }
+}
+
+fn decode_wait_timeout(duration: Option<prost_types::Duration>, max: Duration) -> Result<Option<Duration>, String> {
+    let Some(duration) = duration else { return Ok(None) };
+    let range = || format!("is not between 0 and {}", humantime::format_duration(max));
+    // The spec of google.protobuf.Duration: nanos below a second, of the same sign as the seconds.
+    if duration.nanos < 0 || duration.nanos > 999_999_999 {
+        return Err(range());
+    }
+    let seconds = u64::try_from(duration.seconds).map_err(|_| range())?;
+    let wait = Duration::new(seconds.min(u64::MAX / 2), duration.nanos.unsigned_abs());
+    if wait > max { Err(range()) } else { Ok(Some(wait)) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const MAX: Duration = Duration::from_secs(300);
+
+    fn trace() -> TraceContext {
+        crate::telemetry::propagation::extract(&http::HeaderMap::new())
+    }
+
+    #[test]
+    fn every_wrong_field_is_named_at_once() {
+        let request = proto::RegisterDocumentRequest {
+            document_hash: "x".into(),
+            case_id: String::new(),
+            wait_for: 99,
+            wait_timeout: Some(prost_types::Duration { seconds: -1, nanos: 0 }),
+            user_id: "a@b.example".into(),
+        };
+        let Err(ApiError::InvalidFields(faults)) = decode_register(request, trace(), MAX) else {
+            panic!("it was taken")
+        };
+        let fields: Vec<_> = faults.iter().map(|(field, _)| *field).collect();
+        assert_eq!(fields, ["document_hash", "case_id", "user_id", "wait_for", "wait_timeout"]);
+    }
+
+    #[test]
+    fn a_wait_is_from_zero_to_the_maximum() {
+        let wait = |seconds, nanos| decode_wait_timeout(Some(prost_types::Duration { seconds, nanos }), MAX);
+        assert_eq!(wait(0, 0), Ok(Some(Duration::ZERO)));
+        assert_eq!(wait(300, 0), Ok(Some(MAX)));
+        assert_eq!(decode_wait_timeout(None, MAX), Ok(None));
+        for (seconds, nanos) in [(300, 1), (-1, 0), (0, -1), (0, 1_000_000_000), (i64::MAX, 0), (i64::MIN, i32::MIN)] {
+            assert!(wait(seconds, nanos).is_err(), "{seconds} {nanos}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_request_makes_the_reader_panic(
+            document_hash in "\\PC{0,80}", case_id in "\\PC{0,80}", user_id in "\\PC{0,140}", wait_for: i32, seconds: i64,
+            nanos: i32, page_token in "\\PC{0,120}", page_size: i32, states in proptest::collection::vec(any::<i32>(), 0..4),
+        ) {
+            let wait_timeout = Some(prost_types::Duration { seconds, nanos });
+            let list_request = proto::ListRegistrationsRequest {
+                page_size, page_token, states, case_id: case_id.clone(), document_hash: document_hash.clone(),
+            };
+            let _ = decode_list(&list_request);
+            let _ = decode_register(
+                proto::RegisterDocumentRequest { document_hash, case_id, wait_for, wait_timeout, user_id },
+                trace(),
+                MAX,
+            );
+        }
+    }
+}

@@ -1,0 +1,281 @@
+//! The one table that reads a node's words. Each row names who says it, and what it means for us; the first row that fits counts.
+//!
+//! Sources: go-ethereum `core/txpool/errors.go` and `core/error.go`, reth `rpc-eth-types/src/error`, anvil, Base's `proxyd`
+//! (`proxyd/backend.go`), and the providers' documentation. Codes alone say little: geth uses -32000 for everything.
+
+use super::{EndpointFault, RejectReason};
+use alloy::{
+    primitives::Bytes,
+    rpc::json_rpc::ErrorPayload,
+    transports::{
+        TransportError,
+        layers::{RateLimitRetryPolicy, RetryPolicy},
+    },
+};
+use std::time::Duration;
+
+/// What came instead of a result.
+#[derive(Clone, Debug)]
+pub(super) struct RawError<'a> {
+    /// The HTTP status, where it was no success.
+    pub(super) status: Option<u16>,
+    /// What the header `Retry-After` said.
+    pub(super) retry_after: Option<Duration>,
+    /// The JSON-RPC error.
+    pub(super) payload: Option<&'a ErrorPayload>,
+}
+
+/// What it means.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) enum Classification {
+    /// The node looked at our request and said no.
+    Rejected(RejectReason),
+    /// The endpoint did not do its work; another one may.
+    Failed(EndpointFault),
+}
+
+/// Too many requests: a matter of patience, never of health.
+const THROTTLED: Classification = Classification::Failed(EndpointFault::Throttled { retry_after: None });
+/// Infura's credits come back with the next day in UTC; whether somebody paid for more is asked now and then.
+const DAILY_QUOTA_RETRY_AFTER: Duration = Duration::from_secs(5 * 60);
+/// A proxy found no node behind it.
+const BACKEND_FAILURE: Classification = Classification::Failed(EndpointFault::Backend);
+
+/// It is not our request that is wrong but our key, or the path: another endpoint may take it. Alchemy and Infura put a JSON-RPC
+/// error into the body.
+const ENDPOINT_CONFIG_STATUSES: [u16; 3] = [401, 403, 404];
+
+const fn rejected(refusal: RejectReason) -> Classification {
+    Classification::Rejected(refusal)
+}
+
+/// Texts in lower case. A later row may be part of an earlier one.
+const MESSAGE_RULES: [(&str, Classification); 46] = [
+    ("already known", rejected(RejectReason::AlreadyKnown)), // geth, reth
+    ("already imported", rejected(RejectReason::AlreadyKnown)), // anvil
+    ("nonce too low", rejected(RejectReason::NonceTooLow)),  // geth, reth, anvil
+    ("nonce too high", rejected(RejectReason::NonceGap)),    // geth, for blob transactions
+    ("gapped-nonce", rejected(RejectReason::NonceGap)),      // geth, for delegated accounts
+    ("replacement transaction underpriced", rejected(RejectReason::ReplacementUnderpriced)), // geth, reth, anvil
+    ("transaction underpriced", rejected(RejectReason::FeeTooLow)), // geth, reth
+    ("gas price below minimum", rejected(RejectReason::FeeTooLow)), // geth
+    ("priority fee below minimum", rejected(RejectReason::FeeTooLow)), // reth
+    ("max fee per gas less than block base fee", rejected(RejectReason::FeeTooLow)), // geth, anvil
+    ("higher than max fee per gas", rejected(RejectReason::TipAboveFee)), // geth, reth, anvil
+    ("exceeds the configured cap", rejected(RejectReason::FeeAboveNodeCap)), // geth, reth
+    ("insufficient funds", rejected(RejectReason::InsufficientFunds)), // geth, reth, anvil
+    ("txpool is full", rejected(RejectReason::SenderLimit)), // geth, reth (also its cap per sender)
+    ("account limit exceeded", rejected(RejectReason::SenderLimit)), // geth
+    ("in-flight transaction limit", rejected(RejectReason::SenderLimit)), // geth, reth, for delegated accounts
+    ("sender is over rate limit", rejected(RejectReason::SenderLimit)), // proxyd -32017: one sequencer, wherever it is sent
+    ("exceeds block gas limit", rejected(RejectReason::GasLimit)),      // geth, reth
+    ("gas limit too high", rejected(RejectReason::GasLimit)),           // geth, reth, anvil
+    ("maximum per-transaction gas limit", rejected(RejectReason::GasLimit)), // Base
+    ("max transaction gas limit", rejected(RejectReason::GasLimit)),    // reth
+    ("intrinsic gas too", rejected(RejectReason::GasLimit)),            // geth, reth, anvil
+    ("insufficient gas for floor data", rejected(RejectReason::GasLimit)), // geth
+    ("invalid chain id", rejected(RejectReason::WrongChainId)),         // geth, reth, anvil
+    ("header not found", rejected(RejectReason::UnknownBlock)),         // geth
+    ("block not found", rejected(RejectReason::UnknownBlock)),          // reth
+    ("unknown block", rejected(RejectReason::UnknownBlock)),            // erigon, nethermind
+    ("blockoutofrange", rejected(RejectReason::UnknownBlock)),          // anvil
+    ("transaction confirmation timeout", Classification::Failed(EndpointFault::Timeout)), // anvil, the synchronous send
+    ("no backend is currently healthy", BACKEND_FAILURE),               // proxyd -32011
+    ("no backends available", BACKEND_FAILURE),                         // proxyd -32011
+    ("over capacity", BACKEND_FAILURE),                                 // proxyd -32012
+    ("gateway timeout", Classification::Failed(EndpointFault::Timeout)), // proxyd -32015
+    ("429 too many requests", THROTTLED), // a node that repeats its proxy's answer as -32000
+    ("over rate limit", THROTTLED),       // proxyd -32016
+    ("rate limit", THROTTLED),            // most providers
+    ("rate exceeded", THROTTLED),         // Infura
+    ("too many requests", THROTTLED),     // most providers
+    ("exceeded its compute units", THROTTLED), // Alchemy 429
+    ("credits limited", THROTTLED),       // QuickNode -32012
+    ("request limit reached", THROTTLED), // QuickNode -32007
+    ("payment required", THROTTLED),      // Infura 402: the day's credits are spent
+    ("daily request count exceeded", THROTTLED), // Infura
+    ("capacity exceeded", THROTTLED),     // Alchemy
+    ("concurrent requests", THROTTLED),   // several providers
+    ("request timed out", Classification::Failed(EndpointFault::Timeout)), // several providers
+];
+
+/// proxyd's and the providers' codes, for texts that are not in the table.
+const CODE_RULES: [(i64, Classification); 7] = [
+    (-32017, rejected(RejectReason::SenderLimit)),
+    (-32016, THROTTLED),
+    (-32015, Classification::Failed(EndpointFault::Timeout)),
+    (-32012, BACKEND_FAILURE),
+    (-32011, BACKEND_FAILURE),
+    (-32603, BACKEND_FAILURE),                           // JSON-RPC 2.0: internal error
+    (4, Classification::Failed(EndpointFault::Timeout)), // geth, reth: the synchronous send has not seen the receipt in time
+];
+
+/// What an answer that is no result means for us.
+pub(super) fn classify(answer: &RawError<'_>) -> Classification {
+    let said = answer.payload.and_then(classify_payload);
+    match (said, answer.status) {
+        (Some(Classification::Failed(EndpointFault::Throttled { .. })), status) => throttled(answer, status),
+        (Some(meaning), _) => meaning,
+        (None, Some(status @ (402 | 429))) => throttled(answer, Some(status)),
+        (None, Some(503)) if answer.retry_after.is_some() => throttled(answer, Some(503)),
+        (None, Some(status))
+            if status >= 500 || ENDPOINT_CONFIG_STATUSES.contains(&status) || answer.payload.is_none() =>
+        {
+            Classification::Failed(EndpointFault::Status(status))
+        }
+        // A refusal in words that nobody taught us, whatever the status.
+        (None, _) => Classification::Rejected(RejectReason::Other),
+    }
+}
+
+fn classify_payload(payload: &ErrorPayload) -> Option<Classification> {
+    let data = payload.as_revert_data();
+    let text = payload.message.to_lowercase();
+    // Code 3 is geth's, reth's and anvil's for a revert with data; one without data says so in words. anvil repeats the data's
+    // bytes in the words, so that these are not looked at.
+    if data.is_some() || (payload.code == 3 && text.contains("revert")) {
+        return Some(Classification::Rejected(RejectReason::Reverted(data.unwrap_or_default())));
+    }
+    if let Some((_, meaning)) = MESSAGE_RULES.iter().find(|(known, _)| text.contains(known)) {
+        return Some(meaning.clone());
+    }
+    if text.contains("execution reverted") {
+        return Some(Classification::Rejected(RejectReason::Reverted(Bytes::new())));
+    }
+    if let Some((_, meaning)) = CODE_RULES.iter().find(|(code, _)| *code == payload.code) {
+        return Some(meaning.clone());
+    }
+    // What alloy knows of providers beyond this table is all throttling.
+    payload.is_retry_err().then_some(THROTTLED)
+}
+
+/// With the time to come back: the header's, else Infura's `data.rate.backoff_seconds` or words such as "try again in 4ms" (both
+/// as alloy reads them), else a long one when the day's credits are spent (402).
+fn throttled(answer: &RawError<'_>, status: Option<u16>) -> Classification {
+    let hint = || RateLimitRetryPolicy::default().backoff_hint(&TransportError::ErrorResp(answer.payload?.clone()));
+    let spent = || (status == Some(402)).then_some(DAILY_QUOTA_RETRY_AFTER);
+    let retry_after = answer.retry_after.or_else(hint).or_else(spent);
+    Classification::Failed(EndpointFault::Throttled { retry_after })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Who says it, HTTP status, code, text, meaning.
+    type Row = (&'static str, Option<u16>, i64, &'static str, Classification);
+
+    fn classify_message(status: Option<u16>, code: i64, message: &str) -> Classification {
+        let payload = ErrorPayload { code, message: message.to_owned().into(), data: None };
+        classify(&RawError { status, retry_after: None, payload: Some(&payload) })
+    }
+
+    #[rustfmt::skip]
+    fn rows() -> Vec<Row> {
+        use RejectReason::*;
+        let no = |refusal| Classification::Rejected(refusal);
+        vec![
+            ("geth, reth", None, -32000, "already known", no(AlreadyKnown)),
+            ("anvil", None, -32003, "transaction already imported", no(AlreadyKnown)),
+            ("geth", None, -32000, "nonce too low: next nonce 5, tx nonce 4", no(NonceTooLow)),
+            ("reth", None, -32000, "nonce too low", no(NonceTooLow)),
+            ("anvil", None, -32003, "nonce too low", no(NonceTooLow)),
+            ("geth", None, -32000, "nonce too high", no(NonceGap)),
+            ("geth", None, -32000, "gapped-nonce tx from delegated accounts", no(NonceGap)),
+            ("geth, reth", None, -32000, "replacement transaction underpriced", no(ReplacementUnderpriced)),
+            ("anvil", None, -32003, "replacement transaction underpriced", no(ReplacementUnderpriced)),
+            ("geth, reth", None, -32000, "transaction underpriced", no(FeeTooLow)),
+            ("geth", None, -32000, "transaction gas price below minimum: gas tip cap 1, minimum needed 2", no(FeeTooLow)),
+            ("reth", None, -32003, "transaction priority fee below minimum required priority fee 1000000", no(FeeTooLow)),
+            ("anvil", None, -32003, "max fee per gas less than block base fee", no(FeeTooLow)),
+            ("geth", None, -32000, "max fee per gas less than block base fee: address 0x1, maxFeePerGas: 1, baseFee: 2", no(FeeTooLow)),
+            ("geth", None, -32000, "insufficient funds for gas * price + value: balance 0, tx cost 1, overshot 1", no(InsufficientFunds)),
+            ("reth", None, -32003, "insufficient funds for gas * price + value: have 0 want 1", no(InsufficientFunds)),
+            ("anvil", None, -32003, "Insufficient funds for gas * price + value", no(InsufficientFunds)),
+            ("geth, reth", None, -32000, "exceeds block gas limit", no(GasLimit)),
+            ("anvil", None, -32000, "intrinsic gas too high -- CallGasCostMoreThanGasLimit", no(GasLimit)),
+            ("geth", None, -32000, "transaction gas limit too high (cap: 16777216, tx: 20000000)", no(GasLimit)),
+            ("reth", None, -32003, "gas limit too high", no(GasLimit)),
+            ("reth", None, -32000, "exceeds max transaction gas limit", no(GasLimit)),
+            ("Base", None, -32000, "exceeds maximum per-transaction gas limit", no(GasLimit)),
+            ("geth", None, -32000, "intrinsic gas too low: gas 1, minimum needed 21000", no(GasLimit)),
+            ("geth", None, -32000, "insufficient gas for floor data gas cost: gas 1, minimum needed 2", no(GasLimit)),
+            ("geth", None, -32000, "max priority fee per gas higher than max fee per gas", no(TipAboveFee)),
+            ("reth, anvil", None, -32003, "max priority fee per gas higher than max fee per gas", no(TipAboveFee)),
+            ("geth", None, -32000, "invalid sender: invalid chain id for signer: have 1 want 2", no(WrongChainId)),
+            ("reth", None, -32000, "invalid chain ID", no(WrongChainId)),
+            ("anvil", None, -32003, "invalid chain id for signer", no(WrongChainId)),
+            ("geth, reth", None, -32000, "tx fee (1.20 ether) exceeds the configured cap (1.00 ether)", no(FeeAboveNodeCap)),
+            ("geth", None, -32000, "txpool is full", no(SenderLimit)),
+            ("reth", None, -32003, "txpool is full", no(SenderLimit)),
+            ("geth", None, -32000, "account limit exceeded: pooled 16 txs", no(SenderLimit)),
+            ("geth, reth", None, -32000, "in-flight transaction limit reached for delegated accounts", no(SenderLimit)),
+            ("geth", None, -32000, "execution reverted", no(Reverted(Bytes::new()))),
+            ("geth, reth", None, 3, "execution reverted", no(Reverted(Bytes::new()))),
+            ("any", None, -32000, "state was reverted, try again", no(Other)),
+            ("any", None, 3, "something else", no(Other)),
+            ("geth, reth", None, 4, "The transaction was added to the mempool but wasn't processed in 2s.", Classification::Failed(EndpointFault::Timeout)),
+            ("anvil", None, -32603, "Transaction confirmation timeout", Classification::Failed(EndpointFault::Timeout)),
+            ("geth", None, -32000, "header not found", no(UnknownBlock)),
+            ("reth", None, -32001, "block not found: 0x10", no(UnknownBlock)),
+            ("anvil", None, -32602, "BlockOutOfRangeError: block height is 1 but requested was 9", no(UnknownBlock)),
+            ("proxyd", Some(429), -32016, "over rate limit", THROTTLED),
+            ("proxyd", Some(429), -32017, "sender is over rate limit", no(SenderLimit)),
+            ("proxyd", Some(503), -32011, "no backends available for method", BACKEND_FAILURE),
+            ("proxyd", Some(503), -32011, "backend is tired", BACKEND_FAILURE),
+            ("proxyd", Some(429), -32012, "over capacity", BACKEND_FAILURE),
+            ("proxyd", Some(504), -32015, "gateway timeout", Classification::Failed(EndpointFault::Timeout)),
+            ("Base's nodes", None, -32000, r#"429 Too Many Requests: {"jsonrpc":"2.0","error":{"code":-32016}}"#, THROTTLED),
+            ("Alchemy", Some(429), 429, "Your app has exceeded its compute units per second capacity.", THROTTLED),
+            ("Alchemy", None, 429, "slow down", THROTTLED),
+            ("Infura", Some(429), -32005, "project ID request rate exceeded", THROTTLED),
+            ("QuickNode", None, -32007, "100/second request limit reached - reduce calls per second", THROTTLED),
+            ("QuickNode", None, -32012, "credits limited to 6000/sec", THROTTLED),
+            ("any", None, -32601, "the method does not exist", no(Other)),
+            ("any", Some(400), -32602, "invalid params", no(Other)),
+            ("Alchemy", Some(401), -32600, "Must be authenticated!", Classification::Failed(EndpointFault::Status(401))),
+            ("Infura", Some(403), -32002, "rejected due to project ID settings", Classification::Failed(EndpointFault::Status(403))),
+            ("any", Some(500), -32000, "something", Classification::Failed(EndpointFault::Status(500))),
+            ("any", None, -32603, "something else", BACKEND_FAILURE),
+        ]
+    }
+
+    #[test]
+    fn every_dialect_is_understood() {
+        for (who, status, code, message, expected) in rows() {
+            assert_eq!(classify_message(status, code, message), expected, "{who} {status:?} {code} {message}");
+        }
+    }
+
+    #[test]
+    fn an_http_status_without_a_json_rpc_error_speaks_for_itself() {
+        let bare = |status, retry_after| classify(&RawError { status: Some(status), retry_after, payload: None });
+        let wait = Some(Duration::from_secs(7));
+        let after = |retry_after| Classification::Failed(EndpointFault::Throttled { retry_after });
+        assert_eq!(bare(429, None), THROTTLED);
+        assert_eq!(bare(429, wait), after(wait));
+        assert_eq!(bare(503, wait), after(wait));
+        for status in [400, 404, 413, 500, 502, 503] {
+            assert_eq!(bare(status, None), Classification::Failed(EndpointFault::Status(status)));
+        }
+        assert_eq!(bare(402, None), after(Some(DAILY_QUOTA_RETRY_AFTER)));
+    }
+
+    #[test]
+    fn the_time_to_come_back_is_taken_from_wherever_it_stands() {
+        let data = serde_json::value::to_raw_value(&serde_json::json!({ "rate": { "backoff_seconds": 30 } })).unwrap();
+        let infura = ErrorPayload { code: -32005, message: "daily request count exceeded".into(), data: Some(data) };
+        let words = ErrorPayload { code: 429, message: "try again in 4s".into(), data: None };
+        for (payload, header, expected) in [
+            (&infura, None, Some(30)),
+            (&words, None, Some(4)),
+            (&infura, Some(2), Some(2)),
+            (&words, Some(9), Some(9)),
+        ] {
+            let retry_after = header.map(Duration::from_secs);
+            let answer = RawError { status: Some(429), retry_after, payload: Some(payload) };
+            let retry_after = expected.map(Duration::from_secs);
+            assert_eq!(classify(&answer), Classification::Failed(EndpointFault::Throttled { retry_after }));
+        }
+    }
+}

@@ -1,0 +1,85 @@
+//! The head and the nonces: the answers that everything else is measured by, so they are believed with care.
+
+use super::{EndpointPool, read::AnswerQuality, watermark::HeadStep};
+use crate::chain::{
+    BlockTag, CallError, EndpointFault, Header,
+    rpc_types::{BLOCK_BY_NUMBER, RpcHeader},
+};
+use alloy::primitives::{Address, U64};
+use tokio::time::Instant;
+
+impl EndpointPool {
+    /// The head: the highest that was ever believed, until the chain's head really falls. One that leaps is not believed when its
+    /// endpoint cannot show the block before it, or when it is far above what all others show.
+    ///
+    /// # Errors
+    /// When no endpoint answers, or none shows a head that can be believed.
+    pub async fn head(&self) -> Result<Header, CallError> {
+        let mut doubted = Vec::new();
+        let mut doubt = None;
+        loop {
+            let worth = |wire: &RpcHeader| {
+                let watermark = self.watermark();
+                match watermark.classify_head(&wire.clone().into()) {
+                    HeadStep::Regress if !watermark.is_recently_raised(Instant::now()) => AnswerQuality::TryNext,
+                    HeadStep::Advance | HeadStep::Jump | HeadStep::Regress => AnswerQuality::Accept,
+                }
+            };
+            let answer =
+                self.read_excluding(&doubted, BLOCK_BY_NUMBER, (BlockTag::Latest.to_param(), false), worth).await;
+            let (position, wire) = match answer {
+                Ok(answer) => answer,
+                Err(error) => return Err(doubt.unwrap_or(error)),
+            };
+            let header = Header::from(wire);
+            if self.validate_head(position, &header).await {
+                self.0.members[position].health().record_block(header.block.number);
+                let mut watermark = self.watermark();
+                watermark.raise(header, Instant::now());
+                return Ok(watermark.head().unwrap_or(header));
+            }
+            doubt =
+                Some(CallError::unavailable(self.endpoint_name(position), BLOCK_BY_NUMBER, EndpointFault::Implausible));
+            doubted.push(position);
+        }
+    }
+
+    async fn validate_head(&self, position: usize, header: &Header) -> bool {
+        let step = self.watermark().classify_head(header);
+        if step != HeadStep::Jump || header.block.number == 0 {
+            return true;
+        }
+        if self.is_far_ahead(position, header) {
+            // The others' heads are from their last probes: if it is true, it will be believed soon.
+            return false;
+        }
+        let shown = self.has_parent(position, header).await;
+        let change =
+            self.0.members[position].health().record_parent_check(self.endpoint_name(position), shown, Instant::now());
+        self.report_state_change(position, change);
+        shown
+    }
+
+    /// The account's nonce at the head. One that is lower than what was seen counts only when every endpoint that can be asked
+    /// says so: then a reorg took transactions of the account away.
+    ///
+    /// # Errors
+    /// When no endpoint answers.
+    pub async fn nonce(&self, account: Address) -> Result<u64, CallError> {
+        let worth = |nonce: &U64| match self.watermark().is_stale_nonce(account, nonce.to()) {
+            true => AnswerQuality::TryNext,
+            false => AnswerQuality::Accept,
+        };
+        let nonce = self.read("eth_getTransactionCount", (account, BlockTag::Latest.to_param()), worth).await?.to();
+        self.watermark().record_nonce(account, nonce);
+        Ok(nonce)
+    }
+
+    /// Whether an endpoint can show the block before a head of its own.
+    pub(super) async fn has_parent(&self, position: usize, header: &Header) -> bool {
+        let Some(number) = header.block.number.checked_sub(1) else { return true };
+        let params = (BlockTag::Number(number).to_param(), false);
+        let parent = self.call::<_, Option<RpcHeader>>(position, BLOCK_BY_NUMBER, params, 1).await.ok().flatten();
+        parent.is_some_and(|parent| Header::from(parent).block.hash == header.parent_hash)
+    }
+}

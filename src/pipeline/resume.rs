@@ -1,0 +1,108 @@
+//! Taking up what is unfinished, from the store alone: at a start, and when a lease changes hands.
+
+use super::{
+    Context,
+    in_flight::{BlockedState, PendingTx, TimeoutState, TxPhase, TxStatus, Versions},
+    registration_trace::{RegistrationTrace, TxSummary},
+};
+use crate::{
+    chain::Signer,
+    registration::{State, Timestamp},
+    store::{OpenTransaction, Store, StoreError},
+};
+use alloy::primitives::Address;
+use std::sync::Arc;
+use tracing::info;
+
+/// Why the unfinished work cannot be taken up.
+#[derive(Debug, thiserror::Error)]
+pub enum ResumeError {
+    /// A signer was taken out of the settings while it has work in flight.
+    #[error(
+        "the signer {signer} has {transactions} transactions in flight and its key is not in REGISTRAR_SIGNER_KEYS: give the \
+         key until they are settled"
+    )]
+    MissingKey {
+        /// The signer.
+        signer: Address,
+        /// How many transactions it has in flight.
+        transactions: u64,
+    },
+    /// The store.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// Whether every signer with work in flight is among the settings.
+///
+/// # Errors
+/// When one is not, or the store cannot be read.
+pub async fn check_signer_keys(store: &Store, signers: &[Signer]) -> Result<(), ResumeError> {
+    for (signer, transactions) in store.signers_with_open_transactions().await? {
+        if !signers.iter().any(|known| known.address() == signer) {
+            return Err(ResumeError::MissingKey { signer, transactions });
+        }
+    }
+    Ok(())
+}
+
+/// Takes up what this signer has on disk and nobody follows: of the last holder of its lease, or a commit that went through although
+/// its answer was lost.
+///
+/// # Errors
+/// When the store cannot be read.
+pub(super) async fn resume_signer(tools: &Context, signer: Address) -> Result<(), StoreError> {
+    let followed: Vec<_> = tools.in_flight.of_signer(signer).iter().map(|flight| flight.id).collect();
+    let mut open = tools.store.open_transactions(signer).await?;
+    open.retain(|open| !followed.contains(&open.id));
+    if !open.is_empty() {
+        info!(%signer, transactions = open.len(), "taking up the transactions that are not settled");
+    }
+    for open in open {
+        track(tools, open, None);
+    }
+    tools.store.reload_unfinished().await
+}
+
+/// Follows a transaction again, each of its journeys in the stage and the trace it was in; up to `told_until` they were told.
+pub(super) fn track(tools: &Context, open: OpenTransaction, told_until: Option<Timestamp>) {
+    let Some(latest) = open.attempts.last() else { return };
+    let phase = match (open.state, open.block) {
+        (State::Included, Some(block)) => TxPhase::Included { block, hash: open.hash },
+        (State::Signed, _) => TxPhase::Signed,
+        (State::Submitted | State::Included | State::Queued | State::Confirmed | State::Failed, _) => {
+            TxPhase::Submitted
+        }
+    };
+    let vehicle = TxSummary {
+        from: open.signer,
+        nonce: open.nonce,
+        batch_size: open.batch_size,
+        gas_limit: open.gas_limit,
+        hash: latest.hash,
+        fees: latest.fees,
+        attempt: open.attempts.len(),
+        signed_at: open.signed_at,
+    };
+    let endpoint = Arc::from(tools.chain.primary());
+    let times = (open.prepared_at, open.sent_at, open.timed_out_at.or(told_until));
+    let journeys = open
+        .members
+        .into_iter()
+        .map(|member| RegistrationTrace::resume(member, &tools.chain_info, &vehicle, times, &endpoint))
+        .collect();
+    // `broadcast` stays empty: a node that forgot them over the restart gets the bytes at once.
+    let clock = if open.timed_out_at.is_some() { TimeoutState::TimedOut } else { TimeoutState::Pending };
+    let memory = open.observations.into();
+    let progress = TxStatus {
+        submitted_at: open.sent_at,
+        timeout: clock,
+        blocked: BlockedState::Unknown,
+        observations: memory,
+        ..TxStatus::new(phase)
+    };
+    let key = (open.signer, open.nonce);
+    let versions = Versions { attempts: open.attempts, gas_limit: open.gas_limit, batch_size: open.batch_size };
+    let flight = PendingTx::new(open.id, key, open.signed_at, versions, journeys, progress);
+    tools.in_flight.insert(Arc::new(flight));
+}

@@ -1,0 +1,165 @@
+//! That no statement which is asked again and again looks through what is finished, however much that is: by the plans that SQLite
+//! makes for them.
+
+use super::{Filter, Settings, Store, daily_budget, list, open_transactions, prune, read, spent_cache};
+use crate::registration::{DocumentHash, State};
+use sqlx::{AssertSqlSafe, Row};
+
+struct PlanFixture {
+    store: Store,
+    _folder: tempfile::TempDir,
+}
+
+impl PlanFixture {
+    async fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let settings = Settings::parse(&format!("sqlite://{}/r.db", folder.path().display())).unwrap();
+        let store = Store::open(&settings, 1).await.unwrap();
+        Self { store, _folder: folder }
+    }
+
+    /// The steps that read rows; joining the transaction that carries a registration is a look-up by its key.
+    async fn query_plan(&self, statement: &str) -> Vec<String> {
+        let plan = sqlx::query(AssertSqlSafe(format!("EXPLAIN QUERY PLAN {statement}")));
+        let steps = plan.fetch_all(&self.store.reader).await.unwrap_or_else(|error| panic!("{statement}: {error}"));
+        let steps = steps.iter().map(|row| row.get::<String, _>("detail"));
+        let reads = |step: &String| step.starts_with("SEARCH") || step.starts_with("SCAN");
+        let join = "SEARCH t USING INDEX sqlite_autoindex_transactions_1 (id=?) LEFT-JOIN";
+        steps.filter(|step| reads(step) && step != join).collect()
+    }
+
+    /// The plan of a page from its beginning, and of one from further on.
+    async fn page_plans(&self, filter: &Filter) -> [Vec<String>; 2] {
+        [self.query_plan(&list::list_sql(filter, false)).await, self.query_plan(&list::list_sql(filter, true)).await]
+    }
+}
+
+fn filter(states: &[State], case: bool, document: bool) -> Filter {
+    Filter {
+        states: states.to_vec(),
+        case_id: case.then(|| "case-1".parse().unwrap()),
+        document_hash: document.then(|| DocumentHash::new([1; 32]).unwrap()),
+    }
+}
+
+const THREE_STATES: [State; 3] = [State::Queued, State::Confirmed, State::Failed];
+
+#[tokio::test]
+async fn a_page_of_everything_is_read_in_the_order_of_ids() {
+    let [first, deep] = PlanFixture::new().await.page_plans(&filter(&[], false, false)).await;
+    assert_eq!(first, ["SCAN r USING INDEX sqlite_autoindex_registrations_1"]);
+    assert_eq!(deep, ["SEARCH r USING INDEX sqlite_autoindex_registrations_1 (id<?)"]);
+}
+
+#[tokio::test]
+async fn a_page_of_a_case_is_read_from_that_case_alone() {
+    let [first, deep] = PlanFixture::new().await.page_plans(&filter(&[], true, false)).await;
+    assert_eq!(first, ["SEARCH r USING INDEX registrations_by_case (case_id=?)"]);
+    assert_eq!(deep, ["SEARCH r USING INDEX registrations_by_case (case_id=? AND id<?)"]);
+}
+
+#[tokio::test]
+async fn a_page_of_some_states_is_merged_from_the_newest_of_each() {
+    let [first, deep] = PlanFixture::new().await.page_plans(&filter(&THREE_STATES, false, false)).await;
+    for (steps, range) in [(first, ""), (deep, " AND id<?")] {
+        let newest = format!("SEARCH registrations USING COVERING INDEX registrations_by_state (state=?{range})");
+        let page = "SEARCH r USING INDEX sqlite_autoindex_registrations_1 (id=?)".to_owned();
+        let [queued, confirmed, failed] = ["queued", "confirmed", "failed"].map(|state| format!("SCAN {state}"));
+        assert_eq!(steps, [page, newest.clone(), queued, newest.clone(), confirmed, newest, failed]);
+    }
+}
+
+#[tokio::test]
+async fn a_page_of_a_case_and_some_states_is_read_from_that_case_and_of_its_failures_from_them_alone() {
+    let [first, deep] = PlanFixture::new().await.page_plans(&filter(&THREE_STATES, true, false)).await;
+    for (steps, range) in [(first, ""), (deep, " AND id<?")] {
+        let of_case = format!("SEARCH registrations USING INDEX registrations_by_case (case_id=?{range})");
+        let failures =
+            format!("SEARCH registrations USING COVERING INDEX registrations_failed_by_case (case_id=?{range})");
+        let read: Vec<_> = steps.iter().filter(|step| step.contains("SEARCH registrations")).collect();
+        assert_eq!(read, [&of_case, &of_case, &failures]);
+    }
+}
+
+#[tokio::test]
+async fn a_page_of_a_document_is_read_from_that_document_alone() {
+    let rig = PlanFixture::new().await;
+    let states: [&[State]; 3] = [&[], &[State::Confirmed], &THREE_STATES];
+    for states in states {
+        for steps in rig.page_plans(&filter(states, false, true)).await {
+            let of_document = "SEARCH registrations USING INDEX sqlite_autoindex_registrations_2 (document_hash=?)";
+            assert_eq!(steps, ["SEARCH r USING INDEX sqlite_autoindex_registrations_1 (id=?)", of_document]);
+        }
+        for steps in rig.page_plans(&filter(states, true, true)).await {
+            let pair = "(document_hash=? AND case_id=?)";
+            assert!(steps[1].ends_with(&format!("sqlite_autoindex_registrations_2 {pair}")), "{steps:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_is_looked_for_all_the_time_never_looks_through_what_is_finished() {
+    let rig = PlanFixture::new().await;
+    let by_state = "SEARCH registrations USING INDEX registrations_by_state (state=?)";
+    let counted = "SEARCH registrations USING COVERING INDEX registrations_by_state (state=?)";
+    for (statement, expected) in [
+        (read::OLDEST_QUEUED_SQL, by_state),
+        (&read::queued_sql(), by_state),
+        (super::open::COUNT_UNFINISHED_SQL, counted),
+        (read::UNFINISHED_BY_STATE_SQL, counted),
+        (prune::PRUNABLE_SQL, "SEARCH transactions USING INDEX transactions_with_bytes (confirmed_at<?)"),
+        (&open_transactions::open_count_by_signer_sql(), "SCAN transactions USING INDEX transactions_open"),
+        (
+            &open_transactions::open_transactions_sql("signer = $1"),
+            "SEARCH transactions USING INDEX transactions_open (signer=?)",
+        ),
+        (
+            &open_transactions::unfinalized_up_to_sql(),
+            "SEARCH transactions USING INDEX transactions_not_final (block_number<?)",
+        ),
+        (
+            open_transactions::HIGHEST_NONCE_SQL,
+            "SEARCH transactions USING COVERING INDEX sqlite_autoindex_transactions_2 (signer=?)",
+        ),
+        (
+            open_transactions::MEMBER_IDS_SQL,
+            "SEARCH registrations USING INDEX registrations_by_transaction (transaction_id=?)",
+        ),
+    ] {
+        assert_eq!(rig.query_plan(statement).await, [expected], "{statement}");
+    }
+}
+
+#[tokio::test]
+async fn a_start_reads_what_is_open_and_what_may_be_reorged_and_nothing_else() {
+    let rig = PlanFixture::new().await;
+    let open = "SEARCH transactions USING INDEX transactions_open (signer=?)";
+    let which = "signer = $1";
+    for (statement, expected) in [
+        (
+            open_transactions::open_attempts_sql(which, open_transactions::Detail::Full),
+            "attempts USING INDEX sqlite_autoindex_attempts_2 (transaction_id=?)",
+        ),
+        (
+            open_transactions::open_members_sql(which),
+            "registrations USING INDEX registrations_by_transaction (transaction_id=?)",
+        ),
+    ] {
+        assert_eq!(rig.query_plan(&statement).await, [&format!("SEARCH {expected}"), open], "{statement}");
+    }
+    let newest = "SEARCH transactions USING INDEX transactions_not_final";
+    let blocks = "SEARCH transactions USING INDEX transactions_not_final (block_number>?)";
+    assert_eq!(rig.query_plan(&open_transactions::unfinalized_within_depth_sql()).await, [blocks, newest]);
+}
+
+#[tokio::test]
+async fn what_is_spent_of_a_budget_is_summed_from_this_day_and_from_what_is_open_alone() {
+    let rig = PlanFixture::new().await;
+    let plan = rig.query_plan(daily_budget::SPENDING_SQL).await;
+    let [open, versions, today] = plan.as_slice() else { panic!("{plan:?}") };
+    assert_eq!(open, "SCAN t USING INDEX transactions_open");
+    assert!(versions.starts_with("SEARCH a USING INDEX"), "{versions}");
+    assert_eq!(today, "SEARCH transactions USING INDEX transactions_by_inclusion (included_at>?)");
+    let earlier = "SEARCH transactions USING INDEX transactions_by_inclusion (included_at>? AND included_at<?)";
+    assert_eq!(rig.query_plan(spent_cache::SPENT_BETWEEN_SQL).await, [earlier]);
+}
