@@ -80,9 +80,9 @@ async fn outage(report: &mut Report, what: &str, fault: Fault, alone: f64) {
     let ended = CancellationToken::new();
     let fails = async {
         sleep(at).await;
-        let trap = proxies[0].inject_all(fault);
+        let injected = proxies[0].inject_all(fault);
         sleep(PERIOD * (REQUESTS - BEFORE) as u32).await;
-        drop(trap);
+        drop(injected);
         ended.cancel();
     };
     let (took, calls) = run(&stack, fails).await;

@@ -71,9 +71,9 @@ impl FaultInjector<'_> {
                     Endpoints::Backup => &self.proxies[1..],
                     Endpoints::All => self.proxies,
                 };
-                let traps: Vec<InjectedFault> = cut.iter().map(|proxy| proxy.inject_all(fault)).collect();
+                let injected: Vec<InjectedFault> = cut.iter().map(|proxy| proxy.inject_all(fault)).collect();
                 sleep(time).await;
-                drop(traps);
+                drop(injected);
             }
             ChainFault::Halt { time } => {
                 self.producer.halt();

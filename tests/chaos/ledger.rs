@@ -30,7 +30,7 @@ pub struct LedgerEntries {
     /// Confirmation times that callers got, since the start of the run.
     pub confirm_times: BTreeSet<Duration>,
     /// Errors that the service returned, by reason.
-    pub refusals: BTreeMap<String, u64>,
+    pub errors: BTreeMap<String, u64>,
     /// Calls that ended with a broken connection because the replica was killed.
     pub disconnected: u64,
     /// Requests that were not answered in time on an intact connection, or that were never accepted.

@@ -135,7 +135,7 @@ impl Caller {
                 let Some(reason) = trailer(&status, "x-error-reason") else { return CallOutcome::Disconnected };
                 // A replica that is shutting down refuses new calls; the caller connects to another one.
                 self.connection = (reason != "SHUTTING_DOWN").then_some(connection);
-                *self.ledger.entries().refusals.entry(reason).or_default() += 1;
+                *self.ledger.entries().errors.entry(reason).or_default() += 1;
                 let Some(id) = trailer(&status, "x-registration-id") else { return CallOutcome::Rejected };
                 self.ledger.accepted(pair, &id);
                 CallOutcome::AcceptedWithError

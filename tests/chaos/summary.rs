@@ -53,7 +53,7 @@ impl Summary {
                 self.findings.missing_blocks
             ));
         }
-        for (reason, count) in &self.entries.refusals {
+        for (reason, count) in &self.entries.errors {
             report.note(format!("{count} calls ended with {reason}"));
         }
         Outcome { report, findings }

@@ -91,8 +91,8 @@ async fn a_chain_without_the_contract_is_diagnosed() {
         (Cause::RpcUnavailable, &*contract.to_string()),
         "{diagnosis:?}"
     );
-    let refusal = stack.client.verify(&document(7), CASE).await.unwrap_err();
-    assert_eq!(refusal.kind(), (Code::FailedPrecondition, "NO_CONTRACT"));
+    let error = stack.client.verify(&document(7), CASE).await.unwrap_err();
+    assert_eq!(error.kind(), (Code::FailedPrecondition, "NO_CONTRACT"));
 
     stack.anvil.rpc().run("anvil_setCode", json!([contract, code])).await;
     stack.client.wait_for_state(&id, State::Confirmed).await;
@@ -182,14 +182,14 @@ async fn a_registrar_removed_while_its_transaction_is_pending_loses_no_registrat
 #[tokio::test]
 async fn a_send_answered_after_the_confirmation_changes_nothing() {
     let mut stack = StackBuilder::on_demand().through_proxy().start().await;
-    let trap = stack.proxy().inject("eth_sendRawTransaction", Fault::HoldResponse);
+    let injected = stack.proxy().inject("eth_sendRawTransaction", Fault::HoldResponse);
     let confirmed = stack.client.confirm(1, CASE).await;
 
     stack
         .service
         .wait_for_log("the send to time out", |line| line["message"] == "RPC endpoint 127.0.0.1 unhealthy")
         .await;
-    trap.release();
+    injected.release();
     // The sender takes the next registration only after it is done with the first.
     stack.client.confirm(2, CASE).await;
 

@@ -212,8 +212,8 @@ async fn time_to_confirm_while_a_send_hangs() -> Duration {
         stack.client.wait_for_state(&one.id, State::Submitted).await;
         accepted.push(one);
     }
-    let trap = stack.proxy().inject("eth_sendRawTransaction", Fault::HoldRequest);
-    trap.until_hit().await;
+    let injected = stack.proxy().inject("eth_sendRawTransaction", Fault::HoldRequest);
+    injected.until_hit().await;
     let started = Instant::now();
 
     stack.anvil.mine(1).await;
@@ -272,13 +272,13 @@ async fn a_missing_receipt_does_not_delay_other_transactions() {
         sent.push(stack.client.wait_for_state(&accepted.id, State::Submitted).await);
     }
     let hash = &sent[0].transaction.as_ref().unwrap().hash;
-    let trap = stack.proxy().inject_matching("eth_getTransactionReceipt", hash, Fault::LoseRequest);
+    let injected = stack.proxy().inject_matching("eth_getTransactionReceipt", hash, Fault::LoseRequest);
 
     stack.anvil.mine(1).await;
 
-    trap.until_hit().await;
+    injected.until_hit().await;
     stack.client.wait_for_state(&sent[1].id, State::Confirmed).await;
     assert_eq!(stack.client.get(&sent[0].id).await.unwrap().state(), State::Submitted);
-    trap.release();
+    injected.release();
     stack.client.wait_for_state(&sent[0].id, State::Confirmed).await;
 }

@@ -13,8 +13,8 @@ async fn stack() -> TestStack {
 }
 
 /// The hash of the transaction in the first matched `eth_sendRawTransaction`.
-async fn hash_of_hit(trap: &InjectedFault) -> String {
-    let call = trap.until_hit().await;
+async fn hash_of_hit(injected: &InjectedFault) -> String {
+    let call = injected.until_hit().await;
     let bytes: Bytes = call["params"][0].as_str().unwrap().parse().unwrap();
     keccak256(bytes).to_string()
 }
@@ -44,12 +44,12 @@ async fn a_crash_before_signing_loses_no_registration() {
 #[tokio::test]
 async fn a_crash_between_signing_and_sending_sends_the_same_transaction() {
     let mut stack = stack().await;
-    let trap = stack.proxy().inject("eth_sendRawTransaction", Fault::HoldRequest);
+    let injected = stack.proxy().inject("eth_sendRawTransaction", Fault::HoldRequest);
     let accepted = stack.client.accept(1, CASE).await;
-    let signed = hash_of_hit(&trap).await;
+    let signed = hash_of_hit(&injected).await;
 
     stack.service.kill();
-    trap.release();
+    injected.release();
     assert_eq!(stack.anvil.head().await, 1, "only the contract's block exists");
     stack.restart().await;
 
@@ -59,12 +59,12 @@ async fn a_crash_between_signing_and_sending_sends_the_same_transaction() {
 #[tokio::test]
 async fn a_crash_before_the_answer_to_a_send_sends_no_other_transaction() {
     let mut stack = stack().await;
-    let trap = stack.proxy().inject("eth_sendRawTransaction", Fault::HoldResponse);
+    let injected = stack.proxy().inject("eth_sendRawTransaction", Fault::HoldResponse);
     let accepted = stack.client.accept(1, CASE).await;
-    let signed = hash_of_hit(&trap).await;
+    let signed = hash_of_hit(&injected).await;
 
     stack.service.kill();
-    trap.release();
+    injected.release();
     stack.restart().await;
 
     assert_eq!(assert_confirmed_once(&stack, &accepted.id).await, signed);
@@ -73,10 +73,10 @@ async fn a_crash_before_the_answer_to_a_send_sends_no_other_transaction() {
 #[tokio::test]
 async fn a_send_whose_answer_is_lost_is_confirmed_without_a_restart() {
     let stack = stack().await;
-    let trap = stack.proxy().inject("eth_sendRawTransaction", Fault::LoseResponse);
+    let injected = stack.proxy().inject("eth_sendRawTransaction", Fault::LoseResponse);
     let accepted = stack.client.accept(1, CASE).await;
-    let signed = hash_of_hit(&trap).await;
-    trap.release();
+    let signed = hash_of_hit(&injected).await;
+    injected.release();
 
     assert_eq!(assert_confirmed_once(&stack, &accepted.id).await, signed);
 }
@@ -84,10 +84,10 @@ async fn a_send_whose_answer_is_lost_is_confirmed_without_a_restart() {
 #[tokio::test]
 async fn a_send_that_never_reaches_the_node_is_repeated_without_a_restart() {
     let stack = stack().await;
-    let trap = stack.proxy().inject("eth_sendRawTransaction", Fault::LoseRequest);
+    let injected = stack.proxy().inject("eth_sendRawTransaction", Fault::LoseRequest);
     let accepted = stack.client.accept(1, CASE).await;
-    let signed = hash_of_hit(&trap).await;
-    trap.release();
+    let signed = hash_of_hit(&injected).await;
+    injected.release();
 
     assert_eq!(assert_confirmed_once(&stack, &accepted.id).await, signed);
 }
@@ -152,7 +152,7 @@ async fn a_crash_between_inclusion_and_confirmation_sends_no_other_transaction()
 #[tokio::test]
 async fn a_crash_before_the_inclusion_is_noticed_loses_no_registration() {
     let mut stack = stack().await;
-    let trap = stack.proxy().inject("eth_getTransactionReceipt", Fault::HoldRequest);
+    let injected = stack.proxy().inject("eth_getTransactionReceipt", Fault::HoldRequest);
     let logs = stack.proxy().inject("eth_getLogs", Fault::HoldRequest);
     let accepted = stack.client.accept(1, CASE).await;
     let event = eventually("the event", async || stack.registry.events().await.pop()).await;
@@ -163,7 +163,7 @@ async fn a_crash_before_the_inclusion_is_noticed_loses_no_registration() {
     );
 
     stack.service.kill();
-    trap.release();
+    injected.release();
     logs.release();
     stack.restart().await;
 
@@ -173,12 +173,12 @@ async fn a_crash_before_the_inclusion_is_noticed_loses_no_registration() {
 #[tokio::test]
 async fn a_registration_keeps_its_trace_id_through_a_crash() {
     let mut stack = stack().await;
-    let trap = stack.proxy().inject("eth_sendRawTransaction", Fault::HoldRequest);
+    let injected = stack.proxy().inject("eth_sendRawTransaction", Fault::HoldRequest);
     let accepted = stack.client.accept(1, CASE).await;
-    trap.until_hit().await;
+    injected.until_hit().await;
 
     stack.service.kill();
-    trap.release();
+    injected.release();
     stack.restart().await;
 
     let confirmed = stack.client.wait_for_state(&accepted.id, State::Confirmed).await;

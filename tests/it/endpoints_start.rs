@@ -25,7 +25,7 @@ async fn another_chain() -> Anvil {
 /// recovers.
 async fn assert_start_works_while_primary_fails(fault: Fault) {
     let (dependencies, settings) = builder().endpoints(2).prepare().await;
-    let trap = dependencies.proxies[0].inject_all(fault);
+    let injected = dependencies.proxies[0].inject_all(fault);
 
     let scenario = LoadScenario::new(within("the start", dependencies.start(settings)).await);
 
@@ -33,7 +33,7 @@ async fn assert_start_works_while_primary_fails(fault: Fault) {
     scenario.expect_log([unhealthy(ENDPOINT_1).with("state", "down")]).await;
     assert_eq!(scenario.state(ENDPOINT_1).await, "down");
     scenario.assert_no_warning_for(ENDPOINT_2);
-    trap.release();
+    injected.release();
     scenario.expect_log([unhealthy(ENDPOINT_1), healthy(ENDPOINT_1), failback(ENDPOINT_1)]).await;
     scenario.assert_invariants().await;
 }
@@ -68,7 +68,7 @@ async fn a_start_with_healthy_endpoints_logs_no_failover() {
 #[tokio::test]
 async fn the_service_starts_with_only_the_last_endpoint() {
     let (dependencies, settings) = builder().endpoints(3).prepare().await;
-    let _traps =
+    let _injected =
         [dependencies.proxies[0].inject_all(Fault::RefuseConnections), dependencies.proxies[1].inject_all(Fault::Hang)];
 
     let scenario = LoadScenario::new(within("the start", dependencies.start(settings)).await);
@@ -140,12 +140,12 @@ async fn a_backup_on_another_chain_gets_no_transaction_even_without_a_primary() 
 #[tokio::test]
 async fn quarantine_is_permanent() {
     let (dependencies, settings) = builder().endpoints(2).prepare().await;
-    let trap = dependencies.proxies[1].inject("eth_chainId", Fault::OTHER_CHAIN);
+    let injected = dependencies.proxies[1].inject("eth_chainId", Fault::OTHER_CHAIN);
     let scenario = LoadScenario::new(dependencies.start(settings).await);
     scenario.expect_log([quarantined(ENDPOINT_2)]).await;
 
     // The endpoint now reports the right chain id, but quarantine is permanent.
-    trap.release();
+    injected.release();
     let mut changes = Box::pin(eventually("another state", async || {
         (scenario.state(ENDPOINT_2).await != "quarantined").then_some(())
     }));
@@ -162,7 +162,7 @@ async fn quarantine_is_permanent() {
 
 #[tokio::test]
 async fn an_endpoint_that_recovers_on_another_chain_is_quarantined_before_use() {
-    let (scenario, trap) = LoadScenario::run_with_load(builder().endpoints(2), async |scenario| {
+    let (scenario, injected) = LoadScenario::run_with_load(builder().endpoints(2), async |scenario| {
         scenario.primary().inject_all(Fault::RefuseConnections)
     })
     .await;
@@ -170,7 +170,7 @@ async fn an_endpoint_that_recovers_on_another_chain_is_quarantined_before_use() 
     let _other = scenario.primary().inject("eth_chainId", Fault::OTHER_CHAIN);
     let sent = scenario.primary().sent();
 
-    trap.release();
+    injected.release();
 
     scenario.expect_log([failover(ENDPOINT_1, ENDPOINT_2), quarantined(ENDPOINT_1)]).await;
     scenario.register(100..110).await;

@@ -19,14 +19,14 @@ async fn stack() -> TestStack {
 async fn assert_invalid_fields(stack: &TestStack, request: RegisterDocumentRequest, fields: &[&str]) -> CallError {
     let text = format!("{request:?}");
     let text = text.chars().take(300).collect::<String>();
-    let refusal = match stack.client.register(request).await {
+    let error = match stack.client.register(request).await {
         Ok(_) => panic!("accepted: {text}"),
-        Err(refusal) => refusal,
+        Err(error) => error,
     };
-    assert_eq!(refusal.kind(), (Code::InvalidArgument, "INVALID_FIELD"), "{text}");
-    assert_eq!(refusal.field_names(), fields, "{text}: {refusal:?}");
-    assert!(refusal.fields.iter().all(|(_, what)| !what.is_empty()));
-    refusal
+    assert_eq!(error.kind(), (Code::InvalidArgument, "INVALID_FIELD"), "{text}");
+    assert_eq!(error.field_names(), fields, "{text}: {error:?}");
+    assert!(error.fields.iter().all(|(_, what)| !what.is_empty()));
+    error
 }
 
 #[tokio::test]
@@ -40,12 +40,12 @@ async fn all_invalid_fields_are_listed_at_once() {
         user_id: "someone@mail.example".into(),
     };
 
-    let refusal =
+    let error =
         assert_invalid_fields(&stack, request, &["case_id", "document_hash", "user_id", "wait_for", "wait_timeout"])
             .await;
 
-    assert!(!refusal.message.is_empty());
-    assert_eq!(refusal.registration_id, None);
+    assert!(!error.message.is_empty());
+    assert_eq!(error.registration_id, None);
 }
 
 #[tokio::test]
@@ -124,8 +124,8 @@ async fn a_user_id_that_is_an_email_address_or_not_visible_ascii_is_rejected() {
     for text in ["jo@mail.example", "a b", "ü", "a\n", &too_long] {
         let mut request = register_request(1, CASE, WaitFor::Accepted);
         request.user_id = text.to_owned();
-        let refusal = assert_invalid_fields(&stack, request, &["user_id"]).await;
-        assert!(!format!("{refusal:?}").contains("jo@mail"), "the address is repeated: {refusal:?}");
+        let error = assert_invalid_fields(&stack, request, &["user_id"]).await;
+        assert!(!format!("{error:?}").contains("jo@mail"), "the address is repeated: {error:?}");
     }
     for text in ["", "auth0|5f7c8ec7c33c6c004bbafe82", &"u".repeat(128)] {
         let mut request = register_request(1, CASE, WaitFor::Accepted);
@@ -137,14 +137,18 @@ async fn a_user_id_that_is_an_email_address_or_not_visible_ascii_is_rejected() {
 #[tokio::test]
 async fn extreme_deadlines_are_answered_and_do_not_affect_later_calls() {
     let stack = stack().await;
-    for (timeout, expected) in [("1n", Code::DeadlineExceeded), ("0S", Code::DeadlineExceeded), ("99999999H", Code::Ok)]
-    {
+    let call = async |timeout: &'static str| {
         let mut request = Request::new(register_request(1, CASE, WaitFor::Accepted));
         request.metadata_mut().insert("grpc-timeout", timeout.parse().unwrap());
-        let answer = within(timeout, stack.client.stub().register_document(request)).await;
-        let code = answer.as_ref().map_or_else(tonic::Status::code, |_| Code::Ok);
-        assert_eq!(code, expected, "{timeout}: {answer:?}");
+        within(timeout, stack.client.stub().register_document(request)).await.map_err(|status| status.code())
+    };
+
+    for expired in ["1n", "0S"] {
+        let code = call(expired).await.unwrap_err();
+        // The client's own timer and the service's answer race: `Cancelled` is the former, `DeadlineExceeded` the latter.
+        assert!(matches!(code, Code::Cancelled | Code::DeadlineExceeded), "{expired}: {code:?}");
     }
+    call("99999999H").await.unwrap();
     stack.client.confirm(2, CASE).await;
 }
 
@@ -158,7 +162,7 @@ async fn unknown_registrations_are_not_found() {
     assert_eq!(stack.client.diagnose(UNKNOWN_ID).await.unwrap_err().kind(), not_found);
     let watch = match stack.client.watch(UNKNOWN_ID, WaitFor::Confirmed, 0).await {
         Ok(mut watch) => watch.next().await.unwrap().unwrap_err(),
-        Err(refusal) => refusal,
+        Err(error) => error,
     };
     assert_eq!(watch.kind(), not_found);
     stack.client.accept(1, "another-case").await;
@@ -173,24 +177,24 @@ async fn every_call_lists_its_invalid_fields() {
     let invalid = (Code::InvalidArgument, "INVALID_FIELD");
 
     let by_pair = GetRegistrationRequest { key: Some(Key::Document(bad_pair())) };
-    let refusal = CallError::from(stub.get_registration(by_pair).await.unwrap_err());
-    assert_eq!(refusal.kind(), invalid);
-    assert_eq!(refusal.field_names(), ["document.case_id", "document.document_hash"]);
+    let error = CallError::from(stub.get_registration(by_pair).await.unwrap_err());
+    assert_eq!(error.kind(), invalid);
+    assert_eq!(error.field_names(), ["document.case_id", "document.document_hash"]);
 
     for key in [None, Some(Key::Id(String::new())), Some(Key::Id("not-a-uuid".into()))] {
-        let refusal = CallError::from(stub.get_registration(GetRegistrationRequest { key }).await.unwrap_err());
-        assert_eq!(refusal.kind(), invalid);
-        assert_eq!(refusal.fields.len(), 1, "{refusal:?}");
+        let error = CallError::from(stub.get_registration(GetRegistrationRequest { key }).await.unwrap_err());
+        assert_eq!(error.kind(), invalid);
+        assert_eq!(error.fields.len(), 1, "{error:?}");
     }
 
     let DocumentKey { document_hash, case_id } = bad_pair();
     let verify = VerifyDocumentRequest { document_hash, case_id };
-    let refusal = CallError::from(stub.verify_document(verify).await.unwrap_err());
-    assert_eq!((refusal.kind(), refusal.field_names()), (invalid, vec!["case_id", "document_hash"]));
+    let error = CallError::from(stub.verify_document(verify).await.unwrap_err());
+    assert_eq!((error.kind(), error.field_names()), (invalid, vec!["case_id", "document_hash"]));
 
     let watch = WatchRegistrationRequest { id: "x".into(), until: 99, after_revision: -1 };
-    let refusal = CallError::from(stub.watch_registration(watch).await.unwrap_err());
-    assert_eq!((refusal.kind(), refusal.field_names()), (invalid, vec!["after_revision", "id", "until"]));
+    let error = CallError::from(stub.watch_registration(watch).await.unwrap_err());
+    assert_eq!((error.kind(), error.field_names()), (invalid, vec!["after_revision", "id", "until"]));
 
     let list = ListRegistrationsRequest {
         page_size: -1,
@@ -199,11 +203,11 @@ async fn every_call_lists_its_invalid_fields() {
         case_id: "a b".into(),
         document_hash: "zz".into(),
     };
-    let refusal = stack.client.list(list).await.unwrap_err();
-    assert_eq!(refusal.kind(), invalid);
+    let error = stack.client.list(list).await.unwrap_err();
+    assert_eq!(error.kind(), invalid);
     let fields = ["case_id", "document_hash", "page_size", "page_token", "states"];
     for field in fields {
-        assert!(refusal.field_names().iter().any(|name| name.starts_with(field)), "{field} in {refusal:?}");
+        assert!(error.field_names().iter().any(|name| name.starts_with(field)), "{field} in {error:?}");
     }
 }
 
@@ -236,8 +240,8 @@ async fn the_longest_valid_request_keeps_error_trailers_small() {
     request.wait_timeout = Some(prost_types::Duration { seconds: 0, nanos: 500_000_000 });
 
     // The client checks the size of every error's trailers.
-    let refusal = stack.client.register(request).await.unwrap_err();
+    let error = stack.client.register(request).await.unwrap_err();
 
-    assert_eq!(refusal.reason, "WAIT_TIMEOUT");
-    assert_eq!(refusal.registration().document_hash, digest.to_string());
+    assert_eq!(error.reason, "WAIT_TIMEOUT");
+    assert_eq!(error.registration().document_hash, digest.to_string());
 }

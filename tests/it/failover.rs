@@ -19,7 +19,7 @@ fn two_endpoints() -> StackBuilder {
 /// The primary has this fault during fifty registrations and the backup takes over; calls fail over for one of these
 /// reasons.
 async fn assert_taken_over(fault: Fault, reasons: &[&str]) -> (LoadScenario, InjectedFault) {
-    let (scenario, trap) =
+    let (scenario, injected) =
         LoadScenario::run_with_load(two_endpoints(), async |scenario| scenario.primary().inject_all(fault)).await;
 
     scenario.expect_log([unhealthy(ENDPOINT_1), failover(ENDPOINT_1, ENDPOINT_2)]).await;
@@ -30,12 +30,12 @@ async fn assert_taken_over(fault: Fault, reasons: &[&str]) -> (LoadScenario, Inj
     assert!(failovers >= 1.0, "no call failed over because of {reasons:?}");
     assert_ne!(scenario.state(ENDPOINT_1).await, "healthy");
     scenario.assert_no_warning_for(ENDPOINT_2);
-    (scenario, trap)
+    (scenario, injected)
 }
 
 /// As [`assert_taken_over`], and the primary is down in the end.
 async fn assert_taken_over_and_down(fault: Fault, reasons: &[&str]) {
-    let (scenario, _trap) = assert_taken_over(fault, reasons).await;
+    let (scenario, _injected) = assert_taken_over(fault, reasons).await;
     scenario.wait_for_state(ENDPOINT_1, "down").await;
     // Later work does not use the primary; only occasional probes check whether it is back.
     let before = scenario.primary().counts();
@@ -52,10 +52,10 @@ async fn assert_taken_over_and_down(fault: Fault, reasons: &[&str]) {
 
 #[tokio::test]
 async fn a_primary_that_refuses_connections_fails_over_and_back() {
-    let (scenario, trap) = assert_taken_over(Fault::RefuseConnections, &["connect", "lost"]).await;
+    let (scenario, injected) = assert_taken_over(Fault::RefuseConnections, &["connect", "lost"]).await;
     scenario.wait_for_state(ENDPOINT_1, "down").await;
 
-    trap.release();
+    injected.release();
 
     let failover_and_failback = [
         unhealthy(ENDPOINT_1),
@@ -73,9 +73,9 @@ async fn a_primary_that_refuses_connections_fails_over_and_back() {
 
 #[tokio::test]
 async fn a_primary_that_hangs_fails_over_and_back() {
-    let (scenario, trap) = assert_taken_over(Fault::Hang, &["timeout", "hedge"]).await;
+    let (scenario, injected) = assert_taken_over(Fault::Hang, &["timeout", "hedge"]).await;
 
-    trap.release();
+    injected.release();
 
     scenario
         .expect_log([
@@ -149,7 +149,7 @@ async fn a_gateway_without_backends_fails_over_with_any_status() {
 #[tokio::test]
 async fn gateway_backend_errors_lose_no_registration() {
     for error in NO_BACKEND {
-        let (scenario, _trap) = LoadScenario::run_with_load(two_endpoints(), async |scenario| {
+        let (scenario, _injected) = LoadScenario::run_with_load(two_endpoints(), async |scenario| {
             scenario.primary().inject_all(Fault::Error(error))
         })
         .await;
@@ -162,7 +162,7 @@ async fn gateway_backend_errors_lose_no_registration() {
 #[tokio::test]
 async fn a_slow_primary_is_hedged() {
     let slow = Fault::Slow(Duration::from_millis(1500));
-    let (scenario, _trap) = assert_taken_over(slow, &["hedge"]).await;
+    let (scenario, _injected) = assert_taken_over(slow, &["hedge"]).await;
     scenario.wait_for_state(ENDPOINT_1, "degraded").await;
     scenario.assert_invariants().await;
 }
@@ -170,9 +170,9 @@ async fn a_slow_primary_is_hedged() {
 #[tokio::test]
 async fn a_slightly_slow_primary_stays_the_primary() {
     let slow = Fault::Slow(Duration::from_millis(60));
-    let (scenario, trap) =
+    let (scenario, injected) =
         LoadScenario::run_with_load(two_endpoints(), async |scenario| scenario.primary().inject_all(slow)).await;
-    assert!(trap.hits() > 0, "no call was slow");
+    assert!(injected.hits() > 0, "no call was slow");
     scenario.assert_no_warning_for(ENDPOINT_1);
     scenario.assert_no_warning_for(ENDPOINT_2);
     assert_eq!(scenario.count(&failover(ENDPOINT_1, ENDPOINT_2)), 0);
@@ -182,7 +182,7 @@ async fn a_slightly_slow_primary_stays_the_primary() {
 #[tokio::test]
 async fn a_primary_that_loses_every_second_answer_loses_no_registration() {
     let fault = Fault::LoseEverySecondResponse;
-    let (scenario, _trap) =
+    let (scenario, _injected) =
         LoadScenario::run_with_load(two_endpoints(), async |scenario| scenario.primary().inject_all(fault)).await;
     assert!(scenario.failover_count(ENDPOINT_1, ENDPOINT_2, "lost").await >= 1.0);
     scenario.assert_no_warning_for(ENDPOINT_2);
@@ -191,10 +191,10 @@ async fn a_primary_that_loses_every_second_answer_loses_no_registration() {
 
 #[tokio::test]
 async fn duplicated_calls_do_not_make_an_endpoint_unhealthy() {
-    let (scenario, trap) =
+    let (scenario, injected) =
         LoadScenario::run_with_load(two_endpoints(), async |scenario| scenario.primary().inject_all(Fault::Duplicate))
             .await;
-    assert!(trap.hits() > 0, "no call was duplicated");
+    assert!(injected.hits() > 0, "no call was duplicated");
     scenario.assert_no_warning_for(ENDPOINT_1);
     assert_eq!(
         scenario.failover_count(ENDPOINT_1, ENDPOINT_2, "refused").await,

@@ -20,10 +20,10 @@ async fn a_registration_that_the_contract_rejects_fails_and_can_be_registered_ag
     let stack = StackBuilder::on_demand().start().await;
     let code = replace_code(&stack, ALWAYS_REVERTS).await;
 
-    let refusal = stack.client.register(register_request(1, CASE, WaitFor::Confirmed)).await.unwrap_err();
+    let error = stack.client.register(register_request(1, CASE, WaitFor::Confirmed)).await.unwrap_err();
 
-    assert_eq!(refusal.kind(), (Code::FailedPrecondition, "REJECTED_BY_CONTRACT"));
-    let failed = refusal.registration();
+    assert_eq!(error.kind(), (Code::FailedPrecondition, "REJECTED_BY_CONTRACT"));
+    let failed = error.registration();
     assert_eq!(failed.state(), State::Failed);
     assert_eq!(failed.failure.as_ref().unwrap().reason, "REJECTED_BY_CONTRACT");
     assert!(!failed.failure.as_ref().unwrap().message.is_empty());
@@ -52,11 +52,11 @@ async fn a_failed_registration_ends_its_watch_streams() {
 #[tokio::test]
 async fn a_transaction_that_reverts_after_a_successful_preflight_fails_with_a_reason() {
     let stack = StackBuilder::on_demand().through_proxy().start().await;
-    let trap = stack.proxy().inject("eth_sendRawTransaction", Fault::HoldRequest);
+    let injected = stack.proxy().inject("eth_sendRawTransaction", Fault::HoldRequest);
     let accepted = stack.client.accept(1, CASE).await;
-    trap.until_hit().await;
+    injected.until_hit().await;
     let code = replace_code(&stack, ALWAYS_REVERTS).await;
-    trap.release();
+    injected.release();
 
     let failed = stack.client.wait_for_state(&accepted.id, State::Failed).await;
 

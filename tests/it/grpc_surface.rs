@@ -71,10 +71,10 @@ async fn verify_without_a_node_is_unavailable() {
     let stack = StackBuilder::on_demand().through_proxy().start().await;
     let _away = stack.proxy().inject_all(Fault::LoseRequest);
 
-    let refusal = stack.client.verify(&document(1), CASE).await.unwrap_err();
+    let error = stack.client.verify(&document(1), CASE).await.unwrap_err();
 
-    assert_eq!(refusal.kind(), (Code::Unavailable, "ALL_RPC_ENDPOINTS_UNAVAILABLE"));
-    assert_eq!(refusal.registration_id, None);
+    assert_eq!(error.kind(), (Code::Unavailable, "ALL_RPC_ENDPOINTS_UNAVAILABLE"));
+    assert_eq!(error.registration_id, None);
 }
 
 #[tokio::test]

@@ -19,7 +19,7 @@ async fn head(scenario: &LoadScenario, endpoint: &str) -> f64 {
 
 /// The primary's head freezes during fifty registrations. It is detected and does not delay the others.
 async fn assert_frozen_primary_fails_over(count: usize) {
-    let (scenario, (trap, frozen)) = LoadScenario::run_with_load(endpoints(count), async |scenario| {
+    let (scenario, (injected, frozen)) = LoadScenario::run_with_load(endpoints(count), async |scenario| {
         let head = scenario.stack.anvil.head().await;
         (scenario.primary().inject_all(Fault::FrozenAt(head)), head)
     })
@@ -30,7 +30,7 @@ async fn assert_frozen_primary_fails_over(count: usize) {
     let moved_on = async || (head(&scenario, ENDPOINT_2).await > frozen as f64 + 5.0).then_some(());
     eventually("the backup's head to advance", moved_on).await;
     assert!(head(&scenario, ENDPOINT_1).await <= frozen as f64, "the primary's head advanced");
-    trap.release();
+    injected.release();
     scenario.expect_log([failover(ENDPOINT_1, ENDPOINT_2), healthy(ENDPOINT_1).with("from", "degraded")]).await;
     scenario.assert_invariants().await;
 }
@@ -57,7 +57,7 @@ async fn a_single_endpoint_with_a_frozen_head_is_waited_for() {
 
 #[tokio::test]
 async fn a_primary_six_seconds_behind_fails_over() {
-    let (scenario, _trap) = LoadScenario::run_with_load(endpoints(2), async |scenario| {
+    let (scenario, _injected) = LoadScenario::run_with_load(endpoints(2), async |scenario| {
         scenario.stack.anvil.mine(30).await;
         scenario.primary().inject_all(Fault::Behind(30))
     })
@@ -70,11 +70,11 @@ async fn a_primary_six_seconds_behind_fails_over() {
 #[tokio::test]
 async fn an_endpoint_a_few_blocks_behind_stays_healthy() {
     for number in [0, 1] {
-        let (scenario, trap) = LoadScenario::run_with_load(endpoints(2), async |scenario| {
+        let (scenario, injected) = LoadScenario::run_with_load(endpoints(2), async |scenario| {
             scenario.stack.proxies()[number].inject_all(Fault::Behind(3))
         })
         .await;
-        assert!(trap.hits() > 0, "no call was answered by a lagging node");
+        assert!(injected.hits() > 0, "no call was answered by a lagging node");
         // No caller sees a block and then its absence, whichever endpoint answers.
         scenario.register(100..105).await;
         for endpoint in [ENDPOINT_1, ENDPOINT_2] {
@@ -98,13 +98,13 @@ fn assert_no_reorg(scenario: &LoadScenario) {
 #[tokio::test]
 async fn a_load_balancer_with_lagging_nodes_is_not_taken_for_a_reorg() {
     for (count, numbers) in [(1, &[0][..]), (2, &[0]), (2, &[0, 1])] {
-        let (scenario, traps) = LoadScenario::run_with_load(endpoints(count), async |scenario| {
+        let (scenario, injected) = LoadScenario::run_with_load(endpoints(count), async |scenario| {
             let inject = |number: &usize| scenario.stack.proxies()[*number].inject_all(Fault::AlternatelyBehind(3));
             numbers.iter().map(inject).collect::<Vec<_>>()
         })
         .await;
         scenario.register(100..110).await;
-        assert!(traps.iter().all(|trap| trap.hits() > 1), "no call was answered by a lagging node");
+        assert!(injected.iter().all(|injected| injected.hits() > 1), "no call was answered by a lagging node");
         assert_no_reorg(&scenario);
         scenario.assert_invariants().await;
     }
@@ -206,18 +206,18 @@ async fn assert_invented_head_is_not_trusted(count: usize, faulty: usize) {
     for seconds in [0, 86_400] {
         let builder = endpoints(count).set("REGISTRAR_CONFIRMATIONS", 4);
         let fault = Fault::Ahead { blocks: 1000, seconds };
-        let (scenario, trap) =
+        let (scenario, injected) =
             LoadScenario::run_with_load(builder, async |scenario| scenario.stack.proxies()[faulty].inject_all(fault))
                 .await;
         scenario.register(100..105).await;
-        assert!(trap.hits() > 0, "the faulty endpoint got no call");
+        assert!(injected.hits() > 0, "the faulty endpoint got no call");
         for (number, endpoint) in [ENDPOINT_1, ENDPOINT_2, ENDPOINT_3].into_iter().enumerate().take(count) {
             if number != faulty {
                 scenario.assert_no_warning_for(endpoint);
             }
         }
         assert_eq!(scenario.count(&LogLine::new("WARN", "chain stalled")), 0);
-        trap.release();
+        injected.release();
         scenario.register(105..110).await;
         scenario.assert_invariants().await;
     }

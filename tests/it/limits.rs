@@ -15,11 +15,11 @@ async fn a_full_queue_rejects_new_work_with_a_retry_delay() {
         stack.client.accept(number, CASE).await;
     }
 
-    let refusal = stack.client.register(register_request(3, CASE, WaitFor::Accepted)).await.unwrap_err();
+    let error = stack.client.register(register_request(3, CASE, WaitFor::Accepted)).await.unwrap_err();
 
-    assert_eq!(refusal.kind(), (Code::ResourceExhausted, "QUEUE_FULL"));
-    assert!(refusal.retry_after.is_some(), "{refusal:?}");
-    assert_eq!(refusal.registration_id, None, "nothing was accepted");
+    assert_eq!(error.kind(), (Code::ResourceExhausted, "QUEUE_FULL"));
+    assert!(error.retry_after.is_some(), "{error:?}");
+    assert_eq!(error.registration_id, None, "nothing was accepted");
     let unknown = stack.client.get_pair(&document(3), CASE).await.unwrap_err();
     assert_eq!(unknown.kind(), (Code::NotFound, "REGISTRATION_NOT_FOUND"));
     let known = stack.client.accept(2, CASE).await;
@@ -81,9 +81,9 @@ async fn at_most_fifteen_transactions_of_a_signer_are_pending() {
 
 /// Asserts that another waiting call is rejected.
 async fn assert_one_more_is_rejected(client: &Client) {
-    let refusal = client.register(register_request(7, CASE, WaitFor::Confirmed)).await.unwrap_err();
-    assert_eq!(refusal.kind(), (Code::ResourceExhausted, "TOO_MANY_WAITERS"));
-    assert!(refusal.retry_after.is_some(), "{refusal:?}");
+    let error = client.register(register_request(7, CASE, WaitFor::Confirmed)).await.unwrap_err();
+    assert_eq!(error.kind(), (Code::ResourceExhausted, "TOO_MANY_WAITERS"));
+    assert!(error.retry_after.is_some(), "{error:?}");
     let unknown = client.get_pair(&document(7), CASE).await.unwrap_err();
     assert_eq!(unknown.reason, "REGISTRATION_NOT_FOUND", "nothing was accepted");
 }
@@ -106,7 +106,7 @@ async fn calls_beyond_the_waiter_limit_are_rejected() {
     assert_one_more_is_rejected(&stack.client).await;
     let watch = stack.client.watch(&stack.client.accept(0, CASE).await.id, WaitFor::Confirmed, 0).await;
     assert_eq!(
-        watch.err().map(|refusal| refusal.reason).as_deref(),
+        watch.err().map(|error| error.reason).as_deref(),
         Some("TOO_MANY_WAITERS"),
         "watch streams count as waiting calls"
     );
@@ -165,7 +165,7 @@ async fn a_full_disk_rejects_new_work_and_keeps_accepted_work() {
     for number in 0..300 {
         match client.register(register_request(number, CASE, WaitFor::Accepted)).await {
             Ok(registration) => accepted.push((number, registration.id)),
-            Err(refusal) => refused.push((number, refusal)),
+            Err(error) => refused.push((number, error)),
         }
     }
     let lines = service.log().len();
@@ -183,9 +183,9 @@ async fn a_full_disk_rejects_new_work_and_keeps_accepted_work() {
     }
     assert!(lost.is_empty(), "{} of {} that were accepted are lost: {lost:?}", lost.len(), accepted.len());
     assert!(!accepted.is_empty() && !refused.is_empty(), "{} accepted, {} refused", accepted.len(), refused.len());
-    for (number, refusal) in refused {
-        assert_eq!(refusal.kind(), (Code::Unavailable, "STORE_UNAVAILABLE"));
-        assert_eq!(refusal.registration_id, None, "nothing was accepted");
+    for (number, error) in refused {
+        assert_eq!(error.kind(), (Code::Unavailable, "STORE_UNAVAILABLE"));
+        assert_eq!(error.registration_id, None, "nothing was accepted");
         let unknown = client.get_pair(&document(number), CASE).await.unwrap_err();
         assert_eq!(unknown.reason, "REGISTRATION_NOT_FOUND");
     }

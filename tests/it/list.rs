@@ -112,9 +112,9 @@ async fn a_page_token_is_bound_to_its_filter_and_an_invalid_one_is_rejected() {
     assert!(!token.is_empty());
 
     let assert_rejected = async |request: ListRegistrationsRequest| {
-        let refusal = stack.client.list(request).await.unwrap_err();
-        assert_eq!(refusal.kind(), (Code::InvalidArgument, "INVALID_FIELD"));
-        assert_eq!(refusal.field_names(), ["page_token"]);
+        let error = stack.client.list(request).await.unwrap_err();
+        assert_eq!(error.kind(), (Code::InvalidArgument, "INVALID_FIELD"));
+        assert_eq!(error.field_names(), ["page_token"]);
     };
     let with = |token: &str| ListRegistrationsRequest { page_token: token.to_owned(), ..request.clone() };
     assert_rejected(ListRegistrationsRequest { case_id: "b".into(), ..with(&token) }).await;
@@ -148,8 +148,8 @@ async fn a_page_has_at_most_500_registrations() {
         assert!(!page.next_page_token.is_empty());
     }
     let negative = ListRegistrationsRequest { page_size: -1, ..Default::default() };
-    let refusal = stack.client.list(negative).await.unwrap_err();
-    assert_eq!((refusal.kind(), refusal.field_names()), ((Code::InvalidArgument, "INVALID_FIELD"), vec!["page_size"]));
+    let error = stack.client.list(negative).await.unwrap_err();
+    assert_eq!((error.kind(), error.field_names()), ((Code::InvalidArgument, "INVALID_FIELD"), vec!["page_size"]));
 }
 
 #[tokio::test]

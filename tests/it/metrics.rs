@@ -225,14 +225,14 @@ async fn timeouts_have_trace_exemplars() {
     let stack = StackBuilder::on_demand().set("REGISTRAR_CONFIRMATION_TIMEOUT", "1s").start().await;
     stack.anvil.stop_mining().await;
 
-    let refusal = stack.client.register(register_until_timeout(1, CASE)).await.unwrap_err();
+    let error = stack.client.register(register_until_timeout(1, CASE)).await.unwrap_err();
 
-    let registration = refusal.detail.unwrap().registration.unwrap();
+    let registration = error.detail.unwrap().registration.unwrap();
     assert_eq!(registration.document_hash, document(1));
     let name = "registrar_confirmation_timeouts_total";
     let counted = async || {
         let page = stack.service.metrics().await;
-        (page.value(name, &[]) == 1.0).then(|| page.traces(name, &[("cause", &refusal.metadata["cause"])]))
+        (page.value(name, &[]) == 1.0).then(|| page.traces(name, &[("cause", &error.metadata["cause"])]))
     };
     assert_eq!(eventually("the timeout", counted).await, BTreeSet::from([registration.trace_id]));
 }

@@ -33,7 +33,7 @@ fn failovers(scenario: &LoadScenario) -> usize {
 #[tokio::test]
 async fn two_simultaneous_outages_of_three_fail_over_to_the_third() {
     for fault in [Fault::RefuseConnections, Fault::Hang] {
-        let (scenario, _traps) =
+        let (scenario, _injected) =
             LoadScenario::run_with_load(endpoints(3), async |scenario| inject(scenario, &[0, 1], fault)).await;
         scenario.expect_log([unhealthy(ENDPOINT_1), LogLine::new("WARN", "RPC failover").with("to", ENDPOINT_3)]).await;
         scenario.expect_log([unhealthy(ENDPOINT_2)]).await;
@@ -46,7 +46,7 @@ async fn two_simultaneous_outages_of_three_fail_over_to_the_third() {
 
 #[tokio::test]
 async fn a_failing_backup_is_detected_without_failover() {
-    let (scenario, _traps) =
+    let (scenario, _injected) =
         LoadScenario::run_with_load(endpoints(2), async |scenario| inject(scenario, &[1], Fault::RefuseConnections))
             .await;
     scenario.expect_log([unhealthy(ENDPOINT_2)]).await;
@@ -59,10 +59,10 @@ async fn a_failing_backup_is_detected_without_failover() {
 #[tokio::test]
 async fn an_outage_of_all_endpoints_for_twenty_seconds_loses_no_registration() {
     let (scenario, ()) = LoadScenario::run_with_load(endpoints(2), async |scenario| {
-        let traps = inject(scenario, &[0, 1], Fault::RefuseConnections);
+        let injected = inject(scenario, &[0, 1], Fault::RefuseConnections);
         scenario.expect_log([all_endpoints_unavailable()]).await;
         tokio::time::sleep(20 * A_SECOND).await;
-        drop(traps);
+        drop(injected);
     })
     .await;
     scenario.expect_log([all_endpoints_unavailable(), endpoints_available_again()]).await;
@@ -82,10 +82,10 @@ async fn an_outage_of_all_endpoints_ends_within_seconds_of_recovery() {
         let mut expected = Vec::new();
         // While none is available, all endpoints are probed every second.
         retry_timing("the end of the outage", async || {
-            let traps = inject(scenario, &[0, 1], Fault::Hang);
+            let injected = inject(scenario, &[0, 1], Fault::Hang);
             expected.push(all_endpoints_unavailable());
             scenario.expect_log(expected.clone()).await;
-            drop(traps);
+            drop(injected);
             let started = Instant::now();
             expected.push(endpoints_available_again());
             scenario.expect_log(expected.clone()).await;
@@ -157,11 +157,11 @@ async fn endpoints_that_fail_alternately_lose_no_registration() {
 
 #[tokio::test]
 async fn a_recovered_primary_is_returned_to_once() {
-    let (scenario, traps) =
+    let (scenario, injected) =
         LoadScenario::run_with_load(endpoints(3), async |scenario| inject(scenario, &[0], Fault::RefuseConnections))
             .await;
     scenario.wait_for_state(ENDPOINT_1, "down").await;
-    drop(traps);
+    drop(injected);
     scenario.expect_log([unhealthy(ENDPOINT_1), healthy(ENDPOINT_1), failback(ENDPOINT_1)]).await;
 
     // Later probes and registrations change nothing.
@@ -200,8 +200,8 @@ async fn a_service_exits_in_time_while_its_primary_hangs() {
     for number in 0..10 {
         scenario.stack.client.accept(number, CASE).await;
     }
-    let traps = inject(&scenario, &[0], Fault::Hang);
-    traps[0].until_hit().await;
+    let injected = inject(&scenario, &[0], Fault::Hang);
+    injected[0].until_hit().await;
 
     let started = Instant::now();
     scenario.stack.service.terminate();

@@ -86,8 +86,8 @@ async fn a_proxy_that_refuses_connections_reopens_the_same_port() {
     ask(&reused, &proxy, "eth_chainId", json!([])).await.unwrap();
 
     for _ in 0..3 {
-        let trap = proxy.inject_all(Fault::RefuseConnections);
-        trap.until_hit().await;
+        let injected = proxy.inject_all(Fault::RefuseConnections);
+        injected.until_hit().await;
         // Open connections are closed and new ones refused.
         for http in [&reused, &http_client()] {
             // The client may not have noticed yet that its connection is closed.
@@ -97,7 +97,7 @@ async fn a_proxy_that_refuses_connections_reopens_the_same_port() {
             .await;
             assert_eq!(kind(&error), Some(ErrorKind::ConnectionRefused));
         }
-        trap.release();
+        injected.release();
         eventually("the port to be open again", async || ask(&reused, &proxy, "eth_chainId", json!([])).await.ok())
             .await;
     }
@@ -106,14 +106,14 @@ async fn a_proxy_that_refuses_connections_reopens_the_same_port() {
 #[tokio::test]
 async fn a_connection_is_reset_or_closed() {
     let (_anvil, proxy, _) = chain().await;
-    let trap = proxy.inject("eth_chainId", Fault::Reset);
+    let injected = proxy.inject("eth_chainId", Fault::Reset);
     let error = call(&proxy, "eth_chainId", json!([])).await.err().unwrap();
     assert_eq!(kind(&error), Some(ErrorKind::ConnectionReset), "{error:?}");
-    assert_eq!(trap.hits(), 1);
+    assert_eq!(injected.hits(), 1);
     assert_eq!(call(&proxy, "eth_blockNumber", json!([])).await.unwrap().status, 200, "another method");
-    trap.release();
+    injected.release();
 
-    let _trap = proxy.inject("eth_chainId", Fault::LoseRequest);
+    let _injected = proxy.inject("eth_chainId", Fault::LoseRequest);
     let error = call(&proxy, "eth_chainId", json!([])).await.err().unwrap();
     assert_eq!((error.is_connect(), kind(&error)), (false, None), "{error:?}");
 }
@@ -121,7 +121,7 @@ async fn a_connection_is_reset_or_closed() {
 #[tokio::test]
 async fn an_answer_is_truncated() {
     let (anvil, proxy, _) = chain().await;
-    let _trap = proxy.inject("anvil_mine", Fault::TruncateResponse);
+    let _injected = proxy.inject("anvil_mine", Fault::TruncateResponse);
     let error = call(&proxy, "anvil_mine", json!([])).await.err().unwrap();
     assert!(error.is_body() || error.is_decode(), "{error:?}");
     assert_eq!(anvil.head().await, 11, "the node executed the call");
@@ -130,14 +130,14 @@ async fn an_answer_is_truncated() {
 #[tokio::test]
 async fn a_call_hangs_and_the_others_do_not() {
     let (_anvil, proxy, _) = chain().await;
-    let trap = proxy.inject("eth_sendRawTransaction", Fault::Hang);
+    let injected = proxy.inject("eth_sendRawTransaction", Fault::Hang);
     let mut hanging = Box::pin(call(&proxy, "eth_sendRawTransaction", json!(["0x00"])));
 
-    until_observed(&mut hanging, trap.until_hit()).await;
+    until_observed(&mut hanging, injected.until_hit()).await;
     assert_pending("the hanging call", &mut hanging, SHORT_WAIT).await;
     assert_eq!(call(&proxy, "eth_chainId", json!([])).await.unwrap().status, 200);
-    assert_eq!((trap.hits(), proxy.sent()), (1, vec!["0x00".to_owned()]));
-    trap.release();
+    assert_eq!((injected.hits(), proxy.sent()), (1, vec!["0x00".to_owned()]));
+    injected.release();
     assert_pending("the hanging call, after the release", &mut hanging, SHORT_WAIT).await;
     assert_eq!(call(&proxy, "eth_sendRawTransaction", json!(["0x00"])).await.unwrap().status, 200);
 }
@@ -145,7 +145,7 @@ async fn a_call_hangs_and_the_others_do_not() {
 #[tokio::test]
 async fn an_answer_is_delayed() {
     let (_anvil, proxy, _) = chain().await;
-    let _trap = proxy.inject_all(Fault::Slow(SHORT_WAIT));
+    let _injected = proxy.inject_all(Fault::Slow(SHORT_WAIT));
     let started = Instant::now();
 
     assert_eq!(call(&proxy, "eth_chainId", json!([])).await.unwrap().status, 200);
@@ -156,7 +156,7 @@ async fn an_answer_is_delayed() {
 #[tokio::test]
 async fn every_second_answer_is_lost_and_the_node_gets_every_call() {
     let (anvil, proxy, _) = chain().await;
-    let _trap = proxy.inject("anvil_mine", Fault::LoseEverySecondResponse);
+    let _injected = proxy.inject("anvil_mine", Fault::LoseEverySecondResponse);
     let mut answered = Vec::new();
 
     for _ in 0..4 {
@@ -170,7 +170,7 @@ async fn every_second_answer_is_lost_and_the_node_gets_every_call() {
 #[tokio::test]
 async fn a_call_is_duplicated_and_the_second_answer_is_returned() {
     let (anvil, proxy, _) = chain().await;
-    let _trap = proxy.inject_all(Fault::Duplicate);
+    let _injected = proxy.inject_all(Fault::Duplicate);
 
     assert_eq!(call(&proxy, "anvil_mine", json!([])).await.unwrap().status, 200);
 
@@ -193,13 +193,13 @@ async fn http_faults_have_their_status_headers_and_body() {
         (HttpAnswer::status(200).html(), 200, None, "<html>"),
         (HttpAnswer::status(503).with_error(NO_BACKEND[0]), 503, None, "-32011"),
     ] {
-        let trap = proxy.inject("eth_chainId", Fault::Http(fault));
+        let injected = proxy.inject("eth_chainId", Fault::Http(fault));
         let answer = call(&proxy, "eth_chainId", json!([])).await.unwrap();
         assert_eq!((answer.status, answer.retry_after.as_deref()), (status, retry_after), "{fault:?}");
         assert!(answer.body.contains(body) && answer.body.is_empty() == body.is_empty(), "{fault:?}: {}", answer.body);
-        trap.release();
+        injected.release();
     }
-    let _trap = proxy.inject("eth_chainId", Fault::status(500));
+    let _injected = proxy.inject("eth_chainId", Fault::status(500));
     assert_eq!(call(&proxy, "eth_chainId", json!([])).await.unwrap().status, 500);
     assert_eq!(call(&proxy, "eth_blockNumber", json!([])).await.unwrap().status, 200);
 }
@@ -218,7 +218,7 @@ async fn each_node_error_is_returned_unchanged() {
         &UNKNOWN_ERRORS,
     ];
     for error in node_errors.concat() {
-        let _trap = proxy.inject("eth_sendRawTransaction", Fault::Error(error));
+        let _injected = proxy.inject("eth_sendRawTransaction", Fault::Error(error));
         let answer = call(&proxy, "eth_sendRawTransaction", json!(["0x00"])).await.unwrap();
         let body: Value = serde_json::from_str(&answer.body).unwrap();
         assert_eq!((answer.status, &body["id"]), (200, &json!(7)));
@@ -232,7 +232,7 @@ async fn each_node_error_is_returned_unchanged() {
 async fn a_result_is_replaced() {
     let (_anvil, proxy, transactions) = chain().await;
     let rpc = Rpc::new(proxy.url());
-    let _traps = [
+    let _injected = [
         proxy.inject("eth_chainId", Fault::OTHER_CHAIN),
         proxy.inject("eth_getTransactionReceipt", Fault::NULL),
         proxy.inject("eth_syncing", Fault::SYNCING),
@@ -277,21 +277,21 @@ async fn assert_shows_nothing_after_block_8(rpc: &Rpc, transactions: &[B256]) {
 #[tokio::test]
 async fn a_frozen_head_shows_no_later_block() {
     let (anvil, proxy, mut transactions) = chain().await;
-    let trap = proxy.inject_all(Fault::FrozenAt(8));
+    let injected = proxy.inject_all(Fault::FrozenAt(8));
     let rpc = Rpc::new(proxy.url());
 
     assert_shows_nothing_after_block_8(&rpc, &transactions).await;
     transactions.push(transfer(&anvil).await);
     assert_shows_nothing_after_block_8(&rpc, &transactions).await;
 
-    trap.release();
+    injected.release();
     assert_eq!(rpc.call::<U64>("eth_blockNumber", json!([])).await.to::<u64>(), 11);
 }
 
 #[tokio::test]
 async fn a_lagging_head_moves_with_the_chain() {
     let (anvil, proxy, transactions) = chain().await;
-    let _trap = proxy.inject_all(Fault::Behind(2));
+    let _injected = proxy.inject_all(Fault::Behind(2));
     let rpc = Rpc::new(proxy.url());
     assert_shows_nothing_after_block_8(&rpc, &transactions).await;
 
@@ -304,7 +304,7 @@ async fn a_lagging_head_moves_with_the_chain() {
 #[tokio::test]
 async fn a_load_balancer_alternates_between_the_head_and_a_lagging_node() {
     let (_anvil, proxy, _) = chain().await;
-    let _trap = proxy.inject_all(Fault::AlternatelyBehind(2));
+    let _injected = proxy.inject_all(Fault::AlternatelyBehind(2));
     let rpc = Rpc::new(proxy.url());
     let mut heads = Vec::new();
 
@@ -322,7 +322,7 @@ async fn an_invented_head_is_unknown_to_the_node() {
     let time = |header: &Value| serde_json::from_value::<U64>(header["timestamp"].clone()).unwrap().to::<u64>();
     let newest: Value = anvil.rpc().call("eth_getBlockByNumber", json!(["latest", false])).await;
     for seconds in [0, 86_400] {
-        let _trap = proxy.inject_all(Fault::Ahead { blocks: 100, seconds });
+        let _injected = proxy.inject_all(Fault::Ahead { blocks: 100, seconds });
 
         let invented: Value = rpc.call("eth_getBlockByNumber", json!(["latest", false])).await;
 

@@ -81,7 +81,7 @@ async fn an_error_of_the_backup_does_not_outweigh_the_primarys_answer() {
 #[tokio::test]
 async fn an_endpoint_that_rejects_every_call_fails_over() {
     let switched_off = NodeError { code: -32000, message: "project disabled", data: None };
-    let (scenario, _trap) = LoadScenario::run_with_load(endpoints(2), async |scenario| {
+    let (scenario, _injected) = LoadScenario::run_with_load(endpoints(2), async |scenario| {
         scenario.primary().inject_all(Fault::Error(switched_off))
     })
     .await;

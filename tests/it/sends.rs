@@ -22,10 +22,10 @@ fn sent(proxy: &Proxy) -> BTreeSet<String> {
 
 /// The primary has this fault for sends during fifty registrations; the backup gets a transaction that the primary got.
 async fn resends_through_backup(fault: Fault, reason: &str) -> LoadScenario {
-    let (scenario, trap) =
+    let (scenario, injected) =
         LoadScenario::run_with_load(two_endpoints(), async |scenario| scenario.primary().inject(SEND, fault)).await;
 
-    assert!(trap.hits() > 0, "nothing was sent to the primary");
+    assert!(injected.hits() > 0, "nothing was sent to the primary");
     let (first, second) = (scenario.primary(), scenario.backup());
     // A transaction may be confirmed before its send times out.
     eventually("the backup to get a transaction of the primary", async || {
@@ -49,11 +49,11 @@ async fn a_send_that_never_reaches_the_node_is_repeated_through_the_backup() {
 
 #[tokio::test]
 async fn a_send_whose_answer_hangs_is_confirmed_by_the_chain() {
-    let (scenario, trap) = LoadScenario::run_with_load(two_endpoints(), async |scenario| {
+    let (scenario, injected) = LoadScenario::run_with_load(two_endpoints(), async |scenario| {
         scenario.primary().inject(SEND, Fault::HoldResponse)
     })
     .await;
-    assert!(trap.hits() > 0, "nothing was sent to the primary");
+    assert!(injected.hits() > 0, "nothing was sent to the primary");
     scenario.assert_no_warning_for(ENDPOINT_2);
     scenario.assert_invariants().await;
 }
@@ -132,7 +132,7 @@ async fn a_sender_limit_is_waited_for_without_failover() {
 #[tokio::test]
 async fn a_wrong_chain_id_error_fails_over_to_another_endpoint() {
     for error in OTHER_CHAIN {
-        let (scenario, _trap) = LoadScenario::run_with_load(two_endpoints(), async |scenario| {
+        let (scenario, _injected) = LoadScenario::run_with_load(two_endpoints(), async |scenario| {
             scenario.primary().inject(SEND, Fault::Error(error))
         })
         .await;
@@ -144,11 +144,11 @@ async fn a_wrong_chain_id_error_fails_over_to_another_endpoint() {
 
 #[tokio::test]
 async fn receipts_missing_at_the_primary_are_read_from_the_backup() {
-    let (scenario, trap) = LoadScenario::run_with_load(two_endpoints(), async |scenario| {
+    let (scenario, injected) = LoadScenario::run_with_load(two_endpoints(), async |scenario| {
         scenario.primary().inject("eth_getTransactionReceipt", Fault::NULL)
     })
     .await;
-    assert!(trap.hits() > 0, "no receipt was requested from the primary");
+    assert!(injected.hits() > 0, "no receipt was requested from the primary");
     assert!(scenario.backup().count("eth_getTransactionReceipt") > 0);
     scenario.assert_no_warning_for(ENDPOINT_2);
     scenario.assert_invariants().await;
@@ -157,11 +157,11 @@ async fn receipts_missing_at_the_primary_are_read_from_the_backup() {
 #[tokio::test]
 async fn an_unknown_block_error_fails_over() {
     for error in UNKNOWN_BLOCK {
-        let (scenario, trap) = LoadScenario::run_with_load(two_endpoints(), async |scenario| {
+        let (scenario, injected) = LoadScenario::run_with_load(two_endpoints(), async |scenario| {
             scenario.primary().inject("eth_call", Fault::Error(error))
         })
         .await;
-        assert!(trap.hits() > 0, "the primary was not called");
+        assert!(injected.hits() > 0, "the primary was not called");
         assert!(scenario.failover_count(ENDPOINT_1, ENDPOINT_2, "behind").await >= 1.0);
         scenario.assert_no_warning_for(ENDPOINT_2);
         scenario.assert_invariants().await;
@@ -172,11 +172,11 @@ async fn an_unknown_block_error_fails_over() {
 async fn an_unknown_error_fails_over() {
     for error in UNKNOWN_ERRORS {
         for method in [SEND, "eth_call", "eth_getBalance"] {
-            let (scenario, trap) = LoadScenario::run_with_load(two_endpoints(), async |scenario| {
+            let (scenario, injected) = LoadScenario::run_with_load(two_endpoints(), async |scenario| {
                 scenario.primary().inject(method, Fault::Error(error))
             })
             .await;
-            assert!(trap.hits() > 0, "{method} was not sent to the primary");
+            assert!(injected.hits() > 0, "{method} was not sent to the primary");
             assert!(scenario.failover_count(ENDPOINT_1, ENDPOINT_2, "refused").await >= 1.0, "{method}: {error:?}");
             for endpoint in [ENDPOINT_1, ENDPOINT_2] {
                 scenario.assert_no_warning_for(endpoint);
@@ -190,11 +190,11 @@ async fn an_unknown_error_fails_over() {
 async fn a_hanging_method_fails_over() {
     let methods = ["eth_call", "eth_getTransactionReceipt", "eth_getBlockByNumber", "eth_getTransactionCount"];
     for method in methods {
-        let (scenario, trap) = LoadScenario::run_with_load(two_endpoints(), async |scenario| {
+        let (scenario, injected) = LoadScenario::run_with_load(two_endpoints(), async |scenario| {
             scenario.primary().inject(method, Fault::Hang)
         })
         .await;
-        assert!(trap.hits() > 0, "{method} was not sent to the primary");
+        assert!(injected.hits() > 0, "{method} was not sent to the primary");
         assert!(scenario.failover_count(ENDPOINT_1, ENDPOINT_2, "").await >= 1.0, "{method}");
         assert_eq!(scenario.count(&unhealthy(ENDPOINT_2)), 0);
         scenario.assert_invariants().await;

@@ -32,10 +32,10 @@ async fn waiting_callers_are_answered_and_their_work_continues_after_the_restart
     stack.service.terminate();
 
     for (call, id) in waiting.into_iter().zip(&ids) {
-        let refusal = within("the answer", call).await.unwrap().unwrap_err();
-        assert_eq!(refusal.kind(), (Code::Unavailable, "SHUTTING_DOWN"));
-        assert_eq!(refusal.registration_id.as_ref(), Some(id));
-        assert_eq!(refusal.registration().id, *id);
+        let error = within("the answer", call).await.unwrap().unwrap_err();
+        assert_eq!(error.kind(), (Code::Unavailable, "SHUTTING_DOWN"));
+        assert_eq!(error.registration_id.as_ref(), Some(id));
+        assert_eq!(error.registration().id, *id);
     }
     assert_eq!(stack.service.exit_code().await, 0);
     assert!(started.elapsed() < GRACE, "it used the whole grace period: {:?}", started.elapsed());
@@ -63,16 +63,16 @@ async fn an_idle_service_exits_at_once() {
 async fn a_hanging_node_does_not_delay_the_exit_beyond_the_grace_period() {
     // Longer than the service's RPC timeouts.
     let mut stack = StackBuilder::on_demand().through_proxy().set("REGISTRAR_SHUTDOWN_GRACE", "8s").start().await;
-    let trap = stack.proxy().inject_all(Fault::HoldRequest);
+    let injected = stack.proxy().inject_all(Fault::HoldRequest);
     let accepted = stack.client.accept(1, CASE).await;
-    trap.until_hit().await;
+    injected.until_hit().await;
     let started = Instant::now();
 
     stack.service.terminate();
 
     assert_eq!(stack.service.exit_code().await, 0);
     assert!(started.elapsed() < Duration::from_secs(8) + EXIT_TOLERANCE, "{:?}", started.elapsed());
-    trap.release();
+    injected.release();
     stack.restart().await;
     stack.client.wait_for_state(&accepted.id, State::Confirmed).await;
     stack.registry.assert_registered_exactly([(document(1), CASE.into())]).await;

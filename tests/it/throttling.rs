@@ -20,9 +20,9 @@ const THROTTLED: HttpAnswer = HttpAnswer::status(429);
 
 /// The primary is throttled during fifty registrations; the backup takes over, and both stay healthy.
 async fn assert_left_alone_and_healthy(fault: Fault) {
-    let (scenario, trap) =
+    let (scenario, injected) =
         LoadScenario::run_with_load(two_endpoints(), async |scenario| scenario.primary().inject_all(fault)).await;
-    assert!(trap.hits() > 0, "the primary got no call");
+    assert!(injected.hits() > 0, "the primary got no call");
     // Whether a call or a probe was throttled first, all later sends go to the backup.
     scenario.expect_call_outcome(ENDPOINT_1, "throttled").await;
     assert!(!scenario.backup().sent().is_empty(), "{fault:?}");
@@ -66,7 +66,7 @@ async fn an_extreme_retry_after_is_survived() {
 
 /// The primary gets no call for as long as its `Retry-After` says.
 async fn assert_retry_after_respected(fault: HttpAnswer) {
-    let (scenario, trap) = LoadScenario::run_with_load(two_endpoints(), async |scenario| {
+    let (scenario, injected) = LoadScenario::run_with_load(two_endpoints(), async |scenario| {
         scenario.primary().inject_all(Fault::Http(fault))
     })
     .await;
@@ -80,7 +80,7 @@ async fn assert_retry_after_respected(fault: HttpAnswer) {
         times.windows(2).any(|pair| pair[1] - pair[0] >= pause).then_some(())
     })
     .await;
-    assert!(trap.hits() > 0, "the primary was not throttled");
+    assert!(injected.hits() > 0, "the primary was not throttled");
     scenario.assert_no_warning_for(ENDPOINT_1);
     scenario.assert_invariants().await;
 }
@@ -112,11 +112,11 @@ async fn a_throttled_single_endpoint_is_waited_for_and_stays_healthy() {
 #[tokio::test]
 async fn work_waits_while_all_endpoints_throttle_and_all_stay_healthy() {
     let (scenario, ()) = LoadScenario::run_with_load(two_endpoints(), async |scenario| {
-        let traps =
+        let injected =
             scenario.stack.proxies().iter().map(|proxy| proxy.inject_all(Fault::Http(THROTTLED.retry_after(1))));
-        let traps: Vec<_> = traps.collect();
+        let injected: Vec<_> = injected.collect();
         tokio::time::sleep(MEDIUM_WAIT).await;
-        drop(traps);
+        drop(injected);
     })
     .await;
     for endpoint in [ENDPOINT_1, ENDPOINT_2] {

@@ -22,15 +22,15 @@ async fn a_wait_timeout_is_answered_and_the_registration_is_confirmed_later() {
     request.wait_timeout = seconds(1);
     let started = Instant::now();
 
-    let refusal = stack.client.register(request).await.unwrap_err();
+    let error = stack.client.register(request).await.unwrap_err();
 
     assert!(started.elapsed() >= Duration::from_secs(1), "answered after {:?}", started.elapsed());
-    assert_eq!(refusal.kind(), (Code::DeadlineExceeded, "WAIT_TIMEOUT"));
-    assert_eq!(refusal.metadata["state"], "SUBMITTED");
-    assert_eq!(refusal.metadata["blockedReason"], "");
-    assert_eq!(refusal.registration().state(), State::Submitted);
+    assert_eq!(error.kind(), (Code::DeadlineExceeded, "WAIT_TIMEOUT"));
+    assert_eq!(error.metadata["state"], "SUBMITTED");
+    assert_eq!(error.metadata["blockedReason"], "");
+    assert_eq!(error.registration().state(), State::Submitted);
     stack.anvil.mine_on_demand().await;
-    stack.client.wait_for_state(&refusal.registration_id.unwrap(), State::Confirmed).await;
+    stack.client.wait_for_state(&error.registration_id.unwrap(), State::Confirmed).await;
     stack.registry.assert_registered_exactly([(document(1), CASE.into())]).await;
 }
 
@@ -44,11 +44,11 @@ async fn a_wait_timeout_names_the_blocked_reason() {
     let mut request = register_request(1, CASE, WaitFor::Confirmed);
     request.wait_timeout = seconds(1);
 
-    let refusal = stack.client.register(request).await.unwrap_err();
+    let error = stack.client.register(request).await.unwrap_err();
 
-    assert_eq!(refusal.kind(), (Code::DeadlineExceeded, "WAIT_TIMEOUT"));
-    assert_eq!(refusal.metadata["state"], "QUEUED");
-    assert_eq!(refusal.metadata["blockedReason"], reason);
+    assert_eq!(error.kind(), (Code::DeadlineExceeded, "WAIT_TIMEOUT"));
+    assert_eq!(error.metadata["state"], "QUEUED");
+    assert_eq!(error.metadata["blockedReason"], reason);
 }
 
 #[tokio::test]
@@ -57,10 +57,10 @@ async fn a_wait_of_zero_answers_at_once_with_the_accepted_registration() {
     let mut request = register_request(1, CASE, WaitFor::Confirmed);
     request.wait_timeout = seconds(0);
 
-    let refusal = stack.client.register(request).await.unwrap_err();
+    let error = stack.client.register(request).await.unwrap_err();
 
-    assert_eq!(refusal.kind(), (Code::DeadlineExceeded, "WAIT_TIMEOUT"));
-    let id = refusal.registration_id.unwrap();
+    assert_eq!(error.kind(), (Code::DeadlineExceeded, "WAIT_TIMEOUT"));
+    let id = error.registration_id.unwrap();
     assert_eq!(stack.client.get_pair(&document(1), CASE).await.unwrap().id, id);
 }
 
@@ -70,7 +70,7 @@ async fn a_call_is_answered_before_its_deadline_with_details() {
     let deadline = Duration::from_secs(2);
 
     // The service answers a quarter of a second before the deadline, which the client enforces by its own clock.
-    let refusal = retry_timing("the answer before the deadline", async || {
+    let error = retry_timing("the answer before the deadline", async || {
         let mut request = Request::new(register_request(1, CASE, WaitFor::Confirmed));
         request.set_timeout(deadline);
         let started = Instant::now();
@@ -82,8 +82,8 @@ async fn a_call_is_answered_before_its_deadline_with_details() {
     })
     .await;
 
-    assert_eq!(refusal.kind(), (Code::DeadlineExceeded, "WAIT_TIMEOUT"));
-    assert_eq!(refusal.registration().document_hash, document(1));
+    assert_eq!(error.kind(), (Code::DeadlineExceeded, "WAIT_TIMEOUT"));
+    assert_eq!(error.registration().document_hash, document(1));
 }
 
 #[tokio::test]
@@ -95,9 +95,9 @@ async fn the_earlier_of_wait_timeout_and_deadline_ends_a_call() {
     request.set_timeout(Duration::from_secs(20));
     let started = Instant::now();
 
-    let refusal = stack.client.register(request).await.unwrap_err();
+    let error = stack.client.register(request).await.unwrap_err();
 
-    assert_eq!(refusal.reason, "WAIT_TIMEOUT");
+    assert_eq!(error.reason, "WAIT_TIMEOUT");
     assert!(started.elapsed() < Duration::from_secs(15), "answered after {:?}", started.elapsed());
 }
 
@@ -107,7 +107,7 @@ async fn assert_answered_before_deadline(language: Language) -> Value {
     let stack = stalled_chain(StackBuilder::on_demand()).await;
     let request = json!({ "documentHash": document(1), "caseId": CASE, "waitFor": "WAIT_FOR_CONFIRMED" });
 
-    // The answer has a quarter of a second to come.
+    // The service answers a quarter of a second before the deadline, which the client enforces by its own clock.
     let outcome = retry_timing("the answer before the deadline", async || {
         let outcome = language.register(stack.service.grpc, &request, DEADLINE).await;
         // An error that the client made itself has no reason.
@@ -146,19 +146,19 @@ async fn a_confirmation_timeout_answers_all_callers_and_the_registration_is_conf
     let stack = stalled_chain(StackBuilder::on_demand().set("REGISTRAR_CONFIRMATION_TIMEOUT", "5s")).await;
 
     let waiting = (0..3).map(|_| stack.client.register(register_request(1, CASE, WaitFor::Confirmed)));
-    let refusals = futures_util::future::join_all(waiting).await;
+    let errors = futures_util::future::join_all(waiting).await;
 
     let sent = stack.client.get_pair(&document(1), CASE).await.unwrap().transaction.unwrap().hash;
-    for refusal in refusals.into_iter().map(Result::unwrap_err) {
-        assert_eq!(refusal.kind(), (Code::DeadlineExceeded, "CONFIRMATION_TIMEOUT"));
-        assert_eq!(refusal.metadata["cause"], "pending");
-        assert!(!refusal.metadata["explanation"].is_empty());
-        assert_eq!(refusal.metadata["transactionHash"], sent);
-        assert!(refusal.metadata.contains_key("explorerUrl"));
-        let diagnosis = refusal.detail.as_ref().unwrap().diagnosis.as_ref().unwrap();
+    for error in errors.into_iter().map(Result::unwrap_err) {
+        assert_eq!(error.kind(), (Code::DeadlineExceeded, "CONFIRMATION_TIMEOUT"));
+        assert_eq!(error.metadata["cause"], "pending");
+        assert!(!error.metadata["explanation"].is_empty());
+        assert_eq!(error.metadata["transactionHash"], sent);
+        assert!(error.metadata.contains_key("explorerUrl"));
+        let diagnosis = error.detail.as_ref().unwrap().diagnosis.as_ref().unwrap();
         assert_eq!(diagnosis.cause(), Cause::Pending);
-        assert_eq!(diagnosis.explanation, refusal.metadata["explanation"]);
-        assert_eq!(refusal.registration().state(), State::Submitted);
+        assert_eq!(diagnosis.explanation, error.metadata["explanation"]);
+        assert_eq!(error.registration().state(), State::Submitted);
     }
     stack.anvil.mine_on_demand().await;
     let id = stack.client.get_pair(&document(1), CASE).await.unwrap().id;
@@ -173,14 +173,14 @@ async fn too_few_confirmations_at_the_timeout_are_diagnosed() {
         StackBuilder::on_demand().set("REGISTRAR_CONFIRMATION_TIMEOUT", "3s").set("REGISTRAR_CONFIRMATIONS", 2);
     let stack = builder.start().await;
 
-    let refusal = stack.client.register(register_until_timeout(1, CASE)).await.unwrap_err();
+    let error = stack.client.register(register_until_timeout(1, CASE)).await.unwrap_err();
 
-    assert_eq!(refusal.kind(), (Code::DeadlineExceeded, "CONFIRMATION_TIMEOUT"));
-    assert_eq!(refusal.metadata["cause"], "awaiting_confirmations");
-    assert!(refusal.metadata["explanation"].contains("1 of the 2 confirmations"), "{:?}", refusal.metadata);
-    assert_eq!(refusal.registration().state(), State::Included);
+    assert_eq!(error.kind(), (Code::DeadlineExceeded, "CONFIRMATION_TIMEOUT"));
+    assert_eq!(error.metadata["cause"], "awaiting_confirmations");
+    assert!(error.metadata["explanation"].contains("1 of the 2 confirmations"), "{:?}", error.metadata);
+    assert_eq!(error.registration().state(), State::Included);
     stack.anvil.mine(1).await;
-    stack.client.wait_for_state(&refusal.registration_id.unwrap(), State::Confirmed).await;
+    stack.client.wait_for_state(&error.registration_id.unwrap(), State::Confirmed).await;
 }
 
 #[tokio::test]
@@ -189,12 +189,12 @@ async fn two_confirmations_on_a_default_anvil_time_out_with_advice() {
         StackBuilder::on_demand().set("REGISTRAR_CONFIRMATION_TIMEOUT", "3s").set("REGISTRAR_CONFIRMATIONS", 2);
     let stack = builder.start().await;
 
-    let refusal = stack.client.register(register_until_timeout(1, CASE)).await.unwrap_err();
+    let error = stack.client.register(register_until_timeout(1, CASE)).await.unwrap_err();
 
     let advice = "REGISTRAR_CONFIRMATIONS=1";
-    assert_eq!(refusal.reason, "CONFIRMATION_TIMEOUT");
-    assert!(refusal.metadata["explanation"].contains(advice), "{:?}", refusal.metadata);
-    let diagnosis = stack.client.diagnose(&refusal.registration_id.unwrap()).await.unwrap().diagnosis.unwrap();
+    assert_eq!(error.reason, "CONFIRMATION_TIMEOUT");
+    assert!(error.metadata["explanation"].contains(advice), "{:?}", error.metadata);
+    let diagnosis = stack.client.diagnose(&error.registration_id.unwrap()).await.unwrap().diagnosis.unwrap();
     assert!(diagnosis.explanation.contains(advice), "the diagnosis lacks the advice: {diagnosis:?}");
 }
 
@@ -208,10 +208,10 @@ async fn a_confirmation_timeout_is_reported_once() {
     };
     stack.service.wait_for_log("the report of the timeout", is_report).await;
     // A later caller gets the same answer without a second report.
-    let refusal = stack.client.register(register_until_timeout(1, CASE)).await.unwrap_err();
+    let error = stack.client.register(register_until_timeout(1, CASE)).await.unwrap_err();
 
-    assert_eq!(refusal.reason, "CONFIRMATION_TIMEOUT");
-    assert_eq!(refusal.registration_id, Some(accepted.id));
+    assert_eq!(error.reason, "CONFIRMATION_TIMEOUT");
+    assert_eq!(error.registration_id, Some(accepted.id));
     assert_eq!(stack.service.log().iter().filter(|line| is_report(line)).count(), 1);
 }
 
@@ -222,13 +222,13 @@ async fn a_wait_without_endpoints_ends_unavailable_and_the_registration_is_confi
     let mut request = register_request(1, CASE, WaitFor::Confirmed);
     request.wait_timeout = seconds(3);
 
-    let refusal = stack.client.register(request).await.unwrap_err();
+    let error = stack.client.register(request).await.unwrap_err();
 
-    assert_eq!(refusal.kind(), (Code::Unavailable, "ALL_RPC_ENDPOINTS_UNAVAILABLE"));
-    assert!(refusal.retry_after.is_some(), "no retry delay: {refusal:?}");
-    assert_eq!(refusal.registration().document_hash, document(1));
+    assert_eq!(error.kind(), (Code::Unavailable, "ALL_RPC_ENDPOINTS_UNAVAILABLE"));
+    assert!(error.retry_after.is_some(), "no retry delay: {error:?}");
+    assert_eq!(error.registration().document_hash, document(1));
     away.release();
-    stack.client.wait_for_state(&refusal.registration_id.unwrap(), State::Confirmed).await;
+    stack.client.wait_for_state(&error.registration_id.unwrap(), State::Confirmed).await;
     stack.registry.assert_registered_exactly([(document(1), CASE.into())]).await;
 }
 
@@ -239,9 +239,9 @@ async fn a_stopped_node_is_reported_as_unavailable() {
     let mut request = register_request(1, CASE, WaitFor::Submitted);
     request.wait_timeout = seconds(3);
 
-    let refusal = stack.client.register(request).await.unwrap_err();
+    let error = stack.client.register(request).await.unwrap_err();
 
-    assert_eq!(refusal.kind(), (Code::Unavailable, "ALL_RPC_ENDPOINTS_UNAVAILABLE"));
+    assert_eq!(error.kind(), (Code::Unavailable, "ALL_RPC_ENDPOINTS_UNAVAILABLE"));
 }
 
 #[tokio::test]
@@ -253,9 +253,9 @@ async fn the_servers_maximum_wait_limits_long_deadlines() {
     request.set_timeout(Duration::from_secs(3600));
     let started = Instant::now();
 
-    let refusal = stack.client.register(request).await.unwrap_err();
+    let error = stack.client.register(request).await.unwrap_err();
 
-    assert_eq!(refusal.kind(), (Code::DeadlineExceeded, "WAIT_TIMEOUT"));
+    assert_eq!(error.kind(), (Code::DeadlineExceeded, "WAIT_TIMEOUT"));
     assert!(started.elapsed() < Duration::from_secs(30), "answered after {:?}", started.elapsed());
 }
 
@@ -263,11 +263,11 @@ async fn the_servers_maximum_wait_limits_long_deadlines() {
 async fn the_confirmation_timeout_applies_to_included_transactions_without_a_send_answer() {
     let builder = StackBuilder::on_demand().through_proxy().set("REGISTRAR_CONFIRMATIONS", 2);
     let stack = builder.set("REGISTRAR_CONFIRMATION_TIMEOUT", "1s").start().await;
-    let _trap = stack.proxy().inject("eth_sendRawTransaction", Fault::HoldResponse);
+    let _injected = stack.proxy().inject("eth_sendRawTransaction", Fault::HoldResponse);
     let accepted = stack.client.accept(1, CASE).await;
     stack.client.wait_for_state(&accepted.id, State::Included).await;
 
-    let refusal = stack.client.register(register_until_timeout(1, CASE)).await.unwrap_err();
+    let error = stack.client.register(register_until_timeout(1, CASE)).await.unwrap_err();
 
-    assert_eq!(refusal.kind(), (Code::DeadlineExceeded, "CONFIRMATION_TIMEOUT"));
+    assert_eq!(error.kind(), (Code::DeadlineExceeded, "CONFIRMATION_TIMEOUT"));
 }

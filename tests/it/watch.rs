@@ -136,12 +136,12 @@ async fn a_stream_ends_unavailable_when_the_server_shuts_down() {
 
     stack.service.terminate();
 
-    let refusal = loop {
+    let error = loop {
         match watch.next().await.expect("an error ends the stream") {
             Ok(_) => {}
-            Err(refusal) => break refusal,
+            Err(error) => break error,
         }
     };
-    assert_eq!(refusal.kind(), (Code::Unavailable, "SHUTTING_DOWN"));
+    assert_eq!(error.kind(), (Code::Unavailable, "SHUTTING_DOWN"));
     assert_eq!(stack.service.exit_code().await, 0);
 }

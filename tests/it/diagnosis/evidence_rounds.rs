@@ -79,10 +79,10 @@ async fn a_thousand_waiting_callers_are_answered_by_one_round() {
     let started = Instant::now();
 
     let waiting = (0..1_000).map(|_| stack.client.register(register_until_timeout(1, CASE)));
-    let refusals = join_all(waiting).await;
+    let errors = join_all(waiting).await;
 
-    for refusal in refusals {
-        assert_eq!(diagnosis_of_error(&refusal.unwrap_err()).cause(), Cause::Pending);
+    for error in errors {
+        assert_eq!(diagnosis_of_error(&error.unwrap_err()).cause(), Cause::Pending);
     }
     assert_eq!(stack.proxy().count(ROUND_METHOD), 1, "one round for all");
     let after = stack.proxy().counts();
@@ -98,9 +98,9 @@ async fn a_round_without_answers_times_out_with_less_evidence() {
     let _hangs = stack.proxy().inject(ROUND_METHOD, Fault::Hang);
     let started = Instant::now();
 
-    let refusal = stack.client.register(register_until_timeout(1, CASE)).await.unwrap_err();
+    let error = stack.client.register(register_until_timeout(1, CASE)).await.unwrap_err();
 
-    let diagnosis = diagnosis_of_error(&refusal);
+    let diagnosis = diagnosis_of_error(&error);
     assert!(started.elapsed() < Duration::from_secs(1 + 2 + 10), "answered after {:?}", started.elapsed());
     assert_eq!(diagnosis.cause(), Cause::Pending);
     assert!(!diagnosis.evidence.contains_key("knownTo"), "{diagnosis:?}");

@@ -33,20 +33,20 @@ async fn submit(stack: &TestStack, number: u64) -> Registration {
 /// Waits for the document's confirmation timeout with this cause and checks that every observer gets the same
 /// diagnosis.
 async fn assert_late(stack: &mut TestStack, number: u64, cause: Cause) -> Diagnosis {
-    let refusal = stack.client.register(register_until_timeout(number, CASE)).await.unwrap_err();
-    let diagnosis = diagnosis_of_error(&refusal);
+    let error = stack.client.register(register_until_timeout(number, CASE)).await.unwrap_err();
+    let diagnosis = diagnosis_of_error(&error);
     assert_eq!(diagnosis.cause(), cause, "{}\n{:?}", diagnosis.explanation, diagnosis.evidence);
-    assert_reported_consistently(stack, refusal.registration_id.as_deref().unwrap(), &diagnosis).await;
+    assert_reported_consistently(stack, error.registration_id.as_deref().unwrap(), &diagnosis).await;
     diagnosis
 }
 
 /// The diagnosis in a caller's error.
-fn diagnosis_of_error(refusal: &CallError) -> Diagnosis {
-    assert_eq!(refusal.kind(), (Code::DeadlineExceeded, "CONFIRMATION_TIMEOUT"));
-    let diagnosis = refusal.detail.as_ref().unwrap().diagnosis.clone().unwrap();
-    assert_eq!(refusal.metadata["cause"], code(diagnosis.cause()));
-    assert_eq!(refusal.metadata["explanation"], diagnosis.explanation);
-    assert!(refusal.message.contains(&diagnosis.explanation), "{}", refusal.message);
+fn diagnosis_of_error(error: &CallError) -> Diagnosis {
+    assert_eq!(error.kind(), (Code::DeadlineExceeded, "CONFIRMATION_TIMEOUT"));
+    let diagnosis = error.detail.as_ref().unwrap().diagnosis.clone().unwrap();
+    assert_eq!(error.metadata["cause"], code(diagnosis.cause()));
+    assert_eq!(error.metadata["explanation"], diagnosis.explanation);
+    assert!(error.message.contains(&diagnosis.explanation), "{}", error.message);
     diagnosis
 }
 

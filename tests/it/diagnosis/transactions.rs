@@ -184,13 +184,13 @@ async fn an_external_transaction_removed_by_a_reorg_is_nonce_gap() {
         stack.anvil.stop_mining().await;
         submit(&stack, 1).await;
         stack.anvil.rpc().run("anvil_reorg", json!([1, []])).await;
-        let refusal = stack.client.register(register_until_timeout(1, CASE)).await.unwrap_err();
-        let diagnosis = diagnosis_of_error(&refusal);
+        let error = stack.client.register(register_until_timeout(1, CASE)).await.unwrap_err();
+        let diagnosis = diagnosis_of_error(&error);
         if stack.service.log().iter().any(|line| line["message"] == "a missing nonce was filled") {
             return Err(format!("the gap was filled first: {}", diagnosis.explanation));
         }
         assert_eq!(diagnosis.cause(), Cause::NonceGap, "{}", diagnosis.explanation);
-        assert_reported_consistently(&mut stack, refusal.registration_id.as_deref().unwrap(), &diagnosis).await;
+        assert_reported_consistently(&mut stack, error.registration_id.as_deref().unwrap(), &diagnosis).await;
         Ok((stack, diagnosis))
     })
     .await;

@@ -36,9 +36,9 @@ async fn exercised_stack() -> TestStack {
     client.watch(&registration.id, WaitFor::Confirmed, 0).await.unwrap().rest().await;
     client.register(register_request(1, "not a case", WaitFor::Accepted)).await.unwrap_err();
     // The first endpoint loses a call, which fails over to the second.
-    let trap = stack.proxy().inject("eth_call", Fault::LoseRequest);
+    let injected = stack.proxy().inject("eth_call", Fault::LoseRequest);
     client.verify(&document(1), CASE).await.unwrap();
-    trap.release();
+    injected.release();
     stack
 }
 

@@ -24,8 +24,8 @@ async fn on_a_proxy(builder: StackBuilder) -> (TestStack, TcpProxy) {
 /// Asserts that calls fail with STORE_UNAVAILABLE within this time.
 async fn assert_unavailable(stack: &TestStack, number: u64, within: Duration) {
     let started = Instant::now();
-    let refusal = stack.client.register(register_request(number, CASE, WaitFor::Accepted)).await.unwrap_err();
-    assert_eq!(refusal.kind(), (Code::Unavailable, "STORE_UNAVAILABLE"));
+    let error = stack.client.register(register_request(number, CASE, WaitFor::Accepted)).await.unwrap_err();
+    assert_eq!(error.kind(), (Code::Unavailable, "STORE_UNAVAILABLE"));
     assert!(started.elapsed() < within, "{:?}", started.elapsed());
 }
 

@@ -114,8 +114,8 @@ async fn a_replacement_rejected_as_underpriced_is_bumped_again() {
 #[tokio::test]
 async fn a_first_send_rejected_as_underpriced_is_bumped() {
     let stack = stalled_chain(StackBuilder::on_demand()).await;
-    let refusal = NodeError { code: -32000, message: "transaction underpriced", data: None };
-    let rejecting = stack.proxy().inject(SEND, Fault::Error(refusal));
+    let error = NodeError { code: -32000, message: "transaction underpriced", data: None };
+    let rejecting = stack.proxy().inject(SEND, Fault::Error(error));
     let accepted = stack.client.accept(1, CASE).await;
     stack.client.wait_until(&accepted.id, "FEE_CAP", |seen| seen.blocked_reason == "FEE_CAP").await;
 

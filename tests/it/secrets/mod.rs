@@ -144,24 +144,24 @@ impl<'a> Scenario<'a> {
         for (number, words) in words.iter().enumerate() {
             let revert = format!("execution reverted: {words}");
             let error = NodeError { code: 3, message: revert.leak(), data: Some("\"0x12345678\"") };
-            let trap = self.stack.proxy().inject("eth_call", Fault::Error(error));
+            let injected = self.stack.proxy().inject("eth_call", Fault::Error(error));
             self.register(register_until_timeout(100 + number as u64, CASE)).await;
-            trap.release();
+            injected.release();
             assert!(self.outputs.have("grpc", &mark(number)), "the message was not passed on: {words}");
         }
         // Gateway errors and the diagnosis of them.
         for (number, words) in words.into_iter().enumerate().step_by(4) {
             let error = NodeError { code: -32000, message: words.leak(), data: None };
-            let trap = self.stack.proxy().inject_all(match number {
+            let injected = self.stack.proxy().inject_all(match number {
                 0 => Fault::Error(error),
                 _ => Fault::Http(HttpAnswer::status(500).with_error(error)),
             });
             let message = register_request(200 + number as u64, CASE, WaitFor::Confirmed);
             self.register(RegisterDocumentRequest { wait_timeout: seconds(0), ..message }).await;
-            trap.until_hit().await;
+            injected.until_hit().await;
             let pair = self.stack.client.get_pair(&document(200 + number as u64), CASE).await.unwrap();
             self.outputs.keep_debug("grpc", &self.stack.client.diagnose(&pair.id).await);
-            trap.release();
+            injected.release();
         }
     }
 
@@ -183,7 +183,7 @@ impl<'a> Scenario<'a> {
         }
         for (number, words) in self.planted.words(&self.endpoint).into_iter().enumerate().step_by(3) {
             let error = NodeError { code: -32000, message: words.leak(), data: None };
-            let trap = self.stack.proxy().inject("eth_estimateGas", Fault::Error(error));
+            let injected = self.stack.proxy().inject("eth_estimateGas", Fault::Error(error));
             let settings = [
                 ("REGISTRAR_RPC_URLS", self.endpoint.as_str()),
                 ("REGISTRAR_CHAIN_ID", "31337"),
@@ -195,7 +195,7 @@ impl<'a> Scenario<'a> {
             let deployed = run(&["deploy"], &settings).await;
             assert!(deployed.stderr.contains(&mark(number)), "{deployed:?}");
             self.outputs.keep_debug("commands", &deployed);
-            trap.release();
+            injected.release();
         }
         let mut invalid = self.stack.settings.clone();
         for (name, value) in [

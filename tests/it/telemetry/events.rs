@@ -32,18 +32,18 @@ async fn a_failed_registration_is_one_error_in_its_trace() {
     let mut request = register_request(1, CASE, WaitFor::Confirmed);
     request.user_id = USER.to_owned();
 
-    let refusal = observed.stack.client.register(request).await.unwrap_err();
+    let error = observed.stack.client.register(request).await.unwrap_err();
 
-    assert_eq!(refusal.kind(), (Code::FailedPrecondition, "REJECTED_BY_CONTRACT"));
-    let id = &refusal.registration().id;
-    let in_trace = |event: &Value| event["contexts"]["trace"]["trace_id"] == refusal.trace_id;
+    assert_eq!(error.kind(), (Code::FailedPrecondition, "REJECTED_BY_CONTRACT"));
+    let id = &error.registration().id;
+    let in_trace = |event: &Value| event["contexts"]["trace"]["trace_id"] == error.trace_id;
     let event = observed.sentry.event("the failure", in_trace).await;
     assert_eq!(level(&event), "error", "{event:#}");
     assert!(event.to_string().contains("REJECTED_BY_CONTRACT"), "no reason in {event:#}");
     assert!(event.to_string().contains(id), "no registration id in {event:#}");
     assert_eq!(event["user"], json!({ "id": USER }));
-    let call = observed.transaction("grpc.server", &refusal.trace_id).await;
-    let tree = observed.transaction("blockchain.register", &refusal.trace_id).await;
+    let call = observed.transaction("grpc.server", &error.trace_id).await;
+    let tree = observed.transaction("blockchain.register", &error.trace_id).await;
     assert_eq!((&*call[0].status, &*tree[0].status), ("failed_precondition", "failed_precondition"));
     let prepare = super::part(&tree, "blockchain.prepare");
     assert_eq!(prepare.status, "failed_precondition");
@@ -57,12 +57,12 @@ async fn a_failed_registration_is_one_error_in_its_trace() {
 async fn a_registration_repeated_after_a_failure_has_a_second_waterfall() {
     let observed = ObservedStack::start(StackBuilder::on_demand()).await;
     let code = replace_code(&observed, ALWAYS_REVERTS).await;
-    let refusal = observed.stack.client.register(register_request(1, CASE, WaitFor::Confirmed)).await.unwrap_err();
+    let error = observed.stack.client.register(register_request(1, CASE, WaitFor::Confirmed)).await.unwrap_err();
     replace_code(&observed, &code).await;
 
     let again = observed.stack.client.confirm(1, CASE).await;
 
-    assert_eq!(again.trace_id, refusal.trace_id);
+    assert_eq!(again.trace_id, error.trace_id);
     let trees = observed.transactions("blockchain.register", &again.trace_id, 2).await;
     let mut statuses: Vec<_> = trees.iter().map(|tree| tree[0].status.as_str()).collect();
     statuses.sort_unstable();
@@ -189,8 +189,8 @@ async fn callers_mistakes_are_no_events() {
     hurried.wait_timeout = crate::harness::seconds(0);
     let hurried = client.register(hurried).await.unwrap_err();
 
-    for refusal in [invalid, missing, hurried] {
-        observed.transaction("grpc.server", &refusal.trace_id).await;
+    for error in [invalid, missing, hurried] {
+        observed.transaction("grpc.server", &error.trace_id).await;
     }
 
     assert_eq!(observed.sentry.events(), Vec::<Value>::new());

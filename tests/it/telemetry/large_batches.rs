@@ -71,10 +71,10 @@ async fn call(client: Client, number: u64) -> Call {
             let registration = Some((answer.message.id, answer.message.trace_id));
             Call { named, trace: answer.trace_id, registration, outcome: "OK".to_owned() }
         }
-        Err(refusal) => {
-            let registration = refusal.detail.as_ref().and_then(|detail| detail.registration.clone());
+        Err(error) => {
+            let registration = error.detail.as_ref().and_then(|detail| detail.registration.clone());
             let registration = registration.map(|registration| (registration.id, registration.trace_id));
-            Call { named, trace: refusal.trace_id, registration, outcome: refusal.reason }
+            Call { named, trace: error.trace_id, registration, outcome: error.reason }
         }
     }
 }

@@ -12,10 +12,10 @@ fn attribute<'a>(of: &'a Value, name: &str) -> &'a Value {
 async fn only_warnings_and_errors_are_sentry_logs() {
     let mut observed = stalled_chain(StackBuilder::on_demand().through_proxy(), 1).await;
     let late = observed.stack.client.register(register_until_timeout(1, CASE)).await.unwrap_err();
-    let trap = observed.stack.proxy().inject_all(Fault::LoseRequest);
+    let injected = observed.stack.proxy().inject_all(Fault::LoseRequest);
     let down = |line: &Value| line["message"] == "RPC endpoint 127.0.0.1 unhealthy" && line["state"] == "down";
     observed.stack.service.wait_for_log("the endpoint to be down", down).await;
-    trap.release();
+    injected.release();
 
     let is_report = |log: &Value| log["body"].as_str().is_some_and(|body| body.contains("not confirmed after"));
     let report = observed.sentry.log("the timeout", is_report).await;

@@ -93,8 +93,8 @@ async fn at_one_percent_all_failures_and_a_sample_of_the_rest_are_kept_in_both_r
         .map(Result::unwrap_err)
         .collect()
         .await;
-    assert!(late.iter().all(|refusal| refusal.reason == "CONFIRMATION_TIMEOUT"));
-    let late: BTreeSet<String> = late.into_iter().map(|refusal| refusal.trace_id).collect();
+    assert!(late.iter().all(|error| error.reason == "CONFIRMATION_TIMEOUT"));
+    let late: BTreeSet<String> = late.into_iter().map(|error| error.trace_id).collect();
     stop(&mut observed).await;
 
     assert_eq!((successful.len(), late.len()), (SUCCESSFUL as usize, 100));

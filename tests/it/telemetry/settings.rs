@@ -158,9 +158,9 @@ async fn user_ids_are_hashed_when_a_salt_is_set() {
     let mut request = register_until_timeout(1, CASE);
     request.user_id = super::USER.to_owned();
 
-    let refusal = observed.stack.client.register(request).await.unwrap_err();
+    let error = observed.stack.client.register(request).await.unwrap_err();
 
-    let tree = observed.sentry.transaction("blockchain.register", &refusal.trace_id).await;
+    let tree = observed.sentry.transaction("blockchain.register", &error.trace_id).await;
     let event =
         observed.sentry.event("the timeout", |event| super::exception(event).0 == "TransactionTimeoutError").await;
     let id = tree["user"]["id"].as_str().unwrap();
@@ -201,9 +201,9 @@ async fn opentelemetrys_standard_variables_are_supported() {
 async fn errors_have_their_own_sample_rate() {
     let mut observed = super::stalled_chain(StackBuilder::on_demand().set("SENTRY_SAMPLE_RATE", "0"), 1).await;
 
-    let refusal = observed.stack.client.register(register_until_timeout(1, CASE)).await.unwrap_err();
+    let error = observed.stack.client.register(register_until_timeout(1, CASE)).await.unwrap_err();
 
-    observed.transaction("blockchain.register", &refusal.trace_id).await;
+    observed.transaction("blockchain.register", &error.trace_id).await;
     stop(&mut observed.stack.service).await;
     assert!(observed.sentry.events().is_empty());
 }

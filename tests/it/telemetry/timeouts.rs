@@ -15,21 +15,21 @@ fn is_timeout(event: &Value) -> bool {
 async fn register_late(observed: &ObservedStack) -> CallError {
     let mut request = register_until_timeout(1, CASE);
     request.user_id = USER.to_owned();
-    let refusal = observed.stack.client.register(request).await.unwrap_err();
-    assert_eq!(refusal.reason, "CONFIRMATION_TIMEOUT");
-    refusal
+    let error = observed.stack.client.register(request).await.unwrap_err();
+    assert_eq!(error.reason, "CONFIRMATION_TIMEOUT");
+    error
 }
 
 #[tokio::test]
 async fn a_timeout_is_an_error_with_its_cause_in_the_registrations_trace() {
     let observed = stalled_chain(StackBuilder::on_demand(), 1).await;
 
-    let refusal = register_late(&observed).await;
+    let error = register_late(&observed).await;
 
     let event = observed.sentry.event("the timeout", is_timeout).await;
-    let registration = refusal.registration();
+    let registration = error.registration();
     let transaction = registration.transaction.as_ref().unwrap();
-    let (hash, diagnosis) = (&transaction.hash, refusal.detail.as_ref().unwrap().diagnosis.as_ref().unwrap());
+    let (hash, diagnosis) = (&transaction.hash, error.detail.as_ref().unwrap().diagnosis.as_ref().unwrap());
     let value = format!("Transaction {}…{} not confirmed after 1 second", &hash[..6], &hash[62..]);
     assert_eq!(exception(&event), (TIMEOUT_ERROR, &*value), "{event:#}");
     assert_eq!(event["exception"]["values"].as_array().unwrap().len(), 1, "{event:#}");
@@ -91,9 +91,9 @@ async fn the_breadcrumbs_of_a_timeout_are_the_registrations_steps() {
 async fn a_late_registration_has_a_waterfall_and_a_linked_second_one_when_confirmed() {
     let observed = stalled_chain(StackBuilder::on_demand(), 1).await;
 
-    let refusal = register_late(&observed).await;
+    let error = register_late(&observed).await;
 
-    let trace = &refusal.registration().trace_id;
+    let trace = &error.registration().trace_id;
     let call = observed.transaction("grpc.server", trace).await;
     assert_eq!((&*call[0].status, call[0].get("rpc.grpc.status_code")), ("deadline_exceeded", &json!(4)));
     let first = observed.transaction("blockchain.register", trace).await;
@@ -102,7 +102,7 @@ async fn a_late_registration_has_a_waterfall_and_a_linked_second_one_when_confir
     assert_eq!(part(&first, "blockchain.send").status, "ok");
     let wait = part(&first, "blockchain.wait");
     assert_eq!((&*wait.status, wait.get("cause")), ("deadline_exceeded", &json!("pending")));
-    assert_eq!(wait.get("txHash"), &json!(refusal.metadata["transactionHash"]));
+    assert_eq!(wait.get("txHash"), &json!(error.metadata["transactionHash"]));
     observed.assert_in_both_receivers(&first).await;
     assert!(observed.otlp.span(trace, &wait.ids.span).await.status.starts_with("error"));
 
@@ -170,9 +170,9 @@ async fn a_late_transaction_is_one_error_for_all_callers() {
     let observed = stalled_chain(StackBuilder::on_demand(), 1).await;
 
     let waiting = (0..3).map(|_| observed.stack.client.register(register_until_timeout(1, CASE)));
-    let refusals: Vec<_> = futures_util::future::join_all(waiting).await;
+    let errors: Vec<_> = futures_util::future::join_all(waiting).await;
 
-    let traces: BTreeSet<_> = refusals.into_iter().map(|refusal| refusal.unwrap_err().trace_id).collect();
+    let traces: BTreeSet<_> = errors.into_iter().map(|error| error.unwrap_err().trace_id).collect();
     for trace in &traces {
         let call = |seen: &Value| is(seen, "grpc.server", trace);
         let calls = observed.sentry.transactions_where(1, "the call that timed out", call).await;

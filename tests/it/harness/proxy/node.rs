@@ -1,5 +1,3 @@
-//! The node behind a proxy.
-
 use crate::harness::rpc::http_client;
 use http_body_util::Full;
 use hyper::{Response, body::Bytes};
