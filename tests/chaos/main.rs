@@ -3,14 +3,14 @@
 //! missed.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::wildcard_enum_match_arm, clippy::result_large_err)]
 
-#[path = "mod.rs"]
-mod chaos;
 #[allow(dead_code, unused_imports)]
 #[path = "../it/harness/mod.rs"]
 mod harness;
+#[path = "mod.rs"]
+mod runner;
 
-use chaos::{Engine, Outcome, Plan, run};
 use clap::{CommandFactory, Parser, ValueEnum, error::ErrorKind};
+use runner::{Engine, Outcome, Plan, run};
 use std::{fs, path::PathBuf, process::ExitCode, time::Duration};
 use tempfile::TempDir;
 use tokio::signal::unix::{SignalKind, signal};

@@ -2,18 +2,18 @@
 //! `make torture` runs for longer and measures how soon registrations are confirmed after a start.
 
 #[path = "../chaos/mod.rs"]
-mod chaos;
+mod runner;
 
 use crate::harness::{CASE, Finality, Registration, State, document};
 use alloy::primitives::B256;
-use chaos::{
+use registrar::api::proto::Transaction;
+use runner::{
     Engine, Plan,
     findings::{Findings, Inclusion},
     run,
     schedule::Schedule,
     stall::{Recovery, longest_gap, recovery},
 };
-use registrar::api::proto::Transaction;
 use std::{
     collections::{BTreeMap, BTreeSet},
     time::Duration,

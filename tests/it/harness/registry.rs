@@ -162,7 +162,6 @@ impl Registry {
     }
 
     /// Calls the contract from an account, without a transaction.
-
     pub async fn try_read<C: SolCall>(&self, from: Address, call: C) -> Result<C::Return, RpcError> {
         let call = json!({ "from": from, "to": self.address, "input": Bytes::from(call.abi_encode()) });
         let answer: Bytes = self.rpc.try_call("eth_call", json!([call, "latest"])).await?;
