@@ -46,7 +46,7 @@ test: contracts/node_modules/.stamp $(CALLERS) $(SPOTLIGHT)/node_modules/.stamp 
 torture: contracts/node_modules/.stamp ## Kills the service under load in bad weather, and audits chain against store
 	$(need_rust)
 	$(call need,{ command -v initdb || ls /usr/lib/postgresql/*/bin/initdb; },postgresql)
-	cargo test --release --locked --test torture -- $(ARGS)
+	cargo test --release --locked --test chaos -- $(ARGS)
 
 .PHONY: bench
 bench: contracts/node_modules/.stamp ## Measures against the bars and prints ratios

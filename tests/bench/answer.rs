@@ -1,11 +1,11 @@
-//! From the arrival of the block that confirms, as a fast observer sees it, to the answer at the caller.
+//! Time from the confirming block, as a fast observer sees it, to the caller's answer.
 
 use crate::{
     harness::WaitFor,
     load,
     observer::Observer,
     report::{Bar, Report, percentile, progress},
-    stack::{Ground, Stack},
+    stack::{BenchChain, BenchStack},
 };
 use std::time::Duration;
 use tokio::time::Instant;
@@ -13,11 +13,12 @@ use tokio::time::Instant;
 /// 25 requests a second, for twelve seconds.
 const PERIOD: Duration = Duration::from_millis(40);
 const REQUESTS: u64 = 300;
-const LOOK: Duration = Duration::from_millis(5);
-/// The service may see a block a moment before the observer does; an answer earlier than this is confirmed too soon.
-const EARLY: Duration = Duration::from_millis(50);
+const OBSERVER_INTERVAL: Duration = Duration::from_millis(5);
+/// The service may see a block slightly before the observer. An answer that precedes the observation by more than this
+/// was sent too early.
+const EARLY_TOLERANCE: Duration = Duration::from_millis(50);
 
-/// Measures it with a block every second, and with one every 200 ms as on Base.
+/// With a block every second, and every 200 ms as on Base.
 pub async fn measure(report: &mut Report) {
     for (block_time, depth) in [(1.0, 1), (1.0, 2), (0.2, 1), (0.2, 2)] {
         at(block_time, depth, report).await;
@@ -28,14 +29,14 @@ async fn at(block_time: f64, depth: u64, report: &mut Report) {
     let name = format!("{block_time} s blocks, depth {depth}");
     progress(format!("{REQUESTS} requests wait for their confirmation: {name}"));
     let settings = [("REGISTRAR_CONFIRMATIONS", &*depth.to_string())];
-    let stack = Stack::start(Ground::mining_every(block_time).await, &settings).await;
-    let mut observer = Observer::start(&stack.ground.anvil, LOOK).await;
+    let stack = BenchStack::start(BenchChain::with_block_time(block_time).await, &settings).await;
+    let mut observer = Observer::start(&stack.chain.anvil, OBSERVER_INTERVAL).await;
     let (answers, outcome) = load::open_loop(&stack, 0..REQUESTS, PERIOD, WaitFor::Confirmed, |_, registration| {
         let block = registration.transaction.as_ref().and_then(|transaction| transaction.block_number);
         (Instant::now(), block)
     })
     .await;
-    // The last answers may be faster than the observer.
+    // The last answers may precede the observation of their block.
     observer.next().await;
     let (mut took, mut early, mut unknown) = (Vec::new(), 0, 0);
     for (answered, block) in answers {
@@ -43,7 +44,7 @@ async fn at(block_time: f64, depth: u64, report: &mut Report) {
             unknown += 1;
             continue;
         };
-        early += u64::from(seen.saturating_duration_since(answered) > EARLY);
+        early += u64::from(seen.saturating_duration_since(answered) > EARLY_TOLERANCE);
         took.push(answered.saturating_duration_since(seen).as_secs_f64() * 1e3);
     }
     took.sort_by(f64::total_cmp);

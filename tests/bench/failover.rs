@@ -1,11 +1,11 @@
-//! What a primary costs that dies or hangs under load, and what having several endpoints costs when none does.
+//! Cost of a primary endpoint that dies or hangs under load, and overhead of several endpoints when none fails.
 
 use crate::{
     harness::{Fault, Proxy, WaitFor},
     load,
     report::{Bar, Report, percentile, progress},
     rpc_calls::RpcCalls,
-    stack::{Ground, Stack},
+    stack::{BenchChain, BenchStack},
 };
 use alloy::{
     primitives::{Address, U256},
@@ -16,73 +16,73 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
-/// 40 requests a second, each waiting until a node has its transaction.
+/// 40 requests a second, each waiting until its transaction is submitted.
 const PERIOD: Duration = Duration::from_millis(25);
-/// Requests before the primary fails, and in all.
+/// Number of requests before the primary fails, and in total.
 const BEFORE: u64 = 200;
 const REQUESTS: u64 = 600;
-/// The first calls pay for connections and cold caches; a second of them is not counted.
+/// The first second is not counted: it includes opening connections and filling caches.
 const WARM_UP: u64 = 40;
-/// What a send may take: the longest of the service's timeouts.
+/// The longest of the service's RPC timeouts.
 const TIMEOUT: Duration = Duration::from_secs(5);
-/// How often the overhead of one call is measured.
+/// Number of calls per variant for the overhead.
 const CALLS: usize = 3_000;
 
-/// Measures it.
 pub async fn measure(report: &mut Report) {
     let alone = calls_of_one(report).await;
-    for (what, fault) in [("dead", Fault::Refuse), ("hung", Fault::Hang)] {
+    for (what, fault) in [("dead", Fault::RefuseConnections), ("hung", Fault::Hang)] {
         outage(report, what, fault, alone).await;
     }
     overhead(report).await;
 }
 
-/// How a request went: when it began, from the first one on, and how long it took.
+/// When a request began, relative to the first, and how long it took.
 type Took = (Duration, Duration);
 
-/// The same load on one endpoint that does not fail: its RPC calls.
+/// The RPC calls of the same load on one endpoint without a fault.
 async fn calls_of_one(report: &mut Report) -> f64 {
-    let ground = Ground::mining_every(0.2).await;
-    let proxy = Proxy::before(ground.anvil.url()).await;
-    let stack = Stack::start(ground, &[("REGISTRAR_RPC_URLS", proxy.url())]).await;
+    let chain = BenchChain::with_block_time(0.2).await;
+    let proxy = Proxy::before(chain.anvil.url()).await;
+    let stack = BenchStack::start(chain, &[("REGISTRAR_RPC_URLS", proxy.url())]).await;
     let (_, calls) = run(&stack, async {}).await;
     report.figure("RPC calls of one endpoint under the same load", calls, "");
     calls
 }
 
-/// 600 requests at a steady rate while `fault` happens; returns how each went, and the calls they made.
-async fn run(stack: &Stack, fault: impl Future<Output = ()>) -> (Vec<Took>, f64) {
+/// Sends requests at a steady rate while `fault` runs; returns their timings and the number of RPC calls.
+async fn run(stack: &BenchStack, fault: impl Future<Output = ()>) -> (Vec<Took>, f64) {
     load::open_loop(stack, 0..WARM_UP, PERIOD, WaitFor::Submitted, |_, _| ()).await;
-    let earlier = RpcCalls::of(&stack.service).await;
+    let earlier = RpcCalls::read(&stack.service).await;
     let start = Instant::now();
     let numbers = WARM_UP..WARM_UP + REQUESTS;
-    let requests =
-        load::open_loop(stack, numbers, PERIOD, WaitFor::Submitted, move |begun, _| (begun - start, begun.elapsed()));
+    let requests = load::open_loop(stack, numbers, PERIOD, WaitFor::Submitted, move |started, _| {
+        (started - start, started.elapsed())
+    });
     let ((took, outcome), ()) = tokio::join!(requests, fault);
-    let calls = RpcCalls::of(&stack.service).await.since(&earlier).total();
+    let calls = RpcCalls::read(&stack.service).await.since(&earlier).total();
     assert!(outcome.errors.is_empty() || took.len() < REQUESTS as usize, "{}", outcome.errors());
     (took, calls)
 }
 
-/// The first of three endpoints fails in the middle of the load.
+/// The first of three endpoints fails during the load.
 async fn outage(report: &mut Report, what: &str, fault: Fault, alone: f64) {
     progress(format!(
         "{REQUESTS} requests, one every {PERIOD:?}, on three endpoints; the first one is {what} from {BEFORE} on"
     ));
-    let ground = Ground::mining_every(0.2).await;
+    let chain = BenchChain::with_block_time(0.2).await;
     let mut proxies = Vec::new();
     for _ in 0..3 {
-        proxies.push(Proxy::before(ground.anvil.url()).await);
+        proxies.push(Proxy::before(chain.anvil.url()).await);
     }
     let urls = proxies.iter().map(Proxy::url).collect::<Vec<_>>().join(",");
-    let stack = Stack::start(ground, &[("REGISTRAR_RPC_URLS", &urls)]).await;
+    let stack = BenchStack::start(chain, &[("REGISTRAR_RPC_URLS", &urls)]).await;
     let at = PERIOD * BEFORE as u32;
     let ended = CancellationToken::new();
     let fails = async {
         sleep(at).await;
-        let trap = proxies[0].trap_all(fault);
+        let injected = proxies[0].inject_all(fault);
         sleep(PERIOD * (REQUESTS - BEFORE) as u32).await;
-        drop(trap);
+        drop(injected);
         ended.cancel();
     };
     let (took, calls) = run(&stack, fails).await;
@@ -93,9 +93,9 @@ async fn outage(report: &mut Report, what: &str, fault: Fault, alone: f64) {
         millis.sort_by(f64::total_cmp);
         millis
     };
-    let before = millis(&|(begun, took)| *begun + *took < at);
-    let hit = millis(&|(begun, took)| *begun + *took >= at && *begun < at + TIMEOUT);
-    let later = millis(&|(begun, _)| *begun >= at + TIMEOUT);
+    let before = millis(&|(started, took)| *started + *took < at);
+    let hit = millis(&|(started, took)| *started + *took >= at && *started < at + TIMEOUT);
+    let later = millis(&|(started, _)| *started >= at + TIMEOUT);
     let extra = |sorted: &[f64], share| percentile(sorted, share) - percentile(&before, share);
     let name = |row: &str| format!("{what} primary: {row}");
     let failed = REQUESTS as f64 - took.len() as f64;
@@ -108,12 +108,12 @@ async fn outage(report: &mut Report, what: &str, fault: Fault, alone: f64) {
     report.bar(name("RPC calls, times those of one endpoint"), calls / alone, "", Bar::AtMost(1.3));
 }
 
-/// The same call through the pool of three and through alloy's plain client, in turn.
+/// Alternates the same call through the pool of three endpoints and through alloy's plain client.
 async fn overhead(report: &mut Report) {
-    let ground = Ground::mining_every(1.0).await;
-    let url = ground.anvil.url();
+    let chain = BenchChain::with_block_time(1.0).await;
+    let url = chain.anvil.url();
     let endpoints = (0..3).map(|_| EndpointUrl::parse(url).unwrap()).collect();
-    let contract = ground.registry.address;
+    let contract = chain.registry.address;
     let settings = Settings {
         chain_id: crate::harness::anvil::CHAIN_ID,
         endpoints,
@@ -127,12 +127,12 @@ async fn overhead(report: &mut Report) {
     let (mut pooled, mut direct) = (Vec::with_capacity(CALLS), Vec::with_capacity(CALLS));
     progress(format!("{CALLS} calls through the pool, and as many without it"));
     for _ in 0..CALLS {
-        let begun = Instant::now();
+        let started = Instant::now();
         chain.balance(Address::ZERO).await.unwrap();
-        pooled.push(begun.elapsed().as_secs_f64() * 1e6);
-        let begun = Instant::now();
+        pooled.push(started.elapsed().as_secs_f64() * 1e6);
+        let started = Instant::now();
         let _: U256 = plain.request("eth_getBalance", (Address::ZERO, "latest")).await.unwrap();
-        direct.push(begun.elapsed().as_secs_f64() * 1e6);
+        direct.push(started.elapsed().as_secs_f64() * 1e6);
     }
     pooled.sort_by(f64::total_cmp);
     direct.sort_by(f64::total_cmp);

@@ -15,10 +15,9 @@ use registrar::{
 };
 use serde_json::json;
 
-const ONE: f64 = 50_800.0;
-const IN_BATCH: f64 = 27_600.0;
+const MAX_GAS_SINGLE: f64 = 50_800.0;
+const MAX_GAS_IN_BATCH: f64 = 27_600.0;
 
-/// Measures it.
 pub async fn measure(report: &mut Report) {
     progress("gas per document");
     let anvil = Anvil::start(&["--gas-limit", "300000000"]).await;
@@ -26,7 +25,7 @@ pub async fn measure(report: &mut Report) {
     let case_bytes = case(0).len();
     let largest = batching::fit(std::iter::repeat_n(case_bytes, 10_000), u64::MAX);
     let mut first = 0;
-    for (count, bar) in [(1, ONE), (100, IN_BATCH), (largest, IN_BATCH)] {
+    for (count, bar) in [(1, MAX_GAS_SINGLE), (100, MAX_GAS_IN_BATCH), (largest, MAX_GAS_IN_BATCH)] {
         let pairs: Vec<Pair> = (first..first + count as u64).map(pair).collect();
         first += count as u64;
         let call = json!({ "from": account(1), "to": registry.address, "input": register_calldata(&pairs),

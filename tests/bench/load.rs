@@ -1,9 +1,9 @@
-//! Callers: a closed loop of many, or an open one at a fixed rate.
+//! Load generators: a closed loop of many clients, and an open loop at a fixed rate.
 
 use crate::{
-    harness::{State, WaitFor, registering},
+    harness::{State, WaitFor, register_request},
     report::progress,
-    stack::{Stack, case},
+    stack::{BenchStack, case},
 };
 use registrar::api::proto::{
     GetRegistrationRequest, get_registration_request::Key, registrar_service_client::RegistrarServiceClient,
@@ -22,19 +22,18 @@ use tokio::{
 };
 use tonic::{Status, transport::Channel};
 
-/// How long what was accepted may take to be confirmed after the last request.
+/// How long accepted registrations may take to be confirmed after the last request.
 const DRAIN_LIMIT: Duration = Duration::from_secs(180);
-/// After an error a caller holds back for a moment, as a real one would.
+/// Real callers back off after an error too.
 const AFTER_ERROR: Duration = Duration::from_millis(20);
 
-/// What became of the calls.
 #[derive(Default)]
 pub struct Outcome {
-    /// The numbers of the documents that were accepted.
+    /// Numbers of the accepted documents.
     pub accepted: Vec<u64>,
-    /// The last registration that each caller got.
+    /// The last registration of each client.
     pub last_ids: Vec<String>,
-    /// Errors by code and message.
+    /// By code and message.
     pub errors: BTreeMap<String, u64>,
 }
 
@@ -53,17 +52,15 @@ impl Outcome {
     }
 }
 
-/// When a closed loop ends.
 #[derive(Clone, Copy)]
 pub enum Until {
-    /// At this moment.
     Time(Instant),
-    /// When this many documents were asked for.
+    /// After this many requests.
     Count(u64),
 }
 
-/// Every client sends its next document, to be accepted, as soon as the last one was answered.
-pub async fn closed_loop(stack: &Stack, clients: usize, first: u64, until: Until) -> Outcome {
+/// Each client sends its next document, with `WaitFor::Accepted`, as soon as the previous one was answered.
+pub async fn closed_loop(stack: &BenchStack, clients: usize, first: u64, until: Until) -> Outcome {
     let next = Arc::new(AtomicU64::new(first));
     let mut tasks = JoinSet::new();
     for client in stack.connections(clients).await {
@@ -101,7 +98,7 @@ async fn caller(
             outcome.last_ids.extend(last);
             return outcome;
         }
-        match client.register_document(registering(number, &case(number), WaitFor::Accepted)).await {
+        match client.register_document(register_request(number, &case(number), WaitFor::Accepted)).await {
             Ok(answer) => {
                 outcome.accepted.push(number);
                 last = answer.into_inner().registration.map(|registration| registration.id);
@@ -114,9 +111,10 @@ async fn caller(
     }
 }
 
-/// One document every `period`, whatever became of those before; each call's answer is given to `measure`.
+/// Sends one document every `period` without waiting for answers; `measure` gets each answer and the time of its
+/// request.
 pub async fn open_loop<T: Send + 'static>(
-    stack: &Stack,
+    stack: &BenchStack,
     numbers: std::ops::Range<u64>,
     period: Duration,
     wait_for: WaitFor,
@@ -131,10 +129,10 @@ pub async fn open_loop<T: Send + 'static>(
         let mut client = clients[number as usize % clients.len()].clone();
         let measure = measure.clone();
         tasks.spawn(async move {
-            let request = registering(number, &case(number), wait_for);
-            let begun = Instant::now();
+            let request = register_request(number, &case(number), wait_for);
+            let started = Instant::now();
             let answer = client.register_document(request).await?.into_inner().registration.unwrap();
-            Ok::<_, Status>((number, measure(begun, &answer), answer.id))
+            Ok::<_, Status>((number, measure(started, &answer), answer.id))
         });
     }
     let mut outcome = Outcome::default();
@@ -152,23 +150,23 @@ pub async fn open_loop<T: Send + 'static>(
     (measured, outcome)
 }
 
-/// Waits until the last registrations of all callers are settled; false when that takes too long.
-pub async fn drained(stack: &Stack, outcome: &Outcome) -> bool {
+/// Waits until the last registration of each client is confirmed or failed; false on timeout.
+pub async fn drained(stack: &BenchStack, outcome: &Outcome) -> bool {
     let mut client = stack.connect().await;
-    let begun = Instant::now();
+    let started = Instant::now();
     let drain = async {
         for id in &outcome.last_ids {
-            while !settled(&mut client, id).await {
+            while !is_finished(&mut client, id).await {
                 sleep(Duration::from_millis(200)).await;
             }
         }
     };
     let done = timeout(DRAIN_LIMIT, drain).await.is_ok();
-    progress(format!("drained in {:.1} s", begun.elapsed().as_secs_f64()));
+    progress(format!("drained in {:.1} s", started.elapsed().as_secs_f64()));
     done
 }
 
-async fn settled(client: &mut RegistrarServiceClient<Channel>, id: &str) -> bool {
+async fn is_finished(client: &mut RegistrarServiceClient<Channel>, id: &str) -> bool {
     let request = GetRegistrationRequest { key: Some(Key::Id(id.to_owned())) };
     let registration = client.get_registration(request).await.unwrap().into_inner().registration.unwrap();
     matches!(registration.state(), State::Confirmed | State::Failed)

@@ -1,24 +1,23 @@
-//! `make bench`: the service under load, beside what its node can do alone, in one run on one machine.
+//! `make bench`: measures the service under load and, for comparison, its node alone, in one run on one machine.
 //!
-//! Absolute figures belong to the machine they were measured on. What counts is the table's last columns: each figure against
-//! the bar that the project holds itself to.
+//! Absolute figures depend on the machine. The last columns of the table compare each figure with the project's limit.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::wildcard_enum_match_arm, clippy::result_large_err)]
 
 mod accept;
 mod answer;
 mod failover;
-mod fill;
 mod gas;
-mod growth;
+mod large_store;
+mod seed_database;
 // Shared with the tests, which use more of it.
 #[allow(dead_code, unused_imports)]
 #[path = "../it/harness/mod.rs"]
 mod harness;
 mod load;
 mod memory;
+mod node_baseline;
 mod observer;
 mod process;
-mod raw;
 mod report;
 mod rpc_calls;
 mod stack;
@@ -30,55 +29,54 @@ use report::Report;
 use std::process::ExitCode;
 use tokio::signal::unix::{SignalKind, signal};
 
-/// Measures the registrar on a local node and prints each figure beside its bar.
+/// Measures the registrar on a local node and prints each figure with its limit.
 #[derive(Parser)]
 #[command(name = "make bench", bin_name = "cargo bench --bench registrar --")]
 struct Args {
-    /// Measure this alone; may be given several times
+    /// Measure only this section; may be repeated
     #[arg(long, value_name = "ROW")]
     only: Vec<Section>,
-    /// How often whatever is compared with itself takes turns
+    /// Rounds of each comparison that alternates between variants
     #[arg(long, value_name = "ROUNDS", default_value_t = 3, value_parser = clap::value_parser!(u8).range(1..))]
     rounds: u8,
     /// Print one JSON object instead of a table
     #[arg(long)]
     json: bool,
-    /// Exit with 1 when a bar is missed
+    /// Exit with 1 when a limit is missed
     #[arg(long)]
     strict: bool,
-    /// What cargo says to every benchmark
+    /// Passed by cargo to every benchmark
     #[arg(long, hide = true)]
     bench: bool,
 }
 
-/// What can be measured by itself.
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Section {
-    /// Registrations on chain per second on SQLite and on PostgreSQL, beside the node's own limit
+    /// Registrations on chain per second on SQLite and PostgreSQL, compared with the node's own limit
     Throughput,
-    /// RPC calls per registration under load, and per minute with nothing to do
+    /// RPC calls per registration under load, and per minute when idle
     Calls,
-    /// From a request to the answer that it is on disk
+    /// Time from a request to its durable acceptance
     Accept,
-    /// From the block that confirms to the answer
+    /// Time from the confirming block to the answer
     Answer,
     /// Memory with 10,000 registrations in flight
     Memory,
-    /// A million finished registrations in the store, beside a thousand; and a start with 10,000 unfinished
+    /// A store with a million finished registrations compared with a thousand, and a start with 10,000 unfinished
     Growth,
     /// Gas per document
     Gas,
     /// A primary endpoint that dies or hangs under load
     Failover,
-    /// Everything that telemetry costs, beside the service without it
+    /// All costs of telemetry, compared with the service without it
     Telemetry,
-    /// Of that, processor time at 200 registrations a second, and whether all of it is delivered
+    /// Telemetry: processor time at 200 registrations a second, and the share that is delivered
     TelemetryCpu,
-    /// Of that, throughput
+    /// Telemetry: throughput
     TelemetryThroughput,
-    /// Of that, latency at ten requests a second
+    /// Telemetry: latency at ten requests a second
     TelemetryLatency,
-    /// Of that, memory while nobody takes what is sent
+    /// Telemetry: memory while the receivers accept nothing
     TelemetryMemory,
 }
 
@@ -90,7 +88,7 @@ async fn main() -> ExitCode {
     }
     let mut interrupted = signal(SignalKind::interrupt()).unwrap();
     let mut terminated = signal(SignalKind::terminate()).unwrap();
-    // Whichever way this ends, dropping the measurement kills the node and the service that it started.
+    // However this ends, dropping the measurement kills the node and the service that it started.
     let report = tokio::select! {
         report = measure(&args.only, usize::from(args.rounds)) => report,
         _ = interrupted.recv() => return ExitCode::from(130),
@@ -120,7 +118,7 @@ async fn measure(only: &[Section], rounds: usize) -> Report {
         memory::measure(&mut report).await;
     }
     if wanted(Section::Growth) {
-        growth::measure(&mut report, rounds).await;
+        large_store::measure(&mut report, rounds).await;
     }
     if wanted(Section::Failover) {
         failover::measure(&mut report).await;

@@ -1,4 +1,4 @@
-//! A fast observer of the chain: when did a block arrive?
+//! Records when each block arrived.
 
 use crate::harness::Anvil;
 use alloy::primitives::U64;
@@ -14,7 +14,6 @@ use tokio::{
     time::{Instant, sleep},
 };
 
-/// Watches until it is dropped.
 pub struct Observer {
     seen: Arc<Mutex<BTreeMap<u64, Instant>>>,
     head: watch::Receiver<u64>,
@@ -22,7 +21,6 @@ pub struct Observer {
 }
 
 impl Observer {
-    /// Looks at the node's head this often.
     pub async fn start(anvil: &Anvil, every: Duration) -> Self {
         let rpc = anvil.rpc().clone();
         let mut last = anvil.head().await;
@@ -42,17 +40,16 @@ impl Observer {
         Self { seen, head, task }
     }
 
-    /// When this block was first seen.
+    /// When this block was first observed.
     pub fn seen(&self, block: u64) -> Option<Instant> {
         self.seen.lock().unwrap().get(&block).copied()
     }
 
-    /// The newest block.
     pub fn head(&self) -> u64 {
         *self.head.borrow()
     }
 
-    /// Waits for the next block; returns its number.
+    /// Waits for the next block and returns its number.
     pub async fn next(&mut self) -> u64 {
         self.head.mark_unchanged();
         self.head.changed().await.expect("the node stopped answering");

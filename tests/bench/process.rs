@@ -1,11 +1,11 @@
-//! What the kernel says about our processes. Linux only: elsewhere there is no answer.
+//! Memory and processor time of child processes, from /proc; `None` on systems without it.
 
 use std::{fs, ops::Sub, time::Duration};
 
-/// The kernel shows processor time in ticks of 10 ms on every machine that Linux supports today (`USER_HZ`, proc(5)).
+/// Unit of processor time in /proc: `USER_HZ` is 100 on every Linux architecture (proc(5)).
 const TICK: Duration = Duration::from_millis(10);
 
-/// The id of our child with this name.
+/// Process id of the child with this name.
 pub fn child(name: &str) -> Option<u32> {
     let ours = std::process::id();
     fs::read_dir("/proc").ok()?.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok()).find(|id| {
@@ -14,7 +14,7 @@ pub fn child(name: &str) -> Option<u32> {
     })
 }
 
-/// Memory of a process in MiB: what it holds now, and the most it ever held.
+/// Current and peak resident memory of a process, in MiB.
 pub fn memory(id: u32) -> Option<(f64, f64)> {
     let status = fs::read_to_string(format!("/proc/{id}/status")).ok()?;
     let mebibytes = |name: &str| {
@@ -24,19 +24,15 @@ pub fn memory(id: u32) -> Option<(f64, f64)> {
     Some((mebibytes("VmRSS:")?, mebibytes("VmHWM:")?))
 }
 
-/// Processor time that the service, its node and this program have used.
+/// Processor time used by the service, its node and this program.
 #[derive(Clone, Copy)]
 pub struct Cpu {
-    /// `registrar`.
     pub service: Duration,
-    /// `anvil`.
     pub node: Duration,
-    /// The load itself.
     pub bench: Duration,
 }
 
 impl Cpu {
-    /// So far.
     pub fn now() -> Option<Self> {
         Some(Self {
             service: used(child("registrar")?)?,
@@ -58,14 +54,14 @@ impl Sub for Cpu {
     }
 }
 
-/// User and system time together.
+/// User and system time.
 fn used(id: u32) -> Option<Duration> {
     let fields = stat(id)?;
     let ticks = |index: usize| fields.get(index)?.parse::<u32>().ok();
     Some(TICK * (ticks(11)? + ticks(12)?))
 }
 
-/// The fields of `/proc/<id>/stat` from the state on: the name before it may hold anything.
+/// Fields of `/proc/<id>/stat` from the state on; the command name before it may contain any character.
 fn stat(id: u32) -> Option<Vec<String>> {
     let text = fs::read_to_string(format!("/proc/{id}/stat")).ok()?;
     Some(text.rsplit_once(')')?.1.split_whitespace().map(str::to_owned).collect())

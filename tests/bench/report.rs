@@ -1,10 +1,9 @@
-//! The table: what was measured, the bar it is held against, and whether it passes.
+//! The table of measurements, with the limit of each and whether it passes.
 
 use console::{Alignment, pad_str};
 use serde_json::{Value, json};
 use std::fmt;
 
-/// What was measured so far.
 #[derive(Default)]
 pub struct Report {
     rows: Vec<Row>,
@@ -18,12 +17,10 @@ struct Row {
     bar: Option<Bar>,
 }
 
-/// What a figure is held against.
+/// The limit of a measurement.
 #[derive(Clone, Copy)]
 pub enum Bar {
-    /// It passes from here on up.
     AtLeast(f64),
-    /// It passes up to here.
     AtMost(f64),
 }
 
@@ -35,8 +32,8 @@ impl Bar {
 
     fn passes(self, measured: f64) -> bool {
         match self {
-            Self::AtLeast(least) => measured >= least,
-            Self::AtMost(most) => measured <= most,
+            Self::AtLeast(min) => measured >= min,
+            Self::AtMost(max) => measured <= max,
         }
     }
 }
@@ -46,42 +43,41 @@ impl Row {
         self.bar.map(|bar| bar.passes(self.measured))
     }
 
-    /// The figure as a share of its bar; none of a bar of zero.
+    /// The measurement as a share of its limit; `None` for a limit of zero.
     fn ratio(&self) -> Option<f64> {
         self.bar.map(Bar::value).filter(|bar| *bar != 0.0).map(|bar| self.measured / bar)
     }
 }
 
 impl Report {
-    /// A figure that is held against a bar.
+    /// Adds a measurement with a limit.
     pub fn bar(&mut self, name: impl Into<String>, measured: f64, unit: &'static str, bar: Bar) {
         self.rows.push(Row { name: name.into(), measured, unit, bar: Some(bar) });
     }
 
-    /// A figure for orientation.
+    /// Adds a measurement without a limit.
     pub fn figure(&mut self, name: impl Into<String>, measured: f64, unit: &'static str) {
         self.rows.push(Row { name: name.into(), measured, unit, bar: None });
     }
 
-    /// Something that a reader of the table should know.
+    /// Adds a line below the table.
     pub fn note(&mut self, note: impl Into<String>) {
         self.notes.push(note.into());
     }
 
-    /// Whether no bar was missed.
+    /// Whether every limit is met.
     pub fn passes(&self) -> bool {
         self.rows.iter().all(|row| row.passes() != Some(false))
     }
 
-    /// The same for machines.
     pub fn json(&self) -> Value {
         let row = |row: &Row| {
-            let (least, most) = match row.bar {
-                Some(Bar::AtLeast(least)) => (Some(least), None),
-                Some(Bar::AtMost(most)) => (None, Some(most)),
+            let (min, max) = match row.bar {
+                Some(Bar::AtLeast(min)) => (Some(min), None),
+                Some(Bar::AtMost(max)) => (None, Some(max)),
                 None => (None, None),
             };
-            json!({ "name": row.name, "measured": row.measured, "unit": row.unit, "at_least": least, "at_most": most,
+            json!({ "name": row.name, "measured": row.measured, "unit": row.unit, "at_least": min, "at_most": max,
                 "ratio": row.ratio(), "pass": row.passes() })
         };
         json!({ "rows": self.rows.iter().map(row).collect::<Vec<_>>(), "notes": self.notes, "pass": self.passes() })
@@ -115,8 +111,8 @@ impl fmt::Display for Report {
 
 fn cells(row: &Row) -> [String; 5] {
     let bar = match row.bar {
-        Some(Bar::AtLeast(least)) => format!("at least {}", number(least)),
-        Some(Bar::AtMost(most)) => format!("at most {}", number(most)),
+        Some(Bar::AtLeast(min)) => format!("at least {}", number(min)),
+        Some(Bar::AtMost(max)) => format!("at most {}", number(max)),
         None => String::new(),
     };
     let ratio = row.ratio().map(|ratio| format!("{ratio:.2}")).unwrap_or_default();
@@ -129,7 +125,7 @@ fn cells(row: &Row) -> [String; 5] {
     [row.name.clone(), measured.trim().to_owned(), bar, ratio, verdict.to_owned()]
 }
 
-/// As many digits as mean something: none after the point from 100 on, three below 1.
+/// No decimals from 100 on and for whole numbers, two from 1 on, three below.
 fn number(value: f64) -> String {
     match value.abs() {
         size if size >= 100.0 || value == value.trunc() => format!("{value:.0}"),
@@ -138,13 +134,13 @@ fn number(value: f64) -> String {
     }
 }
 
-/// The value below which this share of the sorted samples lies (nearest rank); zero without samples.
+/// Nearest-rank percentile of sorted samples; zero without samples.
 pub fn percentile(sorted: &[f64], share: f64) -> f64 {
     let rank = (share * sorted.len() as f64).ceil() as usize;
     sorted.get(rank.max(1) - 1).copied().unwrap_or_default()
 }
 
-/// Tells a person at the terminal what is going on.
+/// Prints a progress line to standard error.
 pub fn progress(what: impl fmt::Display) {
     eprintln!("bench: {what}");
 }

@@ -1,14 +1,13 @@
-//! How often the service calls its node, by its own count.
+//! The service's RPC calls, from its own metrics.
 
 use crate::harness::Service;
 use std::collections::BTreeMap;
 
-/// Calls so far, by method.
+/// By method.
 pub struct RpcCalls(BTreeMap<String, f64>);
 
 impl RpcCalls {
-    /// Reads the service's metrics.
-    pub async fn of(service: &Service) -> Self {
+    pub async fn read(service: &Service) -> Self {
         let (status, text) = service.http("/metrics").await;
         assert_eq!(status, 200, "/metrics answers {status}: {text}");
         let mut calls = BTreeMap::new();
@@ -21,18 +20,16 @@ impl RpcCalls {
         Self(calls)
     }
 
-    /// What came since then.
     pub fn since(&self, earlier: &Self) -> Self {
         let before = |method| earlier.0.get(method).copied().unwrap_or_default();
         Self(self.0.iter().map(|(method, count)| (method.clone(), count - before(method))).collect())
     }
 
-    /// All of them.
     pub fn total(&self) -> f64 {
         self.0.values().sum()
     }
 
-    /// By method, the most frequent first.
+    /// One line, most frequent method first.
     pub fn by_method(&self) -> String {
         let mut methods: Vec<_> = self.0.iter().filter(|(_, count)| **count > 0.0).collect();
         methods.sort_by(|a, b| b.1.total_cmp(a.1));

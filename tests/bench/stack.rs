@@ -1,4 +1,4 @@
-//! The node, the contract on it and, where it is asked for, the service: all on this machine, gone when dropped.
+//! The node, its contract and, where needed, the service.
 
 use crate::{
     harness::{Anvil, Registry, Service, client::channel, service::Settings},
@@ -18,34 +18,29 @@ use std::{collections::BTreeMap, ops::RangeInclusive, path::PathBuf};
 use tempfile::TempDir;
 use tonic::transport::Channel;
 
-/// Accounts 1 to this many may register: the service signs as the first, and the raw limit is measured with the others.
+/// Accounts 1 to this number may register: the service signs with the first, and the node baseline with the others.
 pub const REGISTRARS: usize = 8;
 
-/// Room for what both sides of the comparison put into a block.
+/// Large enough for what the service and the node baseline put into one block.
 const BLOCK_GAS: &str = "300000000";
 
-/// A node and its contract.
-pub struct Ground {
-    /// The contract.
+pub struct BenchChain {
     pub registry: Registry,
-    /// The node.
     pub anvil: Anvil,
 }
 
-/// A service on its ground. What is declared first is dropped first: the service before its node.
-pub struct Stack {
-    /// The service.
+/// Fields are dropped in order of declaration: the service before its node.
+pub struct BenchStack {
     pub service: Service,
-    /// What it stands on.
-    pub ground: Ground,
-    /// The settings, for another start.
+    pub chain: BenchChain,
+    /// For another start.
     pub settings: Settings,
-    /// The database's file.
+    /// The SQLite file.
     pub database: PathBuf,
     _directory: TempDir,
 }
 
-/// An event as `eth_getLogs` gives it, as far as it is looked at.
+/// The fields of an `eth_getLogs` entry that are used here.
 #[derive(Deserialize)]
 struct Log {
     topics: Vec<B256>,
@@ -53,17 +48,17 @@ struct Log {
     block_number: U64,
 }
 
-impl Ground {
-    /// A node that mines a block every so many seconds, without a word about it: printing each transaction costs it more than
+impl BenchChain {
+    /// A node that mines a block every `seconds`, with logging disabled: logging a transaction costs anvil more than
     /// mining it.
-    pub async fn mining_every(seconds: f64) -> Self {
+    pub async fn with_block_time(seconds: f64) -> Self {
         let anvil = Anvil::start(&["--block-time", &seconds.to_string(), "--gas-limit", BLOCK_GAS]).await;
         anvil.rpc().run("anvil_setLoggingEnabled", json!([false])).await;
         let registry = Registry::deploy(&anvil, REGISTRARS).await;
         Self { registry, anvil }
     }
 
-    /// How often each document was registered in these blocks, and the last block that registered any.
+    /// Number of registrations per document in these blocks, and the last block with a registration.
     pub async fn registered(&self, blocks: RangeInclusive<u64>) -> (BTreeMap<B256, u64>, Option<u64>) {
         let mut counts = BTreeMap::new();
         let mut last = None;
@@ -80,26 +75,25 @@ impl Ground {
     }
 }
 
-impl Stack {
-    /// A service with one signer on this ground, with these settings besides.
-    pub async fn start(ground: Ground, settings: &[(&str, &str)]) -> Self {
+impl BenchStack {
+    /// A service with one signer and these additional settings.
+    pub async fn start(chain: BenchChain, settings: &[(&str, &str)]) -> Self {
         let directory = TempDir::new().unwrap();
         let database = directory.path().join("registrar.db");
-        let plain = Settings::new(ground.anvil.url(), &ground.registry, 1, &database)
-            // Full blocks drive the fee up without end, and the funds are not real.
+        let plain = Settings::new(chain.anvil.url(), &chain.registry, 1, &database)
+            // Full blocks raise the base fee without limit, and the funds are not real.
             .set("REGISTRAR_MAX_FEE_GWEI", 100_000)
             .set("REGISTRAR_QUEUE_LIMIT", 10_000_000);
         let settings = settings.iter().fold(plain, |plain, (name, value)| plain.set(name, value));
         let service = Service::start(&settings).await;
-        Self { service, ground, settings, database, _directory: directory }
+        Self { service, chain, settings, database, _directory: directory }
     }
 
-    /// A caller with a connection of its own.
+    /// A client with its own connection.
     pub async fn connect(&self) -> RegistrarServiceClient<Channel> {
         RegistrarServiceClient::new(channel(self.service.grpc).await)
     }
 
-    /// Several of them.
     pub async fn connections(&self, count: usize) -> Vec<RegistrarServiceClient<Channel>> {
         let mut clients = Vec::new();
         for _ in 0..count {
@@ -108,12 +102,12 @@ impl Stack {
         clients
     }
 
-    /// Tells what the service warned of, which a good run has none of.
+    /// Adds the service's warnings and errors as notes; a good run has none.
     pub fn note_warnings(&self, section: &str, report: &mut Report) {
         let mut warnings: BTreeMap<String, u64> = BTreeMap::new();
         for line in self.service.log() {
             let text = |name: &str| line.get(name).and_then(Value::as_str).unwrap_or_default();
-            // That there is no failover is true and known here.
+            // Expected: the benchmark's service has a single endpoint.
             if matches!(text("level"), "WARN" | "ERROR") && !text("message").contains("one RPC endpoint") {
                 *warnings.entry(format!("{} {} {}", text("level"), text("message"), text("error"))).or_default() += 1;
             }
@@ -124,12 +118,12 @@ impl Stack {
     }
 }
 
-/// The case of the document with this number: 13 characters, as the gas bars are stated for.
+/// 13 characters, the case length that the gas limits are stated for.
 pub fn case(number: u64) -> String {
     format!("CASE-{:08}", number % 100_000_000)
 }
 
-/// The pair that [`crate::harness::registering`] asks for with the same number and case.
+/// The pair that [`crate::harness::register_request`] requests for this number and [`case`].
 pub fn pair(number: u64) -> (DocumentHash, CaseId) {
     (crate::harness::document(number).parse().unwrap(), case(number).parse().unwrap())
 }

@@ -1,15 +1,15 @@
-//! Registrations on chain per second, as a share of what the same node does without us, on each database; and the RPC calls that
-//! the service makes meanwhile, and when there is nothing to do.
+//! Registrations on chain per second on each database, as a share of what the same node reaches alone, and the
+//! service's RPC calls under load and when idle.
 
 use crate::{
     harness::{Database, document},
     load::{self, Outcome, Until},
+    node_baseline::{self, Raw},
     observer::Observer,
     process::Cpu,
-    raw::{self, Raw},
     report::{Bar, Report, progress},
     rpc_calls::RpcCalls,
-    stack::{Ground, Stack},
+    stack::{BenchChain, BenchStack},
 };
 use alloy::primitives::B256;
 use std::{
@@ -21,33 +21,33 @@ use tokio::time::{Instant, sleep};
 const CLIENTS: usize = 64;
 const LOAD: Duration = Duration::from_secs(20);
 const IDLE: Duration = Duration::from_secs(20);
-/// Enough for several full blocks.
+/// Fills several blocks.
 const RAW_SINGLES: u64 = 21_000;
 const RAW_BATCHED: u64 = 42_000;
 const BATCH: usize = 100;
 
-/// Numbers of documents that no other part of the run uses.
+/// Document numbers that no other part of the run uses.
 const RAW_FIRST: u64 = 1_000_000_000;
 
-/// Measures the service with nothing to do, the node alone, the service under load, the node again, and the quiet after it; and the
-/// throughput once more on PostgreSQL.
+/// Measures the idle service, the node alone, the service under load, the node alone again, and the idle service once
+/// all is confirmed; then the throughput on PostgreSQL.
 pub async fn measure(report: &mut Report, throughput: bool, calls: bool) {
-    let stack = Stack::start(Ground::mining_every(1.0).await, &[]).await;
+    let stack = BenchStack::start(BenchChain::with_block_time(1.0).await, &[]).await;
     if calls {
-        idle(&stack, "nothing to do", report).await;
+        idle(&stack, "idle", report).await;
     }
     let (loaded, single) = beside_the_node(&stack, "", throughput, report).await;
     if throughput {
         progress("the node alone, batches of 100");
         let first = RAW_FIRST + 2 * RAW_SINGLES;
-        let batched = raw::limit(&stack.ground, first..first + RAW_BATCHED, BATCH).await;
+        let batched = node_baseline::limit(&stack.chain, first..first + RAW_BATCHED, BATCH).await;
         report.figure("throughput: node alone, batches of 100", batched.rate, "/s");
     }
     if calls {
         let per_registration = loaded.calls.total() / loaded.registered as f64;
         report.bar("RPC calls per registration under load", per_registration, "", Bar::AtMost(0.2));
         report.note(format!("calls under load: {}", loaded.calls.by_method()));
-        // Confirmed is not final: until it is, the service has to look for reorgs now and then.
+        // Confirmed registrations are polled for reorgs until they are final.
         idle(&stack, "all confirmed, not final", report).await;
     }
     stack.note_warnings("throughput", report);
@@ -57,26 +57,24 @@ pub async fn measure(report: &mut Report, throughput: bool, calls: bool) {
     }
 }
 
-/// The same service and node with a private PostgreSQL of this machine, which writes each commit to the same disk. Its processes take
-/// their share of the processors.
+/// The same measurement with a local PostgreSQL on the same disk. Its processes compete for the same processors.
 async fn on_postgres(report: &mut Report, on_sqlite: f64) {
     progress("the same on PostgreSQL");
     let url = Database::new().await.url();
-    let stack = Stack::start(Ground::mining_every(1.0).await, &[("REGISTRAR_DATABASE_URL", &url)]).await;
+    let stack = BenchStack::start(BenchChain::with_block_time(1.0).await, &[("REGISTRAR_DATABASE_URL", &url)]).await;
     let (loaded, single) = beside_the_node(&stack, "PostgreSQL: ", true, report).await;
     let share = loaded.rate / single;
     report.figure("PostgreSQL: throughput, as a share of that on SQLite", share / on_sqlite, "");
     stack.note_warnings("PostgreSQL: throughput", report);
 }
 
-/// The service under load, and what the node does alone before and after it: the machine may have other things to do at one time or
-/// the other.
-async fn beside_the_node(stack: &Stack, on: &str, throughput: bool, report: &mut Report) -> (Loaded, f64) {
-    let before = if throughput { Some(singles(&stack.ground, RAW_FIRST).await) } else { None };
+/// Measures the node alone before and after the service, because the machine's other load may vary.
+async fn beside_the_node(stack: &BenchStack, on: &str, throughput: bool, report: &mut Report) -> (Loaded, f64) {
+    let before = if throughput { Some(singles(&stack.chain, RAW_FIRST).await) } else { None };
     progress(format!("{CLIENTS} clients register documents for {LOAD:?}"));
     let loaded = under_load(stack, on, report).await;
     let Some(before) = before else { return (loaded, 0.0) };
-    let after = singles(&stack.ground, RAW_FIRST + RAW_SINGLES).await;
+    let after = singles(&stack.chain, RAW_FIRST + RAW_SINGLES).await;
     let single = f64::midpoint(before.rate, after.rate);
     let share = loaded.rate / single;
     report.bar(format!("{on}throughput: service / node alone (aim 1.5)"), share, "", Bar::AtLeast(0.5));
@@ -87,45 +85,44 @@ async fn beside_the_node(stack: &Stack, on: &str, throughput: bool, report: &mut
     (loaded, single)
 }
 
-async fn singles(ground: &Ground, first: u64) -> Raw {
+async fn singles(chain: &BenchChain, first: u64) -> Raw {
     progress(format!("the node alone, {RAW_SINGLES} single registrations"));
-    let raw = raw::limit(ground, first..first + RAW_SINGLES, 1).await;
+    let raw = node_baseline::limit(chain, first..first + RAW_SINGLES, 1).await;
     progress(format!("{} of them at {:.0}/s", raw.registered, raw.rate));
     raw
 }
 
-/// What the service did under load.
 pub struct Loaded {
-    /// Registrations on chain per second.
+    /// On chain, per second.
     pub rate: f64,
     accept_rate: f64,
-    /// Registrations on chain.
+    /// On chain.
     pub registered: u64,
-    /// Processor time that it took.
     pub cpu: Option<Cpu>,
     calls: RpcCalls,
 }
 
-/// Registers as much as the clients can send for a while, and awaits all of it. The rows in the report begin with `on`.
-pub async fn under_load(stack: &Stack, on: &str, report: &mut Report) -> Loaded {
-    let mut observer = Observer::start(&stack.ground.anvil, Duration::from_millis(10)).await;
-    let calls_before = RpcCalls::of(&stack.service).await;
+/// Registers as much as the clients can send during [`LOAD`] and waits for all of it. Report rows are prefixed with
+/// `on`.
+pub async fn under_load(stack: &BenchStack, on: &str, report: &mut Report) -> Loaded {
+    let mut observer = Observer::start(&stack.chain.anvil, Duration::from_millis(10)).await;
+    let calls_before = RpcCalls::read(&stack.service).await;
     let cpu_before = Cpu::now();
     let first_block = observer.next().await + 1;
-    let begun = Instant::now();
-    let outcome = load::closed_loop(stack, CLIENTS, 0, Until::Time(begun + LOAD)).await;
-    let accepting = begun.elapsed();
+    let started = Instant::now();
+    let outcome = load::closed_loop(stack, CLIENTS, 0, Until::Time(started + LOAD)).await;
+    let accepting = started.elapsed();
     progress(format!("{} accepted in {:.1} s; draining", outcome.accepted.len(), accepting.as_secs_f64()));
     let drained = load::drained(stack, &outcome).await;
     let cpu = Cpu::now().zip(cpu_before).map(|(now, before)| now - before);
-    let calls = RpcCalls::of(&stack.service).await.since(&calls_before);
+    let calls = RpcCalls::read(&stack.service).await.since(&calls_before);
 
     progress("counting events");
-    let (counts, last) = stack.ground.registered(first_block..=observer.head()).await;
+    let (counts, last) = stack.chain.registered(first_block..=observer.head()).await;
     let end = last.and_then(|block| observer.seen(block)).unwrap_or_else(Instant::now);
     check(&outcome, &counts, drained, on, report);
     let registered = counts.len() as u64;
-    let took = (end - begun).as_secs_f64();
+    let took = (end - started).as_secs_f64();
     if let Some(cpu) = cpu {
         let each = |used: Duration| used.as_secs_f64() * 1e6 / registered as f64;
         report.note(format!(
@@ -144,16 +141,16 @@ pub async fn under_load(stack: &Stack, on: &str, report: &mut Report) -> Loaded 
     }
 }
 
-/// What was accepted is on chain, once; nothing else is.
+/// Checks that every accepted registration is on chain exactly once, and no other.
 fn check(outcome: &Outcome, counts: &BTreeMap<B256, u64>, drained: bool, on: &str, report: &mut Report) {
     let accepted: BTreeSet<B256> = outcome.accepted.iter().map(|number| document(*number).parse().unwrap()).collect();
     let lost = accepted.iter().filter(|hash| !counts.contains_key(*hash)).count();
     let twice = counts.values().filter(|count| **count > 1).count();
-    let unasked = counts.keys().filter(|hash| !accepted.contains(*hash)).count();
+    let unrequested = counts.keys().filter(|hash| !accepted.contains(*hash)).count();
     report.bar(format!("{on}accepted and not on chain"), lost as f64, "", Bar::AtMost(0.0));
     report.bar(format!("{on}on chain twice"), twice as f64, "", Bar::AtMost(0.0));
-    if unasked > 0 {
-        report.note(format!("{on}{unasked} registrations are on chain although their callers got an error"));
+    if unrequested > 0 {
+        report.note(format!("{on}{unrequested} registrations are on chain although their callers got an error"));
     }
     if !drained {
         report.note(format!("{on}the queue did not drain in time"));
@@ -163,15 +160,15 @@ fn check(outcome: &Outcome, counts: &BTreeMap<B256, u64>, drained: bool, on: &st
     }
 }
 
-async fn idle(stack: &Stack, when: &str, report: &mut Report) {
-    // What starting or the last transactions left behind settles first.
+async fn idle(stack: &BenchStack, when: &str, report: &mut Report) {
+    // Work left over from the start or the last transactions ends first.
     sleep(Duration::from_secs(3)).await;
     progress(format!("no request for {IDLE:?}: {when}"));
-    let before = RpcCalls::of(&stack.service).await;
-    let begun = Instant::now();
+    let before = RpcCalls::read(&stack.service).await;
+    let started = Instant::now();
     sleep(IDLE).await;
-    let calls = RpcCalls::of(&stack.service).await.since(&before);
-    let per_minute = calls.total() * 60.0 / begun.elapsed().as_secs_f64();
+    let calls = RpcCalls::read(&stack.service).await.since(&before);
+    let per_minute = calls.total() * 60.0 / started.elapsed().as_secs_f64();
     report.bar(format!("RPC calls per minute, {when}"), per_minute, "", Bar::AtMost(90.0));
     report.note(format!("calls, {when}: {}", calls.by_method()));
 }

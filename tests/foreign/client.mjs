@@ -1,8 +1,8 @@
-// Registers one document from Node and prints what came back as one line of JSON.
+// Registers one document from Node and prints the outcome as one line of JSON.
 //
 // usage: node client.mjs SERVER PROTO_FOLDER REQUEST_JSON DEADLINE_SECONDS METADATA_JSON
 //
-// Stock grpc-js with no decoder for google.rpc details: the plain trailers have to do.
+// Plain grpc-js without a decoder for google.rpc details, so only the trailers are read.
 
 import { createRequire } from "node:module";
 
@@ -20,7 +20,7 @@ const definition = loader.loadSync("registrar/v1/registrar.proto", {
 const { RegistrarService } = grpc.loadPackageDefinition(definition).registrar.v1;
 const client = new RegistrarService(server, grpc.credentials.createInsecure());
 
-/** What callers see of a call's metadata: text only. */
+/** The text entries of a call's metadata. */
 function textOf(...parts) {
   const text = {};
   for (const part of parts) {
@@ -38,7 +38,7 @@ await new Promise((resolve, reject) =>
 const sent = new grpc.Metadata();
 for (const [key, value] of JSON.parse(metadata)) sent.add(key, value);
 
-const began = performance.now();
+const started = performance.now();
 const outcome = await new Promise((resolve) => {
   let headers;
   let answer;
@@ -60,5 +60,5 @@ const outcome = await new Promise((resolve) => {
     ),
   );
 });
-console.log(JSON.stringify({ ...outcome, seconds: (performance.now() - began) / 1000 }));
+console.log(JSON.stringify({ ...outcome, seconds: (performance.now() - started) / 1000 }));
 client.close();

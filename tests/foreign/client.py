@@ -1,10 +1,10 @@
-"""Registers one document from Python and prints what came back as one line of JSON.
+"""Registers one document from Python and prints the outcome as one line of JSON.
 
 usage: client.py SERVER PROTO_FOLDER REQUEST_JSON DEADLINE_SECONDS METADATA_JSON
 
-The metadata is a list of pairs, for a key may be sent twice.
+The metadata is a list of pairs, because a key may occur twice.
 
-The stubs are generated on the spot from the proto, and everything else is stock grpcio.
+The stubs are generated at run time from the proto; everything else is plain grpcio.
 """
 
 import importlib.resources
@@ -37,7 +37,7 @@ def generate_stubs(proto_folder):
 
 
 def details_of(error, messages):
-    """The typed details of an error, by the name of their message."""
+    """The typed details of an error, by message name."""
     status = rpc_status.from_call(error)
     found = {}
     for detail in status.details if status else []:
@@ -56,7 +56,7 @@ def main(server, proto_folder, request, deadline, metadata):
     with grpc.insecure_channel(server) as channel:
         grpc.channel_ready_future(channel).result(timeout=20)
         stub = services.RegistrarServiceStub(channel)
-        began = time.monotonic()
+        started = time.monotonic()
         try:
             response, call = stub.RegisterDocument.with_call(
                 request, timeout=float(deadline), metadata=[tuple(pair) for pair in json.loads(metadata)])
@@ -65,7 +65,7 @@ def main(server, proto_folder, request, deadline, metadata):
         except grpc.RpcError as error:
             outcome = {"code": error.code().name, "message": error.details(), "details": details_of(error, messages)}
             received = list(error.initial_metadata() or []) + list(error.trailing_metadata() or [])
-        outcome["seconds"] = time.monotonic() - began
+        outcome["seconds"] = time.monotonic() - started
         outcome["metadata"] = {key: value for key, value in received if isinstance(value, str)}
         print(json.dumps(outcome))
 

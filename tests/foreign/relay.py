@@ -1,9 +1,9 @@
-"""Normalises events and transactions as Sentry does when it takes them in, and prints as JSON what it finds wrong with them.
+"""Normalises events and transactions as Sentry does on ingestion, and prints its findings as JSON.
 
 usage: relay.py < ITEMS_JSON
 
-ITEMS_JSON is a list of event and transaction payloads. A finding is what Sentry would note under `_meta` (an invalid value, an
-unknown attribute, a text that is cut off), or the reason for which it would refuse the whole.
+ITEMS_JSON is a list of event and transaction payloads. A finding is an entry that Sentry would add under
+`_meta` (an invalid value, an unknown attribute, a truncated text), or the reason why it would reject the whole item.
 """
 
 import json
@@ -18,7 +18,7 @@ NORMALIZER = StoreNormalizer(project_id=1, protocol_version="7", enable_trimming
 
 
 def notes(meta, path=()):
-    """What `_meta` says, with the path of each value that it is about."""
+    """The entries of `_meta`, with the path of the value that each is about."""
     for key, inner in (meta or {}).items():
         if key == "":
             yield ".".join(path), json.dumps(inner)
@@ -27,11 +27,11 @@ def notes(meta, path=()):
 
 
 def findings(number, item):
-    """What is wrong with one item."""
+    """The findings for one item."""
     try:
         normalised = NORMALIZER.normalize_event(item)
-    except RelayError as refusal:
-        yield {"item": number, "path": "", "problem": str(refusal).splitlines()[0]}
+    except RelayError as error:
+        yield {"item": number, "path": "", "problem": str(error).splitlines()[0]}
         return
     for path, problem in notes(normalised.get("_meta")):
         yield {"item": number, "path": path, "problem": problem}

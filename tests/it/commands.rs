@@ -1,15 +1,14 @@
-//! The terminal commands, end to end: what they print, and their exit codes.
+//! End-to-end tests of the command line: output and exit codes.
 
 use crate::harness::{
-    Fault, Plan, Stack, State, account,
+    CASE, Fault, StackBuilder, State, TestStack, account,
     cli::{Run, run},
     document,
-    door::Wall,
+    listener::ReservedPort,
 };
 use std::{fs, path::PathBuf};
 use tempfile::TempDir;
 
-const CASE: &str = "case-1";
 /// The sha2-256 of `hello\n`.
 const HELLO: &str = "0x5891b5b522d5df086d0ff0b110fbd9d21bb4fc7163af34d08286a2e846f6be03";
 
@@ -22,23 +21,23 @@ fn hello() -> (TempDir, PathBuf) {
 }
 
 /// Runs a command against the stack's service.
-async fn at(stack: &Stack, arguments: &[&str]) -> Run {
+async fn at(stack: &TestStack, arguments: &[&str]) -> Run {
     run(arguments, &[("REGISTRAR_SERVER", &format!("http://{}", stack.service.grpc))]).await
 }
 
 #[tokio::test]
 async fn a_file_is_registered_looked_up_listed_and_verified() {
-    let stack = Plan::block_time(0.2).start().await;
+    let stack = StackBuilder::block_time(0.2).start().await;
     let (_directory, file) = hello();
     let file = file.to_str().unwrap();
 
     let registered = at(&stack, &["register", file, "--case", CASE]).await;
     assert_eq!(registered.code, 0, "{registered:?}");
-    stack.registry.holds_exactly([(HELLO.into(), CASE.into())]).await;
+    stack.registry.assert_registered_exactly([(HELLO.into(), CASE.into())]).await;
     let registration = stack.client.get_pair(HELLO, CASE).await.unwrap();
-    let said = format!("{}{}", registered.stdout, registered.stderr);
+    let output = format!("{}{}", registered.stdout, registered.stderr);
     let hash = registration.transaction.as_ref().unwrap().hash.clone();
-    assert!(said.contains(&registration.id) && said.contains(&hash), "{registered:?}");
+    assert!(output.contains(&registration.id) && output.contains(&hash), "{registered:?}");
 
     let status = at(&stack, &["status", &registration.id]).await;
     assert_eq!(status.code, 0, "{status:?}");
@@ -56,15 +55,15 @@ async fn a_file_is_registered_looked_up_listed_and_verified() {
     assert_eq!(verified.code, 0, "{verified:?}");
     assert!(verified.stdout.contains(&hash) && verified.stdout.contains(&account(1).to_string()), "{verified:?}");
     let unverified = at(&stack, &["verify", file, "--case", "another"]).await;
-    assert_eq!(unverified.code, 1, "a document that is not registered is no success: {unverified:?}");
+    assert_eq!(unverified.code, 1, "verifying an unregistered document has to fail: {unverified:?}");
 
     let watched = at(&stack, &["watch", &registration.id]).await;
     assert_eq!(watched.code, 0, "{watched:?}");
 }
 
 #[tokio::test]
-async fn with_json_every_command_prints_objects_that_a_script_can_read() {
-    let stack = Plan::block_time(0.2).start().await;
+async fn every_command_prints_json_objects_with_json_flag() {
+    let stack = StackBuilder::block_time(0.2).start().await;
     let (_directory, file) = hello();
     let file = file.to_str().unwrap();
 
@@ -87,16 +86,16 @@ async fn with_json_every_command_prints_objects_that_a_script_can_read() {
 }
 
 #[tokio::test]
-async fn a_hash_is_registered_as_well_as_a_file() {
-    let stack = Plan::on_demand().start().await;
+async fn a_hash_can_be_registered_instead_of_a_file() {
+    let stack = StackBuilder::on_demand().start().await;
     let run = at(&stack, &["register", &document(1), "--case", CASE]).await;
     assert_eq!(run.code, 0, "{run:?}");
-    stack.registry.holds_exactly([(document(1), CASE.into())]).await;
+    stack.registry.assert_registered_exactly([(document(1), CASE.into())]).await;
 }
 
 #[tokio::test]
-async fn what_is_accepted_but_not_there_yet_exits_75_and_goes_on() {
-    let stack = Plan::on_demand().start().await;
+async fn an_unconfirmed_registration_exits_75_and_is_confirmed_later() {
+    let stack = StackBuilder::on_demand().start().await;
     stack.anvil.stop_mining().await;
     let (_directory, file) = hello();
 
@@ -104,7 +103,10 @@ async fn what_is_accepted_but_not_there_yet_exits_75_and_goes_on() {
 
     assert_eq!(run.code, 75, "{run:?}");
     let registration = stack.client.get_pair(HELLO, CASE).await.unwrap();
-    assert!(format!("{}{}", run.stdout, run.stderr).contains(&registration.id), "it says how to go on: {run:?}");
+    assert!(
+        format!("{}{}", run.stdout, run.stderr).contains(&registration.id),
+        "the output names the registration: {run:?}"
+    );
     stack.anvil.mine_on_demand().await;
     let watched = at(&stack, &["watch", &registration.id]).await;
     assert_eq!(watched.code, 0, "{watched:?}");
@@ -112,7 +114,7 @@ async fn what_is_accepted_but_not_there_yet_exits_75_and_goes_on() {
 
 #[tokio::test]
 async fn waiting_for_acceptance_alone_exits_0() {
-    let stack = Plan::on_demand().start().await;
+    let stack = StackBuilder::on_demand().start().await;
     stack.anvil.stop_mining().await;
 
     let run = at(&stack, &["register", &document(1), "--case", CASE, "--wait-for", "accepted", "--json"]).await;
@@ -123,8 +125,8 @@ async fn waiting_for_acceptance_alone_exits_0() {
 }
 
 #[tokio::test]
-async fn what_failed_exits_1_with_its_reason() {
-    let stack = Plan::on_demand().start().await;
+async fn a_failed_registration_exits_1_with_its_reason() {
+    let stack = StackBuilder::on_demand().start().await;
     let code = serde_json::json!([stack.registry.address, "0x60006000fd"]);
     stack.anvil.rpc().run("anvil_setCode", code).await;
 
@@ -135,9 +137,9 @@ async fn what_failed_exits_1_with_its_reason() {
 }
 
 #[tokio::test]
-async fn a_server_that_is_not_there_exits_69() {
-    let nobody = Wall::build();
-    let server = format!("http://{}", nobody.address);
+async fn an_unreachable_server_exits_69() {
+    let closed_port = ReservedPort::new();
+    let server = format!("http://{}", closed_port.address);
     for arguments in [
         vec!["register", HELLO, "--case", CASE],
         vec!["status", "0190b4f6-0000-7000-8000-000000000000"],
@@ -147,13 +149,13 @@ async fn a_server_that_is_not_there_exits_69() {
     ] {
         let run = run(&arguments, &[("REGISTRAR_SERVER", &server)]).await;
         assert_eq!(run.code, 69, "{arguments:?}: {run:?}");
-        assert!(run.stderr.contains(&nobody.address.to_string()), "it says where it looked: {run:?}");
+        assert!(run.stderr.contains(&closed_port.address.to_string()), "the output names the server: {run:?}");
     }
 }
 
 #[tokio::test]
-async fn wrong_usage_exits_64_before_anything_is_sent() {
-    let stack = Plan::on_demand().start().await;
+async fn usage_errors_exit_64_without_a_request() {
+    let stack = StackBuilder::on_demand().start().await;
     for arguments in [
         vec!["register"],
         vec!["register", HELLO],
@@ -173,8 +175,8 @@ async fn wrong_usage_exits_64_before_anything_is_sent() {
 }
 
 #[tokio::test]
-async fn what_is_not_there_exits_1() {
-    let stack = Plan::on_demand().start().await;
+async fn an_unknown_registration_exits_1() {
+    let stack = StackBuilder::on_demand().start().await;
     for arguments in
         [["status", "0190b4f6-0000-7000-8000-000000000000"], ["watch", "0190b4f6-0000-7000-8000-000000000000"]]
     {
@@ -214,43 +216,43 @@ async fn help_names_every_command_and_every_setting_and_exits_0() {
     ] {
         assert!(serve.stdout.contains(setting), "{setting} in {}", serve.stdout);
     }
-    assert!(!serve.stdout.contains(&key[2..]), "help shows no secret");
+    assert!(!serve.stdout.contains(&key[2..]), "help shows a secret");
 }
 
 #[tokio::test]
-async fn deploying_prints_the_address_alone_and_allows_every_signer() {
-    // Every stack here stands on `registrar deploy`, which is held to print nothing else.
-    let (ground, _) = Plan::on_demand().signers(2).prepare().await;
+async fn deploy_prints_only_the_address_and_adds_every_signer_as_registrar() {
+    // Every test's contract is deployed by `registrar deploy`, and the harness asserts that it prints only the address.
+    let (dependencies, _) = StackBuilder::on_demand().signers(2).prepare().await;
     for number in [0, 1, 2] {
         let call = crate::harness::registry::isRegistrarCall { account: account(number) };
-        assert!(ground.registry.read(call).await, "account {number}");
+        assert!(dependencies.registry.read(call).await, "account {number}");
     }
 }
 
 #[tokio::test]
-async fn deploying_without_settings_or_to_another_chain_says_what_is_wrong() {
+async fn deploy_reports_missing_settings_and_a_wrong_chain_id() {
     let none = run(&["deploy"], &[]).await;
     assert_eq!((none.code, none.stdout.as_str()), (64, ""), "{none:?}");
     assert!(none.stderr.contains("REGISTRAR_SIGNER_KEYS"), "{none:?}");
 
-    let (ground, _) = Plan::on_demand().prepare().await;
+    let (dependencies, _) = StackBuilder::on_demand().prepare().await;
     let key = crate::harness::anvil::KEYS[0];
     let variables =
-        [("REGISTRAR_RPC_URLS", ground.anvil.url()), ("REGISTRAR_CHAIN_ID", "1"), ("REGISTRAR_SIGNER_KEYS", key)];
+        [("REGISTRAR_RPC_URLS", dependencies.anvil.url()), ("REGISTRAR_CHAIN_ID", "1"), ("REGISTRAR_SIGNER_KEYS", key)];
     let other = run(&["deploy"], &variables).await;
     assert_eq!((other.code, other.stdout.as_str()), (64, ""), "{other:?}");
     assert!(other.stderr.contains("31337"), "{other:?}");
 }
 
 #[tokio::test]
-async fn a_chain_that_is_away_exits_75_for_accepted_work() {
-    let stack = Plan::on_demand().through_proxy().start().await;
-    let away = stack.proxy().trap_all(Fault::LoseRequest);
+async fn an_unreachable_chain_exits_75_for_accepted_work() {
+    let stack = StackBuilder::on_demand().through_proxy().start().await;
+    let away = stack.proxy().inject_all(Fault::LoseRequest);
 
     let run = at(&stack, &["register", &document(1), "--case", CASE, "--wait-timeout", "2s"]).await;
 
-    assert_eq!(run.code, 75, "it is accepted: {run:?}");
+    assert_eq!(run.code, 75, "the work was accepted: {run:?}");
     away.release();
     let id = stack.client.get_pair(&document(1), CASE).await.unwrap().id;
-    stack.client.reaches(&id, State::Confirmed).await;
+    stack.client.wait_for_state(&id, State::Confirmed).await;
 }

@@ -1,7 +1,7 @@
-//! The contract on a real node: what it records, what it announces, and whom it refuses.
+//! The contract on a real node: records, events and access control.
 
 use crate::harness::{
-    Anvil, OUTSIDER, OWNER, Registry, account,
+    Anvil, EXTERNAL_REGISTRAR, OWNER, Registry, account,
     registry::{
         DocumentRegistered, DocumentSkipped, EmptyBatch, InvalidCaseIdLength, LengthMismatch, NotRegistrar,
         OwnableUnauthorizedAccount, Record, RenounceDisabled, TRANSACTION_GAS_CAP, ZeroDocumentHash,
@@ -18,7 +18,7 @@ use alloy::{
 use std::{path::Path, process::Command};
 
 const REGISTRAR: usize = 1;
-const STRANGER: usize = 5;
+const EXTERNAL_ACCOUNT: usize = 5;
 
 /// Anvil with a contract whose registrars are accounts 0, 1 and 9.
 async fn chain() -> (Anvil, Registry) {
@@ -58,16 +58,16 @@ fn skipped(number: u64, case: &str) -> DocumentSkipped {
     DocumentSkipped { documentHash: hash(number), caseIdHash: keccak256(case) }
 }
 
-/// What the contract reverts with when `from` makes this call.
-async fn refusal(registry: &Registry, from: usize, call: impl SolCall) -> Option<String> {
+/// The revert data of this call from this account.
+async fn revert_of(registry: &Registry, from: usize, call: impl SolCall) -> Option<String> {
     match registry.try_read(account(from), call).await {
-        Ok(_) => panic!("the contract takes what it has to refuse"),
+        Ok(_) => panic!("the call did not revert"),
         Err(error) => error.data,
     }
 }
 
 #[tokio::test]
-async fn a_registered_document_is_on_record_and_announced() {
+async fn registering_a_document_records_it_and_emits_an_event() {
     let (anvil, registry) = chain().await;
     let before = registry.read(recordOfCall { documentHash: hash(1), caseId: "case-1".into() }).await;
     assert_eq!(before, Record { registrar: Address::ZERO, ..before.clone() });
@@ -88,7 +88,7 @@ async fn a_registered_document_is_on_record_and_announced() {
 }
 
 #[tokio::test]
-async fn many_documents_go_into_one_transaction() {
+async fn one_transaction_registers_many_documents() {
     let (_anvil, registry) = chain().await;
     let pairs: Vec<_> = (1..=100).map(|number| (number, format!("case-{number:08}"))).collect();
 
@@ -108,7 +108,7 @@ async fn many_documents_go_into_one_transaction() {
 }
 
 #[tokio::test]
-async fn a_duplicate_inside_a_batch_is_skipped_and_harms_nobody() {
+async fn duplicates_in_a_batch_are_skipped_and_the_rest_is_registered() {
     let (_anvil, registry) = chain().await;
     registry.send(account(REGISTRAR), one(1, "earlier")).await;
     let first = registry.read(recordOfCall { documentHash: hash(1), caseId: "earlier".into() }).await;
@@ -120,8 +120,8 @@ async fn a_duplicate_inside_a_batch_is_skipped_and_harms_nobody() {
     let new = events::<DocumentRegistered>(&receipt);
     assert_eq!(new.iter().map(|event| event.documentHash).collect::<Vec<_>>(), [hash(2), hash(3)]);
     assert_eq!(events::<DocumentSkipped>(&receipt), [skipped(1, "earlier"), skipped(2, "a")]);
-    let kept = registry.read(recordOfCall { documentHash: hash(1), caseId: "earlier".into() }).await;
-    assert_eq!(kept, first, "the first record is kept");
+    let record = registry.read(recordOfCall { documentHash: hash(1), caseId: "earlier".into() }).await;
+    assert_eq!(record, first, "the first record is unchanged");
 }
 
 #[tokio::test]
@@ -134,82 +134,88 @@ async fn the_same_hash_for_two_cases_is_two_registrations() {
 }
 
 #[tokio::test]
-async fn a_stranger_is_refused_by_name() {
+async fn an_account_that_is_not_a_registrar_is_rejected() {
     let (_anvil, registry) = chain().await;
-    let expected = revert_data(NotRegistrar { account: account(STRANGER) });
+    let expected = revert_data(NotRegistrar { account: account(EXTERNAL_ACCOUNT) });
 
-    assert_eq!(refusal(&registry, STRANGER, one(1, "case")).await, expected);
-    assert_eq!(refusal(&registry, STRANGER, many([(1, "case".into())])).await, expected);
-    let receipt = registry.send(account(STRANGER), one(1, "case")).await;
-    assert!(!receipt.status(), "and not only in a simulation");
+    assert_eq!(revert_of(&registry, EXTERNAL_ACCOUNT, one(1, "case")).await, expected);
+    assert_eq!(revert_of(&registry, EXTERNAL_ACCOUNT, many([(1, "case".into())])).await, expected);
+    let receipt = registry.send(account(EXTERNAL_ACCOUNT), one(1, "case")).await;
+    assert!(!receipt.status(), "the transaction reverts too");
     assert_eq!(registry.events().await, []);
 }
 
 #[tokio::test]
-async fn the_owner_appoints_and_dismisses_registrars_and_nobody_else_does() {
+async fn only_the_owner_adds_and_removes_registrars() {
     let (_anvil, registry) = chain().await;
-    let stranger = account(STRANGER);
-    assert!(!registry.read(isRegistrarCall { account: stranger }).await);
+    let added = account(EXTERNAL_ACCOUNT);
+    assert!(!registry.read(isRegistrarCall { account: added }).await);
 
-    registry.send(account(OWNER), addRegistrarCall { account: stranger }).await;
-    assert!(registry.read(isRegistrarCall { account: stranger }).await);
-    assert!(registry.send(stranger, one(1, "case")).await.status());
+    registry.send(account(OWNER), addRegistrarCall { account: added }).await;
+    assert!(registry.read(isRegistrarCall { account: added }).await);
+    assert!(registry.send(added, one(1, "case")).await.status());
 
-    registry.send(account(OWNER), removeRegistrarCall { account: stranger }).await;
-    assert!(!registry.read(isRegistrarCall { account: stranger }).await);
-    assert_eq!(refusal(&registry, STRANGER, one(2, "case")).await, revert_data(NotRegistrar { account: stranger }));
+    registry.send(account(OWNER), removeRegistrarCall { account: added }).await;
+    assert!(!registry.read(isRegistrarCall { account: added }).await);
+    assert_eq!(
+        revert_of(&registry, EXTERNAL_ACCOUNT, one(2, "case")).await,
+        revert_data(NotRegistrar { account: added })
+    );
     assert!(registry.read(isRegisteredCall { documentHash: hash(1), caseId: "case".into() }).await, "its records stay");
 
-    let expected = revert_data(OwnableUnauthorizedAccount { account: account(OUTSIDER) });
-    assert_eq!(refusal(&registry, OUTSIDER, addRegistrarCall { account: stranger }).await, expected);
-    assert_eq!(refusal(&registry, OUTSIDER, removeRegistrarCall { account: account(OWNER) }).await, expected);
+    let expected = revert_data(OwnableUnauthorizedAccount { account: account(EXTERNAL_REGISTRAR) });
+    assert_eq!(revert_of(&registry, EXTERNAL_REGISTRAR, addRegistrarCall { account: added }).await, expected);
+    assert_eq!(
+        revert_of(&registry, EXTERNAL_REGISTRAR, removeRegistrarCall { account: account(OWNER) }).await,
+        expected
+    );
 }
 
 #[tokio::test]
 async fn ownership_moves_only_when_the_new_owner_accepts_it() {
     let (_anvil, registry) = chain().await;
-    let (old, new) = (account(OWNER), account(STRANGER));
+    let (old, new) = (account(OWNER), account(EXTERNAL_ACCOUNT));
     assert_eq!(registry.read(ownerCall {}).await, old, "`registrar deploy` makes the first signer the owner");
 
     registry.send(old, transferOwnershipCall { newOwner: new }).await;
     assert_eq!((registry.read(ownerCall {}).await, registry.read(pendingOwnerCall {}).await), (old, new));
-    let other = revert_data(OwnableUnauthorizedAccount { account: account(OUTSIDER) });
-    assert_eq!(refusal(&registry, OUTSIDER, acceptOwnershipCall {}).await, other);
+    let other = revert_data(OwnableUnauthorizedAccount { account: account(EXTERNAL_REGISTRAR) });
+    assert_eq!(revert_of(&registry, EXTERNAL_REGISTRAR, acceptOwnershipCall {}).await, other);
 
     registry.send(new, acceptOwnershipCall {}).await;
     assert_eq!(registry.read(ownerCall {}).await, new);
     let former = revert_data(OwnableUnauthorizedAccount { account: old });
-    assert_eq!(refusal(&registry, OWNER, addRegistrarCall { account: old }).await, former);
+    assert_eq!(revert_of(&registry, OWNER, addRegistrarCall { account: old }).await, former);
 }
 
 #[tokio::test]
 async fn ownership_cannot_be_renounced() {
     let (_anvil, registry) = chain().await;
 
-    assert_eq!(refusal(&registry, OWNER, renounceOwnershipCall {}).await, revert_data(RenounceDisabled {}));
+    assert_eq!(revert_of(&registry, OWNER, renounceOwnershipCall {}).await, revert_data(RenounceDisabled {}));
     assert!(!registry.send(account(OWNER), renounceOwnershipCall {}).await.status());
     assert_eq!(registry.read(ownerCall {}).await, account(OWNER));
 }
 
 #[tokio::test]
-async fn what_is_no_document_or_no_case_is_refused() {
+async fn invalid_hashes_cases_and_batches_are_rejected() {
     let (_anvil, registry) = chain().await;
     let zero = registerDocumentCall { documentHash: B256::ZERO, caseId: "case".into() };
-    assert_eq!(refusal(&registry, REGISTRAR, zero).await, revert_data(ZeroDocumentHash {}));
+    assert_eq!(revert_of(&registry, REGISTRAR, zero).await, revert_data(ZeroDocumentHash {}));
     let empty = revert_data(InvalidCaseIdLength { length: U256::ZERO });
-    assert_eq!(refusal(&registry, REGISTRAR, one(1, "")).await, empty);
+    assert_eq!(revert_of(&registry, REGISTRAR, one(1, "")).await, empty);
 
     let longest = "c".repeat(64);
     let receipt = registry.send(account(REGISTRAR), one(1, &longest)).await;
     assert_eq!(events::<DocumentRegistered>(&receipt), [registered(1, &longest)]);
     let too_long = revert_data(InvalidCaseIdLength { length: U256::from(65) });
-    assert_eq!(refusal(&registry, REGISTRAR, one(2, &"c".repeat(65))).await, too_long);
+    assert_eq!(revert_of(&registry, REGISTRAR, one(2, &"c".repeat(65))).await, too_long);
 
     let nothing = revert_data(EmptyBatch {});
-    assert_eq!(refusal(&registry, REGISTRAR, many([])).await, nothing);
+    assert_eq!(revert_of(&registry, REGISTRAR, many([])).await, nothing);
     let uneven = registerDocumentsCall { documentHashes: vec![hash(2)], caseIds: vec!["a".into(), "b".into()] };
     let mismatch = revert_data(LengthMismatch { documentHashes: U256::from(1), caseIds: U256::from(2) });
-    assert_eq!(refusal(&registry, REGISTRAR, uneven).await, mismatch);
+    assert_eq!(revert_of(&registry, REGISTRAR, uneven).await, mismatch);
 }
 
 #[tokio::test]
@@ -224,13 +230,13 @@ async fn a_batch_of_600_fits_under_the_gas_cap_of_a_transaction() {
 }
 
 #[tokio::test]
-async fn the_contract_says_its_version() {
+async fn the_contract_has_a_version() {
     let (_anvil, registry) = chain().await;
     assert_eq!(registry.read(versionCall {}).await, "1.0.0");
 }
 
 #[test]
-fn the_committed_artifact_is_what_the_source_compiles_to() {
+fn the_committed_artifact_matches_the_source() {
     let contracts = Path::new(env!("CARGO_MANIFEST_DIR")).join("contracts");
     assert!(contracts.join("node_modules/solc").exists(), "solc is not installed: `make test` installs it");
     let output = Command::new("node").arg("build.mjs").arg("--check").current_dir(contracts).output().unwrap();

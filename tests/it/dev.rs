@@ -1,30 +1,30 @@
-//! `registrar dev`: everything at once for a newcomer, and nothing left of it.
+//! `registrar dev`: a complete local stack that leaves nothing behind.
 
-use crate::harness::{Client, Place, Registration, State, cli, process::Process, service::command, within};
+use crate::harness::{Client, Registration, ScratchDir, State, cli, process::Process, service::command, within};
 use rustix::process::Signal;
 use std::{fs, path::Path, process::Output};
 
-/// A stack that works in this place until it is told to end, and where its gRPC server is.
-async fn stack(place: &Place) -> (Process, std::net::SocketAddr) {
+/// A running `registrar dev` and the address of its gRPC server.
+async fn stack(directory: &ScratchDir) -> (Process, std::net::SocketAddr) {
     let mut command = command();
-    command.arg("dev").envs(place.variables());
+    command.arg("dev").envs(directory.variables());
     command.env("REGISTRAR_LISTEN", "127.0.0.1:0").env("REGISTRAR_ADMIN_LISTEN", "127.0.0.1:0");
     command.env("REGISTRAR_SHUTDOWN_GRACE", "5s");
     let mut process = Process::spawn("registrar dev", &mut command).with_children();
     let address = |line: &str| line.trim().strip_prefix("gRPC")?.trim().parse().ok();
-    let grpc = process.said("where it listens", address).await;
+    let grpc = process.wait_for_line("where it listens", address).await;
     (process, grpc)
 }
 
-/// What it prints, once all of it is there.
-async fn screen(process: &mut Process) -> String {
-    process.said("the last call", |line| (line == "EOF").then_some(())).await;
+/// Its output, once all of it is printed.
+async fn full_output(process: &mut Process) -> String {
+    process.wait_for_line("the last call", |line| (line == "EOF").then_some(())).await;
     process.lines().all().join("\n")
 }
 
-/// The lines from the one that begins like this to the one that ends like that.
-fn excerpt(screen: &str, begins: &str, ends: &str) -> String {
-    let lines = screen.lines().skip_while(|line| !line.trim().contains(begins));
+/// The lines from the first that contains `begins` to the first that ends with `ends`.
+fn excerpt(full_output: &str, begins: &str, ends: &str) -> String {
+    let lines = full_output.lines().skip_while(|line| !line.trim().contains(begins));
     let mut taken = Vec::new();
     for line in lines {
         taken.push(line);
@@ -32,17 +32,17 @@ fn excerpt(screen: &str, begins: &str, ends: &str) -> String {
             return taken.join("\n");
         }
     }
-    panic!("no call that begins with `{begins}` in:\n{screen}")
+    panic!("no example that begins with `{begins}` in:\n{full_output}")
 }
 
-/// Runs what was printed in a shell, with this in front of its PATH.
-async fn paste(text: &str, path: &str) -> Output {
+/// Runs a printed command in a shell, with `path` in front of PATH.
+async fn run_pasted(text: &str, path: &str) -> Output {
     let mut shell = tokio::process::Command::new("sh");
     let path = format!("{path}{}", std::env::var("PATH").unwrap());
     within("the pasted call", shell.arg("-c").arg(text).env("PATH", path).output()).await.unwrap()
 }
 
-/// The one registration that a pasted call made.
+/// The only registration of this service.
 async fn only_registration(grpc: std::net::SocketAddr) -> Registration {
     let client = Client::connect(grpc).await;
     let mut all = client.list(Default::default()).await.unwrap().registrations;
@@ -51,54 +51,54 @@ async fn only_registration(grpc: std::net::SocketAddr) -> Registration {
 }
 
 #[tokio::test]
-async fn one_command_shows_a_newcomer_the_whole_journey_and_leaves_nothing_behind() {
-    let place = Place::new();
-    let file = place.path().join("hello.txt");
+async fn dev_once_shows_a_confirmed_registration_and_leaves_nothing_behind() {
+    let directory = ScratchDir::new();
+    let file = directory.path().join("hello.txt");
     fs::write(&file, "hello\n").unwrap();
 
-    let run = cli::run(&["dev", "--once", file.to_str().unwrap()], &place.variables()).await;
+    let run = cli::run(&["dev", "--once", file.to_str().unwrap()], &directory.variables()).await;
 
     assert_eq!(run.code, 0, "{run:?}");
-    let said = run.stdout.to_lowercase();
+    let output = run.stdout.to_lowercase();
     for word in ["confirmed", "prepare", "send", "wait", "registrar verify"] {
-        assert!(said.contains(word), "{word} is missing in:\n{}", run.stdout);
+        assert!(output.contains(word), "{word} is missing in:\n{}", run.stdout);
     }
-    place.is_as_it_was(&["hello.txt"]);
+    directory.assert_unchanged(&["hello.txt"]);
 }
 
 #[tokio::test]
-async fn a_file_that_is_not_there_is_said_before_anything_starts() {
-    let place = Place::new();
-    let run = cli::run(&["dev", "--once", "/no/such/file"], &place.variables()).await;
+async fn a_missing_file_is_reported_before_anything_starts() {
+    let directory = ScratchDir::new();
+    let run = cli::run(&["dev", "--once", "/no/such/file"], &directory.variables()).await;
     assert_eq!((run.code, run.stdout.as_str()), (64, ""), "{run:?}");
     assert!(run.stderr.contains("/no/such/file"), "{run:?}");
-    place.is_as_it_was(&[]);
+    directory.assert_unchanged(&[]);
 }
 
 #[tokio::test]
-async fn the_stack_stays_until_ctrl_c_and_nothing_of_it_stays_after() {
+async fn the_dev_stack_runs_until_a_signal_and_leaves_nothing_behind() {
     for signal in [Signal::INT, Signal::TERM, Signal::HUP] {
-        let place = Place::new();
-        let (mut process, grpc) = stack(&place).await;
+        let directory = ScratchDir::new();
+        let (mut process, grpc) = stack(&directory).await;
         Client::connect(grpc).await.confirm(1, "case-1").await;
 
         process.signal(signal);
 
         assert_eq!(process.exit().await.code(), Some(0), "{signal:?}");
-        place.is_as_it_was(&[]);
+        directory.assert_unchanged(&[]);
     }
 }
 
 #[tokio::test]
-async fn the_command_that_it_prints_works_as_it_is_pasted() {
-    let place = Place::new();
-    let (mut process, grpc) = stack(&place).await;
-    let screen = screen(&mut process).await;
+async fn the_printed_commands_work_when_pasted() {
+    let directory = ScratchDir::new();
+    let (mut process, grpc) = stack(&directory).await;
+    let full_output = full_output(&mut process).await;
 
     for command in [" register ", " verify "] {
         let is_call = |line: &&str| line.contains(command) && line.contains(&format!("--server http://{grpc}"));
-        let line = screen.lines().find(is_call).unwrap_or_else(|| panic!("no call of{command}in:\n{screen}"));
-        let output = paste(line, "").await;
+        let line = full_output.lines().find(is_call).unwrap_or_else(|| panic!("no call of{command}in:\n{full_output}"));
+        let output = run_pasted(line, "").await;
         assert!(output.status.success(), "{line}: {}", String::from_utf8_lossy(&output.stderr));
     }
 
@@ -108,14 +108,14 @@ async fn the_command_that_it_prints_works_as_it_is_pasted() {
 }
 
 #[tokio::test]
-async fn the_python_call_that_it_prints_works_as_it_is_pasted() {
+async fn the_printed_python_example_works_when_pasted() {
     let python = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/foreign/.venv/bin");
-    assert!(python.join("python3").exists(), "tests/foreign/.venv is not there: `make test` installs it");
-    let place = Place::new();
-    let (mut process, grpc) = stack(&place).await;
-    let call = excerpt(&screen(&mut process).await, "python3 -", "EOF");
+    assert!(python.join("python3").exists(), "tests/foreign/.venv is missing: `make test` installs it");
+    let directory = ScratchDir::new();
+    let (mut process, grpc) = stack(&directory).await;
+    let call = excerpt(&full_output(&mut process).await, "python3 -", "EOF");
 
-    let output = paste(&call, &format!("{}:", python.display())).await;
+    let output = run_pasted(&call, &format!("{}:", python.display())).await;
 
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     assert!(String::from_utf8_lossy(&output.stdout).contains("STATE_CONFIRMED"), "{output:?}");

@@ -1,88 +1,91 @@
-//! Starting with endpoints that are away or on another chain. An endpoint of another chain never sees what is signed.
+//! Starting with endpoints that are unreachable or on another chain. An endpoint of another chain never gets a signed
+//! transaction.
 
 use crate::harness::{
-    Anvil, Fault, Plan, Service, Story, eventually, meanwhile, stays_pending,
-    story::{FIRST, Line, SECOND, failover, healthy, return_to, unhealthy},
-    within,
+    Anvil, Fault, LoadScenario, Service, StackBuilder, assert_pending, eventually,
+    load_scenario::{ENDPOINT_1, ENDPOINT_2, LogLine, failback, failover, healthy, unhealthy},
+    until_observed, within,
 };
 use std::time::Duration;
 
-fn quarantined(endpoint: &str) -> Line {
+fn quarantined(endpoint: &str) -> LogLine {
     unhealthy(endpoint).with("state", "quarantined")
 }
 
-/// Base's block time.
-fn plan() -> Plan {
-    Plan::block_time(0.2)
+/// With Base's block time.
+fn builder() -> StackBuilder {
+    StackBuilder::block_time(0.2)
 }
 
 async fn another_chain() -> Anvil {
     Anvil::start(&["--chain-id", "31338", "--block-time", "0.2"]).await
 }
 
-/// The primary suffers this when the service begins; it begins with the other, and takes the primary in when it is back.
-async fn a_start_works_while_the_primary(fault: Fault) {
-    let (ground, settings) = plan().endpoints(2).prepare().await;
-    let trap = ground.proxies[0].trap_all(fault);
+/// The primary has this fault during the start; the service starts with the backup and returns to the primary once it
+/// recovers.
+async fn assert_start_works_while_primary_fails(fault: Fault) {
+    let (dependencies, settings) = builder().endpoints(2).prepare().await;
+    let injected = dependencies.proxies[0].inject_all(fault);
 
-    let story = Story::on(within("the start", ground.start(settings)).await);
+    let scenario = LoadScenario::new(within("the start", dependencies.start(settings)).await);
 
-    story.fifty(async |_| ()).await;
-    story.tells([unhealthy(FIRST).with("state", "down")]).await;
-    assert_eq!(story.state(FIRST).await, "down");
-    story.nothing_bad_of(SECOND);
-    trap.release();
-    story.tells([unhealthy(FIRST), healthy(FIRST), return_to(FIRST)]).await;
-    story.ends().await;
+    scenario.register_during(async |_| ()).await;
+    scenario.expect_log([unhealthy(ENDPOINT_1).with("state", "down")]).await;
+    assert_eq!(scenario.state(ENDPOINT_1).await, "down");
+    scenario.assert_no_warning_for(ENDPOINT_2);
+    injected.release();
+    scenario.expect_log([unhealthy(ENDPOINT_1), healthy(ENDPOINT_1), failback(ENDPOINT_1)]).await;
+    scenario.assert_invariants().await;
 }
 
 #[tokio::test]
-async fn a_start_works_while_nobody_listens_at_the_primary() {
-    a_start_works_while_the_primary(Fault::Refuse).await;
+async fn the_service_starts_while_the_primary_refuses_connections() {
+    assert_start_works_while_primary_fails(Fault::RefuseConnections).await;
 }
 
 #[tokio::test]
-async fn a_start_works_while_the_primary_hangs() {
-    a_start_works_while_the_primary(Fault::Hang).await;
+async fn the_service_starts_while_the_primary_hangs() {
+    assert_start_works_while_primary_fails(Fault::Hang).await;
 }
 
 #[tokio::test]
-async fn a_start_works_while_the_primarys_gateway_is_broken() {
-    a_start_works_while_the_primary(Fault::status(502)).await;
+async fn the_service_starts_while_the_primarys_gateway_fails() {
+    assert_start_works_while_primary_fails(Fault::status(502)).await;
 }
 
 #[tokio::test]
-async fn a_start_with_all_endpoints_tells_of_no_change() {
+async fn a_start_with_healthy_endpoints_logs_no_failover() {
     for _ in 0..3 {
-        let story = Story::on(plan().endpoints(3).start().await);
-        story.fifty(async |_| ()).await;
+        let scenario = LoadScenario::new(builder().endpoints(3).start().await);
+        scenario.register_during(async |_| ()).await;
         for level in ["INFO", "WARN"] {
-            assert_eq!(story.count(&Line::new(level, "RPC failover")), 0, "the primary was first from the beginning");
+            assert_eq!(scenario.count(&LogLine::new(level, "RPC failover")), 0, "there was a failover");
         }
-        story.ends().await;
+        scenario.assert_invariants().await;
     }
 }
 
 #[tokio::test]
-async fn a_start_works_while_all_but_the_last_are_away() {
-    let (ground, settings) = plan().endpoints(3).prepare().await;
-    let _traps = [ground.proxies[0].trap_all(Fault::Refuse), ground.proxies[1].trap_all(Fault::Hang)];
+async fn the_service_starts_with_only_the_last_endpoint() {
+    let (dependencies, settings) = builder().endpoints(3).prepare().await;
+    let _injected =
+        [dependencies.proxies[0].inject_all(Fault::RefuseConnections), dependencies.proxies[1].inject_all(Fault::Hang)];
 
-    let story = Story::on(within("the start", ground.start(settings)).await);
+    let scenario = LoadScenario::new(within("the start", dependencies.start(settings)).await);
 
-    story.fifty(async |_| ()).await;
-    story.ends().await;
+    scenario.register_during(async |_| ()).await;
+    scenario.assert_invariants().await;
 }
 
 #[tokio::test]
-async fn a_start_waits_while_all_endpoints_are_away_and_goes_on_with_the_first_that_is_back() {
-    let (ground, settings) = plan().endpoints(2).prepare().await;
-    let _away = ground.proxies[0].trap_all(Fault::LoseRequest);
-    let back = ground.proxies[1].trap_all(Fault::LoseRequest);
+async fn a_start_waits_until_the_first_endpoint_is_reachable() {
+    let (dependencies, settings) = builder().endpoints(2).prepare().await;
+    let _away = dependencies.proxies[0].inject_all(Fault::LoseRequest);
+    let back = dependencies.proxies[1].inject_all(Fault::LoseRequest);
     let mut starting = Box::pin(Service::start(&settings));
-    // Each of them is asked.
-    meanwhile(&mut starting, back.sprung()).await;
-    assert!(stays_pending(&mut starting, Duration::from_secs(1)).await);
+    // Both endpoints are tried.
+    until_observed(&mut starting, back.until_hit()).await;
+    assert_pending("the start without an endpoint", &mut starting, Duration::from_secs(1)).await;
 
     back.release();
 
@@ -91,80 +94,86 @@ async fn a_start_waits_while_all_endpoints_are_away_and_goes_on_with_the_first_t
 }
 
 #[tokio::test]
-async fn a_start_on_endpoints_that_are_all_on_another_chain_is_refused() {
+async fn a_start_fails_when_all_endpoints_are_on_another_chain() {
     let other = another_chain().await;
-    let (_ground, settings) = plan().endpoint_at(other.url()).endpoint_at(other.url()).prepare().await;
+    let (_dependencies, settings) = builder().endpoint_at(other.url()).endpoint_at(other.url()).prepare().await;
 
-    let refused = Service::refused(&settings).await;
+    let failed = Service::expect_start_failure(&settings).await;
 
-    assert_eq!(refused.code, 64, "{}", refused.said);
+    assert_eq!(failed.code, 64, "{}", failed.output);
     for word in ["31337", "31338", "REGISTRAR_CHAIN_ID"] {
-        assert!(refused.said.contains(word), "`{word}` is missing in: {}", refused.said);
+        assert!(failed.output.contains(word), "`{word}` is missing in: {}", failed.output);
     }
-    assert_eq!(crate::harness::proxy::leak(&refused.said), None, "{}", refused.said);
+    assert_eq!(crate::harness::proxy::leak(&failed.output), None, "{}", failed.output);
 }
 
 #[tokio::test]
-async fn a_primary_on_another_chain_is_quarantined_and_never_sees_what_is_signed() {
+async fn a_primary_on_another_chain_is_quarantined_and_gets_no_transaction() {
     let other = another_chain().await;
-    let (story, ()) = Story::of(plan().endpoint_at(other.url()).endpoints(1), async |_| ()).await;
+    let (scenario, ()) =
+        LoadScenario::run_with_load(builder().endpoint_at(other.url()).endpoints(1), async |_| ()).await;
 
-    story.tells([quarantined(FIRST)]).await;
-    assert_eq!(story.state(FIRST).await, "quarantined");
-    assert_eq!(story.primary().sent(), Vec::<String>::new());
-    assert_eq!(story.primary().count("eth_call"), 0, "nothing is asked of it but which chain it is on");
-    story.nothing_bad_of(SECOND);
-    story.ends().await;
+    scenario.expect_log([quarantined(ENDPOINT_1)]).await;
+    assert_eq!(scenario.state(ENDPOINT_1).await, "quarantined");
+    assert_eq!(scenario.primary().sent(), Vec::<String>::new());
+    assert_eq!(scenario.primary().count("eth_call"), 0, "only the chain id is requested from it");
+    scenario.assert_no_warning_for(ENDPOINT_2);
+    scenario.assert_invariants().await;
 }
 
 #[tokio::test]
-async fn a_backup_on_another_chain_is_quarantined_and_never_sees_what_is_signed_however_badly_it_is_needed() {
+async fn a_backup_on_another_chain_gets_no_transaction_even_without_a_primary() {
     let other = another_chain().await;
-    let (story, ()) = Story::of(plan().endpoints(1).endpoint_at(other.url()), async |story| {
-        story.primary().trap_all(Fault::Refuse).during(Duration::from_secs(3)).await;
-    })
-    .await;
+    let (scenario, ()) =
+        LoadScenario::run_with_load(builder().endpoints(1).endpoint_at(other.url()), async |scenario| {
+            scenario.primary().inject_all(Fault::RefuseConnections).hold_for(Duration::from_secs(3)).await;
+        })
+        .await;
 
-    story.tells([quarantined(SECOND)]).await;
-    assert_eq!(story.backup().sent(), Vec::<String>::new());
-    assert_eq!(story.count(&failover(FIRST, SECOND)), 0);
-    assert_eq!(story.moved(FIRST, SECOND, "").await, 0.0);
-    story.ends().await;
+    scenario.expect_log([quarantined(ENDPOINT_2)]).await;
+    assert_eq!(scenario.backup().sent(), Vec::<String>::new());
+    assert_eq!(scenario.count(&failover(ENDPOINT_1, ENDPOINT_2)), 0);
+    assert_eq!(scenario.failover_count(ENDPOINT_1, ENDPOINT_2, "").await, 0.0);
+    scenario.assert_invariants().await;
 }
 
 #[tokio::test]
-async fn quarantine_is_for_good() {
-    let (ground, settings) = plan().endpoints(2).prepare().await;
-    let trap = ground.proxies[1].trap("eth_chainId", Fault::OTHER_CHAIN);
-    let story = Story::on(ground.start(settings).await);
-    story.tells([quarantined(SECOND)]).await;
+async fn quarantine_is_permanent() {
+    let (dependencies, settings) = builder().endpoints(2).prepare().await;
+    let injected = dependencies.proxies[1].inject("eth_chainId", Fault::OTHER_CHAIN);
+    let scenario = LoadScenario::new(dependencies.start(settings).await);
+    scenario.expect_log([quarantined(ENDPOINT_2)]).await;
 
-    // It is on our chain after all, now; nobody wants to know.
-    trap.release();
-    let mut changes =
-        Box::pin(eventually("another state", async || (story.state(SECOND).await != "quarantined").then_some(())));
-    assert!(stays_pending(&mut changes, Duration::from_secs(3)).await);
+    // The endpoint now reports the right chain id, but quarantine is permanent.
+    injected.release();
+    let mut changes = Box::pin(eventually("another state", async || {
+        (scenario.state(ENDPOINT_2).await != "quarantined").then_some(())
+    }));
+    assert_pending("a change of the quarantine", &mut changes, Duration::from_secs(3)).await;
     drop(changes);
 
-    let away = async |story: &Story| {
-        story.primary().trap_all(Fault::LoseRequest).during(Duration::from_secs(2)).await;
+    let away = async |scenario: &LoadScenario| {
+        scenario.primary().inject_all(Fault::LoseRequest).hold_for(Duration::from_secs(2)).await;
     };
-    story.fifty(away).await;
-    assert_eq!(story.backup().sent(), Vec::<String>::new());
-    story.ends().await;
+    scenario.register_during(away).await;
+    assert_eq!(scenario.backup().sent(), Vec::<String>::new());
+    scenario.assert_invariants().await;
 }
 
 #[tokio::test]
-async fn an_endpoint_that_comes_back_on_another_chain_is_quarantined_before_it_is_used() {
-    let (story, trap) = Story::of(plan().endpoints(2), async |story| story.primary().trap_all(Fault::Refuse)).await;
-    story.becomes(FIRST, "down").await;
-    let _other = story.primary().trap("eth_chainId", Fault::OTHER_CHAIN);
-    let sent = story.primary().sent();
+async fn an_endpoint_that_recovers_on_another_chain_is_quarantined_before_use() {
+    let (scenario, injected) = LoadScenario::run_with_load(builder().endpoints(2), async |scenario| {
+        scenario.primary().inject_all(Fault::RefuseConnections)
+    })
+    .await;
+    scenario.wait_for_state(ENDPOINT_1, "down").await;
+    let _other = scenario.primary().inject("eth_chainId", Fault::OTHER_CHAIN);
+    let sent = scenario.primary().sent();
 
-    trap.release();
+    injected.release();
 
-    story.tells([failover(FIRST, SECOND), quarantined(FIRST)]).await;
-    story.register(100..110).await;
-    assert_eq!(story.primary().sent(), sent, "what was signed since went elsewhere");
-    story.ends().await;
+    scenario.expect_log([failover(ENDPOINT_1, ENDPOINT_2), quarantined(ENDPOINT_1)]).await;
+    scenario.register(100..110).await;
+    assert_eq!(scenario.primary().sent(), sent, "no transaction is sent to it after it came back");
+    scenario.assert_invariants().await;
 }

@@ -1,35 +1,36 @@
-//! What is wrong with a request is said at once, in full, and in the same form everywhere.
+//! Request validation: all errors at once, in the same form for every call.
 
-use crate::harness::{Plan, Refusal, Stack, WaitFor, client::trace_id, document, registering, seconds};
+use crate::harness::{
+    CASE, CallError, StackBuilder, TestStack, WaitFor, client::trace_id, document, register_request, seconds, within,
+};
 use registrar::api::proto::{
     DocumentKey, GetRegistrationRequest, ListRegistrationsRequest, RegisterDocumentRequest, VerifyDocumentRequest,
     WatchRegistrationRequest, get_registration_request::Key,
 };
 use tonic::{Code, Request};
 
-const CASE: &str = "case-1";
 const UNKNOWN_ID: &str = "0190b4f6-0000-7000-8000-000000000000";
 
-async fn stack() -> Stack {
-    Plan::on_demand().start().await
+async fn stack() -> TestStack {
+    StackBuilder::on_demand().start().await
 }
 
-/// The refusal of a request that is at fault in exactly these fields.
-async fn is_at_fault(stack: &Stack, request: RegisterDocumentRequest, fields: &[&str]) -> Refusal {
+/// Asserts that the request is rejected for exactly these fields.
+async fn assert_invalid_fields(stack: &TestStack, request: RegisterDocumentRequest, fields: &[&str]) -> CallError {
     let text = format!("{request:?}");
     let text = text.chars().take(300).collect::<String>();
-    let refusal = match stack.client.register(request).await {
-        Ok(_) => panic!("taken: {text}"),
-        Err(refusal) => refusal,
+    let error = match stack.client.register(request).await {
+        Ok(_) => panic!("accepted: {text}"),
+        Err(error) => error,
     };
-    assert_eq!(refusal.kind(), (Code::InvalidArgument, "INVALID_FIELD"), "{text}");
-    assert_eq!(refusal.field_names(), fields, "{text}: {refusal:?}");
-    assert!(refusal.fields.iter().all(|(_, what)| !what.is_empty()));
-    refusal
+    assert_eq!(error.kind(), (Code::InvalidArgument, "INVALID_FIELD"), "{text}");
+    assert_eq!(error.field_names(), fields, "{text}: {error:?}");
+    assert!(error.fields.iter().all(|(_, what)| !what.is_empty()));
+    error
 }
 
 #[tokio::test]
-async fn every_fault_of_a_request_is_listed_at_once() {
+async fn all_invalid_fields_are_listed_at_once() {
     let stack = stack().await;
     let request = RegisterDocumentRequest {
         document_hash: "0x1234".into(),
@@ -39,15 +40,16 @@ async fn every_fault_of_a_request_is_listed_at_once() {
         user_id: "someone@mail.example".into(),
     };
 
-    let refusal =
-        is_at_fault(&stack, request, &["case_id", "document_hash", "user_id", "wait_for", "wait_timeout"]).await;
+    let error =
+        assert_invalid_fields(&stack, request, &["case_id", "document_hash", "user_id", "wait_for", "wait_timeout"])
+            .await;
 
-    assert!(!refusal.message.is_empty());
-    assert_eq!(refusal.registration_id, None);
+    assert!(!error.message.is_empty());
+    assert_eq!(error.registration_id, None);
 }
 
 #[tokio::test]
-async fn a_text_that_is_no_document_hash_is_refused() {
+async fn an_invalid_document_hash_is_rejected() {
     let stack = stack().await;
     let hex = "c3c4733ec8affd06cf9e9ff50ffc6bcd2ec85a6170004bb709669c31de94391a";
     for text in [
@@ -64,23 +66,23 @@ async fn a_text_that_is_no_document_hash_is_refused() {
         "\u{0}".into(),
         "ⅫⅫ".into(),
         "QmbWqxBEKC3P8tqsKc98xmWNzrzDtRLMiMPL8wBuTGsMn".into(),
-        // CIDs with sha2-512 and with the identity hash.
+        // CIDs with sha2-512 and with the identity hash
         format!("f01551340{}", "ab".repeat(64)),
         "f015500050102030405".into(),
         "f".repeat(60_000),
     ] {
-        let mut request = registering(1, CASE, WaitFor::Accepted);
+        let mut request = register_request(1, CASE, WaitFor::Accepted);
         request.document_hash = text;
-        is_at_fault(&stack, request, &["document_hash"]).await;
+        assert_invalid_fields(&stack, request, &["document_hash"]).await;
     }
 }
 
 #[tokio::test]
-async fn a_text_that_is_no_case_id_is_refused() {
+async fn an_invalid_case_id_is_rejected() {
     let stack = stack().await;
     let too_long = "c".repeat(65);
     for text in ["", &too_long, "a b", "a\n", "a\u{0}", "-a", ".a", "a@b", "é", "a\u{7f}", &"c".repeat(60_000)] {
-        is_at_fault(&stack, registering(1, text, WaitFor::Accepted), &["case_id"]).await;
+        assert_invalid_fields(&stack, register_request(1, text, WaitFor::Accepted), &["case_id"]).await;
     }
     for text in ["a", "7", &"c".repeat(64), "A.b_c:d/e-f"] {
         stack.client.accept(1, text).await;
@@ -88,7 +90,7 @@ async fn a_text_that_is_no_case_id_is_refused() {
 }
 
 #[tokio::test]
-async fn an_absurd_duration_is_refused() {
+async fn an_out_of_range_wait_timeout_is_rejected() {
     let stack = stack().await;
     for (seconds, nanos) in [
         (-1, 0),
@@ -100,52 +102,58 @@ async fn an_absurd_duration_is_refused() {
         (0, 1_000_000_000),
         (i64::MIN, i32::MIN),
         (315_576_000_001, 0),
-        // One nanosecond and one second more than the server's maximum of five minutes.
+        // One nanosecond and one second above the maximum of five minutes
         (300, 1),
         (301, 0),
     ] {
-        let mut request = registering(1, CASE, WaitFor::Confirmed);
+        let mut request = register_request(1, CASE, WaitFor::Confirmed);
         request.wait_timeout = Some(prost_types::Duration { seconds, nanos });
-        is_at_fault(&stack, request, &["wait_timeout"]).await;
+        assert_invalid_fields(&stack, request, &["wait_timeout"]).await;
     }
     for (seconds, nanos) in [(300, 0), (0, 999_999_999)] {
-        let mut request = registering(1, CASE, WaitFor::Accepted);
+        let mut request = register_request(1, CASE, WaitFor::Accepted);
         request.wait_timeout = Some(prost_types::Duration { seconds, nanos });
         stack.client.register(request).await.unwrap();
     }
 }
 
 #[tokio::test]
-async fn a_user_id_that_is_an_e_mail_address_or_not_visible_ascii_is_refused() {
+async fn a_user_id_that_is_an_email_address_or_not_visible_ascii_is_rejected() {
     let stack = stack().await;
     let too_long = "u".repeat(129);
     for text in ["jo@mail.example", "a b", "ü", "a\n", &too_long] {
-        let mut request = registering(1, CASE, WaitFor::Accepted);
+        let mut request = register_request(1, CASE, WaitFor::Accepted);
         request.user_id = text.to_owned();
-        let refusal = is_at_fault(&stack, request, &["user_id"]).await;
-        assert!(!format!("{refusal:?}").contains("jo@mail"), "the address is not repeated: {refusal:?}");
+        let error = assert_invalid_fields(&stack, request, &["user_id"]).await;
+        assert!(!format!("{error:?}").contains("jo@mail"), "the address is repeated: {error:?}");
     }
     for text in ["", "auth0|5f7c8ec7c33c6c004bbafe82", &"u".repeat(128)] {
-        let mut request = registering(1, CASE, WaitFor::Accepted);
+        let mut request = register_request(1, CASE, WaitFor::Accepted);
         request.user_id = text.to_owned();
         stack.client.register(request).await.unwrap();
     }
 }
 
 #[tokio::test]
-async fn an_absurd_deadline_neither_hangs_nor_harms() {
+async fn extreme_deadlines_are_answered_and_do_not_affect_later_calls() {
     let stack = stack().await;
-    for timeout in ["1n", "99999999H", "0S"] {
-        let mut request = Request::new(registering(1, CASE, WaitFor::Accepted));
+    let call = async |timeout: &'static str| {
+        let mut request = Request::new(register_request(1, CASE, WaitFor::Accepted));
         request.metadata_mut().insert("grpc-timeout", timeout.parse().unwrap());
-        // Whatever comes, it comes.
-        let _ = crate::harness::within(timeout, stack.client.stub().register_document(request)).await;
+        within(timeout, stack.client.stub().register_document(request)).await.map_err(|status| status.code())
+    };
+
+    for expired in ["1n", "0S"] {
+        let code = call(expired).await.unwrap_err();
+        // The client's own timer and the service's answer race: `Cancelled` is the former, `DeadlineExceeded` the latter.
+        assert!(matches!(code, Code::Cancelled | Code::DeadlineExceeded), "{expired}: {code:?}");
     }
+    call("99999999H").await.unwrap();
     stack.client.confirm(2, CASE).await;
 }
 
 #[tokio::test]
-async fn what_is_not_there_is_not_found() {
+async fn unknown_registrations_are_not_found() {
     let stack = stack().await;
     let not_found = (Code::NotFound, "REGISTRATION_NOT_FOUND");
 
@@ -154,7 +162,7 @@ async fn what_is_not_there_is_not_found() {
     assert_eq!(stack.client.diagnose(UNKNOWN_ID).await.unwrap_err().kind(), not_found);
     let watch = match stack.client.watch(UNKNOWN_ID, WaitFor::Confirmed, 0).await {
         Ok(mut watch) => watch.next().await.unwrap().unwrap_err(),
-        Err(refusal) => refusal,
+        Err(error) => error,
     };
     assert_eq!(watch.kind(), not_found);
     stack.client.accept(1, "another-case").await;
@@ -162,31 +170,31 @@ async fn what_is_not_there_is_not_found() {
 }
 
 #[tokio::test]
-async fn every_call_lists_the_faults_of_its_fields() {
+async fn every_call_lists_its_invalid_fields() {
     let stack = stack().await;
     let mut stub = stack.client.stub();
     let bad_pair = || DocumentKey { document_hash: "zz".into(), case_id: String::new() };
     let invalid = (Code::InvalidArgument, "INVALID_FIELD");
 
     let by_pair = GetRegistrationRequest { key: Some(Key::Document(bad_pair())) };
-    let refusal = Refusal::from(stub.get_registration(by_pair).await.unwrap_err());
-    assert_eq!(refusal.kind(), invalid);
-    assert_eq!(refusal.field_names(), ["document.case_id", "document.document_hash"]);
+    let error = CallError::from(stub.get_registration(by_pair).await.unwrap_err());
+    assert_eq!(error.kind(), invalid);
+    assert_eq!(error.field_names(), ["document.case_id", "document.document_hash"]);
 
     for key in [None, Some(Key::Id(String::new())), Some(Key::Id("not-a-uuid".into()))] {
-        let refusal = Refusal::from(stub.get_registration(GetRegistrationRequest { key }).await.unwrap_err());
-        assert_eq!(refusal.kind(), invalid);
-        assert_eq!(refusal.fields.len(), 1, "{refusal:?}");
+        let error = CallError::from(stub.get_registration(GetRegistrationRequest { key }).await.unwrap_err());
+        assert_eq!(error.kind(), invalid);
+        assert_eq!(error.fields.len(), 1, "{error:?}");
     }
 
     let DocumentKey { document_hash, case_id } = bad_pair();
     let verify = VerifyDocumentRequest { document_hash, case_id };
-    let refusal = Refusal::from(stub.verify_document(verify).await.unwrap_err());
-    assert_eq!((refusal.kind(), refusal.field_names()), (invalid, vec!["case_id", "document_hash"]));
+    let error = CallError::from(stub.verify_document(verify).await.unwrap_err());
+    assert_eq!((error.kind(), error.field_names()), (invalid, vec!["case_id", "document_hash"]));
 
     let watch = WatchRegistrationRequest { id: "x".into(), until: 99, after_revision: -1 };
-    let refusal = Refusal::from(stub.watch_registration(watch).await.unwrap_err());
-    assert_eq!((refusal.kind(), refusal.field_names()), (invalid, vec!["after_revision", "id", "until"]));
+    let error = CallError::from(stub.watch_registration(watch).await.unwrap_err());
+    assert_eq!((error.kind(), error.field_names()), (invalid, vec!["after_revision", "id", "until"]));
 
     let list = ListRegistrationsRequest {
         page_size: -1,
@@ -195,16 +203,16 @@ async fn every_call_lists_the_faults_of_its_fields() {
         case_id: "a b".into(),
         document_hash: "zz".into(),
     };
-    let refusal = stack.client.list(list).await.unwrap_err();
-    assert_eq!(refusal.kind(), invalid);
+    let error = stack.client.list(list).await.unwrap_err();
+    assert_eq!(error.kind(), invalid);
     let fields = ["case_id", "document_hash", "page_size", "page_token", "states"];
     for field in fields {
-        assert!(refusal.field_names().iter().any(|name| name.starts_with(field)), "{field} in {refusal:?}");
+        assert!(error.field_names().iter().any(|name| name.starts_with(field)), "{field} in {error:?}");
     }
 }
 
 #[tokio::test]
-async fn a_method_that_does_not_exist_is_answered_with_a_trace_id_too() {
+async fn an_unknown_method_is_answered_with_a_trace_id() {
     let stack = stack().await;
     let channel = crate::harness::client::channel(stack.service.grpc).await;
     let mut grpc = tonic::client::Grpc::new(channel);
@@ -220,20 +228,20 @@ async fn a_method_that_does_not_exist_is_answered_with_a_trace_id_too() {
 }
 
 #[tokio::test]
-async fn the_longest_of_everything_keeps_the_trailers_of_an_error_small() {
+async fn the_longest_valid_request_keeps_error_trailers_small() {
     let stack = stack().await;
     stack.anvil.stop_mining().await;
-    let mut request = registering(1, &"c".repeat(64), WaitFor::Confirmed);
-    // The longest way of writing a hash: a CID in base 2.
+    let mut request = register_request(1, &"c".repeat(64), WaitFor::Confirmed);
+    // The longest accepted form of a hash: a CID in base 2.
     let digest = alloy::primitives::keccak256("longest");
     let bits: String = [0x01, 0x55, 0x12, 0x20].iter().chain(digest.iter()).map(|byte| format!("{byte:08b}")).collect();
     request.document_hash = format!("0{bits}");
     request.user_id = "u".repeat(128);
     request.wait_timeout = Some(prost_types::Duration { seconds: 0, nanos: 500_000_000 });
 
-    // Every refusal's trailers are measured.
-    let refusal = stack.client.register(request).await.unwrap_err();
+    // The client checks the size of every error's trailers.
+    let error = stack.client.register(request).await.unwrap_err();
 
-    assert_eq!(refusal.reason, "WAIT_TIMEOUT");
-    assert_eq!(refusal.registration().document_hash, digest.to_string());
+    assert_eq!(error.reason, "WAIT_TIMEOUT");
+    assert_eq!(error.registration().document_hash, digest.to_string());
 }

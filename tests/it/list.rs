@@ -1,11 +1,11 @@
-//! Lists: newest first, stable while rows arrive, filtered, and their page tokens bound to the filter.
+//! Listing: newest first, stable while rows are added, filtered, with page tokens bound to the filter.
 
-use crate::harness::{Client, Plan, Registration, State, document};
+use crate::harness::{Client, Registration, StackBuilder, State, document};
 use registrar::api::proto::ListRegistrationsRequest;
 use std::collections::BTreeSet;
 use tonic::Code;
 
-/// The ids on all pages from this token on.
+/// The ids on all pages, starting at the request's token.
 async fn pages(client: &Client, mut request: ListRegistrationsRequest) -> Vec<String> {
     let mut ids = Vec::new();
     loop {
@@ -24,8 +24,8 @@ fn ids(registrations: Vec<Registration>) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn pages_stay_stable_while_rows_arrive() {
-    let stack = Plan::block_time(0.2).start().await;
+async fn pages_are_stable_while_registrations_are_added() {
+    let stack = StackBuilder::block_time(0.2).start().await;
     let mut accepted = Vec::new();
     for number in 0..25 {
         accepted.push(stack.client.accept(number, "before").await.id);
@@ -42,15 +42,15 @@ async fn pages_stay_stable_while_rows_arrive() {
     let mut seen = ids(first.registrations);
     seen.extend(rest.await);
 
-    assert_eq!(seen, accepted, "newest first, each once, and none of those that came later");
+    assert_eq!(seen, accepted, "newest first, each once, without later registrations");
     later.reverse();
     later.extend(accepted);
-    assert_eq!(pages(&stack.client, request).await, later, "a new list begins with the newest");
+    assert_eq!(pages(&stack.client, request).await, later, "a new list starts with the newest");
 }
 
 #[tokio::test]
-async fn registrations_accepted_at_once_are_all_listed_once_whatever_the_page_size() {
-    let stack = Plan::block_time(0.2).start().await;
+async fn concurrently_accepted_registrations_are_listed_once_with_any_page_size() {
+    let stack = StackBuilder::block_time(0.2).start().await;
     let accepted = futures_util::future::join_all((0..100).map(|number| stack.client.accept(number, "case"))).await;
     let accepted: BTreeSet<_> = accepted.into_iter().map(|registration| registration.id).collect();
 
@@ -66,13 +66,13 @@ async fn registrations_accepted_at_once_are_all_listed_once_whatever_the_page_si
 }
 
 #[tokio::test]
-async fn filters_by_state_case_and_document_are_joined() {
-    let stack = Plan::on_demand().start().await;
+async fn filters_by_state_case_and_document_are_combined() {
+    let stack = StackBuilder::on_demand().start().await;
     let a1 = stack.client.confirm(1, "a").await.id;
     let b1 = stack.client.confirm(1, "b").await.id;
     stack.anvil.stop_mining().await;
     let a2 = stack.client.accept(2, "a").await.id;
-    stack.client.reaches(&a2, State::Submitted).await;
+    stack.client.wait_for_state(&a2, State::Submitted).await;
     let list = async |states: &[State], case: &str, hash: Option<u64>| {
         let request = ListRegistrationsRequest {
             states: states.iter().map(|state| (*state).into()).collect(),
@@ -94,16 +94,16 @@ async fn filters_by_state_case_and_document_are_joined() {
 }
 
 #[tokio::test]
-async fn a_filter_takes_a_document_hash_in_every_way_of_writing_it() {
-    let stack = Plan::on_demand().start().await;
+async fn a_filter_accepts_every_encoding_of_a_document_hash() {
+    let stack = StackBuilder::on_demand().start().await;
     let id = stack.client.accept(1, "a").await.id;
     let request = ListRegistrationsRequest { document_hash: document(1)[2..].to_uppercase(), ..Default::default() };
     assert_eq!(ids(stack.client.list(request).await.unwrap().registrations), [id]);
 }
 
 #[tokio::test]
-async fn a_page_token_is_bound_to_its_filter_and_a_broken_one_is_refused() {
-    let stack = Plan::on_demand().start().await;
+async fn a_page_token_is_bound_to_its_filter_and_an_invalid_one_is_rejected() {
+    let stack = StackBuilder::on_demand().start().await;
     for number in 0..3 {
         stack.client.accept(number, "a").await;
     }
@@ -111,46 +111,50 @@ async fn a_page_token_is_bound_to_its_filter_and_a_broken_one_is_refused() {
     let token = stack.client.list(request.clone()).await.unwrap().next_page_token;
     assert!(!token.is_empty());
 
-    let refused = async |request: ListRegistrationsRequest| {
-        let refusal = stack.client.list(request).await.unwrap_err();
-        assert_eq!(refusal.kind(), (Code::InvalidArgument, "INVALID_FIELD"));
-        assert_eq!(refusal.field_names(), ["page_token"]);
+    let assert_rejected = async |request: ListRegistrationsRequest| {
+        let error = stack.client.list(request).await.unwrap_err();
+        assert_eq!(error.kind(), (Code::InvalidArgument, "INVALID_FIELD"));
+        assert_eq!(error.field_names(), ["page_token"]);
     };
     let with = |token: &str| ListRegistrationsRequest { page_token: token.to_owned(), ..request.clone() };
-    refused(ListRegistrationsRequest { case_id: "b".into(), ..with(&token) }).await;
-    refused(ListRegistrationsRequest { case_id: String::new(), ..with(&token) }).await;
-    refused(ListRegistrationsRequest { states: vec![State::Queued.into()], ..with(&token) }).await;
-    refused(ListRegistrationsRequest { document_hash: document(1), ..with(&token) }).await;
-    refused(with("nonsense")).await;
-    refused(with(&token[1..])).await;
-    refused(with(&format!("{token}A"))).await;
-    refused(with(&"A".repeat(60_000))).await;
-    refused(with("\u{0}")).await;
+    assert_rejected(ListRegistrationsRequest { case_id: "b".into(), ..with(&token) }).await;
+    assert_rejected(ListRegistrationsRequest { case_id: String::new(), ..with(&token) }).await;
+    assert_rejected(ListRegistrationsRequest { states: vec![State::Queued.into()], ..with(&token) }).await;
+    assert_rejected(ListRegistrationsRequest { document_hash: document(1), ..with(&token) }).await;
+    assert_rejected(with("nonsense")).await;
+    assert_rejected(with(&token[1..])).await;
+    assert_rejected(with(&format!("{token}A"))).await;
+    assert_rejected(with(&"A".repeat(60_000))).await;
+    assert_rejected(with("\u{0}")).await;
 
     let other_size = ListRegistrationsRequest { page_size: 5, ..with(&token) };
-    assert_eq!(stack.client.list(other_size).await.unwrap().registrations.len(), 2, "the size is no filter");
+    assert_eq!(
+        stack.client.list(other_size).await.unwrap().registrations.len(),
+        2,
+        "the page size is not part of the filter"
+    );
 }
 
 #[tokio::test]
-async fn a_page_is_no_larger_than_500_whatever_is_asked_for() {
-    let stack = Plan::on_demand().start().await;
+async fn a_page_has_at_most_500_registrations() {
+    let stack = StackBuilder::on_demand().start().await;
     stack.anvil.stop_mining().await;
     futures_util::future::join_all((0..502).map(|number| stack.client.accept(number, "case"))).await;
 
     for page_size in [500, 501, i32::MAX] {
         let request = ListRegistrationsRequest { page_size, ..Default::default() };
         let page = stack.client.list(request).await.unwrap();
-        assert_eq!(page.registrations.len(), 500, "asked for {page_size}");
+        assert_eq!(page.registrations.len(), 500, "page size {page_size}");
         assert!(!page.next_page_token.is_empty());
     }
     let negative = ListRegistrationsRequest { page_size: -1, ..Default::default() };
-    let refusal = stack.client.list(negative).await.unwrap_err();
-    assert_eq!((refusal.kind(), refusal.field_names()), ((Code::InvalidArgument, "INVALID_FIELD"), vec!["page_size"]));
+    let error = stack.client.list(negative).await.unwrap_err();
+    assert_eq!((error.kind(), error.field_names()), ((Code::InvalidArgument, "INVALID_FIELD"), vec!["page_size"]));
 }
 
 #[tokio::test]
-async fn lists_outlive_a_restart() {
-    let mut stack = Plan::on_demand().start().await;
+async fn listing_continues_after_a_restart() {
+    let mut stack = StackBuilder::on_demand().start().await;
     for number in 0..3 {
         stack.client.confirm(number, "a").await;
     }
@@ -160,5 +164,5 @@ async fn lists_outlive_a_restart() {
     stack.crash().await;
 
     let next = ListRegistrationsRequest { page_token: page.next_page_token, ..request };
-    assert_eq!(stack.client.list(next).await.unwrap().registrations.len(), 1, "a token outlives it too");
+    assert_eq!(stack.client.list(next).await.unwrap().registrations.len(), 1, "a page token is valid after a restart");
 }

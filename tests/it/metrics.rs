@@ -1,24 +1,22 @@
-//! What operators see: the README lists each metric, and the numbers are true.
+//! Metrics: the README's table matches the page, and the values are right.
 
 use crate::harness::{
-    Fault, Plan, State, WaitFor, account, document, eventually,
+    CASE, Fault, StackBuilder, State, WaitFor, account, document, eventually,
+    load_scenario::{ENDPOINT_1, ENDPOINT_2},
     metrics::{Family, Metrics},
-    registering,
-    story::{FIRST, SECOND},
-    until_late,
+    register_request, register_until_timeout,
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
     path::Path,
 };
 
-const CASE: &str = "case-1";
 const ETHER: u128 = 1_000_000_000_000_000_000;
 
-/// Labels whose values are not a list that can be written down: names, methods, and what another section of the README lists.
-const OPEN: [&str; 8] = ["cause", "code", "endpoint", "from", "method", "signer", "to", "reason"];
+/// Labels without a fixed list of values in the table: names, methods, and values that another section lists.
+const OPEN_LABELS: [&str; 8] = ["cause", "code", "endpoint", "from", "method", "signer", "to", "reason"];
 
-/// A line of the README's table.
+/// A row of the README's table.
 struct Listed {
     kind: String,
     unit: String,
@@ -26,7 +24,6 @@ struct Listed {
     line: String,
 }
 
-/// The metrics that the README lists.
 fn listed() -> BTreeMap<String, Listed> {
     let readme = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md")).unwrap();
     let section = readme.split_once("\n## Metrics\n").unwrap().1.split("\n## ").next().unwrap();
@@ -45,7 +42,7 @@ fn bare(quoted: &str) -> String {
     quoted.trim_matches('`').to_owned()
 }
 
-/// What the page says and the README does not.
+/// The differences between the README and the page.
 fn disagreements(listed: &Listed, family: &Family) -> Vec<String> {
     let mut wrong = Vec::new();
     if listed.kind != family.kind {
@@ -60,7 +57,7 @@ fn disagreements(listed: &Listed, family: &Family) -> Vec<String> {
     if listed.labels != family.labels {
         wrong.push(format!("the labels are {:?}", family.labels));
     }
-    for (label, value) in family.values.iter().filter(|(label, _)| !OPEN.contains(&label.as_str())) {
+    for (label, value) in family.values.iter().filter(|(label, _)| !OPEN_LABELS.contains(&label.as_str())) {
         if !listed.line.contains(&format!("`{value}`")) {
             wrong.push(format!("{label} is {value}"));
         }
@@ -70,28 +67,28 @@ fn disagreements(listed: &Listed, family: &Family) -> Vec<String> {
 
 #[cfg(target_os = "linux")]
 #[tokio::test]
-async fn the_page_has_every_metric_that_the_readme_lists_and_no_other() {
-    let stack = Plan::block_time(0.2).endpoints(2).start().await;
+async fn the_page_has_exactly_the_metrics_in_the_readme() {
+    let stack = StackBuilder::block_time(0.2).endpoints(2).start().await;
     stack.client.confirm(1, CASE).await;
-    let _away = stack.proxy().trap_all(Fault::Refuse);
+    let _away = stack.proxy().inject_all(Fault::RefuseConnections);
     stack.client.confirm(2, CASE).await;
 
     let page = stack.service.metrics().await;
 
-    let moved = page.value("registrar_rpc_failovers_total", &[("from", FIRST), ("to", SECOND)]);
-    assert!(moved >= 1.0, "nothing moved on, so that the page cannot show it");
+    let failovers = page.value("registrar_rpc_failovers_total", &[("from", ENDPOINT_1), ("to", ENDPOINT_2)]);
+    assert!(failovers >= 1.0, "there was no failover, so its metric is missing");
     let (listed, on_page): (_, BTreeMap<_, _>) = (listed(), page.families().collect());
     assert!(listed.len() > 30, "only {} metrics are listed", listed.len());
     assert_eq!(listed.keys().collect::<Vec<_>>(), on_page.keys().collect::<Vec<_>>());
     for (name, listed) in listed {
         let wrong = disagreements(&listed, on_page[&name]);
-        assert!(wrong.is_empty(), "{name} on the page is not as the README says: {wrong:?}");
+        assert!(wrong.is_empty(), "{name}: the page differs from the README: {wrong:?}");
     }
 }
 
 #[tokio::test]
-async fn an_alert_on_an_increase_sees_the_first_one_too() {
-    let stack = Plan::on_demand().start().await;
+async fn counters_are_present_at_zero_before_their_first_event() {
+    let stack = StackBuilder::on_demand().start().await;
 
     let page = stack.service.metrics().await;
 
@@ -108,13 +105,13 @@ async fn an_alert_on_an_increase_sees_the_first_one_too() {
 }
 
 #[tokio::test]
-async fn the_age_of_the_queue_grows_while_a_signer_is_blocked_and_ends_with_it() {
-    let stack = Plan::on_demand().start().await;
+async fn the_queue_age_grows_while_a_signer_is_blocked() {
+    let stack = StackBuilder::on_demand().start().await;
     let oldest = async || stack.service.metrics().await.value("registrar_queue_oldest_seconds", &[]);
     let queued = async || stack.service.metrics().await.value("registrar_in_flight", &[("state", "queued")]);
     assert_eq!(oldest().await, 0.0);
     stack.anvil.set_balance(account(1), 0).await;
-    let begun = tokio::time::Instant::now();
+    let started = tokio::time::Instant::now();
     let first = stack.client.accept(1, CASE).await;
     let mut last = 0.0;
     for reaches in [0.5, 1.5] {
@@ -124,18 +121,18 @@ async fn the_age_of_the_queue_grows_while_a_signer_is_blocked_and_ends_with_it()
     stack.client.accept(2, CASE).await;
     eventually("two to be queued", async || (queued().await == 2.0).then_some(())).await;
     let age = oldest().await;
-    assert!(last <= age && age <= begun.elapsed().as_secs_f64(), "{age} s: it is the first one's age");
+    assert!(last <= age && age <= started.elapsed().as_secs_f64(), "{age} s is not the age of the first registration");
 
     stack.anvil.set_balance(account(1), ETHER).await;
 
-    stack.client.reaches(&first.id, State::Confirmed).await;
+    stack.client.wait_for_state(&first.id, State::Confirmed).await;
     eventually("an empty queue", async || (oldest().await == 0.0 && queued().await == 0.0).then_some(())).await;
 }
 
 #[tokio::test]
-async fn what_a_signer_holds_is_known_from_the_start_and_anew_with_each_transaction() {
-    let stack = Plan::on_demand().signers(2).start().await;
-    let held = |page: &Metrics, number: usize| {
+async fn signer_balances_are_reported_at_start_and_with_each_transaction() {
+    let stack = StackBuilder::on_demand().signers(2).start().await;
+    let balance = |page: &Metrics, number: usize| {
         let signer = account(number).to_string();
         let all: Vec<f64> =
             page.all("registrar_signer_balance_wei", &[("signer", &signer)]).map(|sample| sample.value).collect();
@@ -144,7 +141,7 @@ async fn what_a_signer_holds_is_known_from_the_start_and_anew_with_each_transact
     };
     let page = stack.service.metrics().await;
     for number in [1, 2] {
-        assert_eq!(held(&page, number), f64::from(stack.anvil.balance(account(number)).await));
+        assert_eq!(balance(&page, number), f64::from(stack.anvil.balance(account(number)).await));
     }
     for number in [1, 2] {
         stack.anvil.set_balance(account(number), 3 * ETHER).await;
@@ -153,12 +150,12 @@ async fn what_a_signer_holds_is_known_from_the_start_and_anew_with_each_transact
     let transaction = stack.client.confirm(1, CASE).await.transaction.unwrap();
 
     let sender = [1, 2].into_iter().find(|number| account(*number).to_string() == transaction.from_address).unwrap();
-    assert_eq!(held(&stack.service.metrics().await, sender), 3e18, "what it had to pay with");
+    assert_eq!(balance(&stack.service.metrics().await, sender), 3e18, "the balance before the transaction");
 }
 
 #[tokio::test]
-async fn the_nonce_lags_while_no_block_takes_a_transaction() {
-    let stack = Plan::on_demand().start().await;
+async fn the_nonce_lag_counts_pending_transactions() {
+    let stack = StackBuilder::on_demand().start().await;
     let signer = account(1).to_string();
     let lag = async || {
         let page = stack.service.metrics().await;
@@ -171,7 +168,7 @@ async fn the_nonce_lags_while_no_block_takes_a_transaction() {
     stack.anvil.stop_mining().await;
     for number in [2, 3] {
         let accepted = stack.client.accept(number, CASE).await;
-        stack.client.reaches(&accepted.id, State::Submitted).await;
+        stack.client.wait_for_state(&accepted.id, State::Submitted).await;
     }
     eventually("a lag of two", async || (lag().await == 2.0).then_some(())).await;
 
@@ -181,24 +178,24 @@ async fn the_nonce_lags_while_no_block_takes_a_transaction() {
 
 #[cfg(target_os = "linux")]
 #[tokio::test]
-async fn the_process_is_seen_by_the_names_that_every_dashboard_knows() {
+async fn process_metrics_have_their_standard_names() {
     let now = || std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs_f64();
     let before = now();
-    let stack = Plan::on_demand().start().await;
+    let stack = StackBuilder::on_demand().start().await;
 
     let page = stack.service.metrics().await;
 
     let value = |name: &str| page.value(name, &[]);
-    let begun = value("process_start_time_seconds");
-    // The kernel knows the time of its own start in whole seconds.
-    assert!((before - 2.0..now() + 2.0).contains(&begun), "began at {begun}, and it is {}", now());
+    let started = value("process_start_time_seconds");
+    // The kernel reports the boot time in whole seconds.
+    assert!((before - 2.0..now() + 2.0).contains(&started), "started at {started}, and it is {}", now());
     assert!((1e6..4e9).contains(&value("process_resident_memory_bytes")), "{page:?}");
     assert!(value("process_virtual_memory_bytes") >= value("process_resident_memory_bytes"));
     assert!((2.0..1_000.0).contains(&value("process_threads")), "{page:?}");
     assert!((10.0..value("process_max_fds")).contains(&value("process_open_fds")), "{page:?}");
     let spent = value("process_cpu_seconds_total");
     assert!(spent <= 60.0, "{spent}");
-    // Work costs time.
+    // Work uses processor time.
     for number in 0..30 {
         stack.client.confirm(number, CASE).await;
     }
@@ -206,32 +203,36 @@ async fn the_process_is_seen_by_the_names_that_every_dashboard_knows() {
 }
 
 #[tokio::test]
-async fn a_duration_leads_to_the_trace_behind_it() {
-    let stack = Plan::on_demand().set("TRACE_SAMPLE_RATE", 1).start().await;
+async fn durations_have_trace_exemplars() {
+    let stack = StackBuilder::on_demand().set("TRACE_SAMPLE_RATE", 1).start().await;
 
-    let answer = stack.client.register_traced(registering(1, CASE, WaitFor::Confirmed)).await.unwrap();
+    let answer = stack.client.register_traced(register_request(1, CASE, WaitFor::Confirmed)).await.unwrap();
 
     let page = stack.service.metrics().await;
     let trace = BTreeSet::from([answer.trace_id]);
     let labels = [("method", "/registrar.v1.RegistrarService/RegisterDocument"), ("code", "ok")];
     assert_eq!(page.traces("registrar_grpc_request_duration_seconds_bucket", &labels), trace);
     assert_eq!(page.traces("registrar_stage_duration_seconds_bucket", &[("stage", "total")]), trace);
-    assert_eq!(page.traces("registrar_stage_duration_seconds_bucket", &[]), trace, "a transaction carries many traces");
+    assert_eq!(
+        page.traces("registrar_stage_duration_seconds_bucket", &[]),
+        trace,
+        "stages of a batch have no single trace"
+    );
 }
 
 #[tokio::test]
-async fn a_timeout_leads_to_a_trace_that_timed_out() {
-    let stack = Plan::on_demand().set("REGISTRAR_CONFIRMATION_TIMEOUT", "1s").start().await;
+async fn timeouts_have_trace_exemplars() {
+    let stack = StackBuilder::on_demand().set("REGISTRAR_CONFIRMATION_TIMEOUT", "1s").start().await;
     stack.anvil.stop_mining().await;
 
-    let refusal = stack.client.register(until_late(1, CASE)).await.unwrap_err();
+    let error = stack.client.register(register_until_timeout(1, CASE)).await.unwrap_err();
 
-    let registration = refusal.detail.unwrap().registration.unwrap();
+    let registration = error.detail.unwrap().registration.unwrap();
     assert_eq!(registration.document_hash, document(1));
     let name = "registrar_confirmation_timeouts_total";
     let counted = async || {
         let page = stack.service.metrics().await;
-        (page.value(name, &[]) == 1.0).then(|| page.traces(name, &[("cause", &refusal.metadata["cause"])]))
+        (page.value(name, &[]) == 1.0).then(|| page.traces(name, &[("cause", &error.metadata["cause"])]))
     };
     assert_eq!(eventually("the timeout", counted).await, BTreeSet::from([registration.trace_id]));
 }

@@ -1,199 +1,214 @@
-//! Several endpoints at once, and endpoints that come and go.
+//! Simultaneous outages of endpoints, and endpoints that flap.
 
 use crate::harness::{
-    Fault, Plan, Story, in_one_of,
-    proxy::Trap,
-    story::{CASE, FIRST, Line, SECOND, THIRD, all_unavailable, available_again, healthy, return_to, unhealthy},
+    CASE, Fault, LoadScenario, StackBuilder,
+    load_scenario::{
+        ENDPOINT_1, ENDPOINT_2, ENDPOINT_3, LogLine, all_endpoints_unavailable, endpoints_available_again, failback,
+        healthy, unhealthy,
+    },
+    proxy::InjectedFault,
+    retry_timing,
 };
 use std::time::Duration;
 use tokio::time::Instant;
 
 const A_SECOND: Duration = Duration::from_secs(1);
 
-/// So many endpoints before one node with Base's block time.
-fn endpoints(count: usize) -> Plan {
-    Plan::block_time(0.2).endpoints(count)
+/// Endpoints in front of one node with Base's block time.
+fn endpoints(count: usize) -> StackBuilder {
+    StackBuilder::block_time(0.2).endpoints(count)
 }
 
-/// Does this to these endpoints.
-fn trap(story: &Story, numbers: &[usize], fault: Fault) -> Vec<Trap> {
-    numbers.iter().map(|number| story.stack.proxies()[*number].trap_all(fault)).collect()
+fn inject(scenario: &LoadScenario, numbers: &[usize], fault: Fault) -> Vec<InjectedFault> {
+    numbers.iter().map(|number| scenario.stack.proxies()[*number].inject_all(fault)).collect()
 }
 
-fn failovers(story: &Story) -> usize {
-    [Line::new("WARN", "RPC failover"), Line::new("INFO", "RPC failover")].iter().map(|line| story.count(line)).sum()
+fn failovers(scenario: &LoadScenario) -> usize {
+    [LogLine::new("WARN", "RPC failover"), LogLine::new("INFO", "RPC failover")]
+        .iter()
+        .map(|line| scenario.count(line))
+        .sum()
 }
 
 #[tokio::test]
-async fn two_of_three_endpoints_at_once_are_left_for_the_third() {
-    for fault in [Fault::Refuse, Fault::Hang] {
-        let (story, _traps) = Story::of(endpoints(3), async |story| trap(story, &[0, 1], fault)).await;
-        story.tells([unhealthy(FIRST), Line::new("WARN", "RPC failover").with("to", THIRD)]).await;
-        story.tells([unhealthy(SECOND)]).await;
-        story.nothing_bad_of(THIRD);
-        assert!(!story.stack.proxies()[2].sent().is_empty());
-        assert_eq!(story.count(&all_unavailable()), 0);
-        story.ends().await;
+async fn two_simultaneous_outages_of_three_fail_over_to_the_third() {
+    for fault in [Fault::RefuseConnections, Fault::Hang] {
+        let (scenario, _injected) =
+            LoadScenario::run_with_load(endpoints(3), async |scenario| inject(scenario, &[0, 1], fault)).await;
+        scenario.expect_log([unhealthy(ENDPOINT_1), LogLine::new("WARN", "RPC failover").with("to", ENDPOINT_3)]).await;
+        scenario.expect_log([unhealthy(ENDPOINT_2)]).await;
+        scenario.assert_no_warning_for(ENDPOINT_3);
+        assert!(!scenario.stack.proxies()[2].sent().is_empty());
+        assert_eq!(scenario.count(&all_endpoints_unavailable()), 0);
+        scenario.assert_invariants().await;
     }
 }
 
 #[tokio::test]
-async fn a_backup_that_fails_is_noticed_by_itself_and_changes_nothing() {
-    let (story, _traps) = Story::of(endpoints(2), async |story| trap(story, &[1], Fault::Refuse)).await;
-    story.tells([unhealthy(SECOND)]).await;
-    story.becomes(SECOND, "down").await;
-    story.nothing_bad_of(FIRST);
-    assert_eq!(failovers(&story), 0);
-    story.ends().await;
+async fn a_failing_backup_is_detected_without_failover() {
+    let (scenario, _injected) =
+        LoadScenario::run_with_load(endpoints(2), async |scenario| inject(scenario, &[1], Fault::RefuseConnections))
+            .await;
+    scenario.expect_log([unhealthy(ENDPOINT_2)]).await;
+    scenario.wait_for_state(ENDPOINT_2, "down").await;
+    scenario.assert_no_warning_for(ENDPOINT_1);
+    assert_eq!(failovers(&scenario), 0);
+    scenario.assert_invariants().await;
 }
 
 #[tokio::test]
-async fn an_outage_of_all_endpoints_for_twenty_seconds_costs_time_and_nothing_else() {
-    let (story, ()) = Story::of(endpoints(2), async |story| {
-        let traps = trap(story, &[0, 1], Fault::Refuse);
-        story.tells([all_unavailable()]).await;
+async fn an_outage_of_all_endpoints_for_twenty_seconds_loses_no_registration() {
+    let (scenario, ()) = LoadScenario::run_with_load(endpoints(2), async |scenario| {
+        let injected = inject(scenario, &[0, 1], Fault::RefuseConnections);
+        scenario.expect_log([all_endpoints_unavailable()]).await;
         tokio::time::sleep(20 * A_SECOND).await;
-        drop(traps);
+        drop(injected);
     })
     .await;
-    story.tells([all_unavailable(), available_again()]).await;
-    story.tells([unhealthy(FIRST), healthy(FIRST)]).await;
-    story.tells([unhealthy(SECOND), healthy(SECOND)]).await;
-    assert_eq!((story.count(&all_unavailable()), story.count(&available_again())), (1, 1), "each is said once");
-    story.ends().await;
+    scenario.expect_log([all_endpoints_unavailable(), endpoints_available_again()]).await;
+    scenario.expect_log([unhealthy(ENDPOINT_1), healthy(ENDPOINT_1)]).await;
+    scenario.expect_log([unhealthy(ENDPOINT_2), healthy(ENDPOINT_2)]).await;
+    assert_eq!(
+        (scenario.count(&all_endpoints_unavailable()), scenario.count(&endpoints_available_again())),
+        (1, 1),
+        "each is logged once"
+    );
+    scenario.assert_invariants().await;
 }
 
 #[tokio::test]
-async fn an_outage_of_all_endpoints_ends_within_a_few_seconds_of_the_first_that_is_back() {
-    let (story, ()) = Story::of(endpoints(2), async |story| {
-        let mut told = Vec::new();
-        // When there is no other, all are asked each second.
-        in_one_of("an end that is noticed", async || {
-            let traps = trap(story, &[0, 1], Fault::Hang);
-            told.push(all_unavailable());
-            story.tells(told.clone()).await;
-            drop(traps);
-            let begun = Instant::now();
-            told.push(available_again());
-            story.tells(told.clone()).await;
-            let took = begun.elapsed();
+async fn an_outage_of_all_endpoints_ends_within_seconds_of_recovery() {
+    let (scenario, ()) = LoadScenario::run_with_load(endpoints(2), async |scenario| {
+        let mut expected = Vec::new();
+        // While none is available, all endpoints are probed every second.
+        retry_timing("the end of the outage", async || {
+            let injected = inject(scenario, &[0, 1], Fault::Hang);
+            expected.push(all_endpoints_unavailable());
+            scenario.expect_log(expected.clone()).await;
+            drop(injected);
+            let started = Instant::now();
+            expected.push(endpoints_available_again());
+            scenario.expect_log(expected.clone()).await;
+            let took = started.elapsed();
             if took < 5 * A_SECOND { Ok(()) } else { Err(format!("after {took:?}")) }
         })
         .await;
     })
     .await;
-    story.ends().await;
+    scenario.assert_invariants().await;
 }
 
 #[tokio::test]
-async fn a_primary_that_comes_and_goes_each_second_is_not_run_after() {
-    let (story, ()) = Story::of(endpoints(2), async |story| {
+async fn a_primary_that_flaps_every_second_causes_few_failovers() {
+    let (scenario, ()) = LoadScenario::run_with_load(endpoints(2), async |scenario| {
         let over = std::cell::Cell::new(false);
         let flapping = async {
-            story.primary().flap(Fault::Refuse, A_SECOND, 4).await;
+            scenario.primary().flap(Fault::RefuseConnections, A_SECOND, 4).await;
             over.set(true);
         };
-        // There is something to do all the time.
+        // Registrations are made throughout.
         let working = async {
             for number in 100.. {
                 if over.get() {
                     break;
                 }
-                story.register(number..number + 1).await;
+                scenario.register(number..number + 1).await;
             }
         };
         tokio::join!(flapping, working);
     })
     .await;
-    story.tells([unhealthy(FIRST)]).await;
-    story.nothing_bad_of(SECOND);
-    let changes = failovers(&story);
-    assert!((1..=4).contains(&changes), "what is asked first changed {changes} times in four outages of a second");
-    story.ends().await;
+    scenario.expect_log([unhealthy(ENDPOINT_1)]).await;
+    scenario.assert_no_warning_for(ENDPOINT_2);
+    let changes = failovers(&scenario);
+    assert!((1..=4).contains(&changes), "the primary changed {changes} times in four outages of a second");
+    scenario.assert_invariants().await;
 }
 
 #[tokio::test]
-async fn a_primary_that_hangs_again_and_again_is_not_run_after() {
-    let (story, ()) = Story::of(endpoints(2), async |story| {
-        // Each time long enough for a read to time out, and then long enough for it to be trusted again.
-        story.primary().flap(Fault::Hang, Duration::from_millis(2500), 3).await;
+async fn a_primary_that_hangs_repeatedly_causes_few_failovers() {
+    let (scenario, ()) = LoadScenario::run_with_load(endpoints(2), async |scenario| {
+        // Long enough for a read to time out, and then for the endpoint to be trusted again.
+        scenario.primary().flap(Fault::Hang, Duration::from_millis(2500), 3).await;
     })
     .await;
-    let unsteady = unhealthy(FIRST).with("state", "degraded").with("reason", "unsteady");
-    story.tells([unhealthy(FIRST).with("state", "suspect"), unsteady]).await;
-    story.nothing_bad_of(SECOND);
-    assert!(failovers(&story) <= 4, "what is asked first changed {} times", failovers(&story));
-    story.ends().await;
+    let unsteady = unhealthy(ENDPOINT_1).with("state", "degraded").with("reason", "unsteady");
+    scenario.expect_log([unhealthy(ENDPOINT_1).with("state", "suspect"), unsteady]).await;
+    scenario.assert_no_warning_for(ENDPOINT_2);
+    assert!(failovers(&scenario) <= 4, "the primary changed {} times", failovers(&scenario));
+    scenario.assert_invariants().await;
 }
 
 #[tokio::test]
-async fn two_endpoints_that_take_turns_in_failing_cost_nobody_a_registration() {
-    let (story, ()) = Story::of(endpoints(2), async |story| {
+async fn endpoints_that_fail_alternately_lose_no_registration() {
+    let (scenario, ()) = LoadScenario::run_with_load(endpoints(2), async |scenario| {
         for _ in 0..3 {
             for number in [0, 1] {
-                story.stack.proxies()[number].trap_all(Fault::Reset).during(A_SECOND).await;
+                scenario.stack.proxies()[number].inject_all(Fault::Reset).hold_for(A_SECOND).await;
             }
         }
     })
     .await;
-    for endpoint in [FIRST, SECOND] {
-        story.felt(endpoint, "lost").await;
+    for endpoint in [ENDPOINT_1, ENDPOINT_2] {
+        scenario.expect_call_outcome(endpoint, "lost").await;
     }
-    story.ends().await;
+    scenario.assert_invariants().await;
 }
 
 #[tokio::test]
-async fn a_primary_that_is_back_is_returned_to_once() {
-    let (story, traps) = Story::of(endpoints(3), async |story| trap(story, &[0], Fault::Refuse)).await;
-    story.becomes(FIRST, "down").await;
-    drop(traps);
-    story.tells([unhealthy(FIRST), healthy(FIRST), return_to(FIRST)]).await;
+async fn a_recovered_primary_is_returned_to_once() {
+    let (scenario, injected) =
+        LoadScenario::run_with_load(endpoints(3), async |scenario| inject(scenario, &[0], Fault::RefuseConnections))
+            .await;
+    scenario.wait_for_state(ENDPOINT_1, "down").await;
+    drop(injected);
+    scenario.expect_log([unhealthy(ENDPOINT_1), healthy(ENDPOINT_1), failback(ENDPOINT_1)]).await;
 
-    // The next probes, and work, change nothing any more.
+    // Later probes and registrations change nothing.
     for number in 100..110 {
-        story.register(number..number + 1).await;
+        scenario.register(number..number + 1).await;
     }
 
-    assert_eq!(failovers(&story), 2, "there and back");
-    for endpoint in [FIRST, SECOND, THIRD] {
-        assert_eq!(story.state(endpoint).await, "healthy");
+    assert_eq!(failovers(&scenario), 2, "one failover and one failback");
+    for endpoint in [ENDPOINT_1, ENDPOINT_2, ENDPOINT_3] {
+        assert_eq!(scenario.state(endpoint).await, "healthy");
     }
-    story.ends().await;
+    scenario.assert_invariants().await;
 }
 
 #[tokio::test]
-async fn a_crash_while_the_primary_is_away_loses_nothing() {
-    for fault in [Fault::Refuse, Fault::Hang] {
-        let mut story = Story::on(endpoints(2).start().await);
-        let _away = trap(&story, &[0], fault);
+async fn a_crash_during_an_outage_of_the_primary_loses_no_registration() {
+    for fault in [Fault::RefuseConnections, Fault::Hang] {
+        let mut scenario = LoadScenario::new(endpoints(2).start().await);
+        let _away = inject(&scenario, &[0], fault);
         for number in 0..50 {
-            story.stack.client.accept(number, CASE).await;
+            scenario.stack.client.accept(number, CASE).await;
         }
 
-        story.stack.crash().await;
+        scenario.stack.crash().await;
 
-        // The same callers ask again, and the same work is finished.
-        story.register(0..50).await;
-        story.tells([unhealthy(FIRST)]).await;
-        story.ends().await;
+        // The callers repeat their requests.
+        scenario.register(0..50).await;
+        scenario.expect_log([unhealthy(ENDPOINT_1)]).await;
+        scenario.assert_invariants().await;
     }
 }
 
 #[tokio::test]
-async fn a_service_that_is_stopped_while_its_primary_hangs_ends_in_time() {
-    let mut story = Story::on(endpoints(2).set("REGISTRAR_SHUTDOWN_GRACE", "10s").start().await);
+async fn a_service_exits_in_time_while_its_primary_hangs() {
+    let mut scenario = LoadScenario::new(endpoints(2).set("REGISTRAR_SHUTDOWN_GRACE", "10s").start().await);
     for number in 0..10 {
-        story.stack.client.accept(number, CASE).await;
+        scenario.stack.client.accept(number, CASE).await;
     }
-    let traps = trap(&story, &[0], Fault::Hang);
-    traps[0].sprung().await;
+    let injected = inject(&scenario, &[0], Fault::Hang);
+    injected[0].until_hit().await;
 
-    let begun = Instant::now();
-    story.stack.service.terminate();
-    assert_eq!(story.stack.service.exit_code().await, 0);
+    let started = Instant::now();
+    scenario.stack.service.terminate();
+    assert_eq!(scenario.stack.service.exit_code().await, 0);
 
-    assert!(begun.elapsed() < 20 * A_SECOND, "it took {:?}", begun.elapsed());
-    story.stack.start_again().await;
-    story.register(0..10).await;
-    story.ends().await;
+    assert!(started.elapsed() < 20 * A_SECOND, "exited after {:?}", started.elapsed());
+    scenario.stack.restart().await;
+    scenario.register(0..10).await;
+    scenario.assert_invariants().await;
 }

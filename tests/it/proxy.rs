@@ -1,31 +1,29 @@
-//! The faults themselves, as a plain caller sees them: a fault that does nothing would make every test hollow that leans on it.
+//! Tests of the harness's fault injection: a fault without effect would make every test that uses it meaningless.
 
 use crate::harness::{
-    Anvil, Fault, HttpAnswer, OUTSIDER, Plan, Proxy, account, eventually, meanwhile,
-    proxy::dialects::{
+    Anvil, EXTERNAL_REGISTRAR, Fault, HttpAnswer, Proxy, StackBuilder, account, assert_pending, eventually,
+    proxy::node_errors::{
         ALREADY_KNOWN, NO_BACKEND, NONCE_TOO_LOW, OTHER_CHAIN, OVER_RATE_LIMIT, PROXYD_OVER_RATE_LIMIT, SENDER_LIMIT,
-        UNHEARD_OF, UNKNOWN_BLOCK,
+        UNKNOWN_BLOCK, UNKNOWN_ERRORS,
     },
     rpc::{Rpc, http_client},
-    stays_pending, within,
+    until_observed, within,
 };
 use alloy::primitives::{B256, U64};
 use serde_json::{Value, json};
 use std::{error::Error, io::ErrorKind, time::Duration};
 use tokio::time::Instant;
 
-const A_MOMENT: Duration = Duration::from_millis(300);
-/// So long that a busy machine sees the beginning and the end of it.
-const A_WHILE: Duration = Duration::from_secs(2);
+const SHORT_WAIT: Duration = Duration::from_millis(300);
+/// Long enough for a busy machine to observe the beginning and the end of a fault.
+const MEDIUM_WAIT: Duration = Duration::from_secs(2);
 
-/// An answer as it came over HTTP.
 struct Answer {
     status: u16,
     retry_after: Option<String>,
     body: String,
 }
 
-/// Calls a method and takes whatever comes.
 async fn call(proxy: &Proxy, method: &str, params: Value) -> Result<Answer, reqwest::Error> {
     ask(&http_client(), proxy, method, params).await
 }
@@ -37,7 +35,7 @@ async fn ask(http: &reqwest::Client, proxy: &Proxy, method: &str, params: Value)
     Ok(Answer { status: response.status().as_u16(), retry_after, body: response.text().await? })
 }
 
-/// The kind of the operating system's error underneath, if there is one.
+/// The kind of the underlying I/O error, if there is one.
 fn kind(error: &reqwest::Error) -> Option<ErrorKind> {
     let mut cause: Option<&dyn Error> = Some(error);
     while let Some(error) = cause {
@@ -49,7 +47,7 @@ fn kind(error: &reqwest::Error) -> Option<ErrorKind> {
     None
 }
 
-/// A chain of blocks 0 to 10, in each of the last ones a transaction of account 9, and a proxy in front of it.
+/// A chain of blocks 0 to 10, with a transaction of account 9 in each of the last five, and a proxy in front of it.
 async fn chain() -> (Anvil, Proxy, Vec<B256>) {
     let anvil = Anvil::start(&[]).await;
     anvil.mine(5).await;
@@ -63,15 +61,15 @@ async fn chain() -> (Anvil, Proxy, Vec<B256>) {
 }
 
 async fn transfer(anvil: &Anvil) -> B256 {
-    let call = json!({ "from": account(OUTSIDER), "to": account(0), "value": "0x1" });
+    let call = json!({ "from": account(EXTERNAL_REGISTRAR), "to": account(0), "value": "0x1" });
     let before = anvil.head().await;
     let hash = anvil.rpc().call("eth_sendTransaction", json!([call])).await;
-    eventually("its block", async || (anvil.head().await > before).then_some(())).await;
+    eventually("the transaction's block", async || (anvil.head().await > before).then_some(())).await;
     hash
 }
 
 #[tokio::test]
-async fn what_passes_without_a_fault_is_the_nodes_own_and_is_kept() {
+async fn calls_without_a_fault_are_forwarded_and_recorded() {
     let (anvil, proxy, _) = chain().await;
 
     assert_eq!(Rpc::new(proxy.url()).call::<U64>("eth_blockNumber", json!([])).await.to::<u64>(), anvil.head().await);
@@ -82,82 +80,83 @@ async fn what_passes_without_a_fault_is_the_nodes_own_and_is_kept() {
 }
 
 #[tokio::test]
-async fn a_proxy_that_refuses_listens_again_on_the_same_port() {
+async fn a_proxy_that_refuses_connections_reopens_the_same_port() {
     let (_anvil, proxy, _) = chain().await;
-    let kept = http_client();
-    ask(&kept, &proxy, "eth_chainId", json!([])).await.unwrap();
+    let reused = http_client();
+    ask(&reused, &proxy, "eth_chainId", json!([])).await.unwrap();
 
     for _ in 0..3 {
-        let trap = proxy.trap_all(Fault::Refuse);
-        trap.sprung().await;
-        // The connection that was open is gone, and there is no new one.
-        for http in [&kept, &http_client()] {
-            // A caller may not have heard yet that its connection is gone.
-            let error = eventually("a refusal", async || {
+        let injected = proxy.inject_all(Fault::RefuseConnections);
+        injected.until_hit().await;
+        // Open connections are closed and new ones refused.
+        for http in [&reused, &http_client()] {
+            // The client may not have noticed yet that its connection is closed.
+            let error = eventually("a refused connection", async || {
                 ask(http, &proxy, "eth_chainId", json!([])).await.err().filter(reqwest::Error::is_connect)
             })
             .await;
             assert_eq!(kind(&error), Some(ErrorKind::ConnectionRefused));
         }
-        trap.release();
-        eventually("it to listen", async || ask(&kept, &proxy, "eth_chainId", json!([])).await.ok()).await;
+        injected.release();
+        eventually("the port to be open again", async || ask(&reused, &proxy, "eth_chainId", json!([])).await.ok())
+            .await;
     }
 }
 
 #[tokio::test]
 async fn a_connection_is_reset_or_closed() {
     let (_anvil, proxy, _) = chain().await;
-    let trap = proxy.trap("eth_chainId", Fault::Reset);
+    let injected = proxy.inject("eth_chainId", Fault::Reset);
     let error = call(&proxy, "eth_chainId", json!([])).await.err().unwrap();
     assert_eq!(kind(&error), Some(ErrorKind::ConnectionReset), "{error:?}");
-    assert_eq!(trap.caught(), 1);
+    assert_eq!(injected.hits(), 1);
     assert_eq!(call(&proxy, "eth_blockNumber", json!([])).await.unwrap().status, 200, "another method");
-    trap.release();
+    injected.release();
 
-    let _trap = proxy.trap("eth_chainId", Fault::LoseRequest);
+    let _injected = proxy.inject("eth_chainId", Fault::LoseRequest);
     let error = call(&proxy, "eth_chainId", json!([])).await.err().unwrap();
     assert_eq!((error.is_connect(), kind(&error)), (false, None), "{error:?}");
 }
 
 #[tokio::test]
-async fn an_answer_breaks_off() {
+async fn an_answer_is_truncated() {
     let (anvil, proxy, _) = chain().await;
-    let _trap = proxy.trap("anvil_mine", Fault::BreakOffAnswer);
+    let _injected = proxy.inject("anvil_mine", Fault::TruncateResponse);
     let error = call(&proxy, "anvil_mine", json!([])).await.err().unwrap();
     assert!(error.is_body() || error.is_decode(), "{error:?}");
-    assert_eq!(anvil.head().await, 11, "the node has done it");
+    assert_eq!(anvil.head().await, 11, "the node executed the call");
 }
 
 #[tokio::test]
 async fn a_call_hangs_and_the_others_do_not() {
     let (_anvil, proxy, _) = chain().await;
-    let trap = proxy.trap("eth_sendRawTransaction", Fault::Hang);
+    let injected = proxy.inject("eth_sendRawTransaction", Fault::Hang);
     let mut hanging = Box::pin(call(&proxy, "eth_sendRawTransaction", json!(["0x00"])));
 
-    meanwhile(&mut hanging, trap.sprung()).await;
-    assert!(stays_pending(&mut hanging, A_MOMENT).await);
+    until_observed(&mut hanging, injected.until_hit()).await;
+    assert_pending("the hanging call", &mut hanging, SHORT_WAIT).await;
     assert_eq!(call(&proxy, "eth_chainId", json!([])).await.unwrap().status, 200);
-    assert_eq!((trap.caught(), proxy.sent()), (1, vec!["0x00".to_owned()]));
-    trap.release();
-    assert!(stays_pending(&mut hanging, A_MOMENT).await, "what hangs goes on hanging");
+    assert_eq!((injected.hits(), proxy.sent()), (1, vec!["0x00".to_owned()]));
+    injected.release();
+    assert_pending("the hanging call, after the release", &mut hanging, SHORT_WAIT).await;
     assert_eq!(call(&proxy, "eth_sendRawTransaction", json!(["0x00"])).await.unwrap().status, 200);
 }
 
 #[tokio::test]
-async fn an_answer_is_slow() {
+async fn an_answer_is_delayed() {
     let (_anvil, proxy, _) = chain().await;
-    let _trap = proxy.trap_all(Fault::Slow(A_MOMENT));
-    let begun = Instant::now();
+    let _injected = proxy.inject_all(Fault::Slow(SHORT_WAIT));
+    let started = Instant::now();
 
     assert_eq!(call(&proxy, "eth_chainId", json!([])).await.unwrap().status, 200);
 
-    assert!(begun.elapsed() >= A_MOMENT);
+    assert!(started.elapsed() >= SHORT_WAIT);
 }
 
 #[tokio::test]
-async fn every_second_answer_is_lost_and_the_node_has_every_call() {
+async fn every_second_answer_is_lost_and_the_node_gets_every_call() {
     let (anvil, proxy, _) = chain().await;
-    let _trap = proxy.trap("anvil_mine", Fault::LoseEverySecondAnswer);
+    let _injected = proxy.inject("anvil_mine", Fault::LoseEverySecondResponse);
     let mut answered = Vec::new();
 
     for _ in 0..4 {
@@ -169,46 +168,46 @@ async fn every_second_answer_is_lost_and_the_node_has_every_call() {
 }
 
 #[tokio::test]
-async fn a_call_goes_to_the_node_twice_and_the_second_answer_comes_back() {
+async fn a_call_is_duplicated_and_the_second_answer_is_returned() {
     let (anvil, proxy, _) = chain().await;
-    let _trap = proxy.trap_all(Fault::Twice);
+    let _injected = proxy.inject_all(Fault::Duplicate);
 
     assert_eq!(call(&proxy, "anvil_mine", json!([])).await.unwrap().status, 200);
 
     assert_eq!(anvil.head().await, 12);
-    assert_eq!(proxy.count("anvil_mine"), 1, "the caller called once");
+    assert_eq!(proxy.count("anvil_mine"), 1, "the caller sent one call");
 }
 
 #[tokio::test]
-async fn http_answers_have_their_status_their_headers_and_their_body() {
+async fn http_faults_have_their_status_headers_and_body() {
     let (_anvil, proxy, _) = chain().await;
     let throttled = HttpAnswer::status(429);
     for (fault, status, retry_after, body) in [
         (throttled, 429, None, ""),
         (throttled.retry_after(3), 429, Some("3"), ""),
-        (throttled.retry_after(2).saying(PROXYD_OVER_RATE_LIMIT), 429, Some("2"), "-32016"),
-        (throttled.saying(PROXYD_OVER_RATE_LIMIT), 429, None, "over rate limit"),
+        (throttled.retry_after(2).with_error(PROXYD_OVER_RATE_LIMIT), 429, Some("2"), "-32016"),
+        (throttled.with_error(PROXYD_OVER_RATE_LIMIT), 429, None, "over rate limit"),
         (HttpAnswer::status(402), 402, None, ""),
         (HttpAnswer::status(500), 500, None, ""),
         (HttpAnswer::status(502).html(), 502, None, "<html>"),
         (HttpAnswer::status(200).html(), 200, None, "<html>"),
-        (HttpAnswer::status(503).saying(NO_BACKEND[0]), 503, None, "-32011"),
+        (HttpAnswer::status(503).with_error(NO_BACKEND[0]), 503, None, "-32011"),
     ] {
-        let trap = proxy.trap("eth_chainId", Fault::Http(fault));
+        let injected = proxy.inject("eth_chainId", Fault::Http(fault));
         let answer = call(&proxy, "eth_chainId", json!([])).await.unwrap();
         assert_eq!((answer.status, answer.retry_after.as_deref()), (status, retry_after), "{fault:?}");
         assert!(answer.body.contains(body) && answer.body.is_empty() == body.is_empty(), "{fault:?}: {}", answer.body);
-        trap.release();
+        injected.release();
     }
-    let _trap = proxy.trap("eth_chainId", Fault::status(500));
+    let _injected = proxy.inject("eth_chainId", Fault::status(500));
     assert_eq!(call(&proxy, "eth_chainId", json!([])).await.unwrap().status, 500);
     assert_eq!(call(&proxy, "eth_blockNumber", json!([])).await.unwrap().status, 200);
 }
 
 #[tokio::test]
-async fn each_dialect_comes_through_as_it_is() {
+async fn each_node_error_is_returned_unchanged() {
     let (_anvil, proxy, _) = chain().await;
-    let dialects = [
+    let node_errors = [
         &ALREADY_KNOWN[..],
         &NONCE_TOO_LOW,
         &SENDER_LIMIT,
@@ -216,27 +215,27 @@ async fn each_dialect_comes_through_as_it_is() {
         &NO_BACKEND,
         &UNKNOWN_BLOCK,
         &OTHER_CHAIN,
-        &UNHEARD_OF,
+        &UNKNOWN_ERRORS,
     ];
-    for error in dialects.concat() {
-        let _trap = proxy.trap("eth_sendRawTransaction", Fault::Error(error));
+    for error in node_errors.concat() {
+        let _injected = proxy.inject("eth_sendRawTransaction", Fault::Error(error));
         let answer = call(&proxy, "eth_sendRawTransaction", json!(["0x00"])).await.unwrap();
         let body: Value = serde_json::from_str(&answer.body).unwrap();
         assert_eq!((answer.status, &body["id"]), (200, &json!(7)));
-        let said = &body["error"];
-        assert_eq!((&said["code"], &said["message"]), (&json!(error.code), &json!(error.message)));
-        assert_eq!(said["data"].is_null(), error.data.is_none(), "{said}");
+        let answered = &body["error"];
+        assert_eq!((&answered["code"], &answered["message"]), (&json!(error.code), &json!(error.message)));
+        assert_eq!(answered["data"].is_null(), error.data.is_none(), "{answered}");
     }
 }
 
 #[tokio::test]
-async fn a_result_is_another_than_the_nodes() {
+async fn a_result_is_replaced() {
     let (_anvil, proxy, transactions) = chain().await;
     let rpc = Rpc::new(proxy.url());
-    let _traps = [
-        proxy.trap("eth_chainId", Fault::OTHER_CHAIN),
-        proxy.trap("eth_getTransactionReceipt", Fault::NULL),
-        proxy.trap("eth_syncing", Fault::SYNCING),
+    let _injected = [
+        proxy.inject("eth_chainId", Fault::OTHER_CHAIN),
+        proxy.inject("eth_getTransactionReceipt", Fault::NULL),
+        proxy.inject("eth_syncing", Fault::SYNCING),
     ];
 
     assert_eq!(rpc.call::<U64>("eth_chainId", json!([])).await.to::<u64>(), 42161);
@@ -244,8 +243,8 @@ async fn a_result_is_another_than_the_nodes() {
     assert_eq!(rpc.call::<Value>("eth_syncing", json!([])).await["currentBlock"], "0x1");
 }
 
-/// Whether this node knows nothing of what came after block 8.
-async fn knows_nothing_after_block_8(rpc: &Rpc, transactions: &[B256]) {
+/// Asserts that this node shows nothing after block 8.
+async fn assert_shows_nothing_after_block_8(rpc: &Rpc, transactions: &[B256]) {
     assert_eq!(rpc.call::<U64>("eth_blockNumber", json!([])).await.to::<u64>(), 8);
     for (block, number) in [("latest", json!("0x8")), ("pending", json!("0x8")), ("0x7", json!("0x7"))] {
         let header: Value = rpc.call("eth_getBlockByNumber", json!([block, false])).await;
@@ -259,7 +258,7 @@ async fn knows_nothing_after_block_8(rpc: &Rpc, transactions: &[B256]) {
             assert_eq!(answer.is_null(), block > 8, "block {block}: {answer}");
         }
     }
-    let sender = account(OUTSIDER);
+    let sender = account(EXTERNAL_REGISTRAR);
     for block in ["latest", "pending", "0x8"] {
         let nonce: U64 = rpc.call("eth_getTransactionCount", json!([sender, block])).await;
         assert_eq!(nonce.to::<u64>(), 3, "{block}");
@@ -276,25 +275,25 @@ async fn knows_nothing_after_block_8(rpc: &Rpc, transactions: &[B256]) {
 }
 
 #[tokio::test]
-async fn a_frozen_head_shows_nothing_that_came_later() {
+async fn a_frozen_head_shows_no_later_block() {
     let (anvil, proxy, mut transactions) = chain().await;
-    let trap = proxy.trap_all(Fault::FrozenAt(8));
+    let injected = proxy.inject_all(Fault::FrozenAt(8));
     let rpc = Rpc::new(proxy.url());
 
-    knows_nothing_after_block_8(&rpc, &transactions).await;
+    assert_shows_nothing_after_block_8(&rpc, &transactions).await;
     transactions.push(transfer(&anvil).await);
-    knows_nothing_after_block_8(&rpc, &transactions).await;
+    assert_shows_nothing_after_block_8(&rpc, &transactions).await;
 
-    trap.release();
+    injected.release();
     assert_eq!(rpc.call::<U64>("eth_blockNumber", json!([])).await.to::<u64>(), 11);
 }
 
 #[tokio::test]
-async fn a_head_that_lags_moves_with_the_chain() {
+async fn a_lagging_head_moves_with_the_chain() {
     let (anvil, proxy, transactions) = chain().await;
-    let _trap = proxy.trap_all(Fault::Behind(2));
+    let _injected = proxy.inject_all(Fault::Behind(2));
     let rpc = Rpc::new(proxy.url());
-    knows_nothing_after_block_8(&rpc, &transactions).await;
+    assert_shows_nothing_after_block_8(&rpc, &transactions).await;
 
     anvil.mine(3).await;
 
@@ -303,9 +302,9 @@ async fn a_head_that_lags_moves_with_the_chain() {
 }
 
 #[tokio::test]
-async fn a_load_balancer_shows_the_head_and_one_that_lags_by_turns() {
+async fn a_load_balancer_alternates_between_the_head_and_a_lagging_node() {
     let (_anvil, proxy, _) = chain().await;
-    let _trap = proxy.trap_all(Fault::BehindEverySecondTime(2));
+    let _injected = proxy.inject_all(Fault::AlternatelyBehind(2));
     let rpc = Rpc::new(proxy.url());
     let mut heads = Vec::new();
 
@@ -317,40 +316,40 @@ async fn a_load_balancer_shows_the_head_and_one_that_lags_by_turns() {
 }
 
 #[tokio::test]
-async fn a_head_that_lies_is_one_that_nobody_has() {
+async fn an_invented_head_is_unknown_to_the_node() {
     let (anvil, proxy, _) = chain().await;
     let rpc = Rpc::new(proxy.url());
     let time = |header: &Value| serde_json::from_value::<U64>(header["timestamp"].clone()).unwrap().to::<u64>();
-    let truth: Value = anvil.rpc().call("eth_getBlockByNumber", json!(["latest", false])).await;
+    let newest: Value = anvil.rpc().call("eth_getBlockByNumber", json!(["latest", false])).await;
     for seconds in [0, 86_400] {
-        let _trap = proxy.trap_all(Fault::Ahead { blocks: 100, seconds });
+        let _injected = proxy.inject_all(Fault::Ahead { blocks: 100, seconds });
 
-        let lie: Value = rpc.call("eth_getBlockByNumber", json!(["latest", false])).await;
+        let invented: Value = rpc.call("eth_getBlockByNumber", json!(["latest", false])).await;
 
-        assert_eq!(lie["number"], "0x6e");
-        assert_eq!(time(&lie), time(&truth) + seconds);
+        assert_eq!(invented["number"], "0x6e");
+        assert_eq!(time(&invented), time(&newest) + seconds);
         for field in ["hash", "parentHash"] {
-            assert_ne!(lie[field], truth[field]);
-            let known: Value = anvil.rpc().call("eth_getBlockByHash", json!([lie[field], false])).await;
+            assert_ne!(invented[field], newest[field]);
+            let known: Value = anvil.rpc().call("eth_getBlockByHash", json!([invented[field], false])).await;
             assert_eq!(known, Value::Null);
         }
         assert_eq!(rpc.call::<U64>("eth_blockNumber", json!([])).await.to::<u64>(), 110);
         let real: Value = rpc.call("eth_getBlockByNumber", json!(["0xa", false])).await;
-        assert_eq!(real["hash"], truth["hash"], "what is asked for by its number is the truth");
+        assert_eq!(real["hash"], newest["hash"], "existing blocks are unchanged");
     }
 }
 
 #[tokio::test]
-async fn a_fault_can_last_for_a_time_and_come_and_go() {
+async fn a_fault_can_flap() {
     let (_anvil, proxy, _) = chain().await;
     let fails = async || call(&proxy, "eth_chainId", json!([])).await.is_err();
     let ended = std::cell::Cell::new(false);
     let (mut changes, mut last) = (0, false);
     let fault = async {
-        within("the fault", proxy.flap(Fault::LoseRequest, A_WHILE, 3)).await;
+        within("the fault", proxy.flap(Fault::LoseRequest, MEDIUM_WAIT, 3)).await;
         ended.set(true);
     };
-    let look = async {
+    let observe = async {
         while !ended.get() {
             let now = fails().await;
             changes += usize::from(now != last);
@@ -358,20 +357,20 @@ async fn a_fault_can_last_for_a_time_and_come_and_go() {
         }
     };
 
-    tokio::join!(fault, look);
+    tokio::join!(fault, observe);
 
     assert_eq!(changes, 6, "three times on, three times off");
     assert!(!fails().await);
 }
 
 #[tokio::test]
-async fn a_service_has_its_endpoints_in_order_and_its_counts_can_be_read() {
+async fn a_service_uses_its_endpoints_in_order_and_counts_calls() {
     let other = Anvil::start(&["--chain-id", "31338"]).await;
-    let stack = Plan::on_demand().endpoints(2).endpoint_at(other.url()).start().await;
+    let stack = StackBuilder::on_demand().endpoints(2).endpoint_at(other.url()).start().await;
     stack.client.confirm(1, "case-1").await;
 
     assert_eq!(stack.proxies().len(), 3);
-    assert_eq!(stack.proxy().sent().len(), 1, "it is sent to the first");
+    assert_eq!(stack.proxy().sent().len(), 1, "not sent to the first endpoint only");
     let count = "registrar_rpc_request_duration_seconds_count";
     let sends = [("endpoint", "127.0.0.1#1"), ("method", "eth_sendRawTransaction")];
     assert_eq!(stack.service.metrics().await.value(count, &sends), 1.0);

@@ -1,10 +1,10 @@
-//! The receivers themselves: that they read what is sent, notice what is wrong, and can be unwell.
+//! Tests of the harness's telemetry receivers: they read what is sent, detect violations, and can be made to fail.
 
 use crate::harness::{
-    Mood, OtlpStore, Protocol, Reply, SentryStore, meanwhile,
-    receivers::{DSN_KEY, encoding::Encoding, relay},
+    Behavior, OtlpStore, Protocol, Reply, SentryStore, assert_pending,
+    receivers::{DSN_KEY, encoding::Encoding, sentry_relay},
     rpc::http_client,
-    stays_pending, within,
+    until_observed, within,
 };
 use opentelemetry::{
     KeyValue,
@@ -18,7 +18,6 @@ use std::time::Duration;
 const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
 const SPAN: &str = "00f067aa0ba902b7";
 
-/// Sends an envelope as an SDK does.
 async fn send(store: &SentryStore, encoding: Encoding, envelope: &str) -> Result<reqwest::Response, reqwest::Error> {
     let url = format!("http://{}/api/1/envelope/", store.address());
     let request = http_client().post(url).header("content-type", "application/x-sentry-envelope");
@@ -41,7 +40,7 @@ fn transaction() -> Value {
 }
 
 #[tokio::test]
-async fn sentry_reads_an_envelope_in_every_encoding() {
+async fn sentry_parses_envelopes_in_every_encoding() {
     for encoding in Encoding::ALL {
         let store = SentryStore::start();
         let answer = send(&store, encoding, &envelope_of("transaction", &transaction())).await.unwrap();
@@ -62,7 +61,7 @@ async fn sentry_reads_an_envelope_in_every_encoding() {
 }
 
 #[tokio::test]
-async fn sentry_reads_logs_and_metrics_one_by_one() {
+async fn sentry_parses_logs_and_metrics() {
     let store = SentryStore::start();
     let logs = json!({ "items": [{ "body": "one" }, { "body": "two" }] });
     send(&store, Encoding::Identity, &envelope_of("log", &logs)).await.unwrap();
@@ -75,23 +74,26 @@ async fn sentry_reads_logs_and_metrics_one_by_one() {
 }
 
 #[tokio::test]
-async fn sentry_notices_what_is_no_envelope() {
+async fn sentry_detects_invalid_envelopes() {
     let store = SentryStore::start();
     assert_eq!(send(&store, Encoding::Identity, "no").await.unwrap().status(), 400);
-    assert_eq!(store.wrong().len(), 1);
-    assert!(std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| store.events())).is_err(), "a look fails");
+    assert_eq!(store.invalid().len(), 1);
+    assert!(
+        std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| store.events())).is_err(),
+        "reading the store has to fail"
+    );
 }
 
 #[tokio::test]
-async fn a_receiver_that_refuses_for_a_while_keeps_nothing_of_that_time() {
+async fn a_rejecting_receiver_records_nothing() {
     let store = SentryStore::start();
     let envelope = envelope_of("event", &json!({ "message": "x" }));
 
-    store.is(Mood::Answers(Reply::rate_limits("60:transaction:key")));
+    store.set_behavior(Behavior::Reject(Reply::rate_limits("60:transaction:key")));
     let limited = send(&store, Encoding::Gzip, &envelope).await.unwrap();
-    store.is(Mood::Answers(Reply::retry_after(30)));
+    store.set_behavior(Behavior::Reject(Reply::retry_after(30)));
     let later = send(&store, Encoding::Gzip, &envelope).await.unwrap();
-    store.is(Mood::Answers(Reply::status(500)));
+    store.set_behavior(Behavior::Reject(Reply::status(500)));
     let broken = send(&store, Encoding::Gzip, &envelope).await.unwrap();
 
     assert_eq!(
@@ -100,55 +102,57 @@ async fn a_receiver_that_refuses_for_a_while_keeps_nothing_of_that_time() {
     );
     assert_eq!((later.status().as_u16(), &later.headers()["retry-after"]), (429, &"30".parse().unwrap()));
     assert_eq!(broken.status(), 500);
-    assert_eq!((store.envelopes().len(), store.not_taken().len()), (0, 3));
-    store.is(Mood::TakesWith(Reply::status(200).header("x-sentry-rate-limits", "60:error:organization")));
-    let taken = send(&store, Encoding::Gzip, &envelope).await.unwrap();
-    assert!(taken.headers().contains_key("x-sentry-rate-limits"));
+    assert_eq!((store.envelopes().len(), store.discarded().len()), (0, 3));
+    store
+        .set_behavior(Behavior::AcceptWith(Reply::status(200).header("x-sentry-rate-limits", "60:error:organization")));
+    let accepted = send(&store, Encoding::Gzip, &envelope).await.unwrap();
+    assert!(accepted.headers().contains_key("x-sentry-rate-limits"));
     assert_eq!(store.events().len(), 1);
 }
 
 #[tokio::test]
-async fn a_receiver_that_nobody_listens_on_comes_back_on_the_same_port() {
+async fn a_receiver_reopens_on_the_same_port() {
     let store = SentryStore::start();
     let envelope = envelope_of("event", &json!({ "message": "x" }));
-    store.is(Mood::Refuses);
-    crate::harness::eventually("a refusal", async || {
+    store.set_behavior(Behavior::RefuseConnections);
+    crate::harness::eventually("a refused connection", async || {
         send(&store, Encoding::Identity, &envelope).await.err().filter(reqwest::Error::is_connect)
     })
     .await;
     let before = store.events().len();
 
-    store.is(Mood::Takes);
+    store.set_behavior(Behavior::Accept);
 
     crate::harness::eventually("an answer", async || send(&store, Encoding::Identity, &envelope).await.ok()).await;
     assert_eq!(store.events().len(), before + 1);
 }
 
 #[tokio::test]
-async fn a_receiver_that_hangs_answers_nobody_and_takes_nothing_until_it_is_well() {
+async fn a_hanging_receiver_does_not_answer_and_records_nothing() {
     let store = SentryStore::start();
     let envelope = envelope_of("event", &json!({ "message": "x" }));
-    store.is(Mood::Hangs);
+    store.set_behavior(Behavior::Hang);
     let mut sending = Box::pin(send(&store, Encoding::Identity, &envelope));
-    meanwhile(&mut sending, store.until_not_taken("what hangs", |all| (!all.is_empty()).then_some(()))).await;
-    assert!(stays_pending(&mut sending, Duration::from_millis(300)).await);
+    until_observed(&mut sending, store.until_discarded("the hanging request", |all| (!all.is_empty()).then_some(())))
+        .await;
+    assert_pending("the hanging request", &mut sending, Duration::from_millis(300)).await;
 
-    store.is(Mood::Slow(Duration::from_millis(200)));
+    store.set_behavior(Behavior::Slow(Duration::from_millis(200)));
 
     assert!(within("the end of the connection", sending).await.is_err());
     assert_eq!(store.events().len(), 0);
-    let began = tokio::time::Instant::now();
+    let started = tokio::time::Instant::now();
     send(&store, Encoding::Identity, &envelope).await.unwrap();
-    assert!(began.elapsed() >= Duration::from_millis(200), "answered after {:?}", began.elapsed());
+    assert!(started.elapsed() >= Duration::from_millis(200), "answered after {:?}", started.elapsed());
     assert_eq!(store.events().len(), 1);
 }
 
-/// Two spans, the second below the first, sent by OpenTelemetry's own exporter.
+/// Exports two spans, the second a child of the first, with OpenTelemetry's exporter.
 async fn export(store: &OtlpStore, protocol: Protocol) -> Result<(), String> {
     let endpoint = store.endpoint();
     let exporter = match protocol {
         Protocol::Grpc => SpanExporter::builder().with_tonic().with_endpoint(endpoint).build().unwrap(),
-        // Its client is a blocking one, which must not be made where others are awaited.
+        // Its blocking HTTP client must not be created in an async context.
         Protocol::Http => tokio::task::spawn_blocking(move || {
             let _ = http_client();
             SpanExporter::builder().with_http().with_endpoint(format!("{endpoint}/v1/traces")).build().unwrap()
@@ -175,7 +179,7 @@ async fn export(store: &OtlpStore, protocol: Protocol) -> Result<(), String> {
 }
 
 #[tokio::test]
-async fn a_collector_reads_what_the_official_exporter_sends_over_both_protocols() {
+async fn a_collector_parses_exports_over_both_protocols() {
     for protocol in Protocol::ALL {
         let store = OtlpStore::start();
         export(&store, protocol).await.unwrap();
@@ -200,24 +204,24 @@ async fn a_collector_reads_what_the_official_exporter_sends_over_both_protocols(
 }
 
 #[tokio::test]
-async fn a_collector_that_is_unwell_is_felt_by_the_official_exporter() {
+async fn a_failing_collector_fails_the_export() {
     for protocol in Protocol::ALL {
-        for mood in [Mood::Answers(Reply::status(503)), Mood::Refuses] {
+        for behavior in [Behavior::Reject(Reply::status(503)), Behavior::RefuseConnections] {
             let store = OtlpStore::start();
-            store.is(mood.clone());
-            export(&store, protocol).await.expect_err(&format!("{protocol:?} {mood:?}"));
+            store.set_behavior(behavior.clone());
+            export(&store, protocol).await.expect_err(&format!("{protocol:?} {behavior:?}"));
             assert_eq!(store.spans(), []);
         }
     }
 }
 
 #[tokio::test]
-async fn sentrys_normaliser_finds_nothing_wrong_with_a_good_transaction() {
-    relay::finds_nothing(&[transaction()]).await;
+async fn sentry_relay_accepts_a_valid_transaction() {
+    sentry_relay::assert_accepted(&[transaction()]).await;
 }
 
 #[tokio::test]
-async fn sentrys_normaliser_finds_what_is_wrong() {
+async fn sentry_relay_reports_violations() {
     let with = |pointer: &str, value: Value| {
         let mut item = transaction();
         *item.pointer_mut(pointer).unwrap() = value;
@@ -235,7 +239,7 @@ async fn sentrys_normaliser_finds_what_is_wrong() {
         json!({ "event_id": TRACE, "level": "error", "no_such_attribute": 1 }),
     ];
 
-    let findings = relay::normalise(&items).await;
+    let findings = sentry_relay::normalise(&items).await;
 
     let found: Vec<_> = findings.iter().map(|finding| (finding.item, finding.path.as_str())).collect();
     let expected = [

@@ -1,96 +1,97 @@
-//! How long a start takes when very much is unfinished, and that all of it is finished.
+//! Time of a start with many unfinished registrations, and that all of them are confirmed.
 
-use crate::harness::{Client, Fault, Plan, Stack, WaitFor, document, eventually, in_one_of, registering, within};
+use crate::harness::{
+    CASE, Client, Fault, StackBuilder, TestStack, WaitFor, document, eventually, register_request, retry_timing, within,
+};
 use futures_util::{StreamExt, stream};
 use std::time::Duration;
 use tokio::time::Instant;
 
-const CASE: &str = "case-1";
 const UNFINISHED: u64 = 10_000;
-/// How many are on the way to the service at once, over a few connections.
+/// Concurrent requests.
 const AT_ONCE: usize = 256;
 
-async fn accept_all(stack: &Stack) {
+async fn accept_all(stack: &TestStack) {
     let mut clients = Vec::new();
     for _ in 0..4 {
         clients.push(Client::connect(stack.service.grpc).await);
     }
     let accepting = stream::iter(0..UNFINISHED).for_each_concurrent(AT_ONCE, async |number| {
         let client = &clients[usize::try_from(number).unwrap() % clients.len()];
-        client.register(registering(number, CASE, WaitFor::Accepted)).await.unwrap();
+        client.register(register_request(number, CASE, WaitFor::Accepted)).await.unwrap();
     });
     within("all to be accepted", accepting).await;
 }
 
-/// Whether a start that began then was over in two seconds, by now.
-fn soon(begun: Instant, status: u16) -> Result<(), String> {
+/// `Err` when the service needed two seconds or more to serve.
+fn served_in_time(started: Instant, status: u16) -> Result<(), String> {
     assert_eq!(status, 200);
-    let took = begun.elapsed();
-    if took < Duration::from_secs(2) { Ok(()) } else { Err(format!("it serves after {took:?}")) }
+    let took = started.elapsed();
+    if took < Duration::from_secs(2) { Ok(()) } else { Err(format!("served after {took:?}")) }
 }
 
-async fn in_flight(stack: &Stack, state: &str) -> f64 {
+async fn in_flight(stack: &TestStack, state: &str) -> f64 {
     stack.service.metrics().await.value("registrar_in_flight", &[("state", state)])
 }
 
 #[tokio::test]
-async fn an_endpoint_that_is_slow_to_say_what_the_signers_hold_does_not_hold_up_the_start() {
-    let (ground, settings) = Plan::on_demand().through_proxy().signers(3).prepare().await;
-    let _slow = ground.proxies[0].trap("eth_getBalance", Fault::Hang);
-    let mut stack = ground.start(settings).await;
+async fn a_slow_balance_query_does_not_delay_the_start() {
+    let (dependencies, settings) = StackBuilder::on_demand().through_proxy().signers(3).prepare().await;
+    let _slow = dependencies.proxies[0].inject("eth_getBalance", Fault::Hang);
+    let mut stack = dependencies.start(settings).await;
 
-    // A question is given up after two seconds: who waited for an answer would serve then.
-    in_one_of("a start", async || {
+    // An RPC call times out after two seconds; a start that waited for it would take longer.
+    retry_timing("the start", async || {
         stack.service.kill();
-        let begun = Instant::now();
-        stack.start_again().await;
-        soon(begun, stack.service.http("/readyz").await.0)
+        let started = Instant::now();
+        stack.restart().await;
+        served_in_time(started, stack.service.http("/readyz").await.0)
     })
     .await;
 }
 
 #[tokio::test]
-async fn a_start_with_ten_thousand_unfinished_serves_within_two_seconds_and_finishes_all_with_few_calls() {
-    let plan = Plan::on_demand().anvil(&["--gas-limit", "150000000"]).set("REGISTRAR_CONFIRMATIONS", 2);
-    let mut stack = plan.through_proxy().start().await;
+async fn a_start_with_ten_thousand_unfinished_registrations_serves_within_two_seconds() {
+    let builder = StackBuilder::on_demand().anvil(&["--gas-limit", "150000000"]).set("REGISTRAR_CONFIRMATIONS", 2);
+    let mut stack = builder.through_proxy().start().await;
     stack.anvil.stop_mining().await;
     accept_all(&stack).await;
-    let many = async |state: &str, least: f64| {
-        eventually(state, async || (in_flight(&stack, state).await >= least).then_some(())).await;
+    let at_least = async |state: &str, min: f64| {
+        eventually(state, async || (in_flight(&stack, state).await >= min).then_some(())).await;
     };
-    many("submitted", 6_000.0).await;
-    // About half of it is in a block, and not deep enough; the rest is sent, signed or queued.
+    at_least("submitted", 6_000.0).await;
+    // About half of them are included but not confirmed; the rest is submitted, signed or queued.
     stack.anvil.mine(1).await;
-    many("included", 1_000.0).await;
-    assert!(in_flight(&stack, "submitted").await > 500.0, "in several states");
+    at_least("included", 1_000.0).await;
+    assert!(in_flight(&stack, "submitted").await > 500.0, "too few are still submitted");
 
-    in_one_of("a start", async || {
+    retry_timing("the start", async || {
         stack.service.kill();
         let calls = stack.proxy().all().len();
-        let begun = Instant::now();
-        stack.start_again().await;
+        let started = Instant::now();
+        stack.restart().await;
         let (status, _) = stack.service.http("/readyz").await;
         let page = stack.client.list(Default::default()).await.unwrap();
         let calls = stack.proxy().all().len() - calls;
         assert_eq!(page.registrations.len(), 50);
-        assert!(calls < 100, "{calls} calls to serve");
-        soon(begun, status)
+        assert!(calls < 100, "{calls} RPC calls during the start");
+        served_in_time(started, status)
     })
     .await;
 
-    let (calls, begun) = (stack.proxy().all().len(), Instant::now());
+    let (calls, started) = (stack.proxy().all().len(), Instant::now());
     let finished = async || {
         stack.anvil.mine(1).await;
-        let mut left = 0.0;
+        let mut unfinished = 0.0;
         for state in ["queued", "signed", "submitted", "included"] {
-            left += in_flight(&stack, state).await;
+            unfinished += in_flight(&stack, state).await;
         }
-        (left == 0.0).then_some(())
+        (unfinished == 0.0).then_some(())
     };
     eventually("all to be confirmed", finished).await;
     let calls = stack.proxy().all().len() - calls;
-    // The follower's poll is two calls every 100 ms, however long it takes.
-    let usual = usize::try_from(begun.elapsed().as_millis()).unwrap() / 100 * 2;
-    assert!(calls < usual + 500, "{calls} calls for what {UNFINISHED} registrations needed, and {usual} for nothing");
-    stack.registry.holds_exactly((0..UNFINISHED).map(|number| (document(number), CASE.to_owned()))).await;
+    // The follower polls with two calls every 100 ms.
+    let polling = usize::try_from(started.elapsed().as_millis()).unwrap() / 100 * 2;
+    assert!(calls < polling + 500, "{calls} RPC calls for {UNFINISHED} registrations, of which {polling} are polls");
+    stack.registry.assert_registered_exactly((0..UNFINISHED).map(|number| (document(number), CASE.to_owned()))).await;
 }

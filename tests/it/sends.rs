@@ -1,183 +1,202 @@
-//! Sending when it is not clear whether a node took the bytes, and reading from an endpoint that does not know yet: the same
-//! bytes go out again, wherever they are taken, and what one endpoint does not know is asked of another.
+//! Sending when it is unknown whether a node has the transaction, and reading from an endpoint that lacks an answer:
+//! the same transaction is sent to another endpoint, and reads fail over.
 
 use crate::harness::{
-    Fault, Plan, Proxy, Story, eventually,
-    proxy::dialects::{ALREADY_KNOWN, NONCE_TOO_LOW, OTHER_CHAIN, SENDER_LIMIT, UNHEARD_OF, UNKNOWN_BLOCK},
-    story::{FIRST, ONLY, SECOND, failover, unhealthy},
+    Fault, LoadScenario, Proxy, StackBuilder, eventually,
+    load_scenario::{ENDPOINT_1, ENDPOINT_2, SINGLE_ENDPOINT, failover, unhealthy},
+    proxy::node_errors::{ALREADY_KNOWN, NONCE_TOO_LOW, OTHER_CHAIN, SENDER_LIMIT, UNKNOWN_BLOCK, UNKNOWN_ERRORS},
 };
 use std::{collections::BTreeSet, time::Duration};
 
 const SEND: &str = "eth_sendRawTransaction";
-const A_WHILE: Duration = Duration::from_secs(2);
+const MEDIUM_WAIT: Duration = Duration::from_secs(2);
 
-/// Two endpoints before one node with Base's block time.
-fn two_endpoints() -> Plan {
-    Plan::block_time(0.2).endpoints(2)
+/// Two endpoints in front of one node with Base's block time.
+fn two_endpoints() -> StackBuilder {
+    StackBuilder::block_time(0.2).endpoints(2)
 }
 
 fn sent(proxy: &Proxy) -> BTreeSet<String> {
     proxy.sent().into_iter().collect()
 }
 
-/// In the middle of fifty registrations the primary begins to do this to what is sent to it; the second endpoint gets the very
-/// bytes that the first one got.
-async fn goes_out_elsewhere_as_the_same_bytes(fault: Fault, reason: &str) -> Story {
-    let (story, trap) = Story::of(two_endpoints(), async |story| story.primary().trap(SEND, fault)).await;
+/// The primary has this fault for sends during fifty registrations; the backup gets a transaction that the primary got.
+async fn resends_through_backup(fault: Fault, reason: &str) -> LoadScenario {
+    let (scenario, injected) =
+        LoadScenario::run_with_load(two_endpoints(), async |scenario| scenario.primary().inject(SEND, fault)).await;
 
-    assert!(trap.caught() > 0, "nothing was sent to the primary");
-    let (first, second) = (story.primary(), story.backup());
-    // What is sent may be confirmed before its send is given up.
-    eventually("the second endpoint to get what the first one got", async || {
+    assert!(injected.hits() > 0, "nothing was sent to the primary");
+    let (first, second) = (scenario.primary(), scenario.backup());
+    // A transaction may be confirmed before its send times out.
+    eventually("the backup to get a transaction of the primary", async || {
         (!sent(first).is_disjoint(&sent(second))).then_some(())
     })
     .await;
-    assert!(story.moved(FIRST, SECOND, reason).await >= 1.0);
-    story.nothing_bad_of(SECOND);
-    story
+    assert!(scenario.failover_count(ENDPOINT_1, ENDPOINT_2, reason).await >= 1.0);
+    scenario.assert_no_warning_for(ENDPOINT_2);
+    scenario
 }
 
 #[tokio::test]
-async fn a_send_whose_answer_is_lost_after_the_node_took_it_goes_out_elsewhere_as_the_same_bytes() {
-    goes_out_elsewhere_as_the_same_bytes(Fault::LoseAnswer, "lost").await.ends().await;
+async fn a_send_whose_answer_is_lost_is_repeated_through_the_backup() {
+    resends_through_backup(Fault::LoseResponse, "lost").await.assert_invariants().await;
 }
 
 #[tokio::test]
-async fn a_send_that_never_reaches_its_node_goes_out_elsewhere_as_the_same_bytes() {
-    goes_out_elsewhere_as_the_same_bytes(Fault::LoseRequest, "lost").await.ends().await;
+async fn a_send_that_never_reaches_the_node_is_repeated_through_the_backup() {
+    resends_through_backup(Fault::LoseRequest, "lost").await.assert_invariants().await;
 }
 
 #[tokio::test]
-async fn a_send_whose_answer_hangs_is_settled_by_the_chain() {
-    let (story, trap) = Story::of(two_endpoints(), async |story| story.primary().trap(SEND, Fault::HoldAnswer)).await;
-    assert!(trap.caught() > 0, "nothing was sent to the primary");
-    story.nothing_bad_of(SECOND);
-    story.ends().await;
+async fn a_send_whose_answer_hangs_is_confirmed_by_the_chain() {
+    let (scenario, injected) = LoadScenario::run_with_load(two_endpoints(), async |scenario| {
+        scenario.primary().inject(SEND, Fault::HoldResponse)
+    })
+    .await;
+    assert!(injected.hits() > 0, "nothing was sent to the primary");
+    scenario.assert_no_warning_for(ENDPOINT_2);
+    scenario.assert_invariants().await;
 }
 
 #[tokio::test]
-async fn a_send_that_hangs_before_its_node_goes_out_elsewhere_as_the_same_bytes() {
-    goes_out_elsewhere_as_the_same_bytes(Fault::Hang, "timeout").await.ends().await;
+async fn a_send_that_hangs_before_the_node_is_repeated_through_the_backup() {
+    resends_through_backup(Fault::Hang, "timeout").await.assert_invariants().await;
 }
 
 #[tokio::test]
-async fn a_send_that_the_gateway_breaks_off_goes_out_elsewhere_as_the_same_bytes() {
-    goes_out_elsewhere_as_the_same_bytes(Fault::status(502), "status").await.ends().await;
+async fn a_send_that_the_gateway_rejects_is_repeated_through_the_backup() {
+    resends_through_backup(Fault::status(502), "status").await.assert_invariants().await;
 }
 
 #[tokio::test]
-async fn a_send_that_is_taken_goes_to_the_primary_alone() {
-    let (story, ()) = Story::of(two_endpoints(), async |_| ()).await;
-    let (first, second) = (story.primary(), story.backup());
+async fn an_accepted_send_goes_to_the_primary_only() {
+    let (scenario, ()) = LoadScenario::run_with_load(two_endpoints(), async |_| ()).await;
+    let (first, second) = (scenario.primary(), scenario.backup());
     assert!(!first.sent().is_empty());
     assert_eq!(second.sent(), Vec::<String>::new());
-    for endpoint in [FIRST, SECOND] {
-        story.nothing_bad_of(endpoint);
-        assert_eq!(story.state(endpoint).await, "healthy");
+    for endpoint in [ENDPOINT_1, ENDPOINT_2] {
+        scenario.assert_no_warning_for(endpoint);
+        assert_eq!(scenario.state(endpoint).await, "healthy");
     }
-    assert_eq!(story.count(&failover(FIRST, SECOND)), 0);
-    story.ends().await;
+    assert_eq!(scenario.count(&failover(ENDPOINT_1, ENDPOINT_2)), 0);
+    scenario.assert_invariants().await;
 }
 
 #[tokio::test]
-async fn a_node_that_has_the_bytes_already_has_them_in_whatever_words_it_says_so() {
+async fn every_wording_of_already_known_counts_as_sent() {
     for error in ALREADY_KNOWN {
-        // Nothing reaches the node while it says so: what goes out again afterwards is what it did not have.
-        let (story, ()) = Story::of(Plan::block_time(0.2).endpoints(1), async |story| {
-            story.primary().trap(SEND, Fault::Error(error)).during_from_the_first(A_WHILE).await;
-        })
-        .await;
-        story.felt(ONLY, "refused").await;
-        story.nothing_bad_of(ONLY);
-        story.ends().await;
+        // The node gets no transaction during the fault; the service has to rebroadcast afterwards.
+        let (scenario, ()) =
+            LoadScenario::run_with_load(StackBuilder::block_time(0.2).endpoints(1), async |scenario| {
+                scenario.primary().inject(SEND, Fault::Error(error)).hold_after_first_hit(MEDIUM_WAIT).await;
+            })
+            .await;
+        scenario.expect_call_outcome(SINGLE_ENDPOINT, "refused").await;
+        scenario.assert_no_warning_for(SINGLE_ENDPOINT);
+        scenario.assert_invariants().await;
     }
 }
 
 #[tokio::test]
-async fn a_node_that_takes_a_nonce_for_consumed_is_not_believed_before_the_chain_shows_it() {
+async fn nonce_too_low_is_not_trusted_until_the_chain_shows_the_nonce() {
     for error in NONCE_TOO_LOW {
-        let (story, ()) = Story::of(two_endpoints(), async |story| {
-            story.primary().trap(SEND, Fault::Error(error)).during_from_the_first(A_WHILE).await;
+        let (scenario, ()) = LoadScenario::run_with_load(two_endpoints(), async |scenario| {
+            scenario.primary().inject(SEND, Fault::Error(error)).hold_after_first_hit(MEDIUM_WAIT).await;
         })
         .await;
-        story.felt(FIRST, "refused").await;
-        story.nothing_bad_of(FIRST);
-        story.ends().await;
+        scenario.expect_call_outcome(ENDPOINT_1, "refused").await;
+        scenario.assert_no_warning_for(ENDPOINT_1);
+        scenario.assert_invariants().await;
     }
 }
 
 #[tokio::test]
-async fn a_limit_on_the_sender_is_waited_for_because_no_other_endpoint_would_help() {
+async fn a_sender_limit_is_waited_for_without_failover() {
     for error in SENDER_LIMIT {
-        let (story, ()) = Story::of(two_endpoints(), async |story| {
-            story.primary().trap(SEND, Fault::Error(error)).during_from_the_first(A_WHILE).await;
+        let (scenario, ()) = LoadScenario::run_with_load(two_endpoints(), async |scenario| {
+            scenario.primary().inject(SEND, Fault::Error(error)).hold_after_first_hit(MEDIUM_WAIT).await;
         })
         .await;
-        story.felt(FIRST, "refused").await;
-        assert_eq!(story.backup().sent(), Vec::<String>::new(), "{error:?}: one sequencer serves them all");
-        assert_eq!(story.count(&failover(FIRST, SECOND)), 0);
-        story.nothing_bad_of(FIRST);
-        story.ends().await;
+        scenario.expect_call_outcome(ENDPOINT_1, "refused").await;
+        assert_eq!(
+            scenario.backup().sent(),
+            Vec::<String>::new(),
+            "{error:?}: the sequencer's limit applies to every endpoint"
+        );
+        assert_eq!(scenario.count(&failover(ENDPOINT_1, ENDPOINT_2)), 0);
+        scenario.assert_no_warning_for(ENDPOINT_1);
+        scenario.assert_invariants().await;
     }
 }
 
 #[tokio::test]
-async fn a_node_of_another_chain_refuses_the_bytes_and_another_endpoint_takes_them() {
+async fn a_wrong_chain_id_error_fails_over_to_another_endpoint() {
     for error in OTHER_CHAIN {
-        let (story, _trap) =
-            Story::of(two_endpoints(), async |story| story.primary().trap(SEND, Fault::Error(error))).await;
-        assert!(!story.backup().sent().is_empty());
-        story.nothing_bad_of(SECOND);
-        story.ends().await;
+        let (scenario, _injected) = LoadScenario::run_with_load(two_endpoints(), async |scenario| {
+            scenario.primary().inject(SEND, Fault::Error(error))
+        })
+        .await;
+        assert!(!scenario.backup().sent().is_empty());
+        scenario.assert_no_warning_for(ENDPOINT_2);
+        scenario.assert_invariants().await;
     }
 }
 
 #[tokio::test]
-async fn receipts_that_the_primary_does_not_have_are_asked_of_another() {
-    let (story, trap) =
-        Story::of(two_endpoints(), async |story| story.primary().trap("eth_getTransactionReceipt", Fault::NULL)).await;
-    assert!(trap.caught() > 0, "the primary was asked for no receipt");
-    assert!(story.backup().count("eth_getTransactionReceipt") > 0);
-    story.nothing_bad_of(SECOND);
-    story.ends().await;
+async fn receipts_missing_at_the_primary_are_read_from_the_backup() {
+    let (scenario, injected) = LoadScenario::run_with_load(two_endpoints(), async |scenario| {
+        scenario.primary().inject("eth_getTransactionReceipt", Fault::NULL)
+    })
+    .await;
+    assert!(injected.hits() > 0, "no receipt was requested from the primary");
+    assert!(scenario.backup().count("eth_getTransactionReceipt") > 0);
+    scenario.assert_no_warning_for(ENDPOINT_2);
+    scenario.assert_invariants().await;
 }
 
 #[tokio::test]
-async fn a_primary_that_does_not_know_the_block_it_is_asked_about_costs_nobody_a_registration() {
+async fn an_unknown_block_error_fails_over() {
     for error in UNKNOWN_BLOCK {
-        let (story, trap) =
-            Story::of(two_endpoints(), async |story| story.primary().trap("eth_call", Fault::Error(error))).await;
-        assert!(trap.caught() > 0, "the primary was not called");
-        assert!(story.moved(FIRST, SECOND, "behind").await >= 1.0);
-        story.nothing_bad_of(SECOND);
-        story.ends().await;
+        let (scenario, injected) = LoadScenario::run_with_load(two_endpoints(), async |scenario| {
+            scenario.primary().inject("eth_call", Fault::Error(error))
+        })
+        .await;
+        assert!(injected.hits() > 0, "the primary was not called");
+        assert!(scenario.failover_count(ENDPOINT_1, ENDPOINT_2, "behind").await >= 1.0);
+        scenario.assert_no_warning_for(ENDPOINT_2);
+        scenario.assert_invariants().await;
     }
 }
 
 #[tokio::test]
-async fn a_primary_that_refuses_in_words_that_nobody_knows_costs_nobody_a_registration() {
-    for error in UNHEARD_OF {
+async fn an_unknown_error_fails_over() {
+    for error in UNKNOWN_ERRORS {
         for method in [SEND, "eth_call", "eth_getBalance"] {
-            let (story, trap) =
-                Story::of(two_endpoints(), async |story| story.primary().trap(method, Fault::Error(error))).await;
-            assert!(trap.caught() > 0, "{method} was not asked of the primary");
-            assert!(story.moved(FIRST, SECOND, "refused").await >= 1.0, "{method}: {error:?}");
-            for endpoint in [FIRST, SECOND] {
-                story.nothing_bad_of(endpoint);
+            let (scenario, injected) = LoadScenario::run_with_load(two_endpoints(), async |scenario| {
+                scenario.primary().inject(method, Fault::Error(error))
+            })
+            .await;
+            assert!(injected.hits() > 0, "{method} was not sent to the primary");
+            assert!(scenario.failover_count(ENDPOINT_1, ENDPOINT_2, "refused").await >= 1.0, "{method}: {error:?}");
+            for endpoint in [ENDPOINT_1, ENDPOINT_2] {
+                scenario.assert_no_warning_for(endpoint);
             }
-            story.ends().await;
+            scenario.assert_invariants().await;
         }
     }
 }
 
 #[tokio::test]
-async fn one_method_that_hangs_is_asked_of_another_endpoint() {
+async fn a_hanging_method_fails_over() {
     let methods = ["eth_call", "eth_getTransactionReceipt", "eth_getBlockByNumber", "eth_getTransactionCount"];
     for method in methods {
-        let (story, trap) = Story::of(two_endpoints(), async |story| story.primary().trap(method, Fault::Hang)).await;
-        assert!(trap.caught() > 0, "{method} was not asked of the primary");
-        assert!(story.moved(FIRST, SECOND, "").await >= 1.0, "{method}");
-        assert_eq!(story.count(&unhealthy(SECOND)), 0);
-        story.ends().await;
+        let (scenario, injected) = LoadScenario::run_with_load(two_endpoints(), async |scenario| {
+            scenario.primary().inject(method, Fault::Hang)
+        })
+        .await;
+        assert!(injected.hits() > 0, "{method} was not sent to the primary");
+        assert!(scenario.failover_count(ENDPOINT_1, ENDPOINT_2, "").await >= 1.0, "{method}");
+        assert_eq!(scenario.count(&unhealthy(ENDPOINT_2)), 0);
+        scenario.assert_invariants().await;
     }
 }

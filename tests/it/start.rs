@@ -1,10 +1,10 @@
-//! Starting: what can be known at start is said at start, clearly, and nothing is made or opened before.
+//! Startup checks: every problem that can be detected is reported before a port opens or a file is created.
 
 use crate::harness::{
-    Anvil, Client, Fault, OWNER, Plan, Registry, Service, Starting, State, account,
+    Anvil, CASE, Client, Fault, OWNER, Registry, Service, StackBuilder, Starting, State, account,
     anvil::KEYS,
     registry::{addRegistrarCall, removeRegistrarCall},
-    service::{Refused, Settings, command},
+    service::{FailedStart, Settings, command},
     within,
 };
 use serde_json::Value;
@@ -15,31 +15,29 @@ use std::{
     process::Command,
 };
 
-const CASE: &str = "case-1";
-
-/// A refusal to start for which the settings are to blame, that says all of this.
-fn blames_the_settings(refused: &Refused, words: &[&str]) {
-    says(refused, 64, words);
+/// Asserts that the start failed with the exit code of a configuration error and these texts.
+fn assert_configuration_error(failed: &FailedStart, words: &[&str]) {
+    assert_failed(failed, 64, words);
 }
 
-fn says(refused: &Refused, code: i32, words: &[&str]) {
-    assert_eq!(refused.code, code, "{}", refused.said);
+fn assert_failed(failed: &FailedStart, code: i32, words: &[&str]) {
+    assert_eq!(failed.code, code, "{}", failed.output);
     for word in words {
-        assert!(refused.said.contains(word), "`{word}` is missing in: {}", refused.said);
+        assert!(failed.output.contains(word), "`{word}` is missing in: {}", failed.output);
     }
-    assert!(!refused.said.contains("\"message\":\"listening\""), "it served: {}", refused.said);
+    assert!(!failed.output.contains("\"message\":\"listening\""), "the service served: {}", failed.output);
 }
 
-/// Off a terminal every line is JSON, the last word too.
-fn is_last_line_of_the_log(refused: &Refused, words: &str) {
-    let last = refused.said.lines().last().unwrap_or_default();
+/// Without a terminal every line is JSON, including the last.
+fn assert_last_log_line(failed: &FailedStart, words: &str) {
+    let last = failed.output.lines().last().unwrap_or_default();
     let line: Value = serde_json::from_str(last).unwrap_or_else(|error| panic!("{error}: {last}"));
-    assert_eq!((&line["level"], &line["exit_code"]), (&"ERROR".into(), &refused.code.into()), "{last}");
+    assert_eq!((&line["level"], &line["exit_code"]), (&"ERROR".into(), &failed.code.into()), "{last}");
     assert!(line["message"].as_str().is_some_and(|message| message.contains(words)), "{last}");
 }
 
 #[tokio::test]
-async fn every_fault_of_the_settings_is_said_at_once_before_a_port_opens_or_a_file_is_made() {
+async fn all_configuration_errors_are_reported_at_once_before_any_side_effect() {
     let directory = tempfile::tempdir().unwrap();
     let database = directory.path().join("registrar.db");
     let mut command = command();
@@ -63,10 +61,10 @@ async fn every_fault_of_the_settings_is_said_at_once_before_a_port_opens_or_a_fi
         ("LOG_FORMAT", "xml"),
         ("REGISTRAR_DATABASE_URL", &format!("sqlite://{}", database.display())),
     ]);
-    let refused = Service::refused_as(command, &Settings::none()).await;
+    let failed = Service::expect_start_failure_with(command, &Settings::empty()).await;
 
-    blames_the_settings(
-        &refused,
+    assert_configuration_error(
+        &failed,
         &[
             "REGISTRAR_LISTEN",
             "REGISTRAR_ADMIN_LISTEN",
@@ -87,109 +85,119 @@ async fn every_fault_of_the_settings_is_said_at_once_before_a_port_opens_or_a_fi
             "LOG_FORMAT",
         ],
     );
-    assert!(!refused.said.contains("s3cr3t"), "a secret is repeated: {}", refused.said);
-    assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 0, "a file was made");
+    assert!(!failed.output.contains("s3cr3t"), "a secret is repeated: {}", failed.output);
+    assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 0, "a file was created");
 }
 
 #[tokio::test]
-async fn an_address_off_loopback_needs_to_be_meant() {
-    let (_ground, settings) = Plan::on_demand().prepare().await;
+async fn listening_beyond_loopback_needs_permission() {
+    let (_dependencies, settings) = StackBuilder::on_demand().prepare().await;
     let open = settings.set("REGISTRAR_LISTEN", "0.0.0.0:0");
-    let refused = Service::refused(&open).await;
-    blames_the_settings(&refused, &["REGISTRAR_LISTEN", "REGISTRAR_ALLOW_INSECURE"]);
+    let failed = Service::expect_start_failure(&open).await;
+    assert_configuration_error(&failed, &["REGISTRAR_LISTEN", "REGISTRAR_ALLOW_INSECURE"]);
 
     Service::start(&open.set("REGISTRAR_ALLOW_INSECURE", "true")).await;
 }
 
 #[tokio::test]
-async fn another_chain_than_the_settings_say_is_refused() {
-    let (_ground, settings) = Plan::on_demand().anvil(&["--chain-id", "31338"]).prepare().await;
-    let refused = Service::refused(&settings).await;
+async fn a_wrong_chain_id_is_rejected() {
+    let (_dependencies, settings) = StackBuilder::on_demand().anvil(&["--chain-id", "31338"]).prepare().await;
+    let failed = Service::expect_start_failure(&settings).await;
 
-    blames_the_settings(&refused, &["31337", "31338"]);
+    assert_configuration_error(&failed, &["31337", "31338"]);
 }
 
 #[tokio::test]
-async fn an_address_without_a_contract_is_refused() {
-    let (_ground, settings) = Plan::on_demand().prepare().await;
-    let nobody = account(7).to_string();
+async fn an_address_without_a_contract_is_rejected() {
+    let (_dependencies, settings) = StackBuilder::on_demand().prepare().await;
+    let no_contract = account(7).to_string();
 
-    let refused = Service::refused(&settings.set("REGISTRAR_CONTRACT_ADDRESS", &nobody)).await;
+    let failed = Service::expect_start_failure(&settings.set("REGISTRAR_CONTRACT_ADDRESS", &no_contract)).await;
 
-    blames_the_settings(&refused, &[&nobody]);
+    assert_configuration_error(&failed, &[&no_contract]);
 }
 
 #[tokio::test]
-async fn a_database_of_another_contract_is_refused() {
-    let mut stack = Plan::on_demand().start().await;
+async fn a_database_of_another_contract_is_rejected() {
+    let mut stack = StackBuilder::on_demand().start().await;
     stack.client.confirm(1, CASE).await;
     stack.service.terminate();
     assert_eq!(stack.service.exit_code().await, 0);
     let other = Registry::deploy(&stack.anvil, 1).await;
     assert_ne!(other.address, stack.registry.address);
 
-    let refused = Service::refused(&stack.settings.clone().set("REGISTRAR_CONTRACT_ADDRESS", other.address)).await;
+    let failed =
+        Service::expect_start_failure(&stack.settings.clone().set("REGISTRAR_CONTRACT_ADDRESS", other.address)).await;
 
-    assert!(refused.code == 64 || refused.code == 1, "{refused:?}");
-    assert!(refused.said.contains(&other.address.to_string()), "it names the contract: {}", refused.said);
-    assert!(refused.said.contains(&stack.registry.address.to_string()), "it names both: {}", refused.said);
-    stack.start_again().await;
+    assert!(failed.code == 64 || failed.code == 1, "{failed:?}");
+    assert!(
+        failed.output.contains(&other.address.to_string()),
+        "the configured contract is missing in: {}",
+        failed.output
+    );
+    assert!(
+        failed.output.contains(&stack.registry.address.to_string()),
+        "the database's contract is missing in: {}",
+        failed.output
+    );
+    stack.restart().await;
 }
 
 #[tokio::test]
-async fn a_database_of_an_anvil_that_was_started_anew_is_refused() {
-    let mut stack = Plan::on_demand().start().await;
+async fn a_database_of_a_previous_anvil_is_rejected() {
+    let mut stack = StackBuilder::on_demand().start().await;
     stack.client.confirm(1, CASE).await;
     stack.service.kill();
-    // The same chain id, and the same contract at the same address: only the blocks are others.
-    let anew = Anvil::start(&["--timestamp", "1000000000"]).await;
-    let registry = Registry::deploy(&anew, 1).await;
+    // Same chain id, same contract address, different blocks.
+    let restarted = Anvil::start(&["--timestamp", "1000000000"]).await;
+    let registry = Registry::deploy(&restarted, 1).await;
     assert_eq!(registry.address, stack.registry.address);
 
-    let refused = Service::refused(&stack.settings.clone().set("REGISTRAR_RPC_URLS", anew.url())).await;
+    let failed =
+        Service::expect_start_failure(&stack.settings.clone().set("REGISTRAR_RPC_URLS", restarted.url())).await;
 
-    assert!(refused.code == 64 || refused.code == 1, "{refused:?}");
-    assert!(refused.said.contains("database"), "{}", refused.said);
+    assert!(failed.code == 64 || failed.code == 1, "{failed:?}");
+    assert!(failed.output.contains("database"), "{}", failed.output);
     assert_eq!(registry.events().await, []);
 }
 
 #[tokio::test]
-async fn a_second_copy_on_the_same_database_is_refused_and_the_first_goes_on() {
-    let mut stack = Plan::on_demand().start().await;
+async fn a_second_process_on_one_database_is_rejected_and_the_first_keeps_working() {
+    let mut stack = StackBuilder::on_demand().start().await;
 
-    let refused = Service::refused(&stack.settings).await;
+    let failed = Service::expect_start_failure(&stack.settings).await;
 
-    says(&refused, 1, &[stack.database().to_str().unwrap(), "in use by another"]);
-    is_last_line_of_the_log(&refused, "in use");
+    assert_failed(&failed, 1, &[stack.database().to_str().unwrap(), "in use by another"]);
+    assert_last_log_line(&failed, "in use");
     stack.client.confirm(1, CASE).await;
     stack.service.terminate();
     assert_eq!(stack.service.exit_code().await, 0);
-    stack.start_again().await;
+    stack.restart().await;
 }
 
 #[tokio::test]
-async fn a_key_that_is_taken_away_while_its_work_is_out_is_asked_for() {
-    let mut stack = Plan::on_demand().start().await;
+async fn removing_a_key_with_pending_transactions_is_rejected() {
+    let mut stack = StackBuilder::on_demand().start().await;
     stack.anvil.stop_mining().await;
     let accepted = stack.client.accept(1, CASE).await;
-    stack.client.reaches(&accepted.id, State::Submitted).await;
+    stack.client.wait_for_state(&accepted.id, State::Submitted).await;
     stack.service.kill();
 
     let without = stack.settings.clone().set("REGISTRAR_SIGNER_KEYS", KEYS[2]);
-    let refused = Service::refused(&without).await;
+    let failed = Service::expect_start_failure(&without).await;
 
-    blames_the_settings(&refused, &["REGISTRAR_SIGNER_KEYS", &account(1).to_string()]);
-    stack.start_again().await;
+    assert_configuration_error(&failed, &["REGISTRAR_SIGNER_KEYS", &account(1).to_string()]);
+    stack.restart().await;
     stack.anvil.mine_on_demand().await;
-    stack.client.reaches(&accepted.id, State::Confirmed).await;
-    // Once it is drained, it may go.
+    stack.client.wait_for_state(&accepted.id, State::Confirmed).await;
+    // Once its transactions are final, the key may be removed.
     stack.service.kill();
     stack.settings = without;
-    stack.start_again().await;
+    stack.restart().await;
 }
 
-/// The binary as a user who is not root, for whom a file's mode means something.
-fn as_somebody_else(directory: &Path) -> Command {
+/// The binary run as an unprivileged user, to whom file modes apply.
+fn as_unprivileged_user(directory: &Path) -> Command {
     let copy = directory.join("registrar-binary");
     fs::copy(env!("CARGO_BIN_EXE_registrar"), &copy).unwrap();
     let mut plain = Command::new(copy);
@@ -201,86 +209,97 @@ fn as_somebody_else(directory: &Path) -> Command {
 }
 
 #[tokio::test]
-async fn a_read_only_database_file_is_refused() {
-    let (ground, settings) = Plan::on_demand().prepare().await;
+async fn a_read_only_database_file_is_rejected() {
+    let (dependencies, settings) = StackBuilder::on_demand().prepare().await;
     let mut service = Service::start(&settings).await;
     service.terminate();
     assert_eq!(service.exit_code().await, 0);
     let mode = |path: &Path, mode| fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
-    mode(ground.directory.path(), 0o777);
-    mode(&ground.database(), 0o444);
-    let before = fs::read(ground.database()).unwrap();
+    mode(dependencies.directory.path(), 0o777);
+    mode(&dependencies.database(), 0o444);
+    let before = fs::read(dependencies.database()).unwrap();
 
-    let refused = Service::refused_as(as_somebody_else(ground.directory.path()), &settings).await;
+    let failed =
+        Service::expect_start_failure_with(as_unprivileged_user(dependencies.directory.path()), &settings).await;
 
-    assert_ne!(refused.code, 0);
-    let said = refused.said.to_lowercase();
-    assert!(said.contains("read-only") || said.contains("readonly") || said.contains("permission"), "{}", refused.said);
-    assert_eq!(fs::read(ground.database()).unwrap(), before, "nothing is lost");
-    mode(&ground.database(), 0o644);
+    assert_ne!(failed.code, 0);
+    let output = failed.output.to_lowercase();
+    assert!(
+        output.contains("read-only") || output.contains("readonly") || output.contains("permission"),
+        "{}",
+        failed.output
+    );
+    assert_eq!(fs::read(dependencies.database()).unwrap(), before, "the file was changed");
+    mode(&dependencies.database(), 0o644);
     Service::start(&settings).await;
 }
 
 #[tokio::test]
-async fn a_database_that_cannot_be_made_is_refused() {
-    let (ground, settings) = Plan::on_demand().prepare().await;
-    let missing = ground.directory.path().join("no/such/folder/registrar.db");
+async fn a_database_that_cannot_be_created_is_rejected() {
+    let (dependencies, settings) = StackBuilder::on_demand().prepare().await;
+    let missing = dependencies.directory.path().join("no/such/folder/registrar.db");
 
-    let refused =
-        Service::refused(&settings.set("REGISTRAR_DATABASE_URL", format!("sqlite://{}", missing.display()))).await;
+    let failed = Service::expect_start_failure(
+        &settings.set("REGISTRAR_DATABASE_URL", format!("sqlite://{}", missing.display())),
+    )
+    .await;
 
-    assert_ne!(refused.code, 0);
-    assert!(refused.said.contains("REGISTRAR_DATABASE_URL") || refused.said.contains("database"), "{}", refused.said);
+    assert_ne!(failed.code, 0);
+    assert!(
+        failed.output.contains("REGISTRAR_DATABASE_URL") || failed.output.contains("database"),
+        "{}",
+        failed.output
+    );
 }
 
 #[tokio::test]
-async fn a_file_that_is_no_database_is_refused_and_left_alone() {
-    let (ground, settings) = Plan::on_demand().prepare().await;
-    fs::write(ground.database(), "my thesis").unwrap();
+async fn a_file_that_is_not_a_database_is_rejected_and_unchanged() {
+    let (dependencies, settings) = StackBuilder::on_demand().prepare().await;
+    fs::write(dependencies.database(), "my thesis").unwrap();
 
-    let refused = Service::refused(&settings).await;
+    let failed = Service::expect_start_failure(&settings).await;
 
-    assert_ne!(refused.code, 0);
-    assert_eq!(fs::read(ground.database()).unwrap(), b"my thesis");
+    assert_ne!(failed.code, 0);
+    assert_eq!(fs::read(dependencies.database()).unwrap(), b"my thesis");
 }
 
 #[tokio::test]
-async fn a_database_with_tables_that_are_not_ours_is_refused_and_left_alone() {
-    let (ground, settings) = Plan::on_demand().prepare().await;
+async fn a_database_with_foreign_tables_is_rejected_and_unchanged() {
+    let (dependencies, settings) = StackBuilder::on_demand().prepare().await;
     let made = Command::new("python3")
         .args(["-c", "import sqlite3, sys; sqlite3.connect(sys.argv[1]).execute('create table thesis (text)')"])
-        .arg(ground.database())
+        .arg(dependencies.database())
         .status()
         .unwrap();
     assert!(made.success());
-    let before = fs::read(ground.database()).unwrap();
+    let before = fs::read(dependencies.database()).unwrap();
 
-    let refused = Service::refused(&settings).await;
+    let failed = Service::expect_start_failure(&settings).await;
 
-    assert_ne!(refused.code, 0);
-    assert!(refused.said.contains("thesis"), "it names what it found: {}", refused.said);
-    assert_eq!(fs::read(ground.database()).unwrap(), before);
+    assert_ne!(failed.code, 0);
+    assert!(failed.output.contains("thesis"), "the table is missing in: {}", failed.output);
+    assert_eq!(fs::read(dependencies.database()).unwrap(), before);
 }
 
 #[tokio::test]
-async fn a_port_that_is_taken_is_said() {
-    let (_ground, settings) = Plan::on_demand().prepare().await;
+async fn a_port_in_use_is_reported() {
+    let (_dependencies, settings) = StackBuilder::on_demand().prepare().await;
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
     for name in ["REGISTRAR_LISTEN", "REGISTRAR_ADMIN_LISTEN"] {
-        let refused = Service::refused(&settings.clone().set(name, &address)).await;
-        // Whoever has it may leave it: another start may do.
-        says(&refused, 1, &[&address]);
-        is_last_line_of_the_log(&refused, name);
+        let failed = Service::expect_start_failure(&settings.clone().set(name, &address)).await;
+        // Exit code 1, because the port may become free.
+        assert_failed(&failed, 1, &[&address]);
+        assert_last_log_line(&failed, name);
     }
 }
 
 #[tokio::test]
-async fn a_service_that_starts_before_its_node_waits_for_it() {
-    let (ground, settings) = Plan::on_demand().through_proxy().prepare().await;
-    let away = ground.proxies[0].trap_all(Fault::LoseRequest);
+async fn a_start_waits_for_the_node() {
+    let (dependencies, settings) = StackBuilder::on_demand().through_proxy().prepare().await;
+    let away = dependencies.proxies[0].inject_all(Fault::LoseRequest);
     let starting = tokio::spawn(async move { Service::start(&settings).await });
-    away.sprung().await;
+    away.until_hit().await;
 
     away.release();
 
@@ -290,24 +309,24 @@ async fn a_service_that_starts_before_its_node_waits_for_it() {
 }
 
 #[tokio::test]
-async fn a_start_that_waits_for_its_node_ends_well_when_it_is_told_to() {
-    let (ground, settings) = Plan::on_demand().through_proxy().prepare().await;
-    let away = ground.proxies[0].trap_all(Fault::LoseRequest);
-    let starting = Starting::of(&settings);
-    away.sprung().await;
+async fn sigterm_ends_a_start_that_waits_for_the_node() {
+    let (dependencies, settings) = StackBuilder::on_demand().through_proxy().prepare().await;
+    let away = dependencies.proxies[0].inject_all(Fault::LoseRequest);
+    let starting = Starting::new(&settings);
+    away.until_hit().await;
 
     starting.terminate();
 
-    let ended = starting.ends().await;
-    assert_eq!(ended.code, 0, "{}", ended.said);
+    let exited = starting.until_exit().await;
+    assert_eq!(exited.code, 0, "{}", exited.output);
 }
 
-/// Starts a service whose signer cannot work, and returns it after it has said so by name.
-async fn starts_and_names_the_signer(settings: &Settings) -> (Service, Client) {
+/// Starts a service whose signer cannot work and waits until the log names the signer.
+async fn start_and_expect_signer_error(settings: &Settings) -> (Service, Client) {
     let mut service = Service::start(settings).await;
     let signer = account(1).to_string().to_lowercase();
     service
-        .logged("which signer is at fault", |line| {
+        .wait_for_log("an error that names the signer", |line| {
             line["level"] == "ERROR" && line.to_string().to_lowercase().contains(&signer)
         })
         .await;
@@ -316,53 +335,53 @@ async fn starts_and_names_the_signer(settings: &Settings) -> (Service, Client) {
 }
 
 #[tokio::test]
-async fn a_signer_without_funds_at_start_is_named_and_its_work_waits_for_money() {
-    let (ground, settings) = Plan::on_demand().prepare().await;
-    ground.anvil.set_balance(account(1), 0).await;
-    let (_service, client) = starts_and_names_the_signer(&settings).await;
+async fn a_signer_without_funds_is_logged_at_start_and_its_work_waits() {
+    let (dependencies, settings) = StackBuilder::on_demand().prepare().await;
+    dependencies.anvil.set_balance(account(1), 0).await;
+    let (_service, client) = start_and_expect_signer_error(&settings).await;
 
     let accepted = client.accept(1, CASE).await;
     let reason = "INSUFFICIENT_FUNDS";
-    let blocked = client.sees(&accepted.id, reason, |registration| registration.blocked_reason == reason).await;
+    let blocked = client.wait_until(&accepted.id, reason, |registration| registration.blocked_reason == reason).await;
     assert_eq!(blocked.state(), State::Queued);
 
-    ground.anvil.set_balance(account(1), 1_000_000_000_000_000_000).await;
-    client.reaches(&accepted.id, State::Confirmed).await;
+    dependencies.anvil.set_balance(account(1), 1_000_000_000_000_000_000).await;
+    client.wait_for_state(&accepted.id, State::Confirmed).await;
 }
 
 #[tokio::test]
-async fn a_signer_that_is_no_registrar_at_start_is_named_and_its_work_waits_for_permission() {
-    let (ground, settings) = Plan::on_demand().prepare().await;
-    ground.registry.send(account(OWNER), removeRegistrarCall { account: account(1) }).await;
-    let (_service, client) = starts_and_names_the_signer(&settings).await;
+async fn a_signer_that_is_not_a_registrar_is_logged_at_start_and_its_work_waits() {
+    let (dependencies, settings) = StackBuilder::on_demand().prepare().await;
+    dependencies.registry.send(account(OWNER), removeRegistrarCall { account: account(1) }).await;
+    let (_service, client) = start_and_expect_signer_error(&settings).await;
 
     let accepted = client.accept(1, CASE).await;
     let reason = "SIGNER_NOT_ALLOWED";
-    let blocked = client.sees(&accepted.id, reason, |registration| registration.blocked_reason == reason).await;
+    let blocked = client.wait_until(&accepted.id, reason, |registration| registration.blocked_reason == reason).await;
     assert_eq!(blocked.state(), State::Queued);
 
-    ground.registry.send(account(OWNER), addRegistrarCall { account: account(1) }).await;
-    client.reaches(&accepted.id, State::Confirmed).await;
+    dependencies.registry.send(account(OWNER), addRegistrarCall { account: account(1) }).await;
+    client.wait_for_state(&accepted.id, State::Confirmed).await;
 }
 
 #[tokio::test]
-async fn no_key_and_no_url_with_its_password_is_ever_logged() {
-    let (ground, settings) = Plan::on_demand().prepare().await;
-    let address = ground.anvil.url().trim_start_matches("http://");
+async fn keys_and_url_credentials_are_never_logged() {
+    let (dependencies, settings) = StackBuilder::on_demand().prepare().await;
+    let address = dependencies.anvil.url().trim_start_matches("http://");
     let url = format!("http://user:passw0rd@{address}/?key=s3cr3t");
     let settings = settings.set("REGISTRAR_RPC_URLS", url).set("RUST_LOG", "trace");
     let mut service = Service::start(&settings).await;
     let client = Client::connect(service.grpc).await;
     client.confirm(1, CASE).await;
-    drop(ground);
-    let mut request = crate::harness::registering(2, CASE, crate::harness::WaitFor::Submitted);
+    drop(dependencies);
+    let mut request = crate::harness::register_request(2, CASE, crate::harness::WaitFor::Submitted);
     request.wait_timeout = crate::harness::seconds(2);
     client.register(request).await.unwrap_err();
     service.terminate();
     service.exit_code().await;
 
     let log = service.log();
-    assert!(log.len() > 5, "it logs: {log:?}");
+    assert!(log.len() > 5, "too few log lines: {log:?}");
     let key = &crate::harness::anvil::KEYS[1][2..];
     for line in log {
         let text = line.to_string();

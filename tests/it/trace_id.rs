@@ -1,13 +1,12 @@
-//! One trace id through everything: the call that began it, the registration, the log.
+//! One trace id in the call, the registration and the log.
 
 use crate::harness::{
-    Plan, WaitFor,
+    CASE, StackBuilder, WaitFor,
     client::{Traced, with_traceparent},
-    document, registering,
+    document, register_request,
 };
 use tonic::Request;
 
-const CASE: &str = "case-1";
 const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
 const OTHER: &str = "0af7651916cd43dd8448eb211c80319c";
 
@@ -16,12 +15,12 @@ fn traceparent(trace: &str) -> String {
 }
 
 #[tokio::test]
-async fn a_call_without_trace_headers_gets_a_trace_of_its_own_that_its_registration_keeps() {
-    let stack = Plan::on_demand().start().await;
+async fn a_call_without_trace_headers_gets_a_new_trace_id_that_its_registration_keeps() {
+    let stack = StackBuilder::on_demand().start().await;
 
     let Traced { message, trace_id } =
-        stack.client.register_traced(registering(1, CASE, WaitFor::Confirmed)).await.unwrap();
-    let other = stack.client.register_traced(registering(2, CASE, WaitFor::Confirmed)).await.unwrap();
+        stack.client.register_traced(register_request(1, CASE, WaitFor::Confirmed)).await.unwrap();
+    let other = stack.client.register_traced(register_request(2, CASE, WaitFor::Confirmed)).await.unwrap();
 
     assert_eq!(message.trace_id, trace_id);
     assert_eq!(other.message.trace_id, other.trace_id);
@@ -29,9 +28,9 @@ async fn a_call_without_trace_headers_gets_a_trace_of_its_own_that_its_registrat
 }
 
 #[tokio::test]
-async fn a_callers_trace_goes_on_through_the_registration() {
-    let stack = Plan::on_demand().start().await;
-    let request = with_traceparent(registering(1, CASE, WaitFor::Confirmed), &traceparent(TRACE));
+async fn a_callers_trace_id_is_kept_by_the_registration() {
+    let stack = StackBuilder::on_demand().start().await;
+    let request = with_traceparent(register_request(1, CASE, WaitFor::Confirmed), &traceparent(TRACE));
 
     let answer = stack.client.register_traced(request).await.unwrap();
 
@@ -39,12 +38,12 @@ async fn a_callers_trace_goes_on_through_the_registration() {
 }
 
 #[tokio::test]
-async fn a_repeated_request_has_its_own_trace_and_finds_the_journeys() {
-    let stack = Plan::on_demand().start().await;
-    let first = with_traceparent(registering(1, CASE, WaitFor::Confirmed), &traceparent(TRACE));
+async fn a_repeated_request_has_its_own_trace_id_and_returns_the_registrations() {
+    let stack = StackBuilder::on_demand().start().await;
+    let first = with_traceparent(register_request(1, CASE, WaitFor::Confirmed), &traceparent(TRACE));
     stack.client.register(first).await.unwrap();
 
-    let again = with_traceparent(registering(1, CASE, WaitFor::Confirmed), &traceparent(OTHER));
+    let again = with_traceparent(register_request(1, CASE, WaitFor::Confirmed), &traceparent(OTHER));
     let again = stack.client.register_traced(again).await.unwrap();
 
     assert_eq!((again.trace_id.as_str(), again.message.trace_id.as_str()), (OTHER, TRACE));
@@ -52,16 +51,16 @@ async fn a_repeated_request_has_its_own_trace_and_finds_the_journeys() {
 
 #[tokio::test]
 async fn an_error_carries_the_callers_trace_id() {
-    let stack = Plan::on_demand().start().await;
+    let stack = StackBuilder::on_demand().start().await;
 
-    let request = with_traceparent(registering(1, "no case", WaitFor::Accepted), &traceparent(TRACE));
+    let request = with_traceparent(register_request(1, "no case", WaitFor::Accepted), &traceparent(TRACE));
 
     assert_eq!(stack.client.register(request).await.unwrap_err().trace_id, TRACE);
 }
 
 #[tokio::test]
-async fn trace_headers_that_cannot_be_read_are_replaced_and_never_refused() {
-    let stack = Plan::on_demand().start().await;
+async fn invalid_trace_headers_are_replaced_and_never_rejected() {
+    let stack = StackBuilder::on_demand().start().await;
     let too_long = format!("{}-{}", traceparent(TRACE), "x".repeat(6_000));
     for (number, header) in [
         "",
@@ -76,7 +75,7 @@ async fn trace_headers_that_cannot_be_read_are_replaced_and_never_refused() {
     .into_iter()
     .enumerate()
     {
-        let request = with_traceparent(registering(number as u64, CASE, WaitFor::Accepted), header);
+        let request = with_traceparent(register_request(number as u64, CASE, WaitFor::Accepted), header);
         let answer = stack.client.register_traced(request).await.unwrap();
         assert_eq!(answer.message.trace_id, answer.trace_id, "{header}");
         assert!(answer.trace_id != TRACE, "{header}");
@@ -84,9 +83,9 @@ async fn trace_headers_that_cannot_be_read_are_replaced_and_never_refused() {
 }
 
 #[tokio::test]
-async fn long_baggage_and_trace_state_are_taken_and_bounded() {
-    let stack = Plan::on_demand().start().await;
-    let mut request: Request<_> = with_traceparent(registering(1, CASE, WaitFor::Confirmed), &traceparent(TRACE));
+async fn long_baggage_and_tracestate_are_accepted() {
+    let stack = StackBuilder::on_demand().start().await;
+    let mut request: Request<_> = with_traceparent(register_request(1, CASE, WaitFor::Confirmed), &traceparent(TRACE));
     let baggage = (0..500).map(|n| format!("key{n}=value{n}")).collect::<Vec<_>>().join(",");
     request.metadata_mut().insert("baggage", baggage.parse().unwrap());
     request.metadata_mut().insert("tracestate", "vendor=value".parse().unwrap());
@@ -96,20 +95,21 @@ async fn long_baggage_and_trace_state_are_taken_and_bounded() {
 
 #[tokio::test]
 async fn the_log_of_a_registration_is_found_by_its_trace_id() {
-    let mut stack = Plan::on_demand().set("RUST_LOG", "registrar=debug").start().await;
+    let mut stack = StackBuilder::on_demand().set("RUST_LOG", "registrar=debug").start().await;
 
     let registration = stack.client.confirm(1, CASE).await;
 
-    let line = stack.service.logged("a line with the trace id", |line| line["trace_id"] == registration.trace_id).await;
+    let line =
+        stack.service.wait_for_log("a line with the trace id", |line| line["trace_id"] == registration.trace_id).await;
     for field in ["time", "level", "message", "target"] {
         assert!(line[field].as_str().is_some_and(|text| !text.is_empty()), "{field} in {line}");
     }
 }
 
 #[tokio::test]
-async fn without_spans_the_trace_ids_stay() {
-    let stack = Plan::on_demand().set("TRACING_ENABLED", "false").start().await;
-    let request = with_traceparent(registering(1, CASE, WaitFor::Confirmed), &traceparent(TRACE));
+async fn trace_ids_work_without_spans() {
+    let stack = StackBuilder::on_demand().set("TRACING_ENABLED", "false").start().await;
+    let request = with_traceparent(register_request(1, CASE, WaitFor::Confirmed), &traceparent(TRACE));
 
     let answer = stack.client.register_traced(request).await.unwrap();
 

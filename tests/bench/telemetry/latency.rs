@@ -1,6 +1,6 @@
-//! How long a caller waits at the rate of ten requests a second, with telemetry and without.
+//! Latency at ten requests a second, with and without telemetry.
 
-use super::{Kept, Receivers, median, stack, turns};
+use super::{Receivers, Sampling, median, stack, turns};
 use crate::{
     harness::WaitFor,
     load,
@@ -8,21 +8,20 @@ use crate::{
 };
 use std::time::Duration;
 
-/// Ten a second, a little off: at exactly half a block's time every request would come at the same moment of a block, and that
-/// moment would be the figure.
+/// About ten requests a second. A period of exactly half a block would place every request at the same offset in a
+/// block, and the result would depend on that offset.
 const PERIOD: Duration = Duration::from_millis(97);
-/// 97 and 200 have no common divisor: one request for each millisecond of a block.
+/// 97 and 200 are coprime, so the requests cover every millisecond of a block.
 const REQUESTS: u64 = 200;
 const WARM_UP: u64 = 20;
 
-/// Measures it.
 pub async fn measure(report: &mut Report, rounds: usize) {
     let (mut more, mut accepting) = (Vec::new(), Vec::new());
     let (mut confirmed_off, mut accepted_off) = (Vec::new(), Vec::new());
     for round in 0..rounds {
         let mut of_round = [(0.0, 0.0); 2];
-        for kept in turns([Kept::Off, Kept::OnePercent], round) {
-            of_round[usize::from(kept != Kept::Off)] = turn(kept, report).await;
+        for sampling in turns([Sampling::Off, Sampling::OnePercent], round) {
+            of_round[usize::from(sampling != Sampling::Off)] = turn(sampling, report).await;
         }
         let [(off, off_accept), (on, on_accept)] = of_round;
         more.push(100.0 * (on / off - 1.0));
@@ -37,10 +36,10 @@ pub async fn measure(report: &mut Report, rounds: usize) {
     report.note(format!("latency added to confirmed, each turn in %: {}", super::listed(&more, 1)));
 }
 
-/// The mean time to a confirmation, and the median time to acceptance, in milliseconds.
-async fn turn(kept: Kept, report: &mut Report) -> (f64, f64) {
+/// Mean time to confirmation and median time to acceptance, in milliseconds.
+async fn turn(sampling: Sampling, report: &mut Report) -> (f64, f64) {
     let receivers = Receivers::start();
-    let stack = stack(kept, &receivers).await;
+    let stack = stack(sampling, &receivers).await;
     load::open_loop(&stack, 0..WARM_UP, PERIOD, WaitFor::Confirmed, |_, _| ()).await;
     let mut next = WARM_UP;
     let mut took = Vec::new();
@@ -48,9 +47,10 @@ async fn turn(kept: Kept, report: &mut Report) -> (f64, f64) {
         let numbers = next..next + REQUESTS;
         next += REQUESTS;
         let (mut times, outcome) =
-            load::open_loop(&stack, numbers, PERIOD, wait_for, |begun, _| begun.elapsed().as_secs_f64() * 1e3).await;
+            load::open_loop(&stack, numbers, PERIOD, wait_for, |started, _| started.elapsed().as_secs_f64() * 1e3)
+                .await;
         if !outcome.errors.is_empty() {
-            report.note(format!("latency, {kept}: {}", outcome.errors()));
+            report.note(format!("latency, {sampling}: {}", outcome.errors()));
         }
         times.sort_by(f64::total_cmp);
         took.push(times);
@@ -58,6 +58,6 @@ async fn turn(kept: Kept, report: &mut Report) -> (f64, f64) {
     let [confirmed, accepted] = &took[..] else { return Default::default() };
     let mean = confirmed.iter().sum::<f64>() / confirmed.len().max(1) as f64;
     let median = percentile(accepted, 0.5);
-    progress(format!("{kept}: confirmed after {mean:.1} ms on average, accepted after {median:.2} ms"));
+    progress(format!("{sampling}: confirmed after {mean:.1} ms on average, accepted after {median:.2} ms"));
     (mean, median)
 }

@@ -1,7 +1,6 @@
-//! What telemetry costs: the same service, with everything that it says of registrations on its way to a Sentry and to a
-//! collector, beside itself with `TRACING_ENABLED=false`.
+//! Cost of telemetry: the service that exports to Sentry and a collector, compared with `TRACING_ENABLED=false`.
 //!
-//! A machine has other things to do now and then, so the two take turns, and the median of the turns is what counts.
+//! The two variants alternate, and the median counts, because the machine's other load varies.
 
 mod cost;
 mod latency;
@@ -14,22 +13,20 @@ pub use memory::measure as memory;
 use crate::{
     harness::{OtlpStore, SentryStore},
     report::percentile,
-    stack::{Ground, Stack},
+    stack::{BenchChain, BenchStack},
 };
 use std::fmt;
 
-/// How much of what goes well is kept.
+/// Share of traces without a failure that are sampling.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Kept {
-    /// No telemetry at all.
+pub enum Sampling {
     Off,
-    /// One in a hundred, as it is unless somebody sets it.
+    /// The default.
     OnePercent,
-    /// Everything.
     All,
 }
 
-impl Kept {
+impl Sampling {
     fn rate(self) -> &'static str {
         match self {
             Self::Off => "0",
@@ -39,7 +36,7 @@ impl Kept {
     }
 }
 
-impl fmt::Display for Kept {
+impl fmt::Display for Sampling {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Off => "no telemetry",
@@ -49,7 +46,6 @@ impl fmt::Display for Kept {
     }
 }
 
-/// Where telemetry goes.
 struct Receivers {
     sentry: SentryStore,
     otlp: OtlpStore,
@@ -61,22 +57,22 @@ impl Receivers {
     }
 }
 
-/// A new service on a new chain with five blocks a second: what telemetry adds is the same on a slower one, and it is known to
-/// a fifth of a second when the last registration was on chain.
-async fn stack(kept: Kept, receivers: &Receivers) -> Stack {
+/// A new service on a new chain with five blocks a second. The cost of telemetry does not depend on the block time, and
+/// short blocks measure the end of a run to 200 ms.
+async fn stack(sampling: Sampling, receivers: &Receivers) -> BenchStack {
     let (dsn, endpoint) = (receivers.sentry.dsn(), receivers.otlp.endpoint());
     let telemetry = [
         ("SENTRY_DSN", &*dsn),
         ("OTEL_EXPORTER_OTLP_ENDPOINT", &*endpoint),
         ("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc"),
-        ("TRACE_SAMPLE_RATE", kept.rate()),
+        ("TRACE_SAMPLE_RATE", sampling.rate()),
     ];
-    let settings = if kept == Kept::Off { &[("TRACING_ENABLED", "false")][..] } else { &telemetry[..] };
-    Stack::start(Ground::mining_every(0.2).await, settings).await
+    let settings = if sampling == Sampling::Off { &[("TRACING_ENABLED", "false")][..] } else { &telemetry[..] };
+    BenchStack::start(BenchChain::with_block_time(0.2).await, settings).await
 }
 
-/// Those that take turns, in the order of this round: whoever comes first finds another machine than whoever comes last.
-fn turns<const N: usize>(mut all: [Kept; N], round: usize) -> [Kept; N] {
+/// The variants in this round's order; it rotates, because the position in a round affects the result.
+fn turns<const N: usize>(mut all: [Sampling; N], round: usize) -> [Sampling; N] {
     all.rotate_left(round % N);
     all
 }
@@ -91,7 +87,6 @@ fn median(values: &[f64]) -> f64 {
     }
 }
 
-/// Every turn's value, for a note.
 fn listed(values: &[f64], digits: usize) -> String {
     values.iter().map(|value| format!("{value:.digits$}")).collect::<Vec<_>>().join(", ")
 }

@@ -1,7 +1,7 @@
-//! The reports of a late transaction: a few for a batch, once, also over a restart.
+//! Reports of a late transaction: a limited number per batch, once, also across a restart.
 
-use super::{CASE, is_late, is_report, late_after, submit};
-use crate::harness::{Cause, Plan, State, account, document, metrics::Metrics};
+use super::{CASE, assert_late, is_report, late_after, submit};
+use crate::harness::{Cause, StackBuilder, State, account, document, metrics::Metrics};
 use futures_util::future::join_all;
 use serde_json::Value;
 use std::collections::HashSet;
@@ -9,18 +9,19 @@ use std::collections::HashSet;
 #[tokio::test]
 async fn a_stuck_batch_of_600_is_reported_eleven_times_and_counted_once() {
     const BATCH: u64 = 600;
-    let mut stack = late_after(Plan::on_demand(), 2).start().await;
+    let mut stack = late_after(StackBuilder::on_demand(), 2).start().await;
     stack.anvil.set_balance(account(1), 0).await;
     let accepted = join_all((0..BATCH).map(|number| stack.client.accept(number, CASE))).await;
     let last = &accepted[BATCH as usize - 1].id;
     let reason = "INSUFFICIENT_FUNDS";
-    stack.client.sees(last, reason, |registration| registration.blocked_reason == reason).await;
+    stack.client.wait_until(last, reason, |registration| registration.blocked_reason == reason).await;
     stack.anvil.stop_mining().await;
     stack.anvil.set_balance(account(1), 10_u128.pow(21)).await;
-    let sent = stack.client.reaches(last, State::Submitted).await;
-    assert_eq!(u64::from(sent.transaction.unwrap().batch_size), BATCH, "all in one transaction");
+    let sent = stack.client.wait_for_state(last, State::Submitted).await;
+    assert_eq!(u64::from(sent.transaction.unwrap().batch_size), BATCH, "not all in one transaction");
 
-    let rest = stack.service.logged("the last report", |line| is_report(line) && line["registrations"].is_u64()).await;
+    let rest =
+        stack.service.wait_for_log("the last report", |line| is_report(line) && line["registrations"].is_u64()).await;
 
     let reports: Vec<Value> = stack.service.log().into_iter().filter(is_report).collect();
     assert_eq!(reports.len(), 11);
@@ -30,15 +31,15 @@ async fn a_stuck_batch_of_600_is_reported_eleven_times_and_counted_once() {
     let all: HashSet<&str> = named.into_iter().chain(others).collect();
     assert_eq!(all, accepted.iter().map(|registration| registration.id.as_str()).collect());
     let metrics = Metrics::read(&stack.service.http("/metrics").await.1);
-    assert_eq!(metrics.value("registrar_confirmation_timeouts_total", &[]), 1.0, "one transaction was late");
+    assert_eq!(metrics.value("registrar_confirmation_timeouts_total", &[]), 1.0, "one transaction is counted once");
 }
 
 #[tokio::test]
-async fn a_report_holds_all_that_is_known_of_the_transaction() {
-    let mut stack = late_after(Plan::on_demand(), 1).start().await;
+async fn a_report_has_all_data_of_the_transaction() {
+    let mut stack = late_after(StackBuilder::on_demand(), 1).start().await;
     stack.anvil.stop_mining().await;
     let submitted = submit(&stack, 1).await;
-    is_late(&mut stack, 1, Cause::Pending).await;
+    assert_late(&mut stack, 1, Cause::Pending).await;
 
     let report = stack.service.log().into_iter().find(is_report).unwrap();
 
@@ -72,32 +73,35 @@ async fn a_report_holds_all_that_is_known_of_the_transaction() {
 }
 
 #[tokio::test]
-async fn a_restart_reports_nothing_twice_and_keeps_the_diagnosis() {
-    let mut stack = late_after(Plan::on_demand(), 1).start().await;
+async fn a_restart_repeats_no_report_and_keeps_the_diagnosis() {
+    let mut stack = late_after(StackBuilder::on_demand(), 1).start().await;
     stack.anvil.stop_mining().await;
     let submitted = submit(&stack, 1).await;
-    let told = is_late(&mut stack, 1, Cause::Pending).await;
+    let diagnosis = assert_late(&mut stack, 1, Cause::Pending).await;
 
     stack.crash().await;
     let again = submit(&stack, 2).await;
-    // The clock of the second has run out: the first's, which was sent before, would have run out too.
-    is_late(&mut stack, 2, Cause::BlockedByEarlierNonce).await;
+    // The second's timeout has passed; the first was sent earlier, so it would have been reported again by now.
+    assert_late(&mut stack, 2, Cause::BlockedByEarlierNonce).await;
 
     let reported: Vec<Value> = stack.service.log().into_iter().filter(is_report).collect();
     let ids: Vec<_> = reported.iter().map(|line| line["registration_id"].as_str().unwrap()).collect();
     assert_eq!(ids, [again.id]);
     let stored = stack.client.get(&submitted.id).await.unwrap().diagnosis.unwrap();
-    assert_eq!((stored.cause(), stored.explanation, stored.time), (told.cause(), told.explanation, told.time));
+    assert_eq!(
+        (stored.cause(), stored.explanation, stored.time),
+        (diagnosis.cause(), diagnosis.explanation, diagnosis.time)
+    );
 }
 
 #[tokio::test]
-async fn a_crash_before_the_clock_ran_out_is_followed_by_one_report() {
-    let mut stack = late_after(Plan::on_demand(), 8).start().await;
+async fn a_crash_before_the_timeout_is_followed_by_one_report() {
+    let mut stack = late_after(StackBuilder::on_demand(), 8).start().await;
     stack.anvil.stop_mining().await;
     submit(&stack, 1).await;
 
     stack.crash().await;
-    is_late(&mut stack, 1, Cause::Pending).await;
+    assert_late(&mut stack, 1, Cause::Pending).await;
 
     assert_eq!(stack.service.log().iter().filter(|line| is_report(line)).count(), 1);
 }

@@ -8,7 +8,7 @@ use std::{
     process::Command,
 };
 
-/// The private keys of anvil's ten accounts, which it publishes, in order. Each holds 10,000 ETH.
+/// Anvil's published development keys, in order. Each account holds 10,000 ETH.
 pub const KEYS: [&str; 10] = [
     "0xac0974bec39a17e36ba4a6b4d238ff944bacb478cbed5efcae784d7bf4f2ff80",
     "0x59c6995e998f97a5a0044966f0945389dc9e86dae88c7a8412f4603b6b78690d",
@@ -22,7 +22,7 @@ pub const KEYS: [&str; 10] = [
     "0x2a871d0798f97d79848a013d4936a73bf4cc922c825d33c1cf7073dff6d409c6",
 ];
 
-/// The addresses of those keys.
+/// The addresses of [`KEYS`].
 pub const ACCOUNTS: [&str; 10] = [
     "0xf39Fd6e51aad88F6F4ce6aB8827279cffFb92266",
     "0x70997970C51812dc3A010C7d01b50e0d17dc79C8",
@@ -36,100 +36,95 @@ pub const ACCOUNTS: [&str; 10] = [
     "0xa0Ee7A142d267C1f36714E4a8F75612F20a79720",
 ];
 
-/// The chain id of every anvil that is not told otherwise.
+/// Anvil's default chain id.
 pub const CHAIN_ID: u64 = 31337;
 
-/// The address of anvil's account with this number.
 pub fn account(number: usize) -> Address {
     ACCOUNTS[number].parse().unwrap()
 }
 
-/// A running anvil on a port of its own, gone when dropped.
+/// A running anvil on a free port; killed when dropped.
 pub struct Anvil {
     process: Process,
     rpc: Rpc,
 }
 
 impl Anvil {
-    /// Starts anvil with these arguments. Without any, it mines a block for each transaction.
+    /// Without arguments, anvil mines a block for each transaction.
     pub async fn start(arguments: &[&str]) -> Self {
         let mut process = Process::spawn("anvil", Command::new(binary()).args(["--port", "0"]).args(arguments));
-        let address =
-            process.said("where it listens", |line| Some(line.strip_prefix("Listening on ")?.trim().to_owned())).await;
+        let address = process
+            .wait_for_line("where it listens", |line| Some(line.strip_prefix("Listening on ")?.trim().to_owned()))
+            .await;
         Self { process, rpc: Rpc::new(&format!("http://{address}")) }
     }
 
-    /// Its JSON-RPC interface.
     pub fn rpc(&self) -> &Rpc {
         &self.rpc
     }
 
-    /// Its URL.
     pub fn url(&self) -> &str {
         self.rpc.url()
     }
 
-    /// Ends it at once; the chain is gone.
+    /// Kills the process; the chain's state is lost.
     pub fn kill(&mut self) {
         self.process.kill();
     }
 
-    /// Mines this many blocks now.
     pub async fn mine(&self, blocks: u64) {
         self.rpc.run("anvil_mine", json!([U64::from(blocks)])).await;
     }
 
-    /// No block comes any more but by [`Self::mine`].
+    /// Stops automatic mining; blocks come only from [`Self::mine`].
     pub async fn stop_mining(&self) {
         self.rpc.run("evm_setAutomine", json!([false])).await;
         self.rpc.run("evm_setIntervalMining", json!([0])).await;
     }
 
-    /// Mines a block for each transaction again, and one for what is waiting.
+    /// Switches to one block per transaction and mines the pending ones.
     pub async fn mine_on_demand(&self) {
         self.rpc.run("evm_setAutomine", json!([true])).await;
         self.mine(1).await;
     }
 
-    /// The next block asks this per gas, in gwei; those after it follow by the rules of the chain.
+    /// Sets the base fee of the next block; later ones follow the protocol's rules.
     pub async fn set_base_fee(&self, gwei: u64) {
         let wei = U256::from(gwei) * U256::from(1_000_000_000);
         self.rpc.run("anvil_setNextBlockBaseFeePerGas", json!([wei])).await;
     }
 
-    /// Blocks hold so much gas from now on.
+    /// Sets the block gas limit.
     pub async fn set_block_gas(&self, gas: u64) {
         self.rpc.run("evm_setBlockGasLimit", json!([U64::from(gas)])).await;
     }
 
-    /// The number of the newest block.
     pub async fn head(&self) -> u64 {
         self.rpc.call::<U64>("eth_blockNumber", json!([])).await.to()
     }
 
-    /// How many transactions of this account are in blocks.
+    /// The account's nonce in the newest block.
     pub async fn nonce(&self, account: Address) -> u64 {
         self.rpc.call::<U64>("eth_getTransactionCount", json!([account, "latest"])).await.to()
     }
 
-    /// How many transactions wait for a block.
+    /// Number of pending transactions in the node's pool.
     pub async fn pending(&self) -> u64 {
         let status: serde_json::Value = self.rpc.call("txpool_status", json!([])).await;
         serde_json::from_value::<U64>(status["pending"].clone()).unwrap().to()
     }
 
-    /// What an account holds, in wei.
+    /// In wei.
     pub async fn balance(&self, account: Address) -> U256 {
         self.rpc.call("eth_getBalance", json!([account, "latest"])).await
     }
 
-    /// Sets what an account holds, in wei.
     pub async fn set_balance(&self, account: Address, wei: u128) {
         self.rpc.run("anvil_setBalance", json!([account, U256::from(wei)])).await;
     }
 }
 
-/// The native binary. The npm package's own command is a shim in JavaScript that leaves anvil behind when it is killed.
+/// The native binary. The npm package's own command is a JavaScript shim that leaves anvil running when it is killed.
 fn binary() -> PathBuf {
     if let Some(path) = std::env::var_os("REGISTRAR_ANVIL") {
         return path.into();

@@ -1,29 +1,23 @@
-//! Certificates for one test, made by the program `openssl`: an authority, and what it signs.
+//! Certificates for one test, made with `openssl`.
 
 use std::{fs, path::PathBuf, process::Command};
 use tempfile::TempDir;
 
-/// Keys are small, quick to make, and known to everybody.
+/// Small keys that are quick to generate.
 const KEY: [&str; 5] = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"];
 
-/// Signs certificates. Whoever trusts [`Self::root`] trusts them.
+/// A certificate authority; clients that trust [`Self::root`] trust what it signs.
 pub struct Authority {
     directory: TempDir,
 }
 
-/// A server's certificate and the key to it, as PEM.
+/// A server's certificate and private key, as PEM.
 pub struct Certificate {
-    /// What everybody sees.
     pub certificate: String,
-    /// What the server alone knows.
     pub key: String,
 }
 
 impl Authority {
-    /// A new one, whom nobody trusts yet.
-    ///
-    /// # Panics
-    /// When `openssl` is not installed.
     pub fn new() -> Self {
         let authority = Self { directory: tempfile::tempdir().unwrap() };
         authority.run(&[
@@ -33,12 +27,12 @@ impl Authority {
         authority
     }
 
-    /// The certificate that has to be trusted.
+    /// The root certificate.
     pub fn root(&self) -> PathBuf {
         self.directory.path().join("ca.crt")
     }
 
-    /// A certificate for a server at this address.
+    /// A certificate for a server at this IP address.
     pub fn sign(&self, address: &str) -> Certificate {
         fs::write(self.directory.path().join("names"), format!("subjectAltName = IP:{address}\n")).unwrap();
         self.run(&[&["req", "-subj", "/CN=a server", "-keyout", "server.key", "-out", "server.csr"], &KEY]);

@@ -1,29 +1,25 @@
-//! The registrar's commands, run as a person or a script runs them.
+//! Runs the `registrar` command line.
 
 use super::{service, wait::within};
 use serde_json::Value;
 use std::process::Stdio;
 use tokio::process::Command;
 
-/// What a command left.
 #[derive(Debug)]
 pub struct Run {
-    /// Its exit code.
     pub code: i32,
-    /// Its answer.
     pub stdout: String,
-    /// Its progress and complaints.
     pub stderr: String,
 }
 
 impl Run {
-    /// The answer as JSON, one object a line.
+    /// Standard output as JSON, one object per line.
     pub fn json(&self) -> Vec<Value> {
         let parse = |line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error} in {self:?}"));
         self.stdout.lines().map(parse).collect()
     }
 
-    /// The answer as one JSON object.
+    /// Standard output as exactly one JSON object.
     pub fn object(&self) -> Value {
         let mut objects = self.json();
         assert_eq!(objects.len(), 1, "not one object: {self:?}");
@@ -31,7 +27,7 @@ impl Run {
     }
 }
 
-/// Runs `registrar` with these arguments and these variables, and no others of ours.
+/// Runs `registrar` with only these environment variables besides those of [`service::command`].
 pub async fn run(arguments: &[&str], variables: &[(&str, &str)]) -> Run {
     let mut command = Command::from(service::command());
     command.args(arguments).envs(variables.iter().copied());
@@ -39,7 +35,7 @@ pub async fn run(arguments: &[&str], variables: &[(&str, &str)]) -> Run {
     let child = command.spawn().unwrap();
     let output = within(&format!("`registrar {}`", arguments.join(" ")), child.wait_with_output()).await.unwrap();
     Run {
-        code: output.status.code().unwrap_or_else(|| panic!("`registrar {arguments:?}` died of {}", output.status)),
+        code: output.status.code().unwrap_or_else(|| panic!("`registrar {arguments:?}` was killed: {}", output.status)),
         stdout: String::from_utf8(output.stdout).unwrap(),
         stderr: String::from_utf8(output.stderr).unwrap(),
     }

@@ -1,55 +1,50 @@
-//! What the service counts, as its `/metrics` page says it.
+//! Parses the service's `/metrics` page.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-/// The page, read.
 #[derive(Debug)]
 pub struct Metrics {
     samples: Vec<Sample>,
     families: BTreeMap<String, Family>,
 }
 
-/// A line of it.
 #[derive(Debug)]
 pub struct Sample {
-    /// The metric, with its suffix.
+    /// With its suffix.
     pub name: String,
-    /// The labels.
     pub labels: BTreeMap<String, String>,
-    /// The value.
     pub value: f64,
-    /// The trace that is named beside it.
+    /// The exemplar's trace id.
     pub trace_id: Option<String>,
 }
 
-/// What the page says about a metric.
+/// Metadata of a metric.
 #[derive(Debug, Default)]
 pub struct Family {
-    /// Its type.
     pub kind: String,
-    /// What it is, in words.
     pub help: String,
-    /// Its unit, where the page says it.
     pub unit: Option<String>,
-    /// The names of its labels. Buckets have one more.
+    /// Label names, without the buckets' `le`.
     pub labels: BTreeSet<String>,
-    /// All that its labels say.
+    /// Every label with each of its values.
     pub values: BTreeSet<(String, String)>,
 }
 
 impl Metrics {
-    /// Reads the OpenMetrics text format.
+    /// Parses the OpenMetrics text format.
     pub fn read(text: &str) -> Self {
-        assert!(text.ends_with("# EOF\n"), "the page has no end: {text}");
+        assert!(text.ends_with("# EOF\n"), "the page has no EOF line: {text}");
         let mut page = Self { samples: Vec::new(), families: BTreeMap::new() };
         let mut current = String::new();
         for line in text.lines().filter(|line| *line != "# EOF") {
             match line.strip_prefix("# ") {
-                Some(about) => current = page.describe(about).unwrap_or_else(|| panic!("not understood: {line}")),
+                Some(about) => {
+                    current = page.describe(about).unwrap_or_else(|| panic!("invalid metadata line: {line}"))
+                }
                 None => {
                     let sample = sample(line).unwrap_or_else(|| panic!("not a sample: {line}"));
-                    assert!(sample.name.starts_with(&current), "{line} stands below {current}");
-                    page.families.get_mut(&current).expect("a sample before its metric").see(&sample);
+                    assert!(sample.name.starts_with(&current), "{line} follows the metadata of {current}");
+                    page.families.get_mut(&current).expect("a sample before its metric").record(&sample);
                     page.samples.push(sample);
                 }
             }
@@ -70,7 +65,7 @@ impl Metrics {
         Some(name)
     }
 
-    /// Everything of this name that has these labels, and maybe others.
+    /// Samples of this name that have at least these labels.
     pub fn all<'a>(&'a self, name: &'a str, labels: &'a [(&str, &str)]) -> impl Iterator<Item = &'a Sample> {
         let has = |sample: &Sample| {
             labels.iter().all(|(label, value)| sample.labels.get(*label).is_some_and(|is| is == value))
@@ -78,17 +73,17 @@ impl Metrics {
         self.samples.iter().filter(move |sample| sample.name == name && has(sample))
     }
 
-    /// The sum of them; 0 when there is none.
+    /// The sum of the matching samples; 0 without any.
     pub fn value(&self, name: &str, labels: &[(&str, &str)]) -> f64 {
         self.all(name, labels).map(|sample| sample.value).sum()
     }
 
-    /// The traces that are named beside them.
+    /// The exemplars' trace ids of the matching samples.
     pub fn traces(&self, name: &str, labels: &[(&str, &str)]) -> BTreeSet<String> {
         self.all(name, labels).filter_map(|sample| sample.trace_id.clone()).collect()
     }
 
-    /// What the page says about each metric, by the name that queries use: a counter's ends in `_total`.
+    /// Metadata by the name that queries use: a counter's ends in `_total`.
     pub fn families(&self) -> impl Iterator<Item = (String, &Family)> {
         let suffix = |family: &Family| if family.kind == "counter" { "_total" } else { "" };
         self.families.iter().map(move |(name, family)| (format!("{name}{}", suffix(family)), family))
@@ -96,7 +91,7 @@ impl Metrics {
 }
 
 impl Family {
-    fn see(&mut self, sample: &Sample) {
+    fn record(&mut self, sample: &Sample) {
         let labels = || sample.labels.iter().filter(|(label, _)| *label != "le");
         self.labels.extend(labels().map(|(label, _)| label.clone()));
         self.values.extend(labels().map(|(label, value)| (label.clone(), value.clone())));
@@ -119,7 +114,7 @@ fn sample(line: &str) -> Option<Sample> {
         None => (series, ""),
     };
     let mut read = BTreeMap::new();
-    // No value of ours holds a quotation mark or a backslash.
+    // Label values of this service contain no quotation mark and no backslash.
     for label in labels.split("\",").filter(|label| !label.is_empty()) {
         let (label, value) = label.split_once("=\"")?;
         read.insert(label.to_owned(), value.trim_end_matches('"').to_owned());
@@ -128,7 +123,7 @@ fn sample(line: &str) -> Option<Sample> {
 }
 
 #[test]
-fn a_page_is_read() {
+fn openmetrics_text_is_parsed() {
     let page = "# HELP a What a is.\n# TYPE a counter\na_total{x=\"1\",y=\"b#2, c\"} 3\n\
                 a_total{x=\"2\"} 0.5 # {trace_id=\"4bf9\"} 1.0 1795249190.5\n\
                 # TYPE b_seconds gauge\n# UNIT b_seconds seconds\nb_seconds -1\n# EOF\n";

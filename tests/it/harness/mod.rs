@@ -1,14 +1,13 @@
-//! The real things that the tests run against, each started for one test and gone with it.
+//! Real dependencies for the tests: each is started for one test and removed when it ends.
 
 pub mod anvil;
 pub mod certificates;
 pub mod cli;
 pub mod client;
-pub mod door;
-pub mod foreign;
-pub mod line;
+pub mod language_client;
+pub mod listener;
+pub mod load_scenario;
 pub mod metrics;
-pub mod place;
 #[allow(dead_code, reason = "the unit tests of the store use all of it")]
 pub mod postgres;
 pub mod process;
@@ -16,22 +15,23 @@ pub mod proxy;
 pub mod receivers;
 pub mod registry;
 pub mod rpc;
+pub mod scratch_dir;
 pub mod service;
 pub mod stack;
-pub mod story;
+pub mod tcp_proxy;
 pub mod wait;
 
 pub use anvil::{Anvil, account};
-pub use client::{Client, Refusal, document, registering, seconds, until_late};
-pub use line::{Condition as LineCondition, Line};
-pub use place::Place;
+pub use client::{CASE, CallError, Client, document, register_request, register_until_timeout, seconds};
+pub use load_scenario::LoadScenario;
 pub use postgres::Database;
 pub use proxy::{Fault, HttpAnswer, Proxy};
-pub use receivers::{Mood, OtlpStore, Protocol, Reply, SentryStore};
-pub use registry::{OUTSIDER, OWNER, Registry};
+pub use receivers::{Behavior, OtlpStore, Protocol, Reply, SentryStore};
+pub use registry::{EXTERNAL_REGISTRAR, OWNER, Registry};
+pub use scratch_dir::ScratchDir;
 pub use service::{Service, Starting};
-pub use stack::{Plan, Stack};
-pub use story::Story;
-pub use wait::{eventually, in_one_of, meanwhile, stays_pending, within};
+pub use stack::{StackBuilder, TestStack};
+pub use tcp_proxy::{TcpProxy, TcpProxyMode};
+pub use wait::{assert_pending, eventually, retry_timing, until_observed, within};
 
 pub use registrar::api::proto::{Cause, Finality, Registration, State, WaitFor};

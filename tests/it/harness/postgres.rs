@@ -1,6 +1,6 @@
-//! PostgreSQL, the real one: a cluster of this test process alone, and a fresh database in it for each test.
+//! A PostgreSQL cluster of this test process, with a new database for each test.
 //!
-//! The unit tests of the store include this file too.
+//! The store's unit tests include this file too.
 
 use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection};
 use std::{
@@ -20,14 +20,15 @@ use std::{
 };
 
 const USER: &str = "registrar";
-/// The password, and how a URL writes it. Whatever says one of them has said a secret.
+/// The password, and its form in a URL; both are secrets.
 pub const PASSWORDS: [&str; 2] = ["p4ss/word", "p4ss%2Fword"];
-/// How long the cluster may take to come up on a busy machine, and how often it is looked at.
-const PATIENCE: Duration = Duration::from_secs(60);
-const LOOK: Duration = Duration::from_millis(50);
+/// Upper bound on a busy machine.
+const CLUSTER_START_TIMEOUT: Duration = Duration::from_secs(60);
+const CONNECT_RETRY_INTERVAL: Duration = Duration::from_millis(50);
 
-/// Makes a cluster when it is told to, and serves it until its standard input ends, which it does with the test process, however that
-/// ends. Then nothing is left of it. Signals to the whole group, as Ctrl-C sends them, must not come before that.
+/// Creates and starts the cluster when a line arrives on standard input, and removes it when standard input closes,
+/// which happens however the test process ends. Signals to the process group, such as Ctrl-C, must not end the cluster
+/// earlier.
 const SUPERVISOR: &str = r#"
 trap '' HUP INT TERM
 read -r _ || { rm -rf "$1"; exit; }
@@ -36,7 +37,8 @@ initdb --pgdata="$1/data" --username="$2" --pwfile="$1/password" --auth=scram-sh
 test -f "$1/pg_hba.conf" && cp "$1/pg_hba.conf" "$1/data/pg_hba.conf"
 directory=$1
 shift 2
-postgres -D "$directory/data" -c unix_socket_directories="$directory" -c max_connections=200 "$@" >>"$directory/log" 2>&1 </dev/null &
+postgres -D "$directory/data" -c unix_socket_directories="$directory" -c max_connections=200 "$@" \
+    >>"$directory/log" 2>&1 </dev/null &
 server=$!
 read -r _
 kill -QUIT $server
@@ -51,10 +53,7 @@ pub struct Database {
 }
 
 impl Database {
-    /// An empty one.
-    ///
-    /// # Panics
-    /// When PostgreSQL is not installed, or does not start.
+    /// Creates an empty database.
     pub async fn new() -> Self {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let name = format!("test_{}", COUNT.fetch_add(1, Ordering::Relaxed));
@@ -64,50 +63,47 @@ impl Database {
         Self { name }
     }
 
-    /// Where it is, for `REGISTRAR_DATABASE_URL`.
+    /// For `REGISTRAR_DATABASE_URL`.
     pub fn url(&self) -> String {
         url_of(&self.name)
     }
 
-    /// Where it is, by a TCP port that leads to the cluster.
+    /// The URL through a TCP port that forwards to the cluster.
     pub fn url_by(&self, port: u16) -> String {
         url_at(&format!("127.0.0.1:{port}"), &self.name, "sslmode=disable")
     }
 
-    /// The same for another user.
+    /// The URL with another user's credentials.
     pub fn url_as(&self, user: &str, password: &str) -> String {
         self.url().replace(&format!("{USER}:{}", PASSWORDS[1]), &format!("{user}:{password}"))
     }
 
-    /// A connection of the test's own.
     pub async fn connect(&self) -> PgConnection {
         connect(&self.url()).await
     }
 
-    /// Runs statements in it.
     pub async fn run(&self, statements: &str) {
         self.connect().await.execute(AssertSqlSafe(statements.to_owned())).await.unwrap();
     }
 }
 
-/// The socket on which the cluster of this process listens.
+/// The cluster's Unix socket.
 pub fn socket() -> PathBuf {
     cluster().directory.join(".s.PGSQL.5432")
 }
 
-/// Where a database of a cluster is, at this host and port, with these parameters.
-pub fn url_at(place: &str, database: &str, parameters: &str) -> String {
-    format!("postgres://{USER}:{}@{place}/{database}?{parameters}", PASSWORDS[1])
+pub fn url_at(host: &str, database: &str, parameters: &str) -> String {
+    format!("postgres://{USER}:{}@{host}/{database}?{parameters}", PASSWORDS[1])
 }
 
 fn url_of(database: &str) -> String {
     cluster().url_of(database)
 }
 
-/// A PostgreSQL of this test process. It ends with it, or when it is dropped.
+/// Removed when the test process ends or when dropped.
 pub struct Cluster {
     directory: PathBuf,
-    /// Its standard input is open as long as this lives.
+    /// Holding its standard input open keeps the cluster running.
     supervisor: Child,
 }
 
@@ -117,15 +113,12 @@ fn cluster() -> &'static Cluster {
 }
 
 impl Cluster {
-    /// One that listens on its socket alone, and is not started yet.
-    ///
-    /// # Panics
-    /// When PostgreSQL is not installed.
+    /// A cluster that listens only on its Unix socket. It is not started yet.
     pub fn prepare() -> Self {
         Self::prepare_with(&[], &["-c", "listen_addresses="])
     }
 
-    /// The same with files beside its data, among them perhaps `pg_hba.conf`, and with other arguments.
+    /// A cluster with additional files beside its data directory, such as `pg_hba.conf`, and other arguments.
     pub fn prepare_with(files: &[(&str, String)], arguments: &[&str]) -> Self {
         let directory = tempfile::Builder::new().prefix("registrar-postgres-").tempdir().unwrap().keep();
         let path = format!("{}:{}", binaries().display(), std::env::var("PATH").unwrap_or_default());
@@ -140,7 +133,7 @@ impl Cluster {
         for (name, text) in files.iter().chain([&password]) {
             let file = directory.join(name);
             fs::write(&file, text).unwrap();
-            // A key that others may read is refused.
+            // PostgreSQL refuses a key file that others may read.
             fs::set_permissions(&file, Permissions::from_mode(0o600)).unwrap();
             user.iter().for_each(|(user, group)| chown(&file, Some(*user), Some(*group)).unwrap());
         }
@@ -152,24 +145,24 @@ impl Cluster {
         Self { directory, supervisor }
     }
 
-    /// Has it made and started; it is a while until it serves.
+    /// Starts the cluster without waiting until it accepts connections.
     pub fn start(mut self) -> Self {
         self.supervisor.stdin.as_mut().unwrap().write_all(b"\n").unwrap();
         self
     }
 
-    /// Where one of its databases is, by its socket; `postgres` is there from the beginning.
+    /// A database's URL through the Unix socket; the database `postgres` always exists.
     pub fn url_of(&self, database: &str) -> String {
         url_at("localhost", database, &format!("host={}", self.directory.display()))
     }
 }
 
-/// One of PostgreSQL's own programs.
+/// A PostgreSQL program, such as `psql`.
 pub fn program(name: &str) -> Command {
     Command::new(binaries().join(name))
 }
 
-/// The folder of the newest PostgreSQL that is installed.
+/// The binary directory of the newest installed PostgreSQL.
 fn binaries() -> PathBuf {
     let has_all =
         |folder: &Path| ["initdb", "pg_dump", "postgres", "psql"].iter().all(|name| folder.join(name).is_file());
@@ -179,12 +172,12 @@ fn binaries() -> PathBuf {
     debian.sort_by_key(|bin| bin.iter().nth(4).and_then(|version| version.to_str()?.parse::<u32>().ok()));
     let found = std::env::split_paths(&path).chain(debian.into_iter().rev()).find(|folder| has_all(folder));
     found.expect(
-        "PostgreSQL is not installed: neither PATH nor /usr/lib/postgresql/*/bin has its programs. On Debian: apt-get install \
-         postgresql. No running server is needed or touched.",
+        "PostgreSQL is not installed: neither PATH nor /usr/lib/postgresql/*/bin has its programs. On Debian: apt-get \
+         install postgresql. No running server is needed or touched.",
     )
 }
 
-/// The numbers of a user that is not root.
+/// User and group id of an unprivileged user.
 fn another_user() -> (u32, u32) {
     let users = fs::read_to_string("/etc/passwd").unwrap();
     let find = |name: &str| {
@@ -192,19 +185,19 @@ fn another_user() -> (u32, u32) {
             users.lines().map(|line| line.split(':')).find(|fields| fields.clone().next() == Some(name))?;
         Some((fields.nth(2)?.parse().ok()?, fields.next()?.parse().ok()?))
     };
-    find("postgres").or_else(|| find("nobody")).expect("neither `postgres` nor `nobody` is a user here")
+    find("postgres").or_else(|| find("nobody")).expect("no user `postgres` or `nobody` exists")
 }
 
-/// Connects; the cluster may still be on its way.
+/// Connects, retrying while the cluster starts.
 pub async fn connect(url: &str) -> PgConnection {
-    let begun = tokio::time::Instant::now();
+    let started = tokio::time::Instant::now();
     loop {
         match PgConnection::connect(url).await {
             Ok(connection) => return connection,
-            Err(_) if begun.elapsed() < PATIENCE => tokio::time::sleep(LOOK).await,
+            Err(_) if started.elapsed() < CLUSTER_START_TIMEOUT => tokio::time::sleep(CONNECT_RETRY_INTERVAL).await,
             Err(error) => {
                 let log = fs::read_to_string(cluster().directory.join("log")).unwrap_or_default();
-                panic!("the private PostgreSQL cannot be reached: {error}\n{log}");
+                panic!("cannot connect to the test's PostgreSQL: {error}\n{log}");
             }
         }
     }

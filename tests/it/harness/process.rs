@@ -1,6 +1,6 @@
-//! A child process whose output is kept: awaited while the test runs, printed when it fails.
+//! A child process whose output can be awaited and is printed when the test fails.
 
-use super::wait::{PATIENCE, eventually, within};
+use super::wait::{TEST_TIMEOUT, eventually, within};
 use rustix::process::{Pid, Signal, kill_process};
 use std::{
     io::{BufRead, BufReader, Read},
@@ -11,15 +11,14 @@ use std::{
 };
 use tokio::{sync::watch, time::Instant};
 
-/// How much of a process's output is printed when a test fails.
+/// Lines of output that are printed when a test fails.
 const PRINTED_LINES: usize = 120;
 
-/// How long a process gets to end and to take its own children along before it is killed.
-const LAST_WORDS: Duration = Duration::from_secs(10);
-/// How often an end is looked for while nothing else can run.
-const LOOK: Duration = Duration::from_millis(5);
+/// Time to exit and to stop its own children before it is killed.
+const EXIT_GRACE: Duration = Duration::from_secs(10);
+const EXIT_POLL_INTERVAL: Duration = Duration::from_millis(5);
 
-/// A running child. Ended when dropped, whether the test passed or not.
+/// A running child; killed when dropped.
 pub struct Process {
     name: String,
     child: Child,
@@ -28,48 +27,45 @@ pub struct Process {
     has_children: bool,
 }
 
-/// What a process has said so far, on both of its outputs.
+/// The lines of standard output and standard error so far.
 #[derive(Clone)]
 pub struct Lines {
-    kept: Arc<Mutex<Vec<String>>>,
+    entries: Arc<Mutex<Vec<String>>>,
     count: watch::Sender<usize>,
 }
 
 impl Process {
-    /// Starts the command. Its standard input is closed.
+    /// Starts the command with a closed standard input.
     pub fn spawn(name: &str, command: &mut Command) -> Self {
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap_or_else(|error| panic!("{name} cannot be started: {error}"));
-        let lines = Lines { kept: Arc::default(), count: watch::Sender::new(0) };
+        let lines = Lines { entries: Arc::default(), count: watch::Sender::new(0) };
         let readers = vec![lines.read(child.stdout.take().unwrap()), lines.read(child.stderr.take().unwrap())];
         Self { name: name.to_owned(), child, lines, readers, has_children: false }
     }
 
-    /// Says that it has children of its own: when dropped it is told to end and take them along, not just killed.
+    /// Marks it as having children: it gets SIGTERM and [`EXIT_GRACE`] to stop them before it is killed.
     pub fn with_children(mut self) -> Self {
         self.has_children = true;
         self
     }
 
-    /// What it has said.
     pub fn lines(&self) -> &Lines {
         &self.lines
     }
 
-    /// Sends a signal.
     pub fn signal(&self, signal: Signal) {
         kill_process(Pid::from_child(&self.child), signal).unwrap();
     }
 
-    /// SIGKILL: it gets no chance to do or say anything more. Returns when it is gone.
+    /// Sends SIGKILL and waits for the exit.
     pub fn kill(&mut self) {
-        // It may have ended by itself.
+        // It may have exited already.
         let _ = self.child.kill();
         let _ = self.child.wait();
         self.drain();
     }
 
-    /// Waits for it to end by itself.
     pub async fn exit(&mut self) -> ExitStatus {
         let name = self.name.clone();
         let status = eventually(&format!("{name} to exit"), async || self.child.try_wait().unwrap()).await;
@@ -77,11 +73,11 @@ impl Process {
         status
     }
 
-    /// The first line for which `find` returns something, said already or still to come.
+    /// The first line, past or future, for which `find` returns something.
     ///
     /// # Panics
-    /// When the process ends without such a line, or time runs out.
-    pub async fn said<T>(&mut self, what: &str, find: impl Fn(&str) -> Option<T>) -> T {
+    /// When the process exits without such a line, or after [`TEST_TIMEOUT`].
+    pub async fn wait_for_line<T>(&mut self, what: &str, find: impl Fn(&str) -> Option<T>) -> T {
         let lines = self.lines.clone();
         let name = self.name.clone();
         let mut count = lines.count.subscribe();
@@ -94,30 +90,30 @@ impl Process {
                     self.drain();
                     return lines.find(&find).unwrap_or_else(|| panic!("{name} ended without {what}"));
                 }
-                // An end without a last word is noticed at the next look.
-                let _ = tokio::time::timeout(PATIENCE / 300, count.changed()).await;
+                // An exit without further output is noticed after this time.
+                let _ = tokio::time::timeout(TEST_TIMEOUT / 300, count.changed()).await;
             }
         })
         .await
     }
 
-    /// Waits for the readers to reach the end, so that nothing said is missed. A child of its own that was left behind
-    /// would keep the outputs open for ever.
+    /// Waits until the readers reach the end of the output. A grandchild that was left running would keep the pipes
+    /// open.
     fn drain(&mut self) {
-        let begun = Instant::now();
-        while begun.elapsed() < LAST_WORDS && !self.readers.iter().all(JoinHandle::is_finished) {
-            std::thread::sleep(LOOK);
+        let started = Instant::now();
+        while started.elapsed() < EXIT_GRACE && !self.readers.iter().all(JoinHandle::is_finished) {
+            std::thread::sleep(EXIT_POLL_INTERVAL);
         }
         self.readers.clear();
     }
 
-    /// SIGTERM, and some time to heed it.
-    fn end_gently(&mut self) {
+    /// Sends SIGTERM and waits up to [`EXIT_GRACE`].
+    fn terminate_and_wait(&mut self) {
         if self.child.try_wait().is_ok_and(|status| status.is_none()) {
             self.signal(Signal::TERM);
-            let begun = Instant::now();
-            while begun.elapsed() < LAST_WORDS && self.child.try_wait().is_ok_and(|status| status.is_none()) {
-                std::thread::sleep(LOOK);
+            let started = Instant::now();
+            while started.elapsed() < EXIT_GRACE && self.child.try_wait().is_ok_and(|status| status.is_none()) {
+                std::thread::sleep(EXIT_POLL_INTERVAL);
             }
         }
     }
@@ -126,33 +122,32 @@ impl Process {
 impl Drop for Process {
     fn drop(&mut self) {
         if self.has_children {
-            self.end_gently();
+            self.terminate_and_wait();
         }
         self.kill();
         if std::thread::panicking() {
             let lines = self.lines.all();
             let from = lines.len().saturating_sub(PRINTED_LINES);
-            eprintln!("--- {} said ({} of {} lines):", self.name, lines.len() - from, lines.len());
+            eprintln!("--- output of {} ({} of {} lines):", self.name, lines.len() - from, lines.len());
             lines[from..].iter().for_each(|line| eprintln!("{line}"));
         }
     }
 }
 
 impl Lines {
-    /// Every line so far.
     pub fn all(&self) -> Vec<String> {
-        self.kept.lock().unwrap().clone()
+        self.entries.lock().unwrap().clone()
     }
 
     fn find<T>(&self, find: impl Fn(&str) -> Option<T>) -> Option<T> {
-        self.kept.lock().unwrap().iter().find_map(|line| find(line))
+        self.entries.lock().unwrap().iter().find_map(|line| find(line))
     }
 
     fn read(&self, output: impl Read + Send + 'static) -> JoinHandle<()> {
         let lines = self.clone();
         std::thread::spawn(move || {
             for line in BufReader::new(output).lines().map_while(Result::ok) {
-                lines.kept.lock().unwrap().push(line);
+                lines.entries.lock().unwrap().push(line);
                 lines.count.send_modify(|count| *count += 1);
             }
         })

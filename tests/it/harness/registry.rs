@@ -1,4 +1,4 @@
-//! The contract on the chain, asked directly: the judge of what was registered, and how often.
+//! Reads the contract directly, to check what was registered and how often.
 
 use super::{
     anvil::{Anvil, KEYS, account},
@@ -24,9 +24,11 @@ sol! {
     }
 
     function registerDocument(bytes32 documentHash, string calldata caseId) external returns (bool registered);
-    function registerDocuments(bytes32[] calldata documentHashes, string[] calldata caseIds) external returns (uint256 registered);
+    function registerDocuments(bytes32[] calldata documentHashes, string[] calldata caseIds)
+        external returns (uint256 registered);
     function recordOf(bytes32 documentHash, string calldata caseId) external view returns (Record memory);
-    function recordsOf(bytes32[] calldata documentHashes, string[] calldata caseIds) external view returns (Record[] memory records);
+    function recordsOf(bytes32[] calldata documentHashes, string[] calldata caseIds)
+        external view returns (Record[] memory records);
     function isRegistered(bytes32 documentHash, string calldata caseId) external view returns (bool);
     function isRegistrar(address account) external view returns (bool);
     function addRegistrar(address account) external;
@@ -39,7 +41,9 @@ sol! {
     function version() external pure returns (string memory);
 
     #[derive(Debug, PartialEq, Eq)]
-    event DocumentRegistered(bytes32 indexed documentHash, bytes32 indexed caseIdHash, address indexed registrar, string caseId);
+    event DocumentRegistered(
+        bytes32 indexed documentHash, bytes32 indexed caseIdHash, address indexed registrar, string caseId
+    );
     #[derive(Debug, PartialEq, Eq)]
     event DocumentSkipped(bytes32 indexed documentHash, bytes32 indexed caseIdHash);
 
@@ -59,45 +63,40 @@ sol! {
     error OwnableUnauthorizedAccount(address account);
 }
 
-/// The owner of every contract that a test deploys. It signs nothing for the service, so that a test can use it freely.
+/// Owner of every test contract. The service never signs with it.
 pub const OWNER: usize = 0;
-/// A registrar that the service knows nothing of.
-pub const OUTSIDER: usize = 9;
+/// Account of a registrar other than the service.
+pub const EXTERNAL_REGISTRAR: usize = 9;
 
-/// The protocol's cap on the gas of one transaction (EIP-7825), in force on Base.
+/// Maximum gas of one transaction (EIP-7825), in force on Base.
 pub const TRANSACTION_GAS_CAP: u64 = 16_777_216;
 
-/// More than the service offers anybody per gas.
-const PREMIUM_WEI: u64 = 500_000_000_000;
+/// Fee per gas above anything the service pays.
+const HIGH_FEE_WEI: u64 = 500_000_000_000;
 
 /// A deployed DocumentRegistry.
 #[derive(Clone)]
 pub struct Registry {
-    /// Where it is.
     pub address: Address,
     rpc: Rpc,
 }
 
-/// A registration as the chain tells it.
+/// A registration on the chain.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Registered {
-    /// The document.
     pub document_hash: B256,
-    /// The case.
     pub case_id: String,
-    /// Who registered it.
     pub registrar: Address,
-    /// In which transaction.
     pub transaction: B256,
-    /// In which block.
     pub block: u64,
 }
 
 impl Registry {
-    /// Deploys one with `registrar deploy`: owned by account 0, and accounts 1 to `signers` and 9 are registrars besides.
+    /// Runs `registrar deploy`: account 0 owns the contract; accounts 1 to `signers` and [`EXTERNAL_REGISTRAR`] are
+    /// registrars too.
     pub async fn deploy(anvil: &Anvil, signers: usize) -> Self {
         let chain_id = anvil.rpc().call::<U64>("eth_chainId", json!([])).await.to_string();
-        let keys: Vec<&str> = (0..=signers).chain([OUTSIDER]).map(|number| KEYS[number]).collect();
+        let keys: Vec<&str> = (0..=signers).chain([EXTERNAL_REGISTRAR]).map(|number| KEYS[number]).collect();
         let run = cli::run(
             &["deploy"],
             &[
@@ -108,11 +107,11 @@ impl Registry {
         )
         .await;
         assert_eq!(run.code, 0, "`registrar deploy` fails: {}", run.stderr);
-        let address = run.stdout.trim().parse().unwrap_or_else(|_| panic!("stdout is no address: {}", run.stdout));
+        let address = run.stdout.trim().parse().unwrap_or_else(|_| panic!("stdout is not an address: {}", run.stdout));
         Self { address, rpc: anvil.rpc().clone() }
     }
 
-    /// Every registration on the chain, in order.
+    /// All `DocumentRegistered` events, in order.
     pub async fn events(&self) -> Vec<Registered> {
         let logs = self.logs(DocumentRegistered::SIGNATURE_HASH).await;
         logs.into_iter()
@@ -130,15 +129,15 @@ impl Registry {
             .collect()
     }
 
-    /// Every event with this signature, in order.
+    /// All events with this signature, in order.
     pub async fn logs(&self, signature: B256) -> Vec<Log> {
         let filter =
             json!([{ "address": self.address, "fromBlock": "0x0", "toBlock": "latest", "topics": [signature] }]);
         self.rpc.call("eth_getLogs", filter).await
     }
 
-    /// Fails unless exactly these pairs are registered, each by one event and each with its record.
-    pub async fn holds_exactly(&self, pairs: impl IntoIterator<Item = (String, String)>) {
+    /// Asserts that exactly these pairs are registered, each with one event and a record.
+    pub async fn assert_registered_exactly(&self, pairs: impl IntoIterator<Item = (String, String)>) {
         let mut counts: BTreeMap<(String, String), i64> = BTreeMap::new();
         for (hash, case) in pairs {
             counts.insert((hash, case), 0);
@@ -147,7 +146,7 @@ impl Registry {
             *counts.entry((event.document_hash.to_string(), event.case_id)).or_insert(100) += 1;
         }
         let wrong: Vec<_> = counts.iter().filter(|(_, count)| **count != 1).collect();
-        assert!(wrong.is_empty(), "events per pair (0 is lost, 2 is twice, above 100 is unasked): {wrong:?}");
+        assert!(wrong.is_empty(), "events per pair (0: lost, 2: duplicated, above 100: not expected): {wrong:?}");
         for chunk in counts.keys().collect::<Vec<_>>().chunks(200) {
             let hashes = chunk.iter().map(|(hash, _)| hash.parse().unwrap()).collect();
             let cases = chunk.iter().map(|(_, case)| case.clone()).collect();
@@ -156,23 +155,20 @@ impl Registry {
         }
     }
 
-    /// Reads from the contract.
     pub async fn read<C: SolCall>(&self, call: C) -> C::Return {
-        self.try_read(account(OUTSIDER), call).await.unwrap_or_else(|error| panic!("{}: {error}", C::SIGNATURE))
+        self.try_read(account(EXTERNAL_REGISTRAR), call)
+            .await
+            .unwrap_or_else(|error| panic!("{}: {error}", C::SIGNATURE))
     }
 
-    /// Calls the contract as `from` would, without a transaction.
-    ///
-    /// # Errors
-    /// What the contract reverts with.
+    /// Calls the contract from an account, without a transaction.
     pub async fn try_read<C: SolCall>(&self, from: Address, call: C) -> Result<C::Return, RpcError> {
         let call = json!({ "from": from, "to": self.address, "input": Bytes::from(call.abi_encode()) });
         let answer: Bytes = self.rpc.try_call("eth_call", json!([call, "latest"])).await?;
         Ok(C::abi_decode_returns(&answer).unwrap())
     }
 
-    /// Sends a transaction from one of anvil's accounts, for which anvil signs, with all the gas that a transaction may
-    /// have, and waits for its receipt.
+    /// Sends a transaction from one of anvil's unlocked accounts with the maximum gas and waits for its receipt.
     pub async fn send(&self, from: Address, call: impl SolCall) -> TransactionReceipt {
         let input = Bytes::from(call.abi_encode());
         let call = json!({ "from": from, "to": self.address, "input": input, "gas": U64::from(TRANSACTION_GAS_CAP) });
@@ -180,22 +176,21 @@ impl Registry {
         self.receipt(hash).await
     }
 
-    /// Sends a transaction that is mined before those that are waiting already, and returns its hash.
-    pub async fn send_at_a_premium(&self, from: Address, call: impl SolCall) -> B256 {
+    /// Sends a transaction that is mined before all pending ones and returns its hash.
+    pub async fn send_with_high_fee(&self, from: Address, call: impl SolCall) -> B256 {
         let input = Bytes::from(call.abi_encode());
-        let fee = U256::from(PREMIUM_WEI);
+        let fee = U256::from(HIGH_FEE_WEI);
         let call = json!({ "from": from, "to": self.address, "input": input, "gas": U64::from(1_000_000),
             "maxFeePerGas": fee, "maxPriorityFeePerGas": fee });
         self.rpc.call("eth_sendTransaction", json!([call])).await
     }
 
-    /// Waits for the receipt of a transaction.
     pub async fn receipt(&self, hash: B256) -> TransactionReceipt {
         eventually("a receipt", async || self.rpc.call("eth_getTransactionReceipt", json!([hash])).await).await
     }
 }
 
-/// The revert data that a contract's error makes.
+/// The revert data of a contract error.
 pub fn revert_data(error: impl alloy::sol_types::SolError) -> Option<String> {
     Some(Bytes::from(error.abi_encode()).to_string())
 }

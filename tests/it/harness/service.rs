@@ -1,4 +1,4 @@
-//! The built binary as a child process: `registrar serve` with nothing in its environment but what a test says.
+//! The built binary as a child process: `registrar serve` with only the environment that the test sets.
 
 use super::{
     anvil::{CHAIN_ID, KEYS},
@@ -14,13 +14,12 @@ use rustix::process::Signal;
 use serde_json::Value;
 use std::{collections::BTreeMap, net::SocketAddr, path::Path, process::Command};
 
-/// The settings of a service, as environment variables.
+/// Settings as environment variables.
 #[derive(Clone, Debug)]
 pub struct Settings(BTreeMap<String, String>);
 
 impl Settings {
-    /// A service for this contract behind this endpoint, that signs as anvil's accounts 1 to `signers`, and keeps what it
-    /// accepts in this file.
+    /// Settings for one endpoint, this contract, anvil's accounts 1 to `signers` and an SQLite file.
     pub fn new(endpoint: &str, registry: &Registry, signers: usize, database: &Path) -> Self {
         let settings = [
             ("REGISTRAR_LISTEN", "127.0.0.1:0".to_owned()),
@@ -35,138 +34,128 @@ impl Settings {
         Self(settings.into_iter().map(|(name, value)| (name.to_owned(), value)).collect())
     }
 
-    /// Not one.
-    pub fn none() -> Self {
+    /// No settings.
+    pub fn empty() -> Self {
         Self(BTreeMap::new())
     }
 
-    /// The same with this variable.
     pub fn set(mut self, name: &str, value: impl ToString) -> Self {
         self.0.insert(name.to_owned(), value.to_string());
         self
     }
 }
 
-/// A running service.
 pub struct Service {
     process: Process,
-    /// Where its gRPC server listens.
     pub grpc: SocketAddr,
-    /// Where its HTTP server listens.
     pub admin: SocketAddr,
 }
 
-/// How a service ended that did not want to start.
+/// A service that exited before it served.
 #[derive(Debug)]
-pub struct Refused {
-    /// The exit code.
+pub struct FailedStart {
     pub code: i32,
-    /// Everything it said.
-    pub said: String,
+    /// Standard output and standard error.
+    pub output: String,
 }
 
-/// A service that does not serve yet, and perhaps never will.
+/// A service process that does not serve yet.
 pub struct Starting(Process);
 
 impl Starting {
-    /// Begins to start the service.
-    pub fn of(settings: &Settings) -> Self {
-        Self::as_by(command(), settings)
+    pub fn new(settings: &Settings) -> Self {
+        Self::with_command(command(), settings)
     }
 
-    fn as_by(mut command: Command, settings: &Settings) -> Self {
+    fn with_command(mut command: Command, settings: &Settings) -> Self {
         Self(Process::spawn("registrar", command.arg("serve").envs(&settings.0)))
     }
 
-    /// The first log line of which this is true, written already or still to come.
-    pub async fn logged(&mut self, what: &str, is_it: impl Fn(&Value) -> bool) -> Value {
-        self.0.said(what, |line| serde_json::from_str(line).ok().filter(|line| is_it(line))).await
+    /// The first log line, past or future, that matches.
+    pub async fn wait_for_log(&mut self, what: &str, is_it: impl Fn(&Value) -> bool) -> Value {
+        self.0.wait_for_line(what, |line| serde_json::from_str(line).ok().filter(|line| is_it(line))).await
     }
 
-    /// SIGTERM.
     pub fn terminate(&self) {
         self.0.signal(Signal::TERM);
     }
 
-    /// Returns when it serves.
-    pub async fn serves(self) -> Service {
+    /// Waits until the service listens.
+    pub async fn until_serving(self) -> Service {
         let mut process = self.0;
-        let (grpc, admin) = process.said("where it listens", |line| listening(&serde_json::from_str(line).ok()?)).await;
+        let (grpc, admin) =
+            process.wait_for_line("where it listens", |line| listening(&serde_json::from_str(line).ok()?)).await;
         Service { process, grpc, admin }
     }
 
-    /// Returns when it has ended without having served.
-    pub async fn ends(self) -> Refused {
+    /// Waits until the process exits without having served.
+    pub async fn until_exit(self) -> FailedStart {
         let mut process = self.0;
         let status = process.exit().await;
-        let said = process.lines().all().join("\n");
-        let code = status.code().unwrap_or_else(|| panic!("it died of {status}: {said}"));
-        assert!(!said.contains("panicked at"), "it panicked: {said}");
-        Refused { code, said }
+        let output = process.lines().all().join("\n");
+        let code = status.code().unwrap_or_else(|| panic!("killed by a signal: {status}: {output}"));
+        assert!(!output.contains("panicked at"), "the service panicked: {output}");
+        FailedStart { code, output }
     }
 }
 
 impl Service {
-    /// Starts the service, and returns when it serves.
     pub async fn start(settings: &Settings) -> Self {
-        Starting::of(settings).serves().await
+        Starting::new(settings).until_serving().await
     }
 
-    /// Starts the service by another command than the plain binary.
-    pub async fn start_as(command: Command, settings: &Settings) -> Self {
-        Starting::as_by(command, settings).serves().await
+    /// Starts the service with another command, such as one with resource limits.
+    pub async fn start_with(command: Command, settings: &Settings) -> Self {
+        Starting::with_command(command, settings).until_serving().await
     }
 
-    /// Starts a service that refuses to run.
-    pub async fn refused(settings: &Settings) -> Refused {
-        Starting::of(settings).ends().await
+    /// Starts the service and waits until it exits because it cannot start.
+    pub async fn expect_start_failure(settings: &Settings) -> FailedStart {
+        Starting::new(settings).until_exit().await
     }
 
-    /// Starts, by another command than the plain binary, a service that refuses to run.
-    pub async fn refused_as(command: Command, settings: &Settings) -> Refused {
-        Starting::as_by(command, settings).ends().await
+    /// As [`Self::expect_start_failure`], with another command.
+    pub async fn expect_start_failure_with(command: Command, settings: &Settings) -> FailedStart {
+        Starting::with_command(command, settings).until_exit().await
     }
 
-    /// Its log so far; every line of it has to be JSON.
+    /// The log so far; every line has to be JSON.
     pub fn log(&self) -> Vec<Value> {
-        let parse = |line: String| serde_json::from_str(&line).unwrap_or_else(|_| panic!("not a line of JSON: {line}"));
+        let parse = |line: String| serde_json::from_str(&line).unwrap_or_else(|_| panic!("not JSON: {line}"));
         self.process.lines().all().into_iter().map(parse).collect()
     }
 
-    /// Everything it has said so far, as it came.
-    pub fn said(&self) -> Vec<String> {
+    /// All output lines so far.
+    pub fn output(&self) -> Vec<String> {
         self.process.lines().all()
     }
 
-    /// The first log line of which this is true, written already or still to come.
-    pub async fn logged(&mut self, what: &str, is_it: impl Fn(&Value) -> bool) -> Value {
-        self.process.said(what, |line| serde_json::from_str(line).ok().filter(|line| is_it(line))).await
+    /// The first log line, past or future, that matches.
+    pub async fn wait_for_log(&mut self, what: &str, is_it: impl Fn(&Value) -> bool) -> Value {
+        self.process.wait_for_line(what, |line| serde_json::from_str(line).ok().filter(|line| is_it(line))).await
     }
 
-    /// `kill -9`.
     pub fn kill(&mut self) {
         self.process.kill();
     }
 
-    /// SIGTERM.
     pub fn terminate(&self) {
         self.process.signal(Signal::TERM);
     }
 
-    /// Waits for its end and returns the exit code.
+    /// Waits for the exit and returns the exit code.
     pub async fn exit_code(&mut self) -> i32 {
         let status = self.process.exit().await;
-        status.code().unwrap_or_else(|| panic!("it died of {status}"))
+        status.code().unwrap_or_else(|| panic!("killed by a signal: {status}"))
     }
 
-    /// Gets a page of its HTTP server: the status and the body.
+    /// Status and body of a page of the admin server.
     pub async fn http(&self, path: &str) -> (u16, String) {
         let response = super::rpc::http_client().get(format!("http://{}{path}", self.admin)).send();
         let response = within(path, response).await.unwrap();
         (response.status().as_u16(), response.text().await.unwrap())
     }
 
-    /// What it counts.
     pub async fn metrics(&self) -> Metrics {
         let (status, text) = self.http("/metrics").await;
         assert_eq!(status, 200, "{text}");
@@ -174,7 +163,7 @@ impl Service {
     }
 }
 
-/// No test, whatever it does, may make the service tell where its endpoints are, its Sentry's DSN, or its database's password.
+/// In every test, the service must not log an endpoint's URL, the Sentry DSN or the database password.
 impl Drop for Service {
     fn drop(&mut self) {
         let secrets = PASSWORDS.iter().chain([&DSN_KEY]);
@@ -188,13 +177,13 @@ impl Drop for Service {
     }
 }
 
-/// The built binary, with an environment of its own: nothing of the developer's shell changes what a test sees.
+/// The built binary with a cleared environment, so that the developer's shell does not affect the tests.
 pub fn command() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_registrar"));
     command.env_clear();
-    for kept in ["PATH", "HOME", "TMPDIR", "REGISTRAR_ANVIL", "LLVM_PROFILE_FILE"] {
-        if let Some(value) = std::env::var_os(kept) {
-            command.env(kept, value);
+    for name in ["PATH", "HOME", "TMPDIR", "REGISTRAR_ANVIL", "LLVM_PROFILE_FILE"] {
+        if let Some(value) = std::env::var_os(name) {
+            command.env(name, value);
         }
     }
     command

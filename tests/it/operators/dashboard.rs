@@ -1,10 +1,10 @@
-//! The dashboard: as Grafana wants it, and nothing in it that nobody can read.
+//! The Grafana dashboard: valid, readable, and without panels that nothing can fill.
 
 use super::json;
 use serde_json::Value;
 use std::collections::BTreeSet;
 
-/// Everything that it asks Prometheus for, with the name that it gives to each line.
+/// Every query of the dashboard, with its legend.
 pub fn expressions() -> Vec<(String, String)> {
     let dashboard = json("grafana/registrar.json");
     let mut found = Vec::new();
@@ -21,10 +21,10 @@ pub fn expressions() -> Vec<(String, String)> {
     found
 }
 
-/// As Grafana asks it, for every instance of the job.
+/// The query as Grafana sends it, for every instance of the job.
 fn plain(expression: &str) -> String {
     let plain = expression.replace("$__rate_interval", "1m").replace("$job", "registrar").replace("$instance", ".+");
-    assert!(!plain.contains('$'), "a variable that is not there: {expression}");
+    assert!(!plain.contains('$'), "an undefined variable: {expression}");
     plain
 }
 
@@ -33,7 +33,7 @@ fn panels(dashboard: &Value) -> &Vec<Value> {
 }
 
 #[test]
-fn every_panel_says_what_it_shows_and_where_from() {
+fn every_panel_has_a_description_a_unit_and_a_data_source() {
     let dashboard = json("grafana/registrar.json");
     let variables = dashboard["templating"]["list"].as_array().unwrap();
     let names: Vec<_> = variables.iter().map(|variable| variable["name"].as_str().unwrap()).collect();
@@ -50,35 +50,35 @@ fn every_panel_says_what_it_shows_and_where_from() {
             row = title;
             continue;
         }
-        assert!(titles.insert((row, title)), "two panels are called {title}");
-        assert!(panel["description"].as_str().unwrap().len() > 5, "{title} is not described");
+        assert!(titles.insert((row, title)), "two panels have the title {title}");
+        assert!(panel["description"].as_str().unwrap().len() > 5, "{title} has no description");
         assert!(!panel["fieldConfig"]["defaults"]["unit"].as_str().unwrap().is_empty(), "{title} has no unit");
         let targets = panel["targets"].as_array().unwrap();
         let refs: BTreeSet<_> = targets.iter().map(|target| target["refId"].as_str().unwrap()).collect();
-        assert_eq!(refs.len(), targets.len(), "{title} has two targets of one name");
+        assert_eq!(refs.len(), targets.len(), "{title} has two targets with one refId");
         for source in targets.iter().chain([panel]).map(|from| &from["datasource"]) {
             assert_eq!((&source["type"], &source["uid"]), (&"prometheus".into(), &"${datasource}".into()), "{title}");
         }
         for target in targets {
-            assert!(!target["legendFormat"].as_str().unwrap().is_empty(), "{title} has a line without a name");
+            assert!(!target["legendFormat"].as_str().unwrap().is_empty(), "{title} has a target without a legend");
         }
     }
-    for wanted in ["Stages", "Registrations", "Endpoints", "Signers", "Telemetry"] {
-        assert!(panels(&dashboard).iter().any(|panel| panel["title"] == wanted), "there is no row {wanted}");
+    for row in ["Stages", "Registrations", "Endpoints", "Signers", "Telemetry"] {
+        assert!(panels(&dashboard).iter().any(|panel| panel["title"] == row), "row {row} is missing");
     }
 }
 
 #[test]
-fn no_panel_lies_on_another() {
+fn panels_do_not_overlap() {
     let dashboard = json("grafana/registrar.json");
-    let mut taken = BTreeSet::new();
+    let mut occupied = BTreeSet::new();
     for panel in panels(&dashboard) {
         let side = |name: &str| panel["gridPos"][name].as_u64().unwrap();
         assert!(side("x") + side("w") <= 24 && side("w") > 0 && side("h") > 0, "{}", panel["title"]);
         for cell in
             (side("y")..side("y") + side("h")).flat_map(|y| (side("x")..side("x") + side("w")).map(move |x| (x, y)))
         {
-            assert!(taken.insert(cell), "{} lies on another panel", panel["title"]);
+            assert!(occupied.insert(cell), "{} overlaps another panel", panel["title"]);
         }
     }
 }

@@ -1,22 +1,21 @@
-//! The pages: every link leads somewhere, every command can be given, every cause has a section.
+//! The pages: every link has a target, every command is valid, every cause has a section.
 
 use super::{deploy, text};
 use crate::harness::cli;
 use registrar::registration::Cause;
 use std::collections::BTreeSet;
 
-/// The pages under `deploy/`.
 pub const PAGES: [&str; 4] = ["README.md", "RUNBOOK.md", "TRACING.md", "sentry/README.md"];
 
-/// What a command is given in the place of what the pages leave open.
-const PLACES: [(&str, &str); 4] = [
+/// Values for the placeholders in the pages' commands.
+const PLACEHOLDERS: [(&str, &str); 4] = [
     ("$ID", "01a1fc0c-e7f9-7523-a273-a8f71a7ade20"),
     ("$EARLIER_REGISTRATION_ID", "01a1fc0c-e7f9-7523-a273-a8f71a7ade21"),
     ("$HASH", "0x2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824"),
     ("$CASE", "CASE-1"),
 ];
 
-/// The names of a page's sections, as links to them say it.
+/// The anchors of a page's sections.
 pub fn anchors(page: &str) -> BTreeSet<String> {
     let page = text(page);
     let headings =
@@ -24,7 +23,7 @@ pub fn anchors(page: &str) -> BTreeSet<String> {
     headings.map(anchor).collect()
 }
 
-/// As GitHub and GitLab make it of a heading.
+/// The anchor that GitHub and GitLab derive from a heading.
 fn anchor(heading: &str) -> String {
     let kept = heading.trim().chars().filter(|c| c.is_alphanumeric() || [' ', '-', '_'].contains(c));
     kept.collect::<String>().to_lowercase().replace(' ', "-")
@@ -39,7 +38,7 @@ fn outside_code(page: &str) -> impl Iterator<Item = &str> {
     })
 }
 
-/// The lines of all blocks of this language.
+/// The lines of all code blocks of this language.
 pub fn blocks<'a>(page: &'a str, language: &str) -> Vec<&'a str> {
     let mut inside = false;
     let mut found = Vec::new();
@@ -53,14 +52,14 @@ pub fn blocks<'a>(page: &'a str, language: &str) -> Vec<&'a str> {
     found
 }
 
-/// What stands between backticks within the text.
+/// The inline code spans.
 pub fn code_spans(page: &str) -> Vec<String> {
     let text: String = outside_code(page).collect::<Vec<_>>().join("\n");
     text.split('`').skip(1).step_by(2).map(|span| span.replace('\n', " ")).collect()
 }
 
 #[test]
-fn every_cause_of_the_diagnosis_has_a_section_with_all_it_takes() {
+fn every_diagnosis_cause_has_a_complete_section() {
     let runbook = text("RUNBOOK.md");
     let sections: Vec<_> = runbook.split("\n### ").skip(1).collect();
     for (_, cause) in Cause::CODES {
@@ -73,7 +72,7 @@ fn every_cause_of_the_diagnosis_has_a_section_with_all_it_takes() {
 }
 
 #[test]
-fn every_link_leads_somewhere() {
+fn every_link_has_a_target() {
     let mut links = 0;
     for page in PAGES {
         let folder = deploy(page).parent().unwrap().to_owned();
@@ -85,19 +84,19 @@ fn every_link_leads_somewhere() {
             links += 1;
             let (file, anchor) = link.split_once('#').unwrap_or((link, ""));
             let target = if file.is_empty() { deploy(page) } else { folder.join(file) };
-            assert!(target.exists(), "{page} leads to {link}");
+            assert!(target.exists(), "{page} links to the missing {link}");
             if !anchor.is_empty() {
                 let target = target.canonicalize().unwrap();
                 let target = target.strip_prefix(deploy("").canonicalize().unwrap()).unwrap();
-                assert!(anchors(target.to_str().unwrap()).contains(anchor), "{page} leads to {link}");
+                assert!(anchors(target.to_str().unwrap()).contains(anchor), "{page} links to the missing {link}");
             }
         }
     }
-    assert!(links > 40, "only {links} links were read");
+    assert!(links > 40, "only {links} links found");
 }
 
 #[tokio::test]
-async fn every_command_that_the_pages_give_can_be_given() {
+async fn every_command_in_the_pages_is_valid() {
     let mut commands = BTreeSet::new();
     for page in PAGES {
         let text = text(page);
@@ -114,11 +113,12 @@ async fn every_command_that_the_pages_give_can_be_given() {
     }
 }
 
-/// The arguments, if this is a command of ours: variables before it and all that a shell does after it are left out.
+/// The arguments of a `registrar` command, without leading variables and trailing shell syntax.
 fn command(line: &str) -> Option<Vec<String>> {
     let mut words = line.split_whitespace().skip_while(|word| word.contains('=') && !word.starts_with('-'));
     (words.next()? == "registrar").then_some(())?;
     let words = words.take_while(|word| !["#", "|", ">", "&&", ";"].contains(word));
-    let words = words.map(|word| PLACES.iter().find(|(place, _)| *place == word).map_or(word, |(_, value)| value));
+    let words = words
+        .map(|word| PLACEHOLDERS.iter().find(|(placeholder, _)| *placeholder == word).map_or(word, |(_, value)| value));
     Some(words.map(str::to_owned).collect::<Vec<_>>()).filter(|words| !words.is_empty())
 }

@@ -1,4 +1,4 @@
-//! A Prometheus with the rules under `deploy/`, and the tools that come with it.
+//! A Prometheus with the rules under `deploy/`, and its command line tools.
 
 use super::{deploy, text};
 use crate::harness::{process::Process, rpc::http_client, within};
@@ -11,39 +11,40 @@ use std::{
 };
 use tempfile::TempDir;
 
-/// A tool of the operators.
+/// Runs a tool.
 ///
 /// # Panics
-/// When it is not installed: a check that is left out in silence is none.
+/// When the tool is not installed, because skipping the check would hide failures.
 pub fn tool(name: &str, folder: &Path, arguments: &[&str]) -> Output {
     let output = Command::new(name).args(arguments).current_dir(folder).output();
     output.unwrap_or_else(|error| {
-        panic!("{name} cannot be run ({error}): `make test` installs it, from Debian's prometheus and prometheus-alertmanager")
+        panic!(
+            "{name} cannot be run ({error}): `make test` installs it from Debian's prometheus and \
+             prometheus-alertmanager"
+        )
     })
 }
 
-/// What a tool says that finds nothing wrong.
+/// Runs a check that has to pass and returns its output.
 pub fn checked(name: &str, folder: &Path, arguments: &[&str]) -> String {
     let output = tool(name, folder, arguments);
-    let said = [&output.stdout[..], &output.stderr[..]].map(String::from_utf8_lossy).concat();
-    assert!(output.status.success(), "{name} {}:\n{said}", arguments.join(" "));
+    let combined = [&output.stdout[..], &output.stderr[..]].map(String::from_utf8_lossy).concat();
+    assert!(output.status.success(), "{name} {}:\n{combined}", arguments.join(" "));
     String::from_utf8(output.stdout).unwrap()
 }
 
-/// A running Prometheus.
 pub struct Prometheus {
     _process: Process,
     address: SocketAddr,
     _directory: TempDir,
 }
 
-/// A rule as it was read.
 #[derive(Clone, Debug)]
 pub struct Rule(Value);
 
 impl Prometheus {
-    /// With the example's configuration, which looks at `target` once a second and sends its alerts to nobody.
-    pub async fn watching(target: SocketAddr) -> Self {
+    /// With the example configuration, but scraping `target` once a second and without an Alertmanager.
+    pub async fn scraping(target: SocketAddr) -> Self {
         let directory = TempDir::new().unwrap();
         for file in ["alerts.yml", "recording.rules.yml"] {
             fs::copy(deploy("prometheus").join(file), directory.path().join(file)).unwrap();
@@ -61,8 +62,8 @@ impl Prometheus {
         command.current_dir(directory.path());
         command.args(["--config.file=prometheus.yml", "--storage.tsdb.path=data", "--web.listen-address=127.0.0.1:0"]);
         let mut process = Process::spawn("prometheus", &mut command);
-        let address = process.said("where it listens", listening).await;
-        process.said("that it is ready", |line| line.contains("ready to receive").then_some(())).await;
+        let address = process.wait_for_line("its address", listening).await;
+        process.wait_for_line("that it is ready", |line| line.contains("ready to receive").then_some(())).await;
         Self { _process: process, address, _directory: directory }
     }
 
@@ -75,10 +76,10 @@ impl Prometheus {
         answer["data"].clone()
     }
 
-    /// What an expression is now: so many series or numbers.
+    /// The current series of an expression.
     ///
     /// # Panics
-    /// When it cannot be reckoned.
+    /// When the expression cannot be evaluated.
     pub async fn query(&self, expression: &str) -> Vec<Value> {
         let data = self.get("query", &[("query", expression)]).await;
         match data["result"].as_array() {
@@ -87,7 +88,6 @@ impl Prometheus {
         }
     }
 
-    /// The rules.
     pub async fn rules(&self) -> Vec<Rule> {
         let data = self.get("rules", &[]).await;
         let groups = data["groups"].as_array().unwrap().iter();
@@ -96,23 +96,21 @@ impl Prometheus {
 }
 
 impl Rule {
-    /// The alert's or the series' name.
+    /// The name of the alert or of the recorded series.
     pub fn name(&self) -> &str {
         self.0["name"].as_str().unwrap()
     }
 
-    /// Whether it is an alert.
     pub fn is_alert(&self) -> bool {
         self.0["type"] == "alerting"
     }
 
-    /// What it asks for.
     pub fn expression(&self) -> &str {
         self.0["query"].as_str().unwrap()
     }
 
-    /// Whether it has been reckoned without an error.
-    pub fn is_well(&self) -> bool {
+    /// Whether it was evaluated without an error.
+    pub fn is_healthy(&self) -> bool {
         self.0["health"] == "ok"
     }
 
@@ -121,12 +119,10 @@ impl Rule {
         self.0["state"].as_str().unwrap()
     }
 
-    /// A label of the alert.
     pub fn label(&self, name: &str) -> &str {
         self.0["labels"][name].as_str().unwrap_or_else(|| panic!("{} has no label {name}", self.name()))
     }
 
-    /// A text that goes with the alert.
     pub fn annotation(&self, name: &str) -> &str {
         self.0["annotations"][name].as_str().unwrap_or_else(|| panic!("{} has no {name}", self.name()))
     }

@@ -1,22 +1,21 @@
-//! What a PromQL expression asks for: as much of the language as it takes to find that.
+//! Finds the series that a PromQL expression selects. It parses only as much of the language as that needs.
 
 use std::fmt;
 
-/// A metric and what its labels have to be.
+/// A metric name with its label matchers.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub struct Selector {
-    /// The metric.
     pub name: String,
-    /// Label, operator, value.
+    /// Label, operator and value.
     pub matchers: Vec<(String, String, String)>,
 }
 
-/// Words of the language that a list of labels follows.
+/// Keywords followed by a list of labels.
 const GROUPINGS: [&str; 6] = ["by", "without", "on", "ignoring", "group_left", "group_right"];
-/// Words of the language that stand by themselves.
+/// Other keywords.
 const WORDS: [&str; 5] = ["and", "or", "unless", "bool", "offset"];
 
-/// Everything that an expression asks for.
+/// All selectors of an expression.
 pub fn selectors(expression: &str) -> Vec<Selector> {
     let mut rest = expression;
     let mut found = Vec::new();
@@ -47,7 +46,7 @@ pub fn selectors(expression: &str) -> Vec<Selector> {
     found
 }
 
-/// `sum by (…) (…)`: what is summed comes after the labels.
+/// `sum by (…) (…)`: the operand follows the labels.
 fn is_aggregation(name: &str, rest: &str) -> bool {
     ["sum", "max", "min", "count", "avg"].contains(&name) && GROUPINGS.iter().any(|word| rest.starts_with(word))
 }
@@ -73,8 +72,8 @@ fn matchers(text: &str) -> (Vec<(String, String, String)>, &str) {
 }
 
 impl Selector {
-    /// One for each value that it names, wanted or not, so that each can be looked for by itself. Values are plain words, or several
-    /// with `|` between them; `.+` is whatever there is.
+    /// One selector per value that it names, matched or excluded. Values are plain words, or several separated by `|`;
+    /// `.+` matches any.
     pub fn each_value(&self) -> Vec<Self> {
         let mut all = vec![Self { name: self.name.clone(), matchers: Vec::new() }];
         for (label, operator, value) in &self.matchers {
@@ -83,7 +82,7 @@ impl Selector {
             }
             let regex = operator.ends_with('~');
             assert!(regex || !value.contains('|'), "{self}");
-            assert!(!value.contains(['(', '[', '*', '?', '+']) || !regex, "{self}: more than words in a pattern");
+            assert!(!value.contains(['(', '[', '*', '?', '+']) || !regex, "{self}: unsupported pattern");
             let positive = operator.starts_with('=');
             let one = |of: &Self, value: &str| {
                 let mut of = of.clone();
@@ -102,8 +101,8 @@ impl Selector {
         all
     }
 
-    /// Whether this label has to have this value.
-    pub fn wants(&self, label: &str, value: &str) -> bool {
+    /// Whether it requires this label value.
+    pub fn requires(&self, label: &str, value: &str) -> bool {
         self.matchers.iter().any(|(of, _, is)| of == label && is == value)
     }
 }
@@ -117,11 +116,11 @@ impl fmt::Display for Selector {
 }
 
 #[test]
-fn what_an_expression_asks_for_is_found() {
-    let asked = |expression: &str| selectors(expression).iter().map(Selector::to_string).collect::<Vec<_>>();
+fn selectors_are_found_in_expressions() {
+    let found = |expression: &str| selectors(expression).iter().map(Selector::to_string).collect::<Vec<_>>();
     let expression = r#"sum by (job, le) (rate(a_total{x="1", y=~"b|c"}[10m])) / on (job) group_left () count(d) > 0.5
         and max without (z) (changes(e:f[3m] offset 1h)) >= bool 2e3 or time() - g unless absent(h{i!="j"})"#;
-    assert_eq!(asked(expression), [r#"a_total{x="1",y=~"b|c"}"#, "d{}", "e:f{}", "g{}", r#"h{i!="j"}"#]);
+    assert_eq!(found(expression), [r#"a_total{x="1",y=~"b|c"}"#, "d{}", "e:f{}", "g{}", r#"h{i!="j"}"#]);
     let each =
         |expression: &str| selectors(expression)[0].each_value().iter().map(Selector::to_string).collect::<Vec<_>>();
     assert_eq!(each(r#"a{x="1", y=~"b|c", z=~".+"}"#), [r#"a{x="1",y="b"}"#, r#"a{x="1",y="c"}"#]);

@@ -1,4 +1,4 @@
-//! The rules by themselves: they are valid, do what their own tests say, and lead somewhere.
+//! The alerting and recording rules: valid, tested, and routed.
 
 use super::{
     deploy, files, pages,
@@ -6,11 +6,11 @@ use super::{
 };
 use std::{collections::BTreeSet, net::SocketAddr};
 
-/// Nobody.
-const NOBODY: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 1);
+/// A port that nothing listens on.
+const CLOSED_PORT: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 1);
 
 #[test]
-fn the_rules_fire_when_their_tests_say_and_not_else() {
+fn promtool_tests_of_the_rules_pass() {
     let folder = deploy("prometheus");
     checked("promtool", &folder, &["check", "config", "prometheus.yml"]);
     let tests = files("prometheus/tests", ".yml");
@@ -20,9 +20,9 @@ fn the_rules_fire_when_their_tests_say_and_not_else() {
 }
 
 #[tokio::test]
-async fn every_alert_is_tested_firing_and_silent() {
+async fn every_alert_has_a_firing_and_a_silent_test() {
     let tests: String = files("prometheus/tests", ".yml").iter().map(|path| super::text(path)).collect();
-    for rule in Prometheus::watching(NOBODY).await.rules().await {
+    for rule in Prometheus::scraping(CLOSED_PORT).await.rules().await {
         let name = rule.name();
         if !rule.is_alert() {
             assert!(tests.contains(name), "{name} is in no test");
@@ -31,7 +31,7 @@ async fn every_alert_is_tested_firing_and_silent() {
         let mentions: Vec<_> = tests.split("alertname: ").skip(1).filter(|rest| is_about(rest, name)).collect();
         let fires = |rest: &&&str| rest.split("\n      - ").next().unwrap().contains("exp_alerts:");
         let firing = mentions.iter().filter(fires).count();
-        // Some stay silent in a test that nothing at all fires in, or while another instance fires.
+        // Some stay silent in a test in which nothing fires, or while another instance fires.
         let silent = mentions.len() - firing + tests.matches("{ expr: ALERTS, ").count();
         assert!(firing > 0, "no test has {name} firing");
         assert!(silent > 0, "no test has {name} silent");
@@ -43,15 +43,15 @@ fn is_about(rest: &str, name: &str) -> bool {
 }
 
 #[tokio::test]
-async fn every_alert_leads_to_the_runbook_and_goes_where_its_label_says() {
+async fn every_alert_links_to_the_runbook_and_is_routed_by_its_label() {
     let folder = deploy("alertmanager");
     checked("amtool", &folder, &["check-config", "alertmanager.yml"]);
     let runbook = pages::anchors("RUNBOOK.md");
-    let mut told = BTreeSet::new();
-    for rule in Prometheus::watching(NOBODY).await.rules().await.iter().filter(|rule| rule.is_alert()) {
+    let mut receivers = BTreeSet::new();
+    for rule in Prometheus::scraping(CLOSED_PORT).await.rules().await.iter().filter(|rule| rule.is_alert()) {
         let name = rule.name();
         let anchor = rule.annotation("runbook_url").strip_prefix("RUNBOOK.md#").unwrap_or_else(|| panic!("{name}"));
-        assert_eq!(anchor, name.to_lowercase(), "{name} leads to another alert's section");
+        assert_eq!(anchor, name.to_lowercase(), "{name} links to another alert's section");
         assert!(runbook.contains(anchor), "the runbook has no section {anchor}");
         assert!(!rule.annotation("summary").is_empty() && !rule.label("about").is_empty());
         assert_eq!(rule.label("service"), "registrar");
@@ -62,10 +62,10 @@ async fn every_alert_leads_to_the_runbook_and_goes_where_its_label_says() {
         let labels = labels.map(|(label, value)| format!("{label}={value}"));
         let mut arguments = vec!["config", "routes", "test", "--config.file=alertmanager.yml"];
         arguments.extend(labels.iter().map(String::as_str));
-        // Whoever is told otherwise is told in the chat too.
+        // Every other receiver's alerts go to the chat too.
         let expected = if notify == "chat" { "chat".to_owned() } else { format!("{notify},chat") };
         assert_eq!(checked("amtool", &folder, &arguments).trim(), expected, "{name}");
-        told.insert(notify.to_owned());
+        receivers.insert(notify.to_owned());
     }
-    assert_eq!(told, ["chat", "mail", "pager"].map(str::to_owned).into());
+    assert_eq!(receivers, ["chat", "mail", "pager"].map(str::to_owned).into());
 }

@@ -1,19 +1,19 @@
-//! The files for Sentry: what they look for is what the service says, and what is to be filled in is explained.
+//! The files for Sentry: their filters match what the service sends, and every placeholder is explained.
 
 use super::{files, json, source, text};
 use serde_json::Value;
 use std::collections::BTreeSet;
 
-/// Where the service says what becomes an event.
-fn said() -> String {
+/// The source files that define Sentry events.
+fn event_sources() -> String {
     ["events/chain.rs", "events/database.rs", "events/mod.rs", "events/timeout.rs", "timeout.rs"]
         .map(|file| source(&format!("telemetry/{file}")))
         .concat()
 }
 
 #[test]
-fn every_alert_looks_for_what_the_service_says() {
-    let said = said();
+fn every_alert_filter_matches_an_event_of_the_service() {
+    let sources = event_sources();
     for file in files("sentry/alerts", ".json") {
         let alert = json(&file);
         assert!(alert["name"].as_str().unwrap().starts_with("Registrar: "), "{file}");
@@ -23,15 +23,19 @@ fn every_alert_looks_for_what_the_service_says() {
         );
         assert_eq!(alert["triggers"]["logicType"], "any-short");
         for filter in alert["actionFilters"].as_array().unwrap() {
-            assert!(!filter["actions"].as_array().unwrap().is_empty(), "{file} tells nobody");
-            filter["conditions"].as_array().unwrap().iter().for_each(|condition| look(&file, condition, &said));
+            assert!(!filter["actions"].as_array().unwrap().is_empty(), "{file} has no action");
+            filter["conditions"]
+                .as_array()
+                .unwrap()
+                .iter()
+                .for_each(|condition| check_condition(&file, condition, &sources));
             for tags in
                 filter["actions"].as_array().unwrap().iter().filter_map(|action| action["data"]["tags"].as_str())
             {
                 for tag in tags.split(',').filter(|tag| !tag.is_empty()) {
                     assert!(
-                        said.contains(&format!("tag(\"{tag}\"")),
-                        "{file} shows the tag {tag}, which is nowhere set"
+                        sources.contains(&format!("tag(\"{tag}\"")),
+                        "{file} shows the tag {tag}, which is never set"
                     );
                 }
             }
@@ -39,7 +43,7 @@ fn every_alert_looks_for_what_the_service_says() {
     }
 }
 
-fn look(file: &str, condition: &Value, said: &str) {
+fn check_condition(file: &str, condition: &Value, sources: &str) {
     let comparison = &condition["comparison"];
     assert_eq!(condition["conditionResult"], true, "{file}");
     match condition["type"].as_str().unwrap() {
@@ -47,47 +51,50 @@ fn look(file: &str, condition: &Value, said: &str) {
             let value = comparison["value"].as_str().unwrap();
             assert!(["co", "eq", "sw"].contains(&comparison["match"].as_str().unwrap()), "{file}");
             assert!(["message", "exception.type"].contains(&comparison["attribute"].as_str().unwrap()), "{file}");
-            assert!(said.contains(value), "{file}: nothing says {value}");
+            assert!(sources.contains(value), "{file}: no event contains {value}");
         }
         "tagged_event" => {
             let (key, value) = (comparison["key"].as_str().unwrap(), comparison["value"].as_str().unwrap());
-            assert!(said.contains(&format!("tag(\"{key}\", \"{value}\")")), "{file}: no event has {key} {value}");
+            assert!(
+                sources.contains(&format!("tag(\"{key}\", \"{value}\")")),
+                "{file}: no event has the tag {key}={value}"
+            );
         }
         "level" => assert!([30, 50].contains(&comparison["level"].as_u64().unwrap()), "{file}"),
         "event_unique_user_frequency_count" => {
             assert_eq!((&comparison["value"], &comparison["interval"]), (&5.into(), &"15m".into()), "{file}");
         }
-        other => panic!("{file}: {other} is new here"),
+        other => panic!("{file}: unknown condition {other}"),
     }
 }
 
 #[test]
-fn the_monitors_ask_for_more_than_a_tenth_and_more_than_five_users_in_a_quarter_of_an_hour() {
+fn the_monitors_have_the_documented_thresholds() {
     for (file, aggregate, threshold) in [
         ("sentry/monitors/failure-share.json", "failure_rate()", 0.1),
         ("sentry/monitors/users-affected.json", "count_unique(tags[sentry:user])", 5.0),
     ] {
         let monitor = json(file);
-        let asked = &monitor["dataSources"][0];
-        assert_eq!((&asked["aggregate"], &asked["timeWindow"]), (&aggregate.into(), &900.into()));
+        let source = &monitor["dataSources"][0];
+        assert_eq!((&source["aggregate"], &source["timeWindow"]), (&aggregate.into(), &900.into()));
         let conditions = monitor["conditionGroup"]["conditions"].as_array().unwrap();
-        let told: Vec<_> = conditions
+        let thresholds: Vec<_> = conditions
             .iter()
             .map(|one| (one["type"].as_str().unwrap(), one["comparison"].as_f64().unwrap(), &one["conditionResult"]))
             .collect();
-        assert_eq!(told, [("gt", threshold, &75.into()), ("lte", threshold, &0.into())]);
+        assert_eq!(thresholds, [("gt", threshold, &75.into()), ("lte", threshold, &0.into())]);
     }
-    assert!(source("pipeline/journey/story.rs").contains("\"blockchain.register\""), "the spans have another name");
+    assert!(source("pipeline/journey/story.rs").contains("\"blockchain.register\""), "the span's name changed");
 }
 
 #[test]
-fn every_file_is_listed_and_every_word_to_fill_in_explained() {
+fn every_file_is_listed_and_every_placeholder_explained() {
     let page = text("sentry/README.md");
     let filled: BTreeSet<_> = page.lines().filter_map(|line| line.strip_prefix("s/")?.split('/').next()).collect();
     let all = [files("sentry/monitors", ".json"), files("sentry/alerts", ".json")].concat();
     for file in &all {
         let name = file.trim_start_matches("sentry/");
-        assert!(page.contains(&format!("| `{name}` |")), "{name} is not listed");
+        assert!(page.contains(&format!("| `{name}` |")), "{name} is not in the table");
         let text = text(file);
         for word in
             text.split('"').filter(|word| word.len() > 3 && word.chars().all(|c| c.is_ascii_uppercase() || c == '_'))

@@ -1,21 +1,19 @@
-//! On PostgreSQL everything is as on a file, and several replicas share it.
+//! PostgreSQL as the store, and several replicas that share it.
 
 mod backup;
 mod diagnoses;
+mod lease_failover;
 mod outages;
 mod replicas;
 mod start;
-mod tenure;
 mod tls;
 
-use crate::harness::{Plan, Service, State, account, document};
+use crate::harness::{CASE, Service, StackBuilder, State, account, document};
 use serde_json::Value;
 
-const CASE: &str = "case-1";
-
-/// Waits until this replica acts for the first signer.
-async fn leased(service: &mut Service) {
-    service.logged("its lease", |line| is_of_signer(line, "lease taken")).await;
+/// Waits until this replica holds the first signer's lease.
+async fn wait_for_lease(service: &mut Service) {
+    service.wait_for_log("the lease", |line| is_of_signer(line, "lease taken")).await;
 }
 
 fn is_of_signer(line: &Value, message: &str) -> bool {
@@ -23,17 +21,17 @@ fn is_of_signer(line: &Value, message: &str) -> bool {
 }
 
 #[tokio::test]
-async fn a_registration_goes_all_the_way_and_survives_a_crash() {
-    let mut stack = Plan::on_demand().postgres().start().await;
+async fn registrations_are_confirmed_and_survive_a_crash() {
+    let mut stack = StackBuilder::on_demand().postgres().start().await;
     stack.client.confirm(1, CASE).await;
     stack.anvil.stop_mining().await;
     let accepted = stack.client.accept(2, CASE).await;
-    stack.client.reaches(&accepted.id, State::Submitted).await;
+    stack.client.wait_for_state(&accepted.id, State::Submitted).await;
 
     stack.crash().await;
     stack.anvil.mine_on_demand().await;
 
-    stack.client.reaches(&accepted.id, State::Confirmed).await;
-    stack.registry.holds_exactly([(document(1), CASE.to_owned()), (document(2), CASE.to_owned())]).await;
-    assert!(!stack.database().exists(), "a file was made");
+    stack.client.wait_for_state(&accepted.id, State::Confirmed).await;
+    stack.registry.assert_registered_exactly([(document(1), CASE.to_owned()), (document(2), CASE.to_owned())]).await;
+    assert!(!stack.database().exists(), "an SQLite file was created");
 }

@@ -1,8 +1,9 @@
-//! The database goes away and comes back: nothing half done, everybody told, nobody to start anything again.
+//! Database outages: no partial work, every caller is answered, and the service recovers without a restart.
 
 use super::CASE;
 use crate::harness::{
-    Database, Line, LineCondition, Plan, Stack, State, WaitFor, client::channel, document, eventually, registering,
+    Database, StackBuilder, State, TcpProxy, TcpProxyMode, TestStack, WaitFor, client::channel, document, eventually,
+    register_request,
 };
 use serde_json::Value;
 use std::time::Duration;
@@ -13,111 +14,111 @@ use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus,
 /// Longer than any timeout or lease of the service.
 const OUTAGE: Duration = Duration::from_secs(30);
 
-/// A service whose database is at the other end of a line.
-async fn on_a_line(plan: Plan) -> (Stack, Line) {
-    let line = Line::to(&Database::new().await);
-    let stack = plan.set("REGISTRAR_DATABASE_URL", &line.url).start().await;
-    (stack, line)
+/// A service whose connection to the database goes through a proxy.
+async fn on_a_proxy(builder: StackBuilder) -> (TestStack, TcpProxy) {
+    let proxy = TcpProxy::new(&Database::new().await);
+    let stack = builder.set("REGISTRAR_DATABASE_URL", &proxy.url).start().await;
+    (stack, proxy)
 }
 
-/// What a call hears while the database is gone, and how soon.
-async fn is_refused(stack: &Stack, number: u64, within: Duration) {
-    let begun = Instant::now();
-    let refusal = stack.client.register(registering(number, CASE, WaitFor::Accepted)).await.unwrap_err();
-    assert_eq!(refusal.kind(), (Code::Unavailable, "STORE_UNAVAILABLE"));
-    assert!(begun.elapsed() < within, "{:?}", begun.elapsed());
+/// Asserts that calls fail with STORE_UNAVAILABLE within this time.
+async fn assert_unavailable(stack: &TestStack, number: u64, within: Duration) {
+    let started = Instant::now();
+    let error = stack.client.register(register_request(number, CASE, WaitFor::Accepted)).await.unwrap_err();
+    assert_eq!(error.kind(), (Code::Unavailable, "STORE_UNAVAILABLE"));
+    assert!(started.elapsed() < within, "{:?}", started.elapsed());
 }
 
-/// What grpc health says of the whole service.
-async fn health(stack: &Stack) -> ServingStatus {
+/// The whole service's status in the gRPC health service.
+async fn health(stack: &TestStack) -> ServingStatus {
     let mut client = HealthClient::new(channel(stack.service.grpc).await);
     client.check(HealthCheckRequest { service: String::new() }).await.unwrap().into_inner().status()
 }
 
-/// Whether the metrics say that the database is there, and that this replica acts for its signer.
-async fn is_seen_by_operators(stack: &Stack, expected: f64) {
-    eventually("the metrics to say so", async || {
+/// Waits until the metrics report this for both the database connection and the lease.
+async fn wait_for_metrics(stack: &TestStack, expected: f64) {
+    eventually("the metrics to change", async || {
         let page = stack.service.metrics().await;
-        let seen = ["registrar_store_up", "registrar_signer_leased"].map(|name| page.value(name, &[]));
-        (seen == [expected; 2]).then_some(())
+        let values = ["registrar_store_up", "registrar_signer_leased"].map(|name| page.value(name, &[]));
+        (values == [expected; 2]).then_some(())
     })
     .await;
 }
 
-/// Whatever it hinders, the loss is one line, with where and why, and so is the return.
-fn is_told_once(log: &[Value], place: &str) {
-    // What was out when it began may time out meanwhile, which is a fact of its own.
-    let of_a_transaction = |line: &&Value| line["message"].as_str().unwrap().contains("not confirmed after");
+/// Asserts that the outage is one log line with the address and the reason, and its end another one.
+fn assert_logged_once(log: &[Value], address: &str) {
+    // Transactions that were pending when the outage started may time out, which is logged separately.
+    let is_timeout_report = |line: &&Value| line["message"].as_str().unwrap().contains("not confirmed after");
     let is_bad = |line: &&Value| ["WARN", "ERROR"].contains(&line["level"].as_str().unwrap());
-    let bad: Vec<_> = log.iter().filter(is_bad).filter(|line| !of_a_transaction(line)).collect();
+    let bad: Vec<_> = log.iter().filter(is_bad).filter(|line| !is_timeout_report(line)).collect();
     let [lost] = bad[..] else { panic!("{} lines: {bad:#?}", bad.len()) };
     assert!(lost["message"].as_str().unwrap().starts_with("the database cannot be used"), "{lost}");
-    assert!(lost["database"].as_str().unwrap().contains(place), "{lost}");
+    assert!(lost["database"].as_str().unwrap().contains(address), "{lost}");
     let why = lost["error"].as_str().unwrap();
     assert!(!why.is_empty() && !why.contains("pool timed out"), "{lost}");
     let back: Vec<_> = log.iter().filter(|line| line["message"] == "the database can be used again").collect();
     assert!(matches!(back[..], [line] if line["seconds"].as_u64().unwrap() >= 20), "{back:#?}");
 }
 
-async fn goes_away_and_comes_back(condition: LineCondition, told_within: Duration) {
-    let (stack, line) = on_a_line(Plan::on_demand()).await;
-    let url = url::Url::parse(&line.url).unwrap();
-    let place = format!("127.0.0.1:{}", url.port().unwrap());
+async fn assert_recovers_from(mode: TcpProxyMode, error_within: Duration) {
+    let (stack, proxy) = on_a_proxy(StackBuilder::on_demand()).await;
+    let url = url::Url::parse(&proxy.url).unwrap();
+    let address = format!("127.0.0.1:{}", url.port().unwrap());
     stack.client.confirm(1, CASE).await;
     stack.anvil.stop_mining().await;
     let in_flight = stack.client.accept(2, CASE).await;
-    stack.client.reaches(&in_flight.id, State::Submitted).await;
+    stack.client.wait_for_state(&in_flight.id, State::Submitted).await;
 
     let before = stack.service.log().len();
-    line.becomes(condition);
+    proxy.set_mode(mode);
     let gone = Instant::now();
 
-    is_refused(&stack, 3, told_within).await;
+    assert_unavailable(&stack, 3, error_within).await;
     let not_ready = async || (stack.service.http("/readyz").await.0 == 503).then_some(());
-    eventually("readiness to end", not_ready).await;
-    let unwell = async || (health(&stack).await == ServingStatus::NotServing).then_some(());
-    eventually("grpc health to say so", unwell).await;
+    eventually("readiness to fail", not_ready).await;
+    let not_serving = async || (health(&stack).await == ServingStatus::NotServing).then_some(());
+    eventually("gRPC health to be NOT_SERVING", not_serving).await;
     let get = stack.client.get(&in_flight.id).await.unwrap_err();
     assert_eq!(get.kind(), (Code::Unavailable, "STORE_UNAVAILABLE"));
-    is_seen_by_operators(&stack, 0.0).await;
-    // What is on chain meanwhile cannot be written down yet.
+    wait_for_metrics(&stack, 0.0).await;
+    // Inclusions during the outage cannot be stored yet.
     stack.anvil.mine_on_demand().await;
     while gone.elapsed() < OUTAGE {
-        is_refused(&stack, 3, told_within).await;
+        assert_unavailable(&stack, 3, error_within).await;
     }
 
-    line.becomes(LineCondition::Sound);
+    proxy.set_mode(TcpProxyMode::Forward);
 
     let ready = async || (stack.service.http("/readyz").await.0 == 200).then_some(());
     eventually("readiness", ready).await;
-    let well = async || (health(&stack).await == ServingStatus::Serving).then_some(());
-    eventually("grpc health", well).await;
-    is_seen_by_operators(&stack, 1.0).await;
-    is_told_once(&stack.service.log()[before..], &place);
-    stack.client.reaches(&in_flight.id, State::Confirmed).await;
+    let serving = async || (health(&stack).await == ServingStatus::Serving).then_some(());
+    eventually("gRPC health to be SERVING", serving).await;
+    wait_for_metrics(&stack, 1.0).await;
+    assert_logged_once(&stack.service.log()[before..], &address);
+    stack.client.wait_for_state(&in_flight.id, State::Confirmed).await;
     stack.client.confirm(3, CASE).await;
-    stack.registry.holds_exactly((1..=3).map(|number| (document(number), CASE.to_owned()))).await;
+    stack.registry.assert_registered_exactly((1..=3).map(|number| (document(number), CASE.to_owned()))).await;
 }
 
 #[tokio::test]
-async fn a_database_that_is_gone_is_said_at_once_and_its_return_needs_nobody() {
-    goes_away_and_comes_back(LineCondition::Cut, Duration::from_secs(10)).await;
+async fn the_service_recovers_from_a_stopped_database() {
+    assert_recovers_from(TcpProxyMode::Refuse, Duration::from_secs(10)).await;
 }
 
 #[tokio::test]
-async fn a_database_that_falls_silent_is_said_soon_and_its_return_needs_nobody() {
-    goes_away_and_comes_back(LineCondition::Silent, Duration::from_secs(25)).await;
+async fn the_service_recovers_from_a_frozen_database() {
+    assert_recovers_from(TcpProxyMode::Stall, Duration::from_secs(25)).await;
 }
 
 #[tokio::test]
-async fn what_was_committed_although_nobody_was_told_is_found_by_the_same_pair() {
-    let (stack, line) = on_a_line(Plan::on_demand()).await;
-    line.becomes(LineCondition::LosesCommits);
-    is_refused(&stack, 1, Duration::from_secs(10)).await;
-    line.becomes(LineCondition::Sound);
+async fn a_commit_with_a_lost_reply_is_found_by_a_repeated_request() {
+    let (stack, proxy) = on_a_proxy(StackBuilder::on_demand()).await;
+    proxy.set_mode(TcpProxyMode::DropCommitReplies);
+    assert_unavailable(&stack, 1, Duration::from_secs(10)).await;
+    proxy.set_mode(TcpProxyMode::Forward);
 
-    let kept = stack.client.get_pair(&document(1), CASE).await.unwrap();
+    let stored = stack.client.get_pair(&document(1), CASE).await.unwrap();
 
-    assert_eq!(stack.client.confirm(1, CASE).await.id, kept.id);
-    stack.registry.holds_exactly([(document(1), CASE.to_owned())]).await;
+    assert_eq!(stack.client.confirm(1, CASE).await.id, stored.id);
+    stack.registry.assert_registered_exactly([(document(1), CASE.to_owned())]).await;
 }

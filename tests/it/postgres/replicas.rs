@@ -1,9 +1,9 @@
-//! Whatever is asked of one replica is done by the other, and told by both.
+//! Replicas that share one database: work accepted by one is done and visible on all.
 
-use super::{CASE, leased};
+use super::{CASE, wait_for_lease};
 use crate::harness::{
-    Cause, Client, Database, Plan, Service, Stack, State, WaitFor, document, eventually, in_one_of, registering,
-    wait::PATIENCE,
+    Cause, Client, Database, Service, StackBuilder, State, TestStack, WaitFor, document, eventually, register_request,
+    retry_timing, wait::TEST_TIMEOUT,
 };
 use alloy::primitives::U64;
 use futures_util::future::join_all;
@@ -13,36 +13,39 @@ use tokio::{sync::watch, time::Instant};
 use tokio_util::sync::CancellationToken;
 use tonic::Code;
 
-/// A service that holds its signer's lease, and another one beside it that does not.
-pub(super) async fn pair(plan: Plan) -> (Stack, Service, Client) {
-    let mut stack = plan.postgres().start().await;
-    leased(&mut stack.service).await;
+/// A service that holds the signer's lease, and another replica that does not.
+pub(super) async fn pair(builder: StackBuilder) -> (TestStack, Service, Client) {
+    let mut stack = builder.postgres().start().await;
+    wait_for_lease(&mut stack.service).await;
     let (service, client) = stack.replica().await;
     (stack, service, client)
 }
 
 #[tokio::test]
-async fn what_one_replica_accepts_the_other_one_signs_and_both_tell() {
-    let (stack, _other, client) = pair(Plan::on_demand()).await;
+async fn work_accepted_by_one_replica_is_confirmed_on_both() {
+    let (stack, _other, client) = pair(StackBuilder::on_demand()).await;
     let mut numbers = 0..;
 
-    // By their news: by looking, which each does once a second, it would take a second for each.
-    in_one_of("eight in five seconds", async || {
-        let begun = Instant::now();
+    // With notifications. By polling, which happens once a second, each would take a second.
+    retry_timing("eight confirmations on the other replica", async || {
+        let started = Instant::now();
         for number in numbers.by_ref().take(8) {
             let confirmed = client.confirm(number, CASE).await;
             assert_eq!(stack.client.get(&confirmed.id).await.unwrap(), confirmed);
         }
-        if begun.elapsed() < Duration::from_secs(5) { Ok(()) } else { Err(format!("{:?}", begun.elapsed())) }
+        if started.elapsed() < Duration::from_secs(5) { Ok(()) } else { Err(format!("took {:?}", started.elapsed())) }
     })
     .await;
 
-    stack.registry.holds_exactly((0..numbers.start).map(|number| (document(number), CASE.to_owned()))).await;
+    stack
+        .registry
+        .assert_registered_exactly((0..numbers.start).map(|number| (document(number), CASE.to_owned())))
+        .await;
 }
 
 #[tokio::test]
-async fn every_replica_counts_what_is_unfinished_in_the_whole_store() {
-    let (stack, other, _client) = pair(Plan::on_demand().set("REGISTRAR_CONFIRMATIONS", 1)).await;
+async fn every_replica_counts_all_unfinished_registrations() {
+    let (stack, other, _client) = pair(StackBuilder::on_demand().set("REGISTRAR_CONFIRMATIONS", 1)).await;
     stack.anvil.stop_mining().await;
     for number in 0..3 {
         stack.client.accept(number, CASE).await;
@@ -60,7 +63,7 @@ async fn every_replica_counts_what_is_unfinished_in_the_whole_store() {
 
 #[tokio::test]
 async fn a_watcher_on_the_other_replica_sees_every_change() {
-    let (stack, _other, client) = pair(Plan::on_demand().set("REGISTRAR_CONFIRMATIONS", 2)).await;
+    let (stack, _other, client) = pair(StackBuilder::on_demand().set("REGISTRAR_CONFIRMATIONS", 2)).await;
     stack.anvil.stop_mining().await;
     let accepted = stack.client.accept(1, CASE).await;
     let mut watch = client.watch(&accepted.id, WaitFor::Confirmed, 0).await.unwrap();
@@ -75,14 +78,14 @@ async fn a_watcher_on_the_other_replica_sees_every_change() {
     seen.extend(watch.rest().await);
 
     assert_eq!(seen.last().unwrap().state(), State::Confirmed);
-    assert!(seen.windows(2).all(|pair| pair[0].revision < pair[1].revision), "something came twice");
+    assert!(seen.windows(2).all(|pair| pair[0].revision < pair[1].revision), "a revision is repeated");
 }
 
 #[tokio::test]
-async fn the_same_crowd_of_pairs_on_both_replicas_is_registered_once() {
+async fn the_same_pairs_on_both_replicas_are_registered_once() {
     const COUNT: u64 = 200;
-    let (stack, _other, client) = pair(Plan::block_time(0.2).signers(2)).await;
-    let crowd = |client: &Client, numbers: Vec<u64>| {
+    let (stack, _other, client) = pair(StackBuilder::block_time(0.2).signers(2)).await;
+    let confirm_all = |client: &Client, numbers: Vec<u64>| {
         let client = client.clone();
         join_all(numbers.into_iter().map(move |number| {
             let client = client.clone();
@@ -90,18 +93,20 @@ async fn the_same_crowd_of_pairs_on_both_replicas_is_registered_once() {
         }))
     };
 
-    let (one, mut other) =
-        tokio::join!(crowd(&stack.client, (0..COUNT).collect()), crowd(&client, (0..COUNT).rev().collect()));
+    let (one, mut other) = tokio::join!(
+        confirm_all(&stack.client, (0..COUNT).collect()),
+        confirm_all(&client, (0..COUNT).rev().collect())
+    );
 
     other.reverse();
     assert_eq!(one, other);
-    stack.registry.holds_exactly((0..COUNT).map(|number| (document(number), CASE.to_owned()))).await;
+    stack.registry.assert_registered_exactly((0..COUNT).map(|number| (document(number), CASE.to_owned()))).await;
 }
 
 #[tokio::test]
-async fn a_replica_has_at_most_twelve_connections_however_much_comes_at_once() {
+async fn a_replica_has_at_most_twelve_database_connections() {
     let database = Database::new().await;
-    let stack = Plan::block_time(0.2).set("REGISTRAR_DATABASE_URL", database.url()).start().await;
+    let stack = StackBuilder::block_time(0.2).set("REGISTRAR_DATABASE_URL", database.url()).start().await;
 
     join_all((0..200).map(|number| stack.client.confirm(number, CASE))).await;
 
@@ -113,32 +118,33 @@ async fn a_replica_has_at_most_twelve_connections_however_much_comes_at_once() {
 }
 
 #[tokio::test]
-async fn both_replicas_say_the_same_about_what_is_late() {
-    let (stack, _other, client) = pair(Plan::on_demand()).await;
+async fn both_replicas_give_the_same_diagnosis() {
+    let (stack, _other, client) = pair(StackBuilder::on_demand()).await;
     stack.anvil.stop_mining().await;
     let first = stack.client.accept(1, CASE).await;
-    stack.client.reaches(&first.id, State::Submitted).await;
+    stack.client.wait_for_state(&first.id, State::Submitted).await;
     let second = client.accept(2, CASE).await;
-    client.reaches(&second.id, State::Submitted).await;
-    // No block has room for a registration, and the chain goes on.
+    client.wait_for_state(&second.id, State::Submitted).await;
+    // Blocks are mined but have no room for a registration.
     stack.anvil.rpc().run("evm_setBlockGasLimit", json!([U64::from(40_000)])).await;
     stack.anvil.mine(2).await;
 
     for (id, cause) in [(&first.id, Cause::TooLarge), (&second.id, Cause::BlockedByEarlierNonce)] {
-        for asked in [&stack.client, &client] {
-            // Nothing is wrong with what has just been sent.
-            let told = async || (asked.diagnose(id).await.unwrap().diagnosis.unwrap().cause() == cause).then_some(());
-            eventually(cause.as_str_name(), told).await;
+        for client in [&stack.client, &client] {
+            // Right after the submission there is no problem to diagnose yet.
+            let diagnosed =
+                async || (client.diagnose(id).await.unwrap().diagnosis.unwrap().cause() == cause).then_some(());
+            eventually(cause.as_str_name(), diagnosed).await;
         }
     }
 }
 
 #[tokio::test]
-async fn a_rolling_restart_fails_no_request_of_a_client_that_tries_again() {
-    let (mut stack, mut other, client) = pair(Plan::block_time(0.2)).await;
+async fn a_rolling_restart_fails_no_request_of_a_retrying_client() {
+    let (mut stack, mut other, client) = pair(StackBuilder::block_time(0.2)).await;
     let addresses = watch::Sender::new([stack.client.clone(), client]);
     let done = CancellationToken::new();
-    let crowd = join_all((0..4_u64).map(|caller| {
+    let callers = join_all((0..4_u64).map(|caller| {
         let (mut clients, done) = (addresses.subscribe(), done.clone());
         async move {
             let mut numbers = Vec::new();
@@ -153,7 +159,7 @@ async fn a_rolling_restart_fails_no_request_of_a_client_that_tries_again() {
     let restarts = async {
         stack.service.terminate();
         assert_eq!(stack.service.exit_code().await, 0);
-        stack.start_again().await;
+        stack.restart().await;
         addresses.send_modify(|clients| clients[0] = stack.client.clone());
         other.terminate();
         assert_eq!(other.exit_code().await, 0);
@@ -163,28 +169,31 @@ async fn a_rolling_restart_fails_no_request_of_a_client_that_tries_again() {
         done.cancel();
     };
 
-    let (numbers, ()) = tokio::join!(crowd, restarts);
+    let (numbers, ()) = tokio::join!(callers, restarts);
 
     let numbers = numbers.concat();
-    stack.registry.holds_exactly(numbers.into_iter().map(|number| (document(number), CASE.to_owned()))).await;
+    stack
+        .registry
+        .assert_registered_exactly(numbers.into_iter().map(|number| (document(number), CASE.to_owned())))
+        .await;
 }
 
 /// Registers on one replica or, while that one is shutting down or gone, on the other one.
 async fn register(clients: &mut watch::Receiver<[Client; 2]>, number: u64) {
-    let begun = Instant::now();
+    let started = Instant::now();
     for turn in number.. {
         let client = clients.borrow()[(turn % 2) as usize].clone();
-        match client.stub().register_document(registering(number, CASE, WaitFor::Confirmed)).await {
+        match client.stub().register_document(register_request(number, CASE, WaitFor::Confirmed)).await {
             Ok(answer) => {
                 let registration = answer.into_inner().registration.unwrap();
                 return assert_eq!(registration.state(), State::Confirmed);
             }
             Err(status) => {
-                // Without a reason nobody listens there any more: it is the client's own word.
+                // An error without a reason is the client's own: the replica refuses connections.
                 let reason = status.metadata().get("x-error-reason").map(|reason| reason.to_str().unwrap());
                 let expected = reason.is_none_or(|reason| reason == "SHUTTING_DOWN");
                 assert!(expected && status.code() == Code::Unavailable, "{status:?}");
-                assert!(begun.elapsed() < PATIENCE, "{status:?}");
+                assert!(started.elapsed() < TEST_TIMEOUT, "{status:?}");
                 tokio::task::yield_now().await;
             }
         }

@@ -1,43 +1,44 @@
-//! A start that cannot use its database waits for what may come by itself, and says of the rest what to mend, and never the password.
+//! A start without a usable database: waits for what may recover, reports the rest with its fix, and never logs the
+//! password.
 
 use super::CASE;
 use crate::harness::{
-    Client, Database, Line, LineCondition, Plan, Service, Starting,
+    Client, Database, Service, StackBuilder, Starting, TcpProxy, TcpProxyMode,
     postgres::{Cluster, PASSWORDS},
     service::Settings,
 };
 
-/// The exit code and the words that are to be said.
-pub(super) async fn refused_on(settings: &Settings, database: &str) -> (i32, String) {
-    let refused = Service::refused(&settings.clone().set("REGISTRAR_DATABASE_URL", database)).await;
-    assert!(!PASSWORDS.iter().any(|password| refused.said.contains(password)), "{}", refused.said);
-    assert!(refused.said.contains("REGISTRAR_DATABASE_URL"), "{}", refused.said);
-    (refused.code, refused.said)
+/// The exit code and the output of a failed start.
+pub(super) async fn failed_start_with(settings: &Settings, database: &str) -> (i32, String) {
+    let failed = Service::expect_start_failure(&settings.clone().set("REGISTRAR_DATABASE_URL", database)).await;
+    assert!(!PASSWORDS.iter().any(|password| failed.output.contains(password)), "{}", failed.output);
+    assert!(failed.output.contains("REGISTRAR_DATABASE_URL"), "{}", failed.output);
+    (failed.code, failed.output)
 }
 
-async fn refused(database: &str) -> (i32, String) {
-    let (_ground, settings) = Plan::on_demand().prepare().await;
-    refused_on(&settings, database).await
+async fn failed_start(database: &str) -> (i32, String) {
+    let (_dependencies, settings) = StackBuilder::on_demand().prepare().await;
+    failed_start_with(&settings, database).await
 }
 
-/// Returns when it says that it waits for its database.
-async fn waits(starting: &mut Starting) {
+/// Waits until the service logs that it waits for its database.
+async fn wait_for_database_warning(starting: &mut Starting) {
     let message = "waiting for the database server of REGISTRAR_DATABASE_URL";
-    starting.logged(message, |line| line["message"] == message && line["level"] == "WARN").await;
+    starting.wait_for_log(message, |line| line["message"] == message && line["level"] == "WARN").await;
 }
 
 #[tokio::test]
-async fn a_server_that_does_not_come_is_given_up_and_no_fault_of_the_settings() {
+async fn an_unreachable_server_fails_the_start_with_exit_code_1() {
     let database = Database::new().await;
-    let (code, said) = refused(&database.url_by(1)).await;
-    assert!(said.contains("cannot be reached"), "{said}");
+    let (code, output) = failed_start(&database.url_by(1)).await;
+    assert!(output.contains("cannot be reached"), "{output}");
     assert_eq!(code, 1);
-    // Once for each reason, however often it tried.
-    assert!((1..=3).contains(&said.matches("waiting for the database server").count()), "{said}");
+    // Once per reason, not per attempt.
+    assert!((1..=3).contains(&output.matches("waiting for the database server").count()), "{output}");
 }
 
 #[tokio::test]
-async fn what_the_server_refuses_is_a_fault_of_the_settings() {
+async fn a_rejection_by_the_server_is_a_configuration_error() {
     let database = Database::new().await;
     database.run("CREATE ROLE other LOGIN PASSWORD 'other'").await;
     for (url, words) in [
@@ -45,72 +46,74 @@ async fn what_the_server_refuses_is_a_fault_of_the_settings() {
         (database.url_as("other", "other"), "CREATE SCHEMA registrar"),
         (database.url().replace("/test_", "/absent_"), "createdb"),
     ] {
-        let (code, said) = refused(&url).await;
-        assert!(said.contains(words), "{said}");
-        assert_eq!(code, 64, "{said}");
+        let (code, output) = failed_start(&url).await;
+        assert!(output.contains(words), "{output}");
+        assert_eq!(code, 64, "{output}");
     }
 }
 
 #[tokio::test]
-async fn a_start_waits_for_a_server_that_is_still_on_its_way() {
-    let (_ground, settings) = Plan::on_demand().prepare().await;
+async fn a_start_waits_for_a_starting_server() {
+    let (_dependencies, settings) = StackBuilder::on_demand().prepare().await;
     let cluster = Cluster::prepare();
-    let mut starting = Starting::of(&settings.set("REGISTRAR_DATABASE_URL", cluster.url_of("postgres")));
-    waits(&mut starting).await;
+    let mut starting = Starting::new(&settings.set("REGISTRAR_DATABASE_URL", cluster.url_of("postgres")));
+    wait_for_database_warning(&mut starting).await;
 
     let _cluster = cluster.start();
 
-    let mut service = starting.serves().await;
+    let mut service = starting.until_serving().await;
     Client::connect(service.grpc).await.confirm(1, CASE).await;
     service.terminate();
     assert_eq!(service.exit_code().await, 0);
 }
 
 #[tokio::test]
-async fn a_start_waits_while_the_database_cannot_be_reached() {
-    let (_ground, settings) = Plan::on_demand().prepare().await;
-    let line = Line::to(&Database::new().await);
-    line.becomes(LineCondition::Cut);
-    let mut starting = Starting::of(&settings.set("REGISTRAR_DATABASE_URL", &line.url));
-    waits(&mut starting).await;
+async fn a_start_waits_for_an_unreachable_database() {
+    let (_dependencies, settings) = StackBuilder::on_demand().prepare().await;
+    let proxy = TcpProxy::new(&Database::new().await);
+    proxy.set_mode(TcpProxyMode::Refuse);
+    let mut starting = Starting::new(&settings.set("REGISTRAR_DATABASE_URL", &proxy.url));
+    wait_for_database_warning(&mut starting).await;
 
-    line.becomes(LineCondition::Sound);
+    proxy.set_mode(TcpProxyMode::Forward);
 
-    let service = starting.serves().await;
+    let service = starting.until_serving().await;
     Client::connect(service.grpc).await.confirm(1, CASE).await;
 }
 
 #[tokio::test]
-async fn a_start_waits_while_the_server_has_too_many_guests() {
-    let (_ground, settings) = Plan::on_demand().prepare().await;
+async fn a_start_waits_for_a_server_with_too_many_connections() {
+    let (_dependencies, settings) = StackBuilder::on_demand().prepare().await;
     let database = Database::new().await;
     database.run("CREATE ROLE guest LOGIN PASSWORD 'welcome' CONNECTION LIMIT 0").await;
     database.run("CREATE SCHEMA registrar AUTHORIZATION guest").await;
-    let mut starting = Starting::of(&settings.set("REGISTRAR_DATABASE_URL", database.url_as("guest", "welcome")));
-    waits(&mut starting).await;
+    let mut starting = Starting::new(&settings.set("REGISTRAR_DATABASE_URL", database.url_as("guest", "welcome")));
+    wait_for_database_warning(&mut starting).await;
 
     database.run("ALTER ROLE guest CONNECTION LIMIT -1").await;
 
-    let service = starting.serves().await;
+    let service = starting.until_serving().await;
     Client::connect(service.grpc).await.confirm(1, CASE).await;
 }
 
 #[tokio::test]
-async fn a_start_that_waits_for_its_database_ends_well_when_it_is_told_to() {
-    let (_ground, settings) = Plan::on_demand().prepare().await;
-    let line = Line::to(&Database::new().await);
-    // Nobody answers, and nobody hangs up: a try would take seconds.
-    for condition in [LineCondition::Cut, LineCondition::Silent] {
-        line.becomes(condition);
-        let mut starting = Starting::of(&settings.clone().set("REGISTRAR_DATABASE_URL", &line.url));
-        match condition {
-            LineCondition::Silent => line.called().await,
-            LineCondition::Cut | LineCondition::Sound | LineCondition::LosesCommits => waits(&mut starting).await,
+async fn sigterm_ends_a_start_that_waits_for_the_database() {
+    let (_dependencies, settings) = StackBuilder::on_demand().prepare().await;
+    let proxy = TcpProxy::new(&Database::new().await);
+    // A stalled connection attempt would take seconds to time out.
+    for mode in [TcpProxyMode::Refuse, TcpProxyMode::Stall] {
+        proxy.set_mode(mode);
+        let mut starting = Starting::new(&settings.clone().set("REGISTRAR_DATABASE_URL", &proxy.url));
+        match mode {
+            TcpProxyMode::Stall => proxy.connected().await,
+            TcpProxyMode::Refuse | TcpProxyMode::Forward | TcpProxyMode::DropCommitReplies => {
+                wait_for_database_warning(&mut starting).await
+            }
         }
 
         starting.terminate();
 
-        let ended = starting.ends().await;
-        assert_eq!(ended.code, 0, "{}", ended.said);
+        let exited = starting.until_exit().await;
+        assert_eq!(exited.code, 0, "{}", exited.output);
     }
 }

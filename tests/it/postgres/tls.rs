@@ -1,14 +1,15 @@
-//! A server that takes TLS alone: who it is is checked, and what is not safe is said at the start, and never the password.
+//! TLS to PostgreSQL: the server is verified as configured, and unsafe connections fail the start without exposing the
+//! password.
 
-use super::{CASE, start::refused_on};
+use super::{CASE, start::failed_start_with};
 use crate::harness::{
-    Client, Database, Line, Plan, Service,
+    Client, Database, Service, StackBuilder, TcpProxy,
     certificates::Authority,
     postgres::{self, Cluster},
 };
 use std::net::{Ipv4Addr, TcpListener};
 
-/// A PostgreSQL that is spoken to over TLS alone, and that two addresses lead to: its certificate is for the first one.
+/// A PostgreSQL that accepts only TLS, reachable at two addresses; its certificate is for the first one.
 struct Server {
     authority: Authority,
     named: Ipv4Addr,
@@ -20,7 +21,7 @@ struct Server {
 impl Server {
     async fn start() -> Self {
         let (named, unnamed) = own_addresses();
-        // Nobody else uses this address, so that the port stays free.
+        // No other process uses this address, so the port stays free.
         let port = TcpListener::bind((named, 0)).unwrap().local_addr().unwrap().port();
         let authority = Authority::new();
         let signed = authority.sign(&named.to_string());
@@ -36,30 +37,30 @@ impl Server {
         server
     }
 
-    /// Where it is by this address, with this said about TLS.
+    /// Its URL at this address, with these TLS parameters.
     fn url(&self, address: Ipv4Addr, parameters: &str) -> String {
         postgres::url_at(&format!("{address}:{}", self.port), "postgres", parameters)
     }
 
-    /// The same with the right root certificate.
-    fn checked(&self, address: Ipv4Addr, mode: &str) -> String {
+    /// Its URL with the right root certificate.
+    fn verified_url(&self, address: Ipv4Addr, mode: &str) -> String {
         self.url(address, &format!("sslmode={mode}&sslrootcert={}", self.authority.root().display()))
     }
 }
 
-/// Two loopback addresses of this process alone, by its number of at most 22 bits.
+/// Two loopback addresses that only this process uses, derived from its id of at most 22 bits.
 fn own_addresses() -> (Ipv4Addr, Ipv4Addr) {
     let [_, high, middle, low] = std::process::id().to_be_bytes();
     (Ipv4Addr::new(127, 64 + high, middle, low), Ipv4Addr::new(127, 128 + high, middle, low))
 }
 
 #[tokio::test]
-async fn the_servers_certificate_is_checked_as_far_as_the_settings_say() {
+async fn the_servers_certificate_is_verified_as_configured() {
     let server = Server::start().await;
-    let (ground, settings) = Plan::on_demand().prepare().await;
+    let (dependencies, settings) = StackBuilder::on_demand().prepare().await;
     let modes = [
-        server.checked(server.named, "verify-full"),
-        server.checked(server.unnamed, "verify-ca"),
+        server.verified_url(server.named, "verify-full"),
+        server.verified_url(server.unnamed, "verify-ca"),
         server.url(server.unnamed, "sslmode=require"),
         server.url(server.unnamed, ""),
     ];
@@ -69,29 +70,29 @@ async fn the_servers_certificate_is_checked_as_far_as_the_settings_say() {
         service.terminate();
         assert_eq!(service.exit_code().await, 0);
     }
-    drop(ground);
+    drop(dependencies);
 }
 
 #[tokio::test]
-async fn a_connection_that_is_not_safe_is_refused_at_the_start() {
+async fn an_unsafe_connection_fails_the_start() {
     let server = Server::start().await;
-    let (stranger, line) = (Authority::new(), Line::to(&Database::new().await));
-    let (_ground, settings) = Plan::on_demand().prepare().await;
+    let (untrusted, proxy) = (Authority::new(), TcpProxy::new(&Database::new().await));
+    let (_dependencies, settings) = StackBuilder::on_demand().prepare().await;
     let root = |path: &str| format!("sslmode=verify-full&sslrootcert={path}");
     for (url, words) in [
-        // By a root that did not sign it, by those that everybody knows, and under another name.
-        (server.url(server.named, &root(&stranger.root().display().to_string())), "invalid peer certificate"),
+        // Another root, the public roots, and another host name.
+        (server.url(server.named, &root(&untrusted.root().display().to_string())), "invalid peer certificate"),
         (server.url(server.named, "sslmode=verify-full"), "invalid peer certificate"),
-        (server.checked(server.unnamed, "verify-full"), "not valid for name"),
+        (server.verified_url(server.unnamed, "verify-full"), "not valid for name"),
         (server.url(server.named, &root("/absent/ca.crt")), "/absent/ca.crt"),
-        // Nothing would be checked against it.
-        (server.checked(server.named, "require"), "verify-full"),
-        // In plain text to a server that takes only TLS, and the other way round.
+        // `require` would not check the certificate against the root.
+        (server.verified_url(server.named, "require"), "verify-full"),
+        // Plain text to a server that requires TLS, and TLS to one without it.
         (server.url(server.named, "sslmode=disable"), "no encryption"),
-        (line.url.replace("sslmode=disable", "sslmode=require"), "does not support TLS"),
+        (proxy.url.replace("sslmode=disable", "sslmode=require"), "does not support TLS"),
     ] {
-        let (code, said) = refused_on(&settings, &url).await;
-        assert!(said.contains(words), "`{words}` is missing in: {said}");
-        assert_eq!(code, 64, "{said}");
+        let (code, output) = failed_start_with(&settings, &url).await;
+        assert!(output.contains(words), "`{words}` is missing in: {output}");
+        assert_eq!(code, 64, "{output}");
     }
 }

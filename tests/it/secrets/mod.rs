@@ -1,55 +1,60 @@
-//! Nothing secret is told: secrets are planted in every setting and input, and every output is searched for them.
+//! No secret leaves the service: secrets are planted in every setting and input, and every output is searched for them.
 
 mod outputs;
-mod planted;
+mod planted_secrets;
 
 use crate::harness::{
-    Fault, HttpAnswer, OtlpStore, Plan, Protocol, Refusal, SentryStore, Service, Stack, WaitFor, account,
+    CASE, CallError, Fault, HttpAnswer, OtlpStore, Protocol, SentryStore, Service, StackBuilder, TestStack, WaitFor,
+    account,
     cli::run,
     client::with_traceparent,
     document,
-    proxy::dialects::NodeError,
-    registering,
+    proxy::node_errors::NodeError,
+    register_request, register_until_timeout,
     registry::{OWNER, addRegistrarCall},
-    seconds, until_late, within,
+    seconds, within,
 };
 use alloy::signers::local::PrivateKeySigner;
 use outputs::Outputs;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
-use planted::{Caller, Planted, mark, planted};
+use planted_secrets::{Caller, Planted, mark, planted};
 use proptest::prelude::*;
 use registrar::api::proto::{RegisterDocumentRequest, registrar_service_client::RegistrarServiceClient};
 use std::{fs, path::Path};
 use tonic::{Request, transport::Channel};
 use url::Url;
 
-const CASE: &str = "case-1";
 const ETHER: u128 = 1_000_000_000_000_000_000;
-/// A trace that the caller goes on in, so that its tracestate is kept.
+/// The caller's trace, so that its tracestate is kept.
 const TRACEPARENT: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
 
 proptest! {
-    // Each case is a service of its own, with some dozens of secrets in it.
-    #![proptest_config(ProptestConfig { cases: 3, max_shrink_iters: 0, failure_persistence: None, ..Default::default() })]
+    // Each case starts a service with dozens of secrets.
+    #![proptest_config(ProptestConfig {
+        cases: 3,
+        max_shrink_iters: 0,
+        failure_persistence: None,
+        ..Default::default()
+    })]
     #[test]
-    fn no_secret_comes_out_anywhere(planted in planted(), level in prop::sample::select(vec!["info", "trace"])) {
+    fn no_output_contains_a_planted_secret(planted in planted(), level in prop::sample::select(vec!["info", "trace"])) {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
         runtime.block_on(async {
-            let mut scene = Scene::start(&planted, level).await;
-            scene.good_work().await;
-            scene.bad_requests().await;
-            scene.a_node_says_all_it_knows().await;
-            scene.commands().await;
-            let leaks = scene.end().await.leaks(&planted.needles());
+            let mut scenario = Scenario::start(&planted, level).await;
+            scenario.good_work().await;
+            scenario.bad_requests().await;
+            scenario.node_messages_with_secrets().await;
+            scenario.commands().await;
+            let leaks = scenario.end().await.leaks(&planted.needles());
             assert!(leaks.is_empty(), "{leaks:#?}");
         });
     }
 }
 
-/// A service full of secrets, everybody around it, and what came out so far.
-struct Scene<'a> {
+/// A service with planted secrets, its receivers, and the outputs so far.
+struct Scenario<'a> {
     planted: &'a Planted,
-    stack: Stack,
+    stack: TestStack,
     sentry: SentryStore,
     otlp: OtlpStore,
     endpoint: Url,
@@ -57,24 +62,24 @@ struct Scene<'a> {
     outputs: Outputs,
 }
 
-impl<'a> Scene<'a> {
+impl<'a> Scenario<'a> {
     async fn start(planted: &'a Planted, level: &str) -> Self {
         let (sentry, otlp) = (SentryStore::start(), OtlpStore::start());
-        let plan = Plan::on_demand().through_proxy().sentry(&sentry).otlp(&otlp, Protocol::Grpc);
-        let (ground, settings) = plan.prepare().await;
+        let builder = StackBuilder::on_demand().through_proxy().sentry(&sentry).otlp(&otlp, Protocol::Grpc);
+        let (dependencies, settings) = builder.prepare().await;
         let signer: PrivateKeySigner = planted.signer.parse().unwrap();
-        ground.anvil.set_balance(signer.address(), ETHER).await;
-        ground.registry.send(account(OWNER), addRegistrarCall { account: signer.address() }).await;
-        let endpoint = planted.endpoint(ground.proxies[0].url());
+        dependencies.anvil.set_balance(signer.address(), ETHER).await;
+        dependencies.registry.send(account(OWNER), addRegistrarCall { account: signer.address() }).await;
+        let endpoint = planted.endpoint(dependencies.proxies[0].url());
         let settings = settings
             .set("REGISTRAR_RPC_URLS", &endpoint)
             .set("REGISTRAR_SIGNER_KEYS", &planted.signer)
-            .set("REGISTRAR_DATABASE_URL", database(&ground.database(), &planted.database))
+            .set("REGISTRAR_DATABASE_URL", database(&dependencies.database(), &planted.database))
             .set("OTEL_EXPORTER_OTLP_HEADERS", collectors_headers(planted))
             .set("REGISTRAR_USER_ID_SALT", &planted.salt)
             .set("REGISTRAR_CONFIRMATION_TIMEOUT", "1s")
             .set("RUST_LOG", level);
-        let stack = ground.start(settings).await;
+        let stack = dependencies.start(settings).await;
         let agent = format!("agent/1 ({}; Bearer {})", planted.caller.mail, planted.caller.bearer);
         let channel =
             Channel::from_shared(format!("http://{}", stack.service.grpc)).unwrap().user_agent(agent).unwrap();
@@ -82,7 +87,7 @@ impl<'a> Scene<'a> {
         Self { planted, stack, sentry, otlp, endpoint, caller, outputs: Outputs::default() }
     }
 
-    /// A request with everything that callers and the proxies before them put into headers.
+    /// A request with all headers that callers and proxies send.
     fn request<T>(&self, message: T) -> Request<T> {
         let Caller { bearer, cookie, api_key, baggage, tracestate, .. } = &self.planted.caller;
         let mut request = with_traceparent(message, TRACEPARENT);
@@ -103,17 +108,17 @@ impl<'a> Scene<'a> {
         let answer = within("an answer", self.caller.clone().register_document(self.request(message))).await;
         self.outputs.keep_debug("grpc", &answer);
         if let Err(status) = answer {
-            self.outputs.keep_debug("grpc", &Refusal::from(status));
+            self.outputs.keep_debug("grpc", &CallError::from(status));
         }
     }
 
     async fn good_work(&mut self) {
-        let message = until_late(1, CASE);
+        let message = register_until_timeout(1, CASE);
         self.register(RegisterDocumentRequest { user_id: self.planted.caller.user_id.clone(), ..message }).await;
-        assert!(self.outputs.have("grpc", &document(1)), "it works");
+        assert!(self.outputs.have("grpc", &document(1)), "the registration did not succeed");
     }
 
-    /// Secrets where none is wanted.
+    /// Secrets in fields that do not expect them.
     async fn bad_requests(&mut self) {
         let Planted { signer, password, .. } = self.planted;
         let Caller { bearer, mail, .. } = &self.planted.caller;
@@ -126,51 +131,51 @@ impl<'a> Scene<'a> {
             self.endpoint.to_string(),
             format!("@{password}"),
         ] {
-            let message = registering(2, CASE, WaitFor::Accepted);
+            let message = register_request(2, CASE, WaitFor::Accepted);
             self.register(RegisterDocumentRequest { document_hash: text.clone(), ..message.clone() }).await;
             self.register(RegisterDocumentRequest { case_id: format!("{text}@"), ..message.clone() }).await;
             self.register(RegisterDocumentRequest { user_id: format!("{text} "), ..message }).await;
         }
     }
 
-    /// Everything that it says is passed on: to callers, into the store, to Sentry and into the log.
-    async fn a_node_says_all_it_knows(&mut self) {
+    /// Node messages are passed on to callers, the store, Sentry and the log.
+    async fn node_messages_with_secrets(&mut self) {
         let words = self.planted.words(&self.endpoint);
         for (number, words) in words.iter().enumerate() {
             let revert = format!("execution reverted: {words}");
             let error = NodeError { code: 3, message: revert.leak(), data: Some("\"0x12345678\"") };
-            let trap = self.stack.proxy().trap("eth_call", Fault::Error(error));
-            self.register(until_late(100 + number as u64, CASE)).await;
-            trap.release();
-            assert!(self.outputs.have("grpc", &mark(number)), "it is not said: {words}");
+            let injected = self.stack.proxy().inject("eth_call", Fault::Error(error));
+            self.register(register_until_timeout(100 + number as u64, CASE)).await;
+            injected.release();
+            assert!(self.outputs.have("grpc", &mark(number)), "the message was not passed on: {words}");
         }
-        // What a gateway says in trouble, and what is found out about it.
+        // Gateway errors and the diagnosis of them.
         for (number, words) in words.into_iter().enumerate().step_by(4) {
             let error = NodeError { code: -32000, message: words.leak(), data: None };
-            let trap = self.stack.proxy().trap_all(match number {
+            let injected = self.stack.proxy().inject_all(match number {
                 0 => Fault::Error(error),
-                _ => Fault::Http(HttpAnswer::status(500).saying(error)),
+                _ => Fault::Http(HttpAnswer::status(500).with_error(error)),
             });
-            let message = registering(200 + number as u64, CASE, WaitFor::Confirmed);
+            let message = register_request(200 + number as u64, CASE, WaitFor::Confirmed);
             self.register(RegisterDocumentRequest { wait_timeout: seconds(0), ..message }).await;
-            trap.sprung().await;
+            injected.until_hit().await;
             let pair = self.stack.client.get_pair(&document(200 + number as u64), CASE).await.unwrap();
             self.outputs.keep_debug("grpc", &self.stack.client.diagnose(&pair.id).await);
-            trap.release();
+            injected.release();
         }
     }
 
-    /// What is told on a terminal, by commands that know secrets and by such that were given one.
+    /// Output of commands that have secrets in their settings or arguments.
     async fn commands(&mut self) {
         let Planted { signer, password, .. } = self.planted;
         let server = format!("http://{}", self.stack.service.grpc);
-        let foreign = format!("http://{}:{}@127.0.0.1:1", "someone", self.planted.caller.bearer);
+        let with_credentials = format!("http://{}:{}@127.0.0.1:1", "someone", self.planted.caller.bearer);
         let pair = self.stack.client.get_pair(&document(100), CASE).await.unwrap();
         for arguments in [
             vec!["explain", &pair.id, "--server", &server],
             vec!["status", &pair.id, "--server", &server],
             vec!["list", "--json", "--server", &server],
-            vec!["status", &pair.id, "--server", &foreign],
+            vec!["status", &pair.id, "--server", &with_credentials],
             vec!["register", "no-such-file", "--case", signer, "--server", &server],
             vec!["serve", "--contract-address", signer],
         ] {
@@ -178,7 +183,7 @@ impl<'a> Scene<'a> {
         }
         for (number, words) in self.planted.words(&self.endpoint).into_iter().enumerate().step_by(3) {
             let error = NodeError { code: -32000, message: words.leak(), data: None };
-            let trap = self.stack.proxy().trap("eth_estimateGas", Fault::Error(error));
+            let injected = self.stack.proxy().inject("eth_estimateGas", Fault::Error(error));
             let settings = [
                 ("REGISTRAR_RPC_URLS", self.endpoint.as_str()),
                 ("REGISTRAR_CHAIN_ID", "31337"),
@@ -190,9 +195,9 @@ impl<'a> Scene<'a> {
             let deployed = run(&["deploy"], &settings).await;
             assert!(deployed.stderr.contains(&mark(number)), "{deployed:?}");
             self.outputs.keep_debug("commands", &deployed);
-            trap.release();
+            injected.release();
         }
-        let mut wrong = self.stack.settings.clone();
+        let mut invalid = self.stack.settings.clone();
         for (name, value) in [
             ("REGISTRAR_CONTRACT_ADDRESS", signer.as_str()),
             ("REGISTRAR_CHAIN_ID", self.endpoint.as_str()),
@@ -201,11 +206,11 @@ impl<'a> Scene<'a> {
             ("SENTRY_DSN", &format!("{}/x", self.sentry.dsn())),
             ("REGISTRAR_LISTEN", &format!("Bearer {}", self.planted.caller.bearer)),
         ] {
-            wrong = wrong.set(name, value);
+            invalid = invalid.set(name, value);
         }
-        let refused = Service::refused(&wrong).await;
-        assert_eq!(refused.code, 64, "{refused:?}");
-        self.outputs.keep_debug("commands", &refused);
+        let failed = Service::expect_start_failure(&invalid).await;
+        assert_eq!(failed.code, 64, "{failed:?}");
+        self.outputs.keep_debug("commands", &failed);
     }
 
     async fn end(mut self) -> Outputs {
@@ -213,7 +218,7 @@ impl<'a> Scene<'a> {
         self.outputs.keep("metrics", metrics);
         self.stack.service.terminate();
         assert_eq!(self.stack.service.exit_code().await, 0);
-        self.outputs.keep("log", self.stack.service.said().join("\n"));
+        self.outputs.keep("log", self.stack.service.output().join("\n"));
         for end in ["", "-wal", "-shm"] {
             let file = format!("{}{end}", self.stack.database().display());
             self.outputs.keep("database", fs::read(file).unwrap_or_default());
@@ -230,19 +235,19 @@ impl<'a> Scene<'a> {
         }
         for name in ["log", "database", "envelopes", "otlp"] {
             for number in 0..self.planted.words(&self.endpoint).len() {
-                assert!(self.outputs.have(name, &mark(number)), "{} did not come to {name}", mark(number));
+                assert!(self.outputs.have(name, &mark(number)), "{} is missing in {name}", mark(number));
             }
         }
         self.outputs
     }
 }
 
-/// A URL of this file, with a query that a database of another kind would read.
+/// A URL of this file, with a query parameter that another kind of database would read.
 fn database(file: &Path, password: &str) -> String {
     format!("sqlite://{}?password={}", file.display(), utf8_percent_encode(password, NON_ALPHANUMERIC))
 }
 
-/// As OpenTelemetry's variable has them.
+/// The value of `OTEL_EXPORTER_OTLP_HEADERS`.
 fn collectors_headers(planted: &Planted) -> String {
     let encoded = |text: &str| utf8_percent_encode(text, NON_ALPHANUMERIC).to_string();
     format!("authorization=Bearer%20{},x-team={}", encoded(&planted.otlp_bearer), encoded(&planted.otlp_team))

@@ -1,88 +1,89 @@
-//! Endpoints that fail: a warning for each change of their state, and one error when there is none left.
+//! Endpoint failures: one warning per state change, and one error when none is available.
 
-use super::{Watched, level, message};
+use super::{ObservedStack, level, message};
 use crate::harness::{
-    Fault, Plan,
+    Fault, StackBuilder,
+    load_scenario::{ENDPOINT_1, ENDPOINT_2},
     receivers::Span,
-    story::{FIRST, SECOND},
 };
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
-/// The states that the log says this endpoint was in, in order.
-fn logged_states(watched: &Watched, endpoint: &str) -> Vec<Value> {
+/// The states of this endpoint in the log, in order.
+fn logged_states(observed: &ObservedStack, endpoint: &str) -> Vec<Value> {
     let words = format!("RPC endpoint {endpoint} unhealthy");
-    let lines = watched.stack.service.log().into_iter().filter(|line| line["message"] == words.as_str());
+    let lines = observed.stack.service.log().into_iter().filter(|line| line["message"] == words.as_str());
     lines.map(|line| line["state"].clone()).collect()
 }
 
 #[tokio::test]
-async fn an_endpoint_that_fails_is_one_warning_for_each_change_of_its_state() {
-    let mut watched = Watched::start(Plan::block_time(0.2).endpoints(2)).await;
-    watched.stack.client.confirm(1, super::CASE).await;
+async fn a_failing_endpoint_is_one_warning_per_state_change() {
+    let mut observed = ObservedStack::start(StackBuilder::block_time(0.2).endpoints(2)).await;
+    observed.stack.client.confirm(1, super::CASE).await;
 
-    let away = watched.stack.proxies()[0].trap_all(Fault::Refuse);
+    let away = observed.stack.proxies()[0].inject_all(Fault::RefuseConnections);
     let down = |line: &Value| line["message"] == "RPC endpoint 127.0.0.1#1 unhealthy" && line["state"] == "down";
-    watched.stack.service.logged("the first endpoint to be down", down).await;
-    watched.stack.client.confirm(2, super::CASE).await;
+    observed.stack.service.wait_for_log("the first endpoint to be down", down).await;
+    observed.stack.client.confirm(2, super::CASE).await;
     away.release();
     let healthy = |line: &Value| line["message"] == "RPC endpoint 127.0.0.1#1 healthy";
-    watched.stack.service.logged("the first endpoint to be well", healthy).await;
+    observed.stack.service.wait_for_log("the first endpoint to be healthy", healthy).await;
 
-    let words = format!("RPC endpoint {FIRST} unhealthy");
-    let expected = logged_states(&watched, FIRST);
+    let words = format!("RPC endpoint {ENDPOINT_1} unhealthy");
+    let expected = logged_states(&observed, ENDPOINT_1);
     let is_it = |event: &Value| message(event) == words;
-    let told = watched.sentry.events_where(expected.len(), "unhealthy endpoint", is_it).await;
-    let states: Vec<_> = told.iter().map(|event| event["contexts"]["rpc"]["state"].clone()).collect();
-    assert_eq!(states, expected, "each once");
-    for event in &told {
+    let exported = observed.sentry.events_where(expected.len(), "unhealthy endpoint", is_it).await;
+    let states: Vec<_> = exported.iter().map(|event| event["contexts"]["rpc"]["state"].clone()).collect();
+    assert_eq!(states, expected, "one event per state change");
+    for event in &exported {
         assert_eq!(level(event), "warning", "{event:#}");
         let rpc = &event["contexts"]["rpc"];
-        assert_eq!(rpc["endpoint"], FIRST);
+        assert_eq!(rpc["endpoint"], ENDPOINT_1);
         for key in ["error", "latencyMs", "consecutiveFailures"] {
             assert!(!rpc[key].is_null(), "{key} in {rpc:#}");
         }
     }
-    let last = &told[told.len() - 1]["contexts"]["rpc"];
+    let last = &exported[exported.len() - 1]["contexts"]["rpc"];
     assert!(last["blockNumber"].is_u64(), "{last:#}");
-    let others = watched.sentry.events().into_iter().filter(|event| message(event).contains(SECOND)).count();
-    assert_eq!(others, 0, "nothing bad of the other");
-    watched.sentry_finds_nothing().await;
+    let others = observed.sentry.events().into_iter().filter(|event| message(event).contains(ENDPOINT_2)).count();
+    assert_eq!(others, 0, "the other endpoint has events");
+    observed.assert_sentry_accepts().await;
 }
 
 #[tokio::test]
-async fn no_endpoint_at_all_is_one_error_however_long_it_lasts() {
-    let mut watched = Watched::start(Plan::block_time(0.2).endpoints(2)).await;
-    let away: Vec<_> = watched.stack.proxies().iter().map(|proxy| proxy.trap_all(Fault::Refuse)).collect();
-    let accepted = watched.stack.client.accept(1, super::CASE).await;
-    for endpoint in [FIRST, SECOND] {
+async fn an_outage_of_all_endpoints_is_one_error() {
+    let mut observed = ObservedStack::start(StackBuilder::block_time(0.2).endpoints(2)).await;
+    let away: Vec<_> =
+        observed.stack.proxies().iter().map(|proxy| proxy.inject_all(Fault::RefuseConnections)).collect();
+    let accepted = observed.stack.client.accept(1, super::CASE).await;
+    for endpoint in [ENDPOINT_1, ENDPOINT_2] {
         let words = format!("RPC endpoint {endpoint} unhealthy");
         let down = |line: &Value| line["message"] == words.as_str() && line["state"] == "down";
-        watched.stack.service.logged("it to be down", down).await;
+        observed.stack.service.wait_for_log("the endpoint to be down", down).await;
     }
     drop(away);
     let back = |line: &Value| line["message"] == "RPC endpoints available again";
-    watched.stack.service.logged("one to be back", back).await;
-    watched.stack.client.reaches(&accepted.id, crate::harness::State::Confirmed).await;
+    observed.stack.service.wait_for_log("an endpoint to be available", back).await;
+    observed.stack.client.wait_for_state(&accepted.id, crate::harness::State::Confirmed).await;
 
     let words = "All RPC endpoints unavailable";
-    let event = watched.sentry.event(words, |event| message(event) == words).await;
+    let event = observed.sentry.event(words, |event| message(event) == words).await;
     assert_eq!(level(&event), "error", "{event:#}");
-    let count = watched.sentry.events().iter().filter(|event| message(event) == words).count();
+    let count = observed.sentry.events().iter().filter(|event| message(event) == words).count();
     assert_eq!(count, 1);
-    watched.sentry_finds_nothing().await;
+    observed.assert_sentry_accepts().await;
 }
 
 #[tokio::test]
-async fn looks_at_endpoints_are_spans_with_what_they_saw_of_which_few_are_kept() {
-    // Each is looked at every second, and one look in a hundred is kept when all traces are.
-    let watched = Watched::start(Plan::block_time(0.2).endpoints(40)).await;
+async fn health_probes_are_spans_and_sampled() {
+    // Each endpoint is probed every second, and one probe in a hundred is kept when all traces are.
+    let observed = ObservedStack::start(StackBuilder::block_time(0.2).endpoints(40)).await;
 
-    let is_look = |span: &Span| span.op == "rpc.health_check";
-    let spans = watched.otlp.spans_where(5, "looks", is_look).await;
+    let is_probe = |span: &Span| span.op == "rpc.health_check";
+    let spans = observed.otlp.spans_where(5, "probes", is_probe).await;
 
-    let looks: usize = watched.stack.proxies().iter().map(|proxy| proxy.times().len()).sum();
-    assert!(spans.len() < looks / 10, "{} of {looks} looks are kept", spans.len());
+    let probes: usize = observed.stack.proxies().iter().map(|proxy| proxy.times().len()).sum();
+    assert!(spans.len() < probes / 10, "{} of {probes} probes are kept", spans.len());
     for span in &spans {
         let endpoint = span.get("endpoint").as_str().unwrap();
         assert!(endpoint.starts_with("127.0.0.1#"), "{span:#?}");
@@ -93,15 +94,15 @@ async fn looks_at_endpoints_are_spans_with_what_they_saw_of_which_few_are_kept()
 }
 
 #[tokio::test]
-async fn a_failover_that_a_call_felt_is_seen_in_its_trace_whatever_share_is_kept() {
-    let mut watched = Watched::start_at(Plan::block_time(0.2).endpoints(2), 0.0).await;
-    let _away = watched.stack.proxies()[0].trap("eth_sendRawTransaction", Fault::LoseRequest);
+async fn a_failover_during_a_send_is_always_kept_in_its_trace() {
+    let mut observed = ObservedStack::start_at(StackBuilder::block_time(0.2).endpoints(2), 0.0).await;
+    let _away = observed.stack.proxies()[0].inject("eth_sendRawTransaction", Fault::LoseRequest);
 
-    watched.stack.client.confirm(1, super::CASE).await;
+    observed.stack.client.confirm(1, super::CASE).await;
 
     let failover = |line: &Value| line["message"] == "RPC failover" || line["message"] == "transaction sent";
-    watched.stack.service.logged("the sending", failover).await;
-    let sends = watched
+    observed.stack.service.wait_for_log("the send or the failover", failover).await;
+    let sends = observed
         .otlp
         .spans_where(2, "sends", |span| span.op == "rpc.client" && span.name == "eth_sendRawTransaction")
         .await;

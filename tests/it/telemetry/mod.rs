@@ -1,8 +1,8 @@
-//! What Sentry and a collector are told, by a service on a real node that tells both.
+//! Telemetry of a service on a real node, as Sentry and an OpenTelemetry collector receive it.
 
-mod crowd;
 mod endpoints;
 mod events;
+mod large_batches;
 mod logs;
 mod outage;
 mod propagation;
@@ -13,51 +13,50 @@ mod timeouts;
 mod waterfall;
 
 use crate::harness::{
-    OtlpStore, Plan, Protocol, Registration, SentryStore, Stack, State,
-    receivers::{Span, relay},
+    CASE, OtlpStore, Protocol, Registration, SentryStore, StackBuilder, State, TestStack,
+    receivers::{Span, sentry_relay},
 };
 use serde_json::Value;
 use tonic::Request;
 
-const CASE: &str = "case-1";
 const USER: &str = "user-7";
 
-/// A service, and those whom it tells. The service goes first, so that nobody is missing to it at its end.
-struct Watched {
-    stack: Stack,
+/// A service with its receivers. It is dropped before them, so that it can send until its end.
+struct ObservedStack {
+    stack: TestStack,
     sentry: SentryStore,
     otlp: OtlpStore,
 }
 
-impl Watched {
-    /// A service that keeps everything.
-    async fn start(plan: Plan) -> Self {
-        Self::start_at(plan, 1.0).await
+impl ObservedStack {
+    /// Keeps all traces.
+    async fn start(builder: StackBuilder) -> Self {
+        Self::start_at(builder, 1.0).await
     }
 
-    /// A service that keeps this share of what went well.
-    async fn start_at(plan: Plan, rate: f64) -> Self {
+    /// Keeps this share of the traces without a failure.
+    async fn start_at(builder: StackBuilder, rate: f64) -> Self {
         let (sentry, otlp) = (SentryStore::start(), OtlpStore::start());
-        let stack = plan.sentry(&sentry).otlp(&otlp, Protocol::Grpc).sample_rate(rate).start().await;
+        let stack = builder.sentry(&sentry).otlp(&otlp, Protocol::Grpc).sample_rate(rate).start().await;
         Self { stack, sentry, otlp }
     }
 
-    /// Waits for the transactions of this operation in this trace, so many of them.
+    /// Waits for this many Sentry transactions of this operation and trace; each is a list of its spans.
     async fn transactions(&self, op: &str, trace: &str, count: usize) -> Vec<Vec<Span>> {
         let what = format!("transaction {op} in trace {trace}");
         let all = self.sentry.transactions_where(count, &what, |seen| is(seen, op, trace)).await;
         all.iter().map(Span::of_transaction).collect()
     }
 
-    /// Waits for the transaction of this operation in this trace; itself, and the spans below it.
+    /// Waits for the only Sentry transaction of this operation and trace; returns its spans.
     async fn transaction(&self, op: &str, trace: &str) -> Vec<Span> {
         let mut all = self.transactions(op, trace, 1).await;
-        assert_eq!(all.len(), 1, "more than one {op}: {all:#?}");
+        assert_eq!(all.len(), 1, "not exactly one {op}: {all:#?}");
         all.remove(0)
     }
 
-    /// That the collector is told the same of these spans as Sentry.
-    async fn is_told_to_both(&self, spans: &[Span]) {
+    /// Asserts that the collector has the same spans as Sentry.
+    async fn assert_in_both_receivers(&self, spans: &[Span]) {
         for span in spans {
             let other = self.otlp.span(&span.ids.trace, &span.ids.span).await;
             assert_eq!(other.ids.parent, span.ids.parent, "{span:#?}\n{other:#?}");
@@ -72,68 +71,66 @@ impl Watched {
         }
     }
 
-    /// That Sentry finds nothing wrong with anything it was told.
-    async fn sentry_finds_nothing(&self) {
-        let (mut told, events) = (self.sentry.transactions(), self.sentry.events());
-        told.extend(events);
-        relay::finds_nothing(&told).await;
+    /// Asserts that Sentry would accept everything that it received.
+    async fn assert_sentry_accepts(&self) {
+        let (mut received, events) = (self.sentry.transactions(), self.sentry.events());
+        received.extend(events);
+        sentry_relay::assert_accepted(&received).await;
     }
 
-    /// Makes one transaction of so many registrations, and waits until a node has it.
+    /// Creates one transaction with this many registrations and waits until it is submitted.
     async fn batch(&self, count: u64) -> Vec<Registration> {
-        let Stack { client, anvil, .. } = &self.stack;
+        let TestStack { client, anvil, .. } = &self.stack;
         let signer = crate::harness::account(1);
         anvil.set_balance(signer, 0).await;
         let accepted = futures_util::future::join_all((0..count).map(|number| client.accept(number, CASE))).await;
         let last = &accepted[accepted.len() - 1].id;
         let reason = "INSUFFICIENT_FUNDS";
-        client.sees(last, reason, |registration| registration.blocked_reason == reason).await;
+        client.wait_until(last, reason, |registration| registration.blocked_reason == reason).await;
         anvil.stop_mining().await;
         anvil.set_balance(signer, 10_u128.pow(21)).await;
-        let sent = client.reaches(last, State::Submitted).await;
-        assert_eq!(u64::from(sent.transaction.unwrap().batch_size), count, "all in one transaction");
+        let sent = client.wait_for_state(last, State::Submitted).await;
+        assert_eq!(u64::from(sent.transaction.unwrap().batch_size), count, "not all in one transaction");
         accepted
     }
 }
 
-/// A service whose node mines nothing, and whose transactions are late after so many seconds.
-async fn standstill(plan: Plan, late_after_seconds: u64) -> Watched {
-    let plan = plan.set("REGISTRAR_CONFIRMATION_TIMEOUT", format!("{late_after_seconds}s"));
-    let watched = Watched::start(plan).await;
-    watched.stack.anvil.stop_mining().await;
-    watched
+/// A service whose node mines nothing, with this confirmation timeout.
+async fn stalled_chain(builder: StackBuilder, late_after_seconds: u64) -> ObservedStack {
+    let builder = builder.set("REGISTRAR_CONFIRMATION_TIMEOUT", format!("{late_after_seconds}s"));
+    let observed = ObservedStack::start(builder).await;
+    observed.stack.anvil.stop_mining().await;
+    observed
 }
 
-/// Whether this is a transaction of this operation in this trace.
+/// Whether this is a Sentry transaction of this operation and trace.
 fn is(transaction: &Value, op: &str, trace: &str) -> bool {
     let context = &transaction["contexts"]["trace"];
     context["op"] == op && context["trace_id"] == trace
 }
 
-/// The words of an event that is no exception.
+/// The message of an event without an exception.
 fn message(event: &Value) -> &str {
     let words = [&event["message"], &event["logentry"]["formatted"], &event["logentry"]["message"]];
     words.into_iter().find_map(Value::as_str).unwrap_or_default()
 }
 
-/// The type and the value of an event's exception.
+/// Type and value of an event's exception.
 fn exception(event: &Value) -> (&str, &str) {
     let last = event["exception"]["values"].as_array().and_then(|all| all.last()).unwrap_or(&Value::Null);
     (last["type"].as_str().unwrap_or_default(), last["value"].as_str().unwrap_or_default())
 }
 
-/// How bad an event is; nothing said is an error.
+/// Sentry treats a missing level as error.
 fn level(event: &Value) -> &str {
     event["level"].as_str().unwrap_or("error")
 }
 
-/// What happened before an event.
 fn breadcrumbs(event: &Value) -> &[Value] {
     let crumbs = &event["breadcrumbs"];
     crumbs.as_array().or_else(|| crumbs["values"].as_array()).map(Vec::as_slice).unwrap_or_default()
 }
 
-/// A request with these headers.
 fn with_headers<T>(message: T, headers: &[(&'static str, String)]) -> Request<T> {
     let mut request = Request::new(message);
     for (name, value) in headers {
@@ -142,9 +139,9 @@ fn with_headers<T>(message: T, headers: &[(&'static str, String)]) -> Request<T>
     request
 }
 
-/// A span of a transaction.
+/// The only span with this operation.
 fn part<'a>(spans: &'a [Span], op: &str) -> &'a Span {
     let found: Vec<_> = spans.iter().filter(|span| span.op == op).collect();
-    assert_eq!(found.len(), 1, "not one {op} in {spans:#?}");
+    assert_eq!(found.len(), 1, "not exactly one {op} in {spans:#?}");
     found[0]
 }

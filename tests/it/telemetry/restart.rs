@@ -1,98 +1,102 @@
-//! `kill -9` in the middle of a wait: the same trace goes on.
+//! `kill -9` during a wait: the trace continues after the restart.
 
-use super::{CASE, Watched, part, standstill, with_headers};
-use crate::harness::{Plan, State, WaitFor, document, eventually, registering};
+use super::{CASE, ObservedStack, part, stalled_chain, with_headers};
+use crate::harness::{StackBuilder, State, WaitFor, document, eventually, register_request};
 
 #[tokio::test]
-async fn a_journey_that_a_crash_cut_in_two_goes_on_in_the_same_trace() {
-    let mut watched = Watched::start(Plan::on_demand()).await;
-    watched.stack.anvil.stop_mining().await;
-    let accepted = watched.stack.client.accept(1, CASE).await;
-    let sent = watched.stack.client.reaches(&accepted.id, State::Submitted).await;
+async fn a_registration_trace_continues_after_a_crash() {
+    let mut observed = ObservedStack::start(StackBuilder::on_demand()).await;
+    observed.stack.anvil.stop_mining().await;
+    let accepted = observed.stack.client.accept(1, CASE).await;
+    let sent = observed.stack.client.wait_for_state(&accepted.id, State::Submitted).await;
     let trace = &accepted.trace_id;
-    let call = watched.transaction("grpc.server", trace).await;
+    let call = observed.transaction("grpc.server", trace).await;
 
-    watched.stack.crash().await;
-    watched.stack.anvil.mine_on_demand().await;
+    observed.stack.crash().await;
+    observed.stack.anvil.mine_on_demand().await;
 
-    let confirmed = watched.stack.client.reaches(&accepted.id, State::Confirmed).await;
+    let confirmed = observed.stack.client.wait_for_state(&accepted.id, State::Confirmed).await;
     assert_eq!(&confirmed.trace_id, trace);
-    let journey = watched.transaction("blockchain.register", trace).await;
-    let register = &journey[0];
-    assert_eq!((&*register.status, register.ids.parent.as_ref()), ("ok", Some(&call[0].ids.span)), "below the call");
+    let tree = observed.transaction("blockchain.register", trace).await;
+    let register = &tree[0];
+    assert_eq!(
+        (&*register.status, register.ids.parent.as_ref()),
+        ("ok", Some(&call[0].ids.span)),
+        "the registration's parent is not the call"
+    );
     let hash = sent.transaction.unwrap().hash;
     for op in ["blockchain.prepare", "blockchain.send", "blockchain.wait"] {
-        let span = part(&journey, op);
+        let span = part(&tree, op);
         assert_eq!(span.ids.parent.as_ref(), Some(&register.ids.span));
     }
-    assert_eq!(part(&journey, "blockchain.send").get("txHash"), hash.as_str());
-    assert_eq!(part(&journey, "blockchain.wait").lacks(["txHash", "blockNumber", "gasUsed", "confirmations"]), [""; 0]);
-    watched.is_told_to_both(&journey).await;
-    let told = watched.otlp.span(trace, &register.ids.span).await;
-    assert!(told.links.iter().any(|link| link.span == call[0].ids.span), "linked to the call: {told:#?}");
-    watched.sentry_finds_nothing().await;
+    assert_eq!(part(&tree, "blockchain.send").get("txHash"), hash.as_str());
+    assert_eq!(part(&tree, "blockchain.wait").lacks(["txHash", "blockNumber", "gasUsed", "confirmations"]), [""; 0]);
+    observed.assert_in_both_receivers(&tree).await;
+    let exported = observed.otlp.span(trace, &register.ids.span).await;
+    assert!(exported.links.iter().any(|link| link.span == call[0].ids.span), "not linked to the call: {exported:#?}");
+    observed.assert_sentry_accepts().await;
 }
 
 #[tokio::test]
-async fn what_was_decided_about_a_trace_holds_over_a_crash() {
-    let mut watched = Watched::start_at(Plan::on_demand(), 0.0).await;
-    watched.stack.anvil.stop_mining().await;
+async fn a_sampling_decision_survives_a_crash() {
+    let mut observed = ObservedStack::start_at(StackBuilder::on_demand(), 0.0).await;
+    observed.stack.anvil.stop_mining().await;
     let header =
         |digit: &str, flag: &str| [("sentry-trace", format!("{}-{}-{flag}", digit.repeat(32), "1".repeat(16)))];
-    let kept = with_headers(registering(1, CASE, WaitFor::Submitted), &header("a", "1"));
-    let dropped = with_headers(registering(2, CASE, WaitFor::Submitted), &header("b", "0"));
-    for request in [kept, dropped] {
-        watched.stack.client.register(request).await.unwrap();
+    let sampled = with_headers(register_request(1, CASE, WaitFor::Submitted), &header("a", "1"));
+    let dropped = with_headers(register_request(2, CASE, WaitFor::Submitted), &header("b", "0"));
+    for request in [sampled, dropped] {
+        observed.stack.client.register(request).await.unwrap();
     }
 
-    watched.stack.crash().await;
-    watched.stack.anvil.mine_on_demand().await;
+    observed.stack.crash().await;
+    observed.stack.anvil.mine_on_demand().await;
 
     for number in [1, 2] {
-        let id = watched.stack.client.get_pair(&document(number), CASE).await.unwrap().id;
-        watched.stack.client.reaches(&id, State::Confirmed).await;
+        let id = observed.stack.client.get_pair(&document(number), CASE).await.unwrap().id;
+        observed.stack.client.wait_for_state(&id, State::Confirmed).await;
     }
-    watched.transaction("blockchain.register", &"a".repeat(32)).await;
-    watched.stack.service.terminate();
-    assert_eq!(watched.stack.service.exit_code().await, 0);
-    assert!(watched.otlp.spans().iter().all(|span| span.ids.trace != "b".repeat(32)));
+    observed.transaction("blockchain.register", &"a".repeat(32)).await;
+    observed.stack.service.terminate();
+    assert_eq!(observed.stack.service.exit_code().await, 0);
+    assert!(observed.otlp.spans().iter().all(|span| span.ids.trace != "b".repeat(32)));
 }
 
 #[tokio::test]
-async fn a_journey_that_was_late_before_a_crash_is_told_to_its_end_after_it_linked_to_what_was_told() {
-    let mut watched = standstill(Plan::on_demand(), 1).await;
-    let accepted = watched.stack.client.accept(1, CASE).await;
+async fn a_late_registration_is_traced_to_its_end_after_a_crash() {
+    let mut observed = stalled_chain(StackBuilder::on_demand(), 1).await;
+    let accepted = observed.stack.client.accept(1, CASE).await;
     let trace = &accepted.trace_id;
-    let first = watched.transaction("blockchain.register", trace).await;
+    let first = observed.transaction("blockchain.register", trace).await;
     assert_eq!(first[0].status, "deadline_exceeded");
-    watched.is_told_to_both(&first).await;
+    observed.assert_in_both_receivers(&first).await;
 
-    watched.stack.crash().await;
-    watched.stack.anvil.mine_on_demand().await;
+    observed.stack.crash().await;
+    observed.stack.anvil.mine_on_demand().await;
 
-    let journeys = watched.transactions("blockchain.register", trace, 2).await;
-    let second = journeys.iter().find(|journey| journey[0].ids != first[0].ids).unwrap();
+    let trees = observed.transactions("blockchain.register", trace, 2).await;
+    let second = trees.iter().find(|tree| tree[0].ids != first[0].ids).unwrap();
     assert_eq!(second[0].status, "ok");
-    let told = watched.otlp.span(trace, &second[0].ids.span).await;
-    assert!(told.links.iter().any(|link| link.span == first[0].ids.span), "{told:#?}");
-    let events = watched.sentry.events().len();
-    assert_eq!(events, 1, "the timeout is not told again");
+    let exported = observed.otlp.span(trace, &second[0].ids.span).await;
+    assert!(exported.links.iter().any(|link| link.span == first[0].ids.span), "{exported:#?}");
+    let events = observed.sentry.events().len();
+    assert_eq!(events, 1, "the timeout was reported again");
 }
 
 #[tokio::test]
-async fn a_journey_that_waits_in_the_queue_over_a_crash_goes_on_in_its_trace() {
-    let mut watched = Watched::start(Plan::on_demand()).await;
-    watched.stack.anvil.set_balance(crate::harness::account(1), 0).await;
-    let accepted = watched.stack.client.accept(1, CASE).await;
+async fn a_queued_registration_keeps_its_trace_through_a_crash() {
+    let mut observed = ObservedStack::start(StackBuilder::on_demand()).await;
+    observed.stack.anvil.set_balance(crate::harness::account(1), 0).await;
+    let accepted = observed.stack.client.accept(1, CASE).await;
 
-    watched.stack.crash().await;
-    watched.stack.anvil.set_balance(crate::harness::account(1), 10_u128.pow(21)).await;
+    observed.stack.crash().await;
+    observed.stack.anvil.set_balance(crate::harness::account(1), 10_u128.pow(21)).await;
 
-    let journey = watched.transaction("blockchain.register", &accepted.trace_id).await;
-    assert_eq!(journey[0].status, "ok");
-    eventually("the row", async || {
-        let row = watched.stack.client.get(&accepted.id).await.unwrap();
-        (row.state() == State::Confirmed).then_some(())
+    let tree = observed.transaction("blockchain.register", &accepted.trace_id).await;
+    assert_eq!(tree[0].status, "ok");
+    eventually("the confirmation", async || {
+        let registration = observed.stack.client.get(&accepted.id).await.unwrap();
+        (registration.state() == State::Confirmed).then_some(())
     })
     .await;
 }

@@ -1,71 +1,69 @@
-//! What can go wrong between the service and a node.
+//! Faults between the service and a node.
 
-use super::dialects::NodeError;
+use super::node_errors::NodeError;
 use serde_json::Value;
 use std::time::Duration;
 
-/// What happens to calls that are caught.
+/// What happens to matched calls.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Fault {
-    /// The node gets the call when the trap is released, and not before.
+    /// The node gets the call only after the fault is released.
     HoldRequest,
-    /// The node gets the call at once; the caller gets the answer when the trap is released, and not before.
-    HoldAnswer,
-    /// The node does not get the call, and the caller's connection breaks.
+    /// The node gets the call at once; the caller gets the answer only after the fault is released.
+    HoldResponse,
+    /// The node does not get the call, and the connection closes.
     LoseRequest,
-    /// The node gets the call, and the caller's connection breaks instead of an answer.
-    LoseAnswer,
-    /// The node gets the call, and its answer breaks off before the end.
-    BreakOffAnswer,
-    /// The node gets every call; every second answer is lost, the first one is not.
-    LoseEverySecondAnswer,
-    /// Nobody listens: open connections end, and new ones are refused. Catches every call or none.
-    Refuse,
-    /// The node does not get the call, and the caller's connection is reset.
+    /// The node gets the call, and the connection closes without an answer.
+    LoseResponse,
+    /// The node gets the call, and its answer is cut off in the middle.
+    TruncateResponse,
+    /// The node gets every call; every second answer is lost, starting with the second.
+    LoseEverySecondResponse,
+    /// Open connections end and new ones are refused. Applies to all calls.
+    RefuseConnections,
+    /// The node does not get the call, and the connection is reset.
     Reset,
-    /// The node does not get the call, and the caller's connection stays open without an answer, for ever.
+    /// The node does not get the call, and the connection stays open without an answer.
     Hang,
-    /// The node gets the call at once; the caller gets the answer so much later.
+    /// The node gets the call at once; the answer is delayed.
     Slow(Duration),
-    /// The node gets the call twice, one after the other; the caller gets the second answer.
-    Twice,
-    /// The node does not get the call; this is the answer.
+    /// The node gets the call twice; the caller gets the second answer.
+    Duplicate,
+    /// The node does not get the call; this HTTP response is returned.
     Http(HttpAnswer),
-    /// The node does not get the call; this is its error.
+    /// The node does not get the call; this JSON-RPC error is returned.
     Error(NodeError),
-    /// The node does not get the call; this JSON is its result.
+    /// The node does not get the call; this JSON is returned as its result.
     Result(&'static str),
-    /// As a node answers that knows no block after this one.
+    /// Answers like a node that knows no block after this one.
     FrozenAt(u64),
-    /// As a node answers that is always so many blocks behind.
+    /// Answers like a node that is always this many blocks behind.
     Behind(u64),
-    /// As a load balancer answers: each second call reaches a node that is always so many blocks behind.
-    BehindEverySecondTime(u64),
-    /// The newest block is one that nobody has: so many blocks and seconds ahead of the node's.
+    /// Answers like a load balancer: every second call reaches a node that is this many blocks behind.
+    AlternatelyBehind(u64),
+    /// The newest block is an invented one, ahead of the node's newest block.
     Ahead {
-        /// How many blocks.
         blocks: u64,
-        /// How many seconds its time is ahead of the node's newest block's.
+        /// Difference of the block times.
         seconds: u64,
     },
 }
 
 impl Fault {
-    /// There is none, says the node.
     pub const NULL: Self = Self::Result("null");
-    /// For `eth_chainId`: a chain that no test runs.
+    /// For `eth_chainId`: a chain id that no test uses.
     pub const OTHER_CHAIN: Self = Self::Result("\"0xa4b1\"");
-    /// For `eth_syncing`: far from done.
+    /// For `eth_syncing`: a sync that is far from finished.
     pub const SYNCING: Self =
         Self::Result(r#"{"startingBlock":"0x0","currentBlock":"0x1","highestBlock":"0xffffff","stages":[]}"#);
 
-    /// One HTTP status without a word.
+    /// An HTTP status without a body.
     pub const fn status(status: u16) -> Self {
         Self::Http(HttpAnswer::status(status))
     }
 }
 
-/// An answer of something on the way, or of a node that wraps its errors.
+/// A response of a gateway, or of a node that wraps its errors.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct HttpAnswer {
     status: u16,
@@ -81,35 +79,33 @@ enum Body {
     Error(NodeError),
 }
 
-/// What a gateway says in HTML. It repeats the URL, with all that is secret in it.
+/// A gateway's HTML page, which repeats the URL with its secrets.
 const HTML: &str = "<html><head><title>Bad gateway</title></head><body><h1>Bad gateway</h1>\
     http://us3r:passw0rd@127.0.0.1/v2/k3y-in-path?key=k3y-in-query</body></html>";
 
 impl HttpAnswer {
-    /// This status, and nothing else.
     pub const fn status(status: u16) -> Self {
         Self { status, retry_after: None, body: Body::Empty }
     }
 
-    /// With `Retry-After`, in seconds.
+    /// Adds `Retry-After`, in seconds.
     pub const fn retry_after(mut self, seconds: u64) -> Self {
         self.retry_after = Some(seconds);
         self
     }
 
-    /// With a page for people.
+    /// Adds an HTML body.
     pub const fn html(mut self) -> Self {
         self.body = Body::Html;
         self
     }
 
-    /// With this JSON-RPC error.
-    pub const fn saying(mut self, error: NodeError) -> Self {
+    /// Adds a JSON-RPC error as body.
+    pub const fn with_error(mut self, error: NodeError) -> Self {
         self.body = Body::Error(error);
         self
     }
 
-    /// The status line and the headers.
     pub(super) fn head(&self) -> hyper::http::response::Builder {
         let content_type = match self.body {
             Body::Empty => "text/plain",
@@ -123,7 +119,6 @@ impl HttpAnswer {
         }
     }
 
-    /// The body, as an answer to this call.
     pub(super) fn body(&self, call: &Value) -> String {
         match self.body {
             Body::Empty => String::new(),

@@ -1,11 +1,11 @@
-//! What a node answers whose head is not the chain's: one that is behind, and one that lies.
+//! Answers of a node whose head is behind the chain, or ahead of it.
 
 use super::node::{Lost, Node, result};
 use alloy::primitives::{B256, U64, keccak256};
 use serde_json::{Value, json};
 
-/// Where the parameter is that says at which block a method looks.
-const LOOKS_AT: [(&str, usize); 7] = [
+/// The index of the block parameter of each method.
+const BLOCK_PARAMETER: [(&str, usize); 7] = [
     ("eth_getBlockByNumber", 0),
     ("eth_getTransactionCount", 1),
     ("eth_getBalance", 1),
@@ -15,7 +15,7 @@ const LOOKS_AT: [(&str, usize); 7] = [
     ("eth_feeHistory", 1),
 ];
 
-/// The answer of a node that knows no block after `head`.
+/// Answers like a node that knows no block after `head`.
 pub(super) async fn behind(node: &Node, call: &Value, head: u64) -> Result<Value, Lost> {
     let method = call["method"].as_str().unwrap_or_default();
     let newest = json!(U64::from(head));
@@ -26,7 +26,7 @@ pub(super) async fn behind(node: &Node, call: &Value, head: u64) -> Result<Value
     if method == "eth_getLogs" {
         return logs_until(node, call, head).await;
     }
-    if let Some((_, at)) = LOOKS_AT.iter().find(|(name, _)| *name == method) {
+    if let Some((_, at)) = BLOCK_PARAMETER.iter().find(|(name, _)| *name == method) {
         match height(&call["params"][at]) {
             Height::Newest => call["params"][at] = newest.clone(),
             Height::Number(number) if number > head && method == "eth_getBlockByNumber" => {
@@ -43,8 +43,10 @@ pub(super) async fn behind(node: &Node, call: &Value, head: u64) -> Result<Value
     let of = ["number", "blockNumber"].into_iter().find_map(|name| number(&answer["result"][name]));
     let unmined = method == "eth_getTransactionByHash" && answer["result"]["blockNumber"].is_null();
     match of {
-        // `safe` and `finalized` are the newest block at most.
-        Some(of) if of > head && matches!(height(&call["params"][0]), Height::Other) && method == LOOKS_AT[0].0 => {
+        // `safe` and `finalized` are at most the newest block.
+        Some(of)
+            if of > head && matches!(height(&call["params"][0]), Height::Other) && method == BLOCK_PARAMETER[0].0 =>
+        {
             call["params"][0] = newest;
             node.ask(&call).await
         }
@@ -54,7 +56,7 @@ pub(super) async fn behind(node: &Node, call: &Value, head: u64) -> Result<Value
     }
 }
 
-/// The answer of a node whose newest block is an invented one.
+/// Answers like a node whose newest block is invented.
 pub(super) async fn ahead(node: &Node, call: &Value, blocks: u64, seconds: u64) -> Result<Value, Lost> {
     let mut answer = node.ask(call).await?;
     let later = |value: &Value, by: u64| json!(U64::from(number(value).unwrap_or_default() + by));
@@ -88,7 +90,7 @@ async fn logs_until(node: &Node, mut call: Value, head: u64) -> Result<Value, Lo
 }
 
 enum Height {
-    /// The newest block, said or left out.
+    /// `latest`, `pending` or no block parameter.
     Newest,
     Number(u64),
     Other,

@@ -1,15 +1,15 @@
-//! A JSON-RPC proxy in front of a node. It keeps what passes, and on command it does to calls what the world does to them, so
-//! that a test can stand between two steps of the service, or between the service and a node that is no help.
+//! A JSON-RPC proxy in front of a node. It records calls and injects faults, so that a test can act between two steps
+//! of the service.
 
-pub mod dialects;
 mod fault;
 mod heads;
 mod node;
+pub mod node_errors;
 mod serve;
 
 pub use fault::{Fault, HttpAnswer};
 
-use super::door::Door;
+use super::listener::PausableListener;
 use hyper::HeaderMap;
 use node::Node;
 use serde_json::Value;
@@ -24,16 +24,15 @@ use std::{
 };
 use tokio::{sync::watch, task::JoinHandle, time::Instant};
 
-/// What a URL of [`Proxy::secret_url`] holds that nobody may ever see again.
+/// Secret parts of [`Proxy::secret_url`], which must never be exposed.
 pub const SECRETS: [&str; 4] = ["us3r", "passw0rd", "k3y-in-path", "k3y-in-query"];
 
-/// What of a proxy's URL is in this text, where none of it may be. A URL's host may stay where a node repeats it; that the service
-/// never says where its endpoints are is seen by the port.
+/// The part of a proxy's URL that `text` exposes. The bare host is not a secret, because node error messages repeat it;
+/// the scheme and host together show that an endpoint's URL was exposed.
 pub fn leak(text: &str) -> Option<&'static str> {
     SECRETS.into_iter().chain(["http://127.0.0.1:"]).find(|secret| text.contains(secret))
 }
 
-/// A running proxy, gone when dropped.
 pub struct Proxy {
     address: String,
     url: String,
@@ -41,142 +40,138 @@ pub struct Proxy {
     task: JoinHandle<()>,
 }
 
-/// A fault that is in force until it is released or dropped.
-pub struct Trap {
+/// A fault that is active until it is released or dropped.
+pub struct InjectedFault {
     rule: Arc<Rule>,
     shared: Arc<Shared>,
 }
 
-/// A call that has come.
 #[derive(Clone, Debug)]
-pub struct Seen {
-    /// When.
+pub struct RecordedCall {
     pub at: Instant,
-    /// The call.
     pub call: Value,
-    /// The HTTP headers that it came with.
     pub headers: HeaderMap,
 }
 
 struct Shared {
     node: Node,
-    seen: Mutex<Vec<Seen>>,
+    calls: Mutex<Vec<RecordedCall>>,
     rules: Mutex<Vec<Arc<Rule>>>,
-    /// How many rules say that nobody listens.
+    /// Number of active rules that refuse connections.
     refusing: watch::Sender<usize>,
 }
 
 struct Rule {
-    /// `None` means every method.
+    /// `None` matches every method.
     method: Option<String>,
-    /// Only calls with this in their parameters; the empty text is in all of them.
+    /// Matches calls with this text in their parameters; the empty text matches all.
     about: String,
     fault: Fault,
-    turns: AtomicU64,
-    caught: watch::Sender<Vec<Value>>,
+    requests: AtomicU64,
+    hits: watch::Sender<Vec<Value>>,
     released: watch::Sender<bool>,
 }
 
 impl Proxy {
-    /// Starts a proxy in front of the node with this URL.
+    /// Starts a proxy in front of the node at `upstream`.
     pub async fn before(upstream: &str) -> Self {
-        let door = Door::open();
-        let address = door.address.to_string();
+        let listener = PausableListener::bind();
+        let address = listener.address.to_string();
         let shared = Arc::new(Shared {
             node: Node::at(upstream),
-            seen: Mutex::default(),
+            calls: Mutex::default(),
             rules: Mutex::default(),
             refusing: watch::Sender::new(0),
         });
-        let task = tokio::spawn(serve(door, shared.clone()));
+        let task = tokio::spawn(serve(listener, shared.clone()));
         Self { url: format!("http://{address}"), address, shared, task }
     }
 
-    /// Where it listens.
     pub fn url(&self) -> &str {
         &self.url
     }
 
-    /// The same, with all the [`SECRETS`] that a provider's URL may hold.
+    /// The URL with all [`SECRETS`] that a provider's URL may contain.
     pub fn secret_url(&self) -> String {
         let [user, password, path, query] = SECRETS;
         format!("http://{user}:{password}@{}/v2/{path}?key={query}", self.address)
     }
 
-    /// From now on, does this to calls of this method.
-    pub fn trap(&self, method: &str, fault: Fault) -> Trap {
+    /// Injects a fault into calls of this method.
+    pub fn inject(&self, method: &str, fault: Fault) -> InjectedFault {
         self.add(Some(method.to_owned()), "", fault)
     }
 
-    /// From now on, does this to calls of this method with this text in their parameters.
-    pub fn trap_about(&self, method: &str, about: &str, fault: Fault) -> Trap {
+    /// Injects a fault into calls of this method whose parameters contain this text.
+    pub fn inject_matching(&self, method: &str, about: &str, fault: Fault) -> InjectedFault {
         self.add(Some(method.to_owned()), about, fault)
     }
 
-    /// From now on, does this to every call.
-    pub fn trap_all(&self, fault: Fault) -> Trap {
+    /// Injects a fault into every call.
+    pub fn inject_all(&self, fault: Fault) -> InjectedFault {
         self.add(None, "", fault)
     }
 
-    /// So many times, does this to every call for this long, and then nothing for as long.
+    /// Repeats: a fault in every call for `time`, then none for `time`.
     pub async fn flap(&self, fault: Fault, time: Duration, times: usize) {
         for _ in 0..times {
-            self.trap_all(fault).during(time).await;
+            self.inject_all(fault).hold_for(time).await;
             tokio::time::sleep(time).await;
         }
     }
 
-    /// How many calls of this method have come so far.
     pub fn count(&self, method: &str) -> u64 {
         self.calls(method).len() as u64
     }
 
-    /// How many calls have come so far, by method.
+    /// Number of calls by method.
     pub fn counts(&self) -> BTreeMap<String, u64> {
         let mut counts = BTreeMap::new();
-        for seen in self.shared.seen.lock().unwrap().iter() {
+        for seen in self.shared.calls.lock().unwrap().iter() {
             *counts.entry(seen.call["method"].as_str().unwrap_or_default().to_owned()).or_default() += 1;
         }
         counts
     }
 
-    /// The calls of this method that have come so far, whatever was done to them.
-    pub fn calls(&self, method: &str) -> Vec<Seen> {
-        let seen = self.shared.seen.lock().unwrap();
+    /// Calls of this method, including those with a fault.
+    pub fn calls(&self, method: &str) -> Vec<RecordedCall> {
+        let seen = self.shared.calls.lock().unwrap();
         seen.iter().filter(|seen| seen.call["method"] == method).cloned().collect()
     }
 
-    /// Every call that has come so far, whatever was done to it.
-    pub fn all(&self) -> Vec<Seen> {
-        self.shared.seen.lock().unwrap().clone()
+    /// All calls, including those with a fault.
+    pub fn all(&self) -> Vec<RecordedCall> {
+        self.shared.calls.lock().unwrap().clone()
     }
 
-    /// When calls came, of whatever method.
     pub fn times(&self) -> Vec<Instant> {
-        self.shared.seen.lock().unwrap().iter().map(|seen| seen.at).collect()
+        self.shared.calls.lock().unwrap().iter().map(|seen| seen.at).collect()
     }
 
-    /// The signed transactions that were sent here, in order, whatever was done to them.
+    /// Signed transactions that were sent here, in order, including those with a fault.
     pub fn sent(&self) -> Vec<String> {
-        let bytes = |seen: Seen| seen.call["params"][0].as_str().unwrap().to_owned();
+        let bytes = |seen: RecordedCall| seen.call["params"][0].as_str().unwrap().to_owned();
         self.calls("eth_sendRawTransaction").into_iter().map(bytes).collect()
     }
 
-    fn add(&self, method: Option<String>, about: &str, fault: Fault) -> Trap {
-        assert!(fault != Fault::Refuse || method.is_none(), "a connection is refused before its calls are known");
+    fn add(&self, method: Option<String>, about: &str, fault: Fault) -> InjectedFault {
+        assert!(
+            fault != Fault::RefuseConnections || method.is_none(),
+            "a connection is refused before its calls are known"
+        );
         let rule = Arc::new(Rule {
             method,
             about: about.to_owned(),
             fault,
-            turns: AtomicU64::new(0),
-            caught: watch::Sender::new(Vec::new()),
+            requests: AtomicU64::new(0),
+            hits: watch::Sender::new(Vec::new()),
             released: watch::Sender::new(false),
         });
         self.shared.rules.lock().unwrap().push(rule.clone());
-        if fault == Fault::Refuse {
+        if fault == Fault::RefuseConnections {
             self.shared.refusing.send_modify(|rules| *rules += 1);
         }
-        Trap { rule, shared: self.shared.clone() }
+        InjectedFault { rule, shared: self.shared.clone() }
     }
 }
 
@@ -186,40 +181,40 @@ impl Drop for Proxy {
     }
 }
 
-impl Trap {
-    /// Waits until a call is caught whose fault has taken effect: before the node for a request, after it for an answer.
-    /// Returns the first one; for [`Fault::Refuse`], nothing, when nobody listens any more.
-    pub async fn sprung(&self) -> Value {
-        let mut caught = self.rule.caught.subscribe();
+impl InjectedFault {
+    /// Waits for the first call whose fault has taken effect: before the node for a request, after it for an answer.
+    /// For [`Fault::RefuseConnections`] it returns null once connections are refused.
+    pub async fn until_hit(&self) -> Value {
+        let mut caught = self.rule.hits.subscribe();
         let what = format!("a call of {} to be caught", self.rule.method.as_deref().unwrap_or("any method"));
         let calls = super::wait::within(&what, caught.wait_for(|calls| !calls.is_empty())).await.unwrap();
         calls[0].clone()
     }
 
-    /// How many calls it has caught so far whose fault has taken effect.
-    pub fn caught(&self) -> usize {
-        self.rule.caught.borrow().len()
+    /// Number of calls whose fault has taken effect.
+    pub fn hits(&self) -> usize {
+        self.rule.hits.borrow().len()
     }
 
-    /// Leaves it in force for this long. The time is the fault itself: nothing is awaited.
-    pub async fn during(self, time: Duration) {
+    /// Keeps the fault active for `time`. The duration is part of the fault, not a wait for something.
+    pub async fn hold_for(self, time: Duration) {
         tokio::time::sleep(time).await;
     }
 
-    /// Leaves it in force until it has caught something, however long that takes on a busy machine, and for this long after.
-    pub async fn during_from_the_first(self, time: Duration) {
-        self.sprung().await;
-        self.during(time).await;
+    /// Keeps the fault active until its first hit and for `time` after it.
+    pub async fn hold_after_first_hit(self, time: Duration) {
+        self.until_hit().await;
+        self.hold_for(time).await;
     }
 
-    /// Lets what is held go on, and catches no more.
+    /// Ends the fault and lets held calls continue.
     pub fn release(self) {}
 }
 
-impl Drop for Trap {
+impl Drop for InjectedFault {
     fn drop(&mut self) {
         self.shared.rules.lock().unwrap().retain(|rule| !Arc::ptr_eq(rule, &self.rule));
-        if self.rule.fault == Fault::Refuse {
+        if self.rule.fault == Fault::RefuseConnections {
             self.shared.refusing.send_modify(|rules| *rules -= 1);
         }
         self.rule.released.send_replace(true);
@@ -232,14 +227,14 @@ impl Rule {
         method && call["params"].to_string().contains(&self.about)
     }
 
-    fn note(&self, calls: &[Value]) {
+    fn record_hit(&self, calls: &[Value]) {
         let caught = calls.iter().filter(|call| self.catches(call)).cloned();
-        self.caught.send_modify(|all| all.extend(caught));
+        self.hits.send_modify(|all| all.extend(caught));
     }
 
-    /// The number of this request among those that were caught, from 1.
-    fn turn(&self) -> u64 {
-        self.turns.fetch_add(1, Ordering::Relaxed) + 1
+    /// The number of this request among the matched ones, from 1.
+    fn next_request(&self) -> u64 {
+        self.requests.fetch_add(1, Ordering::Relaxed) + 1
     }
 
     async fn release(&self) {
@@ -249,10 +244,10 @@ impl Rule {
 }
 
 impl Shared {
-    fn see(&self, calls: &[Value], headers: &HeaderMap) {
+    fn record(&self, calls: &[Value], headers: &HeaderMap) {
         let at = Instant::now();
-        let seen = calls.iter().map(|call| Seen { at, call: call.clone(), headers: headers.clone() });
-        self.seen.lock().unwrap().extend(seen);
+        let seen = calls.iter().map(|call| RecordedCall { at, call: call.clone(), headers: headers.clone() });
+        self.calls.lock().unwrap().extend(seen);
     }
 
     fn rule_for(&self, calls: &[Value]) -> Option<Arc<Rule>> {
@@ -260,11 +255,10 @@ impl Shared {
         rules.iter().find(|rule| calls.iter().any(|call| rule.catches(call))).cloned()
     }
 
-    /// Nobody listens any more.
-    fn refused(&self) {
+    fn on_connections_refused(&self) {
         let rules = self.rules.lock().unwrap();
-        for rule in rules.iter().filter(|rule| rule.fault == Fault::Refuse) {
-            rule.caught.send_modify(|all| all.push(Value::Null));
+        for rule in rules.iter().filter(|rule| rule.fault == Fault::RefuseConnections) {
+            rule.hits.send_modify(|all| all.push(Value::Null));
         }
     }
 }

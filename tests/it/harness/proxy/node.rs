@@ -1,34 +1,28 @@
-//! The node behind a proxy.
-
 use crate::harness::rpc::http_client;
 use http_body_util::Full;
 use hyper::{Response, body::Bytes};
 use serde_json::{Value, json};
 
-/// The caller gets no answer.
+/// Why the caller gets no answer.
 #[derive(Clone, Copy, Debug, thiserror::Error)]
 pub(super) enum Lost {
-    /// The connection is closed.
     #[error("closed on purpose")]
     Closed,
-    /// The connection is reset.
     #[error("reset on purpose")]
     Reset,
 }
 
-/// The node, and the way there.
 pub(super) struct Node {
     url: String,
     http: reqwest::Client,
 }
 
 impl Node {
-    /// The node at this URL.
     pub(super) fn at(url: &str) -> Self {
         Self { url: url.to_owned(), http: http_client() }
     }
 
-    /// Its answer to these bytes, as it is.
+    /// Forwards a request unchanged.
     pub(super) async fn forward(&self, body: Bytes) -> Result<Response<Full<Bytes>>, Lost> {
         let request = self.http.post(&self.url).header("content-type", "application/json").body(body);
         let answer = request.send().await.map_err(|_| Lost::Closed)?;
@@ -37,7 +31,6 @@ impl Node {
         response.body(Full::new(body)).map_err(|_| Lost::Closed)
     }
 
-    /// Its answer to a call.
     pub(super) async fn ask(&self, call: &Value) -> Result<Value, Lost> {
         let request = self.http.post(&self.url).header("content-type", "application/json").body(call.to_string());
         let answer = request.send().await.map_err(|_| Lost::Closed)?;
@@ -45,7 +38,6 @@ impl Node {
         serde_json::from_slice(&body).map_err(|_| Lost::Closed)
     }
 
-    /// The number of its newest block.
     pub(super) async fn head(&self) -> Result<u64, Lost> {
         let answer = self.ask(&json!({ "jsonrpc": "2.0", "id": 1, "method": "eth_blockNumber", "params": [] })).await?;
         let number: alloy::primitives::U64 =
@@ -54,7 +46,6 @@ impl Node {
     }
 }
 
-/// The answer to a call, with this result.
 pub(super) fn result(call: &Value, result: Value) -> Value {
     json!({ "jsonrpc": "2.0", "id": call["id"], "result": result })
 }

@@ -1,7 +1,7 @@
-//! The proxy's side of the connections: listening, and doing to each call what the rule says that catches it.
+//! Serves the proxy's connections and applies the matching fault to each call.
 
 use super::{
-    super::door::Door,
+    super::listener::PausableListener,
     Fault, Rule, Shared, heads,
     node::{Lost, result},
 };
@@ -18,21 +18,27 @@ use serde_json::Value;
 use std::{error::Error, sync::Arc, time::Duration};
 use tokio::net::TcpStream;
 
-/// For what is written to leave.
-const A_MOMENT: Duration = Duration::from_millis(20);
+/// Time for written bytes to leave.
+const FLUSH_DELAY: Duration = Duration::from_millis(20);
 
 type Answer = Response<BoxBody<Bytes, Lost>>;
 
-/// Serves until it is dropped, but for the times when connections are to be refused.
-pub(super) async fn serve(door: Door, shared: Arc<Shared>) {
+pub(super) async fn serve(listener: PausableListener, shared: Arc<Shared>) {
     let refusing = shared.refusing.subscribe();
-    door.serve(refusing, |rules| *rules > 0, || shared.refused(), |stream| converse(stream, shared.clone())).await;
+    listener
+        .serve(
+            refusing,
+            |rules| *rules > 0,
+            || shared.on_connections_refused(),
+            |stream| serve_connection(stream, shared.clone()),
+        )
+        .await;
 }
 
-async fn converse(stream: TcpStream, shared: Arc<Shared>) {
+async fn serve_connection(stream: TcpStream, shared: Arc<Shared>) {
     let service = service_fn(|request| answer(&shared, request));
     let mut connection = http1::Builder::new().serve_connection(TokioIo::new(stream), service);
-    // A connection that ends in an error is one that was lost on purpose, or whose caller was killed.
+    // An error means a deliberate fault, or that the client was killed.
     let ended = (&mut connection).await;
     let lost = ended.as_ref().err().and_then(|error| error.source()?.downcast_ref::<Lost>());
     if let Some(Lost::Reset) = lost {
@@ -46,107 +52,112 @@ async fn answer(shared: &Shared, request: Request<Incoming>) -> Result<Answer, L
     let calls = match serde_json::from_slice(&body) {
         Ok(Value::Array(batch)) => batch,
         Ok(call) => vec![call],
-        Err(error) => panic!("the service sends what is no JSON: {error}"),
+        Err(error) => panic!("the service sent invalid JSON: {error}"),
     };
-    shared.see(&calls, &head.headers);
+    shared.record(&calls, &head.headers);
     match shared.rule_for(&calls) {
-        Some(rule) => suffer(shared, &rule, &calls, body).await,
-        None => Ok(whole(shared.node.forward(body).await?)),
+        Some(rule) => apply_fault(shared, &rule, &calls, body).await,
+        None => Ok(complete_body(shared.node.forward(body).await?)),
     }
 }
 
-/// Does to these calls what the rule says. A rule notes what it has caught when its fault has taken effect.
-async fn suffer(shared: &Shared, rule: &Rule, calls: &[Value], body: Bytes) -> Result<Answer, Lost> {
+/// A rule records its hits when the fault has taken effect.
+async fn apply_fault(shared: &Shared, rule: &Rule, calls: &[Value], body: Bytes) -> Result<Answer, Lost> {
     let node = &shared.node;
     let answer = match rule.fault {
         Fault::HoldRequest => {
-            rule.note(calls);
+            rule.record_hit(calls);
             rule.release().await;
             node.forward(body).await
         }
-        Fault::HoldAnswer => {
+        Fault::HoldResponse => {
             let answer = node.forward(body).await;
-            rule.note(calls);
+            rule.record_hit(calls);
             rule.release().await;
             answer
         }
-        Fault::LoseRequest | Fault::Refuse => {
-            rule.note(calls);
+        Fault::LoseRequest | Fault::RefuseConnections => {
+            rule.record_hit(calls);
             Err(Lost::Closed)
         }
-        Fault::LoseAnswer => {
+        Fault::LoseResponse => {
             node.forward(body).await?;
-            rule.note(calls);
+            rule.record_hit(calls);
             Err(Lost::Closed)
         }
-        Fault::BreakOffAnswer => {
-            let answer =
-                node.forward(body).await?.into_body().collect().await.map_err(|never| match never {})?.to_bytes();
-            rule.note(calls);
-            let half = answer.slice(..answer.len() / 2);
-            let end = async {
-                // The first half has to be on its way.
-                tokio::time::sleep(A_MOMENT).await;
-                Err(Lost::Closed)
-            };
-            let broken = stream::iter([Ok(Frame::data(half))]).chain(stream::once(end));
-            return Ok(Response::new(BodyExt::boxed(StreamBody::new(broken))));
+        Fault::TruncateResponse => {
+            let answer = node.forward(body).await?;
+            rule.record_hit(calls);
+            return truncated(answer).await;
         }
-        Fault::LoseEverySecondAnswer => {
+        Fault::LoseEverySecondResponse => {
             let answer = node.forward(body).await;
-            let lost = rule.turn().is_multiple_of(2);
-            rule.note(calls);
+            let lost = rule.next_request().is_multiple_of(2);
+            rule.record_hit(calls);
             if lost { Err(Lost::Closed) } else { answer }
         }
         Fault::Reset => {
-            rule.note(calls);
+            rule.record_hit(calls);
             Err(Lost::Reset)
         }
         Fault::Hang => {
-            rule.note(calls);
+            rule.record_hit(calls);
             std::future::pending().await
         }
         Fault::Slow(time) => {
             let answer = node.forward(body).await;
-            rule.note(calls);
+            rule.record_hit(calls);
             tokio::time::sleep(time).await;
             answer
         }
-        Fault::Twice => {
+        Fault::Duplicate => {
             node.forward(body.clone()).await?;
             let answer = node.forward(body).await;
-            rule.note(calls);
+            rule.record_hit(calls);
             answer
         }
         Fault::Http(http) => {
-            rule.note(calls);
+            rule.record_hit(calls);
             http.head().body(Full::from(http.body(&calls[0]))).map_err(|_| Lost::Closed)
         }
-        Fault::BehindEverySecondTime(_) if !rule.turn().is_multiple_of(2) => {
-            rule.note(calls);
+        Fault::AlternatelyBehind(_) if !rule.next_request().is_multiple_of(2) => {
+            rule.record_hit(calls);
             node.forward(body).await
         }
         Fault::Error(_)
         | Fault::Result(_)
         | Fault::FrozenAt(_)
         | Fault::Behind(_)
-        | Fault::BehindEverySecondTime(_)
+        | Fault::AlternatelyBehind(_)
         | Fault::Ahead { .. } => {
-            let answer = each(shared, rule, calls, body.starts_with(b"[")).await?;
-            rule.note(calls);
+            let answer = answer_each(shared, rule, calls, body.starts_with(b"[")).await?;
+            rule.record_hit(calls);
             let response = Response::builder().header("content-type", "application/json");
             response.body(Full::from(answer.to_string())).map_err(|_| Lost::Closed)
         }
     };
-    answer.map(whole)
+    answer.map(complete_body)
 }
 
-fn whole(answer: Response<Full<Bytes>>) -> Answer {
+/// The first half of an answer, after which the connection closes.
+async fn truncated(answer: Response<Full<Bytes>>) -> Result<Answer, Lost> {
+    let body = answer.into_body().collect().await.map_err(|never| match never {})?.to_bytes();
+    let half = body.slice(..body.len() / 2);
+    let end = async {
+        // The first half has to be sent before the connection closes.
+        tokio::time::sleep(FLUSH_DELAY).await;
+        Err(Lost::Closed)
+    };
+    let broken = stream::iter([Ok(Frame::data(half))]).chain(stream::once(end));
+    Ok(Response::new(BodyExt::boxed(StreamBody::new(broken))))
+}
+
+fn complete_body(answer: Response<Full<Bytes>>) -> Answer {
     answer.map(|body| body.map_err(|never| match never {}).boxed())
 }
 
 /// Answers for the node, call by call.
-async fn each(shared: &Shared, rule: &Rule, calls: &[Value], batch: bool) -> Result<Value, Lost> {
+async fn answer_each(shared: &Shared, rule: &Rule, calls: &[Value], batch: bool) -> Result<Value, Lost> {
     let node = &shared.node;
     let mut answers = Vec::new();
     for call in calls {
@@ -155,7 +166,7 @@ async fn each(shared: &Shared, rule: &Rule, calls: &[Value], batch: bool) -> Res
             Fault::Error(error) => error.answer(call),
             Fault::Result(json) => result(call, serde_json::from_str(json).unwrap()),
             Fault::FrozenAt(head) => heads::behind(node, call, head).await?,
-            Fault::Behind(blocks) | Fault::BehindEverySecondTime(blocks) => {
+            Fault::Behind(blocks) | Fault::AlternatelyBehind(blocks) => {
                 heads::behind(node, call, node.head().await?.saturating_sub(blocks)).await?
             }
             Fault::Ahead { blocks, seconds } => heads::ahead(node, call, blocks, seconds).await?,

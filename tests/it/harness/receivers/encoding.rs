@@ -1,28 +1,25 @@
-//! The content encodings in which Sentry and collectors take bodies.
+//! The content encodings that Sentry and collectors accept.
 
 use async_compression::tokio::bufread;
 use tokio::io::{AsyncRead, AsyncReadExt};
 
-/// An encoding, by its name in `Content-Encoding`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Encoding {
-    /// As it is.
     Identity,
-    /// RFC 1952.
+    /// RFC 1952
     Gzip,
-    /// RFC 1950: a zlib stream, as HTTP means the word.
+    /// RFC 1950: HTTP's "deflate" is a zlib stream.
     Deflate,
-    /// RFC 7932.
+    /// RFC 7932
     Brotli,
-    /// RFC 8878.
+    /// RFC 8878
     Zstd,
 }
 
 impl Encoding {
-    /// All of them.
     pub const ALL: [Self; 5] = [Self::Identity, Self::Gzip, Self::Deflate, Self::Brotli, Self::Zstd];
 
-    /// What `Content-Encoding` calls it.
+    /// The name in `Content-Encoding`.
     pub fn name(self) -> &'static str {
         match self {
             Self::Identity => "identity",
@@ -33,19 +30,12 @@ impl Encoding {
         }
     }
 
-    /// The encoding that the header names; without a header, there is none.
-    ///
-    /// # Errors
-    /// The name, when it is none of these.
+    /// The encoding of a `Content-Encoding` header; identity without one.
     pub fn named(name: Option<&str>) -> Result<Self, String> {
         let name = name.unwrap_or("identity");
         Self::ALL.into_iter().find(|encoding| encoding.name() == name).ok_or_else(|| name.to_owned())
     }
 
-    /// Decodes a body.
-    ///
-    /// # Errors
-    /// When it is not in this encoding.
     pub async fn decode(self, body: &[u8]) -> std::io::Result<Vec<u8>> {
         match self {
             Self::Identity => Ok(body.to_vec()),
@@ -56,7 +46,6 @@ impl Encoding {
         }
     }
 
-    /// Encodes a body.
     pub async fn encode(self, body: &[u8]) -> Vec<u8> {
         let encoded = match self {
             Self::Identity => Ok(body.to_vec()),

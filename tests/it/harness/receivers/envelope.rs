@@ -1,40 +1,36 @@
-//! Envelopes, read by their specification (<https://develop.sentry.dev/sdk/data-model/envelopes/>).
+//! Parses Sentry envelopes (<https://develop.sentry.dev/sdk/data-model/envelopes/>).
 
 use serde_json::Value;
 
-/// An envelope, and how it came.
 #[derive(Clone, Debug)]
 pub struct Envelope {
-    /// Its header, such as the dynamic sampling context under `trace`.
+    /// Includes the dynamic sampling context under `trace`.
     pub header: Value,
-    /// What is in it.
     pub items: Vec<Item>,
-    /// The header of the HTTP request that brought it.
+    /// Headers of the HTTP request.
     pub http: http::HeaderMap,
-    /// The project it was sent to.
     pub project: String,
 }
 
-/// Something in an envelope.
 #[derive(Clone, Debug)]
 pub struct Item {
-    /// Its header: `type`, and maybe `length`, `item_count`, `content_type`.
+    /// `type`, and optionally `length`, `item_count` and `content_type`.
     pub header: Value,
-    /// What it is about. Everything that the service sends is JSON.
+    /// The service sends only JSON payloads.
     pub payload: Value,
 }
 
 impl Item {
-    /// Such as `event` or `transaction`.
+    /// `event`, `transaction`, …
     pub fn kind(&self) -> &str {
         self.header["type"].as_str().unwrap_or_default()
     }
 }
 
-/// The header and the items of an envelope.
+/// Parses an envelope into its header and items.
 ///
 /// # Errors
-/// What of it is against the specification.
+/// How the envelope violates the specification.
 pub fn parse(body: &[u8]) -> Result<(Value, Vec<Item>), String> {
     let (header, mut rest) = line(body);
     let header = object(header, "the envelope's header")?;
@@ -57,7 +53,7 @@ pub fn parse(body: &[u8]) -> Result<(Value, Vec<Item>), String> {
                 match after.strip_prefix(b"\n") {
                     Some(after) => (payload, after),
                     None if after.is_empty() => (payload, after),
-                    None => return Err(format!("{kind} goes on after its length")),
+                    None => return Err(format!("{kind} continues after its length")),
                 }
             }
         };
@@ -81,7 +77,7 @@ fn object(line: &[u8], what: &str) -> Result<Value, String> {
 }
 
 #[test]
-fn an_envelope_is_read_with_and_without_lengths() {
+fn envelopes_are_parsed_with_and_without_item_lengths() {
     let body = b"{\"event_id\":\"1\",\"trace\":{\"trace_id\":\"2\"}}\n\
         {\"type\":\"event\",\"length\":9}\n{\"a\":\n1}\n\n\
         {\"type\":\"transaction\"}\n{\"b\":2}\n\
@@ -94,13 +90,13 @@ fn an_envelope_is_read_with_and_without_lengths() {
 }
 
 #[test]
-fn what_is_no_envelope_is_told() {
+fn invalid_envelopes_are_rejected_with_a_reason() {
     for (body, problem) in [
         ("", "the envelope's header is no JSON"),
         ("[]", "the envelope's header is no object"),
         ("{}\n{}\n{}", "an item without a type"),
         ("{}\n{\"type\":\"event\",\"length\":9}\n{}", "event breaks off before its length"),
-        ("{}\n{\"type\":\"event\",\"length\":2}\n{}{}", "event goes on after its length"),
+        ("{}\n{\"type\":\"event\",\"length\":2}\n{}{}", "event continues after its length"),
         ("{}\n{\"type\":\"event\"}\nno", "event is no JSON"),
     ] {
         let error = parse(body.as_bytes()).unwrap_err();

@@ -1,16 +1,16 @@
-//! Where the service's telemetry goes: what Sentry and a collector would receive, and what they do when they are unwell.
+//! Receivers of the service's telemetry, Sentry and an OpenTelemetry collector, which can be made to fail.
 
+mod behavior;
 pub mod encoding;
 pub mod envelope;
-mod mood;
 mod otlp;
-pub mod relay;
-mod seen;
+mod received;
 mod sentry;
+pub mod sentry_relay;
 mod span;
 
+pub use behavior::{Behavior, Reply};
 pub use envelope::Envelope;
-pub use mood::{Mood, Reply};
 pub use otlp::{OtlpStore, Protocol};
 pub use sentry::{DSN_KEY, SentryStore};
 pub use span::{Ids, Span};

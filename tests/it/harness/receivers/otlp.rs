@@ -1,10 +1,10 @@
-//! An OpenTelemetry collector, as far as it takes traces in: over gRPC and over HTTP with protobuf, on one port.
+//! An OpenTelemetry collector for traces: gRPC and HTTP with protobuf on one port.
 
 use super::{
+    behavior::{Behavior, Discarded, Receiver},
     encoding::Encoding,
-    mood::{Mood, NotTaken, Receiver},
-    seen::Seen,
-    span::{Ids, Link, Noted, Span},
+    received::Received,
+    span::{Ids, Link, Span, SpanEvent},
 };
 use axum::{
     Extension, Router,
@@ -27,20 +27,17 @@ use serde_json::{Map, Value};
 use std::{sync::Arc, time::Duration};
 use tonic::{Request, Response, Status, codec::CompressionEncoding, service::Routes};
 
-/// How spans travel; the name is what `OTEL_EXPORTER_OTLP_PROTOCOL` calls it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Protocol {
-    /// gRPC.
     Grpc,
-    /// HTTP/1.1 with protobuf.
+    /// HTTP/1.1 with protobuf
     Http,
 }
 
 impl Protocol {
-    /// Both of them.
     pub const ALL: [Self; 2] = [Self::Grpc, Self::Http];
 
-    /// What `OTEL_EXPORTER_OTLP_PROTOCOL` calls it.
+    /// The value of `OTEL_EXPORTER_OTLP_PROTOCOL`.
     pub fn name(self) -> &'static str {
         match self {
             Self::Grpc => "grpc",
@@ -49,72 +46,68 @@ impl Protocol {
     }
 }
 
-/// A running collector.
 pub struct OtlpStore {
     receiver: Receiver,
-    kept: Arc<Kept>,
+    recorded: Arc<Recorded>,
 }
 
 #[derive(Default)]
-struct Kept {
-    spans: Seen<Span>,
+struct Recorded {
+    spans: Received<Span>,
 }
 
 impl OtlpStore {
-    /// Starts one that takes everything.
     pub fn start() -> Self {
-        let kept = Arc::<Kept>::default();
-        let service = TraceServiceServer::from_arc(kept.clone()).accept_compressed(CompressionEncoding::Gzip);
+        let recorded = Arc::<Recorded>::default();
+        let service = TraceServiceServer::from_arc(recorded.clone()).accept_compressed(CompressionEncoding::Gzip);
         let http = Router::new().route("/v1/traces", post(take)).layer(DefaultBodyLimit::disable());
-        let router = Routes::new(service).into_axum_router().merge(http.with_state(kept.clone()));
-        Self { receiver: Receiver::start(router), kept }
+        let router = Routes::new(service).into_axum_router().merge(http.with_state(recorded.clone()));
+        Self { receiver: Receiver::start(router), recorded }
     }
 
-    /// Where the service is to send to.
+    /// The value of `OTEL_EXPORTER_OTLP_ENDPOINT`.
     pub fn endpoint(&self) -> String {
         format!("http://{}", self.receiver.address)
     }
 
-    /// From now on it is in this mood.
-    pub fn is(&self, mood: Mood) {
-        self.receiver.is(mood);
+    pub fn set_behavior(&self, behavior: Behavior) {
+        self.receiver.set_behavior(behavior);
     }
 
-    /// The spans it has taken.
+    /// The accepted spans.
     pub fn spans(&self) -> Vec<Span> {
-        self.kept.spans.look(<[_]>::to_vec)
+        self.recorded.spans.inspect(<[_]>::to_vec)
     }
 
-    /// Waits for this many spans of which this is true, and returns them all.
+    /// Waits for at least `count` matching spans and returns all of them.
     pub async fn spans_where(&self, count: usize, what: &str, is_it: impl Fn(&Span) -> bool) -> Vec<Span> {
         let what = format!("{count} at the collector of: {what}");
         let find = |spans: &[Span]| {
             let all: Vec<_> = spans.iter().filter(|span| is_it(span)).cloned().collect();
             (all.len() >= count).then_some(all)
         };
-        self.kept.spans.until(&what, find).await
+        self.recorded.spans.until(&what, find).await
     }
 
-    /// Waits for the span with this id in this trace.
     pub async fn span(&self, trace: &str, id: &str) -> Span {
         let is_it = |span: &Span| span.ids.trace == trace && span.ids.span == id;
         self.spans_where(1, &format!("span {id} in trace {trace}"), is_it).await.remove(0)
     }
 }
 
-impl Kept {
+impl Recorded {
     fn take(&self, request: ExportTraceServiceRequest) {
         self.spans.add(request.resource_spans.into_iter().flat_map(spans));
     }
 }
 
 #[tonic::async_trait]
-impl TraceService for Kept {
+impl TraceService for Recorded {
     async fn export(
         &self,
         request: Request<ExportTraceServiceRequest>,
     ) -> Result<Response<ExportTraceServiceResponse>, Status> {
-        if request.extensions().get::<NotTaken>().is_none() {
+        if request.extensions().get::<Discarded>().is_none() {
             self.take(request.into_inner());
         }
         Ok(Response::new(ExportTraceServiceResponse::default()))
@@ -122,8 +115,8 @@ impl TraceService for Kept {
 }
 
 async fn take(
-    State(kept): State<Arc<Kept>>,
-    not_taken: Option<Extension<NotTaken>>,
+    State(recorded): State<Arc<Recorded>>,
+    discarded: Option<Extension<Discarded>>,
     headers: HeaderMap,
     body: Bytes,
 ) -> axum::response::Response {
@@ -138,8 +131,8 @@ async fn take(
     let Ok(request) = ExportTraceServiceRequest::decode(decoded.as_slice()) else {
         return StatusCode::BAD_REQUEST.into_response();
     };
-    if not_taken.is_none() {
-        kept.take(request);
+    if discarded.is_none() {
+        recorded.take(request);
     }
     let answer = ExportTraceServiceResponse::default().encode_to_vec();
     ([("content-type", "application/x-protobuf")], answer).into_response()
@@ -155,7 +148,7 @@ fn read(span: wire::Span, resource: Map<String, Value>) -> Span {
     let kind = span.kind();
     let data = attributes(span.attributes);
     let parent = (!span.parent_span_id.is_empty()).then(|| hex(&span.parent_span_id));
-    let noted = |event: wire::span::Event| Noted { name: event.name, attributes: attributes(event.attributes) };
+    let noted = |event: wire::span::Event| SpanEvent { name: event.name, attributes: attributes(event.attributes) };
     let link = |link: wire::span::Link| Link {
         trace: hex(&link.trace_id),
         span: hex(&link.span_id),
@@ -211,7 +204,7 @@ fn json(value: Option<AnyValue>) -> Value {
         Some(Wire::ArrayValue(array)) => array.values.into_iter().map(|value| json(Some(value))).collect(),
         Some(Wire::KvlistValue(list)) => Value::Object(attributes(list.values)),
         Some(Wire::BytesValue(bytes)) => hex(&bytes).into(),
-        // Only profiles have these.
+        // Used by profiles only.
         Some(Wire::StringValueStrindex(index)) => index.into(),
     }
 }

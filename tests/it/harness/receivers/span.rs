@@ -1,68 +1,55 @@
-//! A span as its receiver reads it, whether Sentry or a collector.
+//! A span as Sentry or a collector received it.
 
 use serde_json::{Map, Value};
 use std::time::Duration;
 
-/// A span.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Span {
-    /// Who it is.
     pub ids: Ids,
-    /// Its operation, such as `blockchain.wait`; a collector has it among the attributes.
+    /// Such as `blockchain.wait`; a collector gets it as an attribute.
     pub op: String,
-    /// What people read.
+    /// The description (Sentry) or name (collector).
     pub name: String,
-    /// Sentry: the status' name, such as `ok`. Collector: `unset`, `ok` or `error`, with its message after a colon.
+    /// Sentry: the status name, such as `ok`. Collector: `unset`, `ok` or `error`, with the message after a colon.
     pub status: String,
-    /// What is known of it.
     pub data: Map<String, Value>,
-    /// Other spans that have to do with it.
     pub links: Vec<Link>,
-    /// When it began, since the Unix epoch.
+    /// Since the Unix epoch.
     pub start: Duration,
-    /// When it ended, since the Unix epoch.
+    /// Since the Unix epoch.
     pub end: Duration,
-    /// Collector only: such as `server`.
+    /// Collector only, such as `server`.
     pub kind: &'static str,
-    /// Collector only: what happened in it.
-    pub events: Vec<Noted>,
-    /// Collector only: what made it.
+    /// Collector only.
+    pub events: Vec<SpanEvent>,
+    /// Collector only.
     pub resource: Map<String, Value>,
 }
 
-/// Which span it is, below which, in which trace; in lower-case hex.
+/// Identifiers in lower-case hex.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct Ids {
-    /// The trace.
     pub trace: String,
-    /// The span.
     pub span: String,
-    /// The span above it, here or at the caller; `None` for a root.
+    /// The parent span, local or remote; `None` for a root.
     pub parent: Option<String>,
 }
 
-/// A link to a span.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Link {
-    /// Its trace.
     pub trace: String,
-    /// Its id.
     pub span: String,
-    /// What it has to do with this one.
     pub attributes: Map<String, Value>,
 }
 
-/// Something that happened in a span.
 #[derive(Clone, PartialEq, Debug)]
-pub struct Noted {
-    /// What.
+pub struct SpanEvent {
     pub name: String,
-    /// The particulars.
     pub attributes: Map<String, Value>,
 }
 
 impl Span {
-    /// The spans of a Sentry transaction: itself first.
+    /// The spans of a Sentry transaction, the transaction itself first.
     pub fn of_transaction(transaction: &Value) -> Vec<Self> {
         let trace = &transaction["contexts"]["trace"];
         let mut root = Self::of_sentry(trace, transaction);
@@ -72,12 +59,12 @@ impl Span {
         std::iter::once(root).chain(children).collect()
     }
 
-    /// A piece of data; null when there is none.
+    /// The value of this key; null without one.
     pub fn get(&self, key: &str) -> &Value {
         self.data.get(key).unwrap_or(&Value::Null)
     }
 
-    /// The names of these keys that it has no data for, or only an empty text.
+    /// Those of `keys` that are missing or an empty string.
     pub fn lacks<'a>(&self, keys: impl IntoIterator<Item = &'a str>) -> Vec<&'a str> {
         let lacks = |key: &&str| self.get(key).is_null() || self.get(key) == "";
         keys.into_iter().filter(lacks).collect()
@@ -118,7 +105,7 @@ fn map(value: &Value) -> Map<String, Value> {
     value.as_object().cloned().unwrap_or_default()
 }
 
-/// Sentry takes seconds and RFC 3339 alike.
+/// Sentry accepts seconds and RFC 3339.
 fn time(value: &Value) -> Duration {
     match value {
         Value::Number(seconds) => Duration::from_secs_f64(seconds.as_f64().unwrap()),
@@ -126,6 +113,6 @@ fn time(value: &Value) -> Duration {
             let time = humantime::parse_rfc3339(text).unwrap_or_else(|error| panic!("`{text}`: {error}"));
             time.duration_since(std::time::UNIX_EPOCH).unwrap()
         }
-        other => panic!("no time: {other}"),
+        other => panic!("not a timestamp: {other}"),
     }
 }
