@@ -1,4 +1,4 @@
-//! What operators see: the README lists each metric, and the numbers are true.
+//! Metrics: the reference lists each one, and the values are true.
 
 use crate::harness::{
     Fault, Plan, State, WaitFor, account, document, eventually,
@@ -15,10 +15,10 @@ use std::{
 const CASE: &str = "case-1";
 const ETHER: u128 = 1_000_000_000_000_000_000;
 
-/// Labels whose values are not a list that can be written down: names, methods, and what another section of the README lists.
+/// Labels whose values are not a list that can be written down: names, methods, and what another table lists.
 const OPEN: [&str; 8] = ["cause", "code", "endpoint", "from", "method", "signer", "to", "reason"];
 
-/// A line of the README's table.
+/// A row of the reference's table.
 struct Listed {
     kind: String,
     unit: String,
@@ -26,10 +26,11 @@ struct Listed {
     line: String,
 }
 
-/// The metrics that the README lists.
+/// The metrics that the reference lists.
 fn listed() -> BTreeMap<String, Listed> {
-    let readme = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md")).unwrap();
-    let section = readme.split_once("\n## Metrics\n").unwrap().1.split("\n## ").next().unwrap();
+    let page =
+        std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/reference/metrics.md")).unwrap();
+    let section = page.split_once("\n## Table\n").unwrap().1.split("\n## ").next().unwrap();
     let rows = section.lines().filter(|line| line.starts_with("| `"));
     let listed = rows.map(|line| {
         let cells: Vec<&str> = line.trim_matches('|').splitn(5, '|').map(str::trim).collect();
@@ -45,7 +46,7 @@ fn bare(quoted: &str) -> String {
     quoted.trim_matches('`').to_owned()
 }
 
-/// What the page says and the README does not.
+/// Where the service and the reference differ.
 fn disagreements(listed: &Listed, family: &Family) -> Vec<String> {
     let mut wrong = Vec::new();
     if listed.kind != family.kind {
@@ -70,7 +71,7 @@ fn disagreements(listed: &Listed, family: &Family) -> Vec<String> {
 
 #[cfg(target_os = "linux")]
 #[tokio::test]
-async fn the_page_has_every_metric_that_the_readme_lists_and_no_other() {
+async fn the_service_has_every_metric_that_the_reference_lists_and_no_other() {
     let stack = Plan::block_time(0.2).endpoints(2).start().await;
     stack.client.confirm(1, CASE).await;
     let _away = stack.proxy().trap_all(Fault::Refuse);
@@ -85,7 +86,7 @@ async fn the_page_has_every_metric_that_the_readme_lists_and_no_other() {
     assert_eq!(listed.keys().collect::<Vec<_>>(), on_page.keys().collect::<Vec<_>>());
     for (name, listed) in listed {
         let wrong = disagreements(&listed, on_page[&name]);
-        assert!(wrong.is_empty(), "{name} on the page is not as the README says: {wrong:?}");
+        assert!(wrong.is_empty(), "{name} on the page differs from the reference: {wrong:?}");
     }
 }
 

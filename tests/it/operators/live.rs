@@ -6,6 +6,7 @@ use super::{
     promql::{Selector, selectors},
     source, text,
 };
+use crate::documents::code_spans;
 use crate::harness::{Fault, Plan, Stack, WaitFor, document, eventually, registering};
 use std::{collections::BTreeSet, time::Duration};
 use tokio::time::Instant;
@@ -75,7 +76,7 @@ async fn every_number_that_rules_panels_and_pages_ask_for_is_there() {
             wanted.extend(selectors(expression));
             named.push((expression.to_owned(), labels_of_sum(expression)));
         }
-        wanted.extend(pages::code_spans(&page).iter().filter_map(|span| metric(span)));
+        wanted.extend(code_spans(&page).iter().filter_map(|span| metric(span)));
     }
     queries
         .extend(wanted.iter().flat_map(Selector::each_value).filter(|one| !is_excused(one)).map(|one| one.to_string()));

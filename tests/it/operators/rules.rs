@@ -1,9 +1,10 @@
 //! The rules by themselves: they are valid, do what their own tests say, and lead somewhere.
 
 use super::{
-    deploy, files, pages,
+    deploy, files,
     prometheus::{Prometheus, checked},
 };
+use crate::documents::anchors;
 use std::{collections::BTreeSet, net::SocketAddr};
 
 /// Nobody.
@@ -46,7 +47,7 @@ fn is_about(rest: &str, name: &str) -> bool {
 async fn every_alert_leads_to_the_runbook_and_goes_where_its_label_says() {
     let folder = deploy("alertmanager");
     checked("amtool", &folder, &["check-config", "alertmanager.yml"]);
-    let runbook = pages::anchors("RUNBOOK.md");
+    let runbook = anchors(&super::text("RUNBOOK.md"));
     let mut told = BTreeSet::new();
     for rule in Prometheus::watching(NOBODY).await.rules().await.iter().filter(|rule| rule.is_alert()) {
         let name = rule.name();
