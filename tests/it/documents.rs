@@ -13,9 +13,16 @@ use std::{
 
 const MAX_README_LINES: usize = 200;
 const MAX_PROSE_CHARS: usize = 120;
-/// Read only to be redacted: the proxies of HTTP clients, and headers of signals that are not exported.
-const NOT_SETTINGS: [&str; 5] =
-    ["HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "OTEL_EXPORTER_OTLP_METRICS_HEADERS", "OTEL_EXPORTER_OTLP_LOGS_HEADERS"];
+/// Set by cargo or Kubernetes, or read only to be redacted: proxies of HTTP clients, headers of signals that are not exported.
+const NOT_SETTINGS: [&str; 7] = [
+    "CARGO_PKG_VERSION",
+    "REGISTRAR_PORT",
+    "HTTP_PROXY",
+    "HTTPS_PROXY",
+    "ALL_PROXY",
+    "OTEL_EXPORTER_OTLP_METRICS_HEADERS",
+    "OTEL_EXPORTER_OTLP_LOGS_HEADERS",
+];
 /// Codes for values that the store or the API should never hold.
 const FALLBACK_CODES: [&str; 2] = ["UNKNOWN", "FAILED"];
 
@@ -110,7 +117,10 @@ fn constants(paths: &[String]) -> BTreeSet<String> {
     let is_constant = |text: &&str| {
         let allowed = |c: char| c.is_ascii_uppercase() || c.is_ascii_digit() || c == '_';
         let (first, last) = (text.chars().next(), text.chars().next_back());
-        text.len() >= 5 && first.is_some_and(|c| c.is_ascii_uppercase()) && last != Some('_') && text.chars().all(allowed)
+        text.len() >= 5
+            && first.is_some_and(|c| c.is_ascii_uppercase())
+            && last != Some('_')
+            && text.chars().all(allowed)
     };
     let texts: Vec<_> = paths.iter().map(|path| code(path)).collect();
     texts.iter().flat_map(|text| text.split('"')).filter(is_constant).map(str::to_owned).collect()
