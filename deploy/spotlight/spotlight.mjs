@@ -1,7 +1,7 @@
 // Spotlight, Sentry's local viewer, as a server on loopback.
 //
-// `overrides` in package.json pins hono, its web framework: a part of 4.12.25 is built into Spotlight 4.11.8, and with a newer
-// version beside it every route answers 500.
+// `overrides` in package.json pins hono, its web framework: a part of 4.12.25 is built into Spotlight 4.11.8, and
+// with a newer version beside it every route answers 500.
 import { startServer } from '@spotlightjs/spotlight'
 import { once } from 'node:events'
 import { readdirSync, readFileSync } from 'node:fs'
@@ -12,13 +12,14 @@ const LOOPBACK = '127.0.0.1'
 /**
  * Serves Spotlight on this port, or on a free one if it is in use. `dsn` is for Sentry SDKs that report to it.
  *
- * Spotlight's command line is not used because it reports its own use to sentry.io. Its page does too, unless its content
- * security policy forbids it.
+ * Spotlight's command line is not used because it reports its own use to sentry.io. Its page does too, unless its
+ * content security policy forbids it.
  */
 export async function serveSpotlight(preferred) {
   const port = await freePort(preferred)
   const server = await startServer({ port, filesToServe: page() })
-  // It listens on every interface, and any client may read the reports and open files in a local editor: use loopback only.
+  // It listens on every interface, and any client may read the reports and open files in a local editor: use loopback
+  // only.
   server.close()
   await once(server, 'close')
   server.listen(port, LOOPBACK)

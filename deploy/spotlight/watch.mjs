@@ -35,7 +35,7 @@ try {
   spotlight.close()
 }
 
-/** Starts `registrar dev`. `at` resolves to the addresses of its gRPC server and its chain, `ended` to its exit code. */
+/** Starts `registrar dev`. `at` resolves to the addresses of gRPC server and chain, `ended` to the exit code. */
 function startStack() {
   const env = {
     ...process.env,
@@ -45,7 +45,8 @@ function startStack() {
     // A chain counts as stalled after 10 seconds: the reason is known when this runs out.
     REGISTRAR_CONFIRMATION_TIMEOUT: '15s',
   }
-  // A process group of its own: Ctrl-C reaches the whole group of a terminal, and a second signal would cut short its end.
+  // A process group of its own: Ctrl-C reaches the whole group of a terminal, and a second signal would cut short its
+  // end.
   const child = spawn(registrar, ['dev', '--block-time', BLOCK_SECONDS], {
     env,
     detached: true,
@@ -115,9 +116,10 @@ function whatToLookAt(grpc) {
   return `
 The chain is running again. What to look at:
 
-  Traces   RegisterDocument: grpc.server over blockchain.register over prepare, send and wait. Click a span for its data.
+  Traces   RegisterDocument: grpc.server over blockchain.register over prepare, send and wait. Click a span for data.
            Register Batch: the JSON-RPC calls and database writes of one transaction.
-  Errors   TransactionTimeoutError: under Context, diagnosis has the cause; blockchain and rpc have the transaction and endpoints.
+  Errors   TransactionTimeoutError: under Context, diagnosis has the cause, blockchain the transaction, rpc the
+           endpoints.
   Logs     warnings and errors, each in its trace.
 
 Register a document of your own:

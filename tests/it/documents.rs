@@ -13,7 +13,7 @@ use std::{
 
 const MAX_README_LINES: usize = 200;
 const MAX_PROSE_CHARS: usize = 120;
-/// Set by cargo or Kubernetes, or read only to be redacted: proxies of HTTP clients, headers of signals that are not exported.
+/// Set by cargo or Kubernetes, or read only to be redacted (proxies, headers of signals that are not exported).
 const NOT_SETTINGS: [&str; 7] = [
     "CARGO_PKG_VERSION",
     "REGISTRAR_PORT",
