@@ -1,7 +1,7 @@
-// Spotlight, Sentry's own page for developers, as a server on this machine alone.
+// Spotlight, Sentry's local viewer, as a server on loopback.
 //
-// `overrides` in package.json pins hono, the web framework below it: a part of 4.12.25 is built into Spotlight 4.11.8, and with
-// a newer one beside it every route answers 500.
+// `overrides` in package.json pins hono, its web framework: a part of 4.12.25 is built into Spotlight 4.11.8, and
+// with a newer version beside it every route answers 500.
 import { startServer } from '@spotlightjs/spotlight'
 import { once } from 'node:events'
 import { readdirSync, readFileSync } from 'node:fs'
@@ -10,15 +10,16 @@ import { createServer } from 'node:net'
 const LOOPBACK = '127.0.0.1'
 
 /**
- * Serves Spotlight on this port, or on any other when it is taken. `dsn` is what a Sentry SDK takes to report there.
+ * Serves Spotlight on this port, or on a free one if it is in use. `dsn` is for Sentry SDKs that report to it.
  *
- * Spotlight's command line is not used: it reports its own use to sentry.io, and so does its page, unless it is told that it
- * may talk to nobody but us.
+ * Spotlight's command line is not used because it reports its own use to sentry.io. Its page does too, unless its
+ * content security policy forbids it.
  */
 export async function serveSpotlight(preferred) {
   const port = await freePort(preferred)
   const server = await startServer({ port, filesToServe: page() })
-  // It listens on every interface, and whoever reaches it may read what is reported and open files in an editor here.
+  // It listens on every interface, and any client may read the reports and open files in a local editor: use loopback
+  // only.
   server.close()
   await once(server, 'close')
   server.listen(port, LOOPBACK)
@@ -30,7 +31,6 @@ export async function serveSpotlight(preferred) {
   return { port, url: `http://${LOOPBACK}:${port}`, dsn: `http://x@${LOOPBACK}:${port}/1`, close }
 }
 
-/** The files of the page by their names. */
 function page() {
   const folder = new URL('../ui/', import.meta.resolve('@spotlightjs/spotlight'))
   const read = name => readFileSync(new URL(name, folder))

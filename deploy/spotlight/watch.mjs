@@ -1,4 +1,4 @@
-// `make watch`: the development stack with Spotlight as its Sentry, and a few documents to look at, one of which times out.
+// `make watch`: the development stack with Spotlight as its Sentry, and four registrations, one of which times out.
 // Usage: node deploy/spotlight/watch.mjs target/debug/registrar
 import { execFile, spawn } from 'node:child_process'
 import { once } from 'node:events'
@@ -35,17 +35,18 @@ try {
   spotlight.close()
 }
 
-/** Starts `registrar dev`. `at` tells where its gRPC server and its chain listen, `ended` its exit code. */
+/** Starts `registrar dev`. `at` resolves to the addresses of gRPC server and chain, `ended` to the exit code. */
 function startStack() {
   const env = {
     ...process.env,
     SENTRY_DSN: spotlight.dsn,
-    // A secret may not be given twice.
+    // A variable and its `_FILE` may not both be set.
     SENTRY_DSN_FILE: '',
     // A chain counts as stalled after 10 seconds: the reason is known when this runs out.
     REGISTRAR_CONFIRMATION_TIMEOUT: '15s',
   }
-  // A process group of its own: Ctrl-C reaches the whole group of a terminal, and a second signal would cut short its end.
+  // A process group of its own: Ctrl-C reaches the whole group of a terminal, and a second signal would cut short its
+  // end.
   const child = spawn(registrar, ['dev', '--block-time', BLOCK_SECONDS], {
     env,
     detached: true,
@@ -55,7 +56,7 @@ function startStack() {
   return { child, ended, at: whereItListens(child.stdout) }
 }
 
-/** Reads it from the screen of `registrar dev`, which goes on after it. */
+/** Reads the addresses from the output of `registrar dev`, which continues afterwards. */
 async function whereItListens(screen) {
   const found = {}
   const lines = createInterface(screen)
@@ -69,7 +70,7 @@ async function whereItListens(screen) {
   })
 }
 
-/** Registers the documents and says what to look at. Ends early, in silence, when the stack is told to end. */
+/** Registers the documents and prints what to look at. Ends early and silently when the stack is stopped. */
 async function show() {
   const at = await stack.at
   console.log(`Spotlight, a local Sentry: ${spotlight.url}\n`)
@@ -77,7 +78,7 @@ async function show() {
   try {
     for (const document of CONFIRMED) await register(document, at.grpc)
     await mineEvery(0, at.chain)
-    console.log(`\n  The chain stands still for a while: ${TIMES_OUT.file} will time out.\n`)
+    console.log(`\n  The chain is stopped: ${TIMES_OUT.file} will time out.\n`)
     await register(TIMES_OUT, at.grpc)
     await mineEvery(BLOCK_SECONDS, at.chain)
   } catch (error) {
@@ -87,11 +88,11 @@ async function show() {
   console.log(whatToLookAt(at.grpc))
 }
 
-/** Registers a file by the public command line, and says in a line how that ended and where its trace is. */
+/** Registers a file with the command line, and prints its outcome and the address of its trace. */
 async function register({ file, user }, grpc) {
   const words = ['register', file, '--case', CASE, '--user-id', user, '--server', grpc, '--json']
   const run = promisify(execFile)(registrar, words, { signal: stopping.signal })
-  // An answer that is no success is an answer, too.
+  // A timeout is printed as JSON too, with a non-zero exit code.
   const { stdout } = await run.catch(error => {
     if (error.stdout) return error
     throw error
@@ -102,29 +103,30 @@ async function register({ file, user }, grpc) {
   console.log(`  ${file.padEnd(11)} ${outcome.padEnd(36)} ${spotlight.url}/telemetry/traces/${traceId}`)
 }
 
-/** Lets anvil mine a block every so many seconds; none at all with 0. */
+/** Sets anvil's block interval in seconds; 0 stops it. */
 async function mineEvery(seconds, chain) {
   const call = { jsonrpc: '2.0', id: 1, method: 'evm_setIntervalMining', params: [seconds] }
   const headers = { 'content-type': 'application/json' }
   const answer = await fetch(chain, { method: 'POST', headers, body: JSON.stringify(call), signal: stopping.signal })
   const { error } = await answer.json()
-  if (error) throw new Error(`anvil does not take ${call.method}: ${error.message}`)
+  if (error) throw new Error(`anvil rejects ${call.method}: ${error.message}`)
 }
 
 function whatToLookAt(grpc) {
   return `
-The chain goes on. What to look at:
+The chain is running again. What to look at:
 
-  Traces   RegisterDocument: grpc.server over blockchain.register over prepare, send and wait. Click a span for its data.
-           Register Batch: what was asked of the chain and of the database for one transaction.
-  Errors   TransactionTimeoutError: under Context, diagnosis says why; blockchain and rpc say what was sent, and to whom.
+  Traces   RegisterDocument: grpc.server over blockchain.register over prepare, send and wait. Click a span for data.
+           Register Batch: the JSON-RPC calls and database writes of one transaction.
+  Errors   TransactionTimeoutError: under Context, diagnosis has the cause, blockchain the transaction, rpc the
+           endpoints.
   Logs     warnings and errors, each in its trace.
 
-Register a document of yours:
+Register a document of your own:
 
   ${registrar} register FILE --case MINE-1 --user-id me --server ${grpc}
 
 Another service on this machine reports here with SENTRY_DSN=${spotlight.dsn}
 
-Ctrl-C ends it; nothing of it stays.`
+Press Ctrl-C to stop; all data is deleted.`
 }

@@ -17,6 +17,7 @@ mod contract;
 mod crash;
 mod dev;
 mod diagnosis;
+mod documents;
 mod endpoints_start;
 mod errors;
 mod exactly_once;

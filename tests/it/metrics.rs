@@ -1,4 +1,4 @@
-//! Metrics: the README's table matches the page, and the values are right.
+//! Metrics: the reference lists each one, and the values are true.
 
 use crate::harness::{
     CASE, Fault, StackBuilder, State, WaitFor, account, document, eventually,
@@ -13,10 +13,10 @@ use std::{
 
 const ETHER: u128 = 1_000_000_000_000_000_000;
 
-/// Labels without a fixed list of values in the table: names, methods, and values that another section lists.
-const OPEN_LABELS: [&str; 8] = ["cause", "code", "endpoint", "from", "method", "signer", "to", "reason"];
+/// Labels whose values are not a list that can be written down: names, methods, and what another table lists.
+const OPEN: [&str; 8] = ["cause", "code", "endpoint", "from", "method", "signer", "to", "reason"];
 
-/// A row of the README's table.
+/// A row of the reference's table.
 struct Listed {
     kind: String,
     unit: String,
@@ -24,9 +24,11 @@ struct Listed {
     line: String,
 }
 
+/// The metrics that the reference lists.
 fn listed() -> BTreeMap<String, Listed> {
-    let readme = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md")).unwrap();
-    let section = readme.split_once("\n## Metrics\n").unwrap().1.split("\n## ").next().unwrap();
+    let page =
+        std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/reference/metrics.md")).unwrap();
+    let section = page.split_once("\n## Table\n").unwrap().1.split("\n## ").next().unwrap();
     let rows = section.lines().filter(|line| line.starts_with("| `"));
     let listed = rows.map(|line| {
         let cells: Vec<&str> = line.trim_matches('|').splitn(5, '|').map(str::trim).collect();
@@ -42,7 +44,7 @@ fn bare(quoted: &str) -> String {
     quoted.trim_matches('`').to_owned()
 }
 
-/// The differences between the README and the page.
+/// Where the service and the reference differ.
 fn disagreements(listed: &Listed, family: &Family) -> Vec<String> {
     let mut wrong = Vec::new();
     if listed.kind != family.kind {
@@ -57,7 +59,7 @@ fn disagreements(listed: &Listed, family: &Family) -> Vec<String> {
     if listed.labels != family.labels {
         wrong.push(format!("the labels are {:?}", family.labels));
     }
-    for (label, value) in family.values.iter().filter(|(label, _)| !OPEN_LABELS.contains(&label.as_str())) {
+    for (label, value) in family.values.iter().filter(|(label, _)| !OPEN.contains(&label.as_str())) {
         if !listed.line.contains(&format!("`{value}`")) {
             wrong.push(format!("{label} is {value}"));
         }
@@ -67,7 +69,7 @@ fn disagreements(listed: &Listed, family: &Family) -> Vec<String> {
 
 #[cfg(target_os = "linux")]
 #[tokio::test]
-async fn the_page_has_exactly_the_metrics_in_the_readme() {
+async fn the_service_has_every_metric_that_the_reference_lists_and_no_other() {
     let stack = StackBuilder::block_time(0.2).endpoints(2).start().await;
     stack.client.confirm(1, CASE).await;
     let _away = stack.proxy().inject_all(Fault::RefuseConnections);
@@ -82,7 +84,7 @@ async fn the_page_has_exactly_the_metrics_in_the_readme() {
     assert_eq!(listed.keys().collect::<Vec<_>>(), on_page.keys().collect::<Vec<_>>());
     for (name, listed) in listed {
         let wrong = disagreements(&listed, on_page[&name]);
-        assert!(wrong.is_empty(), "{name}: the page differs from the README: {wrong:?}");
+        assert!(wrong.is_empty(), "{name} on the page differs from the reference: {wrong:?}");
     }
 }
 

@@ -6,7 +6,8 @@ use super::{
     promql::{Selector, selectors},
     source, text,
 };
-use crate::harness::{CASE, Fault, StackBuilder, TestStack, WaitFor, document, eventually, register_request};
+use crate::documents::code_spans;
+use crate::harness::{Fault, StackBuilder, TestStack, WaitFor, document, eventually, register_request};
 use std::{collections::BTreeSet, time::Duration};
 use tokio::time::Instant;
 
@@ -74,7 +75,7 @@ async fn every_queried_metric_exists() {
             selected.extend(selectors(expression));
             named.push((expression.to_owned(), labels_of_sum(expression)));
         }
-        selected.extend(pages::code_spans(&page).iter().filter_map(|span| metric(span)));
+        selected.extend(code_spans(&page).iter().filter_map(|span| metric(span)));
     }
     queries.extend(
         selected.iter().flat_map(Selector::each_value).filter(|one| !is_excused(one)).map(|one| one.to_string()),
