@@ -122,7 +122,7 @@ async fn overhead(report: &mut Report) {
         max_fee_per_gas: 1,
     };
     let chain = Chain::new(&settings).unwrap();
-    chain.prove_chain().await.unwrap();
+    chain.verify_chain_id().await.unwrap();
     let plain = RpcClient::new_http(url.parse().unwrap());
     let (mut pooled, mut direct) = (Vec::with_capacity(CALLS), Vec::with_capacity(CALLS));
     progress(format!("{CALLS} calls through the pool, and as many without it"));

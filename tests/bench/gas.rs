@@ -23,7 +23,7 @@ pub async fn measure(report: &mut Report) {
     let anvil = Anvil::start(&["--gas-limit", "300000000"]).await;
     let registry = Registry::deploy(&anvil, 1).await;
     let case_bytes = case(0).len();
-    let largest = batching::fit(std::iter::repeat_n(case_bytes, 10_000), u64::MAX);
+    let largest = batching::max_that_fit(std::iter::repeat_n(case_bytes, 10_000), u64::MAX);
     let mut first = 0;
     for (count, bar) in [(1, MAX_GAS_SINGLE), (100, MAX_GAS_IN_BATCH), (largest, MAX_GAS_IN_BATCH)] {
         let pairs: Vec<Pair> = (first..first + count as u64).map(pair).collect();

@@ -12,7 +12,7 @@ use crate::{
 };
 use alloy::primitives::Bytes;
 use registrar::{
-    chain::{Pair, Signer, Unsigned, register_calldata, sign},
+    chain::{Pair, Signer, UnsignedTransaction, register_calldata, sign},
     registration::policy::{batching, fees::Fees},
 };
 use serde_json::{Value, json};

@@ -7,7 +7,7 @@ use super::{
     source, text,
 };
 use crate::documents::code_spans;
-use crate::harness::{Fault, StackBuilder, TestStack, WaitFor, document, eventually, register_request};
+use crate::harness::{CASE, Fault, StackBuilder, TestStack, WaitFor, document, eventually, register_request};
 use std::{collections::BTreeSet, time::Duration};
 use tokio::time::Instant;
 

@@ -48,8 +48,8 @@ async fn every_alert_links_to_the_runbook_and_is_routed_by_its_label() {
     let folder = deploy("alertmanager");
     checked("amtool", &folder, &["check-config", "alertmanager.yml"]);
     let runbook = anchors(&super::text("RUNBOOK.md"));
-    let mut told = BTreeSet::new();
-    for rule in Prometheus::watching(NOBODY).await.rules().await.iter().filter(|rule| rule.is_alert()) {
+    let mut receivers = BTreeSet::new();
+    for rule in Prometheus::scraping(CLOSED_PORT).await.rules().await.iter().filter(|rule| rule.is_alert()) {
         let name = rule.name();
         let anchor = rule.annotation("runbook_url").strip_prefix("RUNBOOK.md#").unwrap_or_else(|| panic!("{name}"));
         assert_eq!(anchor, name.to_lowercase(), "{name} links to another alert's section");
