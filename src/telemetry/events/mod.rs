@@ -313,6 +313,6 @@ fn report_for(affected: Option<&AffectedRegistration>) -> Report {
     Report::for_trace(affected.trace_id, Some(affected.span_id))
         .user(affected.user_id.as_ref())
         .tag("registrationId", affected.registration_id)
-        .tag("documentHash", affected.document_hash)
-        .tag("caseId", affected.case_id.as_str())
+        .tag("documentHash", affected.pair.document_hash)
+        .tag("caseId", affected.pair.case_id.as_str())
 }
