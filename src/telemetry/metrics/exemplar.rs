@@ -39,7 +39,7 @@ pub(super) fn inc_with_trace(counter: &TracedCounter, trace: Option<TraceId>) {
 
 #[cfg(test)]
 mod tests {
-    use crate::telemetry::{Metrics, propagation};
+    use crate::telemetry::{Metrics, ids::new_trace_id};
     use std::time::Duration;
 
     /// The page's lines with an exemplar.
@@ -51,7 +51,7 @@ mod tests {
     #[test]
     fn each_bucket_names_the_last_trace_that_was_told() {
         let metrics = Metrics::new();
-        let [first, second, third] = std::array::from_fn(|_| propagation::new_trace_id());
+        let [first, second, third] = std::array::from_fn(|_| new_trace_id());
         for (millis, trace) in [(5, Some(first)), (5, Some(second)), (100, Some(third)), (100, None)] {
             metrics.observe_grpc_request("/m", "ok", Duration::from_millis(millis), trace);
         }
