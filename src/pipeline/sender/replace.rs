@@ -1,14 +1,15 @@
 //! Signing again at the same nonce: the same calldata for a higher offer, or a smaller batch. Another version is on disk before a
 //! node sees it, and any of them may be the one that is included.
 
-use super::{
-    PendingTx, Sender, StoreError,
-    maintain::{ChainConditions, fee_market_view},
-    prepare::PrepareError,
-};
+use super::types::{ChainConditions, ReplacementOutcome, Sender, Urgency};
 use crate::{
     chain::{self, Pair, UnsignedTransaction},
-    pipeline::{in_flight::BlockedState, now},
+    clock::now,
+    pipeline::{
+        cost::{self, fee_market_view},
+        error::PrepareError,
+        in_flight::{BlockedState, PendingTx},
+    },
     registration::{
         diagnosis::Blocker,
         policy::{
@@ -19,29 +20,11 @@ use crate::{
         },
         units::format_gwei,
     },
-    store::{Attempt, Replacement},
+    store::{Attempt, Replacement, StoreError},
     telemetry::{events, log_retry},
 };
-use std::time::Duration;
 use tokio::time::Instant;
 use tracing::warn;
-
-/// A version that the day's budget did not allow is offered to it again this often.
-const BUDGET_RETRY_INTERVAL: Duration = Duration::from_secs(1);
-
-/// How much a transaction needs another version.
-#[derive(Clone, Copy, Debug)]
-pub(super) enum Urgency {
-    /// Nothing is wrong with the one that is out.
-    Routine,
-    /// As it is, no block takes it.
-    Stuck,
-    /// And everything else of its signer waits for it.
-    BlocksQueue {
-        /// What blocks ask, in wei per gas.
-        base_fee: u128,
-    },
-}
 
 impl Sender {
     /// Signs the same again with a higher offer: with one that the day's budget has room for, where all else waits for it. Returns
@@ -58,7 +41,7 @@ impl Sender {
             },
             None => over,
         };
-        self.next_budget_check = Instant::now() + BUDGET_RETRY_INTERVAL;
+        self.timers.on_over_budget(Instant::now());
         match need {
             Urgency::Routine => {}
             Urgency::Stuck | Urgency::BlocksQueue { .. } => {
@@ -134,7 +117,7 @@ impl Sender {
         let done = match self.apply_replacement(flight, Attempt { hash, raw, fees }, (gas_limit, count), need).await {
             Ok(done) => done,
             Err(over) => {
-                self.next_budget_check = Instant::now() + BUDGET_RETRY_INTERVAL;
+                self.timers.on_over_budget(Instant::now());
                 self.mark_tx_blocked(flight, &Blocker::DailyBudget(over)).await;
                 false
             }
@@ -157,7 +140,7 @@ impl Sender {
         (gas_limit, batch_size): (u64, usize),
         need: Urgency,
     ) -> Result<bool, OverBudget> {
-        if Instant::now() < self.next_budget_check {
+        if !self.timers.may_replace(Instant::now()) {
             return Ok(false);
         }
         match self.persist_replacement(flight, attempt.clone(), (gas_limit, batch_size), need).await {
@@ -198,10 +181,10 @@ impl Sender {
         (gas_limit, batch_size): (u64, usize),
         need: Urgency,
     ) -> Result<(), PrepareError> {
-        let worst_cost = self.max_cost(attempt.raw.len(), gas_limit, attempt.fees).await?.wei();
+        let worst_cost = cost::max_cost(&self.context.chain, attempt.raw.len(), gas_limit, attempt.fees).await?.wei();
         let (number, signed_at) = (flight.versions().attempts.len() + 1, now());
         // What fills a gap carries nothing, and goes out whatever was spent: what waits behind it is counted already.
-        let allowance = self.daily_budget().filter(|_| !flight.members.is_empty());
+        let allowance = cost::daily_budget(self.context.settings.daily_budget).filter(|_| !flight.members.is_empty());
         let allowance = match need {
             Urgency::Routine | Urgency::Stuck => allowance,
             Urgency::BlocksQueue { .. } => allowance.map(DailyBudget::with_reserve_access),
