@@ -8,8 +8,9 @@ use super::{
     in_flight::PendingTxs,
 };
 use crate::{
-    chain::{self, CallError, Chain, EndpointFault, Pair, RejectReason, SenderState},
+    chain::{self, CallError, Chain, EndpointFault, RejectReason, SenderState},
     registration::{
+        Pair,
         diagnosis::{Blocker, TxTooLarge},
         policy::{
             batching,
@@ -34,7 +35,7 @@ pub(super) struct RegisterCall {
 impl RegisterCall {
     pub(super) fn new(pairs: &[Pair]) -> Self {
         let calldata = chain::register_calldata(pairs);
-        let gas_limit = batching::gas_limit(&calldata, pairs.iter().map(|(_, case_id)| case_id.as_str().len()));
+        let gas_limit = batching::gas_limit(&calldata, pairs.iter().map(|pair| pair.case_id.as_str().len()));
         Self { calldata, gas_limit }
     }
 

@@ -1,6 +1,6 @@
 //! Looking after what is out, in the order of its nonces: what is unsent is sent, and what no block takes is helped along.
 
-use super::types::{ChainConditions, ReplacementOutcome, Sender, Urgency};
+use super::types::{ChainConditions, Sender, Urgency};
 use crate::{
     clock::now,
     pipeline::{
@@ -75,9 +75,13 @@ impl Sender {
             _ if is_new => false,
             ReplacementAction::Wait | ReplacementAction::CapReached(_) => false,
             ReplacementAction::Rebroadcast => true,
-            ReplacementAction::Replace(fees) => self.bump_fees(flight, fees, urgency(is_first, sight)).await,
-            ReplacementAction::ScheduledBump(fees) => self.bump_fees(flight, fees, Urgency::Routine).await,
-            ReplacementAction::SplitBatch => due && self.split_batch(flight, sight).await,
+            ReplacementAction::Replace(fees) => {
+                self.bump_fees(flight, fees, urgency(is_first, sight)).await.is_replaced()
+            }
+            ReplacementAction::ScheduledBump(fees) => {
+                self.bump_fees(flight, fees, Urgency::Routine).await.is_replaced()
+            }
+            ReplacementAction::SplitBatch => due && self.split_batch(flight, sight).await.is_replaced(),
             ReplacementAction::TooLarge(large) => {
                 // A node would refuse it. It is looked at again, but not at once.
                 self.timers.resend_after(Instant::now(), self.backoff.next_delay());
@@ -102,18 +106,18 @@ impl Sender {
                 self.rebroadcast(flight).await;
             }
             ReplacementAction::Replace(fees) => {
-                if self.bump_fees(flight, fees, urgency(is_first, sight)).await {
+                if self.bump_fees(flight, fees, urgency(is_first, sight)).await.is_replaced() {
                     self.rebroadcast(flight).await;
                 }
             }
             ReplacementAction::ScheduledBump(fees) => {
                 self.clear_tx_blocked(flight).await;
-                if self.bump_fees(flight, fees, Urgency::Routine).await {
+                if self.bump_fees(flight, fees, Urgency::Routine).await.is_replaced() {
                     self.rebroadcast(flight).await;
                 }
             }
             ReplacementAction::SplitBatch => {
-                if self.split_batch(flight, sight).await {
+                if self.split_batch(flight, sight).await.is_replaced() {
                     self.rebroadcast(flight).await;
                 }
             }

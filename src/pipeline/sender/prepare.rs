@@ -2,7 +2,7 @@
 
 use super::types::Sender;
 use crate::{
-    chain::{self, CallError, Chain, OnChainRecord, Pair, SenderState, UnsignedTransaction},
+    chain::{self, CallError, Chain, OnChainRecord, SenderState, UnsignedTransaction},
     clock::now,
     pipeline::{
         cost,
@@ -13,7 +13,7 @@ use crate::{
         registration_trace::{RegistrationTrace, TxSummary},
     },
     registration::{
-        BlockedReason, Failure, FailureReason, RegistrationId, Timestamp, TransactionId, diagnosis::Blocker,
+        BlockedReason, Failure, FailureReason, Pair, RegistrationId, Timestamp, TransactionId, diagnosis::Blocker,
         policy::batching,
     },
     store::{Attempt, FoundOnChain, NewTransaction, QueuedRegistration},
@@ -68,7 +68,7 @@ impl Sender {
             self.next_nonce = self.context.store.next_nonce(self.address()).await?;
         }
         let block_gas_limit = self.context.head().map_or(DEFAULT_BLOCK_GAS_LIMIT, |head| head.gas_limit);
-        let case_id_lengths = claim.registrations.iter().map(|row| row.case_id.as_str().len());
+        let case_id_lengths = claim.registrations.iter().map(|row| row.pair.case_id.as_str().len());
         claim.truncate(batching::max_that_fit(case_id_lengths, block_gas_limit));
         let traces: Vec<_> = claim
             .registrations
@@ -277,7 +277,7 @@ async fn find_original_registration(
     record: OnChainRecord,
     confirmations: u64,
 ) -> Result<Option<FoundOnChain>, CallError> {
-    let Some(original) = chain.find_registration(row.document_hash, &row.case_id, record).await? else {
+    let Some(original) = chain.find_registration(&row.pair, record).await? else {
         return Ok(None);
     };
     let head = chain.last_probed_head().map_or(0, |head| head.block.number);
@@ -294,5 +294,5 @@ async fn find_original_registration(
 }
 
 fn pairs(rows: &[QueuedRegistration]) -> Vec<Pair> {
-    rows.iter().map(|row| (row.document_hash, row.case_id.clone())).collect()
+    rows.iter().map(|row| row.pair.clone()).collect()
 }

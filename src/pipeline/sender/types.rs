@@ -92,3 +92,12 @@ pub(super) enum ReplacementOutcome {
     /// The daily budget has no room for it.
     OverBudget(OverBudget),
 }
+
+impl ReplacementOutcome {
+    pub(super) fn is_replaced(&self) -> bool {
+        match self {
+            Self::Replaced => true,
+            Self::NotReplaced | Self::OverBudget(_) => false,
+        }
+    }
+}
