@@ -32,7 +32,7 @@ pub(crate) use backoff::Backoff;
 pub(crate) use backoff::MAX_BACKOFF;
 pub(crate) use client::{OnChainRecord, SenderState};
 pub(crate) use contract::{
-    Pair, UnsignedTransaction, decode_not_registrar, register_calldata, registration_topics, resign_with_fees, sign,
+    UnsignedTransaction, decode_not_registrar, register_calldata, registration_topics, resign_with_fees, sign,
 };
 pub(crate) use deploy::{DeployError, deploy};
 pub(crate) use endpoint::SetupError;
