@@ -5,7 +5,7 @@
 
 use super::types::{ChainConditions, Sender};
 use crate::{
-    chain::{self, UnsignedTransaction},
+    chain::{self, FanOut, UnsignedTransaction},
     clock::now,
     pipeline::{
         cost,
@@ -17,15 +17,11 @@ use crate::{
     telemetry::events,
 };
 use alloy::primitives::Bytes;
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 use tokio::time::Instant;
 use tracing::warn;
 use uuid::Uuid;
 
-/// How many endpoints have to agree, where there are so many.
-const NONCE_GAP_QUORUM: usize = 2;
-/// How long they have to answer.
-const NONCE_GAP_QUORUM_TIMEOUT: Duration = Duration::from_secs(2);
 /// Nonces filled per check; most gaps are one nonce long.
 const MAX_GAP_FILLS: usize = 4;
 /// Intrinsic gas of a transfer of ether.
@@ -52,11 +48,10 @@ impl Sender {
 
     /// The highest nonce that a quorum returns; `None` without a quorum.
     async fn next_nonce_by_quorum(&self) -> Option<u64> {
-        let until = Instant::now() + NONCE_GAP_QUORUM_TIMEOUT;
-        let answers = self.context.chain.nonces_from_many(self.address(), NONCE_GAP_QUORUM, until).await;
-        let needed = NONCE_GAP_QUORUM.min(self.context.chain.endpoint_count());
+        let answers = self.context.chain.nonces_from_many(self.address(), FanOut::to_quorum()).await;
+        let required = chain::quorum_size(self.context.chain.endpoint_count());
         let nonces: Vec<u64> = answers.into_iter().filter_map(|answer| answer.result.ok()).collect();
-        nonces.iter().max().copied().filter(|_| nonces.len() >= needed)
+        nonces.iter().max().copied().filter(|_| nonces.len() >= required)
     }
 
     /// Fills a nonce with the abandoned transaction of this nonce, if the store has one, or else with a transfer of nothing.

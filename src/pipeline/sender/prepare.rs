@@ -2,7 +2,7 @@
 
 use super::types::Sender;
 use crate::{
-    chain::{self, CallError, Chain, OnChainRecord, SenderState, UnsignedTransaction},
+    chain::{self, CallError, Chain, FanOut, OnChainRecord, SenderState, UnsignedTransaction},
     clock::now,
     pipeline::{
         cost,
@@ -25,17 +25,12 @@ use crate::{
 use alloy::primitives::{Bytes, hex};
 use futures_util::{StreamExt, TryStreamExt, stream};
 use std::{sync::Arc, time::Duration};
-use tokio::time::Instant;
 use uuid::Uuid;
 
 /// Delay before a pair that is on chain, but has too few confirmations, is checked again.
 const SHALLOW_RECORD_RECHECK: Duration = Duration::from_millis(250);
 /// A record this much deeper than required needs no second endpoint to confirm it.
 const OLD_RECORD_DEPTH: u64 = 1_000;
-/// How many endpoints are heard about a nonce that is higher than ours.
-const HIGHER_NONCE_QUORUM: usize = 2;
-/// How long they have to answer.
-const HIGHER_NONCE_QUORUM_TIMEOUT: Duration = Duration::from_secs(2);
 const ORIGINAL_LOOKUP_CONCURRENCY: usize = 8;
 
 /// The registrations of a claim that are to be signed, with their traces.
@@ -264,8 +259,7 @@ impl Sender {
 
     /// The lowest nonce that two endpoints return: one endpoint that is wrong must not leave a nonce gap.
     async fn quorum_nonce(&self, sender_state: &SenderState) -> u64 {
-        let until = Instant::now() + HIGHER_NONCE_QUORUM_TIMEOUT;
-        let answers = self.context.chain.nonces_from_many(self.address(), HIGHER_NONCE_QUORUM, until).await;
+        let answers = self.context.chain.nonces_from_many(self.address(), FanOut::to_quorum()).await;
         answers.into_iter().filter_map(|answer| answer.result.ok()).fold(sender_state.nonce, u64::min)
     }
 }

@@ -10,11 +10,9 @@ use crate::{
     },
 };
 use alloy::primitives::Address;
-use std::time::Duration;
 use tokio::time::Instant;
 
 pub(super) const MAX_CLAIM: usize = batching::MAX_BATCH_REGISTRATIONS;
-const SENDER_MAX_BACKOFF: Duration = Duration::from_secs(2);
 
 /// Sends the queued registrations with one signer, strictly in the order of its nonces.
 #[derive(Debug)]
@@ -42,7 +40,7 @@ impl Sender {
             next_nonce: None,
             max_batch: MAX_CLAIM,
             in_flight_limit: InFlightLimit::default(),
-            backoff: Backoff::with_max_delay(SENDER_MAX_BACKOFF),
+            backoff: Backoff::new(),
             timers: Timers::new(Instant::now()),
             fee_wait: None,
             reported_blocker: None,
