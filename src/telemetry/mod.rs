@@ -21,7 +21,7 @@ mod timeout_report;
 mod user_id;
 
 pub use log::{InvalidLogSetting, LogFilter, LogFormat};
-pub use metrics::{Metrics, metrics};
+pub(crate) use metrics::metrics;
 pub(crate) use ongoing::{OngoingCondition, log_retry};
 pub use redact::{Secrets, redact};
 pub use settings::{

@@ -8,7 +8,9 @@ mod transport;
 pub(super) use report::Report;
 
 use super::{
-    SentrySettings, Settings, metrics, scrub,
+    SentrySettings, Settings,
+    metrics::{ExportOutcome, ExportTarget, metrics},
+    scrub,
     spans::{self, KeepReason, Segment, Sink},
     start::EventListener,
     targets::{PANIC_TARGET, REPORT_TARGET},
@@ -106,7 +108,7 @@ impl Sink for TransactionSink {
     fn export(&mut self, segment: &Segment, reason: KeepReason) {
         match transaction::encode_envelope(segment, reason, &self.identity) {
             Some(envelope) => self.queue.enqueue_transaction(envelope),
-            None => metrics().add_telemetry_exports("sentry", "failed", 1),
+            None => metrics().add_telemetry_exports(ExportTarget::Sentry, ExportOutcome::Failed, 1),
         }
     }
 

@@ -2,7 +2,7 @@
 //! at a time; this one keeps, sends, and has several on their way. What it cannot take at once it drops and counts: nobody waits.
 
 use crate::telemetry::{
-    metrics,
+    metrics::{ExportOutcome, ExportTarget, Queue, metrics},
     receiver_status::{QUEUE_ROOM_WAIT, ReceiverStatus},
 };
 use futures_util::{StreamExt, stream::FuturesUnordered};
@@ -52,7 +52,7 @@ impl Transport for ClientTransport {
     fn send_envelope(&self, envelope: Envelope) {
         let mut bytes = Vec::new();
         if envelope.to_writer(&mut bytes).is_err() {
-            return metrics().add_telemetry_exports("sentry", "failed", 1);
+            return metrics().add_telemetry_exports(ExportTarget::Sentry, ExportOutcome::Failed, 1);
         }
         // Beside the queue of transactions, so that a crowd of those keeps no error back.
         match self.queue.try_enqueue(&self.queue.priority_tx, bytes) {
@@ -132,7 +132,7 @@ impl EnvelopeQueue {
 
     fn try_enqueue(&self, queue: &mpsc::Sender<Vec<u8>>, envelope: Vec<u8>) -> Result<(), QueueError> {
         if self.state.lock_rate_limiter().is_disabled(rate_limit_category(&envelope)).is_some() {
-            metrics().add_telemetry_exports("sentry", "rate_limited", 1);
+            metrics().add_telemetry_exports(ExportTarget::Sentry, ExportOutcome::RateLimited, 1);
             return Err(QueueError::RateLimited);
         }
         let size = envelope.len();
@@ -141,7 +141,7 @@ impl EnvelopeQueue {
         let full = queue.same_channel(&self.transactions_tx) && self.is_full();
         if full || queue.try_send(envelope).is_err() {
             self.state.remove_pending(size);
-            metrics().add_telemetry_exports("sentry", "dropped", 1);
+            metrics().add_telemetry_exports(ExportTarget::Sentry, ExportOutcome::Dropped, 1);
             return Err(QueueError::Full);
         }
         Ok(())
@@ -172,7 +172,7 @@ impl TransportState {
     fn remove_pending(&self, size: usize) {
         let pending = self.pending.fetch_sub(1, Ordering::Relaxed) - 1;
         let bytes = self.bytes.fetch_sub(size, Ordering::Relaxed) - size;
-        metrics().set_telemetry_queue_depth("sentry", pending);
+        metrics().set_telemetry_queue_depth(Queue::Sentry, pending);
         metrics().set_telemetry_buffered_bytes(bytes);
     }
 }
@@ -205,13 +205,13 @@ impl EnvelopeSender {
         let size = envelope.len();
         // What was limited meanwhile would only be refused.
         let limited = self.state.lock_rate_limiter().is_disabled(rate_limit_category(&envelope)).is_some();
-        let outcome = if limited { "rate_limited" } else { self.post(envelope).await };
-        metrics().add_telemetry_exports("sentry", outcome, 1);
+        let outcome = if limited { ExportOutcome::RateLimited } else { self.post(envelope).await };
+        metrics().add_telemetry_exports(ExportTarget::Sentry, outcome, 1);
         self.state.remove_pending(size);
     }
 
-    async fn post(&self, envelope: Vec<u8>) -> &'static str {
-        let Some(client) = &self.client else { return "failed" };
+    async fn post(&self, envelope: Vec<u8>) -> ExportOutcome {
+        let Some(client) = &self.client else { return ExportOutcome::Failed };
         let request = client
             .post(&self.url)
             .header("X-Sentry-Auth", &self.auth)
@@ -228,7 +228,7 @@ impl EnvelopeSender {
                 } else {
                     "it cannot be reached"
                 });
-                return "failed";
+                return ExportOutcome::Failed;
             }
         };
         let header = |name: &str| response.headers().get(name).and_then(|value| value.to_str().ok());
@@ -244,12 +244,12 @@ impl EnvelopeSender {
         match (response.status().is_success(), refused) {
             (true, _) => {
                 self.state.receiver_status.record_success();
-                "ok"
+                ExportOutcome::Ok
             }
-            (false, true) => "rate_limited",
+            (false, true) => ExportOutcome::RateLimited,
             (false, false) => {
                 self.state.receiver_status.record_failure(response.status().as_str());
-                "failed"
+                ExportOutcome::Failed
             }
         }
     }

@@ -1,7 +1,11 @@
 //! What is kept leaves on a thread of its own: nothing in a request waits for a collector, for Sentry, or for their encoding.
 
 use super::{KeepReason, Segment};
-use crate::telemetry::{SpanLimits, metrics, scrub};
+use crate::telemetry::{
+    SpanLimits,
+    metrics::{Budget, Queue, metrics},
+    scrub,
+};
 use std::{
     fmt::Debug,
     panic::{AssertUnwindSafe, catch_unwind},
@@ -67,7 +71,7 @@ impl ExportQueue {
         let full = self.depth.fetch_add(spans, Ordering::Relaxed) >= MAX_QUEUED_SPANS;
         if full || self.queue.send(Job::Export(segment, reason)).is_err() {
             self.depth.fetch_sub(spans, Ordering::Relaxed);
-            metrics().add_telemetry_dropped("delivery", spans as u64);
+            metrics().add_telemetry_dropped(Budget::Delivery, spans as u64);
         }
     }
 
@@ -96,10 +100,10 @@ fn handle_job(job: Job, sinks: &mut [Box<dyn Sink>], limits: SpanLimits, depth: 
             // One that cannot be told is lost, and not all that come after it.
             let told = catch_unwind(AssertUnwindSafe(|| export_to_sinks(segment, limits, reason, sinks)));
             if told.is_err() {
-                metrics().add_telemetry_dropped("delivery", spans as u64);
+                metrics().add_telemetry_dropped(Budget::Delivery, spans as u64);
             }
             let left = depth.fetch_sub(spans, Ordering::Relaxed) - spans;
-            metrics().set_telemetry_queue_depth("delivery", left);
+            metrics().set_telemetry_queue_depth(Queue::Delivery, left);
             metrics().add_telemetry_processing(begun.elapsed());
         }
         Job::Shutdown(timeout, done) => {

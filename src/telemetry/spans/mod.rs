@@ -35,7 +35,10 @@ pub use tail_processor::TailProcessor;
 
 use crate::{
     registration::TraceId,
-    telemetry::{SpanLimits, metrics},
+    telemetry::{
+        SpanLimits,
+        metrics::{Decision, metrics},
+    },
 };
 use deferred::Deferred;
 use export_queue::ExportQueue;
@@ -131,7 +134,7 @@ impl SpanPipeline {
         let why = tail_policy::keep_reason(&seen);
         if seen.background {
             // It has nobody who could fail later.
-            metrics().inc_telemetry_traces("background");
+            metrics().inc_telemetry_traces(Decision::Background);
             return why.map_or((), |reason| self.export_queue.enqueue(segment, reason));
         }
         if let Some(reason) = why {
@@ -142,13 +145,13 @@ impl SpanPipeline {
         let journeys = about || find_attribute(&root.attributes, BATCH_SIZE_ATTRIBUTE).is_some();
         match self.trace_cache.hold(trace_id, segment, journeys) {
             Some(kept) => self.export(trace_id, kept, KeepReason::Related, false),
-            None => metrics().inc_telemetry_traces("dropped"),
+            None => metrics().inc_telemetry_traces(Decision::Dropped),
         }
     }
 
     /// It is kept; whatever else belongs to its trace too, if it `went_wrong`.
     fn export(&self, trace_id: opentelemetry::TraceId, segment: Segment, reason: KeepReason, went_wrong: bool) {
-        metrics().inc_telemetry_traces(reason.code());
+        metrics().inc_telemetry_traces(Decision::Kept(reason));
         if went_wrong {
             self.keep_trace(trace_id);
         }
@@ -158,7 +161,7 @@ impl SpanPipeline {
     /// Whatever belongs to this trace is kept, now and later.
     fn keep_trace(&self, trace_id: opentelemetry::TraceId) {
         for held in self.trace_cache.mark_kept(trace_id) {
-            metrics().inc_telemetry_traces("recalled");
+            metrics().inc_telemetry_traces(Decision::Recalled);
             self.export_queue.enqueue(held, KeepReason::Related);
         }
     }

@@ -2,7 +2,8 @@
 
 use super::{BAGGAGE_ATTRIBUTE, KeepReason, Segment, Sink, head_sampler::SAMPLED_ATTRIBUTE};
 use crate::telemetry::{
-    OtlpEndpoint, OtlpProtocol, SpanLimits, metrics,
+    OtlpEndpoint, OtlpProtocol, SpanLimits,
+    metrics::{ExportOutcome, ExportTarget, Queue, metrics},
     receiver_status::{QUEUE_ROOM_WAIT, ReceiverStatus},
 };
 use opentelemetry::trace::{SpanContext, TraceFlags};
@@ -41,18 +42,18 @@ impl Exporter for CountingExporter {
         let spans = batch.len();
         let result = self.inner.export(batch).await;
         let left = self.queued.fetch_sub(spans, Ordering::Relaxed).saturating_sub(spans);
-        metrics().set_telemetry_queue_depth("otlp", left);
+        metrics().set_telemetry_queue_depth(Queue::Otlp, left);
         let outcome = match &result {
             Ok(()) => {
                 self.receiver_status.record_success();
-                "ok"
+                ExportOutcome::Ok
             }
             Err(error) => {
                 self.receiver_status.record_failure(&error.to_string());
-                "failed"
+                ExportOutcome::Failed
             }
         };
-        metrics().add_telemetry_exports("otlp", outcome, spans as u64);
+        metrics().add_telemetry_exports(ExportTarget::Otlp, outcome, spans as u64);
         result
     }
 
@@ -132,7 +133,7 @@ impl Sink for OtlpSink {
             self.receiver_status.wait_for_room(deadline, || self.is_full());
             // Beyond its queue the processor drops in silence.
             if self.is_full() {
-                metrics().add_telemetry_exports("otlp", "dropped", 1);
+                metrics().add_telemetry_exports(ExportTarget::Otlp, ExportOutcome::Dropped, 1);
                 continue;
             }
             self.queued.fetch_add(1, Ordering::Relaxed);

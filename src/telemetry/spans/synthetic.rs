@@ -4,7 +4,10 @@
 use super::{BAGGAGE_ATTRIBUTE, KeepReason, OP_ATTRIBUTE, Segment, live::remote_span_context, pipeline};
 use crate::{
     registration::{SpanId, Timestamp, TraceContext, TraceId},
-    telemetry::{SpanLimits, metrics},
+    telemetry::{
+        SpanLimits,
+        metrics::{Decision, metrics},
+    },
 };
 use opentelemetry::{
     InstrumentationScope, KeyValue, Value,
@@ -124,7 +127,7 @@ pub fn emit(trace: &TraceContext, why: Option<KeepReason>, also: Option<TraceId>
     let sampled = pipeline.is_sampled(trace);
     let related = || pipeline.trace_cache.is_kept(trace_id).then_some(KeepReason::Related);
     let Some(reason) = sampled.then_some(KeepReason::Head).or(why).or_else(related) else {
-        return metrics().inc_telemetry_traces("dropped");
+        return metrics().inc_telemetry_traces(Decision::Dropped);
     };
     let begun = Instant::now();
     if let Some(also) = also.filter(|_| why.is_some()) {

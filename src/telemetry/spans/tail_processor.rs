@@ -3,7 +3,8 @@
 //! Bounded three ways: spans that are open at once, spans of one segment, and, by both, all that is buffered. Beyond a bound
 //! a span is decided about by itself, or lost, and counted.
 
-use super::{Deferred, Segment, SpanPipeline, metrics};
+use super::{Deferred, Segment, SpanPipeline};
+use crate::telemetry::metrics::{Budget, metrics};
 use opentelemetry::trace::Span as _;
 use opentelemetry::{
     Context, SpanId, TraceId,
@@ -89,7 +90,7 @@ impl OpenSpans {
         if segment.deferred.len() < MAX_SEGMENT_SPANS {
             segment.deferred.push((span.span_id(), note));
         } else {
-            metrics().add_telemetry_dropped("segment", 1);
+            metrics().add_telemetry_dropped(Budget::Segment, 1);
         }
     }
 
@@ -115,7 +116,7 @@ impl OpenSpans {
         drop(part);
         if beyond.is_some() {
             self.buffered.fetch_sub(1, Ordering::Relaxed);
-            metrics().add_telemetry_dropped("segment", 1);
+            metrics().add_telemetry_dropped(Budget::Segment, 1);
         }
         let SegmentBuilder { ended: spans, deferred: notes, .. } = ended?;
         self.buffered.fetch_sub(spans.len(), Ordering::Relaxed);
@@ -125,7 +126,7 @@ impl OpenSpans {
 
 /// There was no room for it when it began: it is decided about by itself, for it may have failed.
 fn single_span_segment(span: SpanData) -> Segment {
-    metrics().add_telemetry_dropped("spans", 1);
+    metrics().add_telemetry_dropped(Budget::Spans, 1);
     Segment { root_id: span.span_context.span_id(), spans: vec![span], deferred: Vec::new() }
 }
 
