@@ -24,7 +24,7 @@ mod timeout_report;
 mod user_id;
 
 pub(crate) use log_settings::{LogFilter, LogFormat};
-pub(crate) use metrics::{Metrics, metrics};
+pub(crate) use metrics::metrics;
 pub(crate) use ongoing::{OngoingCondition, log_retry};
 pub(crate) use redact::{Secrets, redact};
 pub use settings::Settings;

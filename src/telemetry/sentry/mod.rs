@@ -12,7 +12,8 @@ pub(super) use report::Report;
 
 use super::{
     event_listener::EventListener,
-    metrics, scrub,
+    metrics::{ExportOutcome, ExportTarget, metrics},
+    scrub,
     settings::{SentrySettings, Settings},
     spans::{self, KeepReason, Segment, Sink},
     targets::{PANIC_TARGET, REPORT_TARGET},
@@ -107,7 +108,7 @@ impl Sink for TransactionSink {
     fn export(&mut self, segment: &Segment, reason: KeepReason) {
         match transaction::encode_envelope(segment, reason, &self.identity) {
             Some(envelope) => self.queue.enqueue_transaction(envelope),
-            None => metrics().add_telemetry_exports("sentry", "failed", 1),
+            None => metrics().add_telemetry_exports(ExportTarget::Sentry, ExportOutcome::Failed, 1),
         }
     }
 

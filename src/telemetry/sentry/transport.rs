@@ -4,7 +4,7 @@
 //! one keeps the header and sends several concurrently. What finds its queue full is dropped and counted; no caller waits.
 
 use crate::telemetry::{
-    metrics,
+    metrics::{ExportOutcome, ExportTarget, Queue, metrics},
     receiver_status::{QUEUE_ROOM_WAIT, ReceiverStatus},
 };
 use futures_util::{StreamExt, stream::FuturesUnordered};
@@ -52,7 +52,7 @@ impl Transport for ClientTransport {
     fn send_envelope(&self, envelope: Envelope) {
         let mut bytes = Vec::new();
         if envelope.to_writer(&mut bytes).is_err() {
-            return metrics().add_telemetry_exports("sentry", "failed", 1);
+            return metrics().add_telemetry_exports(ExportTarget::Sentry, ExportOutcome::Failed, 1);
         }
         // Not in the queue of transactions, so that those delay no error.
         match self.queue.try_enqueue(&self.queue.priority_tx, bytes) {
@@ -130,7 +130,7 @@ impl EnvelopeQueue {
 
     fn try_enqueue(&self, queue: &mpsc::Sender<Vec<u8>>, envelope: Vec<u8>) -> Result<(), QueueError> {
         if self.state.is_rate_limited(&envelope) {
-            metrics().add_telemetry_exports("sentry", "rate_limited", 1);
+            metrics().add_telemetry_exports(ExportTarget::Sentry, ExportOutcome::RateLimited, 1);
             return Err(QueueError::RateLimited);
         }
         let size = envelope.len();
@@ -139,7 +139,7 @@ impl EnvelopeQueue {
         let is_full = queue.same_channel(&self.transactions_tx) && self.is_full();
         if is_full || queue.try_send(envelope).is_err() {
             self.state.remove_pending(size);
-            metrics().add_telemetry_exports("sentry", "dropped", 1);
+            metrics().add_telemetry_exports(ExportTarget::Sentry, ExportOutcome::Dropped, 1);
             return Err(QueueError::Full);
         }
         Ok(())
@@ -170,7 +170,7 @@ impl TransportState {
     fn remove_pending(&self, size: usize) {
         let pending = self.pending.fetch_sub(1, Ordering::Relaxed) - 1;
         let bytes = self.bytes.fetch_sub(size, Ordering::Relaxed) - size;
-        metrics().set_telemetry_queue_depth("sentry", pending);
+        metrics().set_telemetry_queue_depth(Queue::Sentry, pending);
         metrics().set_telemetry_buffered_bytes(bytes);
     }
 }
@@ -206,13 +206,14 @@ impl EnvelopeSender {
     async fn send(&self, envelope: Vec<u8>) {
         let size = envelope.len();
         // The limit may be newer than the envelope's place in the queue.
-        let outcome = if self.state.is_rate_limited(&envelope) { "rate_limited" } else { self.post(envelope).await };
-        metrics().add_telemetry_exports("sentry", outcome, 1);
+        let outcome =
+            if self.state.is_rate_limited(&envelope) { ExportOutcome::RateLimited } else { self.post(envelope).await };
+        metrics().add_telemetry_exports(ExportTarget::Sentry, outcome, 1);
         self.state.remove_pending(size);
     }
 
-    async fn post(&self, envelope: Vec<u8>) -> &'static str {
-        let Some(client) = &self.client else { return "failed" };
+    async fn post(&self, envelope: Vec<u8>) -> ExportOutcome {
+        let Some(client) = &self.client else { return ExportOutcome::Failed };
         let request = client
             .post(&self.url)
             .header("X-Sentry-Auth", &self.auth)
@@ -226,7 +227,7 @@ impl EnvelopeSender {
             Err(error) => {
                 let reason = if error.is_timeout() { "request timed out" } else { "connection failed" };
                 self.state.receiver_status.record_failure(reason);
-                return "failed";
+                return ExportOutcome::Failed;
             }
         };
         let header = |name: &str| response.headers().get(name).and_then(|value| value.to_str().ok());
@@ -242,12 +243,12 @@ impl EnvelopeSender {
         match (response.status().is_success(), is_rate_limited) {
             (true, _) => {
                 self.state.receiver_status.record_success();
-                "ok"
+                ExportOutcome::Ok
             }
-            (false, true) => "rate_limited",
+            (false, true) => ExportOutcome::RateLimited,
             (false, false) => {
                 self.state.receiver_status.record_failure(response.status().as_str());
-                "failed"
+                ExportOutcome::Failed
             }
         }
     }

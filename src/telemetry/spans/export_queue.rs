@@ -1,7 +1,11 @@
 //! Exports kept segments on a thread of its own, so that no request waits for a collector, for Sentry, or for encoding.
 
 use super::{segment::Segment, tail_policy::KeepReason};
-use crate::telemetry::{metrics, scrub, settings::SpanLimits};
+use crate::telemetry::{
+    metrics::{Budget, Queue, metrics},
+    scrub,
+    settings::SpanLimits,
+};
 use std::{
     fmt::Debug,
     panic::{AssertUnwindSafe, catch_unwind},
@@ -62,7 +66,7 @@ impl ExportQueue {
         let is_full = self.queued_spans.fetch_add(spans, Ordering::Relaxed) >= MAX_QUEUED_SPANS;
         if is_full || self.jobs.send(Job::Export(segment, reason)).is_err() {
             self.queued_spans.fetch_sub(spans, Ordering::Relaxed);
-            metrics().add_telemetry_dropped("delivery", spans as u64);
+            metrics().add_telemetry_dropped(Budget::Delivery, spans as u64);
         }
     }
 
@@ -94,10 +98,10 @@ fn handle_job(job: Job, sinks: &mut [Box<dyn Sink>], limits: SpanLimits, queued_
             let (started, spans) = (Instant::now(), segment.span_count());
             // A panic loses this segment and not the ones after it.
             if catch_unwind(AssertUnwindSafe(|| export_to_sinks(segment, limits, reason, sinks))).is_err() {
-                metrics().add_telemetry_dropped("delivery", spans as u64);
+                metrics().add_telemetry_dropped(Budget::Delivery, spans as u64);
             }
             let left = queued_spans.fetch_sub(spans, Ordering::Relaxed) - spans;
-            metrics().set_telemetry_queue_depth("delivery", left);
+            metrics().set_telemetry_queue_depth(Queue::Delivery, left);
             metrics().add_telemetry_processing(started.elapsed());
         }
         Job::Shutdown(timeout, done) => {

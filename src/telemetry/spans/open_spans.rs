@@ -7,7 +7,7 @@ use super::{
     segment::{Deferred, Segment},
     sharded::Sharded,
 };
-use crate::telemetry::metrics;
+use crate::telemetry::metrics::{Budget, metrics};
 use opentelemetry::{SpanId, TraceId, trace::SpanContext};
 use opentelemetry_sdk::trace::SpanData;
 use std::{
@@ -59,7 +59,7 @@ impl OpenSpans {
         if segment.deferred.len() < MAX_SEGMENT_SPANS {
             segment.deferred.push((span.span_id(), deferred));
         } else {
-            metrics().add_telemetry_dropped("segment", 1);
+            metrics().add_telemetry_dropped(Budget::Segment, 1);
         }
     }
 
@@ -87,7 +87,7 @@ impl OpenSpans {
         drop(shard);
         if dropped.is_some() {
             self.buffered.fetch_sub(1, Ordering::Relaxed);
-            metrics().add_telemetry_dropped("segment", 1);
+            metrics().add_telemetry_dropped(Budget::Segment, 1);
         }
         let SegmentBuilder { ended: spans, deferred, .. } = complete?;
         self.buffered.fetch_sub(spans.len(), Ordering::Relaxed);
@@ -97,6 +97,6 @@ impl OpenSpans {
 
 /// For a span that started beyond the limit. It is decided by itself, because it may have failed.
 fn single_span_segment(span: SpanData) -> Segment {
-    metrics().add_telemetry_dropped("spans", 1);
+    metrics().add_telemetry_dropped(Budget::Spans, 1);
     Segment { root_id: span.span_context.span_id(), spans: vec![span], deferred: Vec::new() }
 }

@@ -7,7 +7,7 @@ use super::{
     tail_policy::KeepReason,
 };
 use crate::telemetry::{
-    metrics,
+    metrics::{ExportOutcome, ExportTarget, Queue, metrics},
     receiver_status::{QUEUE_ROOM_WAIT, ReceiverStatus},
     settings::{OtlpEndpoint, OtlpProtocol, SpanLimits},
 };
@@ -46,18 +46,18 @@ impl Exporter for CountingExporter {
         let spans = batch.len();
         let result = self.inner.export(batch).await;
         let left = self.queued.fetch_sub(spans, Ordering::Relaxed).saturating_sub(spans);
-        metrics().set_telemetry_queue_depth("otlp", left);
+        metrics().set_telemetry_queue_depth(Queue::Otlp, left);
         let outcome = match &result {
             Ok(()) => {
                 self.receiver_status.record_success();
-                "ok"
+                ExportOutcome::Ok
             }
             Err(error) => {
                 self.receiver_status.record_failure(&error.to_string());
-                "failed"
+                ExportOutcome::Failed
             }
         };
-        metrics().add_telemetry_exports("otlp", outcome, spans as u64);
+        metrics().add_telemetry_exports(ExportTarget::Otlp, outcome, spans as u64);
         result
     }
 
@@ -134,7 +134,7 @@ impl Sink for OtlpSink {
             self.receiver_status.wait_for_room(deadline, || self.is_full());
             // The processor would drop it without a trace.
             if self.is_full() {
-                metrics().add_telemetry_exports("otlp", "dropped", 1);
+                metrics().add_telemetry_exports(ExportTarget::Otlp, ExportOutcome::Dropped, 1);
                 continue;
             }
             self.queued.fetch_add(1, Ordering::Relaxed);

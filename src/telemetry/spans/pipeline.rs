@@ -15,7 +15,10 @@ use super::{
 };
 use crate::{
     registration::{TraceContext, TraceId},
-    telemetry::{metrics, settings::SpanLimits},
+    telemetry::{
+        metrics::{Decision, metrics},
+        settings::SpanLimits,
+    },
 };
 use opentelemetry::trace::Status;
 use opentelemetry_sdk::trace::SpanData;
@@ -82,7 +85,7 @@ impl SpanPipeline {
         let reason = tail_policy::keep_reason(&summary);
         if summary.background {
             // No other segment of its trace can fail later.
-            metrics().inc_telemetry_traces("background");
+            metrics().inc_telemetry_traces(Decision::Background);
             return reason.map_or((), |reason| self.export_queue.enqueue(segment, reason));
         }
         if let Some(reason) = reason {
@@ -93,7 +96,7 @@ impl SpanPipeline {
         let worth_holding = has_registration || find_attribute(&root.attributes, BATCH_SIZE_ATTRIBUTE).is_some();
         match self.trace_cache.hold(trace_id, segment, worth_holding) {
             Some(segment) => self.export(trace_id, segment, KeepReason::Related, false),
-            None => metrics().inc_telemetry_traces("dropped"),
+            None => metrics().inc_telemetry_traces(Decision::Dropped),
         }
     }
 
@@ -105,7 +108,7 @@ impl SpanPipeline {
         reason: KeepReason,
         keep_trace: bool,
     ) {
-        metrics().inc_telemetry_traces(reason.code());
+        metrics().inc_telemetry_traces(Decision::Kept(reason));
         if keep_trace {
             self.keep_trace(trace_id);
         }
@@ -115,7 +118,7 @@ impl SpanPipeline {
     /// Keeps the segments of this trace, held ones and future ones.
     pub(super) fn keep_trace(&self, trace_id: opentelemetry::TraceId) {
         for held in self.trace_cache.mark_kept(trace_id) {
-            metrics().inc_telemetry_traces("recalled");
+            metrics().inc_telemetry_traces(Decision::Recalled);
             self.export_queue.enqueue(held, KeepReason::Related);
         }
     }

@@ -10,7 +10,10 @@ use super::{
 };
 use crate::{
     registration::{SpanId, Timestamp, TraceContext, TraceId},
-    telemetry::{metrics, settings::SpanLimits},
+    telemetry::{
+        metrics::{Decision, metrics},
+        settings::SpanLimits,
+    },
 };
 use opentelemetry::{
     InstrumentationScope, KeyValue, Value,
@@ -108,7 +111,7 @@ pub(crate) fn emit(
     let sampled = pipeline.is_sampled(trace);
     let related = || pipeline.trace_cache.is_kept(trace_id).then_some(KeepReason::Related);
     let Some(keep_reason) = sampled.then_some(KeepReason::Head).or(reason).or_else(related) else {
-        return metrics().inc_telemetry_traces("dropped");
+        return metrics().inc_telemetry_traces(Decision::Dropped);
     };
     let started = Instant::now();
     if let Some(also) = also.filter(|_| reason.is_some()) {

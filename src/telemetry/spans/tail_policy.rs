@@ -21,7 +21,7 @@ pub(crate) enum KeepReason {
 
 impl KeepReason {
     /// The metric label.
-    pub(super) fn code(self) -> &'static str {
+    pub(in crate::telemetry) fn code(self) -> &'static str {
         match self {
             Self::Head => "head",
             Self::Error => "error",
