@@ -7,7 +7,7 @@ pub use convert::node_rejection;
 
 use super::{
     Context,
-    in_flight::{PendingTx, TxPhase, lock},
+    in_flight::{PendingTx, TxPhase},
     now,
 };
 use crate::registration::{
@@ -139,7 +139,7 @@ fn not_included(tools: &Context, signer: Address) -> Vec<Arc<PendingTx>> {
 /// The transaction that queued work waits for when no signer may sign another one: each has out as many as it may, or one that
 /// no node takes.
 fn blocking_tx(tools: &Context, signers: &[Address]) -> Option<EarlierTx> {
-    let full = lock(&tools.at_limit).clone();
+    let full = tools.blockers.signers_at_limit();
     let stuck = |signer: &Address| {
         let flights = tools.in_flight.of_signer(*signer);
         let unsent = |flight: &Arc<PendingTx>| flight.status().phase == TxPhase::Signed;
