@@ -100,7 +100,7 @@ async fn submitted_evidence(tools: &Context, flight: &PendingTx, chain: &ChainSn
         let progress = flight.status();
         (progress.observations.clone(), progress.nonce_consumed_since)
     };
-    let (hash, fees) = flight.latest();
+    let (_, fees) = flight.latest();
     let waiting = not_included(tools, flight.signer);
     let earlier = waiting.iter().find(|other| other.nonce < flight.nonce).map(|other| convert::earlier_tx(other));
     let standstill = chain.stalled.is_some() && !chain.mines_on_demand;
@@ -112,7 +112,6 @@ async fn submitted_evidence(tools: &Context, flight: &PendingTx, chain: &ChainSn
     SubmittedTx {
         signer: flight.signer,
         nonce: flight.nonce,
-        hash,
         gas_limit: flight.versions().gas_limit,
         fees,
         accepted_by: memory.accepted_by.endpoint,
