@@ -6,6 +6,7 @@
 //! be lost and is read back by `recovery`.
 
 mod diagnosis_cache;
+mod error;
 mod evidence;
 mod follower;
 mod import_unknown;
@@ -15,13 +16,16 @@ mod metrics_poller;
 mod observations;
 mod pruner;
 mod queue;
+mod rebroadcast;
 mod registrar;
 mod registration_trace;
+mod rejection;
 mod replica_sync;
 mod resume;
 mod sender;
 #[cfg(test)]
 mod simulation;
+mod tx_state;
 mod waiters;
 
 pub use follower::Follower;
@@ -45,15 +49,12 @@ use crate::{
 };
 use alloy::primitives::Address;
 use diagnosis_cache::DiagnosisCache;
-use in_flight::{PendingTxs, lock};
+use in_flight::PendingTxs;
+use parking_lot::Mutex;
 use queue::Queue;
 use registration_trace::ChainInfo;
 use sender::{Sender, SenderBlockers};
-use std::{
-    collections::HashSet,
-    sync::{Arc, Mutex},
-    time::Duration,
-};
+use std::{collections::HashSet, sync::Arc, time::Duration};
 use tokio::{sync::watch, time::Instant};
 use waiters::Waiters;
 
@@ -147,7 +148,7 @@ impl Context {
 
     /// Whether this signer has out as many transactions as it may.
     fn set_at_limit(&self, signer: Address, full: bool) {
-        let mut all = lock(&self.at_limit);
+        let mut all = self.at_limit.lock();
         if full {
             all.insert(signer);
         } else {

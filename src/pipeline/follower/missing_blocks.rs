@@ -3,16 +3,10 @@
 //! was in it must not count as included for ever.
 
 use super::CanonicalView;
-use crate::{
-    chain::{CallError, EndpointResponse, Header, RejectReason},
-    pipeline::in_flight::lock,
-};
+use crate::chain::{CallError, EndpointResponse, Header, RejectReason};
 use alloy::primitives::B256;
-use std::{
-    collections::BTreeMap,
-    sync::{Arc, Mutex},
-    time::Duration,
-};
+use parking_lot::Mutex;
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use tokio::time::Instant;
 
 /// A block that is not shown for so long is asked of more than one endpoint: what a load balancer has behind it differs by less.
@@ -43,13 +37,13 @@ struct MissingSince {
 impl MissingBlocks {
     /// It is there.
     pub(super) fn record_present(&self, number: u64) {
-        lock(&self.0).remove(&number);
+        self.0.lock().remove(&number);
     }
 
     /// It was not shown just now. Returns since when that is so, if it is time to ask several endpoints.
     fn record_missing(&self, number: u64) -> Option<Duration> {
         let now = Instant::now();
-        let mut absences = lock(&self.0);
+        let mut absences = self.0.lock();
         let absence =
             absences.entry(number).or_insert(MissingSince { since: now, last_missing: now, last_quorum_check: None });
         if now.duration_since(absence.last_missing) > MAX_OBSERVATION_GAP {

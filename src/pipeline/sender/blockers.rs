@@ -2,16 +2,10 @@
 //! queue to those that can; only when none can is the work told what it waits for.
 
 use super::{Sender, StepOutcome};
-use crate::{
-    pipeline::in_flight::lock,
-    registration::{RegistrationId, diagnosis::Blocker, policy::batching},
-};
+use crate::registration::{RegistrationId, diagnosis::Blocker, policy::batching};
 use alloy::primitives::{Address, U256};
-use std::{
-    collections::HashMap,
-    sync::{Arc, Mutex},
-    time::Duration,
-};
+use parking_lot::Mutex;
+use std::{collections::HashMap, sync::Arc, time::Duration};
 use tokio::{sync::watch, time::Instant};
 
 /// A lane that something keeps from working tries in earnest this often: what it would need may be less by now, for what is out has
@@ -38,18 +32,18 @@ pub struct FeeWaitGuard(Arc<watch::Sender<usize>>);
 impl SenderBlockers {
     /// This signer's lane works from now on.
     pub fn register(&self, signer: Address) -> ActiveGuard {
-        lock(&self.by_signer).insert(signer, None);
+        self.by_signer.lock().insert(signer, None);
         ActiveGuard(self.clone(), signer)
     }
 
     /// What stands in this signer's way.
     pub fn get(&self, signer: Address) -> Option<Blocker> {
-        lock(&self.by_signer).get(&signer).cloned().flatten()
+        self.by_signer.lock().get(&signer).cloned().flatten()
     }
 
     /// What stands in the way of any that this is true of.
     pub fn find(&self, is_it: impl Fn(&Blocker) -> bool) -> Option<Blocker> {
-        lock(&self.by_signer).values().flatten().find(|hindrance| is_it(hindrance)).cloned()
+        self.by_signer.lock().values().flatten().find(|hindrance| is_it(hindrance)).cloned()
     }
 
     /// Nothing stands in this signer's way.
@@ -63,14 +57,14 @@ impl SenderBlockers {
     }
 
     fn set(&self, signer: Address, hindrance: Option<Blocker>) {
-        if let Some(standing) = lock(&self.by_signer).get_mut(&signer) {
+        if let Some(standing) = self.by_signer.lock().get_mut(&signer) {
             *standing = hindrance;
         }
     }
 
     /// Whether a lane of another signer has nothing in its way, as far as it knows.
     fn other_sender_available(&self, signer: Address) -> bool {
-        lock(&self.by_signer).iter().any(|(other, hindrance)| *other != signer && hindrance.is_none())
+        self.by_signer.lock().iter().any(|(other, hindrance)| *other != signer && hindrance.is_none())
     }
 
     fn start_fee_wait(&self) -> FeeWaitGuard {
@@ -81,7 +75,7 @@ impl SenderBlockers {
 
 impl Drop for ActiveGuard {
     fn drop(&mut self) {
-        lock(&self.0.by_signer).remove(&self.1);
+        self.0.by_signer.lock().remove(&self.1);
     }
 }
 

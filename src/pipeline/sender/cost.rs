@@ -1,9 +1,9 @@
 //! What a transaction may cost: whether the signer can pay for it, and whether the day's budget allows it.
 
-use super::{Context, PendingTx, Sender, TxPhase, prepare::PrepareError};
+use super::{Context, PendingTx, Sender, TxPhase};
 use crate::{
     chain::{CallError, SenderState},
-    pipeline::now,
+    pipeline::{error::PrepareError, now},
     registration::{
         diagnosis::Blocker,
         policy::{
@@ -67,7 +67,7 @@ pub(super) async fn max_cost(tools: &Context, size: usize, gas_limit: u64, fees:
 /// That the signer cannot pay for this and for everything it has out; `None` when it can.
 pub(super) fn balance_shortfall(tools: &Context, signer: Address, balance: U256, worst: &MaxCost) -> Option<Blocker> {
     let MaxCost { total: own, l1_fee } = *worst;
-    let waits = |flight: &Arc<PendingTx>| !matches!(flight.status().phase, TxPhase::Included { .. });
+    let waits = |flight: &Arc<PendingTx>| !matches!(flight.status().phase(), TxPhase::Included { .. });
     let of = |flight: Arc<PendingTx>| gas_cost(flight.versions().gas_limit, flight.latest().1.max_fee_per_gas) + l1_fee;
     let out: U256 = tools.in_flight.of_signer(signer).into_iter().filter(waits).map(of).sum();
     let needed = own + out;

@@ -3,7 +3,11 @@
 use super::{PendingTx, Sender, TxPhase, replace::Urgency};
 use crate::{
     chain::{FeeMarket, Header},
-    pipeline::{in_flight::BlockedState, now},
+    pipeline::{
+        now,
+        rebroadcast::rebroadcast,
+        tx_state::{BlockWait, BlockedState},
+    },
     registration::{
         diagnosis::{BlockFullness, Blocker, RejectKind},
         policy::{
@@ -42,7 +46,7 @@ impl Sender {
             if stop.is_cancelled() {
                 return false;
             }
-            let phase = flight.status().phase;
+            let phase = flight.status().phase();
             let sent = match phase {
                 TxPhase::Included { .. } => continue,
                 TxPhase::Signed => self.send_or_replace(&flight, is_first, sight).await,
@@ -76,7 +80,7 @@ impl Sender {
         is_first: bool,
         sight: Option<ChainConditions>,
     ) -> bool {
-        let is_new = flight.status().last_broadcast.is_none();
+        let is_new = !flight.status().was_broadcast();
         let due = is_new || Instant::now() >= self.next_send;
         let mended = match self.replacement_action(flight, is_first, sight).await {
             _ if is_new => false,
@@ -129,7 +133,7 @@ impl Sender {
 
     /// The latest version again, to everybody. What is answered decides nothing but what is done next: the chain decides the rest.
     async fn rebroadcast(&self, flight: &PendingTx) {
-        flight.rebroadcast(&self.context).await;
+        rebroadcast(flight, &self.context.chain, &self.context.store).await;
         self.record_broadcast(flight);
     }
 
@@ -143,16 +147,10 @@ impl Sender {
         let Some(ChainConditions { head, stalled }) = sight else { return ReplacementAction::Wait };
         let (versions, (_, offer)) = (flight.versions(), flight.latest());
         let is_priced_out = head.base_fee > offer.max_fee_per_gas;
-        let (waited, blocks, was_priced_out, refused) = {
-            let mut progress = flight.status();
-            let was_priced_out = progress.underpriced;
-            progress.underpriced |= is_priced_out;
-            let (since, at_head) = *progress.pending_since.get_or_insert((Instant::now(), head.block.number));
-            let refused = progress.observations.last_rejection.as_ref().map(|refusal| refusal.kind);
-            (since.elapsed(), head.block.number.saturating_sub(at_head), was_priced_out, refused)
-        };
-        let is_late = blocks >= STUCK_AFTER_BLOCKS && waited >= STUCK_AFTER;
-        let market = if !stalled && (is_late || is_priced_out || refused.is_some()) {
+        let wait = flight.status().observe_block_wait(Instant::now(), head.block.number, is_priced_out);
+        let BlockWait { pending_for, blocks, was_underpriced, last_rejection } = wait;
+        let is_late = blocks >= STUCK_AFTER_BLOCKS && pending_for >= STUCK_AFTER;
+        let market = if !stalled && (is_late || is_priced_out || last_rejection.is_some()) {
             self.context.chain.fee_market().await.ok()
         } else {
             None
@@ -163,11 +161,11 @@ impl Sender {
             gas_limit: versions.gas_limit,
             batch_size: versions.batch_size,
             attempts: u32::try_from(versions.attempts.len()).unwrap_or(u32::MAX),
-            pending_for: waited,
+            pending_for,
             blocks_since: blocks,
             is_lowest_nonce: is_first,
-            was_below_base_fee: was_priced_out,
-            last_rejection: refused,
+            was_below_base_fee: was_underpriced,
+            last_rejection,
             fee_market: asked,
         })
     }
@@ -175,12 +173,12 @@ impl Sender {
     /// Says of all that a transaction carries what it waits for, once.
     pub(super) async fn mark_tx_blocked(&mut self, flight: &PendingTx, hindrance: &Blocker) {
         let blocked = hindrance.blocked_reason();
-        if flight.status().blocked == BlockedState::Blocked(blocked) {
+        if flight.status().is_blocked(BlockedState::Blocked(blocked)) {
             return;
         }
         match self.context.store.set_blocked_tx(flight.id, Some(blocked), now()).await {
             Ok(_) => {
-                flight.status().blocked = BlockedState::Blocked(blocked);
+                flight.status().set_blocked(BlockedState::Blocked(blocked));
                 flight.add_history(format!("held up: {hindrance}"), now());
                 self.report_blocked(&flight.members, blocked, &hindrance.to_string()).await;
             }
@@ -190,12 +188,12 @@ impl Sender {
 
     /// Nothing holds it up any more.
     async fn clear_tx_blocked(&mut self, flight: &PendingTx) {
-        if flight.status().blocked == BlockedState::Clear {
+        if flight.status().is_blocked(BlockedState::Clear) {
             return;
         }
         match self.context.store.set_blocked_tx(flight.id, None, now()).await {
             Ok(_) => {
-                flight.status().blocked = BlockedState::Clear;
+                flight.status().set_blocked(BlockedState::Clear);
                 self.report_unblocked();
                 self.context.waiters.notify_changed(&self.context.store, &flight.members).await;
             }
@@ -214,7 +212,7 @@ fn urgency(is_first: bool, sight: Option<ChainConditions>) -> Urgency {
 
 /// A node said so when the bytes last went out.
 fn insufficient_funds_blocker(flight: &PendingTx) -> Option<Blocker> {
-    let refusal = flight.status().observations.last_rejection.clone();
+    let refusal = flight.status().last_rejection().cloned();
     refusal.filter(|refusal| refusal.kind == RejectKind::InsufficientFunds).map(Blocker::Rejected)
 }
 

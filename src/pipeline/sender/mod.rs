@@ -12,11 +12,7 @@ mod prepare;
 mod replace;
 mod send;
 
-use super::{
-    Context,
-    in_flight::{PendingTx, TxPhase},
-    resume,
-};
+use super::{Context, error::PrepareError, in_flight::PendingTx, resume, tx_state::TxPhase};
 use crate::{
     chain::{Backoff, Signer},
     registration::{
@@ -30,7 +26,6 @@ use alloy::primitives::Address;
 pub use blockers::SenderBlockers;
 use blockers::{FeeWaitGuard, max_affordable_batch};
 pub use preflight::preflight;
-use prepare::PrepareError;
 use std::time::Duration;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;

@@ -7,8 +7,9 @@ use super::{PendingTx, Sender, StoreError, maintain::ChainConditions};
 use crate::{
     chain::{self, UnsignedTransaction},
     pipeline::{
-        in_flight::{PendingTx as Filler, TxPhase, TxStatus, Versions},
+        in_flight::{PendingTx as Filler, Versions},
         now, resume,
+        tx_state::TxStatus,
     },
     registration::{TransactionId, policy::fees},
     store::{Attempt, NewTransaction},
@@ -34,7 +35,7 @@ const TRANSFER_GAS: u64 = 21_000;
 impl Sender {
     /// Looks whether the chain waits for a nonce before the lowest that is out, and fills it.
     pub(super) async fn fill_nonce_gap(&mut self, lowest: &PendingTx, sight: Option<ChainConditions>) {
-        let waited = lowest.status().pending_since.is_some_and(|(since, _)| since.elapsed() >= NONCE_GAP_GRACE);
+        let waited = lowest.status().pending_for(Instant::now()).is_some_and(|waited| waited >= NONCE_GAP_GRACE);
         let Some(sight) = sight.filter(|sight| !sight.stalled && waited && Instant::now() >= self.next_gap_check)
         else {
             return;
@@ -110,7 +111,7 @@ impl Sender {
         };
         store.insert_signed_transaction(&new, &[]).await?;
         let versions = Versions { attempts: vec![attempt], gas_limit, batch_size: 0 };
-        let filler = Filler::new(id, (signer, nonce), at, versions, Vec::new(), TxStatus::new(TxPhase::Signed));
+        let filler = Filler::new(id, (signer, nonce), at, versions, Vec::new(), TxStatus::signed());
         self.context.in_flight.insert(Arc::new(filler));
         events::nonce_gap_filled(id, signer, nonce, hash, "a transfer of nothing to itself");
         Ok(())

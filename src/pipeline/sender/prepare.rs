@@ -6,18 +6,19 @@ use crate::{
         self, CallError, Chain, EndpointFault, OnChainRecord, Pair, RejectReason, SenderState, UnsignedTransaction,
     },
     pipeline::{
-        follower::PollError,
-        in_flight::{PendingTx, TxPhase, TxStatus, Versions, lock},
+        error::PrepareError,
+        in_flight::{PendingTx, Versions},
         now,
         queue::Claim,
-        registration_trace::{RegistrationTrace, TxSummary},
+        registration_trace::RegistrationTrace,
+        tx_state::TxStatus,
     },
     registration::{
         BlockedReason, Failure, FailureReason, RegistrationId, Timestamp, TransactionId,
         diagnosis::{Blocker, TxTooLarge},
         policy::{batching, fees},
     },
-    store::{Attempt, FoundOnChain, NewTransaction, QueuedRegistration, StoreError},
+    store::{Attempt, FoundOnChain, NewTransaction, QueuedRegistration},
     telemetry::{
         events, metrics,
         spans::{self, BatchSpan},
@@ -48,48 +49,6 @@ pub(super) struct Prepared {
     pub(super) gas_limit: u64,
     /// When its registrations left the queue.
     pub(super) prepared_at: Timestamp,
-}
-
-/// What stands between a claim and a transaction.
-pub(super) enum PrepareError {
-    /// Something an operator can mend.
-    Blocked(Blocker),
-    /// One of several registrations makes the batch revert.
-    BatchReverts,
-    /// The store.
-    Store(StoreError),
-}
-
-impl From<StoreError> for PrepareError {
-    fn from(error: StoreError) -> Self {
-        match error {
-            StoreError::OverBudget(over) => Self::Blocked(Blocker::DailyBudget(over)),
-            StoreError::Database(_)
-            | StoreError::Corrupt(_)
-            | StoreError::Conflict
-            | StoreError::Fenced
-            | StoreError::BatchFailed
-            | StoreError::Closed => Self::Store(error),
-        }
-    }
-}
-
-impl From<PollError> for PrepareError {
-    fn from(error: PollError) -> Self {
-        match error {
-            PollError::Call(error) => error.into(),
-            PollError::Store(error) => error.into(),
-        }
-    }
-}
-
-impl From<CallError> for PrepareError {
-    fn from(error: CallError) -> Self {
-        Self::Blocked(match error {
-            CallError::Rejected { .. } => Blocker::Other(error.to_string()),
-            CallError::Unavailable { .. } | CallError::NoEndpoint { .. } => Blocker::NoEndpoint(error.to_string()),
-        })
-    }
 }
 
 impl Sender {
@@ -203,7 +162,7 @@ impl Sender {
         self.context.import_found(&mut found).await?;
         let (settled, blocks): (Vec<RegistrationId>, Vec<_>) =
             self.context.store.mark_found_on_chain(&found, now()).await?.into_iter().unzip();
-        lock(&self.context.new_unfinalized).extend(blocks);
+        self.context.new_unfinalized.lock().extend(blocks);
 
         let mut shallow = Vec::new();
         let mut left = (Vec::new(), Vec::new());
@@ -286,17 +245,15 @@ impl Sender {
         self.next_nonce = Some(nonce + 1);
         events::transaction_signed(id, signer, nonce, hash, journeys.len(), signed_at.since(prepared_at));
 
-        let vehicle =
-            TxSummary { from: signer, nonce, batch_size: journeys.len(), gas_limit, hash, fees, attempt: 1, signed_at };
+        let versions = Versions { attempts: vec![attempt], gas_limit, batch_size: journeys.len() };
+        let vehicle = versions.summary((signer, nonce), signed_at);
         let (endpoint, id_of_batch) = (Arc::from(self.context.chain.primary()), batch.id());
         batch.record_transaction(&signer, nonce, &hash, journeys.len());
         for journey in &mut journeys {
-            journey.on_signed(&vehicle, &endpoint, id_of_batch);
+            journey.on_signed(vehicle, &endpoint, id_of_batch);
             batch.link_registration(&journey.member.trace, journey.span_id());
         }
-        let progress = TxStatus::new(TxPhase::Signed);
-        let versions = Versions { attempts: vec![attempt], gas_limit, batch_size: journeys.len() };
-        let flight = Arc::new(PendingTx::new(id, (signer, nonce), signed_at, versions, journeys, progress));
+        let flight = Arc::new(PendingTx::new(id, (signer, nonce), signed_at, versions, journeys, TxStatus::signed()));
         self.context.in_flight.insert(flight.clone());
         self.context.waiters.notify_changed(&self.context.store, &flight.members).await;
         Ok(flight)

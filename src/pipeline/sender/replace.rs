@@ -4,11 +4,10 @@
 use super::{
     PendingTx, Sender, StoreError,
     maintain::{ChainConditions, fee_market_view},
-    prepare::PrepareError,
 };
 use crate::{
     chain::{self, Pair, UnsignedTransaction},
-    pipeline::{in_flight::BlockedState, now},
+    pipeline::{error::PrepareError, now},
     registration::{
         diagnosis::Blocker,
         policy::{
@@ -179,14 +178,9 @@ impl Sender {
             Err(PrepareError::BatchReverts) => return Ok(false),
         }
         flight.push_attempt(attempt, gas_limit, batch_size);
-        {
-            let mut progress = flight.status();
-            (progress.pending_since, progress.underpriced, progress.blocked) = (None, false, BlockedState::Clear);
-            (progress.observations.last_rejection, progress.observations.persisted.last_rejection) = (None, None);
-        }
-        if let Some(vehicle) = flight.summary() {
-            flight.traces().iter_mut().for_each(|journey| journey.on_replaced(&vehicle));
-        }
+        flight.status().mark_replaced();
+        let vehicle = flight.summary();
+        flight.traces().iter_mut().for_each(|journey| journey.on_replaced(vehicle));
         self.context.waiters.notify_changed(&self.context.store, &flight.members).await;
         Ok(true)
     }
@@ -221,11 +215,7 @@ impl Sender {
     async fn reload_attempts(&self, flight: &PendingTx) {
         match self.context.store.open_transaction(flight.id).await {
             Ok(Some(open)) => {
-                {
-                    let memory = &mut flight.status().observations;
-                    memory.last_rejection = open.observations.last_rejection.clone();
-                    memory.persisted.last_rejection = open.observations.last_rejection;
-                }
+                flight.status().reload_rejection(open.observations.last_rejection);
                 for attempt in open.attempts.into_iter().skip(flight.versions().attempts.len()) {
                     flight.push_attempt(attempt, open.gas_limit, open.batch_size);
                 }

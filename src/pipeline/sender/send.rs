@@ -3,10 +3,7 @@
 use super::Sender;
 use crate::{
     chain::{BroadcastResult, CallError, RejectReason},
-    pipeline::{
-        in_flight::{PendingTx, TxPhase},
-        now,
-    },
+    pipeline::{in_flight::PendingTx, now, observations::persist_observations, tx_state::TxPhase},
     registration::BlockedReason,
     telemetry::{events, log_retry, spans},
 };
@@ -71,10 +68,10 @@ impl Sender {
                     self.in_flight_limit.on_sender_limit(self.context.in_flight_count(self.address()));
                 }
                 let detail = result.err().map(|error| error.to_string()).unwrap_or_default();
-                flight.persist_observations(&self.context.store).await;
+                persist_observations(flight, &self.context.store).await;
                 self.on_rejected(flight, blocked, &detail).await;
                 // A node may have taken the bytes although its answer was lost, and a block may hold them already.
-                !self.context.in_flight.contains(flight) || flight.status().phase != TxPhase::Signed
+                !self.context.in_flight.contains(flight) || flight.status().phase() != TxPhase::Signed
             }
         }
     }
@@ -91,21 +88,15 @@ impl Sender {
     /// The latest version's bytes have just gone out.
     pub(super) fn record_broadcast(&self, flight: &PendingTx) {
         let head = self.context.head().map_or(0, |head| head.block.number);
-        let mut progress = flight.status();
-        progress.last_broadcast = Some(Instant::now());
-        progress.pending_since.get_or_insert((Instant::now(), head));
-        progress.underpriced = false;
+        flight.status().record_broadcast(Instant::now(), head);
     }
 
     async fn on_accepted(&self, flight: &PendingTx) {
         let at = now();
-        let taken = {
-            let memory = &mut flight.status().observations;
-            memory.accepted_by.head = self.context.head().map(|head| head.block.number);
-            memory.accepted_by.clone()
-        };
+        let head = self.context.head().map(|head| head.block.number);
+        let taken = flight.status().record_accepted_at(head);
         match spans::db("sent", self.context.store.mark_submitted(flight.id, &taken, at)).await {
-            Ok(()) => flight.status().observations.persisted.last_rejection = None,
+            Ok(()) => flight.status().mark_rejection_cleared(),
             // The bytes are out and on disk; inclusion will say so too.
             Err(error) => {
                 log_retry!(error, transaction_id = %flight.id, "a sent transaction could not be marked as sent")
@@ -118,13 +109,7 @@ impl Sender {
                 journey.on_failover();
             }
         }
-        {
-            let mut progress = flight.status();
-            if progress.phase == TxPhase::Signed {
-                progress.phase = TxPhase::Submitted;
-            }
-            progress.submitted_at.get_or_insert(at);
-        }
+        flight.status().mark_submitted(at);
         self.context.waiters.notify_changed(&self.context.store, &flight.members).await;
     }
 }
