@@ -183,8 +183,8 @@ impl Tasks {
         }
     }
 
-    /// Ends the calls, then the workers, then the writer, each with a share of the time. A task that waits too long for a
-    /// node or a client is aborted: what was accepted is on disk and resumes at the next start.
+    /// Ends the calls, then the workers, then the writer, each with a share of the time. A task that waits too long for
+    /// a node or a client is aborted: what was accepted is on disk and resumes at the next start.
     async fn drain(mut self, deadline: Instant, store: Store) {
         // A scraper may keep its connection open.
         self.admin.abort();

@@ -1,4 +1,5 @@
-//! Waits at the start for an endpoint or the database server: machines that start together do not become ready in order.
+//! Waits at the start for an endpoint or the database server, because machines that start together do not become ready
+//! in order.
 
 use crate::chain::Backoff;
 use std::{fmt::Display, time::Duration};
@@ -8,11 +9,9 @@ use tracing::{debug, warn};
 
 /// For each dependency.
 const DEPENDENCY_TIMEOUT: Duration = Duration::from_secs(30);
-/// Between two attempts.
-const MAX_BACKOFF: Duration = Duration::from_secs(2);
 
-/// Retries transient errors until [`DEPENDENCY_TIMEOUT`]. `None` if `shutdown` came first, which also cancels an attempt.
-/// `what` is the dependency in the log; each reason is logged once.
+/// Retries transient errors until [`DEPENDENCY_TIMEOUT`]. `None` if `shutdown` came first, which also cancels an
+/// attempt. `what` is the dependency in the log; each reason is logged once.
 pub(super) async fn retry_until_ready<T, E: Display>(
     what: &str,
     shutdown: &CancellationToken,
@@ -20,7 +19,7 @@ pub(super) async fn retry_until_ready<T, E: Display>(
     is_transient: impl Fn(&E) -> bool,
 ) -> Option<Result<T, E>> {
     let start = Instant::now();
-    let mut backoff = Backoff::with_max_delay(MAX_BACKOFF);
+    let mut backoff = Backoff::new();
     let mut logged_reason = None;
     let attempts = async {
         loop {
@@ -46,9 +45,10 @@ pub(super) async fn retry_until_ready<T, E: Display>(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::chain::MAX_BACKOFF;
     use std::future::pending;
 
-    /// Connects to a dependency that is ready after some seconds and fails with `error` before. Returns how long it took.
+    /// Connects to a dependency that fails with `error` until it is ready after some seconds. Returns how long it took.
     async fn connect_when_ready(ready_after: u64, error: &'static str) -> (Option<Result<(), &'static str>>, Duration) {
         let start = Instant::now();
         let connect = async || if start.elapsed().as_secs() >= ready_after { Ok(()) } else { Err(error) };

@@ -1,5 +1,5 @@
-//! Messages as canonical protobuf JSON (<https://protobuf.dev/programming-guides/json/>): camelCase names, 64-bit numbers
-//! as strings. Fields with their default value are written too: a script that reads `.registered` expects `false`. Only
+//! Messages as canonical protobuf JSON (<https://protobuf.dev/programming-guides/json/>): camelCase names, 64-bit
+//! numbers as strings. Fields with their default value are written too: a script that reads `.registered` expects `false`. Only
 //! absent optional fields and messages are left out.
 
 use crate::api::proto;
@@ -58,7 +58,8 @@ mod tests {
             concat!(
                 r#"{"id":"0198c5f2-7f2e-7d3b-9a55-2f1f8f0f8a11","documentHash":"","submittedAs":"","caseId":"CASE-1","#,
                 r#""state":"STATE_CONFIRMED","finality":"FINALITY_UNSPECIFIED","revision":"7","blockedReason":"","#,
-                r#""transaction":{"hash":"","fromAddress":"","nonce":"0","blockNumber":"18446744073709551615","blockHash":"","#,
+                r#""transaction":{"hash":"","fromAddress":"","nonce":"0","blockNumber":"18446744073709551615","#,
+                r#""blockHash":"","#,
                 r#""effectiveGasPriceWei":"","feeWei":"","l1FeeWei":"","batchSize":3,"attempts":0,"explorerUrl":""},"#,
                 r#""createTime":"2023-11-14T22:13:20.005Z","traceId":""}"#
             )

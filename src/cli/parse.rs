@@ -1,5 +1,5 @@
-//! Reads the arguments. Errors never repeat what was typed, because it may be a secret: only our own names, options that
-//! look like an option, and existing files.
+//! Reads the arguments. Errors never repeat what was typed, because it may be a secret, except for names of options and
+//! of existing files.
 
 use super::{
     Exit,

@@ -9,7 +9,7 @@ pub async fn run_until_signal<F: Future<Output = Exit>>(run: impl FnOnce(Cancell
     run_with_signals(ShutdownSignals::listen(), run).await
 }
 
-/// Also shuts down on SIGHUP, so that a child process does not outlive the terminal. A service ignores it under `nohup`.
+/// Also shuts down on SIGHUP, so that a child process does not outlive the terminal.
 pub(super) async fn run_until_signal_or_hangup<F: Future<Output = Exit>>(
     run: impl FnOnce(CancellationToken) -> F,
 ) -> Exit {

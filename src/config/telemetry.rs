@@ -1,4 +1,5 @@
-//! The settings of telemetry. Our own variables come first, then the standard ones of Sentry, OpenTelemetry and platforms.
+//! The settings of telemetry. Our own variables take precedence over the standard ones of Sentry, OpenTelemetry and
+//! platforms.
 
 use super::{
     ConfigErrors, Environment, ServeArgs,

@@ -17,8 +17,6 @@ const LEASE_RETRY_INTERVAL: Duration = Duration::from_millis(500);
 const LEASE_RENEW_INTERVAL: Duration = Duration::from_secs(1);
 /// How often what other replicas have found of other people's transactions is looked for, by the one that watches it.
 const FOREIGN_BLOCKS_INTERVAL: Duration = Duration::from_secs(5);
-/// The longest time between two tries while the database cannot be used.
-const LEASE_MAX_BACKOFF: Duration = Duration::from_secs(2);
 
 /// What is leased.
 #[derive(Debug)]
@@ -53,21 +51,17 @@ pub struct LeaseLoop {
 impl LeaseLoop {
     /// For this signer.
     pub fn for_signer(tools: Context, signer: Signer) -> Self {
-        Self { context: tools, scope: LeaseScope::Signer(signer), backoff: Backoff::with_max_delay(LEASE_MAX_BACKOFF) }
+        Self { context: tools, scope: LeaseScope::Signer(signer), backoff: Backoff::new() }
     }
 
     /// For what other people registered.
     pub fn for_foreign_blocks(tools: Context) -> Self {
-        Self { context: tools, scope: LeaseScope::ForeignBlocks, backoff: Backoff::with_max_delay(LEASE_MAX_BACKOFF) }
+        Self { context: tools, scope: LeaseScope::ForeignBlocks, backoff: Backoff::new() }
     }
 
     /// For a signer whose key is not needed any more, and whose last blocks are not final yet.
     pub fn for_retired_signer(tools: Context, signer: Address) -> Self {
-        Self {
-            context: tools,
-            scope: LeaseScope::RetiredSigner(signer),
-            backoff: Backoff::with_max_delay(LEASE_MAX_BACKOFF),
-        }
+        Self { context: tools, scope: LeaseScope::RetiredSigner(signer), backoff: Backoff::new() }
     }
 
     /// Until `stop`. The lease is given up with the store, when what is under way has been written.

@@ -186,7 +186,7 @@ impl Drop for Subscription {
 mod tests {
     use super::*;
     use crate::{
-        registration::{DocumentHash, Failure, FailureReason, NewRegistration, State, Timestamp},
+        registration::{DocumentHash, Failure, FailureReason, NewRegistration, Pair, State, Timestamp},
         store::{AcceptHandle, Settings},
     };
     use tokio_util::sync::CancellationToken;
@@ -199,9 +199,8 @@ mod tests {
         let (acceptor, intake) = AcceptHandle::new(store.clone());
         tokio::spawn(intake.run(CancellationToken::new(), || {}));
         let asked = NewRegistration {
-            document_hash: DocumentHash::new([1; 32]).unwrap(),
+            pair: Pair { document_hash: DocumentHash::new([1; 32]).unwrap(), case_id: "a".parse().unwrap() },
             submitted_as: String::new(),
-            case_id: "a".parse().unwrap(),
             user_id: None,
             trace: crate::telemetry::propagation::extract(&http::HeaderMap::new()),
         };

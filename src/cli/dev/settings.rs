@@ -3,7 +3,7 @@
 use crate::{
     cli::args::DevArgs,
     config::{Environment, NetworkArgs, ServeArgs},
-    telemetry::events::RECOVERED_TARGET,
+    telemetry::RECOVERED_TARGET,
 };
 use std::{net::TcpListener, path::Path};
 
@@ -16,7 +16,7 @@ const DEV_LISTEN: &str = "127.0.0.1:50051";
 const DEV_ADMIN_LISTEN: &str = "127.0.0.1:9464";
 const LOOPBACK_ANY_PORT: &str = "127.0.0.1:0";
 
-/// The user's environment with chain, signers and database replaced: a real key must not be used in a development stack.
+/// The user's environment with chain, signers and database replaced: a development stack must not use a real key.
 pub(super) fn with_dev_variables(user_environment: Environment, rpc_url: &str, data_dir: &Path) -> Environment {
     // Keeps every trace. The option TRACE_SAMPLE_RATE takes precedence over this variable.
     let rate = user_environment.get("SENTRY_TRACES_SAMPLE_RATE").unwrap_or("1.0").to_owned();

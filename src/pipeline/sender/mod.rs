@@ -37,8 +37,6 @@ use tokio_util::sync::CancellationToken;
 
 /// More registrations than fit into any transaction.
 const MAX_CLAIM: usize = batching::MAX_BATCH_REGISTRATIONS;
-/// The longest time until a lane that met an obstacle tries again.
-const SENDER_MAX_BACKOFF: Duration = Duration::from_secs(2);
 /// Queued work whose time has come is looked for this often when nothing tells of new work.
 const IDLE_QUEUE_POLL: Duration = Duration::from_millis(500);
 
@@ -86,7 +84,7 @@ struct NextPoll {
 impl Sender {
     /// A lane for this signer.
     pub fn new(tools: Context, signer: Signer) -> Self {
-        let (window, delays) = (InFlightLimit::default(), Backoff::with_max_delay(SENDER_MAX_BACKOFF));
+        let (window, delays) = (InFlightLimit::default(), Backoff::new());
         let now = Instant::now();
         Self {
             context: tools,

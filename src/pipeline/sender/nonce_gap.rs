@@ -5,7 +5,7 @@
 
 use super::{PendingTx, Sender, StoreError, maintain::ChainConditions};
 use crate::{
-    chain::{self, UnsignedTransaction},
+    chain::{self, FanOut, UnsignedTransaction},
     pipeline::{
         in_flight::{PendingTx as Filler, TxPhase, TxStatus, Versions},
         now, resume,
@@ -22,10 +22,6 @@ use uuid::Uuid;
 
 /// What waits this long may wait for a nonce that is missing, and that is looked at again after as long.
 const NONCE_GAP_GRACE: Duration = Duration::from_secs(3);
-/// How many endpoints have to agree, where there are so many.
-const NONCE_GAP_QUORUM: usize = 2;
-/// How long they have to answer.
-const NONCE_GAP_QUORUM_TIMEOUT: Duration = Duration::from_secs(2);
 /// So many are filled at once; a gap is seldom longer than one.
 const MAX_GAP_FILLS: usize = 4;
 /// Intrinsic gas of a transaction that only moves ether.
@@ -40,9 +36,8 @@ impl Sender {
             return;
         };
         self.next_gap_check = Instant::now() + NONCE_GAP_GRACE;
-        let until = Instant::now() + NONCE_GAP_QUORUM_TIMEOUT;
-        let heard = self.context.chain.nonces_from_many(self.address(), NONCE_GAP_QUORUM, until).await;
-        let needed = NONCE_GAP_QUORUM.min(self.context.chain.endpoint_count());
+        let heard = self.context.chain.nonces_from_many(self.address(), FanOut::to_quorum()).await;
+        let needed = chain::quorum_size(self.context.chain.endpoint_count());
         let nonces: Vec<u64> = heard.into_iter().filter_map(|witness| witness.result.ok()).collect();
         let Some(next) = nonces.iter().max().copied().filter(|_| nonces.len() >= needed) else { return };
         // What was seen as consumed, and was not taken back since by a head that fell, is no gap: the endpoint is behind.

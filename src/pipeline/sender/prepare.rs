@@ -3,7 +3,7 @@
 use super::{Context, Sender, cost::TX_ENVELOPE_BYTES, maintain::fee_market_view};
 use crate::{
     chain::{
-        self, CallError, Chain, EndpointFault, OnChainRecord, Pair, RejectReason, SenderState, UnsignedTransaction,
+        self, CallError, Chain, EndpointFault, FanOut, OnChainRecord, RejectReason, SenderState, UnsignedTransaction,
     },
     pipeline::{
         follower::PollError,
@@ -13,7 +13,7 @@ use crate::{
         registration_trace::{RegistrationTrace, TxSummary},
     },
     registration::{
-        BlockedReason, Failure, FailureReason, RegistrationId, Timestamp, TransactionId,
+        BlockedReason, Failure, FailureReason, Pair, RegistrationId, Timestamp, TransactionId,
         diagnosis::{Blocker, TxTooLarge},
         policy::{batching, fees},
     },
@@ -26,7 +26,6 @@ use crate::{
 use alloy::primitives::{Bytes, hex};
 use futures_util::{StreamExt, TryStreamExt, stream};
 use std::{sync::Arc, time::Duration};
-use tokio::time::Instant;
 use uuid::Uuid;
 
 /// The gas of a block before the first one is seen: anvil's.
@@ -35,10 +34,6 @@ pub(super) const DEFAULT_BLOCK_GAS_LIMIT: u64 = 30_000_000;
 const SHALLOW_RECORD_RECHECK: Duration = Duration::from_millis(250);
 /// A record so many blocks deeper than it has to be needs no second endpoint to agree.
 const OLD_RECORD_DEPTH: u64 = 1_000;
-/// How many endpoints are heard about a nonce that is higher than ours.
-const HIGHER_NONCE_QUORUM: usize = 2;
-/// How long they have to answer.
-const HIGHER_NONCE_QUORUM_TIMEOUT: Duration = Duration::from_secs(2);
 /// How many original transactions are looked up at once.
 const ORIGINAL_LOOKUP_CONCURRENCY: usize = 8;
 
@@ -305,8 +300,7 @@ impl Sender {
     /// The signer's nonce is higher than ours: it has sent something that we do not know of. One endpoint alone could leave a gap
     /// that nothing fills, so that the lowest of two counts.
     async fn quorum_nonce(&self, outlook: &SenderState) -> u64 {
-        let until = Instant::now() + HIGHER_NONCE_QUORUM_TIMEOUT;
-        let witnesses = self.context.chain.nonces_from_many(self.signer.address(), HIGHER_NONCE_QUORUM, until).await;
+        let witnesses = self.context.chain.nonces_from_many(self.signer.address(), FanOut::to_quorum()).await;
         witnesses.into_iter().filter_map(|witness| witness.result.ok()).fold(outlook.nonce, u64::min)
     }
 }
@@ -331,7 +325,7 @@ async fn find_original_registration(
     record: OnChainRecord,
     confirmations: u64,
 ) -> Result<Option<FoundOnChain>, CallError> {
-    let Some(original) = chain.find_registration(row.document_hash, &row.case_id, record).await? else {
+    let Some(original) = chain.find_registration(&row.pair, record).await? else {
         return Ok(None);
     };
     let head = chain.last_probed_head().map_or(0, |head| head.block.number);
@@ -348,11 +342,11 @@ async fn find_original_registration(
 }
 
 fn pairs_of(rows: &[QueuedRegistration]) -> Vec<Pair> {
-    rows.iter().map(|row| (row.document_hash, row.case_id.clone())).collect()
+    rows.iter().map(|row| row.pair.clone()).collect()
 }
 
 fn case_id_lengths(rows: &[QueuedRegistration]) -> impl Iterator<Item = usize> {
-    rows.iter().map(|row| row.case_id.as_str().len())
+    rows.iter().map(|row| row.pair.case_id.as_str().len())
 }
 
 fn register_call(rows: &[QueuedRegistration]) -> (Bytes, u64) {
