@@ -194,9 +194,9 @@ impl Tasks {
             self.server.abort();
         }
         self.calls_drained.cancel();
-        let left = deadline.saturating_duration_since(Instant::now());
+        let remaining = deadline.saturating_duration_since(Instant::now());
         let workers = async { while self.workers.join_next().await.is_some() {} };
-        if timeout_at(deadline - left / 4, workers).await.is_err() {
+        if timeout_at(deadline - remaining / 4, workers).await.is_err() {
             warn!("aborting workers that did not end in time; their work resumes at the next start");
             self.workers.shutdown().await;
         }

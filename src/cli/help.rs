@@ -2,10 +2,10 @@
 
 pub(super) const TOP: &str = "\
 Start here:
-  registrar dev --once contract.pdf               try it on this machine, without
-                                                  an account, key or network
-  registrar dev                                   the same stack, kept running for
-                                                  calls from another terminal
+  registrar dev --once contract.pdf               try it on this machine: needs
+                                                  no account, key or network
+  registrar dev                                   keep the same stack running
+                                                  for calls of your own
   registrar register contract.pdf --case CASE-1   register the file's hash and
                                                   wait until it is confirmed
   registrar verify contract.pdf --case CASE-1     look it up on the chain
