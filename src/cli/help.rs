@@ -25,7 +25,7 @@ Secrets are never arguments. Each comes from its variable, or from the file that
 the variable with _FILE names, for example REGISTRAR_SIGNER_KEYS_FILE:
   REGISTRAR_SIGNER_KEYS   required: private keys that sign and pay, separated by
                           commas; each account needs some ETH
-  REGISTRAR_RPC_URLS      JSON-RPC endpoints of the chain in order of preference,
+  REGISTRAR_RPC_URLS      JSON-RPC endpoints in order of preference,
                           separated by commas
                           [default: BASE_SEPOLIA_RPC_PRIMARY, _BACKUP_1 and
                           _BACKUP_2, else https://sepolia.base.org]
