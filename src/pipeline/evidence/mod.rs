@@ -92,7 +92,7 @@ fn known_blocker(tools: &Context, blocked: Option<BlockedReason>) -> Option<Bloc
 
 async fn submitted_evidence(tools: &Context, flight: &PendingTx, chain: &ChainSnapshot) -> SubmittedTx {
     let status = flight.status().clone();
-    let (hash, fees) = flight.latest();
+    let (_, fees) = flight.latest();
     let waiting = not_included(tools, flight.signer);
     let earlier = waiting.iter().find(|other| other.nonce < flight.nonce).map(|other| convert::earlier_tx(other));
     let standstill = chain.stalled.is_some() && !chain.mines_on_demand;
@@ -104,7 +104,6 @@ async fn submitted_evidence(tools: &Context, flight: &PendingTx, chain: &ChainSn
     SubmittedTx {
         signer: flight.signer,
         nonce: flight.nonce,
-        hash,
         gas_limit: flight.versions().gas_limit,
         fees,
         accepted_by: status.accepted_by().endpoint.clone(),
