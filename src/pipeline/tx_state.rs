@@ -408,8 +408,8 @@ impl TxStatus {
         self.unmined().is_some_and(|unmined| unmined.last_broadcast.is_some())
     }
 
-    pub fn pending_since(&self) -> Option<Instant> {
-        self.unmined()?.pending_since.map(|(since, _)| since)
+    pub fn pending_for(&self, now: Instant) -> Option<Duration> {
+        self.unmined()?.pending_since.map(|(since, _)| now.duration_since(since))
     }
 
     pub fn is_blocked(&self, blocked: BlockedState) -> bool {

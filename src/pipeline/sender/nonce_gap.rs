@@ -31,9 +31,9 @@ const TRANSFER_GAS: u64 = 21_000;
 impl Sender {
     /// Fills the nonces between the chain's next nonce and the lowest pending transaction.
     pub(super) async fn fill_nonce_gap(&mut self, lowest: &PendingTx, conditions: Option<ChainConditions>) {
-        let pending_since = lowest.status().pending_since();
         let now = Instant::now();
-        let may_check = self.timers.may_check_nonce_gap(now, pending_since);
+        let pending_for = lowest.status().pending_for(now);
+        let may_check = self.timers.may_check_nonce_gap(now, pending_for);
         let Some(conditions) = conditions.filter(|conditions| !conditions.stalled && may_check) else { return };
         self.timers.on_nonce_gap_check(now);
         let Some(next) = self.next_nonce_by_quorum().await else { return };

@@ -240,7 +240,8 @@ impl Sender {
             trace.on_signed(summary, &endpoint, batch_id);
             batch.link_registration(&trace.member.trace, trace.span_id());
         }
-        let tx = Arc::new(PendingTx::new(id, (signer, nonce), signed_at, versions, traces, TxStatus::signed()));
+        let tx = PendingTx::new(id, (signer, nonce), signed_at, versions, traces, TxStatus::signed());
+        let tx = Arc::new(tx);
         self.context.in_flight.insert(tx.clone());
         tx
     }
