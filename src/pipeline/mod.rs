@@ -114,7 +114,7 @@ impl Context {
             store,
             settings: Arc::new(settings),
             in_flight: Arc::default(),
-            waiters: Waiters::new(max_waiters),
+            waiters: Waiters::new(store.clone(), max_waiters),
             chain_info: Arc::new(route),
             head: Arc::new(watch::Sender::new(None)),
             blockers: SenderBlockers::default(),

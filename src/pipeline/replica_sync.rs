@@ -70,20 +70,20 @@ impl ReplicaSync {
         }
         delays.reset();
         // What was told before.
-        self.context.waiters.poll_changes(&self.context.store).await;
+        self.context.waiters.poll_changes().await;
         loop {
             let Changes { queued, registrations, transactions } = ear.next_changes().await?;
             if queued {
                 self.context.queue.on_remote_notify();
             }
-            self.context.waiters.on_remote_changes(&self.context.store, registrations, transactions).await;
+            self.context.waiters.on_remote_changes(registrations, transactions).await;
         }
     }
 
     async fn poll_loop(&self, stop: &CancellationToken) {
         let mut looks = 0_u32;
         while stop.run_until_cancelled(tokio::time::sleep(CHANGE_POLL_INTERVAL)).await.is_some() {
-            self.context.waiters.poll_changes(&self.context.store).await;
+            self.context.waiters.poll_changes().await;
             looks = looks.wrapping_add(1);
             if looks.is_multiple_of(POLLS_PER_RECOUNT)
                 && let Err(error) = self.context.store.reload_unfinished().await

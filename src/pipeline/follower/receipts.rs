@@ -138,7 +138,7 @@ impl Follower {
         if deep {
             self.finish_confirmed(flight, (block, hash), &others, depth);
         }
-        self.context.waiters.notify_changed(&self.context.store, &flight.members).await;
+        self.context.waiters.notify_changed(&flight.members).await;
         Ok(())
     }
 
@@ -171,7 +171,7 @@ impl Follower {
             // Nodes do not put the transactions of a dropped block back into their pools for certain.
             (progress.last_broadcast, progress.pending_since) = (None, None);
         }
-        self.context.waiters.notify_changed(&self.context.store, &flight.members).await;
+        self.context.waiters.notify_changed(&flight.members).await;
         Ok(())
     }
 
@@ -292,7 +292,7 @@ impl Follower {
         if let Some(failure) = &reverted {
             self.report_failed(journeys, failure).await?;
         }
-        self.context.waiters.notify_changed(&self.context.store, &flight.members).await;
+        self.context.waiters.notify_changed(&flight.members).await;
         self.context.queue.notify();
         Ok(())
     }

@@ -197,7 +197,7 @@ impl Sender {
             Ok(_) => {
                 flight.status().blocked = BlockedState::Clear;
                 self.report_unblocked();
-                self.context.waiters.notify_changed(&self.context.store, &flight.members).await;
+                self.context.waiters.notify_changed(&flight.members).await;
             }
             Err(error) => log_retry!(error, "a blocked reason could not be taken back"),
         }

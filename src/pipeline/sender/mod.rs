@@ -253,7 +253,7 @@ impl Sender {
         let since = self.reported_blocker.map_or_else(Instant::now, |(_, since)| since);
         self.reported_blocker = Some((blocked, since));
         events::registrations_blocked(self.address(), blocked, ids.len(), detail, news);
-        self.context.waiters.notify_changed(&self.context.store, ids).await;
+        self.context.waiters.notify_changed(ids).await;
     }
 
     /// What was said to be in the way is not any more.

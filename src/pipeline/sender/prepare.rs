@@ -170,7 +170,7 @@ impl Sender {
             events::registration_failed(&journey.affected(journey.span_id()), &failure, "prepare");
             journey.on_failed(now());
         }
-        self.context.waiters.notify_changed(&self.context.store, &[row.id]).await;
+        self.context.waiters.notify_changed(&[row.id]).await;
         Ok(None)
     }
 
@@ -229,7 +229,7 @@ impl Sender {
             self.context.store.set_blocked_queued(&shallow, BlockedReason::AwaitingConfirmations, later, now).await?;
         }
         let changed = [settled, shallow].concat();
-        self.context.waiters.notify_changed(&self.context.store, &changed).await;
+        self.context.waiters.notify_changed(&changed).await;
         Ok(left.1)
     }
 
@@ -298,7 +298,7 @@ impl Sender {
         let versions = Versions { attempts: vec![attempt], gas_limit, batch_size: journeys.len() };
         let flight = Arc::new(PendingTx::new(id, (signer, nonce), signed_at, versions, journeys, progress));
         self.context.in_flight.insert(flight.clone());
-        self.context.waiters.notify_changed(&self.context.store, &flight.members).await;
+        self.context.waiters.notify_changed(&flight.members).await;
         Ok(flight)
     }
 

@@ -187,7 +187,7 @@ impl Sender {
         if let Some(vehicle) = flight.summary() {
             flight.traces().iter_mut().for_each(|journey| journey.on_replaced(&vehicle));
         }
-        self.context.waiters.notify_changed(&self.context.store, &flight.members).await;
+        self.context.waiters.notify_changed(&flight.members).await;
         Ok(true)
     }
 

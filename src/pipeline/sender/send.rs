@@ -125,7 +125,7 @@ impl Sender {
             }
             progress.submitted_at.get_or_insert(at);
         }
-        self.context.waiters.notify_changed(&self.context.store, &flight.members).await;
+        self.context.waiters.notify_changed(&flight.members).await;
     }
 }
 
