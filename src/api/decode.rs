@@ -4,7 +4,7 @@ use super::{error::ApiError, page_token, proto};
 use crate::{
     pipeline::Filter,
     registration::{
-        CaseId, DocumentHash, NewRegistration, RegistrationId, State, TraceContext, UserId,
+        CaseId, DocumentHash, NewRegistration, Pair, RegistrationId, State, TraceContext, UserId,
         policy::wait_deadline::WaitFor,
     },
 };
@@ -20,6 +20,12 @@ struct FieldErrors(Vec<(&'static str, String)>);
 impl FieldErrors {
     fn check<T, E: Display>(&mut self, field: &'static str, read: Result<T, E>) -> Option<T> {
         read.map_err(|error| self.0.push((field, error.to_string()))).ok()
+    }
+
+    fn check_pair(&mut self, fields: [&'static str; 2], document_hash: &str, case_id: &str) -> Option<Pair> {
+        let document_hash = self.check(fields[0], document_hash.parse::<DocumentHash>());
+        let case_id = self.check(fields[1], case_id.parse::<CaseId>());
+        Some(Pair { document_hash: document_hash?, case_id: case_id? })
     }
 
     fn into_result<T>(self, value: Option<T>) -> Result<T, ApiError> {
@@ -43,37 +49,28 @@ pub(super) fn decode_register(
     max_wait: Duration,
 ) -> Result<RegisterParams, ApiError> {
     let mut faults = FieldErrors::default();
-    let document_hash = faults.check("document_hash", request.document_hash.parse::<DocumentHash>());
-    let case_id = faults.check("case_id", request.case_id.parse::<CaseId>());
+    let pair = faults.check_pair(["document_hash", "case_id"], &request.document_hash, &request.case_id);
     let user_id = faults.check("user_id", UserId::parse_optional(&request.user_id));
     let wait_for = faults.check("wait_for", decode_wait_for(request.wait_for));
     let wait_timeout = faults.check("wait_timeout", decode_wait_timeout(request.wait_timeout, max_wait));
     let submitted_as = request.document_hash;
     let read = (|| {
-        let asked = NewRegistration {
-            document_hash: document_hash?,
-            submitted_as,
-            case_id: case_id?,
-            user_id: user_id?,
-            trace,
-        };
+        let asked = NewRegistration { pair: pair?, submitted_as, user_id: user_id?, trace };
         Some(RegisterParams { registration: asked, wait_for: wait_for?, wait_timeout: wait_timeout? })
     })();
     faults.into_result(read)
 }
 
-/// A document and its case.
-pub(super) fn decode_pair(document_hash: &str, case_id: &str) -> Result<(DocumentHash, CaseId), ApiError> {
-    let mut faults = FieldErrors::default();
-    let document = faults.check("document_hash", document_hash.parse::<DocumentHash>());
-    let case = faults.check("case_id", case_id.parse::<CaseId>());
-    faults.into_result(document.zip(case))
+pub(super) fn decode_pair(request: &proto::VerifyDocumentRequest) -> Result<Pair, ApiError> {
+    let mut errors = FieldErrors::default();
+    let pair = errors.check_pair(["document_hash", "case_id"], &request.document_hash, &request.case_id);
+    errors.into_result(pair)
 }
 
 /// Which registration is asked for.
 pub(super) enum RegistrationKey {
     Id(RegistrationId),
-    Pair(DocumentHash, CaseId),
+    Pair(Pair),
 }
 
 pub(super) fn decode_key(key: Option<proto::get_registration_request::Key>) -> Result<RegistrationKey, ApiError> {
@@ -81,10 +78,10 @@ pub(super) fn decode_key(key: Option<proto::get_registration_request::Key>) -> R
     match key {
         Some(Asked::Id(text)) => decode_id(&text).map(RegistrationKey::Id),
         Some(Asked::Document(document)) => {
-            let mut faults = FieldErrors::default();
-            let hash = faults.check("document.document_hash", document.document_hash.parse::<DocumentHash>());
-            let case = faults.check("document.case_id", document.case_id.parse::<CaseId>());
-            faults.into_result(hash.zip(case)).map(|(hash, case)| RegistrationKey::Pair(hash, case))
+            let fields = ["document.document_hash", "document.case_id"];
+            let mut errors = FieldErrors::default();
+            let pair = errors.check_pair(fields, &document.document_hash, &document.case_id);
+            errors.into_result(pair).map(RegistrationKey::Pair)
         }
         None => Err(ApiError::InvalidFields(vec![("key", "is missing: give an id or a document".to_owned())])),
     }

@@ -3,9 +3,7 @@
 use super::proto;
 use crate::{
     pipeline::{Header, Network, OnChainRegistration, Registrar},
-    registration::{
-        CaseId, Cause, Diagnosis, DocumentHash, Failure, Finality, Registration, State, Timestamp, Transaction,
-    },
+    registration::{Cause, Diagnosis, Failure, Finality, Pair, Registration, State, Timestamp, Transaction},
     telemetry::redact,
 };
 use alloy::primitives::B256;
@@ -31,9 +29,9 @@ impl ProtoEncoder {
         let times = &registration.times;
         proto::Registration {
             id: registration.id.to_string(),
-            document_hash: registration.request.document_hash.to_string(),
+            document_hash: registration.request.pair.document_hash.to_string(),
             submitted_as: registration.request.submitted_as.clone(),
-            case_id: registration.request.case_id.to_string(),
+            case_id: registration.request.pair.case_id.to_string(),
             state: self.state(registration.state).into(),
             finality: registration.finality.map_or(proto::Finality::Unspecified, encode_finality).into(),
             revision: registration.revision,
@@ -78,16 +76,15 @@ impl ProtoEncoder {
     pub(super) fn verify_response(
         &self,
         registrar: &Registrar,
-        document: DocumentHash,
-        case_id: &CaseId,
+        pair: &Pair,
         found: Option<OnChainRegistration>,
     ) -> proto::VerifyDocumentResponse {
         let transaction = found.and_then(|found| found.transaction);
         let block = found.and_then(|found| found.block);
         proto::VerifyDocumentResponse {
             registered: found.is_some(),
-            document_hash: document.to_string(),
-            case_id: case_id.to_string(),
+            document_hash: pair.document_hash.to_string(),
+            case_id: pair.case_id.to_string(),
             registrar: found.map(|found| found.registrar.to_string()).unwrap_or_default(),
             block_number: found.map(|found| found.block_number),
             block_hash: block.map(|(hash, _)| hash.to_string()).unwrap_or_default(),

@@ -319,7 +319,7 @@ fn insert_ascii(metadata: &mut MetadataMap, key: &'static str, value: &str) {
 mod tests {
     use super::*;
     use crate::registration::{
-        Failure, FailureReason, NewRegistration, RegistrationId, State, StateTimes, Timestamp, UserId,
+        Failure, FailureReason, NewRegistration, Pair, RegistrationId, State, StateTimes, Timestamp, UserId,
     };
 
     /// As large as each of its texts can be, and none of them plain ASCII where that can be.
@@ -328,9 +328,11 @@ mod tests {
         Registration {
             id: RegistrationId::from_bytes([7; 16]),
             request: NewRegistration {
-                document_hash: crate::registration::DocumentHash::new([7; 32]).unwrap(),
+                pair: Pair {
+                    document_hash: crate::registration::DocumentHash::new([7; 32]).unwrap(),
+                    case_id: "c".repeat(64).parse().unwrap(),
+                },
                 submitted_as: "x".repeat(100),
-                case_id: "c".repeat(64).parse().unwrap(),
                 user_id: UserId::parse_optional(&"u".repeat(128)).unwrap(),
                 trace: crate::telemetry::propagation::extract(&http::HeaderMap::new()),
             },

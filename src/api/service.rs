@@ -82,7 +82,7 @@ impl GrpcService {
     async fn get(&self, request: proto::GetRegistrationRequest) -> Result<Registration, ApiError> {
         let found = match decode::decode_key(request.key)? {
             RegistrationKey::Id(id) => self.registrar.get(id).await?,
-            RegistrationKey::Pair(document, case_id) => self.registrar.find(document, &case_id).await?,
+            RegistrationKey::Pair(pair) => self.registrar.find(&pair).await?,
         };
         found.ok_or(ApiError::NotFound)
     }
@@ -115,8 +115,8 @@ impl GrpcService {
     }
 
     async fn verify(&self, request: &proto::VerifyDocumentRequest) -> Result<proto::VerifyDocumentResponse, ApiError> {
-        let (document, case_id) = decode::decode_pair(&request.document_hash, &request.case_id)?;
-        let found = self.registrar.verify(document, &case_id).await.map_err(|error| {
+        let pair = decode::decode_pair(request)?;
+        let found = self.registrar.verify(&pair).await.map_err(|error| {
             tracing::warn!(error = %error, "a document could not be verified");
             if error.is_contract_missing() {
                 ApiError::NoContract(self.registrar.contract().to_string())
@@ -124,7 +124,7 @@ impl GrpcService {
                 ApiError::EndpointsUnavailable(None)
             }
         })?;
-        Ok(self.encoder().verify_response(&self.registrar, document, &case_id, found))
+        Ok(self.encoder().verify_response(&self.registrar, &pair, found))
     }
 
     async fn watch(

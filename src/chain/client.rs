@@ -1,7 +1,7 @@
 //! What the rest of the service asks of the chain: which question, and what an answer to it is worth. The pool finds who answers.
 
 use super::{
-    BlockTag, CallError, EndpointFault, FeeHistory, Header, Network, Pair, PoolStatus, Receipt, RejectReason, Settings,
+    BlockTag, CallError, EndpointFault, FeeHistory, Header, Network, PoolStatus, Receipt, RejectReason, Settings,
     contract::{self, DocumentRegistry},
     endpoint::SetupError,
     fee_market::{FeeMarket, FeeMarketCache},
@@ -9,7 +9,7 @@ use super::{
     pool::{AnswerQuality, BroadcastResult, EndpointPool},
     rpc_types::{BLOCK_BY_NUMBER, CallRequest, LogFilter, RpcFeeHistory, RpcHeader, RpcLog, RpcReceipt},
 };
-use crate::registration::{Block, CaseId, DocumentHash};
+use crate::registration::{Block, Pair};
 use alloy::{
     primitives::{Address, B256, Bytes, U64, U256},
     sol_types::SolCall,
@@ -237,8 +237,7 @@ impl Chain {
     /// When nobody answers.
     pub async fn find_registration(
         &self,
-        document: DocumentHash,
-        case: &CaseId,
+        pair: &Pair,
         record: OnChainRecord,
     ) -> Result<Option<RegistrationEvent>, CallError> {
         let number = BlockTag::Number(record.block_number);
@@ -246,7 +245,7 @@ impl Chain {
             from_block: number.to_param(),
             to_block: number.to_param(),
             address: self.contract,
-            topics: contract::registration_topics(document, case).map(Some).to_vec(),
+            topics: contract::registration_topics(pair).map(Some).to_vec(),
         };
         let logs = self.pool.read("eth_getLogs", (filter,), |logs: &Vec<RpcLog>| prefer_nonempty(!logs.is_empty()));
         let (logs, header) = tokio::try_join!(logs, self.header(number))?;

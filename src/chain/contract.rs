@@ -1,7 +1,7 @@
 //! The DocumentRegistry's interface, and the transactions that call it.
 
 use super::{InvalidKey, Signer};
-use crate::registration::{CaseId, DocumentHash, policy::fees::Fees};
+use crate::registration::{Pair, policy::fees::Fees};
 use alloy::{
     consensus::{SignableTransaction, TxEip1559, TxEnvelope},
     eips::eip2718::{Decodable2718, Encodable2718},
@@ -43,15 +43,12 @@ pub(super) const CONTRACT_VERSION: &str = "1.0.0";
 /// The artifact of the contract, as `contracts/build.mjs` wrote it.
 const ARTIFACT: &str = include_str!("../../contracts/artifact/DocumentRegistry.json");
 
-/// A pair of document and case.
-pub type Pair = (DocumentHash, CaseId);
-
 /// Calldata that registers these pairs: the cheaper function for one, the batch for more.
 pub fn register_calldata(pairs: &[Pair]) -> Bytes {
     match pairs {
-        [(document, case)] => DocumentRegistry::registerDocumentCall {
-            documentHash: document.as_b256(),
-            caseId: case.as_str().to_owned(),
+        [Pair { document_hash, case_id }] => DocumentRegistry::registerDocumentCall {
+            documentHash: document_hash.as_b256(),
+            caseId: case_id.as_str().to_owned(),
         }
         .abi_encode(),
         _ => {
@@ -79,8 +76,8 @@ pub fn decode_not_registrar(revert: &Bytes) -> Option<Address> {
 }
 
 /// The topics of the event that registered a pair: event, document, case.
-pub fn registration_topics(document: DocumentHash, case: &CaseId) -> [B256; 3] {
-    [DocumentRegistry::DocumentRegistered::SIGNATURE_HASH, document.as_b256(), case.keccak()]
+pub fn registration_topics(pair: &Pair) -> [B256; 3] {
+    [DocumentRegistry::DocumentRegistered::SIGNATURE_HASH, pair.document_hash.as_b256(), pair.case_id.keccak()]
 }
 
 /// The topics of every event with which this account registered a pair.
@@ -89,7 +86,7 @@ pub(super) fn registrar_topics(registrar: Address) -> Vec<Option<B256>> {
 }
 
 fn split(pairs: &[Pair]) -> (Vec<B256>, Vec<String>) {
-    pairs.iter().map(|(document, case)| (document.as_b256(), case.as_str().to_owned())).unzip()
+    pairs.iter().map(|pair| (pair.document_hash.as_b256(), pair.case_id.as_str().to_owned())).unzip()
 }
 
 /// Everything a transaction says before it is signed.
@@ -164,6 +161,7 @@ pub struct InvalidArtifact;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::registration::DocumentHash;
 
     #[test]
     fn the_artifact_that_was_compiled_in_deploys() {
@@ -196,7 +194,7 @@ mod tests {
 
     #[test]
     fn a_pair_is_encoded_for_the_function_that_costs_least() {
-        let pair = (DocumentHash::new([1; 32]).unwrap(), "case-1".parse::<CaseId>().unwrap());
+        let pair = Pair { document_hash: DocumentHash::new([1; 32]).unwrap(), case_id: "case-1".parse().unwrap() };
         let selector = |pairs: &[Pair]| <[u8; 4]>::try_from(&register_calldata(pairs)[..4]).unwrap();
         assert_eq!(selector(std::slice::from_ref(&pair)), DocumentRegistry::registerDocumentCall::SELECTOR);
         assert_eq!(selector(&[pair.clone(), pair]), DocumentRegistry::registerDocumentsCall::SELECTOR);

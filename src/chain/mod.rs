@@ -25,7 +25,7 @@ mod verify;
 pub use backoff::Backoff;
 pub use client::{Chain, OnChainRecord, RegistrationEvent, SenderState};
 pub use contract::{
-    InvalidArtifact, Pair, UnsignedTransaction, decode_not_registrar, register_calldata, registration_topics,
+    InvalidArtifact, UnsignedTransaction, decode_not_registrar, register_calldata, registration_topics,
     resign_with_fees, sign,
 };
 pub use deploy::{DeployError, deploy};

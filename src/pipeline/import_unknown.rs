@@ -9,8 +9,8 @@ use super::{
     now, resume,
 };
 use crate::{
-    chain::{BlockTag, Pair, Receipt},
-    registration::{Block, Finality},
+    chain::{BlockTag, Receipt},
+    registration::{Block, Finality, Pair},
     store::{Attempt, FoundOnChain, ImportOutcome, ImportedTransaction, UnfinalizedBlock},
     telemetry::{events, log_retry},
 };
@@ -68,14 +68,13 @@ impl Context {
         &self,
         flight: &PendingTx,
     ) -> Result<Option<(Arc<PendingTx>, B256, Receipt)>, PollError> {
-        let pairs: Vec<Pair> =
-            flight.traces().iter().map(|one| (one.member.document_hash, one.member.case_id.clone())).collect();
+        let pairs: Vec<Pair> = flight.traces().iter().map(|one| one.member.pair.clone()).collect();
         let records = self.chain.records(&pairs).await?;
         let mut blocks = BTreeSet::new();
         let by_us = pairs.iter().zip(records).filter_map(|(pair, record)| Some((pair, record?)));
         let by_us = by_us.filter(|(_, record)| record.registrar == flight.signer && blocks.insert(record.block_number));
-        for ((document, case), record) in by_us.take(MAX_IMPORT_CANDIDATES) {
-            let Some(registered) = self.chain.find_registration(*document, case, record).await? else { continue };
+        for (pair, record) in by_us.take(MAX_IMPORT_CANDIDATES) {
+            let Some(registered) = self.chain.find_registration(pair, record).await? else { continue };
             let hash = registered.transaction;
             if flight.versions().attempts.iter().any(|attempt| attempt.hash == hash) {
                 continue;

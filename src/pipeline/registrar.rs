@@ -3,9 +3,7 @@
 use super::{Context, Subscription, waiters::TooManyWaiters};
 use crate::{
     chain::{BlockTag, CallError, Header, Network},
-    registration::{
-        CaseId, Diagnosis, DocumentHash, Finality, NewRegistration, Registration, RegistrationId, Timestamp,
-    },
+    registration::{Diagnosis, Finality, NewRegistration, Pair, Registration, RegistrationId, Timestamp},
     store::{AcceptError, AcceptHandle, Accepted, Filter, StoreError},
     telemetry::{events, spans},
 };
@@ -84,8 +82,8 @@ impl Registrar {
     ///
     /// # Errors
     /// When the store cannot be read.
-    pub async fn find(&self, document: DocumentHash, case_id: &CaseId) -> Result<Option<Registration>, StoreError> {
-        spans::db("find", self.context.store.find_by_pair(document, case_id)).await
+    pub async fn find(&self, pair: &Pair) -> Result<Option<Registration>, StoreError> {
+        spans::db("find", self.context.store.find_by_pair(pair)).await
     }
 
     /// A page of registrations, newest first.
@@ -111,12 +109,12 @@ impl Registrar {
     ///
     /// # Errors
     /// When nobody answers.
-    pub async fn verify(&self, document: DocumentHash, case_id: &CaseId) -> Result<Verified, CallError> {
+    pub async fn verify(&self, pair: &Pair) -> Result<Verified, CallError> {
         let chain = &self.context.chain;
-        let records = chain.records(&[(document, case_id.clone())]).await?;
+        let records = chain.records(std::slice::from_ref(pair)).await?;
         let Some(record) = records.into_iter().next().flatten() else { return Ok(None) };
         let (original, head, safe, finalized) = tokio::try_join!(
-            chain.find_registration(document, case_id, record),
+            chain.find_registration(pair, record),
             chain.head(),
             chain.header(BlockTag::Safe),
             chain.header(BlockTag::Finalized),

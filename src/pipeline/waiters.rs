@@ -186,7 +186,7 @@ impl Drop for Subscription {
 mod tests {
     use super::*;
     use crate::{
-        registration::{DocumentHash, Failure, FailureReason, NewRegistration, State, Timestamp},
+        registration::{DocumentHash, Failure, FailureReason, NewRegistration, Pair, State, Timestamp},
         store::{AcceptHandle, Settings},
     };
     use tokio_util::sync::CancellationToken;
@@ -203,9 +203,8 @@ mod tests {
         let (accept_handle, accept_writer) = AcceptHandle::new(store.clone());
         tokio::spawn(accept_writer.run(CancellationToken::new(), || {}));
         let request = NewRegistration {
-            document_hash: DocumentHash::new([1; 32]).unwrap(),
+            pair: Pair { document_hash: DocumentHash::new([1; 32]).unwrap(), case_id: "a".parse().unwrap() },
             submitted_as: String::new(),
-            case_id: "a".parse().unwrap(),
             user_id: None,
             trace: crate::telemetry::propagation::extract(&http::HeaderMap::new()),
         };

@@ -7,6 +7,7 @@ mod blocked_reason;
 mod case_id;
 pub mod diagnosis;
 mod document_hash;
+mod pair;
 pub mod policy;
 mod record;
 mod state;
@@ -18,6 +19,7 @@ pub use blocked_reason::{BlockedReason, Failure, FailureReason};
 pub use case_id::{CaseId, CaseIdError, UserId, UserIdError};
 pub use diagnosis::{Cause, Diagnosis};
 pub use document_hash::{DocumentHash, DocumentHashError};
+pub use pair::Pair;
 pub use record::{
     Block, Cost, NewRegistration, OwnTransaction, Registration, RegistrationId, StateTimes, Transaction, TransactionId,
 };

@@ -1,8 +1,6 @@
 //! One registration, and the transaction that carries it.
 
-use super::{
-    BlockedReason, CaseId, Diagnosis, DocumentHash, Failure, Finality, State, Timestamp, TraceContext, UserId,
-};
+use super::{BlockedReason, Diagnosis, Failure, Finality, Pair, State, Timestamp, TraceContext, UserId};
 use alloy::primitives::{Address, B256};
 use std::{fmt, str::FromStr};
 use uuid::Uuid;
@@ -63,12 +61,10 @@ impl FromStr for RegistrationId {
 /// What a caller asks for, read and found good.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct NewRegistration {
-    /// The document.
-    pub document_hash: DocumentHash,
+    /// What is registered.
+    pub pair: Pair,
     /// The hash as it was given.
     pub submitted_as: String,
-    /// The case.
-    pub case_id: CaseId,
     /// The caller's opaque id of its end user.
     pub user_id: Option<UserId>,
     /// Where the journey hangs in its trace.

@@ -212,7 +212,7 @@ impl Store {
 
 /// What makes a registration one and the same.
 fn pair_key(asked: &NewRegistration) -> (Vec<u8>, String) {
-    (asked.document_hash.as_bytes().to_vec(), asked.case_id.as_str().to_owned())
+    (asked.pair.document_hash.as_bytes().to_vec(), asked.pair.case_id.as_str().to_owned())
 }
 
 async fn insert_registrations(
@@ -229,8 +229,8 @@ async fn insert_registrations(
     for (id, asked) in chunk {
         query = query
             .bind(id.as_bytes().to_vec())
-            .bind(asked.document_hash.as_bytes().to_vec())
-            .bind(asked.case_id.as_str().to_owned())
+            .bind(asked.pair.document_hash.as_bytes().to_vec())
+            .bind(asked.pair.case_id.as_str().to_owned())
             .bind(asked.submitted_as.clone())
             .bind(asked.user_id.as_ref().map(|user| user.as_str().to_owned()))
             .bind(State::Queued.code())
@@ -253,8 +253,8 @@ async fn select_by_pair(
 ) -> Result<Option<Registration>, StoreError> {
     let sql = format!("{} WHERE r.document_hash = $1 AND r.case_id = $2", rows::SELECT_REGISTRATION);
     let row = sqlx::query(AssertSqlSafe(sql))
-        .bind(asked.document_hash.as_bytes().to_vec())
-        .bind(asked.case_id.as_str().to_owned())
+        .bind(asked.pair.document_hash.as_bytes().to_vec())
+        .bind(asked.pair.case_id.as_str().to_owned())
         .fetch_optional(&mut **transaction)
         .await?;
     row.as_ref().map(rows::read_registration).transpose()

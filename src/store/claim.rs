@@ -83,7 +83,7 @@ impl Store {
 mod tests {
     use super::*;
     use crate::{
-        registration::{BlockedReason, NewRegistration},
+        registration::{BlockedReason, NewRegistration, Pair},
         store::{AcceptHandle, Settings, testing::server::Database},
     };
     use futures_util::future::{join_all, try_join_all};
@@ -100,9 +100,11 @@ mod tests {
         let (acceptor, intake) = AcceptHandle::new(one.clone());
         tokio::spawn(intake.run(CancellationToken::new(), || {}));
         let asked = |document| NewRegistration {
-            document_hash: crate::registration::DocumentHash::new([document; 32]).unwrap(),
+            pair: Pair {
+                document_hash: crate::registration::DocumentHash::new([document; 32]).unwrap(),
+                case_id: "a".parse().unwrap(),
+            },
             submitted_as: String::new(),
-            case_id: "a".parse().unwrap(),
             user_id: None,
             trace: crate::telemetry::propagation::extract(&http::HeaderMap::new()),
         };

@@ -5,7 +5,7 @@
 //! registrations, one for each case; and a case with a state, other than failed, reads the case's.
 
 use super::{Store, StoreError, rows};
-use crate::registration::{CaseId, DocumentHash, Registration, RegistrationId, State};
+use crate::registration::{CaseId, DocumentHash, Pair, Registration, RegistrationId, State};
 use sqlx::AssertSqlSafe;
 
 /// Which registrations a page lists.
@@ -24,12 +24,12 @@ impl Store {
     ///
     /// # Errors
     /// When the database cannot be read.
-    pub async fn find_by_pair(
-        &self,
-        document: DocumentHash,
-        case_id: &CaseId,
-    ) -> Result<Option<Registration>, StoreError> {
-        let filter = Filter { document_hash: Some(document), case_id: Some(case_id.clone()), ..Filter::default() };
+    pub async fn find_by_pair(&self, pair: &Pair) -> Result<Option<Registration>, StoreError> {
+        let filter = Filter {
+            document_hash: Some(pair.document_hash),
+            case_id: Some(pair.case_id.clone()),
+            ..Filter::default()
+        };
         Ok(self.list(&filter, None, 1).await?.pop())
     }
 

@@ -117,7 +117,7 @@ pub(super) fn timeout_error() -> sqlx::Error {
 mod tests {
     use super::*;
     use crate::{
-        registration::{NewRegistration, Timestamp},
+        registration::{NewRegistration, Pair, Timestamp},
         store::{
             AcceptHandle, Settings, Store,
             testing::{TestDatabase, server::Database},
@@ -144,9 +144,11 @@ mod tests {
 
     fn request(document: u8, case: &str) -> NewRegistration {
         NewRegistration {
-            document_hash: crate::registration::DocumentHash::new([document; 32]).unwrap(),
+            pair: Pair {
+                document_hash: crate::registration::DocumentHash::new([document; 32]).unwrap(),
+                case_id: case.parse().unwrap(),
+            },
             submitted_as: String::new(),
-            case_id: case.parse().unwrap(),
             user_id: None,
             trace: crate::telemetry::propagation::extract(&http::HeaderMap::new()),
         }

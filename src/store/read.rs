@@ -5,7 +5,7 @@ use super::{
     rows::{self, RowReader},
     sql::placeholders,
 };
-use crate::registration::{CaseId, DocumentHash, Registration, RegistrationId, State, Timestamp, TraceContext, UserId};
+use crate::registration::{Pair, Registration, RegistrationId, State, Timestamp, TraceContext, UserId};
 use sqlx::AssertSqlSafe;
 
 /// What a lane needs to know of queued work.
@@ -13,10 +13,8 @@ use sqlx::AssertSqlSafe;
 pub struct QueuedRegistration {
     /// Its id.
     pub id: RegistrationId,
-    /// The document.
-    pub document_hash: DocumentHash,
-    /// The case.
-    pub case_id: CaseId,
+    /// What is registered.
+    pub pair: Pair,
     /// The caller's opaque id of its end user.
     pub user_id: Option<UserId>,
     /// Where its journey hangs in its trace.

@@ -2,7 +2,7 @@
 
 use super::{QueuedRegistration, StoreError, open::fixed_bytes};
 use crate::registration::{
-    Block, Cost, Diagnosis, DocumentHash, Failure, NewRegistration, OwnTransaction, Registration, RegistrationId,
+    Block, Cost, Diagnosis, DocumentHash, Failure, NewRegistration, OwnTransaction, Pair, Registration, RegistrationId,
     SpanId, StateTimes, Timestamp, TraceContext, TraceId, Transaction, UserId,
 };
 use alloy::primitives::{Address, B256};
@@ -26,8 +26,7 @@ pub(super) const SELECT_QUEUED: &str = "SELECT id, document_hash, case_id, user_
 pub(super) fn read_queued(c: &mut RowReader<'_>) -> Result<QueuedRegistration, StoreError> {
     Ok(QueuedRegistration {
         id: c.registration_id()?,
-        document_hash: c.document()?,
-        case_id: c.code()?,
+        pair: Pair { document_hash: c.document()?, case_id: c.code()? },
         user_id: c.user_id()?,
         trace: c.trace()?,
         created_at: Timestamp::from_micros(c.get()?),
@@ -135,7 +134,7 @@ pub(super) fn read_registration(row: &AnyRow) -> Result<Registration, StoreError
     let finality = finality.filter(|_| carried.as_ref().is_some_and(|transaction| transaction.block.is_some()));
     Ok(Registration {
         id,
-        request: NewRegistration { document_hash, submitted_as, case_id, user_id, trace },
+        request: NewRegistration { pair: Pair { document_hash, case_id }, submitted_as, user_id, trace },
         state,
         finality,
         revision,

@@ -101,7 +101,7 @@ async fn refuse_foreign(url: &str) -> Result<(), OpenError> {
 mod tests {
     use super::*;
     use crate::{
-        registration::{DocumentHash, NewRegistration},
+        registration::{DocumentHash, NewRegistration, Pair},
         store::{AcceptHandle, Store, testing::TestDatabase},
         telemetry::propagation,
     };
@@ -124,9 +124,8 @@ mod tests {
             let mut document = [0; 32];
             document[24..].copy_from_slice(&number.to_be_bytes());
             let asked = NewRegistration {
-                document_hash: DocumentHash::new(document).unwrap(),
+                pair: Pair { document_hash: DocumentHash::new(document).unwrap(), case_id: "a".parse().unwrap() },
                 submitted_as: String::new(),
-                case_id: "a".parse().unwrap(),
                 user_id: None,
                 trace: propagation::extract(&http::HeaderMap::new()),
             };

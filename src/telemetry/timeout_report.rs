@@ -2,8 +2,8 @@
 //! of its registrations. A batch has many, which all say the same: beyond the first few, one more counts and names them.
 
 use crate::registration::{
-    CaseId, Diagnosis, DocumentHash, RegistrationId, SpanId, Timestamp, TraceId, TransactionId, UserId,
-    diagnosis::EndpointSnapshot, policy::fees::Fees,
+    Diagnosis, Pair, RegistrationId, SpanId, Timestamp, TraceId, TransactionId, UserId, diagnosis::EndpointSnapshot,
+    policy::fees::Fees,
 };
 use alloy::primitives::{Address, B256};
 use std::{fmt, sync::Arc, time::Duration};
@@ -59,10 +59,8 @@ pub struct TimedOutTransaction {
 pub struct AffectedRegistration {
     /// Its id.
     pub registration_id: RegistrationId,
-    /// The document.
-    pub document_hash: DocumentHash,
-    /// The case.
-    pub case_id: CaseId,
+    /// What is registered.
+    pub pair: Pair,
     /// The journey's trace.
     pub trace_id: TraceId,
     /// The span of its journey that the report is about.
@@ -143,7 +141,7 @@ impl fmt::Display for TransactionTimeoutError {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::registration::Cause;
+    use crate::registration::{Cause, DocumentHash};
     use std::collections::BTreeMap;
 
     fn timed_out(waited: Duration) -> TimedOutTransaction {
@@ -189,8 +187,7 @@ mod tests {
         id[14..].copy_from_slice(&number.to_be_bytes());
         AffectedRegistration {
             registration_id: RegistrationId::from_bytes(id),
-            document_hash: DocumentHash::new([1; 32]).unwrap(),
-            case_id: "case-1".parse().unwrap(),
+            pair: Pair { document_hash: DocumentHash::new([1; 32]).unwrap(), case_id: "case-1".parse().unwrap() },
             trace_id: TraceId::from_bytes([2; 16]).unwrap(),
             span_id: SpanId::from_bytes([3; 8]).unwrap(),
             user_id: None,

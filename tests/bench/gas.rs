@@ -10,8 +10,11 @@ use alloy::{
     rpc::types::TransactionReceipt,
 };
 use registrar::{
-    chain::{Pair, register_calldata},
-    registration::policy::batching::{self, TRANSACTION_GAS_CAP},
+    chain::register_calldata,
+    registration::{
+        Pair,
+        policy::batching::{self, TRANSACTION_GAS_CAP},
+    },
 };
 use serde_json::json;
 

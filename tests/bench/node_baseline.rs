@@ -12,8 +12,11 @@ use crate::{
 };
 use alloy::primitives::Bytes;
 use registrar::{
-    chain::{Pair, Signer, UnsignedTransaction, register_calldata, sign},
-    registration::policy::{batching, fees::Fees},
+    chain::{Signer, UnsignedTransaction, register_calldata, sign},
+    registration::{
+        Pair,
+        policy::{batching, fees::Fees},
+    },
 };
 use serde_json::{Value, json};
 use std::{ops::Range, time::Duration};
@@ -91,7 +94,7 @@ async fn presign(chain: &BenchChain, numbers: Range<u64>, per_transaction: usize
             let signed = batches.iter().zip(nonce..).map(|(batch, nonce)| {
                 let pairs: Vec<Pair> = batch.iter().map(|number| pair(*number)).collect();
                 let calldata = register_calldata(&pairs);
-                let gas_limit = batching::gas_limit(&calldata, pairs.iter().map(|(_, case)| case.as_str().len()));
+                let gas_limit = batching::gas_limit(&calldata, pairs.iter().map(|pair| pair.case_id.as_str().len()));
                 let unsigned =
                     Unsigned { chain_id: CHAIN_ID, nonce, to: Some(contract), calldata, gas_limit, fees: FEES };
                 sign(&signer, &unsigned).unwrap().1

@@ -8,10 +8,7 @@ use alloy::{
     primitives::{B256, U64},
     sol_types::SolEvent,
 };
-use registrar::{
-    api::proto::registrar_service_client::RegistrarServiceClient,
-    registration::{CaseId, DocumentHash},
-};
+use registrar::{api::proto::registrar_service_client::RegistrarServiceClient, registration::Pair};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use std::{collections::BTreeMap, ops::RangeInclusive, path::PathBuf};
@@ -124,6 +121,6 @@ pub fn case(number: u64) -> String {
 }
 
 /// The pair that [`crate::harness::register_request`] requests for this number and [`case`].
-pub fn pair(number: u64) -> (DocumentHash, CaseId) {
-    (crate::harness::document(number).parse().unwrap(), case(number).parse().unwrap())
+pub fn pair(number: u64) -> Pair {
+    Pair { document_hash: crate::harness::document(number).parse().unwrap(), case_id: case(number).parse().unwrap() }
 }

@@ -6,10 +6,10 @@
 
 use super::convert;
 use crate::{
-    chain::{BlockTag, CallError, Chain, EndpointResponse, Pair, register_calldata},
+    chain::{BlockTag, CallError, Chain, EndpointResponse, register_calldata},
     pipeline::{Context, in_flight::PendingTx, sender::preflight},
     registration::{
-        Block, BlockedReason,
+        Block, BlockedReason, Pair,
         diagnosis::{
             Blocker, ChainSnapshot, EndpointAnswer, EndpointSnapshot, ReceiptSnapshot, RevertReason, RpcAnswers,
         },
@@ -113,7 +113,7 @@ async fn explain_included(
 ) -> RpcAnswers {
     let pairs: Vec<Pair> = {
         let journeys = flight.traces();
-        journeys.iter().map(|journey| (journey.member.document_hash, journey.member.case_id.clone())).collect()
+        journeys.iter().map(|journey| journey.member.pair.clone()).collect()
     };
     let calldata = register_calldata(&pairs);
     // Of the two states around its block one may be the one it ran on: exactly so when it was the first, or the last.

@@ -56,7 +56,7 @@ pub fn is_at_confirmation_depth(tools: &Context, block: &Block) -> bool {
 pub async fn collect_for_queued(tools: &Context, registration: &Registration, signers: &[Address]) -> Evidence {
     let chain = chain_snapshot(tools);
     let blocked = registration.blocked_reason;
-    let pair = (registration.request.document_hash, registration.request.case_id.clone());
+    let pair = registration.request.pair.clone();
     let found_in = match blocked {
         Some(BlockedReason::AwaitingConfirmations) if !chain.usable.is_empty() => {
             collect::foreign_block(&tools.chain, pair.clone()).await

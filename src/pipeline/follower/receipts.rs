@@ -331,7 +331,7 @@ fn members_without_event(flight: &SharedPendingTx, receipt: &Receipt) -> Vec<Reg
     journeys
         .iter()
         .filter(|journey| {
-            let topics = registration_topics(journey.member.document_hash, &journey.member.case_id);
+            let topics = registration_topics(&journey.member.pair);
             !registered.contains(topics.as_slice())
         })
         .map(|journey| journey.member.id)

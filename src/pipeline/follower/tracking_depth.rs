@@ -50,7 +50,7 @@ mod tests {
     use crate::{
         chain::{self, Chain, EndpointUrl},
         pipeline::{Context, Settings, now},
-        registration::{Block, Cost, DocumentHash, NewRegistration, TransactionId, policy::fees::Fees},
+        registration::{Block, Cost, DocumentHash, NewRegistration, Pair, TransactionId, policy::fees::Fees},
         store::{self, AcceptHandle, Attempt, Inclusion, NewTransaction, Store},
         telemetry::propagation,
     };
@@ -70,9 +70,11 @@ mod tests {
         tokio::spawn(intake.run(CancellationToken::new(), || {}));
         for (nonce, number) in (0_u8..).zip(blocks) {
             let asked = NewRegistration {
-                document_hash: DocumentHash::new([nonce + 1; 32]).unwrap(),
+                pair: Pair {
+                    document_hash: DocumentHash::new([nonce + 1; 32]).unwrap(),
+                    case_id: "case".parse().unwrap(),
+                },
                 submitted_as: String::new(),
-                case_id: "case".parse().unwrap(),
                 user_id: None,
                 trace: propagation::extract(&http::HeaderMap::new()),
             };

@@ -165,8 +165,7 @@ impl RegistrationTrace {
         let member = &self.member;
         AffectedRegistration {
             registration_id: member.id,
-            document_hash: member.document_hash,
-            case_id: member.case_id.clone(),
+            pair: member.pair.clone(),
             trace_id: member.trace.trace_id,
             span_id,
             user_id: member.user_id.clone(),

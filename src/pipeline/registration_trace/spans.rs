@@ -32,8 +32,8 @@ impl RegistrationTrace {
         };
         let mut data: Vec<(&'static str, AttrValue)> = vec![
             ("registrationId", member.id.to_string().into()),
-            ("documentHash", member.document_hash.to_string().into()),
-            ("caseId", member.case_id.as_str().into()),
+            ("documentHash", member.pair.document_hash.to_string().into()),
+            ("caseId", member.pair.case_id.as_str().into()),
             ("network", self.chain_info.network.name.as_str().into()),
             ("contractAddress", self.chain_info.contract.to_string().into()),
         ];
@@ -146,7 +146,7 @@ mod tests {
     };
     use crate::{
         chain::Network,
-        registration::{Cost, DocumentHash, RegistrationId, UserId, policy::fees::Fees},
+        registration::{Cost, DocumentHash, Pair, RegistrationId, UserId, policy::fees::Fees},
         store::BatchMember,
         telemetry::propagation,
     };
@@ -159,8 +159,7 @@ mod tests {
     fn member() -> BatchMember {
         BatchMember {
             id: RegistrationId::from_bytes([7; 16]),
-            document_hash: DocumentHash::new([1; 32]).unwrap(),
-            case_id: "case-1".parse().unwrap(),
+            pair: Pair { document_hash: DocumentHash::new([1; 32]).unwrap(), case_id: "case-1".parse().unwrap() },
             user_id: UserId::parse_optional("user-1").unwrap(),
             trace: propagation::extract(&http::HeaderMap::new()),
             created_at: at(1),

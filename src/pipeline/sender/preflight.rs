@@ -7,9 +7,10 @@ use super::{
     prepare::{DEFAULT_BLOCK_GAS_LIMIT, simulation_blocker},
 };
 use crate::{
-    chain::{self, Pair, RejectReason},
+    chain::{self, RejectReason},
     pipeline::Context,
     registration::{
+        Pair,
         diagnosis::{Blocker, TxTooLarge},
         policy::{batching, fees},
     },
@@ -20,7 +21,7 @@ use std::slice;
 /// What would keep this signer from registering this pair, alone in its transaction; `None` when nothing is seen that would.
 pub async fn preflight(tools: &Context, signer: Address, pair: &Pair) -> Option<Blocker> {
     let calldata = chain::register_calldata(slice::from_ref(pair));
-    let gas_limit = batching::gas_limit(&calldata, [pair.1.as_str().len()]);
+    let gas_limit = batching::gas_limit(&calldata, [pair.case_id.as_str().len()]);
     let most = batching::max_tx_gas(tools.head().map_or(DEFAULT_BLOCK_GAS_LIMIT, |head| head.gas_limit));
     if gas_limit > most {
         return Some(Blocker::TooLarge(TxTooLarge { gas_limit, max_gas: most }));

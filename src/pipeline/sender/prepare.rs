@@ -2,9 +2,7 @@
 
 use super::{Context, Sender, cost::TX_ENVELOPE_BYTES, maintain::fee_market_view};
 use crate::{
-    chain::{
-        self, CallError, Chain, EndpointFault, OnChainRecord, Pair, RejectReason, SenderState, UnsignedTransaction,
-    },
+    chain::{self, CallError, Chain, EndpointFault, OnChainRecord, RejectReason, SenderState, UnsignedTransaction},
     pipeline::{
         follower::PollError,
         in_flight::{PendingTx, TxPhase, TxStatus, Versions, lock},
@@ -13,7 +11,7 @@ use crate::{
         registration_trace::{RegistrationTrace, TxSummary},
     },
     registration::{
-        BlockedReason, Failure, FailureReason, RegistrationId, Timestamp, TransactionId,
+        BlockedReason, Failure, FailureReason, Pair, RegistrationId, Timestamp, TransactionId,
         diagnosis::{Blocker, TxTooLarge},
         policy::{batching, fees},
     },
@@ -331,7 +329,7 @@ async fn find_original_registration(
     record: OnChainRecord,
     confirmations: u64,
 ) -> Result<Option<FoundOnChain>, CallError> {
-    let Some(original) = chain.find_registration(row.document_hash, &row.case_id, record).await? else {
+    let Some(original) = chain.find_registration(&row.pair, record).await? else {
         return Ok(None);
     };
     let head = chain.last_probed_head().map_or(0, |head| head.block.number);
@@ -348,11 +346,11 @@ async fn find_original_registration(
 }
 
 fn pairs_of(rows: &[QueuedRegistration]) -> Vec<Pair> {
-    rows.iter().map(|row| (row.document_hash, row.case_id.clone())).collect()
+    rows.iter().map(|row| row.pair.clone()).collect()
 }
 
 fn case_id_lengths(rows: &[QueuedRegistration]) -> impl Iterator<Item = usize> {
-    rows.iter().map(|row| row.case_id.as_str().len())
+    rows.iter().map(|row| row.pair.case_id.as_str().len())
 }
 
 fn register_call(rows: &[QueuedRegistration]) -> (Bytes, u64) {

@@ -7,9 +7,10 @@ use super::{
     prepare::PrepareError,
 };
 use crate::{
-    chain::{self, Pair, UnsignedTransaction},
+    chain::{self, UnsignedTransaction},
     pipeline::{in_flight::BlockedState, now},
     registration::{
+        Pair,
         diagnosis::Blocker,
         policy::{
             batching,
@@ -102,9 +103,9 @@ impl Sender {
         let versions = flight.versions();
         let pairs: Vec<Pair> = {
             let journeys = flight.traces();
-            journeys.iter().map(|journey| (journey.member.document_hash, journey.member.case_id.clone())).collect()
+            journeys.iter().map(|journey| journey.member.pair.clone()).collect()
         };
-        let lengths = |count: usize| pairs.iter().take(count).map(|(_, case)| case.as_str().len());
+        let lengths = |count: usize| pairs.iter().take(count).map(|pair| pair.case_id.as_str().len());
         let fitting = batching::max_that_fit(lengths(versions.batch_size), head.gas_limit);
         let count = if fitting < versions.batch_size { fitting } else { versions.batch_size.div_ceil(2) };
         let Some(part) = pairs.get(..count).filter(|part| !part.is_empty() && count < versions.batch_size) else {

@@ -220,11 +220,11 @@ fn unfinished_reason(row: &Registration, ledger: &Ledger) -> Option<String> {
 }
 
 fn key_of(row: &Registration) -> PairKey {
-    (row.request.document_hash.as_b256(), row.request.case_id.as_str().to_owned())
+    (row.request.pair.document_hash.as_b256(), row.request.pair.case_id.as_str().to_owned())
 }
 
 fn describe(row: &Registration) -> String {
     let nonce = row.transaction.as_ref().and_then(|transaction| Some(transaction.own.as_ref()?.nonce));
-    let document = row.request.document_hash.as_b256()[0];
+    let document = row.request.pair.document_hash.as_b256()[0];
     format!("document {document} ({}, nonce {nonce:?}, blocked {:?})", row.state.code(), row.blocked_reason)
 }

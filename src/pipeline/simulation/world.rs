@@ -16,7 +16,7 @@ use crate::{
     },
     clock,
     pipeline::Settings,
-    registration::{DocumentHash, NewRegistration, Timestamp, policy::batching},
+    registration::{DocumentHash, NewRegistration, Pair, Timestamp, policy::batching},
     store::Audit,
     telemetry::propagation,
 };
@@ -317,14 +317,16 @@ fn request_for(document: u8) -> NewRegistration {
     let mut hash = [7; 32];
     hash[0] = document;
     NewRegistration {
-        document_hash: DocumentHash::new(hash).unwrap_or_else(|_| unreachable!("the hash is not zero")),
+        pair: Pair {
+            document_hash: DocumentHash::new(hash).unwrap_or_else(|_| unreachable!("the hash is not zero")),
+            case_id: "case".parse().unwrap_or_else(|_| unreachable!("the case id is good")),
+        },
         submitted_as: format!("document {document}"),
-        case_id: "case".parse().unwrap_or_else(|_| unreachable!("the case id is good")),
         user_id: None,
         trace: propagation::extract(&http::HeaderMap::new()),
     }
 }
 
 fn key_of(asked: &NewRegistration) -> PairKey {
-    (asked.document_hash.as_b256(), asked.case_id.as_str().to_owned())
+    (asked.pair.document_hash.as_b256(), asked.pair.case_id.as_str().to_owned())
 }

@@ -61,7 +61,7 @@ async fn pages_are_newest_first_and_filtered() {
     let filter = Filter { case_id: Some("odd".parse().unwrap()), ..Filter::default() };
     let first = rig.store.list(&filter, None, 2).await.unwrap();
     let documents =
-        |page: &[Registration]| page.iter().map(|r| r.request.document_hash.as_bytes()[0]).collect::<Vec<_>>();
+        |page: &[Registration]| page.iter().map(|r| r.request.pair.document_hash.as_bytes()[0]).collect::<Vec<_>>();
     assert_eq!(documents(&first), [5, 3]);
     assert_eq!(documents(&rig.store.list(&filter, Some(first[1].id), 2).await.unwrap()), [1]);
     let failed = Filter { states: vec![State::Failed], ..Filter::default() };

@@ -12,7 +12,7 @@ mod transactions;
 
 use super::{testing::TestDatabase, *};
 use crate::registration::{
-    Block, BlockedReason, Cost, Diagnosis, Failure, FailureReason, Finality, NewRegistration, Registration,
+    Block, BlockedReason, Cost, Diagnosis, Failure, FailureReason, Finality, NewRegistration, Pair, Registration,
     RegistrationId, State, Timestamp, TransactionId, diagnosis::Cause, policy::fees::Fees,
 };
 use alloy::primitives::{Address, B256};
@@ -57,9 +57,11 @@ impl StoreFixture {
 
 fn request(document: u8, case: &str) -> NewRegistration {
     NewRegistration {
-        document_hash: crate::registration::DocumentHash::new([document; 32]).unwrap(),
+        pair: Pair {
+            document_hash: crate::registration::DocumentHash::new([document; 32]).unwrap(),
+            case_id: case.parse().unwrap(),
+        },
         submitted_as: format!("as given {document}"),
-        case_id: case.parse().unwrap(),
         user_id: None,
         trace: crate::telemetry::propagation::extract(&http::HeaderMap::new()),
     }

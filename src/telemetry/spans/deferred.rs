@@ -4,7 +4,7 @@
 
 use super::{OP_ATTRIBUTE, Segment};
 use crate::{
-    registration::{CaseId, DocumentHash, RegistrationId, UserId},
+    registration::{Pair, RegistrationId, UserId},
     telemetry::{SpanLimits, exported_user_id},
 };
 use opentelemetry::{
@@ -27,8 +27,7 @@ pub(super) enum Deferred {
 #[derive(Debug)]
 pub(super) struct RegistrationAttrs {
     pub(super) id: RegistrationId,
-    pub(super) document_hash: DocumentHash,
-    pub(super) case_id: CaseId,
+    pub(super) pair: Pair,
     pub(super) user_id: Option<UserId>,
     pub(super) registration_span: Option<SpanContext>,
 }
@@ -60,8 +59,8 @@ impl RegistrationAttrs {
     fn apply_to(self, span: &mut SpanData, limits: SpanLimits) {
         span.attributes.extend([
             KeyValue::new("registrationId", self.id.to_string()),
-            KeyValue::new("documentHash", self.document_hash.to_string()),
-            KeyValue::new("caseId", self.case_id.as_str().to_owned()),
+            KeyValue::new("documentHash", self.pair.document_hash.to_string()),
+            KeyValue::new("caseId", self.pair.case_id.as_str().to_owned()),
         ]);
         span.attributes.extend(self.user_id.as_ref().map(|user| KeyValue::new("user.id", exported_user_id(user))));
         match self.registration_span {
@@ -99,6 +98,7 @@ fn db_span(parent: &SpanData, verb: &'static str, (began, ended): (SystemTime, S
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::registration::DocumentHash;
     use opentelemetry::{InstrumentationScope, TraceFlags, TraceId};
     use std::time::{Duration, UNIX_EPOCH};
 
@@ -126,8 +126,7 @@ mod tests {
         let at = |seconds| UNIX_EPOCH + Duration::from_secs(seconds);
         let about = RegistrationAttrs {
             id: RegistrationId::from_bytes([7; 16]),
-            document_hash: DocumentHash::new([1; 32]).unwrap(),
-            case_id: "case-1".parse().unwrap(),
+            pair: Pair { document_hash: DocumentHash::new([1; 32]).unwrap(), case_id: "case-1".parse().unwrap() },
             user_id: UserId::parse_optional("user-1").unwrap(),
             registration_span: Some(call().span_context),
         };

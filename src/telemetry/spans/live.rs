@@ -82,8 +82,7 @@ pub fn annotate_registration(registration: &Registration, fresh: bool) {
     defer(|| {
         Deferred::Registration(Box::new(RegistrationAttrs {
             id: registration.id,
-            document_hash: asked.document_hash,
-            case_id: asked.case_id.clone(),
+            pair: asked.pair.clone(),
             user_id: asked.user_id.clone(),
             registration_span: asked.trace.parent.filter(|_| !fresh).map(journey),
         }))
