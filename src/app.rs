@@ -8,7 +8,7 @@ use crate::{
     chain::{self, Chain, ChainIdentity, DeployError, Signer, VerifyError},
     clock,
     config::{DeploySettings, Settings},
-    pipeline::{self, Context, Follower, LeaseLoop, MetricsPoller, Pruner, Registrar, ReplicaSync, ResumeError},
+    pipeline::{self, Pipeline, ResumeError},
     store::{AcceptHandle, OpenError, Registry, Store, StoreError},
     telemetry::{metrics, redact},
 };
@@ -134,27 +134,17 @@ pub async fn serve(
     let max_waiters = usize::try_from(settings.api.max_waiters).unwrap_or(usize::MAX);
     pipeline::check_signer_keys(&store, &settings.chain.signers).await?;
     let announcement = StartupInfo::new(&settings, &chain, &store);
-    let tools = Context::new(chain, store.clone(), settings.pipeline.clone(), max_waiters);
-    log_signer_statuses(&tools, &settings.chain.signers).await;
+    log_signer_statuses(&chain, &settings.chain.signers).await;
+    let pipeline = Pipeline::new(chain, store.clone(), settings.pipeline.clone(), max_waiters);
 
-    let (acceptor, intake) = AcceptHandle::new(store.clone());
+    let (accept_handle, accept_writer) = AcceptHandle::new(store.clone());
     let addresses: Vec<_> = settings.chain.signers.iter().map(Signer::address).collect();
-    let registrar = Registrar::new(tools.clone(), acceptor, addresses.clone());
-    workers.spawn(MetricsPoller::new(tools.clone(), addresses.clone()).run(shutdown.clone()));
-    workers.spawn(Pruner::new(tools.clone()).run(shutdown.clone()));
-    workers.spawn(Follower::new(tools.clone()).run(shutdown.clone()));
-    workers.spawn(ReplicaSync::new(tools.clone()).run(shutdown.clone()));
-    workers.spawn(LeaseLoop::for_foreign_blocks(tools.clone()).run(shutdown.clone()));
-    for signer in store.signers_with_unfinalized().await?.into_iter().filter(|signer| !addresses.contains(signer)) {
-        workers.spawn(LeaseLoop::for_retired_signer(tools.clone(), signer).run(shutdown.clone()));
-    }
-    for signer in settings.chain.signers {
-        workers.spawn(LeaseLoop::for_signer(tools.clone(), signer).run(shutdown.clone()));
-    }
+    let registrar = pipeline.registrar(accept_handle, addresses);
+    pipeline.workers(settings.chain.signers, &shutdown).await?.into_iter().for_each(|worker| drop(workers.spawn(worker)));
     let served = CancellationToken::new();
     let mut tasks = Tasks {
         workers,
-        accept_writer: tokio::spawn(intake.run(served.clone(), move || tools.notify_queued())),
+        accept_writer: tokio::spawn(accept_writer.run(served.clone(), pipeline.on_accepted())),
         calls_drained: served,
         admin: tokio::spawn(api::serve_admin(admin_listener, registrar.clone(), shutdown.clone())),
         server: tokio::spawn(api::serve(listener, registrar, settings.api, shutdown.clone())),
@@ -264,22 +254,22 @@ async fn connect_dependencies(
 
 /// What an operator should know at once. Nothing of it stops the start: it blocks work with its reason until it is mended. What
 /// takes an endpoint longer is found out by the first one to be prepared.
-async fn log_signer_statuses(tools: &Context, signers: &[Signer]) {
-    let looks = signers.iter().map(|signer| log_signer_status(tools, signer.address()));
+async fn log_signer_statuses(chain: &Chain, signers: &[Signer]) {
+    let looks = signers.iter().map(|signer| log_signer_status(chain, signer.address()));
     if timeout(SIGNER_CHECK_TIMEOUT, join_all(looks)).await.is_err() {
         warn!("the endpoints are slow to say how the signers stand; the start goes on");
     }
 }
 
-async fn log_signer_status(tools: &Context, address: Address) {
-    let (allowed, balance) = tokio::join!(tools.chain.is_registrar(address), tools.chain.balance(address));
+async fn log_signer_status(chain: &Chain, address: Address) {
+    let (allowed, balance) = tokio::join!(chain.is_registrar(address), chain.balance(address));
     if let Ok(balance) = balance {
         metrics().set_signer_balance(address, balance);
     }
     match (allowed, balance) {
         (Ok(false), _) => error!(
             signer = %address,
-            contract = %tools.chain.contract(),
+            contract = %chain.contract(),
             "the contract does not allow this signer: its owner adds it with addRegistrar"
         ),
         (_, Ok(balance)) if balance.is_zero() => {

@@ -69,5 +69,7 @@ pub mod clock;
 pub mod config;
 pub mod pipeline;
 pub mod registration;
+#[cfg(test)]
+mod simulation;
 pub mod store;
 pub mod telemetry;

@@ -20,18 +20,13 @@ mod registration_trace;
 mod replica_sync;
 mod resume;
 mod sender;
-#[cfg(test)]
-mod simulation;
 mod waiters;
+mod workers;
 
-pub use follower::Follower;
-pub use lease_loop::LeaseLoop;
-pub use metrics_poller::MetricsPoller;
-pub use pruner::Pruner;
 pub use registrar::{OnChainRegistration, Registrar, Verified};
-pub use replica_sync::ReplicaSync;
 pub use resume::{ResumeError, check_signer_keys};
 pub use waiters::{Subscription, TooManyWaiters};
+pub use workers::{Pipeline, Worker};
 
 pub use crate::{
     chain::{Header, Network},
@@ -123,11 +118,6 @@ impl Context {
             new_unfinalized: Arc::default(),
             poll_count: Arc::default(),
         }
-    }
-
-    /// Something was queued.
-    pub fn notify_queued(&self) {
-        self.queue.notify();
     }
 
     /// The head as last seen.

@@ -23,7 +23,7 @@ const LIBRARIES: [(&str, &[&str]); 9] = [
 ];
 
 /// Which areas an area may import. `app` and `config` build on all of them, for areas own their settings.
-const AREAS: [(&str, &[&str]); 11] = [
+const AREAS: [(&str, &[&str]); 12] = [
     ("main", &["app", "cli", "config", "telemetry"]),
     ("app", &["api", "chain", "clock", "config", "pipeline", "registration", "store", "telemetry"]),
     // The development stack runs the service in its own process; everything else speaks gRPC.
@@ -33,6 +33,8 @@ const AREAS: [(&str, &[&str]); 11] = [
     ("pipeline", &["chain", "clock", "registration", "store", "telemetry"]),
     ("chain", &["clock", "registration", "telemetry"]),
     ("store", &["clock", "registration", "telemetry"]),
+    // Tests only: the real pipeline, store and endpoint pool on a simulated chain.
+    ("simulation", &["chain", "clock", "pipeline", "registration", "store", "telemetry"]),
     ("clock", &["registration"]),
     ("telemetry", &["registration"]),
     ("registration", &[]),

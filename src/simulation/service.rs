@@ -4,7 +4,7 @@ use super::crash_injection::{CrashableTask, ProcessLife};
 use crate::{
     chain::{Backoff, Chain, Signer, VerifyError},
     clock,
-    pipeline::{self, Context, Follower, LeaseLoop, Registrar, Settings},
+    pipeline::{self, Pipeline, Registrar, Settings},
     store::{self, AcceptHandle, OpenError, Registry, Store},
 };
 use futures_util::{StreamExt, stream::FuturesUnordered};
@@ -79,20 +79,13 @@ pub(super) async fn run_service(plan: ServiceConfig) -> Result<(), String> {
     let store = open_store(&store, pipeline.queue_limit).await?;
     life.set_store(store.clone());
     check_store(&store, &registry, &signers).await?;
-    let tools = Context::new(chain, store.clone(), pipeline, 100);
-
-    let (acceptor, intake) = AcceptHandle::new(store.clone());
-    let addresses = signers.iter().map(Signer::address).collect();
-    let told = tools.clone();
-    parts.push(CrashableTask::new(&life, intake.run(stop.clone(), move || told.notify_queued())));
-    parts.push(CrashableTask::new(&life, Follower::new(tools.clone()).run(stop.clone())));
-    parts.push(CrashableTask::new(&life, pipeline::Pruner::new(tools.clone()).run(stop.clone())));
-    parts.push(CrashableTask::new(&life, pipeline::ReplicaSync::new(tools.clone()).run(stop.clone())));
-    parts.push(CrashableTask::new(&life, LeaseLoop::for_foreign_blocks(tools.clone()).run(stop.clone())));
-    for signer in signers {
-        parts.push(CrashableTask::new(&life, LeaseLoop::for_signer(tools.clone(), signer).run(stop.clone())));
-    }
-    *door.phase() = StartPhase::Serving(Registrar::new(tools, acceptor, addresses).into(), store);
+    let pipeline = Pipeline::new(chain, store.clone(), pipeline, 100);
+    let (accept_handle, accept_writer) = AcceptHandle::new(store.clone());
+    let registrar = pipeline.registrar(accept_handle, signers.iter().map(Signer::address).collect());
+    parts.push(CrashableTask::new(&life, accept_writer.run(stop.clone(), pipeline.on_accepted())));
+    let workers = pipeline.workers(signers, &stop).await.map_err(|error| error.to_string())?;
+    parts.extend(workers.into_iter().map(|worker| CrashableTask::new(&life, worker)));
+    *door.phase() = StartPhase::Serving(registrar.into(), store);
     match parts.next().await {
         Some(()) | None => Err("a part of the service ended by itself".to_owned()),
     }
