@@ -140,7 +140,11 @@ pub async fn serve(
     let (accept_handle, accept_writer) = AcceptHandle::new(store.clone());
     let addresses: Vec<_> = settings.chain.signers.iter().map(Signer::address).collect();
     let registrar = pipeline.registrar(accept_handle, addresses);
-    pipeline.workers(settings.chain.signers, &shutdown).await?.into_iter().for_each(|worker| drop(workers.spawn(worker)));
+    pipeline
+        .workers(settings.chain.signers, &shutdown)
+        .await?
+        .into_iter()
+        .for_each(|worker| drop(workers.spawn(worker)));
     let served = CancellationToken::new();
     let mut tasks = Tasks {
         workers,

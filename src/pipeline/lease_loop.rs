@@ -77,7 +77,9 @@ impl LeaseLoop {
         while !stop.is_cancelled() {
             match self.hold_lease(&stop).await {
                 Ok(LeaseAttempt::Held) => self.backoff.reset(),
-                Ok(LeaseAttempt::HeldElsewhere) => drop(stop.run_until_cancelled(tokio::time::sleep(LEASE_RETRY_INTERVAL)).await),
+                Ok(LeaseAttempt::HeldElsewhere) => {
+                    drop(stop.run_until_cancelled(tokio::time::sleep(LEASE_RETRY_INTERVAL)).await)
+                }
                 Err(error) => {
                     log_retry!(error, role = self.scope.describe().1, "lease acquisition failed, retrying");
                     stop.run_until_cancelled(tokio::time::sleep(self.backoff.next_delay())).await;

@@ -105,11 +105,11 @@ impl Context {
         let route = ChainInfo { network: Arc::new(chain.network().clone()), contract: chain.contract() };
         Self {
             queue: Queue::new(store.clone()),
+            waiters: Waiters::new(store.clone(), max_waiters),
             chain,
             store,
             settings: Arc::new(settings),
             in_flight: Arc::default(),
-            waiters: Waiters::new(store.clone(), max_waiters),
             chain_info: Arc::new(route),
             head: Arc::new(watch::Sender::new(None)),
             blockers: SenderBlockers::default(),

@@ -51,7 +51,10 @@ impl ReplicaSync {
             if let Err(error) = ended
                 && !std::mem::replace(&mut is_lost, true)
             {
-                log_retry!(error, "replica notifications lost; until they return, a change shows up to one second late");
+                log_retry!(
+                    error,
+                    "replica notifications lost; until they return, a change shows up to one second late"
+                );
             }
             stop.run_until_cancelled(tokio::time::sleep(backoff.next_delay())).await;
         }

@@ -233,7 +233,8 @@ mod tests {
             let id = RegistrationId::from_bytes(bytes);
             let together = Arc::new(std::sync::Barrier::new(4));
             let threads = [(); 4].map(|()| {
-                let (subscription, together) = (waiters.subscribe(id, waiters.acquire_slot().unwrap()), together.clone());
+                let (subscription, together) =
+                    (waiters.subscribe(id, waiters.acquire_slot().unwrap()), together.clone());
                 std::thread::spawn(move || {
                     together.wait();
                     drop(subscription);
