@@ -1,7 +1,7 @@
 //! Acting for a signer, from acquiring its lease until losing it or shutdown. A new holder first resumes the transactions that
 //! the last holder left, and only then signs anything new. A holder that loses the lease drops them: another replica has them.
 
-use super::{Context, Sender, follower::MAX_TRACKED_DEPTH, in_flight::lock, resume};
+use super::{Context, follower::MAX_TRACKED_DEPTH, in_flight::lock, resume, sender::Sender};
 use crate::{
     chain::{Backoff, Signer},
     store::{Lease, StoreError, UnfinalizedBlock},
@@ -17,7 +17,6 @@ const LEASE_RETRY_INTERVAL: Duration = Duration::from_millis(500);
 const LEASE_RENEW_INTERVAL: Duration = Duration::from_secs(1);
 /// Between two reads of the foreign blocks that other replicas have found.
 const FOREIGN_BLOCKS_INTERVAL: Duration = Duration::from_secs(5);
-const LEASE_MAX_BACKOFF: Duration = Duration::from_secs(2);
 
 /// What a lease is for.
 #[derive(Debug)]
@@ -69,7 +68,7 @@ impl LeaseLoop {
     }
 
     fn new(context: Context, scope: LeaseScope) -> Self {
-        Self { context, scope, backoff: Backoff::with_max_delay(LEASE_MAX_BACKOFF) }
+        Self { context, scope, backoff: Backoff::new() }
     }
 
     /// Runs until `stop`. The lease is released with the store, after what is under way has been written.
@@ -118,7 +117,7 @@ impl LeaseLoop {
         for pending_tx in self.context.in_flight.of_signer(signer) {
             self.context.in_flight.remove(&pending_tx);
         }
-        self.context.set_at_limit(signer, false);
+        self.context.blockers.set_at_limit(signer, false);
     }
 
     /// Renews until another replica has the lease. While the database does not answer, the lease's state is unknown; nothing

@@ -14,7 +14,6 @@ use tracing::{debug, info};
 const CHANGE_POLL_INTERVAL: Duration = Duration::from_secs(1);
 /// The count of unfinished registrations, which other replicas change too, is read again every this many polls.
 const POLLS_PER_RECOUNT: u32 = 5;
-const LISTEN_MAX_BACKOFF: Duration = Duration::from_secs(2);
 
 #[derive(Debug)]
 pub(super) struct ReplicaSync {
@@ -45,7 +44,7 @@ impl ReplicaSync {
     }
 
     async fn listen_loop(&self, stop: &CancellationToken) {
-        let mut backoff = Backoff::with_max_delay(LISTEN_MAX_BACKOFF);
+        let mut backoff = Backoff::new();
         let mut is_lost = false;
         while let Some(ended) = stop.run_until_cancelled(self.receive_changes(&mut is_lost, &mut backoff)).await {
             if let Err(error) = ended

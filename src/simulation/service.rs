@@ -87,7 +87,7 @@ pub(super) async fn run_service(config: ServiceConfig) -> Result<(), String> {
 
 /// Retries until an endpoint answers, as a supervisor would restart the service.
 async fn verify_chain(chain: &Chain) -> Result<Registry, String> {
-    let mut backoff = Backoff::with_max_delay(Duration::from_secs(2));
+    let mut backoff = Backoff::new());
     loop {
         match chain.verify_identity().await {
             Ok(identity) => {
