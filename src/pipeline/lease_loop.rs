@@ -77,7 +77,7 @@ impl LeaseLoop {
             match self.hold_lease(&stop).await {
                 Ok(LeaseAttempt::Held) => self.backoff.reset(),
                 Ok(LeaseAttempt::HeldElsewhere) => {
-                    drop(stop.run_until_cancelled(tokio::time::sleep(LEASE_RETRY_INTERVAL)).await)
+                    stop.run_until_cancelled(tokio::time::sleep(LEASE_RETRY_INTERVAL)).await;
                 }
                 Err(error) => {
                     log_retry!(error, role = self.scope.describe().1, "lease acquisition failed, retrying");

@@ -9,7 +9,7 @@ use crate::{
 };
 use futures_util::{StreamExt, stream::FuturesUnordered};
 use parking_lot::{Mutex, MutexGuard};
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 
 /// Attempts to read the database at startup.
@@ -87,7 +87,7 @@ pub(super) async fn run_service(config: ServiceConfig) -> Result<(), String> {
 
 /// Retries until an endpoint answers, as a supervisor would restart the service.
 async fn verify_chain(chain: &Chain) -> Result<Registry, String> {
-    let mut backoff = Backoff::new());
+    let mut backoff = Backoff::new();
     loop {
         match chain.verify_identity().await {
             Ok(identity) => {
