@@ -1,7 +1,7 @@
 //! Acting for a signer, from acquiring its lease until losing it or shutdown. A new holder first resumes the transactions that
 //! the last holder left, and only then signs anything new. A holder that loses the lease drops them: another replica has them.
 
-use super::{Context, follower::MAX_TRACKED_DEPTH, in_flight::lock, resume, sender::Sender};
+use super::{Context, follower::MAX_TRACKED_DEPTH, resume, sender::Sender};
 use crate::{
     chain::{Backoff, Signer},
     store::{Lease, StoreError, UnfinalizedBlock},
@@ -189,7 +189,7 @@ impl LeaseLoop {
     async fn load_unfinalized_blocks(&self, address: Address) -> Result<usize, StoreError> {
         let blocks = self.context.store.unfinalized_blocks(address, MAX_TRACKED_DEPTH).await?;
         let count = blocks.len();
-        lock(&self.context.new_unfinalized).extend(blocks);
+        self.context.new_unfinalized.lock().extend(blocks);
         if count > 0 {
             self.context.in_flight.wake();
         }

@@ -1,7 +1,7 @@
 //! Gauges that no event sets: unfinished registrations by state, the age of the oldest queued one, and each signer's
 //! balance, nonce lag and lease.
 
-use super::in_flight::{PendingTxs, TxPhase};
+use super::{in_flight::PendingTxs, tx_state::TxPhase};
 use crate::{chain::Chain, registration::State, store::Store, telemetry::metrics};
 use alloy::primitives::Address;
 use std::{sync::Arc, time::Duration};
@@ -69,7 +69,7 @@ impl MetricsPoller {
         for signer in &self.signers {
             let mut lag = 0;
             for pending_tx in self.in_flight.of_signer(*signer) {
-                let phase = pending_tx.status().phase;
+                let phase = pending_tx.status().phase();
                 let (count, consumed) = match phase {
                     TxPhase::Signed => (&mut signed, false),
                     TxPhase::Submitted => (&mut submitted, false),

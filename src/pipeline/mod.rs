@@ -19,11 +19,14 @@ mod observations;
 mod preflight;
 mod pruner;
 mod queue;
+mod rebroadcast;
 mod registrar;
 mod registration_trace;
+mod rejection;
 mod replica_sync;
 mod resume;
 mod sender;
+mod tx_state;
 mod waiters;
 mod workers;
 
@@ -46,12 +49,10 @@ use alloy::primitives::Address;
 use blockers::SenderBlockers;
 use diagnosis_cache::DiagnosisCache;
 use in_flight::PendingTxs;
+use parking_lot::Mutex;
 use queue::Queue;
 use registration_trace::ChainInfo;
-use std::{
-    sync::{Arc, Mutex},
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 use tokio::{sync::watch, time::Instant};
 use waiters::Waiters;
 
