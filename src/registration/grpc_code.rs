@@ -51,6 +51,10 @@ impl GrpcCode {
         row.map_or(Self::Unknown, |(code, ..)| *code)
     }
 
+    pub fn all() -> impl Iterator<Item = Self> {
+        TABLE.into_iter().map(|(code, ..)| code)
+    }
+
     pub fn number(self) -> i32 {
         self as i32
     }
