@@ -131,7 +131,7 @@ impl Context {
         if let ImportOutcome::Imported(id) = known {
             let Block { number, hash, .. } = one.block;
             let block = UnfinalizedBlock { id, signer: Some(one.signer), finality: Finality::Unsafe, number, hash };
-            self.new_unfinalized.lock().push(block);
+            self.follower_inbox.add_blocks([block]);
             events::transaction_imported(id, one.signer, one.nonce, one.attempt.hash, one.batch_size);
         }
         Ok(known)

@@ -158,7 +158,7 @@ impl Follower {
     }
 
     fn drain_new_blocks(&mut self) {
-        let found = std::mem::take(&mut *self.context.new_unfinalized.lock());
+        let found = self.context.follower_inbox.take_blocks();
         if !found.is_empty() {
             let known = self.unfinalized.iter().chain(&self.unverified).map(|block| (block.id, block.hash));
             let known: HashSet<_> = known.collect();

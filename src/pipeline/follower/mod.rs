@@ -113,7 +113,7 @@ impl Follower {
         let mut wanted = self.context.blockers.subscribe_fee_waiters();
         while !stop.is_cancelled() {
             let polled = self.poll().await;
-            self.context.poll_count.send_modify(|count| *count += 1);
+            self.context.follower_inbox.on_polled();
             let pause = match polled {
                 Ok(()) => {
                     delays.reset();
@@ -150,7 +150,7 @@ impl Follower {
 
     /// Whether nothing is followed, nothing came with a lease, and nobody waits for the head's fees to fall.
     fn is_idle(&self) -> bool {
-        let nothing_came = self.unverified.is_empty() && self.context.new_unfinalized.lock().is_empty();
+        let nothing_came = self.unverified.is_empty() && self.context.follower_inbox.is_empty();
         nothing_came
             && self.context.in_flight.is_empty()
             && *self.context.blockers.subscribe_fee_waiters().borrow() == 0

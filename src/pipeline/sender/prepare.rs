@@ -152,7 +152,7 @@ impl Sender {
         self.context.import_found(&mut found).await?;
         let (settled, blocks): (Vec<RegistrationId>, Vec<_>) =
             self.context.store.mark_found_on_chain(&found, now()).await?.into_iter().unzip();
-        self.context.new_unfinalized.lock().extend(blocks);
+        self.context.follower_inbox.add_blocks(blocks);
 
         let mut shallow = Vec::new();
         let (mut rows_left, mut traces_left) = (Vec::new(), Vec::new());
