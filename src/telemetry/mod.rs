@@ -23,12 +23,13 @@ mod user_id;
 pub use log::{InvalidLogSetting, LogFilter, LogFormat};
 pub(crate) use metrics::metrics;
 pub(crate) use ongoing::{OngoingCondition, log_retry};
-pub use redact::{Secrets, redact};
+pub use redact::Secrets;
+pub(crate) use redact::redact;
 pub use settings::{
     InvalidDsn, InvalidOtlp, InvalidRate, OtlpEndpoint, OtlpProtocol, OtlpSettings, Rate, SentryDsn, SentrySettings,
     Settings, SpanLimits,
 };
 pub use start::{StartError, Telemetry, init, with_isolated_hub};
 pub(crate) use targets::RECOVERED_TARGET;
-pub use timeout_report::{AffectedRegistration, ReportSubject, TimedOutTransaction, TransactionTimeoutError};
+pub(crate) use timeout_report::{AffectedRegistration, TimedOutTransaction, TransactionTimeoutError};
 pub(crate) use user_id::{Salt, exported_user_id};

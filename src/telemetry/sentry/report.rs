@@ -14,9 +14,6 @@ use std::{
     time::{Duration, UNIX_EPOCH},
 };
 
-/// What sentry-tracing calls the fields of the log line.
-const LOG_FIELDS_CONTEXT: &str = "Rust Tracing Fields";
-
 /// What goes with an error. Said once, at the place where the error is logged.
 #[derive(Clone, Debug, Default)]
 pub(in crate::telemetry) struct Report {
@@ -98,13 +95,6 @@ impl Report {
         }
         for (name, values) in &self.contexts {
             scope.set_context(name, Context::Other(values.clone()));
-        }
-        if !self.contexts.is_empty() {
-            // The log line's fields would be told a second time, by other names and at a length that Sentry cuts off.
-            scope.add_event_processor(|mut event| {
-                event.contexts.remove(LOG_FIELDS_CONTEXT);
-                Some(event)
-            });
         }
         if let Some(id) = &self.user {
             scope.set_user(Some(User { id: Some(id.clone()), ..User::default() }));
