@@ -1,7 +1,7 @@
 //! Acting for a signer: from taking its lease until losing it, or the end. Whoever takes the lease takes up the work that the last
 //! holder left, and only then signs anything new; whoever loses it forgets that work, for it is another replica's now.
 
-use super::{Context, Sender, follower::MAX_TRACKED_DEPTH, in_flight::lock, resume};
+use super::{Context, follower::MAX_TRACKED_DEPTH, in_flight::lock, resume, sender::Sender};
 use crate::{
     chain::{Backoff, Signer},
     store::{Lease, StoreError, UnfinalizedBlock},
@@ -106,7 +106,7 @@ impl LeaseLoop {
         for flight in self.context.in_flight.of_signer(signer) {
             self.context.in_flight.remove(&flight);
         }
-        self.context.set_at_limit(signer, false);
+        self.context.blockers.set_at_limit(signer, false);
     }
 
     /// Says that we live, until the lease turns out to be another replica's. While the database does not answer nothing is known,

@@ -7,7 +7,7 @@
 use super::convert;
 use crate::{
     chain::{BlockTag, CallError, Chain, EndpointResponse, FanOut, register_calldata},
-    pipeline::{Context, in_flight::PendingTx, sender::preflight},
+    pipeline::{Context, in_flight::PendingTx, preflight},
     registration::{
         Block, BlockedReason, Pair,
         diagnosis::{
@@ -186,7 +186,14 @@ pub(super) async fn preflight_blocker(
         | BlockedReason::NodeRefuses => {}
     }
     let signers = signers.iter().take(EVIDENCE_ENDPOINTS);
-    let all = join_all(signers.map(|signer| preflight(tools, *signer, &pair)));
+    let inputs = preflight::Inputs {
+        chain: &tools.chain,
+        store: &tools.store,
+        in_flight: &tools.in_flight,
+        block_gas_limit: tools.head().map_or(preflight::DEFAULT_BLOCK_GAS_LIMIT, |head| head.gas_limit),
+        daily_budget: tools.settings.daily_budget,
+    };
+    let all = join_all(signers.map(|signer| preflight::find_blocker(&inputs, *signer, &pair)));
     let seen = timeout_at(Instant::now() + EVIDENCE_TIMEOUT, all).await.ok()?;
     seen.into_iter().flatten().find(|hindrance| hindrance.blocked_reason() == blocked)
 }
