@@ -1,5 +1,5 @@
-//! The error that reports an expired confirmation timeout, one per registration of the transaction. All of a batch say the
-//! same, so beyond the first few, one more error counts and lists the rest.
+//! The error that reports an expired confirmation timeout, one per registration of the transaction. All of a batch
+//! say the same, so beyond the first few, one more error counts and lists the rest.
 
 use crate::registration::{
     Diagnosis, Pair, RegistrationId, SpanId, Timestamp, TraceId, TransactionId, UserId, diagnosis::EndpointSnapshot,

@@ -168,10 +168,11 @@ pub(crate) fn transaction_confirmed(
 /// Our own transaction, found on chain and unknown to a store that was restored from an older backup.
 pub(crate) fn transaction_imported(id: TransactionId, signer: Address, nonce: u64, hash: B256, registrations: usize) {
     metrics().transactions(TransactionResult::Imported).inc();
-    info!(transaction_id = %id, %signer, nonce, tx_hash = %hash, registrations, "own transaction found on chain and imported");
+    info!(transaction_id = %id, %signer, nonce, tx_hash = %hash, registrations, "transaction imported");
 }
 
-/// Nonces from `first_nonce` on were consumed by transactions that the store does not know and that registered nothing.
+/// Nonces from `first_nonce` on were consumed by transactions that the store does not know and that registered
+/// nothing.
 pub(crate) fn external_nonce_use(signer: Address, first_nonce: u64, transactions: usize) {
     metrics().transactions(TransactionResult::External).inc_by(transactions as u64);
     Report::default().tag("signer", signer).fingerprint(&["external transactions of a signer"]).emit(|| {

@@ -1,8 +1,11 @@
 use super::report_for;
-use crate::telemetry::{
-    metrics::metrics,
-    sentry::{Report, app_metrics},
-    timeout_report::{EndpointContext, TimeoutReport, TransactionTimeoutError},
+use crate::{
+    registration::diagnosis::EndpointSnapshot,
+    telemetry::{
+        metrics::metrics,
+        sentry::{Report, app_metrics},
+        timeout_report::{EndpointContext, TimeoutReport, TransactionTimeoutError},
+    },
 };
 use serde_json::{Value, json};
 use tracing::{error, field};
@@ -52,7 +55,7 @@ fn log_timeout(error: &TransactionTimeoutError, report: &TimeoutReport<'_>) {
         head_block = blockchain.head_block,
         confirmations = blockchain.confirmations,
         explorer_url = blockchain.explorer_url.unwrap_or_default(),
-        endpoints = join_list(transaction.endpoints.iter().map(|seen| format!("{} {}", seen.name, EndpointContext::from(seen)))),
+        endpoints = join_list(transaction.endpoints.iter().map(format_endpoint)),
         error = error as &dyn std::error::Error,
         "{error}"
     );
@@ -83,6 +86,10 @@ fn sentry_report(error: &TransactionTimeoutError, report: &TimeoutReport<'_>) ->
         sentry = sentry.context(name, [("ids", json!(ids.iter().map(ToString::to_string).collect::<Vec<_>>()))]);
     }
     sentry
+}
+
+fn format_endpoint(endpoint: &EndpointSnapshot) -> String {
+    format!("{} {}", endpoint.name, EndpointContext::from(endpoint))
 }
 
 fn join_list(items: impl IntoIterator<Item = impl std::fmt::Display>) -> String {

@@ -3,8 +3,8 @@
 use super::redaction::Redaction;
 use std::{net::Ipv4Addr, ops::Range};
 
-/// Letters and digits of any script and most punctuation of mailboxes (RFC 5322, section 3.2.3) and passwords. Left out are
-/// the characters that end a field or a word in our own texts.
+/// Letters and digits of any script and most punctuation of mailboxes (RFC 5322, section 3.2.3) and passwords. Left
+/// out are the characters that end a field or a word in our own texts.
 fn is_local(c: char) -> bool {
     c.is_alphanumeric() || "._%+-:!#$*~^".contains(c)
 }

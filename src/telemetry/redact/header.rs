@@ -86,9 +86,9 @@ fn skip_while(text: &str, from: usize, predicate: impl Fn(char) -> bool) -> usiz
     from + text[from..].find(|c| !predicate(c)).unwrap_or(text.len() - from)
 }
 
-/// Up to the closing quotation mark, or to that of the JSON string around it. An escaped mark does not close: if the opening
-/// mark has no backslashes, an escaped one has 1, 3, 5, …; if it has 1, 3, 7, 11, …: each level of JSON doubles them and adds
-/// one.
+/// Up to the closing quotation mark, or to that of the JSON string around it. An escaped mark does not close: if the
+/// opening mark has no backslashes, an escaped one has 1, 3, 5, …; if it has 1, 3, 7, 11, …: each level of JSON
+/// doubles them and adds one.
 fn quoted_length(text: &str, quote: char, escapes: usize) -> usize {
     let mut backslashes = 0;
     for (at, c) in text.char_indices() {

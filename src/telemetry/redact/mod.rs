@@ -9,7 +9,7 @@
 //! | URLs whose host may be part of a password | anywhere | `https://[redacted]` |
 //! | URLs in JSON (`:\/\/`) or a query (`%3A%2F%2F`) | anywhere | `https:\/\/[redacted]` |
 //! | e-mail addresses, `user:password@host` | anywhere, also with `%40` | `[redacted]` |
-//! | values of `authorization`, `cookie`, `set-cookie` | header text, JSON or Debug text | `authorization: [redacted]` |
+//! | values of `authorization`, `cookie`, `set-cookie` | header text, JSON, Debug text | `authorization: [redacted]` |
 //! | values of `x-api-key`, `api-key`, `password` and similar | same; unquoted, one word | `password=[redacted]` |
 //! | the word after `Bearer` | anywhere | `Bearer [redacted]` |
 //!
@@ -17,19 +17,22 @@
 //!
 //! # Kept
 //!
-//! Hashes, addresses, case and user ids, CIDs, versions (also `registrar@0.1.0`), module paths, times and socket addresses.
-//! Private keys look like hashes, so only configured ones are removed. A URL is kept if it is only scheme and host, if it is
-//! an explorer page of a transaction, address or block, or if it is on loopback and its path is plain words (`/metrics`).
+//! Hashes, addresses, case and user ids, CIDs, versions (also `registrar@0.1.0`), module paths, times and socket
+//! addresses. Private keys look like hashes, so only configured ones are removed. A URL is kept if it is only scheme
+//! and host, if it is an explorer page of a transaction, address or block, or if it is on loopback and its path is
+//! plain words (`/metrics`).
 //!
 //! # Implementation
 //!
-//! One automaton finds secrets and the markers of all patterns (`://`, `@`, `bearer `, …) in one pass, ignoring case. Most
-//! lines have none and are returned unchanged. At a marker, its pattern inspects the surrounding text and returns the range
-//! to remove. Redacted JSON is still JSON, and redaction is idempotent.
+//! One automaton finds secrets and the markers of all patterns (`://`, `@`, `bearer `, …) in one pass, ignoring case.
+//! Most lines have none and are returned unchanged. At a marker, its pattern inspects the surrounding text and
+//! returns the range to remove. Redacted JSON is still JSON, and redaction is idempotent.
 //!
-//! The patterns are parsers and not regular expressions, because what they match is not regular: a quoted value ends at a
-//! quotation mark with the same level of JSON escapes, a host counts only if it parses as an address, and an e-mail address
-//! extends backwards from its `@`. COST_NOTE
+//! The patterns are parsers and not regular expressions. What they match is not regular: a quoted value ends at a
+//! quotation mark with the same level of JSON escapes, a host in brackets must parse as an address, and an e-mail
+//! address extends backwards from its `@`. A `RegexSet` of simplified patterns over each line took 2 to 4 times as
+//! long as the automaton, which the secrets need anyway (clean line of 432 bytes, Unicode classes, three runs on a
+//! busy machine).
 
 mod email;
 mod header;
@@ -192,7 +195,8 @@ impl Pattern {
     }
 }
 
-/// Whether the digits are part of a JSON number, a time or a decimal, which a password such as `123456` must not break.
+/// Whether the digits are part of a JSON number, a time or a decimal, which a password such as `123456` must not
+/// break.
 fn is_within_number(text: &str, range: &Range<usize>) -> bool {
     let before = text[..range.start].chars().next_back();
     let after = text[range.end..].chars().next();

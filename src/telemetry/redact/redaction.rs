@@ -16,7 +16,8 @@ impl Redaction<'_> {
     }
 }
 
-/// A part of a URL or header that is a word and not a key: `base-sepolia`, `jsonrpc`. A digit or capital may be of a key.
+/// A part of a URL or header that is a word and not a key: `base-sepolia`, `jsonrpc`. A digit or capital may be of a
+/// key.
 pub(super) fn is_plain_word(text: &str) -> bool {
     const MAX_PLAIN_WORD_LEN: usize = 20;
     text.len() <= MAX_PLAIN_WORD_LEN && text.bytes().all(|b| b.is_ascii_lowercase() || b"-_.".contains(&b))

@@ -68,8 +68,9 @@ impl IntoIterator for Secrets {
     }
 }
 
-/// A secret and its encodings, in lower case: percent-encoded (reserved characters, all characters, forms) and decoded, JSON,
-/// JSON within JSON, Debug text, base64, and for a private key with `0x`, without, and as a list of bytes.
+/// A secret and its encodings, in lower case: percent-encoded (reserved characters, all characters, forms) and
+/// decoded, JSON, JSON within JSON, Debug text, base64, and for a private key with `0x`, without, and as a list of
+/// bytes.
 pub(super) fn encodings(secret: &str) -> BTreeSet<String> {
     let mut all = BTreeSet::new();
     let decoded = percent_decode_str(secret).decode_utf8_lossy();

@@ -7,8 +7,8 @@ const PUNCTUATION: [char; 10] = ['.', ',', ';', ':', '!', '\'', ')', '}', '|', '
 
 /// What to remove of the URL whose `://` ends at `begin`.
 ///
-/// User and password end with an `@` before the first `/`, `?` or `#`. A later `@` may belong to a password that contains a
-/// slash: then the host is uncertain, and everything is removed.
+/// User and password end with an `@` before the first `/`, `?` or `#`. A later `@` may belong to a password that
+/// contains a slash: then the host is uncertain, and everything is removed.
 pub(super) fn find(text: &str, begin: usize) -> Option<Redaction<'_>> {
     let extent = url_extent(text, begin);
     let authority = extent.find(['/', '?', '#']).unwrap_or(extent.len());
@@ -45,8 +45,8 @@ pub(super) fn find_whole(text: &str, begin: usize) -> Option<Redaction<'_>> {
     (!extent.is_empty() && extent != REPLACEMENT).then(|| Redaction::new(begin..begin + extent.len()))
 }
 
-/// What may belong to a URL, even an invalid one: everything up to white space, a quotation mark or a control character, or up
-/// to an escaped line end, unless an `@` behind it shows that it may be part of a password.
+/// What may belong to a URL, even an invalid one: everything up to white space, a quotation mark or a control
+/// character, or up to an escaped line end, unless an `@` behind it shows that it may be part of a password.
 fn url_extent(text: &str, begin: usize) -> &str {
     let rest = &text[begin..];
     let end = |c: char| c.is_whitespace() || c.is_control() || matches!(c, '"' | '<' | '>' | '`');
