@@ -79,7 +79,7 @@ delegate_encoding! {
 #[cfg(test)]
 mod tests {
     use super::super::{Metrics, Stage};
-    use crate::{registration::Cause, telemetry::propagation};
+    use crate::{registration::Cause, telemetry::ids::new_trace_id};
     use std::time::Duration;
 
     /// The lines that have an exemplar.
@@ -91,7 +91,7 @@ mod tests {
     #[test]
     fn each_bucket_has_the_last_trace_as_its_exemplar() {
         let metrics = Metrics::new();
-        let [first, second, third] = std::array::from_fn(|_| propagation::new_trace_id());
+        let [first, second, third] = std::array::from_fn(|_| new_trace_id());
         for (millis, trace) in [(5, Some(first)), (5, Some(second)), (100, Some(third)), (100, None)] {
             metrics.observe_grpc_request("/m", "ok", Duration::from_millis(millis), trace);
         }

@@ -43,7 +43,7 @@ mod tests;
 mod url;
 
 pub(crate) use redaction::REPLACEMENT;
-pub use secrets::Secrets;
+pub(crate) use secrets::Secrets;
 
 use aho_corasick::{AhoCorasick, Input, MatchKind};
 use parking_lot::RwLock;
