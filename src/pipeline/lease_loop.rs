@@ -1,7 +1,7 @@
 //! Acting for a signer: from taking its lease until losing it, or the end. Whoever takes the lease takes up the work that the last
 //! holder left, and only then signs anything new; whoever loses it forgets that work, for it is another replica's now.
 
-use super::{Context, follower::MAX_TRACKED_DEPTH, in_flight::lock, resume, sender::Sender};
+use super::{Context, follower::MAX_TRACKED_DEPTH, resume, sender::Sender};
 use crate::{
     chain::{Backoff, Signer},
     store::{Lease, StoreError, UnfinalizedBlock},
@@ -178,7 +178,7 @@ impl LeaseLoop {
     async fn load_unfinalized_blocks(&self, address: Address) -> Result<usize, StoreError> {
         let blocks = self.context.store.unfinalized_blocks(address, MAX_TRACKED_DEPTH).await?;
         let count = blocks.len();
-        lock(&self.context.new_unfinalized).extend(blocks);
+        self.context.new_unfinalized.lock().extend(blocks);
         if count > 0 {
             self.context.in_flight.wake();
         }

@@ -1,6 +1,6 @@
 //! What no event tells: how much waits and for how long, and how the signers stand. Looked at now and then, for the metrics.
 
-use super::{Context, in_flight::TxPhase};
+use super::{Context, tx_state::TxPhase};
 use crate::{registration::State, telemetry::metrics};
 use alloy::primitives::Address;
 use std::time::Duration;
@@ -71,7 +71,7 @@ impl MetricsPoller {
         for signer in &self.signers {
             let mut lag = 0;
             for flight in self.context.in_flight.of_signer(*signer) {
-                let phase = flight.status().phase;
+                let phase = flight.status().phase();
                 let (count, consumed) = match phase {
                     TxPhase::Signed => (&mut signed, false),
                     TxPhase::Submitted => (&mut submitted, false),

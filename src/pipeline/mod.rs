@@ -19,13 +19,16 @@ mod observations;
 mod preflight;
 mod pruner;
 mod queue;
+mod rebroadcast;
 mod registrar;
 mod registration_trace;
+mod rejection;
 mod replica_sync;
 mod resume;
 mod sender;
 #[cfg(test)]
 mod simulation;
+mod tx_state;
 mod waiters;
 
 pub use follower::Follower;
@@ -51,12 +54,10 @@ use alloy::primitives::Address;
 use blockers::SenderBlockers;
 use diagnosis_cache::DiagnosisCache;
 use in_flight::PendingTxs;
+use parking_lot::Mutex;
 use queue::Queue;
 use registration_trace::ChainInfo;
-use std::{
-    sync::{Arc, Mutex},
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 use tokio::{sync::watch, time::Instant};
 use waiters::Waiters;
 

@@ -1,17 +1,15 @@
 //! Who takes what from the queue. The store says what is queued, and where replicas share it, who of them has claimed it; this only
 //! keeps two lanes of one process from taking the same.
 
-use super::{in_flight::lock, now};
+use super::now;
 use crate::{
     registration::{RegistrationId, policy::batching},
     store::{Changes, QueuedRegistration, Store, StoreError},
     telemetry::log_retry,
 };
 use alloy::primitives::Address;
-use std::{
-    collections::HashSet,
-    sync::{Arc, Mutex},
-};
+use parking_lot::Mutex;
+use std::{collections::HashSet, sync::Arc};
 use tokio::sync::{Mutex as AsyncMutex, watch};
 
 /// What the lanes share.
@@ -100,10 +98,10 @@ impl Queue {
         let queued = if self.store.is_shared() {
             self.store.claim_queued(signer, now, most).await?
         } else {
-            let taken = lock(&self.claimed).len();
+            let taken = self.claimed.lock().len();
             self.store.queued(now, most + taken).await?
         };
-        let mut claimed = lock(&self.claimed);
+        let mut claimed = self.claimed.lock();
         let mut registrations: Vec<_> = queued.into_iter().filter(|row| !claimed.contains(&row.id)).collect();
         choose(&mut registrations);
         registrations.truncate(most);
@@ -117,7 +115,7 @@ impl Claim {
     /// Keeps the first `count`; the others are free again.
     pub fn truncate(&mut self, count: usize) {
         self.registrations.truncate(count);
-        let mut claimed = lock(&self.claimed);
+        let mut claimed = self.claimed.lock();
         for id in self.ids.drain(count.min(self.ids.len())..) {
             claimed.remove(&id);
         }
@@ -131,7 +129,7 @@ impl Claim {
 
 impl Drop for Claim {
     fn drop(&mut self) {
-        let mut claimed = lock(&self.claimed);
+        let mut claimed = self.claimed.lock();
         for id in &self.ids {
             claimed.remove(id);
         }

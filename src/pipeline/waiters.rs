@@ -1,14 +1,14 @@
 //! Whoever waits for a registration hears of each of its changes. What nobody waits for costs nothing.
 
-use super::in_flight::lock;
 use crate::{
     registration::{Registration, RegistrationId, TransactionId},
     store::{Changes, Store},
     telemetry::log_retry,
 };
+use parking_lot::Mutex;
 use std::{
     collections::{HashMap, HashSet},
-    sync::{Arc, Mutex},
+    sync::Arc,
 };
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, broadcast};
 
@@ -64,7 +64,7 @@ impl Waiters {
     /// Hears of every change from now on; what is there already is read after this.
     pub fn subscribe(&self, id: RegistrationId, place: OwnedSemaphorePermit) -> Subscription {
         let changes = {
-            let mut by_id = lock(&self.topics);
+            let mut by_id = self.topics.lock();
             let awaited = by_id
                 .entry(id)
                 .or_insert_with(|| Topic { changes: ChangeSender::new(CHANGE_BUFFER), published_revision: 0 });
@@ -75,7 +75,7 @@ impl Waiters {
 
     /// Whether nobody waits.
     pub fn is_empty(&self) -> bool {
-        lock(&self.topics).is_empty()
+        self.topics.lock().is_empty()
     }
 
     /// All that these transactions carry has changed, here.
@@ -107,7 +107,7 @@ impl Waiters {
     /// Looks whether anything that is waited for has changed unheard.
     pub async fn poll_changes(&self, store: &Store) {
         let told: HashMap<_, _> =
-            lock(&self.topics).iter().map(|(id, awaited)| (*id, awaited.published_revision)).collect();
+            self.topics.lock().iter().map(|(id, awaited)| (*id, awaited.published_revision)).collect();
         match store.revisions(&Vec::from_iter(told.keys().copied())).await {
             Ok(mut found) => {
                 found.retain(|(id, revision)| told.get(id).is_some_and(|told| told < revision));
@@ -131,7 +131,7 @@ impl Waiters {
 
     async fn publish(&self, store: &Store, ids: &[RegistrationId]) {
         let awaited: Vec<_> = {
-            let by_id = lock(&self.topics);
+            let by_id = self.topics.lock();
             if by_id.is_empty() {
                 return;
             }
@@ -142,7 +142,7 @@ impl Waiters {
         }
         match store.get_all(&awaited).await {
             Ok(registrations) => {
-                let mut by_id = lock(&self.topics);
+                let mut by_id = self.topics.lock();
                 for registration in registrations {
                     if let Some(awaited) = by_id.get_mut(&registration.id) {
                         awaited.published_revision = awaited.published_revision.max(registration.revision);
@@ -173,7 +173,7 @@ impl Subscription {
 
 impl Drop for Subscription {
     fn drop(&mut self) {
-        let mut by_id = lock(&self.waiters.topics);
+        let mut by_id = self.waiters.topics.lock();
         // Under the lock, so that of two who leave at once the second sees that it is the last.
         self.changes = None;
         if by_id.get(&self.id).is_some_and(|awaited| awaited.changes.receiver_count() == 0) {

@@ -1,10 +1,10 @@
 //! From confirmed to safe to finalized. A block that was canonical is so as long as each head descends from the one before; a
 //! poll that finds the line broken looks at every block again first.
 
-use super::{CanonicalView, Follower, PollError};
+use super::{CanonicalView, Follower};
 use crate::{
     chain::{BlockTag, CallError, Header},
-    pipeline::{in_flight::lock, now, resume},
+    pipeline::{error::PollError, now, resume},
     registration::{Finality, TransactionId},
     store::{StoreError, UnfinalizedBlock},
     telemetry::events,
@@ -158,7 +158,7 @@ impl Follower {
     }
 
     fn drain_new_blocks(&mut self) {
-        let found = std::mem::take(&mut *lock(&self.context.new_unfinalized));
+        let found = std::mem::take(&mut *self.context.new_unfinalized.lock());
         if !found.is_empty() {
             let known = self.unfinalized.iter().chain(&self.unverified).map(|block| (block.id, block.hash));
             let known: HashSet<_> = known.collect();
