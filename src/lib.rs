@@ -69,5 +69,5 @@ pub mod clock;
 pub mod config;
 pub mod pipeline;
 pub mod registration;
-pub mod store;
+pub(crate) mod store;
 pub mod telemetry;

@@ -16,10 +16,7 @@ use crate::{
         policy::{batching, fees},
     },
     store::{Attempt, FoundOnChain, NewTransaction, QueuedRegistration, StoreError},
-    telemetry::{
-        events, metrics,
-        spans::{self, BatchSpan},
-    },
+    telemetry::{events, metrics, spans::BatchSpan},
 };
 use alloy::primitives::{Bytes, hex};
 use futures_util::{StreamExt, TryStreamExt, stream};
@@ -280,7 +277,7 @@ impl Sender {
             max_cost: worst.wei(),
             daily_budget: self.daily_budget(),
         };
-        spans::db("sign", self.context.store.insert_signed_transaction(&new, &claim.ids())).await?;
+        self.context.store.insert_signed_transaction(&new, &claim.ids()).await?;
         self.next_nonce = Some(nonce + 1);
         events::transaction_signed(id, signer, nonce, hash, journeys.len(), signed_at.since(prepared_at));
 

@@ -104,7 +104,7 @@ impl Sender {
             memory.accepted_by.head = self.context.head().map(|head| head.block.number);
             memory.accepted_by.clone()
         };
-        match spans::db("sent", self.context.store.mark_submitted(flight.id, &taken, at)).await {
+        match self.context.store.mark_submitted(flight.id, &taken, at).await {
             Ok(()) => flight.status().observations.persisted.last_rejection = None,
             // The bytes are out and on disk; inclusion will say so too.
             Err(error) => {
