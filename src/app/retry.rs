@@ -9,8 +9,6 @@ use tracing::{debug, warn};
 
 /// So long a start waits for each thing that it needs.
 const DEPENDENCY_TIMEOUT: Duration = Duration::from_secs(30);
-/// The longest time between two tries.
-const MAX_BACKOFF: Duration = Duration::from_secs(2);
 
 /// Tries until it works, until what is in the way is nothing that passes by itself, or until patience is at its end; `None` when
 /// `shutdown` came first, which a try does not hold up. `what` says in the log what is waited for, once for each reason.
@@ -21,7 +19,7 @@ pub async fn retry_until_ready<T, E: Display>(
     may_pass: impl Fn(&E) -> bool,
 ) -> Option<Result<T, E>> {
     let begun = Instant::now();
-    let mut delays = Backoff::with_max_delay(MAX_BACKOFF);
+    let mut delays = Backoff::new();
     let mut said = None;
     let tries = async {
         loop {
@@ -47,6 +45,7 @@ pub async fn retry_until_ready<T, E: Display>(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::chain::MAX_BACKOFF;
     use std::future::pending;
 
     /// What a try brings from so many seconds on, and before; and how long it was waited for.

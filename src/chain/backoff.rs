@@ -5,6 +5,8 @@ use std::time::Duration;
 
 /// The first delay between two tries.
 const INITIAL_DELAY: Duration = Duration::from_millis(100);
+/// The longest delay before anything of the service is tried again.
+pub const MAX_BACKOFF: Duration = Duration::from_secs(2);
 /// How long a circuit stays open the first time, and at most.
 const CIRCUIT_OPEN_MIN_MAX: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(60));
 /// Delays vary by this share, so that many who wait do not come back together.
@@ -15,6 +17,11 @@ const JITTER: f64 = 0.2;
 pub struct Backoff(ExponentialBackoff);
 
 impl Backoff {
+    /// Up to [`MAX_BACKOFF`].
+    pub fn new() -> Self {
+        Self::with_max_delay(MAX_BACKOFF)
+    }
+
     /// Between tries: from 100 ms up to `longest`, each 20% more or less.
     pub fn with_max_delay(longest: Duration) -> Self {
         Self::with_bounds(INITIAL_DELAY.min(longest), longest, JITTER)

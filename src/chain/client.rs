@@ -85,37 +85,37 @@ impl Chain {
     }
 
     /// Which network it is.
-    pub fn network(&self) -> &Network {
+    pub(crate) fn network(&self) -> &Network {
         &self.network
     }
 
     /// The DocumentRegistry.
-    pub fn contract(&self) -> Address {
+    pub(crate) fn contract(&self) -> Address {
         self.contract
     }
 
     /// Hard cap, in wei per gas.
-    pub fn max_fee_per_gas(&self) -> u128 {
+    pub(crate) fn max_fee_per_gas(&self) -> u128 {
         self.max_fee_per_gas
     }
 
     /// Whether an endpoint is usable now.
-    pub fn is_healthy(&self) -> bool {
+    pub(crate) fn is_healthy(&self) -> bool {
         self.pool.is_usable()
     }
 
     /// How many endpoints there are, usable or not.
-    pub fn endpoint_count(&self) -> usize {
+    pub(crate) fn endpoint_count(&self) -> usize {
         self.pool.status().endpoints.len()
     }
 
     /// The endpoint that transactions go to first.
-    pub fn primary(&self) -> &str {
+    pub(crate) fn primary(&self) -> &str {
         self.pool.primary()
     }
 
     /// Probes the endpoints until `stop`. Without it, one that is down stays so.
-    pub async fn run_probes(&self, stop: &CancellationToken) {
+    pub(crate) async fn run_probes(&self, stop: &CancellationToken) {
         self.pool.run_probes(stop).await;
     }
 
@@ -123,7 +123,7 @@ impl Chain {
     ///
     /// # Errors
     /// When nobody answers.
-    pub async fn is_registrar(&self, account: Address) -> Result<bool, CallError> {
+    pub(crate) async fn is_registrar(&self, account: Address) -> Result<bool, CallError> {
         Ok(self.view(&DocumentRegistry::isRegistrarCall { account }).await?.unwrap_or(false))
     }
 
@@ -131,22 +131,22 @@ impl Chain {
     ///
     /// # Errors
     /// When no endpoint shows a head that can be believed.
-    pub async fn head(&self) -> Result<Header, CallError> {
+    pub(crate) async fn head(&self) -> Result<Header, CallError> {
         self.pool.head().await
     }
 
     /// The head as the last probes showed it: at most three seconds old, and asks nothing.
-    pub fn last_probed_head(&self) -> Option<Header> {
+    pub(crate) fn last_probed_head(&self) -> Option<Header> {
         self.pool.last_probed_head()
     }
 
     /// The nonce of this account as it was last seen; asks nothing.
-    pub fn last_seen_nonce(&self, account: Address) -> Option<u64> {
+    pub(crate) fn last_seen_nonce(&self, account: Address) -> Option<u64> {
         self.pool.last_seen_nonce(account)
     }
 
     /// How often the head fell. Whoever followed it has to look at everything again.
-    pub fn head_regressions(&self) -> u64 {
+    pub(crate) fn head_regressions(&self) -> u64 {
         self.pool.head_regressions()
     }
 
@@ -154,7 +154,7 @@ impl Chain {
     ///
     /// # Errors
     /// When nobody answers.
-    pub async fn header(&self, tag: BlockTag) -> Result<Option<Header>, CallError> {
+    pub(crate) async fn header(&self, tag: BlockTag) -> Result<Option<Header>, CallError> {
         let worth = |header: &Option<RpcHeader>| prefer_nonempty(header.is_some());
         match self.pool.read(BLOCK_BY_NUMBER, (tag.to_param(), false), worth).await {
             Ok(header) => Ok(header.map(Header::from)),
@@ -177,7 +177,7 @@ impl Chain {
     ///
     /// # Errors
     /// When nobody answers.
-    pub async fn nonce(&self, account: Address) -> Result<u64, CallError> {
+    pub(crate) async fn nonce(&self, account: Address) -> Result<u64, CallError> {
         self.pool.nonce(account).await
     }
 
@@ -193,7 +193,7 @@ impl Chain {
     ///
     /// # Errors
     /// When nobody answers.
-    pub async fn sender_state(&self, account: Address) -> Result<SenderState, CallError> {
+    pub(crate) async fn sender_state(&self, account: Address) -> Result<SenderState, CallError> {
         let (head, nonce, balance, market) =
             tokio::try_join!(self.head(), self.nonce(account), self.balance(account), self.fee_market())?;
         Ok(SenderState { head, nonce, balance, fee_market: market })
@@ -203,7 +203,7 @@ impl Chain {
     ///
     /// # Errors
     /// [`Refusal::Reverted`] when it would revert.
-    pub async fn simulate(&self, from: Address, calldata: &Bytes, gas_limit: u64) -> Result<usize, CallError> {
+    pub(crate) async fn simulate(&self, from: Address, calldata: &Bytes, gas_limit: u64) -> Result<usize, CallError> {
         let answer = self.call(Some(from), Some(gas_limit), calldata, prefer_nonempty_bytes).await?;
         contract::decode_registered_count(&answer).ok_or_else(|| self.undecodable_answer_error(&answer))
     }
@@ -212,7 +212,7 @@ impl Chain {
     ///
     /// # Errors
     /// When nobody answers.
-    pub async fn records(&self, pairs: &[Pair]) -> Result<Vec<Option<OnChainRecord>>, CallError> {
+    pub(crate) async fn records(&self, pairs: &[Pair]) -> Result<Vec<Option<OnChainRecord>>, CallError> {
         // One that has no record may be behind one that has.
         let complete = |answer: &Bytes| {
             let records = DocumentRegistry::recordsOfCall::abi_decode_returns(answer).unwrap_or_default();
@@ -235,7 +235,7 @@ impl Chain {
     ///
     /// # Errors
     /// When nobody answers.
-    pub async fn find_registration(
+    pub(crate) async fn find_registration(
         &self,
         pair: &Pair,
         record: OnChainRecord,
@@ -260,7 +260,7 @@ impl Chain {
     }
 
     /// Every endpoint and the head, as last seen; asks nothing.
-    pub fn pool_status(&self) -> PoolStatus {
+    pub(crate) fn pool_status(&self) -> PoolStatus {
         self.pool.status()
     }
 
@@ -268,7 +268,7 @@ impl Chain {
     ///
     /// # Errors
     /// When nobody answers.
-    pub async fn fee_history(&self, blocks: u64) -> Result<FeeHistory, CallError> {
+    pub(crate) async fn fee_history(&self, blocks: u64) -> Result<FeeHistory, CallError> {
         let params = (U64::from(blocks), BlockTag::Latest.to_param(), [FeeHistory::REWARD_PERCENTILE]);
         let wire = self.pool.read("eth_feeHistory", params, |_: &RpcFeeHistory| AnswerQuality::Accept).await?;
         Ok(wire.into())
@@ -278,7 +278,7 @@ impl Chain {
     ///
     /// # Errors
     /// When nobody answers.
-    pub async fn revert_at(
+    pub(crate) async fn revert_at(
         &self,
         from: Address,
         calldata: &Bytes,
@@ -308,7 +308,7 @@ impl Chain {
     ///
     /// # Errors
     /// When nobody answers.
-    pub async fn receipt(&self, hash: B256) -> Result<Option<Receipt>, CallError> {
+    pub(crate) async fn receipt(&self, hash: B256) -> Result<Option<Receipt>, CallError> {
         let worth = |receipt: &Option<RpcReceipt>| prefer_nonempty(receipt.is_some());
         let receipt = self.pool.read("eth_getTransactionReceipt", (hash,), worth).await?;
         Ok(receipt.and_then(|wire| Receipt::from_rpc(wire, self.contract)))
@@ -319,7 +319,7 @@ impl Chain {
     ///
     /// # Errors
     /// When no node took them, or it is not clear whether one did.
-    pub async fn send(&self, raw: &Bytes) -> Result<BroadcastResult, CallError> {
+    pub(crate) async fn send(&self, raw: &Bytes) -> Result<BroadcastResult, CallError> {
         self.pool.send(raw).await
     }
 
@@ -328,7 +328,7 @@ impl Chain {
     ///
     /// # Errors
     /// When no node took them, or it is not clear whether one did.
-    pub async fn send_to_all(&self, raw: &Bytes) -> Result<BroadcastResult, CallError> {
+    pub(crate) async fn send_to_all(&self, raw: &Bytes) -> Result<BroadcastResult, CallError> {
         self.pool.send_to_all(raw).await
     }
 

@@ -31,7 +31,7 @@ impl Chain {
     ///
     /// # Errors
     /// When nobody answers.
-    pub async fn fee_market(&self) -> Result<FeeMarket, CallError> {
+    pub(crate) async fn fee_market(&self) -> Result<FeeMarket, CallError> {
         let mut last = self.fee_market_cache.0.lock().await;
         if let Some((_, market)) = last.as_ref().filter(|(asked, _)| asked.elapsed() < FEE_MARKET_TTL) {
             return market.clone();

@@ -54,7 +54,7 @@ impl Chain {
     ///
     /// # Errors
     /// When nobody answers.
-    pub async fn l1_fee_upper_bound(&self, size: usize, gas: u64) -> Result<U256, CallError> {
+    pub(crate) async fn l1_fee_upper_bound(&self, size: usize, gas: u64) -> Result<U256, CallError> {
         let known = &self.gas_price_oracle.0;
         if !*known.is_deployed.get_or_try_init(|| self.has_oracle()).await? {
             return Ok(U256::ZERO);

@@ -22,24 +22,29 @@ mod transport;
 mod url;
 mod verify;
 
-pub use backoff::Backoff;
-pub use client::{Chain, OnChainRecord, RegistrationEvent, SenderState};
-pub use contract::{
-    InvalidArtifact, UnsignedTransaction, decode_not_registrar, register_calldata, registration_topics,
-    resign_with_fees, sign,
-};
-pub use deploy::{DeployError, deploy};
-pub use endpoint::SetupError;
-pub use endpoint_status::{ChainStall, EndpointResponse, EndpointState, EndpointStatus, PoolStatus};
-pub use error::{CallError, EndpointFault, RejectReason};
-pub use fee_market::FeeMarket;
+pub use client::Chain;
 pub use network::Network;
-pub use pool::BroadcastResult;
-pub use rpc_types::{BlockTag, FeeHistory, Header, Receipt};
-pub use signer::{InvalidKey, Signer};
-pub use transactions::SignedTransaction;
-pub use url::{EndpointUrl, InvalidEndpointUrl, disambiguate_hosts};
-pub use verify::{ChainIdentity, ChainMismatch, VerifyError};
+pub use rpc_types::Header;
+pub use url::EndpointUrl;
+
+pub(crate) use backoff::Backoff;
+#[cfg(test)]
+pub(crate) use backoff::MAX_BACKOFF;
+pub(crate) use client::{OnChainRecord, SenderState};
+pub(crate) use contract::{
+    UnsignedTransaction, decode_not_registrar, register_calldata, registration_topics, resign_with_fees, sign,
+};
+pub(crate) use deploy::{DeployError, deploy};
+pub(crate) use endpoint::SetupError;
+pub(crate) use endpoint_status::{ChainStall, EndpointResponse, EndpointState, EndpointStatus, PoolStatus};
+pub(crate) use error::{CallError, EndpointFault, RejectReason};
+pub(crate) use fee_market::FeeMarket;
+pub(crate) use pool::BroadcastResult;
+pub(crate) use quorum::{FanOut, MISSING_GRACE, QUORUM_TIMEOUT, quorum_size, required_votes};
+pub(crate) use rpc_types::{BlockTag, FeeHistory, Receipt};
+pub(crate) use signer::{InvalidKey, Signer};
+pub(crate) use url::disambiguate_hosts;
+pub(crate) use verify::{ChainIdentity, VerifyError};
 
 use alloy::primitives::{Address, utils::parse_units};
 

@@ -1,4 +1,4 @@
-//! Questions to several endpoints at once, each answered by itself: where one alone is not enough, and where they may differ.
+//! Questions that one endpoint alone cannot decide: the same call to several endpoints at once, with a vote for each answer.
 
 use super::{
     BlockTag, CallError, Chain, EndpointResponse, Header, Receipt, RejectReason,
@@ -9,59 +9,89 @@ use alloy::{
     primitives::{Address, B256, U64},
     rpc::json_rpc::{RpcRecv, RpcSend},
 };
+use std::time::Duration;
 use tokio::time::Instant;
 
-/// How many endpoints have to agree, where there are so many.
+/// How many endpoints have to agree, where that many are configured.
 const QUORUM: usize = 2;
-/// What is so many blocks deeper than it has to be is agreed although an endpoint that should say so cannot be heard.
+/// How long the endpoints of a quorum have to answer.
+pub const QUORUM_TIMEOUT: Duration = Duration::from_secs(2);
+/// How long a block or receipt has to be missing before the endpoints vote on it: a node that is behind also answers `null`, and
+/// the nodes behind one load balancer differ by less than this.
+pub const MISSING_GRACE: Duration = Duration::from_secs(10);
+/// After this long one vote is enough, because the other endpoints cannot be reached.
+const SINGLE_ENDPOINT_GRACE: Duration = Duration::from_secs(60);
+/// A block this much deeper than required needs no vote of an endpoint that does not answer.
 const QUORUM_GRACE_BLOCKS: u64 = 150;
 
-/// What one endpoint says about a block.
+/// The votes needed for a decision about something that has been missing for `missing_for`.
+pub fn required_votes(missing_for: Duration, endpoints: usize) -> usize {
+    if missing_for >= SINGLE_ENDPOINT_GRACE { 1 } else { quorum_size(endpoints) }
+}
+
+/// The votes needed where no passage of time makes up for an endpoint that cannot be reached.
+pub fn quorum_size(endpoints: usize) -> usize {
+    QUORUM.min(endpoints)
+}
+
+/// How many endpoints receive the same call, and until when they may answer.
+#[derive(Clone, Copy, Debug)]
+pub struct FanOut {
+    pub max_endpoints: usize,
+    pub deadline: Instant,
+}
+
+impl FanOut {
+    /// Several calls may share it: their answers are then due at the same time.
+    pub fn to_quorum() -> Self {
+        Self { max_endpoints: QUORUM, deadline: Instant::now() + QUORUM_TIMEOUT }
+    }
+}
+
+/// One endpoint's answer about a block.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Vote {
-    /// It has it.
     Confirms,
-    /// It has none of this number, or another one.
+    /// It has no block of this number, or another one.
     Contradicts,
-    /// It refuses the question.
+    /// It rejects the call.
     Abstains,
-    /// It does not answer.
     NoAnswer,
 }
 
 impl Chain {
-    /// Whether two healthy endpoints show this block, and one of the number that makes it `confirmations` deep: the head that was
-    /// believed may be of a chain that has fallen since. With fewer the one that comes first has to. One that cannot be heard just
-    /// now keeps it open until the head is far above; one that refuses the question has no say.
-    pub async fn has_quorum(&self, block: &Block, confirmations: u64, head: u64) -> bool {
-        let needed = block.number + confirmations.saturating_sub(1);
-        let patience = head < needed + QUORUM_GRACE_BLOCKS;
-        // A reorg may leave a number on top that no block has, for ever: then another one is asked for with each head.
-        let reached = if patience { needed } else { head - QUORUM_GRACE_BLOCKS / 2 };
-        let on_top = async {
-            match reached > block.number {
-                true => self.block_votes(reached, None).await,
+    /// Whether two healthy endpoints (or the preferred one, with fewer) have this block, and a block of the number that makes it
+    /// `confirmations` deep: `head` may be of a chain that has been reorged since. An endpoint that does not answer keeps the
+    /// decision open until the head is [`QUORUM_GRACE_BLOCKS`] above; one that rejects the call has no vote.
+    pub(crate) async fn has_quorum(&self, block: &Block, confirmations: u64, head: u64) -> bool {
+        let required_head = block.number + confirmations.saturating_sub(1);
+        let wait_for_all = head < required_head + QUORUM_GRACE_BLOCKS;
+        // A reorg may leave a number that no block ever has again, so past the grace another number is checked at each head.
+        let top = if wait_for_all { required_head } else { head - QUORUM_GRACE_BLOCKS / 2 };
+        let top_votes = async {
+            match top > block.number {
+                true => self.block_votes(top, None).await,
                 false => Vec::new(),
             }
         };
-        let (shown, on_top) = tokio::join!(self.block_votes(block.number, Some(block.hash)), on_top);
-        shown.into_iter().chain(on_top).all(|word| match word {
+        let (votes, top_votes) = tokio::join!(self.block_votes(block.number, Some(block.hash)), top_votes);
+        votes.into_iter().chain(top_votes).all(|vote| match vote {
             Vote::Confirms | Vote::Abstains => true,
             Vote::Contradicts => false,
-            Vote::NoAnswer => !patience,
+            Vote::NoAnswer => !wait_for_all,
         })
     }
 
-    /// Whether one of two healthy endpoints still shows this block; with fewer, whether the one that comes first does.
-    pub async fn any_endpoint_has_block(&self, number: u64, hash: B256) -> bool {
+    /// Whether one of two healthy endpoints (or the preferred one, with fewer) still has this block.
+    pub(crate) async fn any_endpoint_has_block(&self, number: u64, hash: B256) -> bool {
         self.block_votes(number, Some(hash)).await.contains(&Vote::Confirms)
     }
 
-    /// What two healthy endpoints say about the block of this number: that it is there and, where that is asked, that it is this one.
+    /// Without a `hash`, any block of this number confirms.
     async fn block_votes(&self, number: u64, hash: Option<B256>) -> Vec<Vote> {
         let params = (BlockTag::Number(number).to_param(), false);
         let answers = self.pool.fan_out_healthy::<_, Option<RpcHeader>>(BLOCK_BY_NUMBER, params, QUORUM).await;
-        let word = |answer: Result<Option<RpcHeader>, CallError>| match answer {
+        let vote = |answer: Result<Option<RpcHeader>, CallError>| match answer {
             Ok(header) => match header.map(Header::from) {
                 Some(header) if hash.is_none_or(|hash| header.block.hash == hash) => Vote::Confirms,
                 Some(_) | None => Vote::Contradicts,
@@ -70,72 +100,77 @@ impl Chain {
             Err(error) if error.reject_reason().is_some() => Vote::Abstains,
             Err(_) => Vote::NoAnswer,
         };
-        answers.into_iter().map(word).collect()
+        answers.into_iter().map(vote).collect()
     }
 
-    /// The receipt as each of the first `most` usable endpoints shows it, asked at once and heard `until` then.
-    pub async fn receipts_from_many(
+    pub(crate) async fn receipts_from_many(
         &self,
         hash: B256,
-        most: usize,
-        until: Instant,
+        fan_out: FanOut,
     ) -> Vec<EndpointResponse<Option<Receipt>>> {
         let receipt = |wire: Option<RpcReceipt>| wire.and_then(|wire| Receipt::from_rpc(wire, self.contract()));
-        self.query_many("eth_getTransactionReceipt", (hash,), (most, until), receipt).await
+        self.query_many("eth_getTransactionReceipt", (hash,), fan_out, receipt).await
     }
 
-    /// Whether each of the first `most` usable endpoints knows the transaction, pending or included; asked at once and heard
-    /// `until` then.
-    pub async fn has_transaction_from_many(
-        &self,
-        hash: B256,
-        most: usize,
-        until: Instant,
-    ) -> Vec<EndpointResponse<bool>> {
-        let known = |transaction: Option<serde_json::Value>| transaction.is_some();
-        self.query_many("eth_getTransactionByHash", (hash,), (most, until), known).await
+    /// Whether each endpoint has the transaction, pending or included.
+    pub(crate) async fn has_transaction_from_many(&self, hash: B256, fan_out: FanOut) -> Vec<EndpointResponse<bool>> {
+        let is_known = |transaction: Option<serde_json::Value>| transaction.is_some();
+        self.query_many("eth_getTransactionByHash", (hash,), fan_out, is_known).await
     }
 
-    /// The account's nonce at the head as each of the first `most` usable endpoints shows it, asked at once and heard `until`
-    /// then.
-    pub async fn nonces_from_many(&self, account: Address, most: usize, until: Instant) -> Vec<EndpointResponse<u64>> {
+    /// The account's nonce at each endpoint's head.
+    pub(crate) async fn nonces_from_many(&self, account: Address, fan_out: FanOut) -> Vec<EndpointResponse<u64>> {
         let nonce = |nonce: U64| nonce.to();
-        self.query_many("eth_getTransactionCount", (account, "latest"), (most, until), nonce).await
+        self.query_many("eth_getTransactionCount", (account, "latest"), fan_out, nonce).await
     }
 
-    /// The account's nonce as of the end of block `number`, as each of the first `most` usable endpoints shows it, asked at once and
-    /// heard `until` then.
-    pub async fn nonces_at_block_from_many(
+    /// The account's nonce as of the end of block `number`.
+    pub(crate) async fn nonces_at_block_from_many(
         &self,
         account: Address,
         number: u64,
-        most: usize,
-        until: Instant,
+        fan_out: FanOut,
     ) -> Vec<EndpointResponse<u64>> {
         let params = (account, BlockTag::Number(number).to_param());
-        self.query_many("eth_getTransactionCount", params, (most, until), |nonce: U64| nonce.to()).await
+        self.query_many("eth_getTransactionCount", params, fan_out, |nonce: U64| nonce.to()).await
     }
 
-    /// The header of this number as each of the first `most` usable endpoints shows it, asked at once and heard `until` then.
-    pub async fn headers_from_many(
+    pub(crate) async fn headers_from_many(
         &self,
         number: u64,
-        most: usize,
-        until: Instant,
+        fan_out: FanOut,
     ) -> Vec<EndpointResponse<Option<Header>>> {
         let header = |wire: Option<RpcHeader>| wire.map(Header::from);
         let params = (BlockTag::Number(number).to_param(), false);
-        self.query_many(BLOCK_BY_NUMBER, params, (most, until), header).await
+        self.query_many(BLOCK_BY_NUMBER, params, fan_out, header).await
     }
 
     async fn query_many<P: RpcSend + 'static, W: RpcRecv + 'static, R>(
         &self,
         method: &'static str,
         params: P,
-        (most, until): (usize, Instant),
-        read: impl Fn(W) -> R,
+        fan_out: FanOut,
+        parse: impl Fn(W) -> R,
     ) -> Vec<EndpointResponse<R>> {
-        let asked = self.pool.fan_out(method, params, most, until).await;
-        asked.into_iter().map(|(endpoint, answer)| EndpointResponse { endpoint, result: answer.map(&read) }).collect()
+        let responses = self.pool.fan_out(method, params, fan_out.max_endpoints, fan_out.deadline).await;
+        let parsed =
+            responses.into_iter().map(|(endpoint, result)| EndpointResponse { endpoint, result: result.map(&parse) });
+        parsed.collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn two_endpoints_decide_and_after_a_minute_one_is_enough() {
+        for (seconds, endpoints, expected) in
+            [(0, 1, 1), (0, 2, 2), (0, 3, 2), (59, 1, 1), (59, 2, 2), (59, 3, 2), (60, 1, 1), (60, 2, 1), (60, 3, 1)]
+        {
+            let votes = required_votes(Duration::from_secs(seconds), endpoints);
+            assert_eq!(votes, expected, "missing for {seconds} s, {endpoints} endpoints");
+        }
+        assert_eq!([1, 2, 3].map(quorum_size), [1, 2, 2]);
     }
 }

@@ -39,7 +39,7 @@ impl Chain {
     ///
     /// # Errors
     /// When nobody answers.
-    pub async fn transaction(&self, hash: B256) -> Result<Option<SignedTransaction>, CallError> {
+    pub(crate) async fn transaction(&self, hash: B256) -> Result<Option<SignedTransaction>, CallError> {
         let worth = |found: &Option<serde_json::Value>| prefer_nonempty(found.is_some());
         let found = self.pool.read("eth_getTransactionByHash", (hash,), worth).await?;
         // A kind that this library does not know is none that we sign.
@@ -52,7 +52,12 @@ impl Chain {
     ///
     /// # Errors
     /// When nobody answers.
-    pub async fn registrations_by(&self, registrar: Address, from: u64, to: u64) -> Result<Vec<B256>, CallError> {
+    pub(crate) async fn registrations_by(
+        &self,
+        registrar: Address,
+        from: u64,
+        to: u64,
+    ) -> Result<Vec<B256>, CallError> {
         let filter = LogFilter {
             from_block: BlockTag::Number(from).to_param(),
             to_block: BlockTag::Number(to).to_param(),

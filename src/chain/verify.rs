@@ -73,7 +73,7 @@ impl Chain {
     ///
     /// # Errors
     /// When chain or contract is another one, or nobody answers.
-    pub async fn verify_identity(&self) -> Result<ChainIdentity, VerifyError> {
+    pub(crate) async fn verify_identity(&self) -> Result<ChainIdentity, VerifyError> {
         self.verify_chain_id().await?;
         let code: Bytes = self.pool.read("eth_getCode", (self.contract(), "latest"), prefer_nonempty_bytes).await?;
         if code.is_empty() {

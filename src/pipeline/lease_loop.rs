@@ -1,7 +1,7 @@
 //! Acting for a signer: from taking its lease until losing it, or the end. Whoever takes the lease takes up the work that the last
 //! holder left, and only then signs anything new; whoever loses it forgets that work, for it is another replica's now.
 
-use super::{Context, Sender, follower::MAX_TRACKED_DEPTH, in_flight::lock, resume};
+use super::{Context, follower::MAX_TRACKED_DEPTH, in_flight::lock, resume, sender::Sender};
 use crate::{
     chain::{Backoff, Signer},
     store::{Lease, StoreError, UnfinalizedBlock},
@@ -17,8 +17,6 @@ const LEASE_RETRY_INTERVAL: Duration = Duration::from_millis(500);
 const LEASE_RENEW_INTERVAL: Duration = Duration::from_secs(1);
 /// How often what other replicas have found of other people's transactions is looked for, by the one that watches it.
 const FOREIGN_BLOCKS_INTERVAL: Duration = Duration::from_secs(5);
-/// The longest time between two tries while the database cannot be used.
-const LEASE_MAX_BACKOFF: Duration = Duration::from_secs(2);
 
 /// What is leased.
 #[derive(Debug)]
@@ -53,21 +51,17 @@ pub struct LeaseLoop {
 impl LeaseLoop {
     /// For this signer.
     pub fn for_signer(tools: Context, signer: Signer) -> Self {
-        Self { context: tools, scope: LeaseScope::Signer(signer), backoff: Backoff::with_max_delay(LEASE_MAX_BACKOFF) }
+        Self { context: tools, scope: LeaseScope::Signer(signer), backoff: Backoff::new() }
     }
 
     /// For what other people registered.
     pub fn for_foreign_blocks(tools: Context) -> Self {
-        Self { context: tools, scope: LeaseScope::ForeignBlocks, backoff: Backoff::with_max_delay(LEASE_MAX_BACKOFF) }
+        Self { context: tools, scope: LeaseScope::ForeignBlocks, backoff: Backoff::new() }
     }
 
     /// For a signer whose key is not needed any more, and whose last blocks are not final yet.
     pub fn for_retired_signer(tools: Context, signer: Address) -> Self {
-        Self {
-            context: tools,
-            scope: LeaseScope::RetiredSigner(signer),
-            backoff: Backoff::with_max_delay(LEASE_MAX_BACKOFF),
-        }
+        Self { context: tools, scope: LeaseScope::RetiredSigner(signer), backoff: Backoff::new() }
     }
 
     /// Until `stop`. The lease is given up with the store, when what is under way has been written.
@@ -112,7 +106,7 @@ impl LeaseLoop {
         for flight in self.context.in_flight.of_signer(signer) {
             self.context.in_flight.remove(&flight);
         }
-        self.context.set_at_limit(signer, false);
+        self.context.blockers.set_at_limit(signer, false);
     }
 
     /// Says that we live, until the lease turns out to be another replica's. While the database does not answer nothing is known,

@@ -5,7 +5,10 @@
 //! what waits; `housekeeping` removes what is kept for a while. What is done is in the store first: every piece of memory here can
 //! be lost and is read back by `recovery`.
 
+mod blockers;
+mod cost;
 mod diagnosis_cache;
+mod error;
 mod evidence;
 mod follower;
 mod import_unknown;
@@ -13,6 +16,7 @@ mod in_flight;
 mod lease_loop;
 mod metrics_poller;
 mod observations;
+mod preflight;
 mod pruner;
 mod queue;
 mod registrar;
@@ -44,13 +48,12 @@ use crate::{
     store::{Store, UnfinalizedBlock},
 };
 use alloy::primitives::Address;
+use blockers::SenderBlockers;
 use diagnosis_cache::DiagnosisCache;
-use in_flight::{PendingTxs, lock};
+use in_flight::PendingTxs;
 use queue::Queue;
 use registration_trace::ChainInfo;
-use sender::{Sender, SenderBlockers};
 use std::{
-    collections::HashSet,
     sync::{Arc, Mutex},
     time::Duration,
 };
@@ -88,8 +91,6 @@ pub struct Context {
     head: Arc<watch::Sender<Option<Head>>>,
     /// What stood in each lane's way when it last tried.
     blockers: SenderBlockers,
-    /// The signers that have out as many transactions as they may.
-    at_limit: Arc<Mutex<HashSet<Address>>>,
     diagnosis_cache: Arc<DiagnosisCache>,
     /// Blocks with work of ours that are not final; the follower takes them over until they are.
     new_unfinalized: Arc<Mutex<Vec<UnfinalizedBlock>>>,
@@ -118,7 +119,6 @@ impl Context {
             chain_info: Arc::new(route),
             head: Arc::new(watch::Sender::new(None)),
             blockers: SenderBlockers::default(),
-            at_limit: Arc::default(),
             diagnosis_cache: Arc::default(),
             new_unfinalized: Arc::default(),
             poll_count: Arc::default(),
@@ -143,16 +143,6 @@ impl Context {
             }
             moved
         });
-    }
-
-    /// Whether this signer has out as many transactions as it may.
-    fn set_at_limit(&self, signer: Address, full: bool) {
-        let mut all = lock(&self.at_limit);
-        if full {
-            all.insert(signer);
-        } else {
-            all.remove(&signer);
-        }
     }
 
     /// How many transactions of this signer are signed and not settled.

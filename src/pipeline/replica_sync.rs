@@ -15,8 +15,6 @@ use tracing::{debug, info};
 const CHANGE_POLL_INTERVAL: Duration = Duration::from_secs(1);
 /// In how many looks the unfinished are counted again, which other replicas accept and settle too.
 const POLLS_PER_RECOUNT: u32 = 5;
-/// The longest time between two tries to listen.
-const LISTEN_MAX_BACKOFF: Duration = Duration::from_secs(2);
 
 /// This replica's part in it.
 #[derive(Debug)]
@@ -47,7 +45,7 @@ impl ReplicaSync {
     }
 
     async fn listen_loop(&self, stop: &CancellationToken) {
-        let mut delays = Backoff::with_max_delay(LISTEN_MAX_BACKOFF);
+        let mut delays = Backoff::new();
         let mut lost = false;
         while let Some(ended) = stop.run_until_cancelled(self.receive_changes(&mut lost, &mut delays)).await {
             if let Err(error) = ended

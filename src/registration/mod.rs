@@ -1,28 +1,34 @@
-//! WHAT a registration is. Pure: no await, no clock, no I/O; `now` is an argument.
+//! What a registration is: values, states, policy and diagnosis. Pure: no await, no clock, no I/O; `now` is an argument.
 //!
-//! Text becomes a [`DocumentHash`] and a [`CaseId`] here, [`State`] moves only by [`State::next`], and everything that asks
-//! "should we?" is a function in [`policy`] or [`diagnosis`].
+//! [`DocumentHash`] and [`CaseId`] validate text. A registration changes state only as [`State::next`] allows. Every decision
+//! is a function in [`policy`], and every explanation of a delay comes from [`diagnosis`].
 
 mod blocked_reason;
 mod case_id;
-pub mod diagnosis;
+mod codes;
+pub(crate) mod diagnosis;
 mod document_hash;
+mod failure;
+mod ids;
+pub(crate) mod observations;
 mod pair;
 pub mod policy;
 mod record;
 mod state;
 mod time;
 mod trace;
-pub mod units;
+pub(crate) mod units;
 
-pub use blocked_reason::{BlockedReason, Failure, FailureReason};
-pub use case_id::{CaseId, CaseIdError, UserId, UserIdError};
-pub use diagnosis::{Cause, Diagnosis};
+pub use diagnosis::Cause;
 pub use document_hash::{DocumentHash, DocumentHashError};
 pub use pair::Pair;
-pub use record::{
-    Block, Cost, NewRegistration, OwnTransaction, Registration, RegistrationId, StateTimes, Transaction, TransactionId,
-};
-pub use state::{Finality, State, StateEvent};
-pub use time::Timestamp;
-pub use trace::{SpanId, TraceContext, TraceId};
+
+pub(crate) use blocked_reason::BlockedReason;
+pub(crate) use case_id::{CaseId, UserId};
+pub(crate) use diagnosis::Diagnosis;
+pub(crate) use failure::{Failure, FailureReason};
+pub(crate) use ids::{RegistrationId, TransactionId};
+pub(crate) use record::{Block, Cost, NewRegistration, OwnTransaction, Registration, StateTimes, Transaction};
+pub(crate) use state::{Finality, State, StateEvent};
+pub(crate) use time::Timestamp;
+pub(crate) use trace::{SpanId, TraceContext, TraceId};

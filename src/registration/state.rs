@@ -1,72 +1,52 @@
-//! Where a registration stands, and the one function that moves it.
+//! The states of a registration, and the one function that moves between them.
 
-use super::blocked_reason::{UnknownCode, code_of, from_code};
-use std::str::FromStr;
+use super::codes::coded_enum;
 
-/// Where a registration stands. The variants are payload-free so that a column can hold one and a statement can move a whole
-/// batch; what belongs to a state (transaction, block, failure) stands beside it in [`super::Registration`].
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub enum State {
-    /// Accepted and on disk; no transaction carries it.
-    Queued,
-    /// A signed transaction carries it, and its bytes are on disk; no node is known to have them. Callers see `QUEUED`.
-    Signed,
-    /// A node has taken the transaction.
-    Submitted,
-    /// In a canonical block, not yet deep enough.
-    Included,
-    /// At confirmation depth.
-    Confirmed,
-    /// Cannot succeed as it stands.
-    Failed,
+coded_enum! {
+    /// The variants carry no data so that a column can hold one and a statement can move a whole batch. The data of a state
+    /// (transaction, block, failure) is in [`super::Registration`].
+    pub enum State {
+        /// Accepted and on disk; no transaction carries it.
+        Queued = "queued",
+        /// A signed transaction with it is on disk; no node is known to have that. Callers see `QUEUED`.
+        Signed = "signed",
+        /// A node accepted the transaction.
+        Submitted = "submitted",
+        /// In a canonical block that is not deep enough yet.
+        Included = "included",
+        /// At confirmation depth.
+        Confirmed = "confirmed",
+        /// Cannot succeed as it is.
+        Failed = "failed",
+    }
 }
 
-/// What happens to a registration.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum StateEvent {
-    /// A transaction was signed for it and committed.
+    /// A transaction with it was signed and committed.
     Sign,
-    /// A node has taken the transaction.
+    /// A node accepted the transaction.
     Submit,
-    /// The transaction is in a canonical block, with its own event.
+    /// The transaction is in a canonical block, and its receipt has the event of this registration.
     Include,
     /// That block is at confirmation depth, or the pair was found on chain at that depth.
     Confirm,
     /// That block is no longer canonical.
     Reorg,
-    /// Its transaction can never include it: the nonce was consumed at depth without registering it.
+    /// Its transaction can no longer register it: the nonce was consumed at depth by something else.
     Requeue,
-    /// Somebody else's transaction that had registered it is no longer canonical.
+    /// The transaction of another sender that had registered it is no longer canonical.
     ForeignReorged,
-    /// It cannot succeed as it stands.
     Fail,
     /// The caller registers the failed pair again.
     Retry,
 }
 
 impl State {
-    /// Every state, in the order of a journey.
-    pub const ALL: [Self; 6] =
-        [Self::Queued, Self::Signed, Self::Submitted, Self::Included, Self::Confirmed, Self::Failed];
-
-    const CODES: [(Self, &'static str); 6] = [
-        (Self::Queued, "queued"),
-        (Self::Signed, "signed"),
-        (Self::Submitted, "submitted"),
-        (Self::Included, "included"),
-        (Self::Confirmed, "confirmed"),
-        (Self::Failed, "failed"),
-    ];
-
-    /// The code a column holds.
-    pub fn code(self) -> &'static str {
-        code_of(&Self::CODES, self)
-    }
-
-    /// Where `event` leads from here; `None` when it cannot happen here, and nothing may change.
+    /// The state after `event`; `None` when the event is not allowed in this state.
     ///
-    /// `Include` and `Confirm` are taken from every earlier state: a crash may hide the answer to a send, and a pair may be
-    /// found on chain while it is queued.
+    /// `Include` and `Confirm` are allowed in every earlier state: a crash may hide the answer to a broadcast, and a pair may
+    /// be found on chain while it is queued.
     pub fn next(self, event: StateEvent) -> Option<Self> {
         use State::*;
         match (self, event) {
@@ -94,20 +74,15 @@ impl State {
             ) => None,
         }
     }
-
-    /// Whether nothing more is to be done, short of a reorg.
-    pub fn is_settled(self) -> bool {
-        matches!(self, Self::Confirmed | Self::Failed)
-    }
 }
 
 impl StateEvent {
-    /// The states this event can happen in; a statement that moves a batch names them in its `WHERE`.
+    /// The states in which this event is allowed; a statement that moves a batch lists them in its `WHERE`.
     pub fn sources(self) -> impl Iterator<Item = State> {
-        State::ALL.into_iter().filter(move |state| state.next(self).is_some())
+        State::CODES.into_iter().map(|(state, _)| state).filter(move |state| state.next(self).is_some())
     }
 
-    /// The state this event leads to: one and the same from all its sources.
+    /// The same from all sources.
     pub fn target(self) -> State {
         match self {
             Self::Sign => State::Signed,
@@ -120,41 +95,16 @@ impl StateEvent {
     }
 }
 
-impl FromStr for State {
-    type Err = UnknownCode;
-
-    fn from_str(code: &str) -> Result<Self, Self::Err> {
-        from_code(&Self::CODES, code)
-    }
-}
-
-/// How final a registration's block is, by the chain's own `safe` and `finalized` heads
-/// (<https://docs.base.org/base-chain/network-information/transaction-finality>).
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
-pub enum Finality {
-    /// Above the safe head.
-    Unsafe,
-    /// At or below the safe head.
-    Safe,
-    /// At or below the finalized head.
-    Finalized,
-}
-
-impl Finality {
-    const CODES: [(Self, &'static str); 3] =
-        [(Self::Unsafe, "unsafe"), (Self::Safe, "safe"), (Self::Finalized, "finalized")];
-
-    /// The code a column holds.
-    pub fn code(self) -> &'static str {
-        code_of(&Self::CODES, self)
-    }
-}
-
-impl FromStr for Finality {
-    type Err = UnknownCode;
-
-    fn from_str(code: &str) -> Result<Self, Self::Err> {
-        from_code(&Self::CODES, code)
+coded_enum! {
+    /// By the chain's own `safe` and `finalized` heads
+    /// (<https://docs.base.org/base-chain/network-information/transaction-finality>).
+    pub enum Finality {
+        /// Above the safe head.
+        Unsafe = "unsafe",
+        /// At or below the safe head.
+        Safe = "safe",
+        /// At or below the finalized head.
+        Finalized = "finalized",
     }
 }
 
@@ -213,11 +163,11 @@ mod tests {
 
     #[test]
     fn codes_survive_a_round_trip() {
-        for state in State::ALL {
-            assert_eq!(state.code().parse(), Ok(state));
+        for (state, code) in State::CODES {
+            assert_eq!((state.code(), code.parse()), (code, Ok(state)));
         }
-        for finality in [Finality::Unsafe, Finality::Safe, Finality::Finalized] {
-            assert_eq!(finality.code().parse(), Ok(finality));
+        for (finality, code) in Finality::CODES {
+            assert_eq!((finality.code(), code.parse()), (code, Ok(finality)));
         }
     }
 }

@@ -1,7 +1,10 @@
 //! Log lines: text for people, JSON for machines, the trace id in every line that belongs to a journey or a request. Each is redacted
 //! when it is whole, and is one line whatever its values hold.
 
-use super::{Settings, events::FATAL_TARGET, panic, redact, spans};
+use super::{
+    Settings, redact, spans,
+    targets::{FATAL_TARGET, PANIC_TARGET},
+};
 use serde::Serialize;
 use std::{borrow::Cow, collections::BTreeMap, fmt, fmt::Write as _, io::IsTerminal, str::FromStr};
 use tracing::{Event, Level, Subscriber, field};
@@ -91,8 +94,7 @@ where
         (spans || metadata.is_event()) && !DENIED_TARGETS.iter().any(|room| metadata.target().starts_with(room))
     });
     // Whatever is wanted, nobody wants to miss a panic, or why it ended.
-    let shown =
-        wanted.and(safe).or(filter_fn(|metadata| [panic::PANIC_TARGET, FATAL_TARGET].contains(&metadata.target())));
+    let shown = wanted.and(safe).or(filter_fn(|metadata| [PANIC_TARGET, FATAL_TARGET].contains(&metadata.target())));
     let layer = tracing_subscriber::fmt::layer()
         .with_writer(std::io::stderr)
         .with_ansi(std::io::stderr().is_terminal())

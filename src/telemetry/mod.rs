@@ -16,18 +16,19 @@ mod sentry;
 mod settings;
 pub mod spans;
 mod start;
+mod targets;
 mod timeout_report;
 mod user_id;
 
 pub use log::{InvalidLogSetting, LogFilter, LogFormat};
 pub use metrics::{Metrics, metrics};
-pub use ongoing::OngoingCondition;
-pub(crate) use ongoing::log_retry;
+pub(crate) use ongoing::{OngoingCondition, log_retry};
 pub use redact::{Secrets, redact};
 pub use settings::{
-    InvalidDsn, InvalidOtlp, InvalidRate, OtlpEndpoint, OtlpProtocol, OtlpSettings, Rate, Salt, SentryDsn,
-    SentrySettings, Settings, SpanLimits,
+    InvalidDsn, InvalidOtlp, InvalidRate, OtlpEndpoint, OtlpProtocol, OtlpSettings, Rate, SentryDsn, SentrySettings,
+    Settings, SpanLimits,
 };
 pub use start::{StartError, Telemetry, init, with_isolated_hub};
+pub(crate) use targets::RECOVERED_TARGET;
 pub use timeout_report::{AffectedRegistration, ReportSubject, TimedOutTransaction, TransactionTimeoutError};
-pub use user_id::exported_user_id;
+pub(crate) use user_id::{Salt, exported_user_id};

@@ -1,7 +1,7 @@
 //! What is told of a panic: one line in the log and one event in Sentry, both redacted. The standard hook would write the message,
 //! whatever it holds, to standard error.
 
-use super::redact;
+use super::{redact, targets::PANIC_TARGET};
 use sentry::{Hub, integrations::panic::PanicIntegration};
 use std::{
     backtrace::{Backtrace, BacktraceStatus},
@@ -12,8 +12,6 @@ use std::{
     time::Duration,
 };
 
-/// The target of the log line, by which others leave it out: Sentry has its own event of the panic.
-pub const PANIC_TARGET: &str = "panic";
 /// How long the event may take to leave when the main thread panics, and with it the process ends.
 const PANIC_FLUSH_TIMEOUT: Duration = Duration::from_secs(2);
 

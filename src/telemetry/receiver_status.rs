@@ -1,11 +1,12 @@
 //! Whether what is told arrives: said once when it no longer does, and once when it does again.
 
-use super::{events, redact::redact};
+use super::{redact::redact, targets::RECOVERED_TARGET};
 use std::{
     sync::atomic::{AtomicBool, Ordering},
     time::Duration,
 };
 use tokio::time::Instant;
+use tracing::{info, warn};
 
 /// How long room before a receiver is waited for.
 pub(super) const QUEUE_ROOM_WAIT: Duration = Duration::from_millis(250);
@@ -34,14 +35,14 @@ impl ReceiverStatus {
     /// Something has arrived.
     pub(super) fn record_success(&self) {
         if self.is_failing.swap(false, Ordering::Relaxed) {
-            events::telemetry_export_recovered(self.receiver);
+            info!(target: RECOVERED_TARGET, receiver = self.receiver, "telemetry export recovered");
         }
     }
 
     /// Something has not arrived, for this reason.
     pub(super) fn record_failure(&self, why: &str) {
         if !self.is_failing.swap(true, Ordering::Relaxed) {
-            events::telemetry_export_failing(self.receiver, &redact(why));
+            warn!(receiver = self.receiver, error = &*redact(why), "telemetry export failing");
         }
     }
 }

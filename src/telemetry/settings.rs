@@ -1,6 +1,6 @@
 //! What telemetry is told: how much is kept, where it goes, as whom.
 
-use super::{LogFilter, LogFormat, Secrets, propagation::TraceHosts};
+use super::{LogFilter, LogFormat, Secrets, propagation::TraceHosts, user_id::Salt};
 use sentry::types::Dsn;
 use std::{fmt, str::FromStr};
 use url::Url;
@@ -33,7 +33,7 @@ pub struct Settings {
     /// What must not be told: taken out of whatever leaves.
     pub secrets: Secrets,
     /// With it, user ids leave as a keyed hash and never as given.
-    pub user_id_salt: Option<Salt>,
+    pub(crate) user_id_salt: Option<Salt>,
 }
 
 /// Sentry.
@@ -250,27 +250,6 @@ impl OtlpEndpoint {
 impl fmt::Debug for OtlpEndpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "OtlpEndpoint({}, {:?})", self.url.host_str().unwrap_or_default(), self.protocol)
-    }
-}
-
-/// A secret that user ids are hashed with.
-#[derive(Clone)]
-pub struct Salt(String);
-
-impl Salt {
-    /// From its text.
-    pub fn new(text: String) -> Self {
-        Self(text)
-    }
-
-    pub(super) fn as_bytes(&self) -> &[u8] {
-        self.0.as_bytes()
-    }
-}
-
-impl fmt::Debug for Salt {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Salt")
     }
 }
 

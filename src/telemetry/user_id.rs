@@ -1,35 +1,48 @@
-//! What is told of end users: the id that the caller gave, or, with a salt, a keyed hash of it that only its holder can link.
+//! User ids in exported telemetry: as the caller sent them, or, with a salt, a keyed hash that only the holder of the
+//! salt can link to a user.
 
-use super::Salt;
 use crate::registration::UserId;
 use alloy::primitives::hex;
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
-use std::sync::OnceLock;
+use std::{fmt, sync::OnceLock};
 
 static SALT: OnceLock<Salt> = OnceLock::new();
 
-/// Bytes of the hash that are shown: enough that no two of a project's users share one.
+/// Enough that no two users of a project share a hash.
 const HASH_BYTES: usize = 16;
 
-/// From now on ids leave as a hash.
+#[derive(Clone)]
+pub(crate) struct Salt(String);
+
+impl Salt {
+    pub(crate) fn new(text: String) -> Self {
+        Self(text)
+    }
+}
+
+impl fmt::Debug for Salt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Salt")
+    }
+}
+
 pub(super) fn set_salt(salt: Salt) {
     let _ = SALT.set(salt);
 }
 
-/// Whether they do.
+/// Whether user ids are exported as hashes.
 pub(super) fn is_pseudonymized() -> bool {
     SALT.get().is_some()
 }
 
-/// A user's id as it may leave.
-pub fn exported_user_id(user: &UserId) -> String {
+pub(crate) fn exported_user_id(user: &UserId) -> String {
     SALT.get().map_or_else(|| user.as_str().to_owned(), |salt| keyed_hash(salt, user.as_str()))
 }
 
 fn keyed_hash(salt: &Salt, id: &str) -> String {
     // HMAC takes a key of any length.
-    let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(salt.as_bytes()) else { return String::new() };
+    let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(salt.0.as_bytes()) else { return String::new() };
     mac.update(id.as_bytes());
     hex::encode(&mac.finalize().into_bytes()[..HASH_BYTES])
 }
@@ -39,11 +52,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_hashed_user_stays_the_same_user_and_says_nothing() {
+    fn a_hashed_user_id_is_stable_and_depends_on_user_and_salt() {
         let salt = Salt::new("pepper".to_owned());
         let one = keyed_hash(&salt, "user-1");
         assert_eq!(one.len(), 2 * HASH_BYTES);
-        // What the command in deploy/TRACING.md makes of the same two.
+        // What `printf user-1 | openssl dgst -sha256 -hmac pepper` prints, cut to 32 digits.
         assert_eq!(one, "15da9a772389e8482ecfcc9f5fea6ddb");
         assert_eq!(one, keyed_hash(&salt, "user-1"));
         assert_ne!(one, keyed_hash(&salt, "user-2"));

@@ -3,7 +3,7 @@
 use crate::{
     cli::DevArgs,
     config::{Environment, NetworkArgs, ServeArgs},
-    telemetry::events::RECOVERED_TARGET,
+    telemetry::RECOVERED_TARGET,
 };
 use std::{net::TcpListener, path::Path};
 

@@ -6,8 +6,8 @@
 
 use super::convert;
 use crate::{
-    chain::{BlockTag, CallError, Chain, EndpointResponse, register_calldata},
-    pipeline::{Context, in_flight::PendingTx, sender::preflight},
+    chain::{BlockTag, CallError, Chain, EndpointResponse, FanOut, register_calldata},
+    pipeline::{Context, in_flight::PendingTx, preflight},
     registration::{
         Block, BlockedReason, Pair,
         diagnosis::{
@@ -40,12 +40,13 @@ const _: () = assert!(MAX_EVIDENCE_CALLS <= 12);
 /// Asks.
 pub(super) async fn collect_answers(chain: &Chain, flight: &PendingTx, seen: &ChainSnapshot) -> RpcAnswers {
     let begun = Instant::now();
-    let (first, versions) = (begun + LOCATE_TIMEOUT, flight.versions());
+    let versions = flight.versions();
+    let fan_out = |max_endpoints| FanOut { max_endpoints, deadline: begun + LOCATE_TIMEOUT };
     let hashes = || versions.attempts.iter().rev().take(MAX_ATTEMPTS_CHECKED).map(|attempt| attempt.hash);
     let (receipts, known, nonces) = tokio::join!(
-        join_all(hashes().map(|hash| chain.receipts_from_many(hash, EVIDENCE_ENDPOINTS, first))),
-        join_all(hashes().map(|hash| chain.has_transaction_from_many(hash, EVIDENCE_ENDPOINTS, first))),
-        chain.nonces_from_many(flight.signer, EVIDENCE_NONCE_ENDPOINTS, first),
+        join_all(hashes().map(|hash| chain.receipts_from_many(hash, fan_out(EVIDENCE_ENDPOINTS)))),
+        join_all(hashes().map(|hash| chain.has_transaction_from_many(hash, fan_out(EVIDENCE_ENDPOINTS)))),
+        chain.nonces_from_many(flight.signer, fan_out(EVIDENCE_NONCE_ENDPOINTS)),
     );
     let receipts = merge_attempts(receipts, Option::is_some);
     let known = merge_attempts(known, |known| *known);
@@ -154,7 +155,8 @@ async fn explain_pending(
 
 /// Whether each endpoint shows this very block.
 pub(super) async fn block_votes(chain: &Chain, block: &Block) -> Vec<EndpointAnswer<bool>> {
-    let witnesses = chain.headers_from_many(block.number, EVIDENCE_ENDPOINTS, Instant::now() + EVIDENCE_TIMEOUT).await;
+    let fan_out = FanOut { max_endpoints: EVIDENCE_ENDPOINTS, deadline: Instant::now() + EVIDENCE_TIMEOUT };
+    let witnesses = chain.headers_from_many(block.number, fan_out).await;
     convert::endpoint_answers(&witnesses, |header| header.is_some_and(|header| header.block.hash == block.hash))
 }
 
@@ -184,7 +186,14 @@ pub(super) async fn preflight_blocker(
         | BlockedReason::NodeRefuses => {}
     }
     let signers = signers.iter().take(EVIDENCE_ENDPOINTS);
-    let all = join_all(signers.map(|signer| preflight(tools, *signer, &pair)));
+    let inputs = preflight::Inputs {
+        chain: &tools.chain,
+        store: &tools.store,
+        in_flight: &tools.in_flight,
+        block_gas_limit: tools.head().map_or(preflight::DEFAULT_BLOCK_GAS_LIMIT, |head| head.gas_limit),
+        daily_budget: tools.settings.daily_budget,
+    };
+    let all = join_all(signers.map(|signer| preflight::find_blocker(&inputs, *signer, &pair)));
     let seen = timeout_at(Instant::now() + EVIDENCE_TIMEOUT, all).await.ok()?;
     seen.into_iter().flatten().find(|hindrance| hindrance.blocked_reason() == blocked)
 }

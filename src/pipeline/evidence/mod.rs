@@ -7,7 +7,7 @@ pub use convert::node_rejection;
 
 use super::{
     Context,
-    in_flight::{PendingTx, TxPhase, lock},
+    in_flight::{PendingTx, TxPhase},
     now,
 };
 use crate::registration::{
@@ -100,7 +100,7 @@ async fn submitted_evidence(tools: &Context, flight: &PendingTx, chain: &ChainSn
         let progress = flight.status();
         (progress.observations.clone(), progress.nonce_consumed_since)
     };
-    let (hash, fees) = flight.latest();
+    let (_, fees) = flight.latest();
     let waiting = not_included(tools, flight.signer);
     let earlier = waiting.iter().find(|other| other.nonce < flight.nonce).map(|other| convert::earlier_tx(other));
     let standstill = chain.stalled.is_some() && !chain.mines_on_demand;
@@ -112,7 +112,6 @@ async fn submitted_evidence(tools: &Context, flight: &PendingTx, chain: &ChainSn
     SubmittedTx {
         signer: flight.signer,
         nonce: flight.nonce,
-        hash,
         gas_limit: flight.versions().gas_limit,
         fees,
         accepted_by: memory.accepted_by.endpoint,
@@ -140,7 +139,7 @@ fn not_included(tools: &Context, signer: Address) -> Vec<Arc<PendingTx>> {
 /// The transaction that queued work waits for when no signer may sign another one: each has out as many as it may, or one that
 /// no node takes.
 fn blocking_tx(tools: &Context, signers: &[Address]) -> Option<EarlierTx> {
-    let full = lock(&tools.at_limit).clone();
+    let full = tools.blockers.signers_at_limit();
     let stuck = |signer: &Address| {
         let flights = tools.in_flight.of_signer(*signer);
         let unsent = |flight: &Arc<PendingTx>| flight.status().phase == TxPhase::Signed;

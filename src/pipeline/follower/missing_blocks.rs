@@ -4,7 +4,7 @@
 
 use super::CanonicalView;
 use crate::{
-    chain::{CallError, EndpointResponse, Header, RejectReason},
+    chain::{CallError, EndpointResponse, FanOut, Header, MISSING_GRACE, QUORUM_TIMEOUT, RejectReason, required_votes},
     pipeline::in_flight::lock,
 };
 use alloy::primitives::B256;
@@ -15,14 +15,6 @@ use std::{
 };
 use tokio::time::Instant;
 
-/// A block that is not shown for so long is asked of more than one endpoint: what a load balancer has behind it differs by less.
-const MISSING_BLOCK_GRACE: Duration = Duration::from_secs(10);
-/// After so long one of several endpoints is enough: the others cannot be asked.
-const SINGLE_ENDPOINT_BLOCK_GRACE: Duration = Duration::from_secs(60);
-/// How many endpoints are heard, where there are so many.
-const MISSING_BLOCK_QUORUM: usize = 2;
-/// How long they have to answer, and how soon they are not asked again.
-const MISSING_BLOCK_QUORUM_TIMEOUT: Duration = Duration::from_secs(2);
 /// Two looks that are further apart are not one absence; polls are 2 s apart at most, and take a while.
 const MAX_OBSERVATION_GAP: Duration = Duration::from_secs(8);
 /// So many numbers are remembered.
@@ -57,8 +49,8 @@ impl MissingBlocks {
         }
         absence.last_missing = now;
         let unshown = now.duration_since(absence.since);
-        let due = unshown >= MISSING_BLOCK_GRACE
-            && absence.last_quorum_check.is_none_or(|asked| now.duration_since(asked) >= MISSING_BLOCK_QUORUM_TIMEOUT);
+        let due = unshown >= MISSING_GRACE
+            && absence.last_quorum_check.is_none_or(|asked| now.duration_since(asked) >= QUORUM_TIMEOUT);
         if due {
             absence.last_quorum_check = Some(now);
         }
@@ -90,8 +82,8 @@ impl CanonicalView {
 
     /// Whether endpoints show the block, of those that show the head: one that does not is behind, or on another chain, and has no say.
     async fn collect_votes(&self, number: u64, hash: B256) -> Vec<bool> {
-        let until = Instant::now() + MISSING_BLOCK_QUORUM_TIMEOUT;
-        let asked = |number| self.chain.headers_from_many(number, MISSING_BLOCK_QUORUM, until);
+        let fan_out = FanOut::to_quorum();
+        let asked = |number| self.chain.headers_from_many(number, fan_out);
         let (blocks, heads) = tokio::join!(asked(number), asked(self.head.block.number));
         let is = |header: Option<Header>, hash| header.is_some_and(|header| header.block.hash == hash);
         let has_head: Vec<_> = heads
@@ -120,8 +112,7 @@ fn is_unknown_block(error: &CallError) -> bool {
 
 /// Whether a block that nobody has shown for so long is gone, by whether each of those that were heard shows it.
 fn is_gone_by_votes(shown: &[bool], unshown: Duration, endpoints: usize) -> bool {
-    let needed = if unshown >= SINGLE_ENDPOINT_BLOCK_GRACE { 1 } else { MISSING_BLOCK_QUORUM.min(endpoints) };
-    unshown >= MISSING_BLOCK_GRACE && shown.len() >= needed && !shown.contains(&true)
+    unshown >= MISSING_GRACE && shown.len() >= required_votes(unshown, endpoints) && !shown.contains(&true)
 }
 
 #[cfg(test)]

@@ -38,8 +38,6 @@ pub(super) use tracking_depth::MAX_TRACKED_DEPTH;
 const BUSY_POLL: Duration = Duration::from_millis(100);
 /// Between polls while nothing is out, which ask nothing but, now and then, how final the last blocks are.
 const IDLE_POLL: Duration = Duration::from_secs(2);
-/// The longest time between polls while nobody answers.
-const POLL_MAX_BACKOFF: Duration = Duration::from_secs(2);
 /// Bytes that no block has taken go out again this often, for a node may have forgotten them.
 const REBROADCAST_INTERVAL: Duration = Duration::from_secs(3);
 
@@ -116,7 +114,7 @@ impl Follower {
     }
 
     async fn poll_loop(mut self, stop: &CancellationToken) {
-        let mut delays = Backoff::with_max_delay(POLL_MAX_BACKOFF);
+        let mut delays = Backoff::new();
         let hindered = OngoingCondition::new();
         let mut changes = self.context.in_flight.subscribe();
         let mut wanted = self.context.blockers.subscribe_fee_waiters();

@@ -2,7 +2,7 @@
 
 use super::{CanonicalView, Follower, PollError, SharedPendingTx};
 use crate::{
-    chain::{CallError, Chain, Receipt, registration_topics},
+    chain::{CallError, Chain, FanOut, MISSING_GRACE, Receipt, registration_topics, required_votes},
     pipeline::{
         in_flight::{BlockedState, TxPhase},
         now,
@@ -18,16 +18,8 @@ use futures_util::future::{join_all, try_join_all};
 use std::{collections::HashSet, time::Duration};
 use tokio::time::Instant;
 
-/// A consumed nonce without a receipt for any of our hashes is believed after this long, for a node's "null" proves nothing.
-const MISSING_RECEIPT_GRACE: Duration = Duration::from_secs(10);
 /// After this long it is written down: a receipt often comes a moment after the nonce.
 const MISSING_RECEIPT_PERSIST_AFTER: Duration = Duration::from_secs(1);
-/// And after this long when only one of several endpoints can be asked.
-const SINGLE_ENDPOINT_RECEIPT_GRACE: Duration = Duration::from_secs(60);
-/// How many endpoints are heard before a nonce counts as consumed by a stranger.
-const NONCE_TAKEN_QUORUM: usize = 2;
-/// How long they have to answer.
-const NONCE_TAKEN_QUORUM_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Why a transaction can never register its work.
 #[derive(Clone, Copy, Debug)]
@@ -224,9 +216,8 @@ impl Follower {
             self.persist_missing_receipt(flight, since.elapsed()).await;
         }
         let deep = head + 1 >= at_head + self.context.settings.confirmations;
-        let displaced = deep
-            && since.elapsed() >= MISSING_RECEIPT_GRACE
-            && self.is_nonce_taken(flight, since.elapsed(), head).await;
+        let displaced =
+            deep && since.elapsed() >= MISSING_GRACE && self.is_nonce_taken(flight, since.elapsed(), head).await;
         if (first || displaced)
             && let Some((flight, hash, receipt)) = self.context.import_attempt(flight).await?
         {
@@ -248,17 +239,15 @@ impl Follower {
     /// depth and that none of our attempts did it.
     async fn is_nonce_taken(&self, flight: &SharedPendingTx, missing: Duration, head: u64) -> bool {
         let chain = &self.context.chain;
-        let until = Instant::now() + NONCE_TAKEN_QUORUM_TIMEOUT;
+        let fan_out = FanOut::to_quorum();
         let deep = (head + 1).saturating_sub(self.context.settings.confirmations);
-        let nonces = chain.nonces_at_block_from_many(flight.signer, deep, NONCE_TAKEN_QUORUM, until).await;
+        let nonces = chain.nonces_at_block_from_many(flight.signer, deep, fan_out).await;
         let versions = flight.versions();
-        let asked =
-            versions.attempts.iter().map(|attempt| chain.receipts_from_many(attempt.hash, NONCE_TAKEN_QUORUM, until));
+        let asked = versions.attempts.iter().map(|attempt| chain.receipts_from_many(attempt.hash, fan_out));
         let receipts = join_all(asked).await;
         let consumed = nonces.iter().all(|witness| matches!(witness.result, Ok(nonce) if nonce > flight.nonce));
         let unseen = receipts.iter().flatten().all(|witness| matches!(witness.result, Ok(None)));
-        let needed =
-            if missing >= SINGLE_ENDPOINT_RECEIPT_GRACE { 1 } else { NONCE_TAKEN_QUORUM.min(chain.endpoint_count()) };
+        let needed = required_votes(missing, chain.endpoint_count());
         let enough = nonces.len() >= needed && receipts.iter().all(|heard| heard.len() >= needed);
         enough && consumed && unseen
     }

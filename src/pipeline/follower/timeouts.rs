@@ -18,8 +18,6 @@ use tokio_util::sync::CancellationToken;
 
 /// Between two looks while something is out.
 const TIMEOUT_CHECK_INTERVAL: Duration = Duration::from_millis(100);
-/// The longest time between two tries to write a timeout.
-const TIMEOUT_WRITE_MAX_BACKOFF: Duration = Duration::from_secs(2);
 
 /// Every transaction's clock.
 #[derive(Debug)]
@@ -94,7 +92,7 @@ async fn handle_timeout(tools: Context, flight: Arc<PendingTx>) {
 
 /// Writes the timeout, as long as it takes; `false` when the transaction was settled in the meantime, and was not late.
 async fn persist_timeout(tools: &Context, flight: &PendingTx, round: &DiagnosisRun, at: Timestamp) -> bool {
-    let mut delays = Backoff::with_max_delay(TIMEOUT_WRITE_MAX_BACKOFF);
+    let mut delays = Backoff::new();
     while tools.in_flight.contains(flight) {
         match tools.store.mark_timed_out(flight.id, &round.diagnosis, at).await {
             Ok(late) => return late,

@@ -1,15 +1,15 @@
 //! Looking after what is out, in the order of its nonces: what is unsent is sent, and what no block takes is helped along.
 
-use super::{PendingTx, Sender, TxPhase, replace::Urgency};
+use super::types::{ChainConditions, Sender, Urgency};
 use crate::{
-    chain::{FeeMarket, Header},
-    pipeline::{in_flight::BlockedState, now},
+    clock::now,
+    pipeline::{
+        cost::fee_market_view,
+        in_flight::{BlockedState, PendingTx, TxPhase},
+    },
     registration::{
-        diagnosis::{BlockFullness, Blocker, RejectKind},
-        policy::{
-            fees,
-            replacement::{FeeMarketView, PendingTxView, ReplacementAction, next_action},
-        },
+        diagnosis::{Blocker, RejectKind},
+        policy::replacement::{PendingTxView, ReplacementAction, next_action},
     },
     telemetry::log_retry,
 };
@@ -20,13 +20,6 @@ use tokio_util::sync::CancellationToken;
 /// What has waited for so many blocks and so long is not just on its way: what blocks ask is looked at.
 const STUCK_AFTER_BLOCKS: u64 = 3;
 const STUCK_AFTER: Duration = Duration::from_secs(1);
-
-/// The chain, as it is looked at once for all that is out.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct ChainConditions {
-    pub(super) head: Header,
-    pub(super) stalled: bool,
-}
 
 impl Sender {
     /// Looks after everything that is out, or as far as it comes before `stop`. Returns whether all of it is sent, so that another
@@ -77,17 +70,21 @@ impl Sender {
         sight: Option<ChainConditions>,
     ) -> bool {
         let is_new = flight.status().last_broadcast.is_none();
-        let due = is_new || Instant::now() >= self.next_send;
+        let due = is_new || self.timers.may_resend(Instant::now());
         let mended = match self.replacement_action(flight, is_first, sight).await {
             _ if is_new => false,
             ReplacementAction::Wait | ReplacementAction::CapReached(_) => false,
             ReplacementAction::Rebroadcast => true,
-            ReplacementAction::Replace(fees) => self.bump_fees(flight, fees, urgency(is_first, sight)).await,
-            ReplacementAction::ScheduledBump(fees) => self.bump_fees(flight, fees, Urgency::Routine).await,
-            ReplacementAction::SplitBatch => due && self.split_batch(flight, sight).await,
+            ReplacementAction::Replace(fees) => {
+                self.bump_fees(flight, fees, urgency(is_first, sight)).await.is_replaced()
+            }
+            ReplacementAction::ScheduledBump(fees) => {
+                self.bump_fees(flight, fees, Urgency::Routine).await.is_replaced()
+            }
+            ReplacementAction::SplitBatch => due && self.split_batch(flight, sight).await.is_replaced(),
             ReplacementAction::TooLarge(large) => {
                 // A node would refuse it. It is looked at again, but not at once.
-                self.next_send = Instant::now() + self.backoff.next_delay();
+                self.timers.resend_after(Instant::now(), self.backoff.next_delay());
                 self.mark_tx_blocked(flight, &Blocker::TooLarge(large)).await;
                 return false;
             }
@@ -109,18 +106,18 @@ impl Sender {
                 self.rebroadcast(flight).await;
             }
             ReplacementAction::Replace(fees) => {
-                if self.bump_fees(flight, fees, urgency(is_first, sight)).await {
+                if self.bump_fees(flight, fees, urgency(is_first, sight)).await.is_replaced() {
                     self.rebroadcast(flight).await;
                 }
             }
             ReplacementAction::ScheduledBump(fees) => {
                 self.clear_tx_blocked(flight).await;
-                if self.bump_fees(flight, fees, Urgency::Routine).await {
+                if self.bump_fees(flight, fees, Urgency::Routine).await.is_replaced() {
                     self.rebroadcast(flight).await;
                 }
             }
             ReplacementAction::SplitBatch => {
-                if self.split_batch(flight, sight).await {
+                if self.split_batch(flight, sight).await.is_replaced() {
                     self.rebroadcast(flight).await;
                 }
             }
@@ -216,24 +213,4 @@ fn urgency(is_first: bool, sight: Option<ChainConditions>) -> Urgency {
 fn insufficient_funds_blocker(flight: &PendingTx) -> Option<Blocker> {
     let refusal = flight.status().observations.last_rejection.clone();
     refusal.filter(|refusal| refusal.kind == RejectKind::InsufficientFunds).map(Blocker::Rejected)
-}
-
-/// What blocks ask of a transaction with this gas limit; of what is not known, the least.
-pub(super) fn fee_market_view(
-    market: Option<FeeMarket>,
-    (head, stalled): (&Header, bool),
-    gas_limit: u64,
-    cap: u128,
-) -> FeeMarketView {
-    let history = market.as_ref().and_then(|market| market.history.as_ref());
-    let blocks: Vec<BlockFullness> =
-        history.map(|history| history.block_observations(head.gas_limit)).unwrap_or_default();
-    FeeMarketView {
-        base_fee: head.base_fee,
-        suggested_tip: market.as_ref().map_or(0, |market| market.suggested_tip),
-        congestion_tip: fees::congestion_tip(&blocks, gas_limit),
-        block_gas_limit: head.gas_limit,
-        fee_cap: cap,
-        is_chain_stalled: stalled,
-    }
 }

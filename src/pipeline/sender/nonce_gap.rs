@@ -1,117 +1,120 @@
-//! An earlier nonce of the signer that is missing: nothing that was signed after it can be included until it is filled.
+//! Fills nonces that the chain waits for and no pending transaction of the signer has.
 //!
-//! It comes about when a transaction of the signer that we did not wait for is gone again: after a reorg, or because it was sent
-//! by another program, or because an endpoint told of it and was wrong.
+//! A gap appears when a transaction that consumed the nonce is gone: after a reorg, if another program with the same key sent
+//! it, or if an endpoint returned a nonce that was too high.
 
-use super::{PendingTx, Sender, StoreError, maintain::ChainConditions};
+use super::types::{ChainConditions, Sender};
 use crate::{
-    chain::{self, UnsignedTransaction},
+    chain::{self, FanOut, UnsignedTransaction},
+    clock::now,
     pipeline::{
-        in_flight::{PendingTx as Filler, TxPhase, TxStatus, Versions},
-        now, resume,
+        cost,
+        in_flight::{PendingTx, TxPhase, TxStatus, Versions},
+        resume,
     },
     registration::{TransactionId, policy::fees},
-    store::{Attempt, NewTransaction},
+    store::{Attempt, NewTransaction, StoreError},
     telemetry::events,
 };
 use alloy::primitives::Bytes;
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 use tokio::time::Instant;
 use tracing::warn;
 use uuid::Uuid;
 
-/// What waits this long may wait for a nonce that is missing, and that is looked at again after as long.
-const NONCE_GAP_GRACE: Duration = Duration::from_secs(3);
-/// How many endpoints have to agree, where there are so many.
-const NONCE_GAP_QUORUM: usize = 2;
-/// How long they have to answer.
-const NONCE_GAP_QUORUM_TIMEOUT: Duration = Duration::from_secs(2);
-/// So many are filled at once; a gap is seldom longer than one.
+/// Nonces filled per check; most gaps are one nonce long.
 const MAX_GAP_FILLS: usize = 4;
-/// Intrinsic gas of a transaction that only moves ether.
+/// Intrinsic gas of a transfer of ether.
 const TRANSFER_GAS: u64 = 21_000;
 
 impl Sender {
-    /// Looks whether the chain waits for a nonce before the lowest that is out, and fills it.
-    pub(super) async fn fill_nonce_gap(&mut self, lowest: &PendingTx, sight: Option<ChainConditions>) {
-        let waited = lowest.status().pending_since.is_some_and(|(since, _)| since.elapsed() >= NONCE_GAP_GRACE);
-        let Some(sight) = sight.filter(|sight| !sight.stalled && waited && Instant::now() >= self.next_gap_check)
-        else {
-            return;
-        };
-        self.next_gap_check = Instant::now() + NONCE_GAP_GRACE;
-        let until = Instant::now() + NONCE_GAP_QUORUM_TIMEOUT;
-        let heard = self.context.chain.nonces_from_many(self.address(), NONCE_GAP_QUORUM, until).await;
-        let needed = NONCE_GAP_QUORUM.min(self.context.chain.endpoint_count());
-        let nonces: Vec<u64> = heard.into_iter().filter_map(|witness| witness.result.ok()).collect();
-        let Some(next) = nonces.iter().max().copied().filter(|_| nonces.len() >= needed) else { return };
-        // What was seen as consumed, and was not taken back since by a head that fell, is no gap: the endpoint is behind.
+    /// Fills the nonces between the chain's next nonce and the lowest pending transaction.
+    pub(super) async fn fill_nonce_gap(&mut self, lowest: &PendingTx, conditions: Option<ChainConditions>) {
+        let pending_since = lowest.status().pending_since.map(|(since, _)| since);
+        let now = Instant::now();
+        let may_check = self.timers.may_check_nonce_gap(now, pending_since);
+        let Some(conditions) = conditions.filter(|conditions| !conditions.stalled && may_check) else { return };
+        self.timers.on_nonce_gap_check(now);
+        let Some(next) = self.next_nonce_by_quorum().await else { return };
+        // A nonce seen as consumed, and not taken back by a head regression since, is no gap: the endpoint lags.
         let next = next.max(self.context.chain.last_seen_nonce(self.address()).unwrap_or_default());
         for nonce in (next..lowest.nonce).take(MAX_GAP_FILLS) {
-            if let Err(error) = self.fill_nonce(nonce, sight).await {
+            if let Err(error) = self.fill_nonce(nonce, conditions).await {
                 self.on_store_error(&error);
                 return;
             }
         }
     }
 
-    /// With the bytes that were given this nonce and given up since, if there are any: they are followed again, with nothing to
-    /// register. Else with a transaction that does nothing. What was confirmed and reorged out is the follower's to find.
-    async fn fill_nonce(&mut self, nonce: u64, sight: ChainConditions) -> Result<(), StoreError> {
+    /// The highest nonce that a quorum returns; `None` without a quorum.
+    async fn next_nonce_by_quorum(&self) -> Option<u64> {
+        let answers = self.context.chain.nonces_from_many(self.address(), FanOut::to_quorum()).await;
+        let required = chain::quorum_size(self.context.chain.endpoint_count());
+        let nonces: Vec<u64> = answers.into_iter().filter_map(|answer| answer.result.ok()).collect();
+        nonces.iter().max().copied().filter(|_| nonces.len() >= required)
+    }
+
+    /// Fills a nonce with the abandoned transaction of this nonce, if the store has one, or else with a transfer of nothing.
+    ///
+    /// The abandoned transaction is tracked again without registrations. A transaction that was confirmed and reorged out is
+    /// left to the follower.
+    async fn fill_nonce(&mut self, nonce: u64, conditions: ChainConditions) -> Result<(), StoreError> {
         let store = &self.context.store;
-        if let Some((id, given_up)) = store.find_transaction_by_nonce(self.address(), nonce).await? {
-            if !given_up {
-                return Ok(());
-            }
-            store.mark_reorged(id, now()).await?;
-            if let Some(open) = store.open_transaction(id).await? {
-                let hash = open.attempts.last().map(|attempt| attempt.hash).unwrap_or_default();
-                events::nonce_gap_filled(id, self.address(), nonce, hash, "its own transaction");
-                resume::track(&self.context, open, None);
-            }
+        let Some((id, is_abandoned)) = store.find_transaction_by_nonce(self.address(), nonce).await? else {
+            return self.fill_with_transfer(nonce, conditions).await;
+        };
+        if !is_abandoned {
             return Ok(());
         }
-        let cap = self.context.chain.max_fee_per_gas();
-        let Ok(market) = self.context.chain.fee_market().await else { return Ok(()) };
-        // What is behind it waits for the same fees.
-        let tip = fees::priority_fee(market.suggested_tip, None, sight.head.base_fee, cap);
-        let Ok(fees) = fees::price(sight.head.base_fee, tip, cap) else { return Ok(()) };
+        store.mark_reorged(id, now()).await?;
+        if let Some(open) = store.open_transaction(id).await? {
+            let hash = open.attempts.last().map(|attempt| attempt.hash).unwrap_or_default();
+            events::nonce_gap_filled(id, self.address(), nonce, hash, "its own transaction");
+            resume::track(&self.context, open, None);
+        }
+        Ok(())
+    }
+
+    /// Signs an empty transfer from the signer to itself. Gives up silently where the next check may succeed.
+    async fn fill_with_transfer(&mut self, nonce: u64, conditions: ChainConditions) -> Result<(), StoreError> {
+        let (chain, signer) = (&self.context.chain, self.address());
+        let cap = chain.max_fee_per_gas();
+        let Ok(market) = chain.fee_market().await else { return Ok(()) };
+        // No congestion tip: the transactions behind it wait for the same blocks.
+        let tip = fees::priority_fee(market.suggested_tip, None, conditions.head.base_fee, cap);
+        let Ok(fees) = fees::price(conditions.head.base_fee, tip, cap) else { return Ok(()) };
         let unsigned = UnsignedTransaction {
-            chain_id: self.context.chain.network().chain_id,
+            chain_id: chain.network().chain_id,
             nonce,
-            to: Some(self.address()),
+            to: Some(signer),
             calldata: Bytes::new(),
             gas_limit: TRANSFER_GAS,
             fees,
         };
         let Ok((hash, raw)) = chain::sign(&self.signer, &unsigned) else {
-            warn!(signer = %self.address(), nonce, "a missing nonce could not be filled: the signer does not sign");
+            warn!(%signer, nonce, "failed to sign nonce gap transaction");
             return Ok(());
         };
-        let Ok(worst) = self.max_cost(raw.len(), TRANSFER_GAS, fees).await else { return Ok(()) };
-        let (id, at, signer) = (TransactionId::from(Uuid::now_v7()), now(), self.address());
+        let Ok(max_cost) = cost::max_cost(chain, raw.len(), TRANSFER_GAS, fees).await else { return Ok(()) };
+        let (id, at) = (TransactionId::from(Uuid::now_v7()), now());
         let attempt = Attempt { hash, raw, fees };
-        let (gas_limit, prepared_at, signed_at) = (TRANSFER_GAS, at, at);
-        let worst_cost = worst.wei();
-        // It goes out whatever was spent, and counts from then on. What waits behind it is counted already, and would be for ever, on
-        // this day and on each that comes, if what lets it land had to wait until there is room beside it.
-        let allowance = None;
-        let written = attempt.clone();
         let new = NewTransaction {
             id,
             signer,
             nonce,
-            gas_limit,
-            prepared_at,
-            signed_at,
-            attempt: written,
-            max_cost: worst_cost,
-            daily_budget: allowance,
+            gas_limit: TRANSFER_GAS,
+            prepared_at: at,
+            signed_at: at,
+            attempt: attempt.clone(),
+            max_cost: max_cost.wei(),
+            // Counted, but never delayed by the budget. The transactions behind it are reserved already: if it had to wait
+            // for room beside them, they would keep their reservation, and block it, on every following day too.
+            daily_budget: None,
         };
-        store.insert_signed_transaction(&new, &[]).await?;
-        let versions = Versions { attempts: vec![attempt], gas_limit, batch_size: 0 };
-        let filler = Filler::new(id, (signer, nonce), at, versions, Vec::new(), TxStatus::new(TxPhase::Signed));
-        self.context.in_flight.insert(Arc::new(filler));
+        self.context.store.insert_signed_transaction(&new, &[]).await?;
+        let versions = Versions { attempts: vec![attempt], gas_limit: TRANSFER_GAS, batch_size: 0 };
+        let tx = PendingTx::new(id, (signer, nonce), at, versions, Vec::new(), TxStatus::new(TxPhase::Signed));
+        self.context.in_flight.insert(Arc::new(tx));
         events::nonce_gap_filled(id, signer, nonce, hash, "a transfer of nothing to itself");
         Ok(())
     }

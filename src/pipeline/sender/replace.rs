@@ -1,14 +1,17 @@
-//! Signing again at the same nonce: the same calldata for a higher offer, or a smaller batch. Another version is on disk before a
-//! node sees it, and any of them may be the one that is included.
+//! Replaces a pending transaction at its nonce: the same calldata with higher fees, or a smaller batch. A replacement is stored
+//! before any node receives it, and a block may include any version.
 
-use super::{
-    PendingTx, Sender, StoreError,
-    maintain::{ChainConditions, fee_market_view},
-    prepare::PrepareError,
-};
+use super::types::{ChainConditions, ReplacementOutcome, Sender, Urgency};
 use crate::{
     chain::{self, UnsignedTransaction},
-    pipeline::{in_flight::BlockedState, now},
+    clock::now,
+    pipeline::{
+        Context,
+        cost::{self, fee_market_view},
+        error::PrepareError,
+        in_flight::{BlockedState, PendingTx},
+        preflight::RegisterCall,
+    },
     registration::{
         Pair,
         diagnosis::Blocker,
@@ -16,223 +19,190 @@ use crate::{
             batching,
             budget::{DailyBudget, OverBudget},
             fees::Fees,
-            replacement::{self},
+            replacement,
         },
         units::format_gwei,
     },
-    store::{Attempt, Replacement},
+    store::{Attempt, Replacement, StoreError},
     telemetry::{events, log_retry},
 };
-use std::time::Duration;
 use tokio::time::Instant;
 use tracing::warn;
 
-/// A version that the day's budget did not allow is offered to it again this often.
-const BUDGET_RETRY_INTERVAL: Duration = Duration::from_secs(1);
-
-/// How much a transaction needs another version.
-#[derive(Clone, Copy, Debug)]
-pub(super) enum Urgency {
-    /// Nothing is wrong with the one that is out.
-    Routine,
-    /// As it is, no block takes it.
-    Stuck,
-    /// And everything else of its signer waits for it.
-    BlocksQueue {
-        /// What blocks ask, in wei per gas.
-        base_fee: u128,
-    },
-}
-
 impl Sender {
-    /// Signs the same again with a higher offer: with one that the day's budget has room for, where all else waits for it. Returns
-    /// whether there is another version to be sent.
-    pub(super) async fn bump_fees(&mut self, flight: &PendingTx, fees: Fees, need: Urgency) -> bool {
-        let over = match self.sign_replacement(flight, fees, need).await {
-            Ok(done) => return done,
-            Err(over) => over,
-        };
-        let over = match self.reduce_to_budget(flight, fees, need, over) {
-            Some(fees) => match self.sign_replacement(flight, fees, need).await {
-                Ok(done) => return done,
-                Err(over) => over,
-            },
-            None => over,
-        };
-        self.next_budget_check = Instant::now() + BUDGET_RETRY_INTERVAL;
-        match need {
-            Urgency::Routine => {}
-            Urgency::Stuck | Urgency::BlocksQueue { .. } => {
-                self.mark_tx_blocked(flight, &Blocker::DailyBudget(over)).await
+    /// Signs the same calldata at the same nonce with higher fees. Where the signer's whole queue waits for it, the daily
+    /// budget may reduce the fees.
+    pub(super) async fn bump_fees(&mut self, tx: &PendingTx, fees: Fees, urgency: Urgency) -> ReplacementOutcome {
+        let mut outcome = self.sign_replacement(tx, fees, urgency).await;
+        if let ReplacementOutcome::OverBudget(over) = outcome
+            && let Some(reduced) = reduce_to_budget(tx, fees, urgency, over)
+        {
+            outcome = self.sign_replacement(tx, reduced, urgency).await;
+        }
+        if let ReplacementOutcome::OverBudget(over) = outcome {
+            self.timers.on_over_budget(Instant::now());
+            match urgency {
+                Urgency::Routine => {}
+                Urgency::Stuck | Urgency::BlocksQueue { .. } => {
+                    self.mark_tx_blocked(tx, &Blocker::DailyBudget(over)).await;
+                }
             }
         }
-        false
+        outcome
     }
 
-    async fn sign_replacement(&mut self, flight: &PendingTx, fees: Fees, need: Urgency) -> Result<bool, OverBudget> {
-        let versions = flight.versions();
-        let Some(latest) = versions.attempts.last() else { return Ok(false) };
-        let signed = chain::resign_with_fees(&self.signer, &latest.raw, fees);
-        let Ok((hash, raw)) = signed else {
-            warn!(transaction_id = %flight.id, "a transaction could not be signed again");
-            return Ok(false);
+    async fn sign_replacement(&mut self, tx: &PendingTx, fees: Fees, urgency: Urgency) -> ReplacementOutcome {
+        let versions = tx.versions();
+        let Some(latest) = versions.attempts.last() else { return ReplacementOutcome::NotReplaced };
+        let Ok((hash, raw)) = chain::resign_with_fees(&self.signer, &latest.raw, fees) else {
+            warn!(transaction_id = %tx.id, "failed to sign replacement transaction");
+            return ReplacementOutcome::NotReplaced;
         };
         let (gas_limit, batch_size) = (versions.gas_limit, versions.batch_size);
-        let done = self.apply_replacement(flight, Attempt { hash, raw, fees }, (gas_limit, batch_size), need).await?;
-        if done {
-            flight.add_history(
-                format!("bumped: {hash} offers at most {} per gas", format_gwei(fees.max_fee_per_gas)),
-                now(),
-            );
-            events::transaction_fee_bumped(flight.id, flight.signer, flight.nonce, hash, &fees);
+        let attempt = Attempt { hash, raw, fees };
+        let outcome = self.apply_replacement(tx, attempt, (gas_limit, batch_size), urgency).await;
+        if outcome.is_replaced() {
+            let max_fee = format_gwei(fees.max_fee_per_gas);
+            tx.add_history(format!("bumped: {hash} offers at most {max_fee} per gas"), now());
+            events::transaction_fee_bumped(tx.id, tx.signer, tx.nonce, hash, &fees);
         }
-        Ok(done)
+        outcome
     }
 
-    /// As much of an offer that passes the budget as there is room for, if that helps what all else waits for.
-    fn reduce_to_budget(&self, flight: &PendingTx, fees: Fees, need: Urgency, over: OverBudget) -> Option<Fees> {
-        let Urgency::BlocksQueue { base_fee } = need else { return None };
-        let less = over.next_cost.saturating_sub(over.budget.saturating_sub(over.committed));
-        replacement::reduced_fees(fees, less, flight.versions().gas_limit, flight.latest().1, base_fee)
-    }
-
-    /// No block holds it, or a node refuses it for its gas: its first part goes on at the same nonce. The rest stays tied to that
-    /// nonce until it is consumed, and is queued again then.
-    pub(super) async fn split_batch(&mut self, flight: &PendingTx, sight: Option<ChainConditions>) -> bool {
-        let Some(ChainConditions { head, stalled }) = sight else { return false };
-        let versions = flight.versions();
-        let pairs: Vec<Pair> = {
-            let journeys = flight.traces();
-            journeys.iter().map(|journey| journey.member.pair.clone()).collect()
+    /// Replaces a batch that fits into no block, or that a node rejects for its gas, by its first part at the same nonce. The
+    /// other registrations are queued again when the nonce is consumed.
+    pub(super) async fn split_batch(
+        &mut self,
+        tx: &PendingTx,
+        conditions: Option<ChainConditions>,
+    ) -> ReplacementOutcome {
+        let Some(ChainConditions { head, stalled }) = conditions else { return ReplacementOutcome::NotReplaced };
+        let batch_size = tx.versions().batch_size;
+        let pairs: Vec<Pair> = tx.traces().iter().map(|trace| trace.member.pair.clone()).collect();
+        let lengths = pairs.iter().take(batch_size).map(|pair| pair.case_id.as_str().len());
+        let fitting = batching::max_that_fit(lengths, head.gas_limit);
+        let count = if fitting < batch_size { fitting } else { batch_size.div_ceil(2) };
+        let Some(part) = pairs.get(..count).filter(|part| !part.is_empty() && count < batch_size) else {
+            return ReplacementOutcome::NotReplaced;
         };
-        let lengths = |count: usize| pairs.iter().take(count).map(|pair| pair.case_id.as_str().len());
-        let fitting = batching::max_that_fit(lengths(versions.batch_size), head.gas_limit);
-        let count = if fitting < versions.batch_size { fitting } else { versions.batch_size.div_ceil(2) };
-        let Some(part) = pairs.get(..count).filter(|part| !part.is_empty() && count < versions.batch_size) else {
-            return false;
-        };
-        let calldata = chain::register_calldata(part);
-        let gas_limit = batching::gas_limit(&calldata, lengths(count));
+        let RegisterCall { calldata, gas_limit } = RegisterCall::new(part);
         let market = self.context.chain.fee_market().await.ok();
-        let asked = fee_market_view(market, (&head, stalled), gas_limit, self.context.chain.max_fee_per_gas());
-        let fees = match replacement::bumped_fees(flight.latest().1, &asked) {
+        let market = fee_market_view(market, (&head, stalled), gas_limit, self.context.chain.max_fee_per_gas());
+        let fees = match replacement::bumped_fees(tx.latest().1, &market) {
             Ok(fees) => fees,
-            Err(above) => {
-                self.mark_tx_blocked(flight, &Blocker::FeeCap(above)).await;
-                return false;
+            Err(exceeded) => {
+                self.mark_tx_blocked(tx, &Blocker::FeeCap(exceeded)).await;
+                return ReplacementOutcome::NotReplaced;
             }
         };
         let unsigned = UnsignedTransaction {
             chain_id: self.context.chain.network().chain_id,
-            nonce: flight.nonce,
+            nonce: tx.nonce,
             to: Some(self.context.chain.contract()),
             calldata,
             gas_limit,
             fees,
         };
-        let Ok((hash, raw)) = chain::sign(&self.signer, &unsigned) else { return false };
-        let need = Urgency::BlocksQueue { base_fee: head.base_fee };
-        let done = match self.apply_replacement(flight, Attempt { hash, raw, fees }, (gas_limit, count), need).await {
-            Ok(done) => done,
-            Err(over) => {
-                self.next_budget_check = Instant::now() + BUDGET_RETRY_INTERVAL;
-                self.mark_tx_blocked(flight, &Blocker::DailyBudget(over)).await;
-                false
+        let Ok((hash, raw)) = chain::sign(&self.signer, &unsigned) else { return ReplacementOutcome::NotReplaced };
+        let urgency = Urgency::BlocksQueue { base_fee: head.base_fee };
+        let outcome = self.apply_replacement(tx, Attempt { hash, raw, fees }, (gas_limit, count), urgency).await;
+        match outcome {
+            ReplacementOutcome::Replaced => {
+                tx.add_history(format!("split: {hash} carries the first {count} of {batch_size}"), now());
+                events::transaction_split(tx.id, tx.signer, tx.nonce, hash, (count, batch_size));
             }
-        };
-        if done {
-            flight.add_history(format!("split: {hash} carries the first {count} of {}", versions.batch_size), now());
-            events::transaction_split(flight.id, flight.signer, flight.nonce, hash, (count, versions.batch_size));
+            ReplacementOutcome::NotReplaced => {}
+            ReplacementOutcome::OverBudget(over) => {
+                self.timers.on_over_budget(Instant::now());
+                self.mark_tx_blocked(tx, &Blocker::DailyBudget(over)).await;
+            }
         }
-        done
+        outcome
     }
 
-    /// Writes another version, and counts it from then on. Returns whether there is one.
-    ///
-    /// # Errors
-    /// When the day's budget has no room for it.
+    /// Writes a new version, and makes it the latest one once it is written.
     async fn apply_replacement(
         &mut self,
-        flight: &PendingTx,
+        tx: &PendingTx,
         attempt: Attempt,
         (gas_limit, batch_size): (u64, usize),
-        need: Urgency,
-    ) -> Result<bool, OverBudget> {
-        if Instant::now() < self.next_budget_check {
-            return Ok(false);
+        urgency: Urgency,
+    ) -> ReplacementOutcome {
+        if !self.timers.may_replace(Instant::now()) {
+            return ReplacementOutcome::NotReplaced;
         }
-        match self.persist_replacement(flight, attempt.clone(), (gas_limit, batch_size), need).await {
+        match self.persist_replacement(tx, attempt.clone(), (gas_limit, batch_size), urgency).await {
             Ok(()) => {}
-            Err(PrepareError::Blocked(Blocker::DailyBudget(over))) => return Err(over),
-            Err(PrepareError::Blocked(hindrance)) => {
-                self.mark_tx_blocked(flight, &hindrance).await;
-                return Ok(false);
+            Err(PrepareError::Blocked(Blocker::DailyBudget(over))) => return ReplacementOutcome::OverBudget(over),
+            Err(PrepareError::Blocked(blocker)) => {
+                self.mark_tx_blocked(tx, &blocker).await;
+                return ReplacementOutcome::NotReplaced;
             }
-            // A block holds it by now; or the answer to an earlier write was lost, and what is on disk is more than what is known.
+            // A block includes it by now, or an earlier write succeeded although its answer was lost.
             Err(PrepareError::Store(StoreError::Conflict)) => {
-                self.reload_attempts(flight).await;
-                return Ok(false);
+                self.reload_attempts(tx).await;
+                return ReplacementOutcome::NotReplaced;
             }
             Err(PrepareError::Store(error)) => {
                 self.on_store_error(&error);
-                return Ok(false);
+                return ReplacementOutcome::NotReplaced;
             }
-            Err(PrepareError::BatchReverts) => return Ok(false),
+            Err(PrepareError::BatchReverts) => return ReplacementOutcome::NotReplaced,
         }
-        flight.push_attempt(attempt, gas_limit, batch_size);
+        tx.push_attempt(attempt, gas_limit, batch_size);
         {
-            let mut progress = flight.status();
+            let mut progress = tx.status();
             (progress.pending_since, progress.underpriced, progress.blocked) = (None, false, BlockedState::Clear);
             (progress.observations.last_rejection, progress.observations.persisted.last_rejection) = (None, None);
         }
-        if let Some(vehicle) = flight.summary() {
-            flight.traces().iter_mut().for_each(|journey| journey.on_replaced(&vehicle));
+        if let Some(summary) = tx.summary() {
+            tx.traces().iter_mut().for_each(|trace| trace.on_replaced(&summary));
         }
-        self.context.waiters.notify_changed(&self.context.store, &flight.members).await;
-        Ok(true)
+        self.context.waiters.notify_changed(&self.context.store, &tx.members).await;
+        ReplacementOutcome::Replaced
     }
 
     async fn persist_replacement(
         &self,
-        flight: &PendingTx,
+        tx: &PendingTx,
         attempt: Attempt,
         (gas_limit, batch_size): (u64, usize),
-        need: Urgency,
+        urgency: Urgency,
     ) -> Result<(), PrepareError> {
-        let worst_cost = self.max_cost(attempt.raw.len(), gas_limit, attempt.fees).await?.wei();
-        let (number, signed_at) = (flight.versions().attempts.len() + 1, now());
-        // What fills a gap carries nothing, and goes out whatever was spent: what waits behind it is counted already.
-        let allowance = self.daily_budget().filter(|_| !flight.members.is_empty());
-        let allowance = match need {
-            Urgency::Routine | Urgency::Stuck => allowance,
-            Urgency::BlocksQueue { .. } => allowance.map(DailyBudget::with_reserve_access),
+        let Context { chain, store, settings, .. } = &self.context;
+        let max_cost = cost::max_cost(chain, attempt.raw.len(), gas_limit, attempt.fees).await?.wei();
+        // A nonce gap transaction carries no registrations and is not limited: the ones behind it are reserved already.
+        let budget = cost::daily_budget(settings.daily_budget).filter(|_| !tx.members.is_empty());
+        let daily_budget = match urgency {
+            Urgency::Routine | Urgency::Stuck => budget,
+            Urgency::BlocksQueue { .. } => budget.map(DailyBudget::with_reserve_access),
         };
-        let new = Replacement {
-            attempt,
-            number,
-            gas_limit,
-            batch_size,
-            signed_at,
-            max_cost: worst_cost,
-            daily_budget: allowance,
-        };
-        Ok(self.context.store.insert_replacement(flight.id, &new).await?)
+        let (number, signed_at) = (tx.versions().attempts.len() + 1, now());
+        let new = Replacement { attempt, number, gas_limit, batch_size, signed_at, max_cost, daily_budget };
+        Ok(store.insert_replacement(tx.id, &new).await?)
     }
 
-    async fn reload_attempts(&self, flight: &PendingTx) {
-        match self.context.store.open_transaction(flight.id).await {
+    async fn reload_attempts(&self, tx: &PendingTx) {
+        match self.context.store.open_transaction(tx.id).await {
             Ok(Some(open)) => {
                 {
-                    let memory = &mut flight.status().observations;
+                    let memory = &mut tx.status().observations;
                     memory.last_rejection = open.observations.last_rejection.clone();
                     memory.persisted.last_rejection = open.observations.last_rejection;
                 }
-                for attempt in open.attempts.into_iter().skip(flight.versions().attempts.len()) {
-                    flight.push_attempt(attempt, open.gas_limit, open.batch_size);
+                for attempt in open.attempts.into_iter().skip(tx.versions().attempts.len()) {
+                    tx.push_attempt(attempt, open.gas_limit, open.batch_size);
                 }
             }
             Ok(None) => {}
-            Err(error) => log_retry!(error, transaction_id = %flight.id, "a transaction could not be read"),
+            Err(error) => log_retry!(error, transaction_id = %tx.id, "failed to reload transaction"),
         }
     }
+}
+
+/// The highest fees that the budget has room for, where the signer's whole queue waits for the transaction.
+fn reduce_to_budget(tx: &PendingTx, fees: Fees, urgency: Urgency, over: OverBudget) -> Option<Fees> {
+    let Urgency::BlocksQueue { base_fee } = urgency else { return None };
+    let excess = over.next_cost.saturating_sub(over.budget.saturating_sub(over.committed));
+    replacement::reduced_fees(fees, excess, tx.versions().gas_limit, tx.latest().1, base_fee)
 }

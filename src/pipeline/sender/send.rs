@@ -1,12 +1,10 @@
 //! Broadcasting what is on disk, until a node has it. The bytes never change here.
 
-use super::Sender;
+use super::types::Sender;
 use crate::{
     chain::{BroadcastResult, CallError, RejectReason},
-    pipeline::{
-        in_flight::{PendingTx, TxPhase},
-        now,
-    },
+    clock::now,
+    pipeline::in_flight::{PendingTx, TxPhase},
     registration::BlockedReason,
     telemetry::{events, log_retry, spans},
 };
@@ -66,7 +64,7 @@ impl Sender {
                 true
             }
             SendVerdict::Retry(blocked) => {
-                self.next_send = Instant::now() + self.backoff.next_delay();
+                self.timers.resend_after(Instant::now(), self.backoff.next_delay());
                 if result.as_ref().err().and_then(CallError::reject_reason) == Some(&RejectReason::SenderLimit) {
                     self.in_flight_limit.on_sender_limit(self.context.in_flight_count(self.address()));
                 }

@@ -8,10 +8,7 @@ use crate::{
     store::{self, AcceptHandle, OpenError, Registry, Store},
 };
 use futures_util::{StreamExt, stream::FuturesUnordered};
-use std::{
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
-};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio_util::sync::CancellationToken;
 
 /// How often a start looks at its database before it gives up.
@@ -100,7 +97,7 @@ pub(super) async fn run_service(plan: ServiceConfig) -> Result<(), String> {
 
 /// As long as it takes an endpoint to answer: whoever runs a service starts it again when it gives up.
 async fn verify_chain(chain: &Chain) -> Result<Registry, String> {
-    let mut delays = Backoff::with_max_delay(Duration::from_secs(2));
+    let mut delays = Backoff::new();
     loop {
         match chain.verify_identity().await {
             Ok(proof) => {

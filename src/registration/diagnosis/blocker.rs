@@ -1,60 +1,42 @@
-//! What stood in the way of sending, with its numbers.
+//! What prevents sending, with the values.
 
-use super::{NodeRejection, RejectKind};
 use crate::registration::{
-    BlockedReason,
+    blocked_reason::BlockedReason,
+    observations::{NodeRejection, RejectKind, TxTooLarge},
     policy::{budget::OverBudget, fees::FeeCapExceeded},
     units::format_eth,
 };
 use alloy::primitives::{Address, U256};
 use std::fmt;
 
-/// A transaction that no block takes, and that cannot be made smaller.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct TxTooLarge {
-    /// Its gas limit.
-    pub gas_limit: u64,
-    /// The most that a block takes.
-    pub max_gas: u64,
-}
-
-/// What keeps work from being sent just now. Its text is for the log.
+/// Displayed in the log and in diagnoses.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Blocker {
-    /// The signer cannot pay for the transaction and all it has out.
+    /// The signer cannot pay for the transaction and its pending ones.
     InsufficientFunds {
-        /// The signer.
         signer: Address,
-        /// What it holds, in wei.
+        /// In wei.
         balance: U256,
-        /// What it may need, in wei.
+        /// In wei, pending transactions included.
         needed: U256,
     },
-    /// The contract does not allow this signer.
     SignerNotAllowed(Address),
-    /// The least that would be included is above the cap.
     FeeCap(FeeCapExceeded),
-    /// The day's budget does not allow another transaction.
     DailyBudget(OverBudget),
-    /// A block takes less gas than one registration alone needs.
     TooLarge(TxTooLarge),
-    /// Nobody answers: in words.
+    /// With the error of each endpoint.
     NoEndpoint(String),
-    /// The endpoint answers, and shows a chain without the contract.
+    /// The endpoint answers, and its chain has no code at the contract's address.
     NoContract {
-        /// Its name.
         endpoint: String,
-        /// Where the contract should be.
         contract: Address,
     },
-    /// A node refuses the bytes.
     Rejected(NodeRejection),
-    /// The transaction cannot be made or tried, for another reason: in words.
+    /// Preparing or simulating the transaction fails for another reason, which this text states.
     Other(String),
 }
 
 impl Blocker {
-    /// What callers see as the reason.
     pub fn blocked_reason(&self) -> BlockedReason {
         match self {
             Self::InsufficientFunds { .. } => BlockedReason::InsufficientFunds,
@@ -64,7 +46,7 @@ impl Blocker {
             Self::TooLarge(_) => BlockedReason::TooLarge,
             Self::NoEndpoint(_) => BlockedReason::NoEndpoint,
             Self::NoContract { .. } | Self::Other(_) => BlockedReason::NodeRefuses,
-            Self::Rejected(refused) => match refused.kind {
+            Self::Rejected(rejection) => match rejection.kind {
                 RejectKind::InsufficientFunds => BlockedReason::InsufficientFunds,
                 RejectKind::FeeTooLow => BlockedReason::FeeCap,
                 RejectKind::SenderLimit
@@ -102,8 +84,12 @@ impl fmt::Display for Blocker {
                     ether(over.next_cost)
                 )
             }
-            Self::Rejected(refused) => {
-                write!(f, "{} refuses the transaction: {} (code {})", refused.endpoint, refused.message, refused.code)
+            Self::Rejected(rejection) => {
+                write!(
+                    f,
+                    "{} refuses the transaction: {} (code {})",
+                    rejection.endpoint, rejection.message, rejection.code
+                )
             }
             Self::TooLarge(TxTooLarge { gas_limit: gas, max_gas }) => write!(
                 f,

@@ -3,11 +3,15 @@
 //! of it, as that the nodes forgot it.
 
 use super::{
-    Blocker, Cause, EarlierTx, EndpointAnswer, EndpointSnapshot, Evidence, FeeSnapshot, NodeRejection, ReceiptSnapshot,
-    RejectKind, RpcAnswers, StallSnapshot, Subject, SubmittedTx, Unsent,
+    blocker::Blocker,
+    cause::Cause,
+    evidence::{EarlierTx, Evidence, RpcAnswers, Subject, SubmittedTx, Unsent},
 };
 use crate::registration::{
-    BlockedReason,
+    blocked_reason::BlockedReason,
+    observations::{
+        EndpointAnswer, EndpointSnapshot, FeeSnapshot, NodeRejection, ReceiptSnapshot, RejectKind, StallSnapshot,
+    },
     policy::{batching, budget::OverBudget, fees::FeeCapExceeded},
 };
 use alloy::primitives::{Address, U256};

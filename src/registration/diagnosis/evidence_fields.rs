@@ -1,6 +1,10 @@
 //! What stands in every diagnosis, whatever its finding: how far it is, and who answered what.
 
-use super::{EndpointAnswer, Evidence, Subject, SubmittedTx, explanation::Explanation};
+use super::{
+    evidence::{Evidence, Subject, SubmittedTx},
+    explanation::text::Explanation,
+};
+use crate::registration::observations::EndpointAnswer;
 
 /// Adds what is the same for every finding.
 pub(super) fn add_common_fields(told: Explanation, seen: &Evidence) -> Explanation {

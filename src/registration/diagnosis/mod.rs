@@ -1,44 +1,36 @@
-//! Why a registration is not confirmed: a pure function from evidence to one cause, a sentence, and the numbers.
+//! Why a registration is not confirmed: a pure function from evidence to one cause, an explanation and the values that prove
+//! it.
 //!
-//! Whoever gathers puts what was seen into an [`Evidence`]; what was not seen is absent from it, and nothing is concluded from
-//! what is absent. `decide` names the cause, `words` explains it, `numbers` proves it.
+//! The caller collects what was observed into an [`Evidence`]. What was not observed is absent from it, and nothing is
+//! concluded from absence. `classify` names the cause, `explanation` describes it, `evidence_fields` adds the common values.
 
-mod blocker;
-mod cause;
+pub(super) mod blocker;
+pub(super) mod cause;
 mod classify;
 mod evidence;
 mod evidence_fields;
 mod explanation;
+pub(super) mod report;
 #[cfg(test)]
 mod tests;
 
-pub use blocker::{Blocker, TxTooLarge};
-pub use cause::Cause;
-pub use evidence::{
-    BlockFullness, ChainSnapshot, EarlierTx, EndpointAnswer, EndpointSnapshot, Evidence, FeeSnapshot, HeadSnapshot,
-    NodeRejection, ReceiptSnapshot, RejectKind, RevertReason, RpcAnswers, StallSnapshot, Subject, SubmittedTx, Unsent,
+pub use super::observations::{
+    BlockFullness, EndpointAnswer, EndpointSnapshot, FeeSnapshot, HeadSnapshot, NodeRejection, ReceiptSnapshot,
+    RejectKind, RevertReason, StallSnapshot, TxTooLarge,
 };
-pub use explanation::MAX_EXPLANATION_CHARS;
+pub use blocker::Blocker;
+pub use cause::Cause;
+pub use evidence::{ChainSnapshot, EarlierTx, Evidence, RpcAnswers, Subject, SubmittedTx, Unsent};
+pub use explanation::text::MAX_EXPLANATION_CHARS;
+pub use report::Diagnosis;
 
-use super::Timestamp;
-use std::collections::BTreeMap;
-
-/// Why a registration was not confirmed when it was looked at.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Diagnosis {
-    /// The cause.
-    pub cause: Cause,
-    /// The cause in plain words: at most [`LONGEST`] characters of ASCII.
-    pub explanation: String,
-    /// The numbers that prove it.
-    pub evidence: BTreeMap<String, String>,
-    /// When it was made.
-    pub time: Timestamp,
-}
-
-/// Names the cause, explains it, and lists the numbers that prove it.
-pub fn diagnose(seen: &Evidence) -> Diagnosis {
-    let finding = classify::classify(seen);
-    let told = evidence_fields::add_common_fields(explanation::explain(seen, &finding), seen);
-    Diagnosis { cause: finding.cause(), explanation: told.text, evidence: told.fields, time: seen.now }
+pub fn diagnose(evidence: &Evidence) -> Diagnosis {
+    let finding = classify::classify(evidence);
+    let explanation = evidence_fields::add_common_fields(explanation::explain(evidence, &finding), evidence);
+    Diagnosis {
+        cause: finding.cause(),
+        explanation: explanation.text,
+        evidence: explanation.fields,
+        time: evidence.now,
+    }
 }

@@ -1,6 +1,6 @@
 //! How much may be spent in a day.
 
-use crate::registration::{Timestamp, TransactionId};
+use crate::registration::{ids::TransactionId, time::Timestamp};
 use std::{collections::BTreeMap, fmt};
 
 /// A day of UTC, in microseconds.

@@ -1,6 +1,6 @@
 //! What a transaction offers per gas (EIP-1559).
 
-use crate::registration::{diagnosis::BlockFullness, units::format_gwei};
+use crate::registration::{observations::BlockFullness, units::format_gwei};
 
 /// How many times the current base fee is offered. Denim blocks of 200 ms can raise the base fee by about 14% each, so eight
 /// times is a good three seconds of full blocks; what is not needed is not paid.

@@ -5,7 +5,7 @@ use super::{
     batching::max_tx_gas,
     fees::{FeeCapExceeded, Fees, price, priority_fee},
 };
-use crate::registration::diagnosis::{RejectKind, TxTooLarge};
+use crate::registration::observations::{RejectKind, TxTooLarge};
 use std::time::Duration;
 
 /// A version that has waited this long with nothing wrong is outbid all the same, and each one after it waits twice as long:

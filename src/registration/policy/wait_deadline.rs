@@ -1,5 +1,6 @@
 //! How long a call may wait: the caller's wait, the caller's deadline, and the server's confirmation clock.
 
+use crate::registration::state::{Finality, State};
 use std::time::Duration;
 
 /// The least time that is left of a caller's deadline for the answer to travel.
@@ -24,8 +25,7 @@ pub enum WaitFor {
 
 impl WaitFor {
     /// Whether a registration in this state, with this finality, is as far as asked.
-    pub fn is_reached(self, state: super::super::State, finality: Option<super::super::Finality>) -> bool {
-        use super::super::{Finality, State};
+    pub fn is_reached(self, state: State, finality: Option<Finality>) -> bool {
         let confirmed = state == State::Confirmed;
         match self {
             Self::Accepted => true,
@@ -57,7 +57,6 @@ fn answer_margin(deadline: Duration) -> Duration {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::registration::{Finality, State};
 
     const MAX: Duration = Duration::from_secs(300);
 

@@ -1,6 +1,9 @@
 //! What is told of the endpoints and of the chain as a whole.
 
-use super::{RECOVERED_TARGET, REPORT_TARGET, Report};
+use crate::telemetry::{
+    sentry::Report,
+    targets::{RECOVERED_TARGET, REPORT_TARGET},
+};
 use serde_json::json;
 use std::time::Duration;
 use tracing::{debug, error, info, warn};

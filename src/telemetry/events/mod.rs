@@ -15,7 +15,8 @@ pub use timeout::confirmation_timeout;
 
 use super::{
     AffectedRegistration, metrics,
-    sentry::{REPORT_TARGET, Report, app_metrics},
+    sentry::{Report, app_metrics},
+    targets::{FATAL_TARGET, RECOVERED_TARGET, REPORT_TARGET},
 };
 use crate::registration::{
     BlockedReason, Cost, Failure, RegistrationId, SpanId, TraceContext, TraceId, TransactionId, policy::fees::Fees,
@@ -23,12 +24,6 @@ use crate::registration::{
 use alloy::primitives::{Address, B256};
 use std::time::Duration;
 use tracing::{debug, error, info, warn};
-
-/// Where the last word is said. It is written whatever is asked of the log.
-pub(super) const FATAL_TARGET: &str = "registrar::end";
-
-/// The target of what says that something is well again: whoever reads warnings only wants to read when they are over.
-pub const RECOVERED_TARGET: &str = "registrar::recovered";
 
 /// A variable with our prefix is set that nothing reads; `meant` is the one that its name is nearest to.
 pub fn unknown_setting(name: &str, meant: Option<&str>) {
@@ -320,14 +315,4 @@ fn report_for(affected: Option<&AffectedRegistration>) -> Report {
         .tag("registrationId", affected.registration_id)
         .tag("documentHash", affected.pair.document_hash)
         .tag("caseId", affected.pair.case_id.as_str())
-}
-
-/// Sentry or the collector does not take what it is told. It is no error of ours, and nobody's work stops for it.
-pub fn telemetry_export_failing(receiver: &str, error: &str) {
-    warn!(receiver, error, "telemetry does not arrive");
-}
-
-/// It does again.
-pub fn telemetry_export_recovered(receiver: &str) {
-    info!(target: RECOVERED_TARGET, receiver, "telemetry arrives again");
 }

@@ -8,9 +8,10 @@ mod transport;
 pub(super) use report::Report;
 
 use super::{
-    SentrySettings, Settings, metrics, panic, scrub,
+    SentrySettings, Settings, metrics, scrub,
     spans::{self, KeepReason, Segment, Sink},
     start::EventListener,
+    targets::{PANIC_TARGET, REPORT_TARGET},
 };
 use sentry::{
     Client, ClientOptions, Hub, Integration,
@@ -23,9 +24,6 @@ use tracing::{Level, Metadata, Subscriber};
 use tracing_subscriber::{Layer, registry::LookupSpan};
 use transaction::{Sdk, SentryIdentity};
 use transport::{EnvelopeQueue, SharedTransportFactory};
-
-/// A warning with this target is an event of its own in Sentry.
-pub(super) const REPORT_TARGET: &str = "registrar::report";
 
 /// The client, while the service runs.
 pub(super) struct Sentry {
@@ -170,7 +168,7 @@ fn is_own_event(metadata: &Metadata<'_>) -> bool {
 /// What becomes an event: every error, and the warnings that say so.
 fn is_event(metadata: &Metadata<'_>) -> bool {
     // The panic hook has made an event of its own, with the stack.
-    let told = metadata.target() == panic::PANIC_TARGET;
+    let told = metadata.target() == PANIC_TARGET;
     is_own_event(metadata) && !told && (*metadata.level() == Level::ERROR || metadata.target() == REPORT_TARGET)
 }
 

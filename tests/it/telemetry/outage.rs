@@ -50,7 +50,7 @@ async fn assert_outage_does_not_affect_calls(behavior: Behavior) {
     assert!(errors.is_empty(), "a telemetry outage is logged as an error: {errors:#?}");
     for receiver in ["otlp", "sentry"] {
         let exported =
-            log.iter().filter(|line| line["message"] == "telemetry does not arrive" && line["receiver"] == receiver);
+            log.iter().filter(|line| line["message"] == "telemetry export failing" && line["receiver"] == receiver);
         let count = exported.count();
         assert!(count <= 1, "{receiver}: logged {count} times");
     }
@@ -83,7 +83,7 @@ async fn telemetry_is_delivered_after_an_outage() {
     observed.otlp.set_behavior(Behavior::RefuseConnections);
     observed.stack.client.confirm(1, CASE).await;
     for receiver in ["otlp", "sentry"] {
-        let lost = |line: &Value| line["message"] == "telemetry does not arrive" && line["receiver"] == receiver;
+        let lost = |line: &Value| line["message"] == "telemetry export failing" && line["receiver"] == receiver;
         observed.stack.service.wait_for_log("the failed export", lost).await;
     }
     observed.sentry.set_behavior(Behavior::Accept);
@@ -94,7 +94,7 @@ async fn telemetry_is_delivered_after_an_outage() {
     let tree = observed.transaction("blockchain.register", &later.trace_id).await;
     observed.assert_in_both_receivers(&tree).await;
     for receiver in ["otlp", "sentry"] {
-        for (level, words) in [("WARN", "telemetry does not arrive"), ("INFO", "telemetry arrives again")] {
+        for (level, words) in [("WARN", "telemetry export failing"), ("INFO", "telemetry export recovered")] {
             let is_it =
                 |line: &Value| line["message"] == words && line["level"] == level && line["receiver"] == receiver;
             observed.stack.service.wait_for_log(words, is_it).await;

@@ -1,11 +1,12 @@
 //! What concerns endpoints, blocks and the contract.
 
-use super::{
+use super::text::{
     Explanation, MAX_NODE_MESSAGE_CHARS, REBROADCAST_NOTE, endpoint_name, format_seconds, join_first_two, submitted_tx,
     truncate_ascii,
 };
-use crate::registration::diagnosis::{
-    EndpointAnswer, EndpointSnapshot, Evidence, ReceiptSnapshot, RevertReason, StallSnapshot, Subject,
+use crate::registration::{
+    diagnosis::evidence::{Evidence, Subject},
+    observations::{EndpointAnswer, EndpointSnapshot, ReceiptSnapshot, RevertReason, StallSnapshot},
 };
 use alloy::primitives::{Address, hex};
 use std::time::Duration;

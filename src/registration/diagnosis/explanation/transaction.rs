@@ -1,11 +1,16 @@
 //! What concerns the transaction itself: its nonce, its offer, its signer, its place in the nodes' pools.
 
-use super::{
+use super::text::{
     Explanation, MAX_BLOCKER_CHARS, REBROADCAST_NOTE, endpoint_name, format_seconds, join_first_two, quote_rejection,
     retry_note, submitted_tx, truncate_ascii, tx_nonce,
 };
 use crate::registration::{
-    diagnosis::{Blocker, EarlierTx, Evidence, NodeRejection, Subject, classify::Congestion},
+    diagnosis::{
+        blocker::Blocker,
+        classify::Congestion,
+        evidence::{EarlierTx, Evidence, Subject},
+    },
+    observations::NodeRejection,
     policy::{budget::OverBudget, fees::FeeCapExceeded},
     units::{format_eth, format_gwei},
 };

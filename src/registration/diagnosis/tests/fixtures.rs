@@ -59,7 +59,6 @@ pub(super) fn pending_tx() -> SubmittedTx {
     SubmittedTx {
         signer: SIGNER,
         nonce: 7,
-        hash: B256::repeat_byte(7),
         gas_limit: GAS_LIMIT,
         fees: Fees { max_fee_per_gas: 8 * GWEI, max_priority_fee_per_gas: GWEI / 1000 },
         accepted_by: Some(ENDPOINT_A.into()),

@@ -4,7 +4,7 @@ mod fixtures;
 
 use super::*;
 use crate::registration::{
-    BlockedReason,
+    BlockedReason, Timestamp,
     policy::{budget::OverBudget, fees::FeeCapExceeded},
 };
 use alloy::primitives::{B256, U256, bytes};

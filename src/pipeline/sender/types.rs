@@ -1,0 +1,101 @@
+//! The sender's state and the types that its files share.
+
+use super::schedule::Timers;
+use crate::{
+    chain::{Backoff, Header, Signer},
+    pipeline::{Context, blockers::FeeWaitGuard},
+    registration::{
+        BlockedReason,
+        policy::{batching, budget::OverBudget, in_flight_limit::InFlightLimit},
+    },
+};
+use alloy::primitives::Address;
+use tokio::time::Instant;
+
+pub(super) const MAX_CLAIM: usize = batching::MAX_BATCH_REGISTRATIONS;
+
+/// Sends the queued registrations with one signer, strictly in the order of its nonces.
+#[derive(Debug)]
+pub(in crate::pipeline) struct Sender {
+    pub(super) context: Context,
+    pub(super) signer: Signer,
+    /// The nonce after the last one assigned; `None` until it is read from the store.
+    pub(super) next_nonce: Option<u64>,
+    /// Halved while a batch reverts, to isolate the registration at fault, and doubled after each batch that is signed.
+    pub(super) max_batch: usize,
+    pub(super) in_flight_limit: InFlightLimit,
+    pub(super) backoff: Backoff,
+    pub(super) timers: Timers,
+    /// Set while the sender waits for the base fee to fall below the cap.
+    pub(super) fee_wait: Option<FeeWaitGuard>,
+    /// The reason last logged, so that it is logged once, and when the sender became blocked by any reason.
+    pub(super) reported_blocker: Option<(BlockedReason, Instant)>,
+}
+
+impl Sender {
+    pub(in crate::pipeline) fn new(context: Context, signer: Signer) -> Self {
+        Self {
+            context,
+            signer,
+            next_nonce: None,
+            max_batch: MAX_CLAIM,
+            in_flight_limit: InFlightLimit::default(),
+            backoff: Backoff::new(),
+            timers: Timers::new(Instant::now()),
+            fee_wait: None,
+            reported_blocker: None,
+        }
+    }
+
+    pub(super) fn address(&self) -> Address {
+        self.signer.address()
+    }
+}
+
+pub(super) enum StepOutcome {
+    Progressed,
+    /// The queue is empty.
+    Idle,
+    /// Blocked, or the store failed.
+    RetryLater,
+}
+
+/// The chain as of one round of maintenance, the same for every pending transaction.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct ChainConditions {
+    pub(super) head: Header,
+    pub(super) stalled: bool,
+}
+
+/// Why a transaction is replaced, which decides how much of the daily budget the replacement may use.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Urgency {
+    /// Its fees are sufficient; the bump is only scheduled.
+    Routine,
+    /// No block includes it as it is.
+    Stuck,
+    /// As `Stuck`, and every later nonce of the signer waits for it.
+    BlocksQueue {
+        /// In wei per gas.
+        base_fee: u128,
+    },
+}
+
+#[derive(Debug)]
+pub(super) enum ReplacementOutcome {
+    /// The new version is in the store and the latest one from now on.
+    Replaced,
+    /// Not due, not possible, or blocked for a reason that is reported already.
+    NotReplaced,
+    /// The daily budget has no room for it.
+    OverBudget(OverBudget),
+}
+
+impl ReplacementOutcome {
+    pub(super) fn is_replaced(&self) -> bool {
+        match self {
+            Self::Replaced => true,
+            Self::NotReplaced | Self::OverBudget(_) => false,
+        }
+    }
+}

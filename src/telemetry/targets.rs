@@ -1,0 +1,10 @@
+//! Targets of log lines that layers treat differently from the rest.
+
+/// Why the process ended. Written whatever the log filter says.
+pub(super) const FATAL_TARGET: &str = "registrar::end";
+/// A condition is over. A filter that admits warnings only can admit this target as well.
+pub(crate) const RECOVERED_TARGET: &str = "registrar::recovered";
+/// A warning with this target is an event of its own in Sentry.
+pub(super) const REPORT_TARGET: &str = "registrar::report";
+/// A panic. The panic hook sends its own Sentry event, with the stack.
+pub(super) const PANIC_TARGET: &str = "panic";
