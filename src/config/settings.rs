@@ -376,7 +376,7 @@ mod tests {
             "REGISTRAR_CHAIN_ID",
             "REGISTRAR_MAX_FEE_GWEI",
             "TRACING_ENABLED",
-            "REGISTRAR_TRACE_HOSTS: entry 2 is no host name",
+            "REGISTRAR_TRACE_HOSTS: entry 2 is not a host name",
             "LOG_FORMAT",
             "REGISTRAR_CONTRACT_ADDRESS",
             "REGISTRAR_SIGNER_KEYS",

@@ -7,7 +7,7 @@ use super::{
 use crate::telemetry::{
     LogFilter, LogFormat, OtlpEndpoint, OtlpProtocol, OtlpSettings, Rate, Salt, SentrySettings, Settings, SpanLimits,
     propagation::{TraceHost, TraceHosts},
-    spans::OTLP_QUEUE,
+    spans::DEFAULT_OTLP_QUEUE_SPANS,
 };
 
 pub(super) fn read_telemetry(args: &ServeArgs, environment: &Environment, faults: &mut ConfigErrors) -> Settings {
@@ -73,7 +73,7 @@ fn read_otlp(args: &ServeArgs, environment: &Environment, faults: &mut ConfigErr
     let queue = faults.parse_or_default(
         MAX_QUEUE_VARIABLE,
         environment.get(MAX_QUEUE_VARIABLE),
-        OTLP_QUEUE as u64,
+        DEFAULT_OTLP_QUEUE_SPANS as u64,
         parse_integer_in(1, 1_000_000),
     );
     let protocols = ["OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL"];

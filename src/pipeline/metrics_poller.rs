@@ -120,6 +120,6 @@ impl MetricsPoller {
 
 fn set_state_gauges(counts: [(State, usize); UNFINISHED_STATES.len()]) {
     for (state, count) in counts {
-        metrics().set_in_flight(state.code(), count);
+        metrics().set_in_flight(state, count);
     }
 }

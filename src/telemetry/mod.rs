@@ -1,34 +1,35 @@
-//! The only room that names opentelemetry and sentry: logs, spans, reports, metrics, trace ids.
+//! Logs, spans, reports, metrics and trace ids. No other area uses opentelemetry or sentry.
 //!
-//! `events` has one function for each fact: its log line, its metric and its report together. `spans` is the one pipeline for
-//! spans, to OTLP and to Sentry. `redact` stands at every door.
+//! `events` has one function per fact, which makes its log line, its metric and its report. `spans` is the pipeline for all
+//! spans, to OTLP and to Sentry. Everything that is logged or exported is redacted by `redact`.
 
+mod event_listener;
 pub mod events;
+mod ids;
 mod log;
+mod log_settings;
 mod metrics;
 mod ongoing;
 pub mod panic;
-pub mod propagation;
+pub(crate) mod propagation;
 mod receiver_status;
-pub mod redact;
+pub(crate) mod redact;
 mod scrub;
 mod sentry;
 mod settings;
-pub mod spans;
+pub(crate) mod spans;
 mod start;
 mod targets;
 mod timeout_report;
 mod user_id;
 
-pub use log::{InvalidLogSetting, LogFilter, LogFormat};
-pub use metrics::{Metrics, metrics};
+pub(crate) use log_settings::{LogFilter, LogFormat};
+pub(crate) use metrics::metrics;
 pub(crate) use ongoing::{OngoingCondition, log_retry};
-pub use redact::{Secrets, redact};
-pub use settings::{
-    InvalidDsn, InvalidOtlp, InvalidRate, OtlpEndpoint, OtlpProtocol, OtlpSettings, Rate, SentryDsn, SentrySettings,
-    Settings, SpanLimits,
-};
+pub(crate) use redact::{Secrets, redact};
+pub use settings::Settings;
+pub(crate) use settings::{InvalidDsn, OtlpEndpoint, OtlpProtocol, OtlpSettings, Rate, SentrySettings, SpanLimits};
 pub use start::{StartError, Telemetry, init, with_isolated_hub};
 pub(crate) use targets::RECOVERED_TARGET;
-pub use timeout_report::{AffectedRegistration, ReportSubject, TimedOutTransaction, TransactionTimeoutError};
+pub(crate) use timeout_report::{AffectedRegistration, ReportSubject, TimedOutTransaction, TransactionTimeoutError};
 pub(crate) use user_id::{Salt, exported_user_id};

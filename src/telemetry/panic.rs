@@ -1,5 +1,4 @@
-//! What is told of a panic: one line in the log and one event in Sentry, both redacted. The standard hook would write the message,
-//! whatever it holds, to standard error.
+//! Reports a panic as one log line and one event in Sentry, both redacted. The standard hook would print the message unredacted.
 
 use super::{redact, targets::PANIC_TARGET};
 use sentry::{Hub, integrations::panic::PanicIntegration};
@@ -12,10 +11,10 @@ use std::{
     time::Duration,
 };
 
-/// How long the event may take to leave when the main thread panics, and with it the process ends.
+/// When the main thread panics, the process ends and waits for the event this long.
 const PANIC_FLUSH_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Tells panics from now on. A second call changes nothing.
+/// Installs the panic hook. A second call changes nothing.
 pub fn install() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| panic::set_hook(Box::new(report_panic)));
@@ -26,20 +25,20 @@ fn report_panic(info: &PanicHookInfo<'_>) {
     capture_event(info);
 }
 
-/// The line, where a person or a machine looks for it: in the log, and on standard error when there is none.
+/// In the log, or on standard error before the log exists.
 fn write_log_line(info: &PanicHookInfo<'_>) {
     let message = redact(message(info));
     let location = info.location().map(ToString::to_string).unwrap_or_default();
     let thread = thread::current();
     let thread = thread.name().unwrap_or("unnamed");
-    // Taken only where RUST_BACKTRACE or RUST_LIB_BACKTRACE asks for it.
+    // Captured only if RUST_BACKTRACE or RUST_LIB_BACKTRACE is set.
     let backtrace = Backtrace::capture();
     let backtrace = (backtrace.status() == BacktraceStatus::Captured).then(|| backtrace.to_string());
     let backtrace = backtrace.as_deref().map(redact);
     if tracing::enabled!(target: PANIC_TARGET, tracing::Level::ERROR) {
         tracing::error!(target: PANIC_TARGET, location, thread, backtrace = backtrace.as_deref(), "panic: {message}");
     } else {
-        // A standard error that is closed must not make a panic of a panic.
+        // Must not panic when standard error is closed.
         let backtrace = backtrace.map(|frames| format!("\n{frames}")).unwrap_or_default();
         let _ = writeln!(std::io::stderr(), "error: panic: {message} ({location}, thread {thread}){backtrace}");
     }
@@ -53,14 +52,14 @@ fn capture_event(info: &PanicHookInfo<'_>) {
         exception.value = exception.value.take().map(|value| redact(&value).into_owned());
     }
     hub.capture_event(event);
-    // Elsewhere the process lives on, and nothing waits for Sentry.
+    // After a panic of another thread the process continues, and Sentry has time.
     if thread::current().name() == Some("main") {
         client.flush(Some(PANIC_FLUSH_TIMEOUT));
     }
 }
 
 fn message<'a>(info: &'a PanicHookInfo<'_>) -> &'a str {
-    info.payload_as_str().unwrap_or("of no text")
+    info.payload_as_str().unwrap_or("(no message)")
 }
 
 #[cfg(test)]
@@ -74,26 +73,25 @@ mod tests {
     };
 
     const SECRET: &str = "s3cret-of-the-settings";
-    /// Set in the child alone: the log's filter.
-    const FILTER: &str = "REGISTRAR_TEST_OF_PANICS";
+    /// The log filter of the child process, which alone has it.
+    const FILTER: &str = "REGISTRAR_TEST_PANIC_FILTER";
 
-    /// Writes envelopes to standard output.
-    struct Shown;
+    struct PrintTransport;
 
-    impl Transport for Shown {
+    impl Transport for PrintTransport {
         fn send_envelope(&self, envelope: Envelope) {
             envelope.to_writer(std::io::stdout()).unwrap();
         }
     }
 
-    /// Does nothing but in the child: a thread of a service that panics.
+    /// Only in the child process: a service with a thread that panics.
     #[test]
     fn child() {
         let Ok(filter) = std::env::var(FILTER) else { return };
         rustls::crypto::ring::default_provider().install_default().unwrap();
         let mut secrets = Secrets::default();
         secrets.add(SECRET);
-        // Its address is nobody's: what is told goes to another client below.
+        // No server has this address; the client is replaced below.
         let dsn = "http://x@127.0.0.1:9/1".parse().unwrap();
         let settings = Settings {
             enabled: true,
@@ -104,14 +102,14 @@ mod tests {
             ..Settings::for_tests()
         };
         telemetry::init(&settings).unwrap();
-        let options = ClientOptions::new().dsn("https://x@sentry.example/1").transport(Arc::new(Shown));
+        let options = ClientOptions::new().dsn("https://x@sentry.example/1").transport(Arc::new(PrintTransport));
         Hub::main().bind_client(Some(Arc::new(options.into())));
         let worker = || panic!("cannot reach https://u:p@base.example/v2/key\nwith {SECRET}");
         thread::Builder::new().name("worker".into()).spawn(worker).unwrap().join().unwrap_err();
     }
 
-    /// What a process with this filter leaves when one of its threads panics.
-    fn panics(filter: &str, backtrace: &str) -> (Output, String, String) {
+    /// The output of a process with this filter in which a thread panics.
+    fn run_child(filter: &str, backtrace: &str) -> (Output, String, String) {
         let mut command = Command::new(std::env::current_exe().unwrap());
         command.args(["--exact", "telemetry::panic::tests::child", "--nocapture"]);
         command.env(FILTER, filter).env("RUST_BACKTRACE", backtrace).env_remove("RUST_LIB_BACKTRACE");
@@ -128,8 +126,8 @@ mod tests {
 
     #[test]
     fn a_panic_is_one_redacted_line_and_one_redacted_event() {
-        for (backtrace, asked) in [("0", false), ("1", true)] {
-            let (output, stdout, stderr) = panics("info", backtrace);
+        for (backtrace, has_backtrace) in [("0", false), ("1", true)] {
+            let (output, stdout, stderr) = run_child("info", backtrace);
 
             assert!(output.status.success(), "{stdout}{stderr}");
             let lines: Vec<_> = stderr.lines().filter(|line| !line.is_empty()).collect();
@@ -141,7 +139,7 @@ mod tests {
             assert!(line["location"].as_str().unwrap().starts_with("src/telemetry/panic.rs:"), "{line}");
             assert_eq!(
                 line["backtrace"].as_str().is_some_and(|frames| frames.contains("panic::tests")),
-                asked,
+                has_backtrace,
                 "{line}"
             );
             assert_eq!(stdout.matches("\"type\":\"event\"").count(), 1, "{stdout}");
@@ -150,8 +148,8 @@ mod tests {
     }
 
     #[test]
-    fn a_panic_is_told_although_the_log_is_off() {
-        let (_, stdout, stderr) = panics("off", "0");
+    fn a_panic_is_reported_with_the_log_off() {
+        let (_, stdout, stderr) = run_child("off", "0");
         assert!(stderr.contains("panic: cannot reach https://base.example/[redacted]"), "{stderr}");
         assert_eq!(stdout.matches("\"type\":\"event\"").count(), 1, "{stdout}");
     }

@@ -1,4 +1,4 @@
-//! The redactor at every door through which something leaves: spans, events, breadcrumbs, logs.
+//! Redacts spans, events, breadcrumbs and logs before they are exported.
 
 use super::redact::{redact, redact_json};
 use opentelemetry::{Array, KeyValue, StringValue, Value, trace::Status};
@@ -6,7 +6,6 @@ use opentelemetry_sdk::trace::SpanData;
 use sentry::protocol::{Breadcrumb, Event, Log};
 use std::borrow::Cow;
 
-/// A span that is kept.
 pub(super) fn span(span: &mut SpanData) {
     cow(&mut span.name);
     span.attributes.iter_mut().for_each(attribute);
@@ -39,13 +38,13 @@ fn cow(text: &mut Cow<'static, str>) {
     }
 }
 
-/// An event, through its JSON, so that no field is forgotten.
+/// By way of JSON, so that no field is forgotten.
 pub(super) fn event(event: Event<'static>) -> Option<Event<'static>> {
     let redacted = serde_json::to_value(&event).ok().and_then(|mut json| {
         redact_json(&mut json);
         serde_json::from_value(json).ok()
     });
-    // What cannot be read back is told by its bare bones.
+    // If the JSON cannot be read back, a minimal event is sent.
     redacted.or_else(|| {
         let message = event.message.as_deref().map(|message| redact(message).into_owned());
         let trace = event.contexts.get("trace").cloned().map(|trace| ("trace".to_owned(), trace));
@@ -59,7 +58,6 @@ pub(super) fn event(event: Event<'static>) -> Option<Event<'static>> {
     })
 }
 
-/// A breadcrumb.
 pub(super) fn breadcrumb(mut breadcrumb: Breadcrumb) -> Option<Breadcrumb> {
     if let Some(Cow::Owned(redacted)) = breadcrumb.message.as_deref().map(redact) {
         breadcrumb.message = Some(redacted);
@@ -68,7 +66,6 @@ pub(super) fn breadcrumb(mut breadcrumb: Breadcrumb) -> Option<Breadcrumb> {
     Some(breadcrumb)
 }
 
-/// A log.
 pub(super) fn log(mut log: Log) -> Option<Log> {
     if let Cow::Owned(redacted) = redact(&log.body) {
         log.body = redacted;

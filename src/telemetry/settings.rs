@@ -1,70 +1,63 @@
-//! What telemetry is told: how much is kept, where it goes, as whom.
+//! The settings of telemetry.
 
-use super::{LogFilter, LogFormat, Secrets, propagation::TraceHosts, user_id::Salt};
+use super::{
+    log_settings::{LogFilter, LogFormat},
+    propagation::TraceHosts,
+    redact::Secrets,
+    user_id::Salt,
+};
 use sentry::types::Dsn;
 use std::{fmt, str::FromStr};
 use url::Url;
 
-/// Logs, spans and reports.
+/// The settings of logs, spans and reports.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// Whether anything but log lines and metrics is made at all.
-    pub enabled: bool,
-    /// How log lines look.
-    pub log_format: LogFormat,
-    /// Which log lines are written.
-    pub log_filter: LogFilter,
-    /// `service` in every JSON log line, `service.name` of every span.
-    pub service_name: String,
-    /// The release: `service.version` of every span.
-    pub service_version: String,
-    /// `environment` in every JSON log line, event and span.
-    pub environment: String,
-    /// The share of good traces that is kept.
-    pub sample_rate: Rate,
-    /// Where to report to; `None` reports nothing.
-    pub sentry: Option<SentrySettings>,
-    /// How spans go by OTLP; `None` sends none.
-    pub otlp: Option<OtlpSettings>,
-    /// How large a span may become.
-    pub limits: SpanLimits,
-    /// Who gets trace headers with our requests.
-    pub trace_hosts: TraceHosts,
-    /// What must not be told: taken out of whatever leaves.
-    pub secrets: Secrets,
-    /// With it, user ids leave as a keyed hash and never as given.
+    /// Whether spans and reports are made. Logs and metrics always are.
+    pub(crate) enabled: bool,
+    pub(crate) log_format: LogFormat,
+    pub(crate) log_filter: LogFilter,
+    /// `service` in JSON log lines, `service.name` of spans.
+    pub(crate) service_name: String,
+    /// `service.version` of spans and the release in Sentry.
+    pub(crate) service_version: String,
+    /// `environment` in JSON log lines, events and spans.
+    pub(crate) environment: String,
+    /// The share of traces that is exported without a particular reason.
+    pub(crate) sample_rate: Rate,
+    pub(crate) sentry: Option<SentrySettings>,
+    pub(crate) otlp: Option<OtlpSettings>,
+    pub(crate) limits: SpanLimits,
+    /// Hosts that get trace headers with our requests.
+    pub(crate) trace_hosts: TraceHosts,
+    /// Removed from everything that is logged or exported.
+    pub(crate) secrets: Secrets,
+    /// If set, user ids are exported as keyed hashes.
     pub(crate) user_id_salt: Option<Salt>,
 }
 
-/// Sentry.
 #[derive(Clone, Debug)]
-pub struct SentrySettings {
-    /// The project.
-    pub dsn: SentryDsn,
-    /// The share of error events that is sent.
-    pub error_sample_rate: Rate,
-    /// Whether the SDK says on standard error what it does.
-    pub debug: bool,
+pub(crate) struct SentrySettings {
+    pub(crate) dsn: SentryDsn,
+    pub(crate) error_sample_rate: Rate,
+    /// The SDK logs its own work to standard error.
+    pub(crate) debug: bool,
 }
 
-/// OTLP. Headers, compression and how long it may take the exporter takes from the standard variables; it trusts the roots of Mozilla.
+/// Headers, compression and timeouts are read from the standard variables by the exporter. It trusts Mozilla's root certificates.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct OtlpSettings {
-    /// Where to.
-    pub endpoint: OtlpEndpoint,
-    /// Spans that may wait.
-    pub max_queue_size: usize,
+pub(crate) struct OtlpSettings {
+    pub(crate) endpoint: OtlpEndpoint,
+    /// In spans.
+    pub(crate) max_queue_size: usize,
 }
 
-/// The standard limits (<https://opentelemetry.io/docs/specs/otel/configuration/sdk-environment-variables/#span-limits>).
+/// Limits per span (<https://opentelemetry.io/docs/specs/otel/configuration/sdk-environment-variables/#span-limits>).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct SpanLimits {
-    /// Attributes of one span.
-    pub attributes: u32,
-    /// Events of one span.
-    pub events: u32,
-    /// Links of one span.
-    pub links: u32,
+pub(crate) struct SpanLimits {
+    pub(crate) attributes: u32,
+    pub(crate) events: u32,
+    pub(crate) links: u32,
 }
 
 impl Default for SpanLimits {
@@ -75,7 +68,7 @@ impl Default for SpanLimits {
 
 #[cfg(test)]
 impl Settings {
-    /// Logs alone.
+    /// Logs without spans and reports.
     pub(super) fn for_tests() -> Self {
         Self {
             enabled: false,
@@ -95,29 +88,24 @@ impl Settings {
     }
 }
 
-/// A share, from 0 to 1.
+/// A share from 0 to 1.
 #[derive(Clone, Copy, PartialEq, Debug)]
-pub struct Rate(f64);
+pub(crate) struct Rate(f64);
 
-/// Not a share.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("is no share: give a number from 0 to 1, such as 0.01")]
-pub struct InvalidRate;
+#[error("is not a number from 0 to 1, such as 0.01")]
+pub(crate) struct InvalidRate;
 
 impl Rate {
-    /// All of it.
-    pub const ALL: Self = Self(1.0);
-    /// One in a hundred.
-    pub const ONE_PERCENT: Self = Self(0.01);
+    pub(crate) const ALL: Self = Self(1.0);
+    pub(crate) const ONE_PERCENT: Self = Self(0.01);
 
-    /// The number.
-    pub fn get(self) -> f64 {
+    pub(crate) fn get(self) -> f64 {
         self.0
     }
 
-    /// This share of this share.
-    pub fn scaled_by(self, share: f64) -> Self {
-        Self((self.0 * share).clamp(0.0, 1.0))
+    pub(super) fn scaled_by(self, factor: f64) -> Self {
+        Self((self.0 * factor).clamp(0.0, 1.0))
     }
 }
 
@@ -130,18 +118,17 @@ impl FromStr for Rate {
     }
 }
 
-/// A Sentry project's address, which holds its key.
+/// Holds the project's key.
 #[derive(Clone)]
-pub struct SentryDsn(Dsn);
+pub(crate) struct SentryDsn(Dsn);
 
-/// Not a DSN. Never holds the text, for it may be one with a typing mistake.
+/// Never holds the text, which may be a DSN with a typing mistake.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum InvalidDsn {
-    /// Not of the form.
-    #[error("is no Sentry DSN: give one such as https://<key>@<host>/<project id>, or leave it empty")]
+pub(crate) enum InvalidDsn {
+    #[error("is not a Sentry DSN such as https://<key>@<host>/<project id>; leave it empty to disable Sentry")]
     Form,
-    /// Sentry's project ids are numbers, and it drops whatever comes for another one.
-    #[error("is no Sentry DSN: its project id, the last part, is no number")]
+    /// Sentry drops events for a project id that is not a number.
+    #[error("is not a valid Sentry DSN: the project id, its last part, is not a number")]
     ProjectId,
 }
 
@@ -173,30 +160,25 @@ impl FromStr for SentryDsn {
     }
 }
 
-/// How OTLP is spoken (<https://opentelemetry.io/docs/specs/otel/protocol/exporter/>).
+/// <https://opentelemetry.io/docs/specs/otel/protocol/exporter/>
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum OtlpProtocol {
-    /// gRPC.
+pub(crate) enum OtlpProtocol {
     Grpc,
-    /// Protobuf over HTTP.
     HttpProtobuf,
 }
 
-/// Where spans go by OTLP, and how it is spoken there.
 #[derive(Clone, PartialEq, Eq)]
-pub struct OtlpEndpoint {
+pub(crate) struct OtlpEndpoint {
     protocol: OtlpProtocol,
     url: Url,
 }
 
-/// Something about OTLP that the exporter would take in silence, and then send nowhere.
+/// Settings that the exporter would accept without sending anything.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum InvalidOtlp {
-    /// Neither of the two.
-    #[error("is no OTLP protocol that is spoken here: give grpc or http/protobuf")]
+pub(crate) enum InvalidOtlp {
+    #[error("is not a supported OTLP protocol: use grpc or http/protobuf")]
     Protocol,
-    /// Not a URL that the exporter can use.
-    #[error("is no address for OTLP: give one with http:// or https://, such as http://localhost:4317")]
+    #[error("is not an OTLP endpoint: use a URL with http:// or https://, such as http://localhost:4317")]
     Endpoint,
 }
 
@@ -213,18 +195,16 @@ impl FromStr for OtlpProtocol {
 }
 
 impl OtlpEndpoint {
-    /// The port that collectors speak gRPC on.
+    /// Where collectors accept gRPC.
     const GRPC_PORT: u16 = 4317;
-    /// What is appended for HTTP to an endpoint that stands for all signals.
+    /// Appended, for HTTP, to an endpoint for all signals.
     const HTTP_PATH: &str = "v1/traces";
 
-    /// Reads an endpoint: one for traces alone is taken as it is; one for all signals gets the path of traces, for HTTP. Where no
-    /// protocol is given, the port says it: 4317 is gRPC, anything else HTTP.
-    ///
-    /// # Errors
-    /// When it is no `http://` or `https://` URL with a host: the exporter takes `grpc://`, and what has no scheme, and sends nowhere.
-    pub fn parse(text: &str, for_traces: bool, protocol: Option<OtlpProtocol>) -> Result<Self, InvalidOtlp> {
+    /// An endpoint for traces alone is used unchanged; one for all signals gets the path of traces for HTTP. Without a protocol,
+    /// port 4317 means gRPC and any other HTTP.
+    pub(crate) fn parse(text: &str, for_traces: bool, protocol: Option<OtlpProtocol>) -> Result<Self, InvalidOtlp> {
         let mut url = Url::parse(text).map_err(|_| InvalidOtlp::Endpoint)?;
+        // The exporter accepts `grpc://`, and URLs without a scheme, and sends nothing.
         if !matches!(url.scheme(), "http" | "https") || !url.has_host() {
             return Err(InvalidOtlp::Endpoint);
         }
@@ -237,8 +217,7 @@ impl OtlpEndpoint {
         Ok(Self { protocol, url })
     }
 
-    /// How it is spoken.
-    pub fn protocol(&self) -> OtlpProtocol {
+    pub(crate) fn protocol(&self) -> OtlpProtocol {
         self.protocol
     }
 
@@ -258,7 +237,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_dsn_is_checked_as_sentry_would_and_never_repeated() {
+    fn a_dsn_is_validated_like_sentry_does_and_never_repeated() {
         const KEY: &str = "e5f1c3a0b2d44f6e8a9b0c1d2e3f4a5b";
         for (text, expected) in [
             (format!("https://{KEY}@o1.ingest.sentry.io/42"), Ok(())),
@@ -269,14 +248,14 @@ mod tests {
             (format!("{KEY}@o1.ingest.sentry.io/42"), Err(InvalidDsn::Form)),
             ("none".to_owned(), Err(InvalidDsn::Form)),
         ] {
-            let read = text.parse::<SentryDsn>();
-            assert!(!format!("{read:?}").contains(KEY), "{read:?}");
-            assert_eq!(read.map(drop), expected, "{text}");
+            let parsed = text.parse::<SentryDsn>();
+            assert!(!format!("{parsed:?}").contains(KEY), "{parsed:?}");
+            assert_eq!(parsed.map(drop), expected, "{text}");
         }
     }
 
     #[test]
-    fn a_rate_is_a_share() {
+    fn a_rate_is_a_number_from_0_to_1() {
         for (text, expected) in [("0", Some(0.0)), ("1", Some(1.0)), ("0.01", Some(0.01)), ("1.0", Some(1.0))] {
             assert_eq!(text.parse::<Rate>().ok().map(Rate::get), expected);
         }
@@ -286,14 +265,14 @@ mod tests {
     }
 
     #[test]
-    fn an_endpoint_that_goes_nowhere_is_refused() {
+    fn an_endpoint_that_the_exporter_would_ignore_is_rejected() {
         for text in ["grpc://localhost:4317", "localhost:4317", "", "http://"] {
             assert_eq!(OtlpEndpoint::parse(text, false, None), Err(InvalidOtlp::Endpoint), "{text}");
         }
     }
 
     #[test]
-    fn an_endpoint_is_read_as_the_specification_says() {
+    fn an_endpoint_is_parsed_by_the_specification() {
         use OtlpProtocol::{Grpc, HttpProtobuf};
         for (text, for_traces, given, protocol, url) in [
             ("http://localhost:4317", false, None, Grpc, "http://localhost:4317/"),

@@ -1,8 +1,10 @@
-//! Starts telemetry for the process, and ends it.
+//! Starts and shuts down telemetry for the process.
 
 use super::{
-    OtlpSettings, Settings, SpanLimits, log, metrics, panic, propagation, redact,
+    event_listener::{EventListener, event_listeners_layer},
+    log, metrics, panic, propagation, redact,
     sentry::{self, Sentry},
+    settings::{OtlpSettings, Settings, SpanLimits},
     spans::{self, HeadSampler, OtlpSink, Sink, SpanPipeline, TailProcessor},
     user_id,
 };
@@ -15,32 +17,31 @@ use opentelemetry_sdk::{
 };
 use std::{sync::Arc, time::Duration};
 use tokio::time::Instant;
-use tracing::{Event, Level, Metadata, Subscriber};
+use tracing::{Event, Level, Subscriber};
 use tracing_opentelemetry::OpenTelemetryLayer;
 use tracing_subscriber::{
     Layer, Registry,
     filter::filter_fn,
     layer::{Context, SubscriberExt},
-    registry::LookupSpan,
 };
 
-/// What is kept of the time to end for Sentry's own, when a collector takes the rest.
+/// Time of the shutdown that is left for Sentry if a collector uses the rest.
 const SENTRY_FLUSH_RESERVE: Duration = Duration::from_millis(200);
 
-/// Telemetry cannot start.
+/// The OTLP exporter cannot use its settings.
 #[derive(Debug, thiserror::Error)]
-#[error("OTEL_EXPORTER_OTLP_ENDPOINT and its family: {0}")]
+#[error("OTEL_EXPORTER_OTLP_*: {0}")]
 pub struct StartError(#[from] ExporterBuildError);
 
-/// What has to be ended.
+/// Running telemetry, to be shut down at the end.
 #[derive(Debug, Default)]
 pub struct Telemetry {
     span_pipeline: Option<Arc<SpanPipeline>>,
     sentry: Option<Sentry>,
 }
 
-/// Starts logs, and, unless it is switched off, spans and reports, for the process. A second call, as from a test, leaves the
-/// first in place.
+/// Starts logs and, unless disabled, spans and reports for the process. After the first call, as in tests, the first logs and
+/// pipeline remain.
 ///
 /// # Errors
 /// When the OTLP exporter cannot use its settings.
@@ -53,15 +54,16 @@ pub fn init(settings: &Settings) -> Result<Telemetry, StartError> {
         if let Some(salt) = &settings.user_id_salt {
             user_id::set_salt(salt.clone());
         }
-        let (head, resource) = (HeadSampler::new(settings.sample_rate), resource(settings));
+        let (sampler, resource) = (HeadSampler::new(settings.sample_rate), resource(settings));
         let sentry = settings.sentry.as_ref().map(|sentry| Sentry::start(sentry, settings));
         let mut sinks: Vec<Box<dyn Sink>> = sentry.iter().map(Sentry::sink).collect();
         if let Some(OtlpSettings { endpoint, max_queue_size }) = &settings.otlp {
             sinks.push(Box::new(OtlpSink::start(endpoint, *max_queue_size, settings.limits, &resource)?));
         }
-        let pipeline = SpanPipeline::install(head.clone(), settings.limits, sinks);
-        layers.push(otel_layer(settings, head, resource, pipeline.clone()));
-        let mut listeners: Vec<EventListener<Registry>> = vec![(is_error, KeepFailedTraces.boxed())];
+        let pipeline = SpanPipeline::install(sampler.clone(), settings.limits, sinks);
+        layers.push(otel_layer(settings, sampler, resource, pipeline.clone()));
+        let mut listeners: Vec<EventListener<Registry>> =
+            vec![(|metadata| *metadata.level() == Level::ERROR, KeepFailedTraces.boxed())];
         if sentry.is_some() {
             listeners.extend(sentry::event_listeners());
         }
@@ -85,7 +87,7 @@ fn identity(settings: &Settings) -> propagation::ServiceIdentity {
 }
 
 fn resource(settings: &Settings) -> Resource {
-    // What OTEL_RESOURCE_ATTRIBUTES says is in the builder; what is said here by name wins.
+    // The builder includes OTEL_RESOURCE_ATTRIBUTES; these attributes override it.
     Resource::builder()
         .with_attributes([
             KeyValue::new("service.name", settings.service_name.clone()),
@@ -97,14 +99,14 @@ fn resource(settings: &Settings) -> Resource {
 
 fn otel_layer(
     settings: &Settings,
-    head: HeadSampler,
+    sampler: HeadSampler,
     resource: Resource,
     pipeline: Arc<SpanPipeline>,
 ) -> Box<dyn Layer<Registry> + Send + Sync> {
     let provider = SdkTracerProvider::builder()
-        .with_sampler(head)
+        .with_sampler(sampler)
         .with_resource(resource)
-        // The limit holds for what leaves: what is cut off here could be what says that a call failed.
+        // The configured limit is applied on export: here it could cut off the attributes of a failure before the decision.
         .with_max_attributes_per_span(settings.limits.attributes.max(SpanLimits::default().attributes))
         .with_max_events_per_span(settings.limits.events)
         .with_max_links_per_span(settings.limits.links)
@@ -117,48 +119,18 @@ fn otel_layer(
         .with_target(false)
         .with_tracked_inactivity(false)
         .with_error_events_to_status(false);
-    // Of the events only what is wrong: facts are in the spans' data.
-    let ours = filter_fn(|metadata| {
-        let wanted = metadata.is_span() || *metadata.level() <= Level::WARN;
-        wanted && metadata.target().starts_with("registrar")
+    // Only warnings and errors become span events; facts are attributes.
+    let filter = filter_fn(|metadata| {
+        let is_relevant = metadata.is_span() || *metadata.level() <= Level::WARN;
+        is_relevant && metadata.target().starts_with("registrar")
     });
-    layer.with_filter(ours).boxed()
+    layer.with_filter(filter).boxed()
 }
 
-/// A layer that only looks at events, and which of them it wants.
-pub(super) type EventListener<S> = (fn(&Metadata<'_>) -> bool, Box<dyn Layer<S> + Send + Sync>);
-
-/// All that only look at events, as one layer: each layer with a filter of its own costs time at every step into and out of every
-/// span, for it has to find out whether it is to know of it.
-struct EventListeners<S>(Vec<EventListener<S>>);
-
-impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for EventListeners<S>
-where
-    Self: 'static,
-{
-    fn on_event(&self, event: &Event<'_>, context: Context<'_, S>) {
-        for (wants, layer) in &self.0 {
-            if wants(event.metadata()) {
-                layer.on_event(event, context.clone());
-            }
-        }
-    }
-}
-
-fn event_listeners_layer(listeners: Vec<EventListener<Registry>>) -> Box<dyn Layer<Registry> + Send + Sync> {
-    let wanted: Vec<_> = listeners.iter().map(|(wants, _)| *wants).collect();
-    let wanted = filter_fn(move |metadata| metadata.is_event() && wanted.iter().any(|wants| wants(metadata)));
-    EventListeners(listeners).with_filter(wanted).boxed()
-}
-
-fn is_error(metadata: &Metadata<'_>) -> bool {
-    *metadata.level() == Level::ERROR
-}
-
-/// A trace in which an error was said is kept.
+/// Keeps each trace in which an error is logged.
 struct KeepFailedTraces;
 
-impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for KeepFailedTraces {
+impl<S: Subscriber> Layer<S> for KeepFailedTraces {
     fn on_event(&self, _event: &Event<'_>, _context: Context<'_, S>) {
         if let Some((trace_id, _)) = spans::current_trace() {
             spans::keep_failed_trace(trace_id);
@@ -166,13 +138,13 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for KeepFailedTraces {
     }
 }
 
-/// Gives a piece of work its own Sentry hub: what is said in it gets nobody else's breadcrumbs.
+/// Runs a future with its own Sentry hub, so that its events get no breadcrumbs of other work.
 pub async fn with_isolated_hub<T>(work: impl Future<Output = T>) -> T {
     if sentry::is_enabled() { work.bind_hub(sentry::new_isolated_hub()).await } else { work.await }
 }
 
 impl Telemetry {
-    /// Sends what is still on its way, as far as that works in time.
+    /// Flushes all exporters, as far as possible within `timeout`.
     pub async fn shutdown(self, timeout: Duration) {
         let deadline = Instant::now() + timeout;
         let left = move || deadline.saturating_duration_since(Instant::now());
@@ -185,7 +157,7 @@ impl Telemetry {
                 sentry.close(left());
             }
         };
-        // Whatever hangs is left behind: the process ends now.
+        // An exporter that hangs is abandoned, because the process ends now.
         let _ = tokio::time::timeout(timeout, tokio::task::spawn_blocking(flush)).await;
     }
 }

@@ -75,10 +75,10 @@ async fn registrations_queued_in_the_backup_are_confirmed_by_the_transactions_se
     stack.client.confirm(6, CASE).await;
     stack.registry.assert_registered_exactly((1..=6).map(|number| (document(number), CASE.to_owned()))).await;
     assert!(
-        transactions(&stack, "recognised").await >= 3.0,
+        transactions(&stack, "imported").await >= 3.0,
         "document 5 is imported too, by the nonce that its transaction used"
     );
-    assert_eq!((transactions(&stack, "foreign").await, transactions(&stack, "released").await), (0.0, 0.0));
+    assert_eq!((transactions(&stack, "external").await, transactions(&stack, "requeued").await), (0.0, 0.0));
     assert_eq!(warnings(&stack), Vec::<Value>::new());
 }
 
@@ -103,7 +103,7 @@ async fn a_replacement_sent_after_the_backup_confirms_the_pending_registration()
     let confirmed = stack.client.wait_for_state(&accepted.id, State::Confirmed).await.transaction.unwrap();
     assert_eq!(confirmed.hash, replacement.to_string());
     assert_eq!((confirmed.nonce, confirmed.attempts), (Some(0), 2));
-    assert_eq!((transactions(&stack, "recognised").await, transactions(&stack, "released").await), (1.0, 0.0));
+    assert_eq!((transactions(&stack, "imported").await, transactions(&stack, "requeued").await), (1.0, 0.0));
     assert_eq!(warnings(&stack), Vec::<Value>::new());
     stack.anvil.mine_on_demand().await;
     stack.client.confirm(2, CASE).await;
@@ -124,7 +124,7 @@ async fn external_transactions_with_our_key_are_logged_as_one_warning() {
     stack.client.confirm(3, CASE).await;
 
     assert_eq!(second.transaction.unwrap().nonce, Some(3));
-    assert_eq!((transactions(&stack, "foreign").await, transactions(&stack, "recognised").await), (2.0, 0.0));
+    assert_eq!((transactions(&stack, "external").await, transactions(&stack, "imported").await), (2.0, 0.0));
     let logged = warnings(&stack);
     assert_eq!(logged.len(), 1, "{logged:?}");
     assert_eq!((&logged[0]["first_nonce"], &logged[0]["transactions"]), (&json!(1), &json!(2)));

@@ -97,7 +97,7 @@ async fn counters_are_present_at_zero_before_their_first_event() {
     for (name, label, value) in [
         ("registrar_registrations_total", "outcome", "failed"),
         ("registrar_confirmation_timeouts_total", "cause", "insufficient_funds"),
-        ("registrar_transactions_total", "result", "released"),
+        ("registrar_transactions_total", "result", "requeued"),
         ("registrar_telemetry_export_total", "outcome", "failed"),
         ("registrar_telemetry_dropped_total", "budget", "spans"),
     ] {

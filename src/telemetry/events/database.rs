@@ -31,7 +31,7 @@ pub fn take_database_failure() -> Option<String> {
 
 /// It answers what was asked then, although it failed a step before.
 pub fn database_available(database: &str, asked: Instant, failure: Option<String>) {
-    metrics().set_store_up(true);
+    metrics().store_up.set(1);
     *lock_last_answered() = Some(asked);
     if let Some(lasted) = OUTAGE.clear() {
         info!(database, seconds = lasted.as_secs(), "the database can be used again");
@@ -53,7 +53,7 @@ pub fn database_unavailable(database: &str, asked: Instant, why: &str) {
     if lock_last_answered().is_some_and(|answered| answered > asked) {
         return;
     }
-    metrics().set_store_up(false);
+    metrics().store_up.set(0);
     if OUTAGE.start() {
         Report::default().fingerprint(&["the database cannot be used"]).emit(|| {
             error!(

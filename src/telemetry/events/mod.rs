@@ -14,7 +14,8 @@ pub use database::{
 pub use timeout::confirmation_timeout;
 
 use super::{
-    AffectedRegistration, metrics,
+    AffectedRegistration,
+    metrics::{RegistrationOutcome, Stage, TransactionResult, metrics},
     sentry::{Report, app_metrics},
     targets::{FATAL_TARGET, RECOVERED_TARGET, REPORT_TARGET},
 };
@@ -33,7 +34,8 @@ pub fn unknown_setting(name: &str, meant: Option<&str>) {
 
 /// A registration was accepted, or found.
 pub fn registration_accepted(id: RegistrationId, trace_id: TraceId, fresh: bool) {
-    metrics().add_registrations(if fresh { "accepted" } else { "repeated" }, 1);
+    let outcome = if fresh { RegistrationOutcome::Accepted } else { RegistrationOutcome::Duplicate };
+    metrics().registrations(outcome).inc();
     if fresh {
         info!(registration_id = %id, %trace_id, "registration accepted");
     } else {
@@ -65,27 +67,27 @@ pub fn transaction_signed(
     batch_size: usize,
     took: Duration,
 ) {
-    metrics().observe_batch_size(batch_size);
-    metrics().observe_stage("prepare", took);
+    metrics().batch_size.observe(batch_size as f64);
+    metrics().observe_stage(Stage::Prepare, took);
     info!(transaction_id = %id, %signer, nonce, tx_hash = %hash, batch_size, "transaction signed");
 }
 
 /// A node has taken the bytes.
 pub fn transaction_sent(id: TransactionId, signer: Address, nonce: u64, hash: B256, endpoint: &str, took: Duration) {
-    metrics().inc_transactions("sent");
-    metrics().observe_stage("send", took);
+    metrics().transactions(TransactionResult::Sent).inc();
+    metrics().observe_stage(Stage::Send, took);
     info!(transaction_id = %id, %signer, nonce, tx_hash = %hash, endpoint, "transaction sent");
 }
 
 /// The same bytes go out again.
 pub fn transaction_rebroadcast(id: TransactionId, signer: Address, nonce: u64, hash: B256, outcome: &str) {
-    metrics().inc_transactions("rebroadcast");
+    metrics().transactions(TransactionResult::Rebroadcast).inc();
     info!(transaction_id = %id, %signer, nonce, tx_hash = %hash, outcome, "transaction sent again");
 }
 
 /// The same work was signed again at the same nonce, with a higher offer.
 pub fn transaction_fee_bumped(id: TransactionId, signer: Address, nonce: u64, hash: B256, fees: &Fees) {
-    metrics().inc_fee_bumps();
+    metrics().fee_bumps.inc();
     let Fees { max_fee_per_gas, max_priority_fee_per_gas } = fees;
     info!(
         transaction_id = %id,
@@ -106,13 +108,13 @@ pub fn transaction_split(
     hash: B256,
     (carried, before): (usize, usize),
 ) {
-    metrics().inc_transactions("split");
+    metrics().transactions(TransactionResult::Split).inc();
     warn!(transaction_id = %id, %signer, nonce, tx_hash = %hash, carried, before, "a transaction that was too large was split");
 }
 
 /// A nonce that the chain waited for was filled, by this.
 pub fn nonce_gap_filled(id: TransactionId, signer: Address, nonce: u64, hash: B256, by: &'static str) {
-    metrics().inc_transactions("filled");
+    metrics().transactions(TransactionResult::NonceGapFilled).inc();
     Report::default().tag("signer", signer).tag("txHash", hash).fingerprint(&["nonce gap filled", by]).emit(|| {
         warn!(target: REPORT_TARGET, transaction_id = %id, %signer, nonce, tx_hash = %hash, by, "a missing nonce was filled");
     });
@@ -127,8 +129,9 @@ pub fn transaction_included(
     (batch_size, released): (usize, usize),
     cost: &Cost,
 ) {
-    metrics().inc_transactions("included");
-    metrics().add_fees_spent(cost.gas_used, cost.total_fee());
+    metrics().transactions(TransactionResult::Included).inc();
+    metrics().gas_used.inc_by(cost.gas_used);
+    metrics().fee_spent.inc_by(cost.total_fee() as f64);
     info!(
         transaction_id = %id,
         %signer,
@@ -151,23 +154,23 @@ pub fn transaction_confirmed(
     registrations: usize,
     waited: Duration,
 ) {
-    metrics().inc_transactions("confirmed");
-    metrics().observe_stage("wait", waited);
-    metrics().add_registrations("confirmed", registrations as u64);
+    metrics().transactions(TransactionResult::Confirmed).inc();
+    metrics().observe_stage(Stage::Wait, waited);
+    metrics().registrations(RegistrationOutcome::Confirmed).inc_by(registrations as u64);
     app_metrics::count_registered(registrations);
     info!(transaction_id = %id, %signer, nonce, tx_hash = %hash, block_number, registrations, "transaction confirmed");
 }
 
 /// One of our own transactions is on chain, and the store did not know it: it was restored from an older backup.
 pub fn transaction_imported(id: TransactionId, signer: Address, nonce: u64, hash: B256, registrations: usize) {
-    metrics().inc_transactions("recognised");
+    metrics().transactions(TransactionResult::Imported).inc();
     info!(transaction_id = %id, %signer, nonce, tx_hash = %hash, registrations, "transaction of ours found on chain");
 }
 
 /// So many nonces of this signer, from this one on, were consumed by transactions that this store does not know and that registered
 /// nothing.
 pub fn external_nonce_use(signer: Address, first_nonce: u64, transactions: usize) {
-    metrics().add_transactions("foreign", transactions as u64);
+    metrics().transactions(TransactionResult::External).inc_by(transactions as u64);
     Report::default().tag("signer", signer).fingerprint(&["foreign transactions of a signer"]).emit(|| {
         warn!(
             target: REPORT_TARGET,
@@ -181,7 +184,7 @@ pub fn external_nonce_use(signer: Address, first_nonce: u64, transactions: usize
 
 /// These have been final for so long that their bytes were removed.
 pub fn transactions_pruned(transactions: usize) {
-    metrics().add_transactions("pruned", transactions as u64);
+    metrics().transactions(TransactionResult::Pruned).inc_by(transactions as u64);
     info!(transactions, "the signed bytes of final transactions were removed");
 }
 
@@ -194,7 +197,8 @@ pub fn registration_confirmed(
     total: Duration,
 ) {
     // An example that leads to a trace leads to one that is kept.
-    metrics().observe_registration_total(total, trace.sampled.unwrap_or(false).then_some(trace.trace_id));
+    let exemplar = trace.sampled.unwrap_or(false).then_some(trace.trace_id);
+    metrics().stage_duration(Stage::Total).observe(total, exemplar);
     app_metrics::record_duration(trace.trace_id, span, total);
     let total_ms = total.as_millis() as u64;
     let trace_id = trace.trace_id;
@@ -203,7 +207,7 @@ pub fn registration_confirmed(
 
 /// The pair was on chain already.
 pub fn found_on_chain(id: RegistrationId, trace_id: TraceId, hash: B256, registrar: Address) {
-    metrics().add_registrations("found", 1);
+    metrics().registrations(RegistrationOutcome::AlreadyOnChain).inc();
     info!(registration_id = %id, %trace_id, tx_hash = %hash, %registrar, "registration found on chain");
 }
 
@@ -215,7 +219,7 @@ pub fn transaction_reorged(
     block_number: u64,
     of: Option<&AffectedRegistration>,
 ) {
-    metrics().inc_reorgs();
+    metrics().reorgs.inc();
     report_for(of).tag("txHash", hash).fingerprint(&["transaction reorged"]).emit(|| {
         warn!(
             target: REPORT_TARGET,
@@ -238,7 +242,7 @@ pub fn confirmed_transaction_reorged(
     registrations: usize,
     of: Option<&AffectedRegistration>,
 ) {
-    metrics().inc_reorgs();
+    metrics().reorgs.inc();
     report_for(of).tag("reason", "reorged_after_confirmation").emit(|| {
         error!(
             transaction_id = %id,
@@ -260,7 +264,7 @@ pub fn registrations_requeued(
     registrations: usize,
     of: Option<&AffectedRegistration>,
 ) {
-    metrics().inc_transactions("released");
+    metrics().transactions(TransactionResult::Requeued).inc();
     report_for(of).tag("txHash", hash).fingerprint(&["transaction released", reason]).emit(|| {
         warn!(
             target: REPORT_TARGET,
@@ -297,7 +301,7 @@ pub fn registrations_unblocked(signer: Address, reason: BlockedReason, lasting: 
 /// A registration failed for good, at this step.
 pub fn registration_failed(of: &AffectedRegistration, failure: &Failure, step: &'static str) {
     let reason = failure.reason.code();
-    metrics().add_registrations("failed", 1);
+    metrics().registrations(RegistrationOutcome::Failed).inc();
     app_metrics::count_failed(1, reason, step);
     let (id, trace_id) = (of.registration_id, of.trace_id);
     report_for(Some(of)).tag("reason", reason).tag("step", step).fingerprint(&["registration failed", reason]).emit(

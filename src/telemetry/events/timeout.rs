@@ -18,7 +18,7 @@ const MAX_IDS_PER_CONTEXT: usize = 150;
 pub fn confirmation_timeout(reports: &[TransactionTimeoutError]) {
     if let Some(first) = reports.first() {
         let trace = first.subject.registration().map(|one| one.trace_id);
-        metrics().inc_confirmation_timeouts(first.transaction.diagnosis.cause.code(), trace);
+        metrics().confirmation_timeouts(first.transaction.diagnosis.cause).inc(trace);
     }
     let late: usize = reports.iter().map(|report| report.subject.registration_count()).sum();
     app_metrics::count_failed(late, "CONFIRMATION_TIMEOUT", "wait");

@@ -1,19 +1,23 @@
-//! From a metric to a trace: one of the observations behind a number, by its trace id
+//! Exemplars lead from a metric to a trace: one of the observations behind a number, by its trace id
 //! (<https://github.com/prometheus/OpenMetrics/blob/v1.0.0/specification/OpenMetrics.md#exemplars>).
 //!
-//! A trace id is kept as it is and written as text only when somebody asks for the page: an observation costs no allocation.
+//! A trace id is formatted when the metrics are read, so that an observation costs no allocation. Each exemplar has a
+//! timestamp, because a rarely hit bucket shows an old trace.
 
 use crate::registration::TraceId;
 use prometheus_client::{
-    encoding::{EncodeLabel, EncodeLabelSet, LabelSetEncoder},
-    metrics::exemplar::{CounterWithExemplar, HistogramWithExemplars},
+    encoding::{EncodeLabel, EncodeLabelSet, EncodeMetric, LabelSetEncoder, MetricEncoder},
+    metrics::{
+        MetricType, TypedMetric,
+        exemplar::{CounterWithExemplar, HistogramWithExemplars},
+        histogram::exponential_buckets,
+    },
 };
 use std::{
     fmt,
     time::{Duration, SystemTime},
 };
 
-/// The labels of an exemplar.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Exemplar(TraceId);
 
@@ -23,35 +27,71 @@ impl EncodeLabelSet for Exemplar {
     }
 }
 
-/// A histogram that names, for each bucket, the last trace told that fell into it.
-pub(super) type TracedHistogram = HistogramWithExemplars<Exemplar>;
-/// A counter that names the trace of its last step.
-pub(super) type TracedCounter = CounterWithExemplar<Exemplar>;
+/// A histogram of durations with the last trace of each bucket. Buckets from 1 ms, doubling, to 33 s.
+#[derive(Clone, Debug)]
+pub(in crate::telemetry) struct TracedHistogram(HistogramWithExemplars<Exemplar>);
 
-/// The time stands beside the id, for a bucket that is seldom hit shows an old trace.
-pub(super) fn observe_with_trace(histogram: &TracedHistogram, took: Duration, trace: Option<TraceId>) {
-    histogram.observe(took.as_secs_f64(), trace.map(Exemplar), trace.map(|_| SystemTime::now()));
+impl TracedHistogram {
+    pub(in crate::telemetry) fn observe(&self, took: Duration, trace: Option<TraceId>) {
+        self.0.observe(took.as_secs_f64(), trace.map(Exemplar), trace.map(|_| SystemTime::now()));
+    }
 }
 
-pub(super) fn inc_with_trace(counter: &TracedCounter, trace: Option<TraceId>) {
-    counter.inc_by(1, trace.map(Exemplar), trace.map(|_| SystemTime::now()));
+impl Default for TracedHistogram {
+    fn default() -> Self {
+        Self(HistogramWithExemplars::new(exponential_buckets(0.001, 2.0, 16)))
+    }
+}
+
+/// A counter with the trace of its last increment.
+#[derive(Clone, Debug, Default)]
+pub(in crate::telemetry) struct TracedCounter(CounterWithExemplar<Exemplar>);
+
+impl TracedCounter {
+    pub(in crate::telemetry) fn inc(&self, trace: Option<TraceId>) {
+        self.0.inc_by(1, trace.map(Exemplar), trace.map(|_| SystemTime::now()));
+    }
+}
+
+macro_rules! delegate_encoding {
+    ($($wrapper:ty: $kind:ident;)+) => { $(
+        impl TypedMetric for $wrapper {
+            const TYPE: MetricType = MetricType::$kind;
+        }
+
+        impl EncodeMetric for $wrapper {
+            fn encode(&self, encoder: MetricEncoder<'_>) -> fmt::Result {
+                self.0.encode(encoder)
+            }
+
+            fn metric_type(&self) -> MetricType {
+                Self::TYPE
+            }
+        }
+    )+ };
+}
+
+delegate_encoding! {
+    TracedHistogram: Histogram;
+    TracedCounter: Counter;
 }
 
 #[cfg(test)]
 mod tests {
-    use crate::telemetry::{Metrics, propagation};
+    use super::super::{Metrics, Stage};
+    use crate::{registration::Cause, telemetry::ids::new_trace_id};
     use std::time::Duration;
 
-    /// The page's lines with an exemplar.
+    /// The lines that have an exemplar.
     fn traced(metrics: &Metrics) -> Vec<String> {
         let page = metrics.encode_openmetrics().unwrap();
         page.lines().filter(|line| line.contains(" # ")).map(str::to_owned).collect()
     }
 
     #[test]
-    fn each_bucket_names_the_last_trace_that_was_told() {
+    fn each_bucket_has_the_last_trace_as_its_exemplar() {
         let metrics = Metrics::new();
-        let [first, second, third] = std::array::from_fn(|_| propagation::new_trace_id());
+        let [first, second, third] = std::array::from_fn(|_| new_trace_id());
         for (millis, trace) in [(5, Some(first)), (5, Some(second)), (100, Some(third)), (100, None)] {
             metrics.observe_grpc_request("/m", "ok", Duration::from_millis(millis), trace);
         }
@@ -71,12 +111,12 @@ mod tests {
     }
 
     #[test]
-    fn a_trace_that_is_not_kept_is_not_named() {
+    fn without_a_trace_there_is_no_exemplar() {
         let metrics = Metrics::new();
         metrics.observe_grpc_request("/m", "ok", Duration::from_millis(5), None);
-        metrics.observe_registration_total(Duration::from_millis(5), None);
-        metrics.observe_stage("send", Duration::from_millis(5));
-        metrics.inc_confirmation_timeouts("pending", None);
+        metrics.stage_duration(Stage::Total).observe(Duration::from_millis(5), None);
+        metrics.observe_stage(Stage::Send, Duration::from_millis(5));
+        metrics.confirmation_timeouts(Cause::Pending).inc(None);
         assert_eq!(traced(&metrics), [""; 0]);
     }
 }

@@ -1,7 +1,7 @@
-//! `baggage` (<https://www.w3.org/TR/baggage/>): of it, what Sentry's SDKs write, the dynamic sampling context
+//! `baggage` (<https://www.w3.org/TR/baggage/>): the members that Sentry's SDKs write, the dynamic sampling context
 //! (<https://develop.sentry.dev/sdk/telemetry/traces/dynamic-sampling-context/>).
 
-use super::{BAGGAGE_HEADER, trim_ows};
+use super::wire::{BAGGAGE_HEADER, trim_ows};
 use crate::{
     registration::TraceId,
     telemetry::{redact, user_id},
@@ -10,21 +10,21 @@ use http::HeaderMap;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 use std::{borrow::Cow, collections::BTreeMap};
 
-/// As much of it is kept; the W3C rules ask for no more.
+/// The W3C rules require no more.
 pub(super) const MAX_BAGGAGE_BYTES: usize = 8 * 1024;
 const SENTRY_PREFIX: &str = "sentry-";
 const TRACE_ID_MEMBER: &str = "trace_id";
-/// What older SDKs say of users there.
+/// User ids, which older SDKs send.
 const USER_MEMBERS: [&str; 3] = ["user", "user_id", "user_segment"];
-/// What stays as it is in a value we write: the unreserved characters of RFC 3986, section 2.3.
+/// All but the unreserved characters of RFC 3986, section 2.3.
 const PERCENT_ENCODED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
-/// The `sentry-` members of all headers in order, each as it came. Left out are members that are malformed, and a member that
-/// would make the whole longer than 8 KiB; those behind it stay when they fit. Empty when they are about another trace than
-/// this one: a dynamic sampling context holds for one trace, and Sentry would sample by the wrong one.
+/// The `sentry-` members of all headers in order, unchanged. Left out are malformed members, and those with which the
+/// result would exceed 8 KiB; shorter ones behind them still count. Empty if they belong to another trace than this one: Sentry
+/// would sample by the wrong dynamic sampling context.
 pub(super) fn read(headers: &HeaderMap, trace_id: TraceId) -> String {
     let mut kept = String::new();
-    // By bytes, for one member that is no text must not take the others with it.
+    // By bytes, because a member that is not UTF-8 must not invalidate the others.
     for text in headers.get_all(BAGGAGE_HEADER).iter().flat_map(|value| value.as_bytes().split(|byte| *byte == b',')) {
         let Some(text) = std::str::from_utf8(text).ok().map(trim_ows) else { continue };
         let comma = usize::from(!kept.is_empty());
@@ -33,29 +33,26 @@ pub(super) fn read(headers: &HeaderMap, trace_id: TraceId) -> String {
             kept.push_str(text);
         }
     }
-    let other =
-        |named: BTreeMap<String, String>| named.get(TRACE_ID_MEMBER).is_some_and(|id| id.parse() != Ok(trace_id));
-    if dynamic_sampling_context(&kept).is_some_and(other) { String::new() } else { kept }
+    let is_other_trace =
+        |context: BTreeMap<_, String>| context.get(TRACE_ID_MEMBER).is_some_and(|id| id.parse() != Ok(trace_id));
+    if dynamic_sampling_context(&kept).is_some_and(is_other_trace) { String::new() } else { kept }
 }
 
-/// The dynamic sampling context in some baggage: its `sentry-` members without the prefix, percent-decoded; of a name that
-/// stands twice the last one, as Sentry's SDKs read it. `None` when no trace id is among them: then nobody before us has
-/// decided, and the head of the trace does.
-pub fn dynamic_sampling_context(baggage: &str) -> Option<BTreeMap<String, String>> {
+/// The `sentry-` members without the prefix, percent-decoded; of a repeated name the last one, as in Sentry's SDKs. `None`
+/// without a trace id: then no service before us has decided about sampling.
+pub(in crate::telemetry) fn dynamic_sampling_context(baggage: &str) -> Option<BTreeMap<String, String>> {
     let members = baggage.split(',').filter_map(sentry_member);
-    let found: BTreeMap<_, _> = members.map(|(name, value)| (name.to_owned(), decode(value))).collect();
-    found.contains_key(TRACE_ID_MEMBER).then_some(found)
+    let context: BTreeMap<_, _> = members.map(|(name, value)| (name.to_owned(), decode(value))).collect();
+    context.contains_key(TRACE_ID_MEMBER).then_some(context)
 }
 
-/// Members of ours, as `sentry-` baggage.
 pub(super) fn write<'a>(members: impl IntoIterator<Item = (&'a str, String)>) -> String {
-    let members = members.into_iter();
-    let texts =
-        members.map(|(name, value)| format!("{SENTRY_PREFIX}{name}={}", utf8_percent_encode(&value, PERCENT_ENCODED)));
-    texts.collect::<Vec<_>>().join(",")
+    let member =
+        |(name, value): (_, String)| format!("{SENTRY_PREFIX}{name}={}", utf8_percent_encode(&value, PERCENT_ENCODED));
+    members.into_iter().map(member).collect::<Vec<_>>().join(",")
 }
 
-/// A well-formed `sentry-` member: its name without the prefix, and its value as it stands there.
+/// The name without the prefix and the unchanged value of a well-formed `sentry-` member.
 fn sentry_member(text: &str) -> Option<(&str, &str)> {
     let mut parts = text.split(';');
     let (key, value) = parts.next()?.split_once('=')?;
@@ -64,13 +61,13 @@ fn sentry_member(text: &str) -> Option<(&str, &str)> {
     (may_forward(name, value) && is_token(name) && is_value(value) && parts.all(is_property)).then_some((name, value))
 }
 
-/// No e-mail address or the like leaves, and nobody's id as it is where ids leave as a hash.
+/// Rejects values that redaction would change, and user ids where user ids are exported as hashes.
 fn may_forward(name: &str, value: &str) -> bool {
-    let hashed = user_id::is_pseudonymized() && USER_MEMBERS.contains(&name);
-    !hashed && matches!(redact(&decode(value)), Cow::Borrowed(_))
+    let is_hidden_user = user_id::is_pseudonymized() && USER_MEMBERS.contains(&name);
+    !is_hidden_user && matches!(redact(&decode(value)), Cow::Borrowed(_))
 }
 
-/// Nothing has a meaning here; an empty one, as Sentry's own example ends, does no harm.
+/// Properties have no meaning here. Empty ones are allowed, because Sentry's own example ends with one.
 fn is_property(text: &str) -> bool {
     match text.split_once('=') {
         Some((key, value)) => is_token(trim_ows(key)) && is_value(trim_ows(value)),
@@ -90,7 +87,7 @@ fn is_value(text: &str) -> bool {
     text.bytes().all(is_octet) && text.split('%').skip(1).all(is_escape)
 }
 
-/// What is no UTF-8 becomes U+FFFD, as the W3C rules say.
+/// Invalid UTF-8 becomes U+FFFD, as the W3C rules require.
 fn decode(value: &str) -> String {
     percent_decode_str(value).decode_utf8_lossy().into_owned()
 }
@@ -112,7 +109,7 @@ mod tests {
     }
 
     #[test]
-    fn sentrys_own_example_reads_as_it_says() {
+    fn the_example_of_sentrys_documentation_is_read() {
         let baggage = format!(
             "other-vendor-value-1=foo;bar;baz, sentry-trace_id={TRACE}, sentry-public_key=49d0f7386ad645858ae85020e393bef3, \
              sentry-sample_rate=0.01337, sentry-user_id=Am%C3%A9lie, other-vendor-value-2=foo;bar;"
@@ -132,11 +129,11 @@ mod tests {
             ("user_id", "Amélie"),
         ];
         assert_eq!(context(&kept), expected.map(|(name, value)| (name.to_owned(), value.to_owned())));
-        assert_eq!(context(&baggage), context(&kept), "the whole header reads the same");
+        assert_eq!(context(&baggage), context(&kept), "the unfiltered header gives the same context");
     }
 
     #[test]
-    fn garbage_is_left_out_and_the_rest_stays_as_it_came() {
+    fn malformed_members_are_left_out_and_others_are_unchanged() {
         for (values, expected) in [
             (vec![b"".as_slice()], ""),
             (vec![b"userId=alice,isProduction=false"], ""),
@@ -157,13 +154,13 @@ mod tests {
     }
 
     #[test]
-    fn a_member_that_makes_it_too_long_is_left_out_and_those_behind_it_stay_when_they_fit() {
+    fn members_beyond_8_kib_are_left_out_and_shorter_ones_behind_them_still_count() {
         let fits = format!("sentry-a={}", "x".repeat(MAX_BAGGAGE_BYTES - 9 - 11));
         assert_eq!(read_values(&[format!("{fits},sentry-b=2").as_bytes()]), format!("{fits},sentry-b=2"));
         assert_eq!(read_values(&[format!("{fits},sentry-b=2").as_bytes()]).len(), MAX_BAGGAGE_BYTES);
         assert_eq!(read_values(&[format!("{fits}x,sentry-b=2,sentry-c=").as_bytes()]), format!("{fits}x,sentry-c="));
-        let strangers = format!("x={},sentry-b=2", "x".repeat(MAX_BAGGAGE_BYTES));
-        assert_eq!(read_values(&[strangers.as_bytes()]), "sentry-b=2", "others' members take no room");
+        let foreign = format!("x={},sentry-b=2", "x".repeat(MAX_BAGGAGE_BYTES));
+        assert_eq!(read_values(&[foreign.as_bytes()]), "sentry-b=2", "members of other systems do not count");
     }
 
     #[test]
@@ -176,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn without_a_trace_id_nobody_has_decided() {
+    fn baggage_without_a_trace_id_is_no_sampling_context() {
         for baggage in ["", "sentry-release=1,sentry-sample_rate=1", "trace_id=1", "sentry-trace_id"] {
             assert_eq!(dynamic_sampling_context(baggage), None, "{baggage}");
         }

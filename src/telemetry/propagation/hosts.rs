@@ -1,30 +1,29 @@
-//! To whom trace headers go.
+//! The hosts that get trace headers.
 
 use std::str::FromStr;
 use url::Host;
 
-/// The hosts that get trace headers with our requests. An RPC provider is a stranger that has no use for them, so nobody is
-/// among them but whom the settings name.
+/// Empty by default, because an RPC provider is a third party that has no use for them.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub struct TraceHosts(Vec<TraceHost>);
+pub(crate) struct TraceHosts(Vec<TraceHost>);
 
-/// One entry: a host, or all hosts below a domain.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub enum TraceHost {
-    /// This host alone.
+pub(crate) enum TraceHost {
     Exact(String),
-    /// With its leading dot: every host below this domain, and not the domain itself.
+    /// With a leading dot. Does not match the domain itself.
     Subdomains(String),
 }
 
-/// Not an entry. Never holds the text: somebody may have pasted an endpoint's URL with its key.
+/// Never holds the text, which may be an endpoint's URL with its key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("is no host name: give one such as rpc.example.com, or .example.com for all below it, without scheme and port")]
-pub struct InvalidTraceHost;
+#[error(
+    "is not a host name: use one such as rpc.example.com, or .example.com for its subdomains, without scheme and port"
+)]
+pub(crate) struct InvalidTraceHost;
 
 impl TraceHosts {
-    /// Whether this host is among them. It is written as a URL's host is: an IPv6 address in brackets.
-    pub fn allows(&self, host: &str) -> bool {
+    /// `host` is written as in a URL, with an IPv6 address in brackets.
+    pub(super) fn allows(&self, host: &str) -> bool {
         let host = host.trim_end_matches('.').to_ascii_lowercase();
         self.0.iter().any(|entry| match entry {
             TraceHost::Exact(name) => *name == host,
@@ -42,13 +41,13 @@ impl FromIterator<TraceHost> for TraceHosts {
 impl FromStr for TraceHost {
     type Err = InvalidTraceHost;
 
-    /// Names are compared as URLs write them, so they are read as URLs read them: in lower case, IDNA encoded.
+    /// Parsed like the host of a URL, with which it is compared: in lower case and IDNA encoded.
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let (name, below) = match text.strip_prefix('.') {
+        let (name, is_domain_suffix) = match text.strip_prefix('.') {
             Some(rest) => (rest, true),
             None => (text, false),
         };
-        match (Host::parse(name.trim_end_matches('.')), below) {
+        match (Host::parse(name.trim_end_matches('.')), is_domain_suffix) {
             (Ok(Host::Domain(domain)), _) if !is_domain(&domain) => Err(InvalidTraceHost),
             (Ok(Host::Domain(domain)), true) => Ok(Self::Subdomains(format!(".{domain}"))),
             (Ok(host), false) => Ok(Self::Exact(host.to_string())),
@@ -57,7 +56,7 @@ impl FromStr for TraceHost {
     }
 }
 
-/// URLs allow nearly anything in a host; a `*` would look as if it meant something.
+/// URLs allow almost any character in a host; a `*` would look like a wildcard.
 fn is_domain(text: &str) -> bool {
     let is_label = |label: &str| {
         !label.is_empty() && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_')
@@ -74,7 +73,7 @@ mod tests {
     }
 
     #[test]
-    fn an_entry_is_a_host_or_what_is_below_a_domain() {
+    fn an_entry_is_a_host_or_the_subdomains_of_a_domain() {
         let hosts =
             hosts(&["rpc.example.com", ".internal.example", "10.0.0.7", "[::1]", "localhost", "BÜCHER.example."]);
         for (host, allowed) in [
@@ -98,11 +97,11 @@ mod tests {
         ] {
             assert_eq!(hosts.allows(host), allowed, "{host}");
         }
-        assert!(!TraceHosts::default().allows("localhost"), "nobody by default");
+        assert!(!TraceHosts::default().allows("localhost"), "no host by default");
     }
 
     #[test]
-    fn what_is_no_host_is_refused() {
+    fn what_is_not_a_host_is_rejected() {
         for text in [
             "",
             ".",

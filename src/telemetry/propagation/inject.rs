@@ -1,74 +1,68 @@
-//! Trace headers out.
+//! Trace headers of outgoing requests.
 
 use super::{
-    BAGGAGE_HEADER, SENTRY_TRACE_HEADER, TRACEPARENT_HEADER, TRACESTATE_HEADER, TraceHosts, baggage, new_trace_id,
+    baggage,
+    hosts::TraceHosts,
     sentry_trace, traceparent,
+    wire::{BAGGAGE_HEADER, SENTRY_TRACE_HEADER, TRACEPARENT_HEADER, TRACESTATE_HEADER},
 };
-use crate::registration::{SpanId, TraceContext, TraceId};
+use crate::{
+    registration::{SpanId, TraceContext, TraceId},
+    telemetry::ids::{new_span_id, new_trace_id},
+};
 use http::{HeaderMap, HeaderName, HeaderValue};
 use opentelemetry::{Context, trace::TraceContextExt};
-use opentelemetry_sdk::trace::{IdGenerator, RandomIdGenerator};
 use std::sync::OnceLock;
 
 static IDENTITY: OnceLock<ServiceIdentity> = OnceLock::new();
 static ALLOWED_HOSTS: OnceLock<TraceHosts> = OnceLock::new();
 
-/// As whom we speak in traces that begin here.
+/// The values of the dynamic sampling context of traces that start here.
 #[derive(Clone, PartialEq, Debug)]
-pub struct ServiceIdentity {
-    /// Of the Sentry project; empty when nothing is reported to Sentry, and then no baggage of ours is sent.
-    pub public_key: String,
-    /// The release.
-    pub release: String,
-    /// The environment.
-    pub environment: String,
-    /// The share of good traces that is kept, from 0 to 1.
-    pub sample_rate: f64,
+pub(in crate::telemetry) struct ServiceIdentity {
+    /// Of the Sentry project. Empty without Sentry; then no baggage is sent.
+    pub(in crate::telemetry) public_key: String,
+    pub(in crate::telemetry) release: String,
+    pub(in crate::telemetry) environment: String,
+    pub(in crate::telemetry) sample_rate: f64,
 }
 
-/// What a caller's headers said besides its span, on its way through our spans to those we ask.
+/// The caller's headers besides its span, attached to our spans for requests to others.
 struct ForwardedState {
     tracestate: String,
     baggage: String,
 }
 
-/// Says once for the process as whom we speak. A second call, as from a test, changes nothing.
-pub fn set_identity(identity: ServiceIdentity) {
+/// Only the first call in a process counts.
+pub(in crate::telemetry) fn set_identity(identity: ServiceIdentity) {
     let _ = IDENTITY.set(identity);
 }
 
-/// Says once for the process to whom trace headers go. A second call, as from a test, changes nothing.
-pub fn set_allowed_hosts(hosts: TraceHosts) {
+/// Only the first call in a process counts.
+pub(in crate::telemetry) fn set_allowed_hosts(hosts: TraceHosts) {
     let _ = ALLOWED_HOSTS.set(hosts);
 }
 
-/// The headers that go with a request to this host: none unless the settings name it, and none outside of a span.
-pub fn headers_for(host: &str) -> HeaderMap {
+/// The headers of a request to this host: none unless the settings name it, and none outside of a span.
+pub(crate) fn headers_for(host: &str) -> HeaderMap {
     match ALLOWED_HOSTS.get() {
         Some(hosts) if hosts.allows(host) => headers_from_context(&Context::current(), IDENTITY.get()),
         Some(_) | None => HeaderMap::new(),
     }
 }
 
-/// A trace that begins with a call of ours, outside of any span, and the headers to send with it. Its flag says sampled: it is
-/// for the commands, and whoever calls by hand wants to see the trace.
-pub fn new_client_trace() -> (TraceId, HeaderMap) {
+/// Starts a trace for a command, and returns the headers of its call. It is sampled: who runs a command wants to see its trace.
+pub(crate) fn new_client_trace() -> (TraceId, HeaderMap) {
     let trace_id = new_trace_id();
-    let span = loop {
-        if let Some(span) = SpanId::from_bytes(RandomIdGenerator::default().new_span_id().to_bytes()) {
-            break span;
-        }
-    };
     let mut headers = HeaderMap::new();
-    insert_trace_headers(&mut headers, trace_id, span, true);
+    insert_trace_headers(&mut headers, trace_id, new_span_id(), true);
     (trace_id, headers)
 }
 
-/// The context with what a caller's headers said of `trace` besides its span. Every span below it passes that on when something
-/// is asked of others: spans keep the values of the context they are made in. A trace that no caller named carries nothing; it
-/// begins here, and its dynamic sampling context is ours. (`SpanContext` could hold the state alone, and refuses keys that Level
-/// 2 allows.)
-pub fn with_forwarded_state(context: Context, trace: &TraceContext) -> Context {
+/// Attaches the caller's headers to the context, to be forwarded with requests of all spans below: a span keeps the values of
+/// the context that it is made in. Without a caller's trace the context is unchanged: the trace starts here, with our own
+/// dynamic sampling context. (`SpanContext` can hold only the state, and rejects keys that Level 2 allows.)
+pub(in crate::telemetry) fn with_forwarded_state(context: Context, trace: &TraceContext) -> Context {
     if trace.parent.is_none() {
         return context;
     }
@@ -83,10 +77,10 @@ fn headers_from_context(context: &Context, identity: Option<&ServiceIdentity>) -
     let mut headers = HeaderMap::new();
     insert_trace_headers(&mut headers, trace_id, span_id, span.is_sampled());
     match (context.get::<ForwardedState>(), identity) {
-        // Frozen by whoever began the trace, even when it is empty.
-        (Some(carried), _) => {
-            insert_header(&mut headers, TRACESTATE_HEADER, &carried.tracestate);
-            insert_header(&mut headers, BAGGAGE_HEADER, &carried.baggage);
+        // Fixed by the service that started the trace, even if empty.
+        (Some(forwarded), _) => {
+            insert_header(&mut headers, TRACESTATE_HEADER, &forwarded.tracestate);
+            insert_header(&mut headers, BAGGAGE_HEADER, &forwarded.baggage);
         }
         (None, Some(identity)) => {
             insert_header(&mut headers, BAGGAGE_HEADER, &identity.baggage(trace_id, span.is_sampled()))
@@ -102,14 +96,14 @@ fn insert_trace_headers(headers: &mut HeaderMap, trace_id: TraceId, span: SpanId
 }
 
 fn insert_header(headers: &mut HeaderMap, name: &'static str, value: &str) {
-    // All of these are visible ASCII.
+    // All values are visible ASCII.
     if let (false, Ok(value)) = (value.is_empty(), HeaderValue::from_str(value)) {
         headers.insert(HeaderName::from_static(name), value);
     }
 }
 
 impl ServiceIdentity {
-    /// The dynamic sampling context of a trace that begins here.
+    /// The dynamic sampling context.
     fn baggage(&self, trace_id: TraceId, sampled: bool) -> String {
         if self.public_key.is_empty() {
             return String::new();
@@ -146,7 +140,6 @@ mod tests {
         }
     }
 
-    /// A span of ours in some context, as a layer makes it.
     fn inside(context: &Context, sampled: bool) -> Context {
         let flags = if sampled { TraceFlags::SAMPLED } else { TraceFlags::NOT_SAMPLED };
         let (trace, span) = (OtelTraceId::from_hex(TRACE).unwrap(), OtelSpanId::from_hex(SPAN).unwrap());
@@ -163,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn a_trace_that_begins_here_says_so_in_both_forms_and_in_its_own_baggage() {
+    fn a_trace_that_starts_here_is_sent_in_both_formats_and_with_its_own_baggage() {
         for (sampled, w3c, sentry, word) in [(true, "01", "1", "true"), (false, "00", "0", "false")] {
             let sent = headers_from_context(&inside(&Context::new(), sampled), Some(&identity()));
             assert_eq!(text(&sent, "traceparent"), Some(format!("00-{TRACE}-{SPAN}-{w3c}").as_str()));
@@ -185,16 +178,16 @@ mod tests {
     }
 
     #[test]
-    fn without_sentry_there_is_no_baggage_of_ours() {
-        let silent = ServiceIdentity { public_key: String::new(), ..identity() };
-        for identity in [None, Some(&silent)] {
+    fn without_sentry_no_baggage_is_sent() {
+        let without_key = ServiceIdentity { public_key: String::new(), ..identity() };
+        for identity in [None, Some(&without_key)] {
             let sent = headers_from_context(&inside(&Context::new(), true), identity);
             assert_eq!((sent.len(), text(&sent, "baggage")), (2, None));
         }
     }
 
     #[test]
-    fn what_a_caller_said_of_its_trace_is_passed_on_as_it_came() {
+    fn the_callers_tracestate_and_baggage_are_forwarded_unchanged() {
         let baggage = format!("sentry-trace_id={TRACE},sentry-release=theirs%401,sentry-transaction=%2fpay;x=1");
         let trace = from_caller(&[
             ("traceparent", &format!("00-{TRACE}-{SPAN}-01")),
@@ -208,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_carried_goes_through_every_span_below() {
+    fn forwarded_state_is_inherited_by_all_child_spans() {
         let trace = from_caller(&[("traceparent", &format!("00-{TRACE}-{SPAN}-01")), ("tracestate", "a@b@c=1")]);
         let tracer = SdkTracerProvider::builder().build().tracer("test");
         let caller = inside(&with_forwarded_state(Context::new(), &trace), true);
@@ -221,7 +214,7 @@ mod tests {
     }
 
     #[test]
-    fn a_callers_trace_without_baggage_gets_none_of_ours() {
+    fn a_callers_trace_without_baggage_gets_none_from_us() {
         let trace = from_caller(&[("sentry-trace", &format!("{TRACE}-{SPAN}"))]);
         let sent =
             headers_from_context(&inside(&with_forwarded_state(Context::new(), &trace), true), Some(&identity()));
@@ -229,7 +222,7 @@ mod tests {
     }
 
     #[test]
-    fn a_trace_that_no_caller_named_begins_here() {
+    fn without_a_callers_trace_the_baggage_is_ours() {
         let trace = from_caller(&[("baggage", "sentry-release=theirs")]);
         let sent =
             headers_from_context(&inside(&with_forwarded_state(Context::new(), &trace), true), Some(&identity()));
@@ -237,12 +230,12 @@ mod tests {
     }
 
     #[test]
-    fn outside_of_a_span_nothing_is_sent() {
+    fn outside_of_a_span_no_headers_are_sent() {
         assert!(headers_from_context(&Context::new(), Some(&identity())).is_empty());
     }
 
     #[test]
-    fn a_command_begins_a_sampled_trace_of_its_own() {
+    fn a_command_starts_a_sampled_trace() {
         let (trace_id, sent) = new_client_trace();
         let received = extract(&sent);
         assert_eq!((received.trace_id, received.sampled), (trace_id, Some(true)));

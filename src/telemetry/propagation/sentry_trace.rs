@@ -1,9 +1,9 @@
 //! `sentry-trace` (<https://develop.sentry.dev/sdk/telemetry/traces/#header-sentry-trace>): `<trace>-<span>[-<sampled>]`.
 
-use super::{RemoteParent, is_hex, trim_ows};
+use super::wire::{RemoteParent, is_hex, trim_ows};
 use crate::registration::{SpanId, TraceId};
 
-/// Reads the header's text. No flag leaves the decision to us. Sentry's SDKs write ids in lower case, and most read no others.
+/// Without a flag the sampling decision is ours. Sentry's SDKs write ids in lower case, and most read no others.
 pub(super) fn read(text: &str) -> Option<RemoteParent> {
     let mut parts = trim_ows(text).split('-');
     let (trace, span, flag) = (parts.next()?, parts.next()?, parts.next());
@@ -31,7 +31,7 @@ mod tests {
     const SPAN: &str = "b7ad6b7169203331";
 
     #[test]
-    fn a_trace_a_span_and_a_decision_that_may_be_left_to_us() {
+    fn the_sampling_flag_is_optional() {
         for (text, sampled) in [
             (format!("{TRACE}-{SPAN}"), None),
             (format!("{TRACE}-{SPAN}-"), None),
@@ -39,15 +39,15 @@ mod tests {
             (format!("{TRACE}-{SPAN}-0"), Some(false)),
             (format!(" \t{TRACE}-{SPAN}-1\t "), Some(true)),
         ] {
-            let named = read(&text).unwrap_or_else(|| panic!("{text:?}"));
-            assert_eq!((named.trace_id.to_string(), named.parent.to_string()), (TRACE.into(), SPAN.into()));
-            assert_eq!(named.sampled, sampled, "{text:?}");
+            let parent = read(&text).unwrap_or_else(|| panic!("{text:?}"));
+            assert_eq!((parent.trace_id.to_string(), parent.parent.to_string()), (TRACE.into(), SPAN.into()));
+            assert_eq!(parent.sampled, sampled, "{text:?}");
         }
         assert_eq!(write(TRACE.parse().unwrap(), SPAN.parse().unwrap(), false), format!("{TRACE}-{SPAN}-0"));
     }
 
     #[test]
-    fn everything_else_is_garbage() {
+    fn other_formats_are_rejected() {
         for text in [
             String::new(),
             "1".to_owned(),

@@ -1,6 +1,6 @@
-//! Headers together: which one names the trace, and what of the others goes on with it.
+//! Combinations of headers: which one names the trace, and what is forwarded with it.
 
-use super::*;
+use super::{wire::*, *};
 use http::{HeaderName, HeaderValue};
 use proptest::prelude::*;
 
@@ -15,7 +15,7 @@ fn extract_from(headers: &[Row<'_>]) -> TraceContext {
 }
 
 #[test]
-fn sentry_trace_wins_over_traceparent_and_garbage_in_one_leaves_the_other() {
+fn sentry_trace_wins_over_traceparent_and_a_malformed_one_is_ignored() {
     let w3c = format!("00-{TRACE}-{SPAN}-01");
     let w3c_no = format!("00-{TRACE}-{SPAN}-00");
     let sentry = format!("{OTHER}-{SPAN}");
@@ -47,11 +47,11 @@ fn sentry_trace_wins_over_traceparent_and_garbage_in_one_leaves_the_other() {
         assert_eq!(context.parent.map(|span| span.to_string()).as_deref(), trace.map(|_| SPAN), "{headers:?}");
         assert_eq!(context.sampled, sampled, "{headers:?}");
     }
-    assert_ne!(extract_from(&[]).trace_id, extract_from(&[]).trace_id, "each new trace is another");
+    assert_ne!(extract_from(&[]).trace_id, extract_from(&[]).trace_id, "new traces differ");
 }
 
 #[test]
-fn tracestate_goes_with_its_traceparent_alone() {
+fn tracestate_is_kept_only_with_its_traceparent() {
     let w3c = format!("00-{TRACE}-{SPAN}-00");
     let same = format!("{TRACE}-{SPAN}-1");
     let other = format!("{OTHER}-{SPAN}-1");
@@ -69,12 +69,12 @@ fn tracestate_goes_with_its_traceparent_alone() {
     ] {
         assert_eq!(extract_from(&headers).tracestate, expected, "{headers:?}");
     }
-    let spoilt = extract_from(&[("traceparent", &w3c), ("tracestate", "foo=1,BAR=2")]);
-    assert_eq!((spoilt.trace_id.to_string().as_str(), spoilt.tracestate.as_str()), (TRACE, ""));
+    let malformed = extract_from(&[("traceparent", &w3c), ("tracestate", "foo=1,BAR=2")]);
+    assert_eq!((malformed.trace_id.to_string().as_str(), malformed.tracestate.as_str()), (TRACE, ""));
 }
 
 #[test]
-fn baggage_goes_with_a_callers_trace_alone() {
+fn baggage_is_kept_only_with_its_trace() {
     let w3c = format!("00-{TRACE}-{SPAN}-01");
     let sentry = format!("{OTHER}-{SPAN}-1");
     let own = format!("sentry-trace_id={TRACE},sentry-sample_rate=0.5");
@@ -91,7 +91,7 @@ fn baggage_goes_with_a_callers_trace_alone() {
 }
 
 #[test]
-fn ids_of_other_systems_are_recorded_as_they_are() {
+fn ids_of_other_systems_are_recorded_unchanged() {
     let long = "x".repeat(65);
     let ids = |headers: &[Row<'_>]| {
         let header = |(name, value): &Row<'_>| {
@@ -114,7 +114,7 @@ fn ids_of_other_systems_are_recorded_as_they_are() {
     assert_eq!(ids(&[("x-trace-id", "a"), ("x-trace-id", "b")]), []);
 }
 
-/// Values that are arbitrary, or nearly right.
+/// Arbitrary or almost valid header values.
 fn value() -> impl Strategy<Value = Vec<u8>> {
     prop_oneof![
         prop::collection::vec(any::<u8>(), 0..80),
@@ -126,15 +126,25 @@ fn value() -> impl Strategy<Value = Vec<u8>> {
 
 proptest! {
     #[test]
-    fn any_bytes_name_a_trace_or_begin_one(
+    fn any_headers_name_a_trace_or_start_one(
         headers in prop::collection::vec((0_usize..7, value()), 0..8),
     ) {
-        let names = [TRACEPARENT_HEADER, TRACESTATE_HEADER, SENTRY_TRACE_HEADER, BAGGAGE_HEADER, "x-trace-id", "x-span-id", "x-parent-span-id"];
+        let names = [
+            TRACEPARENT_HEADER,
+            TRACESTATE_HEADER,
+            SENTRY_TRACE_HEADER,
+            BAGGAGE_HEADER,
+            "x-trace-id",
+            "x-span-id",
+            "x-parent-span-id",
+        ];
         let headers: HeaderMap = headers
             .iter()
-            .filter_map(|(name, value)| Some((HeaderName::from_static(names[*name]), HeaderValue::from_bytes(value).ok()?)))
+            .filter_map(|(name, value)| {
+                Some((HeaderName::from_static(names[*name]), HeaderValue::from_bytes(value).ok()?))
+            })
             .collect();
-        let says = |name: &str, text: &str| {
+        let contains = |name: &str, text: &str| {
             headers.get_all(name).iter().any(|value| value.to_str().is_ok_and(|value| value.contains(text)))
         };
         let again = extract(&headers);
@@ -142,14 +152,16 @@ proptest! {
         match context.parent {
             Some(parent) => {
                 let (trace, span) = (context.trace_id.to_string(), parent.to_string());
-                let named = [TRACEPARENT_HEADER, SENTRY_TRACE_HEADER].into_iter().any(|name| says(name, &format!("{trace}-{span}")));
+                let named = [TRACEPARENT_HEADER, SENTRY_TRACE_HEADER]
+                    .into_iter()
+                    .any(|name| contains(name, &format!("{trace}-{span}")));
                 prop_assert!(named, "{:?} from {:?}", context, headers);
                 prop_assert_eq!(&again, &context);
             }
             None => {
                 prop_assert_eq!(context.sampled, None);
                 prop_assert_eq!((context.tracestate.as_str(), context.baggage.as_str()), ("", ""));
-                prop_assert!(names.iter().all(|name| !says(name, &context.trace_id.to_string())));
+                prop_assert!(names.iter().all(|name| !contains(name, &context.trace_id.to_string())));
                 prop_assert_ne!(again.trace_id, context.trace_id);
             }
         }

@@ -1,21 +1,21 @@
 //! `traceparent` (<https://www.w3.org/TR/trace-context-2/#traceparent-header>): `00-<trace>-<parent>-<flags>`.
 
-use super::{RemoteParent, is_hex, trim_ows};
+use super::wire::{RemoteParent, is_hex, trim_ows};
 use crate::registration::{SpanId, TraceId};
 
-/// The length in version 00, and the least in later ones.
+/// The length in version 00, and the minimum in later ones.
 const TRACEPARENT_LEN: usize = 55;
 const SAMPLED_FLAG: u8 = 1;
 
-/// Reads the header's text. A later version may say more behind a further dash; of that nothing is assumed
+/// A later version may have more fields behind a further dash; they are ignored
 /// (<https://www.w3.org/TR/trace-context-2/#versioning-of-traceparent>). Version ff is forbidden.
 pub(super) fn read(text: &str) -> Option<RemoteParent> {
     let text = trim_ows(text);
     let field = |from: usize, length: usize| text.get(from..from + length).filter(|field| is_hex(field, length));
     let is_dash = |at: usize| text.as_bytes().get(at) == Some(&b'-');
     let version = field(0, 2)?;
-    let ends = text.len() == TRACEPARENT_LEN || (version != "00" && is_dash(TRACEPARENT_LEN));
-    if version == "ff" || !ends || ![2, 35, 52].into_iter().all(is_dash) {
+    let has_valid_end = text.len() == TRACEPARENT_LEN || (version != "00" && is_dash(TRACEPARENT_LEN));
+    if version == "ff" || !has_valid_end || ![2, 35, 52].into_iter().all(is_dash) {
         return None;
     }
     let flags = u8::from_str_radix(field(53, 2)?, 16).ok()?;
@@ -26,7 +26,7 @@ pub(super) fn read(text: &str) -> Option<RemoteParent> {
     })
 }
 
-/// As version 00 writes it. Flags that nobody has defined are zero.
+/// In version 00, with undefined flags zero.
 pub(super) fn write(trace_id: TraceId, span: SpanId, sampled: bool) -> String {
     format!("00-{trace_id}-{span}-{:02x}", u8::from(sampled))
 }
@@ -41,7 +41,7 @@ mod tests {
     /// Rows of <https://github.com/w3c/trace-context/blob/main/test/test.py>, by the names they have there, and of the
     /// specification's text.
     #[test]
-    fn the_w3c_suite_agrees_on_what_names_a_trace() {
+    fn the_w3c_suite_accepts_and_rejects_the_same_headers() {
         let valid = |text: &str| (text.to_owned(), true);
         let invalid = |text: &str| (text.to_owned(), false);
         let good = format!("{TRACE}-{PARENT}");
@@ -103,7 +103,7 @@ mod tests {
             valid(&format!("\t 00-{good}-01 \t")),
             invalid(&format!("00 -{good}-01")),
             invalid(&format!("00-{good}-01,00-{good}-01")),
-            // The specification: dashes stand where they stand.
+            // The specification: positions of the dashes.
             invalid(&format!("00_{good}-01")),
             invalid(&format!("00-{TRACE}_{PARENT}-01")),
             invalid(&format!("00-{good}_01")),
@@ -111,17 +111,17 @@ mod tests {
             invalid("-"),
             invalid("00"),
         ] {
-            let named = read(&text).map(|named| (named.trace_id.to_string(), named.parent.to_string()));
-            assert_eq!(named, expected.then(|| (TRACE.to_owned(), PARENT.to_owned())), "{text:?}");
+            let parent = read(&text).map(|parent| (parent.trace_id.to_string(), parent.parent.to_string()));
+            assert_eq!(parent, expected.then(|| (TRACE.to_owned(), PARENT.to_owned())), "{text:?}");
         }
     }
 
     #[test]
-    fn of_the_flags_only_the_sampled_bit_is_read_and_written() {
+    fn only_the_sampled_flag_is_read_and_written() {
         for (flags, sampled) in [("00", false), ("01", true), ("02", false), ("03", true), ("09", true), ("ff", true)] {
-            let named = read(&format!("00-{TRACE}-{PARENT}-{flags}")).unwrap();
-            assert_eq!(named.sampled, Some(sampled), "{flags}");
-            let written = write(named.trace_id, named.parent, sampled);
+            let parent = read(&format!("00-{TRACE}-{PARENT}-{flags}")).unwrap();
+            assert_eq!(parent.sampled, Some(sampled), "{flags}");
+            let written = write(parent.trace_id, parent.parent, sampled);
             assert_eq!(written, format!("00-{TRACE}-{PARENT}-0{}", u8::from(sampled)));
         }
     }

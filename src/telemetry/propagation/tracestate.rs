@@ -1,30 +1,30 @@
-//! `tracestate` (<https://www.w3.org/TR/trace-context-2/#tracestate-header>): what each tracing system on the way says of its own
-//! part, the last one first. We have nothing to say there, and pass it on.
+//! `tracestate` (<https://www.w3.org/TR/trace-context-2/#tracestate-header>): state of the tracing systems on the way, the
+//! latest first. We add none and forward it.
 
-use super::{TRACESTATE_HEADER, trim_ows};
+use super::wire::{TRACESTATE_HEADER, trim_ows};
 use http::HeaderMap;
 
 /// A longer list is malformed.
 const MAX_MEMBERS: usize = 32;
-/// At least as much has to be passed on, and we pass on no more.
+/// The minimum that must be forwarded.
 const MAX_TRACESTATE_LEN: usize = 512;
-/// Longer members are the first to go.
+/// Longer members are removed first.
 const LARGE_MEMBER_LEN: usize = 128;
 const MAX_KEY_LEN: usize = 256;
 const MAX_VALUE_LEN: usize = 256;
 
-/// The headers joined in order, without white space around members and without empty ones; empty when one member is malformed.
+/// Joins the headers in order, without white space around members and without empty ones. Empty if one member is malformed.
 ///
-/// A key that stands twice keeps its first value, which is the later one on the way. The suite allows that and keeping both;
-/// dropping the whole list was its rule in earlier years.
+/// A repeated key keeps its first value, which is the latest. The suite allows that and keeping both; in earlier years it
+/// required dropping the whole list.
 pub(super) fn read(headers: &HeaderMap) -> String {
     let mut members: Vec<(&str, &str)> = Vec::new();
-    let mut seen = 0;
+    let mut count = 0;
     for value in headers.get_all(TRACESTATE_HEADER) {
         let Ok(text) = value.to_str() else { return String::new() };
         for text in text.split(',').map(trim_ows).filter(|text| !text.is_empty()) {
-            seen += 1;
-            let Some(member) = parse_member(text).filter(|_| seen <= MAX_MEMBERS) else { return String::new() };
+            count += 1;
+            let Some(member) = parse_member(text).filter(|_| count <= MAX_MEMBERS) else { return String::new() };
             if members.iter().all(|(key, _)| *key != member.0) {
                 members.push(member);
             }
@@ -37,21 +37,22 @@ fn parse_member(text: &str) -> Option<(&str, &str)> {
     text.split_once('=').filter(|(key, value)| is_key(key) && is_value(value))
 }
 
+/// Level 2 allows `@` anywhere; Level 1 had it once, between a tenant and a system
 /// Level 2 has made `@` a character as any other; before, it stood once, between a tenant and a system
 /// (<https://github.com/w3c/trace-context/issues/583>).
 fn is_key(key: &str) -> bool {
-    let begins = key.starts_with(|c: char| c.is_ascii_lowercase() || c.is_ascii_digit());
+    let starts_valid = key.starts_with(|c: char| c.is_ascii_lowercase() || c.is_ascii_digit());
     let allowed = |byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'_' | b'-' | b'*' | b'/' | b'@');
-    begins && key.len() <= MAX_KEY_LEN && key.bytes().all(allowed)
+    starts_valid && key.len() <= MAX_KEY_LEN && key.bytes().all(allowed)
 }
 
-/// A space at the end is white space around the member and gone by now; one at the beginning belongs to the value.
+/// White space at the end is already trimmed; at the start it belongs to the value.
 fn is_value(value: &str) -> bool {
     let allowed = |byte| matches!(byte, b' '..=b'~') && byte != b',' && byte != b'=';
     (1..=MAX_VALUE_LEN).contains(&value.len()) && value.bytes().all(allowed)
 }
 
-/// Whole members go until the rest is short enough: large ones first, then from the end
+/// Removes whole members until the rest is short enough: large ones first, then from the end
 /// (<https://www.w3.org/TR/trace-context-2/#tracestate-limits>).
 fn truncate_members(mut members: Vec<String>) -> String {
     let length = |members: &[String]| members.iter().map(|member| member.len() + 1).sum::<usize>().saturating_sub(1);
@@ -84,7 +85,7 @@ mod tests {
     /// Rows of <https://github.com/w3c/trace-context/blob/main/test/test.py>, by the names they have there, and of the
     /// specification's text.
     #[test]
-    fn the_w3c_suite_agrees_on_what_is_passed_on() {
+    fn the_w3c_suite_forwards_the_same_members() {
         let chars = |from: char, to: char| (from..=to).collect::<String>();
         let key = format!("{}0123456789_-*/@", chars('a', 'z'));
         let value = format!("{}{}{}", chars(' ', '+'), chars('-', '<'), chars('>', '~'));
@@ -136,7 +137,7 @@ mod tests {
             (vec!["foo=a\tb"], String::new()),
             (vec![&v256], v256.clone()),
             (vec![&v257], String::new()),
-            // One malformed member takes the others with it.
+            // One malformed member invalidates the list.
             (vec!["foo=1", "bar"], String::new()),
             (vec!["foo=1,=2"], String::new()),
         ];
@@ -146,15 +147,15 @@ mod tests {
     }
 
     #[test]
-    fn thirty_two_members_are_a_list_and_thirty_three_are_none() {
+    fn a_list_of_more_than_32_members_is_malformed() {
         assert_eq!(read_values(&[&bars(1, 10), &bars(11, 20), &bars(21, 32)]), bars(1, 32));
         assert_eq!(read_values(&[&bars(1, 10), &bars(11, 20), &bars(21, 33)]), "");
-        assert_eq!(read_values(&[&bars(1, 32), "bar01=1"]), "", "a member that stands twice counts twice");
-        assert_eq!(read_values(&[&bars(1, 32), ",, ,"]), bars(1, 32), "empty ones do not count");
+        assert_eq!(read_values(&[&bars(1, 32), "bar01=1"]), "", "a repeated member counts twice");
+        assert_eq!(read_values(&[&bars(1, 32), ",, ,"]), bars(1, 32), "empty members do not count");
     }
 
     #[test]
-    fn what_is_too_long_loses_whole_members_large_ones_first_and_then_from_the_end() {
+    fn a_long_list_loses_large_members_first_and_then_the_last_ones() {
         let large = |key: &str| format!("{key}={}", "x".repeat(200));
         let small = |key: &str| format!("{key}={}", "x".repeat(100));
         let kept = read_values(&[&[small("a"), large("b"), small("c"), large("d")].join(",")]);
@@ -168,7 +169,7 @@ mod tests {
     }
 
     #[test]
-    fn bytes_that_are_no_text_spoil_the_list() {
+    fn a_list_with_invalid_utf_8_is_malformed() {
         let headers = [b"foo=1".as_slice(), b"bar=\xff"].map(|value| HeaderValue::from_bytes(value).unwrap());
         let name = http::HeaderName::from_static(TRACESTATE_HEADER);
         assert_eq!(read(&headers.into_iter().map(|value| (name.clone(), value)).collect()), "");

@@ -1,16 +1,21 @@
-//! Sentry: errors, breadcrumbs and logs by sentry-tracing's layers, transactions from our own spans, application metrics, sessions.
+//! Sentry: errors, breadcrumbs and logs from sentry-tracing's layers, transactions from our own spans, application metrics,
+//! and sessions.
 
 pub(super) mod app_metrics;
+mod hub;
 mod report;
 mod transaction;
 mod transport;
 
+pub(super) use hub::{is_enabled, new_isolated_hub};
 pub(super) use report::Report;
 
 use super::{
-    SentrySettings, Settings, metrics, scrub,
+    event_listener::EventListener,
+    metrics::{ExportOutcome, ExportTarget, metrics},
+    scrub,
+    settings::{SentrySettings, Settings},
     spans::{self, KeepReason, Segment, Sink},
-    start::EventListener,
     targets::{PANIC_TARGET, REPORT_TARGET},
 };
 use sentry::{
@@ -25,7 +30,6 @@ use tracing_subscriber::{Layer, registry::LookupSpan};
 use transaction::{Sdk, SentryIdentity};
 use transport::{EnvelopeQueue, SharedTransportFactory};
 
-/// The client, while the service runs.
 pub(super) struct Sentry {
     client: Arc<Client>,
     queue: Arc<EnvelopeQueue>,
@@ -33,11 +37,11 @@ pub(super) struct Sentry {
 }
 
 impl Sentry {
-    /// Starts to report for the process. The SDK's `init` would take a DSN, and whether certificates are checked, from the
-    /// environment.
+    /// Binds the client to the main hub. The SDK's `init` would read the DSN from the environment, and whether to verify
+    /// certificates.
     pub(super) fn start(sentry: &SentrySettings, settings: &Settings) -> Self {
         let agent = ClientOptions::default().user_agent;
-        let http = Arc::new(EnvelopeQueue::start(sentry.dsn.get(), &agent));
+        let queue = Arc::new(EnvelopeQueue::start(sentry.dsn.get(), &agent));
         let mut options = ClientOptions::new()
             .release(settings.service_version.clone())
             .environment(settings.environment.clone())
@@ -51,7 +55,7 @@ impl Sentry {
             .before_breadcrumb(scrub::breadcrumb)
             .before_send_log(|log| scrub::log(log_with_trace(log)))
             .before_send_metric(|metric| Some(metric_with_trace(metric)))
-            .transport(SharedTransportFactory(http.clone()));
+            .transport(SharedTransportFactory(queue.clone()));
         options.dsn = Some(sentry.dsn.get().clone());
         let client = Arc::new(Client::with_options(options));
         let hub = Hub::main();
@@ -66,20 +70,18 @@ impl Sentry {
             sample_rate: settings.sample_rate,
             sdk: Sdk { name: name.to_owned(), version: version.to_owned() },
         };
-        Self { client, queue: http, identity }
+        Self { client, queue, identity }
     }
 
-    /// Where kept spans go.
     pub(super) fn sink(&self) -> Box<dyn Sink> {
         Box::new(TransactionSink { queue: self.queue.clone(), identity: self.identity.clone() })
     }
 
-    /// The release's session is over: said before anything else, for it is the first to be missed.
+    /// Ends the release-health session. Before the spans are flushed, so that it is sent even if they take all the time.
     pub(super) fn end_session(&self) {
         Hub::main().end_session();
     }
 
-    /// Sends what is still on its way, as far as that works in time.
     pub(super) fn close(&self, timeout: Duration) -> bool {
         self.client.close(Some(timeout))
     }
@@ -98,7 +100,7 @@ struct TransactionSink {
 
 impl std::fmt::Debug for TransactionSink {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Transactions")
+        f.write_str("TransactionSink")
     }
 }
 
@@ -106,7 +108,7 @@ impl Sink for TransactionSink {
     fn export(&mut self, segment: &Segment, reason: KeepReason) {
         match transaction::encode_envelope(segment, reason, &self.identity) {
             Some(envelope) => self.queue.enqueue_transaction(envelope),
-            None => metrics().add_telemetry_exports("sentry", "failed", 1),
+            None => metrics().add_telemetry_exports(ExportTarget::Sentry, ExportOutcome::Failed, 1),
         }
     }
 
@@ -115,10 +117,10 @@ impl Sink for TransactionSink {
     }
 }
 
-/// The contexts of reports.
-const OWN_CONTEXTS: [&str; 2] = ["blockchain", "rpc"];
+/// Contexts of a [`Report`], which has the fields of its log line already.
+const REPORT_CONTEXTS: [&str; 2] = ["blockchain", "rpc"];
 
-/// Gives events the trace and span that they happened in.
+/// Adds the current trace and span to events, and removes what sentry-tracing adds from the log line.
 struct TraceContextIntegration;
 
 impl Integration for TraceContextIntegration {
@@ -135,9 +137,8 @@ impl Integration for TraceContextIntegration {
             };
             event.contexts.insert("trace".to_owned(), Context::from(trace));
         }
-        // sentry-tracing puts the fields of the log line there, which a report with contexts of its own has said already.
         event.contexts.remove("Rust Tracing Location");
-        if OWN_CONTEXTS.iter().any(|own| event.contexts.contains_key(*own)) {
+        if REPORT_CONTEXTS.iter().any(|name| event.contexts.contains_key(*name)) {
             event.contexts.remove("Rust Tracing Fields");
         }
         Some(event)
@@ -160,20 +161,19 @@ fn metric_with_trace(mut metric: Metric) -> Metric {
     metric
 }
 
-/// Ours but for panics, which are reported when they happen, and no word of telemetry about itself: with a collector down each failed batch would become an error.
+/// Without the events of telemetry libraries: with a collector down, each failed batch would become an error.
 fn is_own_event(metadata: &Metadata<'_>) -> bool {
     metadata.is_event() && metadata.target().starts_with("registrar")
 }
 
-/// What becomes an event: every error, and the warnings that say so.
+/// Errors, and warnings with the report target.
 fn is_event(metadata: &Metadata<'_>) -> bool {
-    // The panic hook has made an event of its own, with the stack.
-    let told = metadata.target() == PANIC_TARGET;
-    is_own_event(metadata) && !told && (*metadata.level() == Level::ERROR || metadata.target() == REPORT_TARGET)
+    // The panic hook captures an event itself, with the stack trace.
+    let is_captured = metadata.target() == PANIC_TARGET;
+    is_own_event(metadata) && !is_captured && (*metadata.level() == Level::ERROR || metadata.target() == REPORT_TARGET)
 }
 
-/// What becomes a breadcrumb of the call or task it happens in: what is degraded. Facts about single registrations are told with
-/// their report, and would be others' noise here.
+/// Warnings alone: the history of a registration comes with its report, and would be noise in others.
 fn is_breadcrumb(metadata: &Metadata<'_>) -> bool {
     is_own_event(metadata) && *metadata.level() == Level::WARN
 }
@@ -182,7 +182,7 @@ fn is_log(metadata: &Metadata<'_>) -> bool {
     is_own_event(metadata) && *metadata.level() <= Level::WARN
 }
 
-/// sentry-tracing's layers. An event comes before the breadcrumb of the same warning, so that it has those before it and not itself.
+/// sentry-tracing's layers. The event layer comes first, so that a warning is not a breadcrumb of its own event.
 pub(super) fn event_listeners<S>() -> [EventListener<S>; 3]
 where
     S: Subscriber + for<'a> LookupSpan<'a> + Send + Sync,
@@ -192,14 +192,4 @@ where
         (is_breadcrumb, BreadcrumbLayer::new().boxed()),
         (is_log, LogLayer::new().boxed()),
     ]
-}
-
-/// A hub of its own, with nobody else's breadcrumbs: the main one gets none, for everything that runs has one of its own.
-pub(super) fn new_isolated_hub() -> Hub {
-    Hub::new_from_top(Hub::main())
-}
-
-/// Whether anything is reported.
-pub(super) fn is_enabled() -> bool {
-    Hub::main().client().is_some()
 }

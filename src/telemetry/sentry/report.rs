@@ -1,5 +1,6 @@
-//! One error with all that is known of it, in a scope of its own: no breadcrumb, tag or user of anybody else gets into it.
+//! An error with all its context, in an isolated scope: it gets no breadcrumb, tag or user of other work.
 
+use super::hub;
 use crate::{
     registration::{SpanId, Timestamp, TraceId, UserId},
     telemetry::{spans, user_id},
@@ -14,10 +15,6 @@ use std::{
     time::{Duration, UNIX_EPOCH},
 };
 
-/// What sentry-tracing calls the fields of the log line.
-const LOG_FIELDS_CONTEXT: &str = "Rust Tracing Fields";
-
-/// What goes with an error. Said once, at the place where the error is logged.
 #[derive(Clone, Debug, Default)]
 pub(in crate::telemetry) struct Report {
     trace: Option<(TraceId, Option<SpanId>)>,
@@ -29,7 +26,6 @@ pub(in crate::telemetry) struct Report {
 }
 
 impl Report {
-    /// It belongs to this trace, and to this span of it where one is known.
     pub(in crate::telemetry) fn for_trace(trace_id: TraceId, span_id: Option<SpanId>) -> Self {
         Self { trace: Some((trace_id, span_id)), ..Self::default() }
     }
@@ -54,36 +50,36 @@ impl Report {
         self
     }
 
-    /// Reports with the same one are one issue.
+    /// Sentry groups reports with the same fingerprint into one issue.
     pub(in crate::telemetry) fn fingerprint(mut self, parts: &[&str]) -> Self {
         self.fingerprint = parts.iter().map(|part| (*part).to_owned()).collect();
         self
     }
 
-    /// What happened before, oldest first.
+    /// Oldest first.
     pub(in crate::telemetry) fn breadcrumbs(mut self, history: &[(Timestamp, String)]) -> Self {
         self.breadcrumbs = history.to_vec();
         self
     }
 
-    /// Says it: what `act` logs as an error is the event.
+    /// Runs `act`: the error that it logs becomes the event.
     pub(in crate::telemetry) fn emit(self, act: impl FnOnce()) {
         let trace = self.trace;
         let act = || match trace {
             Some((trace_id, span_id)) => spans::with_trace(trace_id, span_id, act),
             None => act(),
         };
-        if !super::is_enabled() {
+        if !hub::is_enabled() {
             return act();
         }
-        // The release's session is the main one's, and is told of errors.
-        let hub = super::new_isolated_hub();
+        // Made from the main hub, so that the error counts in the release-health session.
+        let hub = hub::new_isolated_hub();
         hub.configure_scope(|scope| self.apply_to_scope(scope));
         for (time, message) in &self.breadcrumbs {
             let micros = Duration::from_micros(u64::try_from(time.micros()).unwrap_or(0));
             hub.add_breadcrumb(Breadcrumb {
                 timestamp: UNIX_EPOCH + micros,
-                category: Some("journey".to_owned()),
+                category: Some("registration".to_owned()),
                 level: Level::Info,
                 message: Some(message.clone()),
                 ..Breadcrumb::default()
@@ -98,13 +94,6 @@ impl Report {
         }
         for (name, values) in &self.contexts {
             scope.set_context(name, Context::Other(values.clone()));
-        }
-        if !self.contexts.is_empty() {
-            // The log line's fields would be told a second time, by other names and at a length that Sentry cuts off.
-            scope.add_event_processor(|mut event| {
-                event.contexts.remove(LOG_FIELDS_CONTEXT);
-                Some(event)
-            });
         }
         if let Some(id) = &self.user {
             scope.set_user(Some(User { id: Some(id.clone()), ..User::default() }));

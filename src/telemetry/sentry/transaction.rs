@@ -1,16 +1,17 @@
-//! From finished spans to a Sentry transaction in its envelope.
+//! Encodes a segment as a Sentry transaction in an envelope.
 //!
-//! Written by a structure of our own: the SDK's has no place for `transaction_info`, and writes the end as text and the beginning
-//! as a number, so that readers who round one of them show negative durations.
+//! With a structure of our own: the SDK's has no `transaction_info`, and writes the end as text and the beginning as a number,
+//! so that readers that round one of them show negative durations.
 //! Sources: <https://develop.sentry.dev/sdk/data-model/event-payloads/transaction/>,
 //! <https://develop.sentry.dev/sdk/data-model/envelopes/>,
 //! <https://develop.sentry.dev/sdk/telemetry/traces/dynamic-sampling-context/>.
 
 use crate::telemetry::{
-    Rate, propagation,
+    propagation,
+    settings::Rate,
     spans::{
-        BAGGAGE_ATTRIBUTE, KeepReason, OP_ATTRIBUTE, REGISTRATION_OP, SERVER_OP, Segment, effective_sample_rate,
-        int_attribute, span_op, text_attribute,
+        BAGGAGE_ATTRIBUTE, KeepReason, OP_ATTRIBUTE, REGISTRATION_OP, SAMPLED_ATTRIBUTE, SERVER_OP, Segment,
+        effective_sample_rate, int_attribute, span_op, text_attribute,
     },
 };
 use opentelemetry::{Array, KeyValue, SpanId, Value, trace::Status};
@@ -22,18 +23,17 @@ use std::{
 };
 use uuid::Uuid;
 
-/// What is ours and no data of a span.
-const INTERNAL_ATTRIBUTES: [&str; 4] = [OP_ATTRIBUTE, BAGGAGE_ATTRIBUTE, "registrar.sampled", "user.id"];
-/// What people search a transaction by: Sentry indexes tags.
+/// Not written as data of a span.
+const INTERNAL_ATTRIBUTES: [&str; 4] = [OP_ATTRIBUTE, BAGGAGE_ATTRIBUTE, SAMPLED_ATTRIBUTE, "user.id"];
+/// Written as tags too, because Sentry indexes tags for search.
 const TAG_ATTRIBUTES: [&str; 9] =
     ["registrationId", "documentHash", "caseId", "txHash", "network", "cause", "from", "rpc.method", "endpoint"];
 
-/// Links beyond these Sentry would cut off, with what fits: a batch may have hundreds, and a collector gets them all.
+/// A batch may have hundreds, and Sentry truncates an item that is too large. The collector gets all of them.
 const MAX_LINKS: usize = 64;
-/// The call that a journey's trace begins with.
+/// The call that the trace of a registration begins with.
 const REGISTER_DOCUMENT_ROUTE: &str = "registrar.v1.RegistrarService/RegisterDocument";
 
-/// As whom we report.
 #[derive(Clone, Debug)]
 pub(super) struct SentryIdentity {
     pub(super) public_key: String,
@@ -44,7 +44,6 @@ pub(super) struct SentryIdentity {
     pub(super) sdk: Sdk,
 }
 
-/// The SDK's name and version.
 #[derive(Clone, Debug, Serialize)]
 pub(super) struct Sdk {
     pub(super) name: String,
@@ -136,9 +135,9 @@ impl Serialize for DataMap<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut map = serializer.serialize_map(None)?;
         for (position, KeyValue { key, value, .. }) in self.0.iter().enumerate() {
-            // What is recorded again comes later, and counts.
-            let again = self.0[position + 1..].iter().any(|later| later.key == *key);
-            if again || INTERNAL_ATTRIBUTES.contains(&key.as_str()) {
+            // The last value counts, because recording a field again appends it.
+            let is_overwritten = self.0[position + 1..].iter().any(|later| later.key == *key);
+            if is_overwritten || INTERNAL_ATTRIBUTES.contains(&key.as_str()) {
                 continue;
             }
             if let Value::Array(Array::String(all)) = value {
@@ -158,7 +157,7 @@ impl Serialize for DataMap<'_> {
     }
 }
 
-/// The envelope of a segment; `None` for one without spans.
+/// `None` for a segment without spans.
 pub(super) fn encode_envelope(segment: &Segment, reason: KeepReason, identity: &SentryIdentity) -> Option<Vec<u8>> {
     let root = segment.root_span()?;
     let event_id = Uuid::new_v4().simple().to_string();
@@ -184,8 +183,8 @@ fn transaction<'a>(
     let op = span_op(&root.attributes);
     let (start_timestamp, timestamp) = timestamps(root);
     let tags = TAG_ATTRIBUTES.iter().filter_map(|key| Some((*key, text_attribute(&root.attributes, key)?.to_owned())));
-    let below = segment.spans.iter().filter(|span| span.span_context.span_id() != root.span_context.span_id());
-    let mut spans: Vec<_> = below.map(span).collect();
+    let children = segment.spans.iter().filter(|span| span.span_context.span_id() != root.span_context.span_id());
+    let mut spans: Vec<_> = children.map(span).collect();
     spans.sort_by(|one, other| one.start_timestamp.total_cmp(&other.start_timestamp));
     Transaction {
         r#type: "transaction",
@@ -243,14 +242,14 @@ fn link(link: &opentelemetry::trace::Link) -> Link {
     }
 }
 
-/// Beginning and end in seconds, to the microsecond, the end never before the beginning.
+/// Start and end in seconds with microseconds; the end is never before the start.
 fn timestamps(span: &SpanData) -> (f64, f64) {
     let micros = |time: SystemTime| time.duration_since(UNIX_EPOCH).unwrap_or_default().as_micros();
     let (began, ended) = (micros(span.start_time), micros(span.end_time));
     (began as f64 / 1e6, ended.max(began) as f64 / 1e6)
 }
 
-/// The status as Sentry names it, which is as gRPC does but for two
+/// Sentry's names, which are those of gRPC with two exceptions
 /// (<https://develop.sentry.dev/sdk/telemetry/traces/span-status/>).
 fn status(span: &SpanData) -> &'static str {
     if let Some(code) = int_attribute(&span.attributes, "rpc.grpc.status_code") {
@@ -291,8 +290,8 @@ fn status_from_name(name: &str) -> Option<&'static str> {
     STATUS_BY_GRPC_CODE.into_iter().find(|status| *status == name)
 }
 
-/// The caller's, as it came, else ours. What is kept for a reason stands for itself alone; by the head decision, for as many as
-/// the rate says.
+/// The caller's dynamic sampling context, unchanged, else our own. Its rate is 1 for what was not kept by the head decision,
+/// because it represents no other traces.
 fn sampling_context(root: &SpanData, reason: KeepReason, identity: &SentryIdentity) -> BTreeMap<String, String> {
     let trace_id = root.span_context.trace_id().to_string();
     let frozen = text_attribute(&root.attributes, BAGGAGE_ATTRIBUTE).and_then(propagation::dynamic_sampling_context);
@@ -300,7 +299,7 @@ fn sampling_context(root: &SpanData, reason: KeepReason, identity: &SentryIdenti
         return frozen;
     }
     let rate = if reason == KeepReason::Head { effective_sample_rate(root, identity.sample_rate) } else { 1.0 };
-    // All parts of a trace carry the same context, which is that of its first.
+    // All transactions of a trace have the same context, that of its first one.
     let first = if span_op(&root.attributes) == REGISTRATION_OP { REGISTER_DOCUMENT_ROUTE } else { &root.name };
     let ours = [
         ("trace_id", trace_id),

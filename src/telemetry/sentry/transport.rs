@@ -1,11 +1,14 @@
-//! Envelopes to Sentry. The SDK's own transports lose the envelope's `trace` header, send no Content-Type, and send one envelope
-//! at a time; this one keeps, sends, and has several on their way. What it cannot take at once it drops and counts: nobody waits.
+//! Sends envelopes to Sentry.
+//!
+//! The SDK's own transports drop the envelope's `trace` header, send no Content-Type, and send one envelope at a time. This
+//! one keeps the header and sends several concurrently. What finds its queue full is dropped and counted; no caller waits.
 
 use crate::telemetry::{
-    metrics,
+    metrics::{ExportOutcome, ExportTarget, Queue, metrics},
     receiver_status::{QUEUE_ROOM_WAIT, ReceiverStatus},
 };
 use futures_util::{StreamExt, stream::FuturesUnordered};
+use parking_lot::Mutex;
 use reqwest::redirect::Policy;
 use sentry::{
     Envelope, Transport, TransportFactory, TransportOptions,
@@ -15,24 +18,21 @@ use sentry::{
 };
 use std::{
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc,
         atomic::{AtomicUsize, Ordering},
     },
     time::Duration,
 };
-use tokio::sync::mpsc;
-use tokio::time::Instant;
+use tokio::{sync::mpsc, time::Instant};
 
-/// What waits may have this many bytes: two thousand registrations' transactions.
+/// The transactions of two thousand registrations.
 const MAX_QUEUED_BYTES: usize = 8 << 20;
-/// Envelopes that wait, whatever they hold.
 const MAX_QUEUED_ENVELOPES: usize = 4_096;
-/// Envelopes on their way at once. At 40 ms each, 400 a second.
+/// At 40 ms each, 400 envelopes per second.
 const MAX_CONCURRENT_SENDS: usize = 16;
-/// How long one may take.
 const SEND_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Makes the transport that is there already: spans go to it without the client.
+/// Gives the client the existing queue, which transactions enter without the client.
 #[derive(Clone)]
 pub(super) struct SharedTransportFactory(pub(super) Arc<EnvelopeQueue>);
 
@@ -42,7 +42,7 @@ impl TransportFactory for SharedTransportFactory {
     }
 }
 
-/// The client's way in: errors, logs, metrics, sessions.
+/// For errors, logs, metrics and sessions, which the client sends.
 struct ClientTransport {
     queue: Arc<EnvelopeQueue>,
     loss_recorder: Recorder,
@@ -52,9 +52,9 @@ impl Transport for ClientTransport {
     fn send_envelope(&self, envelope: Envelope) {
         let mut bytes = Vec::new();
         if envelope.to_writer(&mut bytes).is_err() {
-            return metrics().add_telemetry_exports("sentry", "failed", 1);
+            return metrics().add_telemetry_exports(ExportTarget::Sentry, ExportOutcome::Failed, 1);
         }
-        // Beside the queue of transactions, so that a crowd of those keeps no error back.
+        // Not in the queue of transactions, so that those delay no error.
         match self.queue.try_enqueue(&self.queue.priority_tx, bytes) {
             Ok(()) => {}
             Err(QueueError::RateLimited) => self.loss_recorder.record_lost_data(&envelope, Reason::RatelimitBackoff),
@@ -67,62 +67,60 @@ impl Transport for ClientTransport {
     }
 }
 
-/// The way to Sentry.
 pub(super) struct EnvelopeQueue {
-    /// What people are told of: it goes first.
+    /// Errors, logs, metrics and sessions are sent before transactions.
     priority_tx: mpsc::Sender<Vec<u8>>,
     transactions_tx: mpsc::Sender<Vec<u8>>,
     state: Arc<TransportState>,
 }
 
 struct TransportState {
-    /// Taken and not yet sent or lost.
+    /// Envelopes that are queued or being sent, and their bytes below.
     pending: AtomicUsize,
     bytes: AtomicUsize,
     rate_limiter: Mutex<RateLimiter>,
     receiver_status: ReceiverStatus,
 }
 
-/// Why an envelope was not taken.
 enum QueueError {
     RateLimited,
     Full,
 }
 
 impl EnvelopeQueue {
-    /// Proxies are taken from HTTPS_PROXY and its like, on purpose: Sentry is often beyond one. Redirects are not followed, for the
-    /// request holds the key.
+    /// Uses the proxies of HTTPS_PROXY and the like, because Sentry is often behind one. Follows no redirects, because the request
+    /// holds the key.
     pub(super) fn start(dsn: &Dsn, agent: &str) -> Self {
-        let ((told, first), (transactions, then)) =
-            (mpsc::channel(MAX_QUEUED_ENVELOPES), mpsc::channel(MAX_QUEUED_ENVELOPES));
-        let shared = Arc::new(TransportState {
+        let (priority_tx, priority_rx) = mpsc::channel(MAX_QUEUED_ENVELOPES);
+        let (transactions_tx, transactions_rx) = mpsc::channel(MAX_QUEUED_ENVELOPES);
+        let state = Arc::new(TransportState {
             pending: AtomicUsize::new(0),
             bytes: AtomicUsize::new(0),
             rate_limiter: Mutex::new(RateLimiter::new()),
             receiver_status: ReceiverStatus::new("sentry"),
         });
         let client = reqwest::Client::builder().timeout(SEND_TIMEOUT).redirect(Policy::none());
-        let post = EnvelopeSender {
+        let sender = EnvelopeSender {
             client: client.build().ok(),
             url: dsn.envelope_api_url().to_string(),
             auth: dsn.to_auth(Some(agent)).to_string(),
             agent: agent.to_owned(),
-            state: shared.clone(),
+            state: state.clone(),
         };
         let run = move || {
             if let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_all().build() {
-                runtime.block_on(send_loop(first, then, &post));
+                runtime.block_on(send_loop(priority_rx, transactions_rx, &sender));
             }
         };
-        // Without the thread the queues are closed, and everything counts as dropped.
+        // If the thread cannot start, the channels are closed and all envelopes count as dropped.
         let _ = std::thread::Builder::new().name("sentry-transport".to_owned()).spawn(run);
-        Self { priority_tx: told, transactions_tx: transactions, state: shared }
+        Self { priority_tx, transactions_tx, state }
     }
 
-    /// Takes a transaction, waiting a moment for room if there is none; not on a thread that anybody else waits for.
+    /// Waits at most [`QUEUE_ROOM_WAIT`] for room, so it must not be called on a runtime thread.
     pub(super) fn enqueue_transaction(&self, envelope: Vec<u8>) {
         self.state.receiver_status.wait_for_room(Instant::now() + QUEUE_ROOM_WAIT, || self.is_full());
-        // What is lost is counted.
+        // A loss is counted there.
         let _ = self.try_enqueue(&self.transactions_tx, envelope);
     }
 
@@ -131,17 +129,17 @@ impl EnvelopeQueue {
     }
 
     fn try_enqueue(&self, queue: &mpsc::Sender<Vec<u8>>, envelope: Vec<u8>) -> Result<(), QueueError> {
-        if self.state.lock_rate_limiter().is_disabled(rate_limit_category(&envelope)).is_some() {
-            metrics().add_telemetry_exports("sentry", "rate_limited", 1);
+        if self.state.is_rate_limited(&envelope) {
+            metrics().add_telemetry_exports(ExportTarget::Sentry, ExportOutcome::RateLimited, 1);
             return Err(QueueError::RateLimited);
         }
         let size = envelope.len();
         self.state.add_pending(size);
-        // An error is taken as long as its own queue has room.
-        let full = queue.same_channel(&self.transactions_tx) && self.is_full();
-        if full || queue.try_send(envelope).is_err() {
+        // The limit in bytes is for transactions only.
+        let is_full = queue.same_channel(&self.transactions_tx) && self.is_full();
+        if is_full || queue.try_send(envelope).is_err() {
             self.state.remove_pending(size);
-            metrics().add_telemetry_exports("sentry", "dropped", 1);
+            metrics().add_telemetry_exports(ExportTarget::Sentry, ExportOutcome::Dropped, 1);
             return Err(QueueError::Full);
         }
         Ok(())
@@ -160,8 +158,8 @@ impl EnvelopeQueue {
 }
 
 impl TransportState {
-    fn lock_rate_limiter(&self) -> std::sync::MutexGuard<'_, RateLimiter> {
-        self.rate_limiter.lock().unwrap_or_else(PoisonError::into_inner)
+    fn is_rate_limited(&self, envelope: &[u8]) -> bool {
+        self.rate_limiter.lock().is_disabled(rate_limit_category(envelope)).is_some()
     }
 
     fn add_pending(&self, size: usize) {
@@ -172,7 +170,7 @@ impl TransportState {
     fn remove_pending(&self, size: usize) {
         let pending = self.pending.fetch_sub(1, Ordering::Relaxed) - 1;
         let bytes = self.bytes.fetch_sub(size, Ordering::Relaxed) - size;
-        metrics().set_telemetry_queue_depth("sentry", pending);
+        metrics().set_telemetry_queue_depth(Queue::Sentry, pending);
         metrics().set_telemetry_buffered_bytes(bytes);
     }
 }
@@ -185,14 +183,18 @@ struct EnvelopeSender {
     state: Arc<TransportState>,
 }
 
-async fn send_loop(mut first: mpsc::Receiver<Vec<u8>>, mut then: mpsc::Receiver<Vec<u8>>, post: &EnvelopeSender) {
+async fn send_loop(
+    mut priority_rx: mpsc::Receiver<Vec<u8>>,
+    mut transactions_rx: mpsc::Receiver<Vec<u8>>,
+    sender: &EnvelopeSender,
+) {
     let mut sending = FuturesUnordered::new();
     loop {
-        let room = sending.len() < MAX_CONCURRENT_SENDS;
+        let has_room = sending.len() < MAX_CONCURRENT_SENDS;
         tokio::select! {
             biased;
-            Some(envelope) = first.recv(), if room => sending.push(post.send(envelope)),
-            Some(envelope) = then.recv(), if room => sending.push(post.send(envelope)),
+            Some(envelope) = priority_rx.recv(), if has_room => sending.push(sender.send(envelope)),
+            Some(envelope) = transactions_rx.recv(), if has_room => sending.push(sender.send(envelope)),
             Some(()) = sending.next() => {}
             else => break,
         }
@@ -203,59 +205,56 @@ async fn send_loop(mut first: mpsc::Receiver<Vec<u8>>, mut then: mpsc::Receiver<
 impl EnvelopeSender {
     async fn send(&self, envelope: Vec<u8>) {
         let size = envelope.len();
-        // What was limited meanwhile would only be refused.
-        let limited = self.state.lock_rate_limiter().is_disabled(rate_limit_category(&envelope)).is_some();
-        let outcome = if limited { "rate_limited" } else { self.post(envelope).await };
-        metrics().add_telemetry_exports("sentry", outcome, 1);
+        // The limit may be newer than the envelope's place in the queue.
+        let outcome =
+            if self.state.is_rate_limited(&envelope) { ExportOutcome::RateLimited } else { self.post(envelope).await };
+        metrics().add_telemetry_exports(ExportTarget::Sentry, outcome, 1);
         self.state.remove_pending(size);
     }
 
-    async fn post(&self, envelope: Vec<u8>) -> &'static str {
-        let Some(client) = &self.client else { return "failed" };
+    async fn post(&self, envelope: Vec<u8>) -> ExportOutcome {
+        let Some(client) = &self.client else { return ExportOutcome::Failed };
         let request = client
             .post(&self.url)
             .header("X-Sentry-Auth", &self.auth)
             .header("User-Agent", &self.agent)
-            // Without it, Spotlight answers 200 and drops what came.
+            // Without it, Spotlight answers 200 and drops the envelope.
             .header("Content-Type", "application/x-sentry-envelope")
             .body(envelope);
         let response = match request.send().await {
             Ok(response) => response,
-            // Whole, it would hold the URL.
+            // The error's own text holds the URL.
             Err(error) => {
-                self.state.receiver_status.record_failure(if error.is_timeout() {
-                    "it does not answer in time"
-                } else {
-                    "it cannot be reached"
-                });
-                return "failed";
+                let reason = if error.is_timeout() { "request timed out" } else { "connection failed" };
+                self.state.receiver_status.record_failure(reason);
+                return ExportOutcome::Failed;
             }
         };
         let header = |name: &str| response.headers().get(name).and_then(|value| value.to_str().ok());
-        let refused = response.status() == reqwest::StatusCode::TOO_MANY_REQUESTS;
+        let is_rate_limited = response.status() == reqwest::StatusCode::TOO_MANY_REQUESTS;
         // https://develop.sentry.dev/sdk/expected-features/rate-limiting/
         if let Some(limits) = header("x-sentry-rate-limits") {
-            self.state.lock_rate_limiter().update_from_sentry_header(limits);
-        } else if let Some(seconds) = header("retry-after").filter(|_| refused) {
-            self.state.lock_rate_limiter().update_from_retry_after(seconds);
-        } else if refused {
-            self.state.lock_rate_limiter().update_from_429();
+            self.state.rate_limiter.lock().update_from_sentry_header(limits);
+        } else if let Some(seconds) = header("retry-after").filter(|_| is_rate_limited) {
+            self.state.rate_limiter.lock().update_from_retry_after(seconds);
+        } else if is_rate_limited {
+            self.state.rate_limiter.lock().update_from_429();
         }
-        match (response.status().is_success(), refused) {
+        match (response.status().is_success(), is_rate_limited) {
             (true, _) => {
                 self.state.receiver_status.record_success();
-                "ok"
+                ExportOutcome::Ok
             }
-            (false, true) => "rate_limited",
+            (false, true) => ExportOutcome::RateLimited,
             (false, false) => {
                 self.state.receiver_status.record_failure(response.status().as_str());
-                "failed"
+                ExportOutcome::Failed
             }
         }
     }
 }
 
-/// Of what an envelope's first item is; those of ours have one kind of item each.
+/// By the type of the first item: our envelopes hold items of one type each.
 fn rate_limit_category(envelope: &[u8]) -> RateLimitingCategory {
     #[derive(serde::Deserialize)]
     struct Item<'a> {

@@ -1,29 +1,28 @@
-//! The head decision: which of all traces are kept whatever becomes of them.
+//! The head decision: which traces are exported whatever happens in them.
 //!
-//! It is made from the trace id alone, as the `TraceIdRatioBased` sampler does
-//! (<https://opentelemetry.io/docs/specs/otel/trace/sdk/#traceidratiobased>), so that every process and every restart decides
-//! the same. Nothing is ever dropped here: what is not sampled is recorded all the same, for it may yet fail.
+//! It is made from the trace id alone, as by the `TraceIdRatioBased` sampler
+//! (<https://opentelemetry.io/docs/specs/otel/trace/sdk/#traceidratiobased>), so that all processes decide the same, also
+//! after a restart. No span is dropped here: an unsampled trace is recorded as well, because it may still fail.
 
+use super::attributes::{HEALTH_CHECK_OP, SAMPLED_ATTRIBUTE, span_op};
 use crate::{registration::TraceContext, telemetry::settings::Rate};
 use opentelemetry::{
     Context, KeyValue, TraceId, Value,
     trace::{Link, SpanKind, TraceContextExt},
 };
 use opentelemetry_sdk::trace::{SamplingDecision, SamplingResult, ShouldSample, SpanData};
-use std::sync::{Arc, Mutex, PoisonError};
+use parking_lot::Mutex;
+use std::sync::Arc;
 use tokio::time::Instant;
 
-/// So many traces a second are kept because a caller says so; the others that it says so of stand as any other. Else whoever
-/// can reach the service decides what Sentry costs.
+/// Traces that are exported because the caller sampled them; further ones are sampled by their id. Without this limit
+/// any client could drive up the costs of Sentry.
 const MAX_CALLER_SAMPLED_PER_SECOND: f64 = 50.0;
-/// Health checks run all day long, and say the same.
+/// Health checks run all the time and look alike.
 const HEALTH_CHECK_RATE_FACTOR: f64 = 0.01;
-/// A root span with this attribute has been decided already.
-pub const SAMPLED_ATTRIBUTE: &str = "registrar.sampled";
 
-/// Decides.
 #[derive(Clone, Debug)]
-pub struct HeadSampler {
+pub(in crate::telemetry) struct HeadSampler {
     rate: Rate,
     caller_budget: Arc<Mutex<TokenBucket>>,
 }
@@ -35,19 +34,13 @@ struct TokenBucket {
 }
 
 impl HeadSampler {
-    /// Keeps this share.
-    pub fn new(rate: Rate) -> Self {
+    pub(in crate::telemetry) fn new(rate: Rate) -> Self {
         let bucket = TokenBucket { tokens: MAX_CALLER_SAMPLED_PER_SECOND, refilled_at: Instant::now() };
         Self { rate, caller_budget: Arc::new(Mutex::new(bucket)) }
     }
 
-    /// The share of good traces that is kept.
-    pub fn rate(&self) -> Rate {
-        self.rate
-    }
-
-    /// Whether a trace that comes from a caller is kept: its own decision counts, as far as it may.
-    pub fn is_caller_trace_sampled(&self, trace: &TraceContext) -> bool {
+    /// The caller's own decision, within its budget.
+    pub(super) fn is_caller_trace_sampled(&self, trace: &TraceContext) -> bool {
         match trace.sampled {
             Some(false) => false,
             Some(true) if self.try_acquire(Instant::now()) => true,
@@ -55,36 +48,35 @@ impl HeadSampler {
         }
     }
 
-    /// Whether a trace is kept that nobody has decided about.
-    pub fn is_sampled_by_id(&self, trace_id: [u8; 16]) -> bool {
+    pub(super) fn is_sampled_by_id(&self, trace_id: [u8; 16]) -> bool {
         is_within_rate(trace_id, self.rate)
     }
 
     fn try_acquire(&self, now: Instant) -> bool {
-        let mut bucket = self.caller_budget.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut bucket = self.caller_budget.lock();
         let gained = now.saturating_duration_since(bucket.refilled_at).as_secs_f64() * MAX_CALLER_SAMPLED_PER_SECOND;
         bucket.refilled_at = now;
         bucket.tokens = (bucket.tokens + gained).min(MAX_CALLER_SAMPLED_PER_SECOND);
-        let admitted = bucket.tokens >= 1.0;
-        if admitted {
+        let acquired = bucket.tokens >= 1.0;
+        if acquired {
             bucket.tokens -= 1.0;
         }
-        admitted
+        acquired
     }
 }
 
-/// Of how many a root that the head decision kept is one: a trace that its caller alone wanted stands for itself.
-pub fn effective_sample_rate(root: &SpanData, configured: Rate) -> f64 {
+/// The rate that Sentry extrapolates from for a root that the head decision kept: 1 for a trace that only its caller sampled.
+pub(in crate::telemetry) fn effective_sample_rate(root: &SpanData, configured: Rate) -> f64 {
     let rate = rate_for(&root.attributes, configured);
     if is_within_rate(root.span_context.trace_id().to_bytes(), rate) { rate.get() } else { 1.0 }
 }
 
 fn rate_for(attributes: &[KeyValue], configured: Rate) -> Rate {
-    let check = super::span_op(attributes) == super::HEALTH_CHECK_OP;
-    if check { configured.scaled_by(HEALTH_CHECK_RATE_FACTOR) } else { configured }
+    let is_health_check = span_op(attributes) == HEALTH_CHECK_OP;
+    if is_health_check { configured.scaled_by(HEALTH_CHECK_RATE_FACTOR) } else { configured }
 }
 
-/// Whether a trace id is within this share: its lower eight bytes, without the highest bit, as a share of all there are.
+/// Compares the lower eight bytes of the id, without the highest bit, with the same share of their range.
 fn is_within_rate(trace_id: [u8; 16], rate: Rate) -> bool {
     let [.., a, b, c, d, e, f, g, h] = trace_id;
     let lower = u64::from_be_bytes([a, b, c, d, e, f, g, h]) >> 1;
@@ -122,37 +114,44 @@ impl ShouldSample for HeadSampler {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{registration::TraceId as OwnTraceId, telemetry::propagation};
+    use crate::{
+        registration::TraceId as OwnTraceId,
+        telemetry::{ids::new_trace_id, propagation},
+    };
     use std::time::Duration;
 
     fn trace(id: u128, sampled: Option<bool>) -> TraceContext {
-        let fresh = propagation::extract(&http::HeaderMap::new());
-        TraceContext { trace_id: OwnTraceId::from_bytes(id.to_be_bytes()).unwrap(), sampled, ..fresh }
+        let new = propagation::extract(&http::HeaderMap::new());
+        TraceContext { trace_id: OwnTraceId::from_bytes(id.to_be_bytes()).unwrap(), sampled, ..new }
     }
 
     #[test]
-    fn the_share_holds_and_every_process_decides_the_same() {
-        let ids: Vec<_> = (0..20_000).map(|_| propagation::new_trace_id().to_bytes()).collect();
-        for (rate, least, most) in [("0", 0, 0), ("0.01", 140, 270), ("0.5", 9_700, 10_300), ("1", 20_000, 20_000)] {
-            let head = HeadSampler::new(rate.parse().unwrap());
-            let kept = ids.iter().filter(|id| head.is_sampled_by_id(**id)).count();
-            assert!((least..=most).contains(&kept), "{rate}: {kept}");
-            let again = HeadSampler::new(rate.parse().unwrap());
-            assert!(ids.iter().all(|id| head.is_sampled_by_id(*id) == again.is_sampled_by_id(*id)));
+    fn the_sampled_share_matches_the_rate_and_is_the_same_in_every_process() {
+        let ids: Vec<_> = (0..20_000).map(|_| new_trace_id().to_bytes()).collect();
+        for (rate, min, max) in [("0", 0, 0), ("0.01", 140, 270), ("0.5", 9_700, 10_300), ("1", 20_000, 20_000)] {
+            let sampler = HeadSampler::new(rate.parse().unwrap());
+            let kept = ids.iter().filter(|id| sampler.is_sampled_by_id(**id)).count();
+            assert!((min..=max).contains(&kept), "{rate}: {kept}");
+            let other = HeadSampler::new(rate.parse().unwrap());
+            assert!(ids.iter().all(|id| sampler.is_sampled_by_id(*id) == other.is_sampled_by_id(*id)));
         }
     }
 
     #[test]
-    fn a_caller_decides_about_its_own_traces_up_to_a_bound() {
-        let head = HeadSampler::new("0".parse().unwrap());
-        assert!(!head.is_caller_trace_sampled(&trace(1, None)));
-        assert!(!head.is_caller_trace_sampled(&trace(1, Some(false))));
-        assert!(head.is_caller_trace_sampled(&trace(1, Some(true))), "it may say yes");
+    fn a_callers_sampling_decision_counts_within_a_budget() {
+        let sampler = HeadSampler::new("0".parse().unwrap());
+        assert!(!sampler.is_caller_trace_sampled(&trace(1, None)));
+        assert!(!sampler.is_caller_trace_sampled(&trace(1, Some(false))));
+        assert!(sampler.is_caller_trace_sampled(&trace(1, Some(true))), "the caller sampled it");
         let now = Instant::now() + Duration::from_secs(1);
-        assert_eq!((0..1_000).filter(|_| head.try_acquire(now)).count(), 50, "and not to all");
+        assert_eq!((0..1_000).filter(|_| sampler.try_acquire(now)).count(), 50, "within the budget");
         let later = now + Duration::from_secs(1);
-        assert_eq!((0..1_000).filter(|_| head.try_acquire(later)).count(), 50, "a second later there is room again");
+        assert_eq!(
+            (0..1_000).filter(|_| sampler.try_acquire(later)).count(),
+            50,
+            "the budget is refilled a second later"
+        );
         let all = HeadSampler::new("1".parse().unwrap());
-        assert!(!all.is_caller_trace_sampled(&trace(1, Some(false))), "a caller may also say no");
+        assert!(!all.is_caller_trace_sampled(&trace(1, Some(false))), "the caller did not sample it");
     }
 }

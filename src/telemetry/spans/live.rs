@@ -1,18 +1,16 @@
-//! Live spans: what happens while somebody waits for it. Their names are static, their ids are fields.
+//! Spans of work that a caller or a batch waits for. Names are static, ids are fields.
 
 use super::{
-    SpanPipeline,
-    deferred::{Deferred, RegistrationAttrs},
-    pipeline,
+    attributes::{BATCH_OP, FAILOVER_ATTRIBUTE, HEALTH_CHECK_OP, REPEATED_ATTRIBUTE, SERVER_OP},
+    context::{remote_span_context, span_ids},
+    pipeline::pipeline,
+    segment::{Deferred, RegistrationAttrs},
 };
 use crate::{
     registration::{Registration, SpanId, TraceContext, TraceId},
-    telemetry::propagation,
+    telemetry::{ids::new_span_id, propagation},
 };
-use opentelemetry::{
-    Context,
-    trace::{SpanContext, TraceContextExt, TraceFlags, TraceState},
-};
+use opentelemetry::{Context, trace::TraceContextExt};
 use std::{
     future::Future,
     sync::{
@@ -25,25 +23,20 @@ use tracing::{Instrument, Span, debug_span, field::Empty, info_span};
 use tracing_opentelemetry::OpenTelemetrySpanExt;
 
 tokio::task_local! {
-    /// Whether a request of this piece of work had to be asked of another endpoint.
+    /// Whether an RPC request of this batch failed over to another endpoint.
     static FAILOVER_SEEN: Arc<AtomicBool>;
 }
 
-/// Whether a call with this name may wait for the chain, so that it is not slow for taking long.
-pub(super) fn may_wait_for_chain(name: &str) -> bool {
-    name.ends_with("/RegisterDocument") || name.ends_with("/WatchRegistration")
-}
-
-/// The span of a call, below the caller's if there is one. From then on `trace` names this span: its trace, which was minted if
-/// the caller named none, its id, and the head decision.
-pub fn server(trace: &mut TraceContext, path: &'static str, headers: &http::HeaderMap) -> Span {
+/// The span of a gRPC call, as a child of the caller's span if there is one. Sets `trace` to the ids and the head decision of
+/// the new span.
+pub(crate) fn server(trace: &mut TraceContext, path: &'static str, headers: &http::HeaderMap) -> Span {
     let Some(pipeline) = pipeline() else { return Span::none() };
     let baggage = Some(trace.baggage.as_str()).filter(|baggage| baggage.contains("sentry-"));
     let name = path.trim_start_matches('/');
     let span = info_span!(
         parent: None,
         "grpc.server",
-        sentry.op = super::SERVER_OP,
+        sentry.op = SERVER_OP,
         otel.name = name,
         otel.kind = "server",
         otel.status_code = Empty,
@@ -60,8 +53,8 @@ pub fn server(trace: &mut TraceContext, path: &'static str, headers: &http::Head
     if let Some(parent) = trace.parent {
         let sampled = pipeline.head_sampler.is_caller_trace_sampled(trace);
         let parent = remote_span_context(trace.trace_id, parent, sampled, &trace.tracestate);
-        // Fails only where the layer is not installed.
         let parent = Context::new().with_remote_span_context(parent);
+        // Fails only if the layer is not installed.
         let _ = span.set_parent(propagation::with_forwarded_state(parent, trace));
     }
     let context = span.context();
@@ -75,48 +68,50 @@ pub fn server(trace: &mut TraceContext, path: &'static str, headers: &http::Head
     span
 }
 
-/// The call that goes on is about this registration. One that finds what another began is linked to the journey's trace.
-pub fn annotate_registration(registration: &Registration, fresh: bool) {
-    let asked = &registration.request;
-    let journey = |parent| remote_span_context(asked.trace.trace_id, parent, asked.trace.sampled.unwrap_or(false), "");
+/// Adds the registration to the current call's span. A call that found an existing registration is linked to its trace.
+pub(crate) fn annotate_registration(registration: &Registration, is_new: bool) {
+    let request = &registration.request;
+    let trace = &request.trace;
+    let span_context = |span_id| remote_span_context(trace.trace_id, span_id, trace.sampled.unwrap_or(false), "");
     defer(|| {
         Deferred::Registration(Box::new(RegistrationAttrs {
             id: registration.id,
-            pair: asked.pair.clone(),
-            user_id: asked.user_id.clone(),
-            registration_span: asked.trace.parent.filter(|_| !fresh).map(journey),
+            pair: request.pair.clone(),
+            user_id: request.user_id.clone(),
+            registration_span: trace.parent.filter(|_| !is_new).map(span_context),
         }))
     });
 }
 
-/// Keeps what the span that goes on here has to say.
-fn defer(note: impl FnOnce() -> Deferred) {
+fn defer(deferred: impl FnOnce() -> Deferred) {
     if let Some(pipeline) = pipeline() {
         Context::map_current(|context| {
             let span = context.span();
             let span = span.span_context();
             if span.is_valid() && !span.is_remote() {
-                pipeline.open_spans.defer(span, note());
+                pipeline.open_spans.defer(span, deferred());
             }
         });
     }
 }
 
-/// The span of what a lane does for a batch, with what was felt in it.
+/// The span of a batch. It outlives single calls, so failovers are collected beside it.
 #[derive(Clone, Debug)]
-pub struct BatchSpan {
+pub(crate) struct BatchSpan {
     span: Span,
     saw_failover: Arc<AtomicBool>,
 }
 
-/// A new trace for a batch's own work; `sampled` as the journeys it carries.
-pub fn batch(sampled: bool) -> BatchSpan {
-    let felt = Arc::new(AtomicBool::new(false));
-    let Some(_) = pipeline() else { return BatchSpan { span: Span::none(), saw_failover: felt } };
+/// Starts a trace for a batch, `sampled` if one of its registrations is.
+pub(crate) fn batch(sampled: bool) -> BatchSpan {
+    let saw_failover = Arc::new(AtomicBool::new(false));
+    if pipeline().is_none() {
+        return BatchSpan { span: Span::none(), saw_failover };
+    }
     let span = info_span!(
         parent: None,
         "blockchain.batch",
-        sentry.op = super::BATCH_OP,
+        sentry.op = BATCH_OP,
         otel.name = "Register Batch on Blockchain",
         registrar.sampled = sampled,
         batchSize = Empty,
@@ -126,17 +121,15 @@ pub fn batch(sampled: bool) -> BatchSpan {
         repeated = Empty,
         failover = Empty,
     );
-    BatchSpan { span, saw_failover: felt }
+    BatchSpan { span, saw_failover }
 }
 
 impl BatchSpan {
-    /// Does some of the batch's work.
-    pub async fn run<T>(&self, work: impl Future<Output = T>) -> T {
+    pub(crate) async fn run<T>(&self, work: impl Future<Output = T>) -> T {
         FAILOVER_SEEN.scope(self.saw_failover.clone(), work).instrument(self.span.clone()).await
     }
 
-    /// What the batch has become.
-    pub fn record_transaction(
+    pub(crate) fn record_transaction(
         &self,
         from: &dyn std::fmt::Display,
         nonce: u64,
@@ -151,31 +144,30 @@ impl BatchSpan {
         }
     }
 
-    /// Links it with a journey that it carries.
-    pub fn link_registration(&self, trace: &TraceContext, span: SpanId) {
+    pub(crate) fn link_registration(&self, trace: &TraceContext, span: SpanId) {
         if !self.span.is_disabled() {
             self.span.add_link(remote_span_context(trace.trace_id, span, trace.sampled.unwrap_or(false), ""));
         }
     }
 
-    /// It met what the one before it had met: of those that try again and again, one is enough.
-    pub fn mark_repeat(&self) {
-        self.span.record(super::REPEATED_ATTRIBUTE, true);
+    /// Marks a batch that failed like the previous one: of those only a share is exported.
+    pub(crate) fn mark_repeat(&self) {
+        self.span.record(REPEATED_ATTRIBUTE, true);
     }
 
-    /// Where it is, to be linked from its journeys.
-    pub fn id(&self) -> Option<(TraceId, SpanId)> {
+    /// For the links from its registrations.
+    pub(crate) fn id(&self) -> Option<(TraceId, SpanId)> {
         if self.span.is_disabled() { None } else { span_ids(&self.span.context()) }
     }
 }
 
-/// Does a verb of the store, which becomes a span below the one that goes on here.
-pub async fn db<T>(verb: &'static str, work: impl Future<Output = T>) -> T {
-    let _ends = has_current_span().then(|| DbSpanGuard { operation: verb, began: SystemTime::now() });
+/// Runs a database operation as a child span of the current one.
+pub(crate) async fn db<T>(operation: &'static str, work: impl Future<Output = T>) -> T {
+    let _guard = has_current_span().then(|| DbSpanGuard { operation, began: SystemTime::now() });
     work.await
 }
 
-/// A verb that goes on. It ends when its answer is there, or when nobody waits for it any more.
+/// Ends the span also when the future is dropped.
 struct DbSpanGuard {
     operation: &'static str,
     began: SystemTime,
@@ -187,8 +179,8 @@ impl Drop for DbSpanGuard {
     }
 }
 
-/// The span of a JSON-RPC call; none where nobody has one that it would hang below, as in a poll.
-pub fn client(method: &'static str, endpoint: &str, attempt: u32) -> Span {
+/// The span of a JSON-RPC request; none outside of a span, as in polling.
+pub(crate) fn client(method: &'static str, endpoint: &str, attempt: u32) -> Span {
     if !has_current_span() {
         return Span::none();
     }
@@ -206,15 +198,14 @@ pub fn client(method: &'static str, endpoint: &str, attempt: u32) -> Span {
     )
 }
 
-/// The span of a look at an endpoint, which nobody asked for.
-pub fn health_check(endpoint: &str) -> Span {
+pub(crate) fn health_check(endpoint: &str) -> Span {
     if pipeline().is_none() {
         return Span::none();
     }
     info_span!(
         parent: None,
         "rpc.health_check",
-        sentry.op = super::HEALTH_CHECK_OP,
+        sentry.op = HEALTH_CHECK_OP,
         otel.name = format!("Check {endpoint}"),
         endpoint,
         blockNumber = Empty,
@@ -226,54 +217,29 @@ fn has_current_span() -> bool {
     pipeline().is_some() && !Span::current().is_none()
 }
 
-/// Whether a request of the batch that this is a part of had to be asked of another endpoint.
-pub fn saw_failover() -> bool {
-    FAILOVER_SEEN.try_with(|felt| felt.load(Ordering::Relaxed)).unwrap_or(false)
+/// Whether an RPC request of the current batch failed over to another endpoint.
+pub(crate) fn saw_failover() -> bool {
+    FAILOVER_SEEN.try_with(|seen| seen.load(Ordering::Relaxed)).unwrap_or(false)
 }
 
-/// A call moved on to another endpoint: whoever it was for has felt it.
-pub fn record_failover() {
+pub(crate) fn record_failover() {
     if pipeline().is_some() {
-        Span::current().record(super::FAILOVER_ATTRIBUTE, true);
-        // Outside of a batch there is nobody to be told.
-        let _ = FAILOVER_SEEN.try_with(|felt| felt.store(true, Ordering::Relaxed));
+        Span::current().record(FAILOVER_ATTRIBUTE, true);
+        // Fails outside of a batch.
+        let _ = FAILOVER_SEEN.try_with(|seen| seen.store(true, Ordering::Relaxed));
     }
 }
 
-/// The trace and span that is going on here.
-pub fn current_trace() -> Option<(TraceId, SpanId)> {
+pub(crate) fn current_trace() -> Option<(TraceId, SpanId)> {
     span_ids(&Context::current())
 }
 
-/// Does something as a part of this trace: whatever is logged and reported in it belongs there.
-pub fn with_trace<T>(trace_id: TraceId, span_id: Option<SpanId>, act: impl FnOnce() -> T) -> T {
+/// Runs `act` inside this trace, so that its log lines and reports carry the trace id.
+pub(in crate::telemetry) fn with_trace<T>(trace_id: TraceId, span_id: Option<SpanId>, act: impl FnOnce() -> T) -> T {
     if pipeline().is_none() {
         return act();
     }
-    let span_id = span_id.unwrap_or_else(super::new_span_id);
-    let _inside = Context::new().with_remote_span_context(remote_span_context(trace_id, span_id, false, "")).attach();
+    let span_id = span_id.unwrap_or_else(new_span_id);
+    let _guard = Context::new().with_remote_span_context(remote_span_context(trace_id, span_id, false, "")).attach();
     act()
-}
-
-pub(super) fn remote_span_context(trace_id: TraceId, span_id: SpanId, sampled: bool, state: &str) -> SpanContext {
-    SpanContext::new(
-        opentelemetry::TraceId::from_bytes(trace_id.to_bytes()),
-        opentelemetry::SpanId::from_bytes(span_id.to_bytes()),
-        TraceFlags::default().with_sampled(sampled),
-        true,
-        state.parse::<TraceState>().unwrap_or_default(),
-    )
-}
-
-fn span_ids(context: &Context) -> Option<(TraceId, SpanId)> {
-    let span = context.span();
-    let span = span.span_context();
-    Some((TraceId::from_bytes(span.trace_id().to_bytes())?, SpanId::from_bytes(span.span_id().to_bytes())?))
-}
-
-impl SpanPipeline {
-    /// Whether a stored trace is kept by the head decision: the one that was made, else the one that would be.
-    pub(super) fn is_sampled(&self, trace: &TraceContext) -> bool {
-        trace.sampled.unwrap_or_else(|| self.head_sampler.is_sampled_by_id(trace.trace_id.to_bytes()))
-    }
 }

@@ -1,9 +1,15 @@
-//! To a collector, by OTLP: the standard exporter behind the standard batching processor, with what becomes of it counted.
+//! OTLP export to a collector: the standard exporter behind the standard batch processor, with its results counted.
 
-use super::{BAGGAGE_ATTRIBUTE, KeepReason, Segment, Sink, head_sampler::SAMPLED_ATTRIBUTE};
+use super::{
+    attributes::{BAGGAGE_ATTRIBUTE, SAMPLED_ATTRIBUTE},
+    export_queue::Sink,
+    segment::Segment,
+    tail_policy::KeepReason,
+};
 use crate::telemetry::{
-    OtlpEndpoint, OtlpProtocol, SpanLimits, metrics,
+    metrics::{ExportOutcome, ExportTarget, Queue, metrics},
     receiver_status::{QUEUE_ROOM_WAIT, ReceiverStatus},
+    settings::{OtlpEndpoint, OtlpProtocol, SpanLimits},
 };
 use opentelemetry::trace::{SpanContext, TraceFlags};
 use opentelemetry_otlp::{
@@ -24,13 +30,12 @@ use std::{
 };
 use tokio::time::Instant;
 
-/// Spans that wait to be exported, unless OTEL_BSP_MAX_QUEUE_SIZE says otherwise: about 8 MB. The SDK's own 2,048 are two
-/// seconds at 200 registrations a second.
-pub const DEFAULT_OTLP_QUEUE_SPANS: usize = 8_192;
+/// Queued spans unless OTEL_BSP_MAX_QUEUE_SIZE is set: about 8 MB. The SDK's default of 2,048 is two seconds at
+/// 200 registrations per second.
+pub(crate) const DEFAULT_OTLP_QUEUE_SPANS: usize = 8_192;
 
-/// The exporter, counting.
 #[derive(Debug)]
-pub struct CountingExporter {
+struct CountingExporter {
     inner: SpanExporter,
     queued: Arc<AtomicUsize>,
     receiver_status: Arc<ReceiverStatus>,
@@ -41,18 +46,18 @@ impl Exporter for CountingExporter {
         let spans = batch.len();
         let result = self.inner.export(batch).await;
         let left = self.queued.fetch_sub(spans, Ordering::Relaxed).saturating_sub(spans);
-        metrics().set_telemetry_queue_depth("otlp", left);
+        metrics().set_telemetry_queue_depth(Queue::Otlp, left);
         let outcome = match &result {
             Ok(()) => {
                 self.receiver_status.record_success();
-                "ok"
+                ExportOutcome::Ok
             }
             Err(error) => {
                 self.receiver_status.record_failure(&error.to_string());
-                "failed"
+                ExportOutcome::Failed
             }
         };
-        metrics().add_telemetry_exports("otlp", outcome, spans as u64);
+        metrics().add_telemetry_exports(ExportTarget::Otlp, outcome, spans as u64);
         result
     }
 
@@ -65,9 +70,8 @@ impl Exporter for CountingExporter {
     }
 }
 
-/// The sink.
 #[derive(Debug)]
-pub struct OtlpSink {
+pub(in crate::telemetry) struct OtlpSink {
     processor: BatchSpanProcessor,
     queued: Arc<AtomicUsize>,
     receiver_status: Arc<ReceiverStatus>,
@@ -76,37 +80,41 @@ pub struct OtlpSink {
 }
 
 impl OtlpSink {
-    /// A sink to a collector.
-    ///
-    /// # Errors
-    /// When the exporter cannot use what they say.
-    pub fn start(
+    pub(in crate::telemetry) fn start(
         endpoint: &OtlpEndpoint,
-        queue: usize,
+        max_queue_size: usize,
         limits: SpanLimits,
         resource: &Resource,
     ) -> Result<Self, ExporterBuildError> {
-        let exporter = build_exporter(endpoint)?;
-        let waiting = Arc::new(AtomicUsize::new(0));
-        let reach = Arc::new(ReceiverStatus::new("otlp"));
-        let exported = CountingExporter { inner: exporter, queued: waiting.clone(), receiver_status: reach.clone() };
-        let config = BatchConfigBuilder::default().with_max_queue_size(queue).build();
-        let mut processor = BatchSpanProcessor::builder(exported).with_batch_config(config).build();
+        let queued = Arc::new(AtomicUsize::new(0));
+        let receiver_status = Arc::new(ReceiverStatus::new("otlp"));
+        let exporter = CountingExporter {
+            inner: build_exporter(endpoint)?,
+            queued: queued.clone(),
+            receiver_status: receiver_status.clone(),
+        };
+        let config = BatchConfigBuilder::default().with_max_queue_size(max_queue_size).build();
+        let mut processor = BatchSpanProcessor::builder(exporter).with_batch_config(config).build();
         processor.set_resource(resource);
-        Ok(Self { processor, queued: waiting, receiver_status: reach, max_queue_size: queue, limits })
+        Ok(Self { processor, queued, receiver_status, max_queue_size, limits })
+    }
+
+    fn is_full(&self) -> bool {
+        self.queued.load(Ordering::Relaxed) >= self.max_queue_size
     }
 }
 
-/// Built off the runtime's threads, on which a blocking HTTP client must not be made, but within the runtime, which gRPC needs.
+/// On a thread of its own, because a blocking HTTP client must not be made on a runtime thread, but inside the runtime, which
+/// gRPC needs.
 fn build_exporter(endpoint: &OtlpEndpoint) -> Result<SpanExporter, ExporterBuildError> {
     let runtime = tokio::runtime::Handle::try_current().ok();
     let build = || {
-        let _inside = runtime.as_ref().map(tokio::runtime::Handle::enter);
+        let _guard = runtime.as_ref().map(tokio::runtime::Handle::enter);
         let url = endpoint.as_str();
         match endpoint.protocol() {
             OtlpProtocol::Grpc => {
                 let builder = SpanExporter::builder().with_tonic().with_endpoint(url);
-                // The exporter's own TLS trusts nobody.
+                // The exporter's default TLS has no roots.
                 let tls = || ClientTlsConfig::new().with_enabled_roots();
                 if url.starts_with("https:") { builder.with_tls_config(tls()).build() } else { builder.build() }
             }
@@ -119,20 +127,14 @@ fn build_exporter(endpoint: &OtlpEndpoint) -> Result<SpanExporter, ExporterBuild
         .unwrap_or_else(|_| Err(ExporterBuildError::InternalFailure("the exporter could not be built".to_owned())))
 }
 
-impl OtlpSink {
-    fn is_full(&self) -> bool {
-        self.queued.load(Ordering::Relaxed) >= self.max_queue_size
-    }
-}
-
 impl Sink for OtlpSink {
     fn export(&mut self, segment: &Segment, _reason: KeepReason) {
         let deadline = Instant::now() + QUEUE_ROOM_WAIT;
         for span in &segment.spans {
             self.receiver_status.wait_for_room(deadline, || self.is_full());
-            // Beyond its queue the processor drops in silence.
+            // The processor would drop it without a trace.
             if self.is_full() {
-                metrics().add_telemetry_exports("otlp", "dropped", 1);
+                metrics().add_telemetry_exports(ExportTarget::Otlp, ExportOutcome::Dropped, 1);
                 continue;
             }
             self.queued.fetch_add(1, Ordering::Relaxed);
@@ -145,7 +147,7 @@ impl Sink for OtlpSink {
     }
 }
 
-/// As it leaves: sampled, for the processor drops in silence what is not, and without what is only ours.
+/// Marks the span as sampled, because the processor drops others, and removes internal attributes.
 fn prepare_for_export(span: &SpanData, limits: SpanLimits) -> SpanData {
     let mut span = span.clone();
     let context = &span.span_context;
@@ -153,9 +155,9 @@ fn prepare_for_export(span: &SpanData, limits: SpanLimits) -> SpanData {
     let (trace_id, span_id) = (context.trace_id(), context.span_id());
     span.span_context = SpanContext::new(trace_id, span_id, flags, false, context.trace_state().clone());
     span.attributes.retain(|attribute| ![BAGGAGE_ATTRIBUTE, SAMPLED_ATTRIBUTE].contains(&attribute.key.as_str()));
-    let most = usize::try_from(limits.attributes).unwrap_or(usize::MAX);
-    let dropped = span.attributes.len().saturating_sub(most);
-    span.attributes.truncate(most);
+    let max = usize::try_from(limits.attributes).unwrap_or(usize::MAX);
+    let dropped = span.attributes.len().saturating_sub(max);
+    span.attributes.truncate(max);
     span.dropped_attributes_count += u32::try_from(dropped).unwrap_or(u32::MAX);
     span
 }

@@ -1,11 +1,12 @@
-//! What a piece of work says in passing: a verb of the store, which registration it is about. It is noted as it is, and becomes
-//! spans and attributes only if it is kept, off everybody's way: of a hundred calls ninety-nine are not, and a span that nobody
-//! sees costs as much as one that is seen.
+//! The spans of one trace in this process: a local root and its descendants.
+//!
+//! Database spans and the attributes of a registration are deferred: they become spans and attributes only if the segment is
+//! exported, on the export thread. Ninety-nine of a hundred calls are not exported, and making a span costs as much for them.
 
-use super::{OP_ATTRIBUTE, Segment};
+use super::attributes::OP_ATTRIBUTE;
 use crate::{
     registration::{Pair, RegistrationId, UserId},
-    telemetry::{SpanLimits, exported_user_id},
+    telemetry::{settings::SpanLimits, user_id::exported_user_id},
 };
 use opentelemetry::{
     KeyValue, SpanId,
@@ -14,42 +15,54 @@ use opentelemetry::{
 use opentelemetry_sdk::trace::{IdGenerator, RandomIdGenerator, SpanData, SpanEvents, SpanLinks};
 use std::time::SystemTime;
 
-/// Something that a span has to say.
+#[derive(Debug)]
+pub(in crate::telemetry) struct Segment {
+    pub(super) root_id: SpanId,
+    /// In the order in which they ended.
+    pub(in crate::telemetry) spans: Vec<SpanData>,
+    /// By the span that each belongs to.
+    pub(super) deferred: Vec<(SpanId, Deferred)>,
+}
+
 #[derive(Debug)]
 pub(super) enum Deferred {
-    /// A verb of the store was done for it.
     DbSpan { operation: &'static str, began: SystemTime, ended: SystemTime },
-    /// It is about this registration.
     Registration(Box<RegistrationAttrs>),
 }
 
-/// A registration, and the span that began it if that is another one.
 #[derive(Debug)]
 pub(super) struct RegistrationAttrs {
     pub(super) id: RegistrationId,
     pub(super) pair: Pair,
     pub(super) user_id: Option<UserId>,
+    /// The span that the registration was accepted in, if that is another one.
     pub(super) registration_span: Option<SpanContext>,
 }
 
 impl Segment {
-    /// How many spans it has when it is written out.
-    pub(super) fn span_count(&self) -> usize {
-        self.spans.len() + self.deferred.iter().filter(|(_, note)| matches!(note, Deferred::DbSpan { .. })).count()
+    /// The local root, or the last span to end if the root was dropped at a limit.
+    pub(in crate::telemetry) fn root_span(&self) -> Option<&SpanData> {
+        self.spans.iter().find(|span| span.span_context.span_id() == self.root_id).or(self.spans.last())
     }
 
-    /// Makes of the notes what they stand for.
+    /// Spans after [`Self::materialize`].
+    pub(super) fn span_count(&self) -> usize {
+        self.spans.len() + self.deferred.iter().filter(|(_, item)| matches!(item, Deferred::DbSpan { .. })).count()
+    }
+
+    /// Turns what was deferred into spans and attributes.
     pub(super) fn materialize(&mut self, limits: SpanLimits) {
-        for (span_id, note) in std::mem::take(&mut self.deferred) {
-            let at = self.spans.iter().position(|span| span.span_context.span_id() == span_id);
-            // The span itself was lost to a limit.
-            let Some(span) = at.and_then(|at| self.spans.get_mut(at)) else { continue };
-            match note {
-                Deferred::DbSpan { operation: verb, began, ended } => {
-                    let db = db_span(span, verb, (began, ended));
+        for (span_id, deferred) in std::mem::take(&mut self.deferred) {
+            // Absent when the span was dropped at a limit.
+            let Some(span) = self.spans.iter_mut().find(|span| span.span_context.span_id() == span_id) else {
+                continue;
+            };
+            match deferred {
+                Deferred::DbSpan { operation, began, ended } => {
+                    let db = db_span(span, operation, began, ended);
                     self.spans.push(db);
                 }
-                Deferred::Registration(about) => about.apply_to(span, limits),
+                Deferred::Registration(attributes) => attributes.apply_to(span, limits),
             }
         }
     }
@@ -64,9 +77,9 @@ impl RegistrationAttrs {
         ]);
         span.attributes.extend(self.user_id.as_ref().map(|user| KeyValue::new("user.id", exported_user_id(user))));
         match self.registration_span {
-            Some(journey) if span.links.len() < limits.links as usize => {
-                let kind = vec![KeyValue::new("link.kind", "journey")];
-                span.links.links.push(Link::new(journey, kind, 0));
+            Some(registration) if span.links.len() < limits.links as usize => {
+                let kind = vec![KeyValue::new("link.kind", "registration")];
+                span.links.links.push(Link::new(registration, kind, 0));
             }
             Some(_) => span.links.dropped_count += 1,
             None => {}
@@ -74,19 +87,19 @@ impl RegistrationAttrs {
     }
 }
 
-fn db_span(parent: &SpanData, verb: &'static str, (began, ended): (SystemTime, SystemTime)) -> SpanData {
-    let above = &parent.span_context;
-    let id: SpanId = RandomIdGenerator::default().new_span_id();
-    let (flags, state) = (above.trace_flags(), above.trace_state().clone());
+fn db_span(parent: &SpanData, operation: &'static str, began: SystemTime, ended: SystemTime) -> SpanData {
+    let parent_context = &parent.span_context;
+    let id = RandomIdGenerator::default().new_span_id();
+    let (flags, state) = (parent_context.trace_flags(), parent_context.trace_state().clone());
     SpanData {
-        span_context: SpanContext::new(above.trace_id(), id, flags, false, state),
-        parent_span_id: above.span_id(),
+        span_context: SpanContext::new(parent_context.trace_id(), id, flags, false, state),
+        parent_span_id: parent_context.span_id(),
         parent_span_is_remote: false,
         span_kind: SpanKind::Client,
-        name: verb.into(),
+        name: operation.into(),
         start_time: began,
         end_time: ended.max(began),
-        attributes: vec![KeyValue::new(OP_ATTRIBUTE, "db"), KeyValue::new("db.operation.name", verb)],
+        attributes: vec![KeyValue::new(OP_ATTRIBUTE, "db"), KeyValue::new("db.operation.name", operation)],
         dropped_attributes_count: 0,
         events: SpanEvents::default(),
         links: SpanLinks::default(),
@@ -97,7 +110,7 @@ fn db_span(parent: &SpanData, verb: &'static str, (began, ended): (SystemTime, S
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{super::attributes::text_attribute, *};
     use crate::registration::DocumentHash;
     use opentelemetry::{InstrumentationScope, TraceFlags, TraceId};
     use std::time::{Duration, UNIX_EPOCH};
@@ -122,27 +135,31 @@ mod tests {
     }
 
     #[test]
-    fn what_a_call_noted_is_a_span_below_it_and_data_on_it() {
+    fn deferred_database_spans_and_registrations_become_child_spans_and_attributes() {
         let at = |seconds| UNIX_EPOCH + Duration::from_secs(seconds);
-        let about = RegistrationAttrs {
+        let registration = RegistrationAttrs {
             id: RegistrationId::from_bytes([7; 16]),
             pair: Pair { document_hash: DocumentHash::new([1; 32]).unwrap(), case_id: "case-1".parse().unwrap() },
             user_id: UserId::parse_optional("user-1").unwrap(),
             registration_span: Some(call().span_context),
         };
-        let verb = Deferred::DbSpan { operation: "accept", began: at(2), ended: at(3) };
-        let lost = Deferred::DbSpan { operation: "lost", began: at(2), ended: at(3) };
-        let of_call = SpanId::from(1);
-        let notes = vec![(of_call, verb), (of_call, Deferred::Registration(Box::new(about))), (SpanId::from(2), lost)];
-        let mut segment = Segment { root_id: of_call, spans: vec![call()], deferred: notes };
+        let accept = Deferred::DbSpan { operation: "accept", began: at(2), ended: at(3) };
+        let orphan = Deferred::DbSpan { operation: "orphan", began: at(2), ended: at(3) };
+        let call_id = SpanId::from(1);
+        let deferred = vec![
+            (call_id, accept),
+            (call_id, Deferred::Registration(Box::new(registration))),
+            (SpanId::from(2), orphan),
+        ];
+        let mut segment = Segment { root_id: call_id, spans: vec![call()], deferred };
         segment.materialize(SpanLimits::default());
 
         let [call, db] = segment.spans.as_slice() else { panic!("{segment:?}") };
-        assert_eq!((db.parent_span_id, db.span_context.trace_id()), (of_call, TraceId::from(7)));
+        assert_eq!((db.parent_span_id, db.span_context.trace_id()), (call_id, TraceId::from(7)));
         assert_eq!((db.name.as_ref(), db.start_time, db.end_time), ("accept", at(2), at(3)));
         assert!(db.span_context.is_sampled());
         for (key, value) in [("caseId", "case-1"), ("user.id", "user-1")] {
-            assert_eq!(super::super::text_attribute(&call.attributes, key), Some(value));
+            assert_eq!(text_attribute(&call.attributes, key), Some(value));
         }
         assert_eq!(call.links.len(), 1);
     }
