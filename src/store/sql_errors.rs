@@ -6,8 +6,8 @@ use std::{io, time::Duration};
 use tokio::time::timeout;
 
 /// Whether the server may be available a moment later: it cannot be reached, has no free connections, is starting or
-/// shutting down, or was told to end the session. rustls reports a handshake that failed for its contents as invalid
-/// data.
+/// shutting down, or an administrator ended the session. rustls reports a handshake that failed for its contents as
+/// invalid data.
 pub(super) fn is_connection_error(error: &Error) -> bool {
     if let Error::Io(error) = error {
         return error.kind() != io::ErrorKind::InvalidData;
