@@ -1,6 +1,9 @@
 //! What a transaction costs at most, and whether the signer's balance and the daily budget cover it.
 
-use super::in_flight::{PendingTx, PendingTxs, TxPhase};
+use super::{
+    in_flight::{PendingTx, PendingTxs},
+    tx_state::TxPhase,
+};
 use crate::{
     chain::{CallError, Chain, FeeMarket, Header},
     clock::now,
@@ -46,7 +49,7 @@ pub(super) fn balance_shortfall(
     balance: U256,
     cost: &MaxCost,
 ) -> Option<Blocker> {
-    let is_pending = |tx: &Arc<PendingTx>| !matches!(tx.status().phase, TxPhase::Included { .. });
+    let is_pending = |tx: &Arc<PendingTx>| !matches!(tx.status().phase(), TxPhase::Included { .. });
     let pending_cost =
         |tx: Arc<PendingTx>| gas_cost(tx.versions().gas_limit, tx.latest().1.max_fee_per_gas) + cost.l1_fee;
     let pending: U256 = in_flight.of_signer(signer).into_iter().filter(is_pending).map(pending_cost).sum();

@@ -1,22 +1,14 @@
 //! One diagnosis at a time of whatever is asked about, and its answer kept for a moment: a stuck document attracts many who
 //! ask, and all of them together cost one round of questions.
 
-use super::{
-    Context, evidence,
-    in_flight::{PendingTx, TxPhase, lock},
-    resume,
-};
+use super::{Context, evidence, in_flight::PendingTx, resume, tx_state::TxPhase};
 use crate::registration::{
     BlockedReason, Diagnosis, Registration, RegistrationId, State, TransactionId,
     diagnosis::{Blocker, Evidence, diagnose},
 };
 use alloy::primitives::Address;
-use std::{
-    collections::HashMap,
-    hash::Hash,
-    sync::{Arc, Mutex},
-    time::Duration,
-};
+use parking_lot::Mutex;
+use std::{collections::HashMap, hash::Hash, sync::Arc, time::Duration};
 use tokio::{sync::OnceCell, time::Instant};
 
 /// An answer is kept this long.
@@ -62,7 +54,7 @@ impl<K: Copy + Eq + Hash, V: Clone> SingleFlight<K, V> {
     /// waits begins again.
     async fn get(&self, key: K, answer: impl Future<Output = V>) -> V {
         let cell = {
-            let mut cells = lock(&self.0);
+            let mut cells = self.0.lock();
             cells.retain(|_, cell| match cell.get() {
                 Some((ended, _)) => ended.elapsed() < DIAGNOSIS_TTL,
                 None => Arc::strong_count(cell) > 1,
@@ -78,7 +70,7 @@ impl<K: Copy + Eq + Hash, V: Clone> SingleFlight<K, V> {
 
     /// Forgets the answer about this, so that the next one is new; one that is on its way stays.
     fn invalidate(&self, key: K) {
-        lock(&self.0).retain(|other, cell| *other != key || cell.get().is_none());
+        self.0.lock().retain(|other, cell| *other != key || cell.get().is_none());
     }
 }
 
@@ -177,6 +169,6 @@ impl Context {
 }
 
 fn diagnosis_key(flight: &PendingTx, blocked: Option<BlockedReason>) -> DiagnosisKey {
-    let phase = flight.status().phase;
+    let phase = flight.status().phase();
     DiagnosisKey::Transaction(flight.id, phase, blocked)
 }

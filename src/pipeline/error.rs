@@ -1,5 +1,26 @@
-use super::follower::PollError;
+//! Errors that several parts of the pipeline share.
+
 use crate::{chain::CallError, registration::diagnosis::Blocker, store::StoreError};
+
+/// Why a poll of the chain did not finish; the next one repeats it.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum PollError {
+    /// No endpoint answered.
+    #[error(transparent)]
+    Call(#[from] CallError),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl PollError {
+    /// Whether its cause is logged elsewhere already.
+    pub(super) fn is_reported_elsewhere(&self) -> bool {
+        match self {
+            Self::Call(_) => false,
+            Self::Store(error) => error.is_reported_elsewhere(),
+        }
+    }
+}
 
 /// Why no transaction was made of a claim.
 pub(super) enum PrepareError {

@@ -2,12 +2,7 @@
 //! store, as if it had made them. A stranger's is never taken for one of ours: who signed it is read from its signature, and what
 //! it did from the contract's own records and events.
 
-use super::{
-    Context,
-    follower::PollError,
-    in_flight::{PendingTx, lock},
-    now, resume,
-};
+use super::{Context, error::PollError, in_flight::PendingTx, now, resume};
 use crate::{
     chain::{BlockTag, Receipt},
     registration::{Block, Finality, Pair},
@@ -136,7 +131,7 @@ impl Context {
         if let ImportOutcome::Imported(id) = known {
             let Block { number, hash, .. } = one.block;
             let block = UnfinalizedBlock { id, signer: Some(one.signer), finality: Finality::Unsafe, number, hash };
-            lock(&self.new_unfinalized).push(block);
+            self.new_unfinalized.lock().push(block);
             events::transaction_imported(id, one.signer, one.nonce, one.attempt.hash, one.batch_size);
         }
         Ok(known)

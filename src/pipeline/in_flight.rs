@@ -1,108 +1,20 @@
-//! The transactions that are signed and not settled, in memory: what the lanes and the follower share.
+//! The pending transactions (signed, and neither confirmed nor given up), in memory: shared by senders and follower.
 
 use super::{
-    Context, evidence, now,
-    observations::Observations,
     registration_trace::{RegistrationTrace, TxSummary},
+    rejection::node_rejection,
+    tx_state::TxStatus,
 };
 use crate::{
     chain::{BroadcastResult, CallError},
-    registration::{Block, BlockedReason, RegistrationId, Timestamp, TransactionId, policy::fees::Fees},
+    registration::{RegistrationId, Timestamp, TransactionId, policy::fees::Fees},
     store::Attempt,
-    telemetry::{AffectedRegistration, events},
+    telemetry::AffectedRegistration,
 };
 use alloy::primitives::{Address, B256};
-use std::{
-    collections::BTreeMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-};
-use tokio::{sync::watch, time::Instant};
-
-/// So many steps of a transaction are remembered.
-const MAX_HISTORY_ENTRIES: usize = 50;
-
-/// Where a transaction is.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub enum TxPhase {
-    /// On disk; no node is known to have it.
-    Signed,
-    /// A node has it.
-    Submitted,
-    /// In a block that is not deep enough yet.
-    Included {
-        /// The block.
-        block: Block,
-        /// The hash of the version that it holds.
-        hash: B256,
-    },
-}
-
-/// How a transaction stands to its confirmation clock.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum TimeoutState {
-    /// It runs, or has not begun.
-    Pending,
-    /// It ran out, and the evidence is being gathered.
-    Diagnosing,
-    /// It ran out, and that is written and reported.
-    TimedOut,
-}
-
-/// What the registrations of a transaction are said to wait for, while no block holds it.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum BlockedState {
-    /// What the last run said is in the store alone.
-    Unknown,
-    /// For a block.
-    Clear,
-    /// For this.
-    Blocked(BlockedReason),
-}
-
-/// What changes while a transaction is out.
-#[derive(Debug)]
-pub struct TxStatus {
-    /// Where it is.
-    pub phase: TxPhase,
-    /// When a node took it.
-    pub submitted_at: Option<Timestamp>,
-    /// How it stands to its confirmation clock.
-    pub timeout: TimeoutState,
-    /// When its bytes last went out.
-    pub last_broadcast: Option<Instant>,
-    /// Since when, and at which head, its latest version is out.
-    pub pending_since: Option<(Instant, u64)>,
-    /// Whether a block asked for more than it offers since its bytes last went out, so that nodes may have dropped it.
-    pub underpriced: bool,
-    /// What its registrations are said to wait for.
-    pub blocked: BlockedState,
-    /// Since when, and at which head, its nonce is consumed with no receipt for any of its hashes.
-    pub nonce_consumed_since: Option<(Instant, u64)>,
-    /// What a diagnosis wants to know and nothing else needs.
-    pub observations: Observations,
-}
-
-impl TxStatus {
-    /// In this phase, and nothing is known besides.
-    pub fn new(phase: TxPhase) -> Self {
-        Self {
-            phase,
-            submitted_at: None,
-            timeout: TimeoutState::Pending,
-            last_broadcast: None,
-            pending_since: None,
-            underpriced: false,
-            blocked: BlockedState::Clear,
-            nonce_consumed_since: None,
-            observations: Observations::default(),
-        }
-    }
-
-    /// Its nonce is not consumed, or there is a receipt.
-    pub fn clear_nonce_consumed(&mut self) {
-        (self.nonce_consumed_since, self.observations.missing_since) = (None, None);
-    }
-}
+use parking_lot::{Mutex, MutexGuard};
+use std::{collections::BTreeMap, sync::Arc};
+use tokio::sync::watch;
 
 /// A transaction's signed versions. Any of them may be the one that is included.
 #[derive(Clone, Debug)]
@@ -113,6 +25,23 @@ pub struct Versions {
     pub gas_limit: u64,
     /// How many of the members the latest one registers: the first so many, for one that was too large is split.
     pub batch_size: usize,
+}
+
+impl Versions {
+    pub fn summary(&self, (from, nonce): (Address, u64), signed_at: Timestamp) -> TxSummary {
+        const NONE: Fees = Fees { max_fee_per_gas: 0, max_priority_fee_per_gas: 0 };
+        let (hash, fees) = self.attempts.last().map_or((B256::ZERO, NONE), |latest| (latest.hash, latest.fees));
+        TxSummary {
+            from,
+            nonce,
+            batch_size: self.batch_size,
+            gas_limit: self.gas_limit,
+            hash,
+            fees,
+            attempt: self.attempts.len(),
+            signed_at,
+        }
+    }
 }
 
 /// A transaction that is signed and not settled.
@@ -161,73 +90,52 @@ impl PendingTx {
 
     /// The journeys; never held across an await.
     pub fn traces(&self) -> MutexGuard<'_, Vec<RegistrationTrace>> {
-        lock(&self.traces)
+        self.traces.lock()
     }
 
     /// Where it is; never held across an await.
     pub fn status(&self) -> MutexGuard<'_, TxStatus> {
-        lock(&self.status)
+        self.status.lock()
     }
 
     /// Hash and offer of its latest version.
     pub fn latest(&self) -> (B256, Fees) {
-        const NONE: Fees = Fees { max_fee_per_gas: 0, max_priority_fee_per_gas: 0 };
-        self.versions().attempts.last().map_or((B256::ZERO, NONE), |attempt| (attempt.hash, attempt.fees))
+        let summary = self.summary();
+        (summary.hash, summary.fees)
     }
 
     /// Its signed versions, as they are now.
     pub fn versions(&self) -> Arc<Versions> {
-        lock(&self.versions).clone()
+        self.versions.lock().clone()
     }
 
     /// Another version is on disk, and counts from now on; nobody has it yet.
     pub fn push_attempt(&self, attempt: Attempt, gas_limit: u64, batch_size: usize) {
-        let mut versions = lock(&self.versions);
+        let mut versions = self.versions.lock();
         let attempts = versions.attempts.iter().cloned().chain([attempt]).collect();
         *versions = Arc::new(Versions { attempts, gas_limit, batch_size });
     }
 
-    /// Remembers a step for reports; the same one again is no news.
     pub fn add_history(&self, step: String, at: Timestamp) {
-        let history = &mut self.status().observations.history;
-        if history.len() < MAX_HISTORY_ENTRIES && history.last().is_none_or(|(_, last)| *last != step) {
-            history.push((at, step));
-        }
+        self.status().add_history(step, at);
     }
 
-    /// Remembers what came of sending the bytes. A node that does not answer has said nothing.
-    pub fn record_send_result(&self, sent: &Result<BroadcastResult, CallError>, at: Timestamp) {
-        self.add_history(
-            match sent {
-                Ok(sent) => format!("sent: {} has it", sent.endpoint),
-                Err(error) => format!("not taken: {error}"),
-            },
-            at,
-        );
-        let memory = &mut self.status().observations;
-        match sent {
+    /// Records the answer to a broadcast. An endpoint that did not answer has neither accepted nor rejected the bytes.
+    pub fn record_send_result(&self, result: &Result<BroadcastResult, CallError>, at: Timestamp) {
+        let mut status = self.status();
+        match result {
             Ok(sent) => {
-                memory.last_rejection = None;
-                memory.accepted_by.endpoint.get_or_insert_with(|| sent.endpoint.clone());
+                status.add_history(format!("sent: accepted by {}", sent.endpoint), at);
+                status.record_acceptance(&sent.endpoint);
             }
-            Err(error @ CallError::Rejected { .. }) => memory.last_rejection = evidence::node_rejection(error, at),
-            Err(CallError::Unavailable { .. } | CallError::NoEndpoint { .. }) => {}
+            Err(error) => {
+                status.add_history(format!("not accepted: {error}"), at);
+                match error {
+                    CallError::Rejected { .. } => status.record_rejection(node_rejection(error, at)),
+                    CallError::Unavailable { .. } | CallError::NoEndpoint { .. } => {}
+                }
+            }
         }
-    }
-
-    /// Sends its latest version once more, to everybody. What is answered decides nothing but what is done next: the chain decides
-    /// the rest.
-    pub async fn rebroadcast(&self, tools: &Context) {
-        let versions = self.versions();
-        let Some(attempt) = versions.attempts.last() else { return };
-        let result = tools.chain.send_to_all(&attempt.raw).await;
-        self.record_send_result(&result, now());
-        self.persist_observations(&tools.store).await;
-        let outcome = match result {
-            Ok(sent) => format!("taken by {}", sent.endpoint),
-            Err(error) => error.to_string(),
-        };
-        events::transaction_rebroadcast(self.id, self.signer, self.nonce, attempt.hash, &outcome);
     }
 
     /// One of those it carries, for a report that stands for all.
@@ -235,20 +143,8 @@ impl PendingTx {
         self.traces().first().map(|journey| journey.affected(journey.span_id()))
     }
 
-    /// What it is, as the spans tell it; `None` only if it had never been signed.
-    pub fn summary(&self) -> Option<TxSummary> {
-        let versions = self.versions();
-        let latest = versions.attempts.last()?;
-        Some(TxSummary {
-            from: self.signer,
-            nonce: self.nonce,
-            batch_size: versions.batch_size,
-            gas_limit: versions.gas_limit,
-            hash: latest.hash,
-            fees: latest.fees,
-            attempt: versions.attempts.len(),
-            signed_at: self.signed_at,
-        })
+    pub fn summary(&self) -> TxSummary {
+        self.versions().summary((self.signer, self.nonce), self.signed_at)
     }
 }
 
@@ -268,34 +164,34 @@ impl Default for PendingTxs {
 impl PendingTxs {
     /// Adds one.
     pub fn insert(&self, flight: Arc<PendingTx>) {
-        lock(&self.by_nonce).insert((flight.signer, flight.nonce), flight);
+        self.by_nonce.lock().insert((flight.signer, flight.nonce), flight);
         self.changed.send_modify(|count| *count += 1);
     }
 
     /// Takes one out: it is settled.
     pub fn remove(&self, flight: &PendingTx) {
-        lock(&self.by_nonce).remove(&(flight.signer, flight.nonce));
+        self.by_nonce.lock().remove(&(flight.signer, flight.nonce));
         self.changed.send_modify(|count| *count += 1);
     }
 
     /// All, by signer and nonce.
     pub fn all(&self) -> Vec<Arc<PendingTx>> {
-        lock(&self.by_nonce).values().cloned().collect()
+        self.by_nonce.lock().values().cloned().collect()
     }
 
     /// One signer's, by nonce.
     pub fn of_signer(&self, signer: Address) -> Vec<Arc<PendingTx>> {
-        lock(&self.by_nonce).range((signer, 0)..=(signer, u64::MAX)).map(|(_, flight)| flight.clone()).collect()
+        self.by_nonce.lock().range((signer, 0)..=(signer, u64::MAX)).map(|(_, flight)| flight.clone()).collect()
     }
 
     /// One signer's with this nonce.
     pub fn get(&self, signer: Address, nonce: u64) -> Option<Arc<PendingTx>> {
-        lock(&self.by_nonce).get(&(signer, nonce)).cloned()
+        self.by_nonce.lock().get(&(signer, nonce)).cloned()
     }
 
     /// How many.
     pub fn len(&self) -> usize {
-        lock(&self.by_nonce).len()
+        self.by_nonce.lock().len()
     }
 
     /// Whether there are none.
@@ -305,7 +201,7 @@ impl PendingTxs {
 
     /// Whether this one is still out.
     pub fn contains(&self, flight: &PendingTx) -> bool {
-        lock(&self.by_nonce).contains_key(&(flight.signer, flight.nonce))
+        self.by_nonce.lock().contains_key(&(flight.signer, flight.nonce))
     }
 
     /// Tells as if one had come: there is something to be looked at.
@@ -317,9 +213,4 @@ impl PendingTxs {
     pub fn subscribe(&self) -> watch::Receiver<u64> {
         self.changed.subscribe()
     }
-}
-
-/// A lock whose holder panicked holds data that is still whole: every change here is one assignment.
-pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -2,8 +2,9 @@
 
 use super::{
     Context,
-    in_flight::{BlockedState, PendingTx, TimeoutState, TxPhase, TxStatus, Versions},
-    registration_trace::{RegistrationTrace, TxSummary},
+    in_flight::{PendingTx, Versions},
+    registration_trace::RegistrationTrace,
+    tx_state::{TimeoutState, TxPhase, TxStatus},
 };
 use crate::{
     chain::Signer,
@@ -66,7 +67,9 @@ pub(super) async fn resume_signer(tools: &Context, signer: Address) -> Result<()
 
 /// Follows a transaction again, each of its journeys in the stage and the trace it was in; up to `told_until` they were told.
 pub(super) fn track(tools: &Context, open: OpenTransaction, told_until: Option<Timestamp>) {
-    let Some(latest) = open.attempts.last() else { return };
+    if open.attempts.is_empty() {
+        return;
+    }
     let phase = match (open.state, open.block) {
         (State::Included, Some(block)) => TxPhase::Included { block, hash: open.hash },
         (State::Signed, _) => TxPhase::Signed,
@@ -74,35 +77,19 @@ pub(super) fn track(tools: &Context, open: OpenTransaction, told_until: Option<T
             TxPhase::Submitted
         }
     };
-    let vehicle = TxSummary {
-        from: open.signer,
-        nonce: open.nonce,
-        batch_size: open.batch_size,
-        gas_limit: open.gas_limit,
-        hash: latest.hash,
-        fees: latest.fees,
-        attempt: open.attempts.len(),
-        signed_at: open.signed_at,
-    };
+    let key = (open.signer, open.nonce);
+    let versions = Versions { attempts: open.attempts, gas_limit: open.gas_limit, batch_size: open.batch_size };
+    let vehicle = versions.summary(key, open.signed_at);
     let endpoint = Arc::from(tools.chain.primary());
     let times = (open.prepared_at, open.sent_at, open.timed_out_at.or(told_until));
     let journeys = open
         .members
         .into_iter()
-        .map(|member| RegistrationTrace::resume(member, &tools.chain_info, &vehicle, times, &endpoint))
+        .map(|member| RegistrationTrace::resume(member, &tools.chain_info, vehicle, times, &endpoint))
         .collect();
-    // `broadcast` stays empty: a node that forgot them over the restart gets the bytes at once.
+    // Nothing counts as broadcast: a node that forgot the bytes over the restart gets them at once.
     let clock = if open.timed_out_at.is_some() { TimeoutState::TimedOut } else { TimeoutState::Pending };
-    let memory = open.observations.into();
-    let progress = TxStatus {
-        submitted_at: open.sent_at,
-        timeout: clock,
-        blocked: BlockedState::Unknown,
-        observations: memory,
-        ..TxStatus::new(phase)
-    };
-    let key = (open.signer, open.nonce);
-    let versions = Versions { attempts: open.attempts, gas_limit: open.gas_limit, batch_size: open.batch_size };
+    let progress = TxStatus::resume(phase, open.sent_at, clock, open.observations);
     let flight = PendingTx::new(open.id, key, open.signed_at, versions, journeys, progress);
     tools.in_flight.insert(Arc::new(flight));
 }

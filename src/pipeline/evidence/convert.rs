@@ -1,38 +1,14 @@
 //! From what the chain room and the pipeline know to what a diagnosis is made from.
 
 use crate::{
-    chain::{self, CallError, EndpointResponse, EndpointStatus, FeeHistory, PoolStatus, Receipt, RejectReason},
+    chain::{self, CallError, EndpointResponse, EndpointStatus, FeeHistory, PoolStatus, Receipt},
     pipeline::{Head, in_flight::PendingTx},
-    registration::{
-        Timestamp,
-        diagnosis::{
-            ChainSnapshot, EarlierTx, EndpointAnswer, EndpointSnapshot, FeeSnapshot, HeadSnapshot, NodeRejection,
-            ReceiptSnapshot, RejectKind, RevertReason, StallSnapshot,
-        },
+    registration::diagnosis::{
+        ChainSnapshot, EarlierTx, EndpointAnswer, EndpointSnapshot, FeeSnapshot, HeadSnapshot, ReceiptSnapshot,
+        RevertReason, StallSnapshot,
     },
 };
 use alloy::primitives::Bytes;
-
-/// A node's refusal of bytes; `None` when it refused nothing, or only says that it had them or their nonce already.
-pub fn node_rejection(error: &CallError, at: Timestamp) -> Option<NodeRejection> {
-    let CallError::Rejected { endpoint, reason: refusal, code, message, .. } = error else { return None };
-    let meaning = match refusal {
-        RejectReason::AlreadyKnown | RejectReason::NonceTooLow => return None,
-        RejectReason::ReplacementUnderpriced => RejectKind::ReplacementUnderpriced,
-        RejectReason::FeeTooLow => RejectKind::FeeTooLow,
-        RejectReason::InsufficientFunds => RejectKind::InsufficientFunds,
-        RejectReason::SenderLimit => RejectKind::SenderLimit,
-        RejectReason::GasLimit => RejectKind::GasLimit,
-        RejectReason::NonceGap
-        | RejectReason::TipAboveFee
-        | RejectReason::FeeAboveNodeCap
-        | RejectReason::Reverted(_)
-        | RejectReason::UnknownBlock
-        | RejectReason::WrongChainId
-        | RejectReason::Other => RejectKind::Other,
-    };
-    Some(NodeRejection { endpoint: endpoint.clone(), code: *code, message: message.clone(), kind: meaning, at })
-}
 
 pub(super) fn head_snapshot(head: &Head) -> HeadSnapshot {
     HeadSnapshot {

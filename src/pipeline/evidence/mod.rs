@@ -3,13 +3,7 @@
 mod collect;
 mod convert;
 
-pub use convert::node_rejection;
-
-use super::{
-    Context,
-    in_flight::{PendingTx, TxPhase},
-    now,
-};
+use super::{Context, in_flight::PendingTx, now, tx_state::TxPhase};
 use crate::registration::{
     Block, BlockedReason, Registration, Timestamp,
     diagnosis::{Blocker, ChainSnapshot, EarlierTx, Evidence, RpcAnswers, Subject, SubmittedTx, Unsent},
@@ -17,6 +11,7 @@ use crate::registration::{
 };
 use alloy::primitives::Address;
 use std::sync::Arc;
+use tokio::time::Instant;
 
 /// What is known of a transaction that is not settled; `blocked` is what the store says of its registrations.
 ///
@@ -25,7 +20,7 @@ pub async fn collect_for_pending(tools: &Context, flight: &PendingTx, blocked: O
     let chain = chain_snapshot(tools);
     let (phase, submitted) = {
         let progress = flight.status();
-        (progress.phase, progress.submitted_at)
+        (progress.phase(), progress.submitted_at())
     };
     let subject = match phase {
         TxPhase::Included { block, .. } => {
@@ -34,7 +29,7 @@ pub async fn collect_for_pending(tools: &Context, flight: &PendingTx, blocked: O
             Subject::Included { block: block.number, block_votes: shown }
         }
         TxPhase::Signed => {
-            let hindrance = flight.status().observations.last_rejection.clone().map(Blocker::Rejected);
+            let hindrance = flight.status().last_rejection().cloned().map(Blocker::Rejected);
             Subject::Unsent(Unsent {
                 blocked_reason: blocked,
                 blocker: hindrance.or_else(|| known_blocker(tools, blocked)),
@@ -96,10 +91,7 @@ fn known_blocker(tools: &Context, blocked: Option<BlockedReason>) -> Option<Bloc
 }
 
 async fn submitted_evidence(tools: &Context, flight: &PendingTx, chain: &ChainSnapshot) -> SubmittedTx {
-    let (memory, missing) = {
-        let progress = flight.status();
-        (progress.observations.clone(), progress.nonce_consumed_since)
-    };
+    let status = flight.status().clone();
     let (_, fees) = flight.latest();
     let waiting = not_included(tools, flight.signer);
     let earlier = waiting.iter().find(|other| other.nonce < flight.nonce).map(|other| convert::earlier_tx(other));
@@ -114,15 +106,11 @@ async fn submitted_evidence(tools: &Context, flight: &PendingTx, chain: &ChainSn
         nonce: flight.nonce,
         gas_limit: flight.versions().gas_limit,
         fees,
-        accepted_by: memory.accepted_by.endpoint,
+        accepted_by: status.accepted_by().endpoint.clone(),
         earlier_tx: earlier,
-        reorged_out_of_block: memory.reorged_out_of,
-        last_rejection: memory.last_rejection,
-        // Whoever has just taken it up counts anew, and knows what was seen before.
-        nonce_consumed_for: memory
-            .missing_since
-            .map(|since| now().since(since))
-            .or(missing.map(|(since, _)| since.elapsed())),
+        reorged_out_of_block: status.reorged_out_of(),
+        last_rejection: status.last_rejection().cloned(),
+        nonce_consumed_for: status.nonce_consumed_for(now(), Instant::now()),
         last_seen_nonce: tools.chain.last_seen_nonce(flight.signer),
         in_flight: waiting.len(),
         answers,
@@ -132,7 +120,7 @@ async fn submitted_evidence(tools: &Context, flight: &PendingTx, chain: &ChainSn
 /// The signer's transactions that no block holds, by nonce.
 fn not_included(tools: &Context, signer: Address) -> Vec<Arc<PendingTx>> {
     let mut flights = tools.in_flight.of_signer(signer);
-    flights.retain(|flight| !matches!(flight.status().phase, TxPhase::Included { .. }));
+    flights.retain(|flight| !matches!(flight.status().phase(), TxPhase::Included { .. }));
     flights
 }
 
@@ -142,7 +130,7 @@ fn blocking_tx(tools: &Context, signers: &[Address]) -> Option<EarlierTx> {
     let full = tools.blockers.signers_at_limit();
     let stuck = |signer: &Address| {
         let flights = tools.in_flight.of_signer(*signer);
-        let unsent = |flight: &Arc<PendingTx>| flight.status().phase == TxPhase::Signed;
+        let unsent = |flight: &Arc<PendingTx>| flight.status().phase() == TxPhase::Signed;
         full.contains(signer) || flights.len() >= InFlightLimit::MAX_IN_FLIGHT || flights.iter().any(unsent)
     };
     let lowest = || signers.iter().find_map(|signer| not_included(tools, *signer).into_iter().next());

@@ -1,10 +1,10 @@
 //! From confirmed to safe to finalized. A block that was canonical is so as long as each head descends from the one before; a
 //! poll that finds the line broken looks at every block again first.
 
-use super::{CanonicalView, Follower, PollError};
+use super::{CanonicalView, Follower};
 use crate::{
     chain::{BlockTag, CallError, Header},
-    pipeline::{in_flight::lock, now, resume},
+    pipeline::{error::PollError, now, resume},
     registration::{Finality, TransactionId},
     store::{StoreError, UnfinalizedBlock},
     telemetry::events,
@@ -79,7 +79,7 @@ impl Follower {
             for block in self.unfinalized.iter_mut().filter(|block| some.contains(&block.id)) {
                 block.finality = finality;
             }
-            self.context.waiters.notify_transactions_changed(&self.context.store, some).await;
+            self.context.waiters.notify_transactions_changed(some).await;
         }
         Ok(())
     }
@@ -158,7 +158,7 @@ impl Follower {
     }
 
     fn drain_new_blocks(&mut self) {
-        let found = std::mem::take(&mut *lock(&self.context.new_unfinalized));
+        let found = std::mem::take(&mut *self.context.new_unfinalized.lock());
         if !found.is_empty() {
             let known = self.unfinalized.iter().chain(&self.unverified).map(|block| (block.id, block.hash));
             let known: HashSet<_> = known.collect();
@@ -209,12 +209,12 @@ impl Follower {
                 registrations,
                 first.as_ref(),
             );
-            self.context.waiters.notify_transactions_changed(store, &[block.id]).await;
+            self.context.waiters.notify_transactions_changed(&[block.id]).await;
         } else {
             let queued = store.requeue_foreign_reorged(block.id, now()).await?;
             events::confirmed_transaction_reorged(block.id, None, None, block.number, queued.len(), None);
             self.context.queue.notify();
-            self.context.waiters.notify_changed(store, &queued).await;
+            self.context.waiters.notify_changed(&queued).await;
         }
         self.unfinalized.retain(|other| other.id != block.id);
         Ok(())

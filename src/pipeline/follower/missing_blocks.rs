@@ -3,16 +3,12 @@
 //! was in it must not count as included for ever.
 
 use super::CanonicalView;
-use crate::{
-    chain::{CallError, EndpointResponse, FanOut, Header, MISSING_GRACE, QUORUM_TIMEOUT, RejectReason, required_votes},
-    pipeline::in_flight::lock,
+use crate::chain::{
+    CallError, EndpointResponse, FanOut, Header, MISSING_GRACE, QUORUM_TIMEOUT, RejectReason, required_votes,
 };
 use alloy::primitives::B256;
-use std::{
-    collections::BTreeMap,
-    sync::{Arc, Mutex},
-    time::Duration,
-};
+use parking_lot::Mutex;
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use tokio::time::Instant;
 
 /// Two looks that are further apart are not one absence; polls are 2 s apart at most, and take a while.
@@ -35,13 +31,13 @@ struct MissingSince {
 impl MissingBlocks {
     /// It is there.
     pub(super) fn record_present(&self, number: u64) {
-        lock(&self.0).remove(&number);
+        self.0.lock().remove(&number);
     }
 
     /// It was not shown just now. Returns since when that is so, if it is time to ask several endpoints.
     fn record_missing(&self, number: u64) -> Option<Duration> {
         let now = Instant::now();
-        let mut absences = lock(&self.0);
+        let mut absences = self.0.lock();
         let absence =
             absences.entry(number).or_insert(MissingSince { since: now, last_missing: now, last_quorum_check: None });
         if now.duration_since(absence.last_missing) > MAX_OBSERVATION_GAP {

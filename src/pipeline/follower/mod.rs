@@ -1,8 +1,22 @@
-//! One watcher of the chain for everybody: inclusion, confirmations, reorgs, timeouts, finality.
+//! Follows the chain for all senders: inclusion, confirmations, reorgs, timeouts and finality.
 //!
-//! A poll asks for the head and, for each signer with work out, its nonce; everything else is asked only when a nonce has
-//! passed or a block has become deep enough. So the calls do not grow with what is in flight. The receipts hold the events of
-//! our contract, so that no `eth_getLogs` over a range is needed.
+//! A poll reads the head and, for each signer with pending transactions, its nonce. Receipts are read only for
+//! transactions whose nonce the chain has consumed, and headers only for blocks at confirmation depth, so that the
+//! number of calls does not grow with the number of pending transactions. Receipts contain the contract's events;
+//! no `eth_getLogs` over a range is needed.
+//!
+//! # Reorgs
+//!
+//! - `detect_reorg` compares each head with the last verified one: same hash, or parent, or still canonical at its
+//!   height.
+//! - An *included* transaction is kept in memory. After a reorg, `confirm_or_revert` marks it as submitted again if
+//!   its block is not canonical, and the next `rebroadcast_unseen` sends its bytes.
+//! - A *confirmed* transaction has left memory; `unfinalized` keeps its block until it is finalized. After a reorg,
+//!   `revert_reorged` checks these blocks, the newest first, down to the first that is still canonical.
+//!   `revert_confirmed_block` marks a lost transaction of ours as submitted in the store and tracks it again; a
+//!   registration that was confirmed by a foreign transaction is queued again.
+//! - A block counts as lost only if no endpoint of the quorum has it (`CanonicalView::is_canonical`). Until that is
+//!   known, nothing is confirmed and no finality is raised.
 
 mod finality;
 mod missing_blocks;
@@ -11,13 +25,13 @@ mod timeouts;
 mod tracking_depth;
 
 use super::{
-    Context,
-    in_flight::{PendingTx, TxPhase, lock},
+    Context, error::PollError, in_flight::PendingTx, observations::persist_observations, rebroadcast::rebroadcast,
+    tx_state::TxPhase,
 };
 use crate::{
     chain::{Backoff, BlockTag, CallError, Chain, Header},
     registration::Block,
-    store::{StoreError, UnfinalizedBlock},
+    store::UnfinalizedBlock,
     telemetry::OngoingCondition,
 };
 use alloy::primitives::{Address, B256};
@@ -48,27 +62,6 @@ enum ChainSwitch {
     Switched,
     /// The node is behind where it was: asked again with the next poll.
     Unknown,
-}
-
-/// Why a poll did not finish; the next one goes on.
-#[derive(Debug, thiserror::Error)]
-pub enum PollError {
-    /// Nobody answers.
-    #[error(transparent)]
-    Call(#[from] CallError),
-    /// The store.
-    #[error(transparent)]
-    Store(#[from] StoreError),
-}
-
-impl PollError {
-    /// Whether it is told by itself.
-    pub(super) fn is_reported_elsewhere(&self) -> bool {
-        match self {
-            Self::Call(_) => false,
-            Self::Store(error) => error.is_reported_elsewhere(),
-        }
-    }
 }
 
 /// The watcher.
@@ -157,7 +150,7 @@ impl Follower {
 
     /// Whether nothing is followed, nothing came with a lease, and nobody waits for the head's fees to fall.
     fn is_idle(&self) -> bool {
-        let nothing_came = self.unverified.is_empty() && lock(&self.context.new_unfinalized).is_empty();
+        let nothing_came = self.unverified.is_empty() && self.context.new_unfinalized.lock().is_empty();
         nothing_came
             && self.context.in_flight.is_empty()
             && *self.context.blockers.subscribe_fee_waiters().borrow() == 0
@@ -197,12 +190,12 @@ impl Follower {
         let (mut passed, mut unseen) = (Vec::new(), Vec::new());
         for flight in flights {
             let consumed = nonces.get(&flight.signer).is_some_and(|nonce| *nonce > flight.nonce);
-            let phase = flight.status().phase;
+            let phase = flight.status().phase();
             match phase {
                 TxPhase::Signed | TxPhase::Submitted if consumed => passed.push(flight),
                 TxPhase::Submitted => {
                     flight.status().clear_nonce_consumed();
-                    flight.persist_observations(&self.context.store).await;
+                    persist_observations(&flight, &self.context.store).await;
                     unseen.push(flight);
                 }
                 TxPhase::Signed => {}
@@ -249,11 +242,10 @@ impl Follower {
             return;
         }
         for flight in unseen {
-            let due = flight.status().last_broadcast.is_none_or(|at| at.elapsed() >= REBROADCAST_INTERVAL);
+            let due = flight.status().start_rebroadcast(Instant::now(), REBROADCAST_INTERVAL);
             if due {
-                flight.status().last_broadcast = Some(Instant::now());
-                let tools = self.context.clone();
-                self.rebroadcasts.spawn(async move { flight.rebroadcast(&tools).await });
+                let (chain, store) = (self.context.chain.clone(), self.context.store.clone());
+                self.rebroadcasts.spawn(async move { rebroadcast(&flight, &chain, &store).await });
             }
         }
     }

@@ -1,13 +1,11 @@
 //! What became of a transaction whose nonce has passed: included, reverted, replaced, reorged.
 
-use super::{CanonicalView, Follower, PollError, SharedPendingTx};
+use super::{CanonicalView, Follower, SharedPendingTx};
 use crate::{
     chain::{CallError, Chain, FanOut, MISSING_GRACE, Receipt, registration_topics, required_votes},
     pipeline::{
-        in_flight::{BlockedState, TxPhase},
-        now,
-        observations::PersistedObservations,
-        registration_trace::RegistrationTrace,
+        error::PollError, now, observations::persist_observations, registration_trace::RegistrationTrace,
+        tx_state::NonceConsumed,
     },
     registration::{Block, Failure, FailureReason, Finality, RegistrationId, State},
     store::{Inclusion, UnfinalizedBlock},
@@ -109,7 +107,6 @@ impl Follower {
         let inclusion = Inclusion { hash, block, cost };
         let at = now();
         self.context.store.mark_included(flight.id, &inclusion, &others, deep, at).await?;
-        flight.add_history(format!("included in block {}", block.number), at);
         let size = flight.members.len();
         let (key, carried) = ((flight.signer, flight.nonce), (size, others.len()));
         events::transaction_included(flight.id, key, hash, block.number, carried, &cost);
@@ -118,19 +115,11 @@ impl Follower {
             let registered = journeys.iter_mut().filter(|journey| !others.contains(&journey.member.id));
             registered.for_each(|journey| journey.on_included(&block, &cost));
         }
-        {
-            let mut progress = flight.status();
-            progress.phase = TxPhase::Included { block, hash };
-            progress.blocked = BlockedState::Clear;
-            (progress.observations.reorged_out_of, progress.observations.last_rejection) = (None, None);
-            progress.observations.persisted = PersistedObservations::default();
-            // As in the store: a node that included it had it, even if its answer never came.
-            progress.submitted_at.get_or_insert(at);
-        }
+        flight.status().mark_included(block, hash, at);
         if deep {
             self.finish_confirmed(flight, (block, hash), &others, depth);
         }
-        self.context.waiters.notify_changed(&self.context.store, &flight.members).await;
+        self.context.waiters.notify_changed(&flight.members).await;
         Ok(())
     }
 
@@ -155,15 +144,9 @@ impl Follower {
             let affected = flight.sample_affected();
             let key = (flight.signer, flight.nonce);
             events::transaction_reorged(flight.id, key, hash, block.number, affected.as_ref());
-            flight.add_history(format!("reorged out of block {}", block.number), now());
-            let mut progress = flight.status();
-            progress.phase = TxPhase::Submitted;
-            progress.observations.reorged_out_of = Some(block.number);
-            progress.observations.persisted = PersistedObservations::default();
-            // Nodes do not put the transactions of a dropped block back into their pools for certain.
-            (progress.last_broadcast, progress.pending_since) = (None, None);
+            flight.status().mark_reorged(now());
         }
-        self.context.waiters.notify_changed(&self.context.store, &flight.members).await;
+        self.context.waiters.notify_changed(&flight.members).await;
         Ok(())
     }
 
@@ -177,7 +160,7 @@ impl Follower {
         depth: u64,
     ) {
         let at = now();
-        let sent = flight.status().submitted_at.unwrap_or(flight.signed_at);
+        let sent = flight.status().submitted_at().unwrap_or(flight.signed_at);
         let mut journeys = std::mem::take(&mut *flight.traces());
         journeys.retain(|journey| !others.contains(&journey.member.id));
         let key = (flight.signer, flight.nonce);
@@ -210,8 +193,12 @@ impl Follower {
     ) -> Result<(), PollError> {
         let head = canonical.head.block.number;
         // One that nobody has sent since the start is as the store had it, which may be an older backup.
-        let first = flight.status().nonce_consumed_since.is_none() && flight.status().last_broadcast.is_none();
-        let (since, at_head) = *flight.status().nonce_consumed_since.get_or_insert((Instant::now(), head));
+        let (first, consumed) = {
+            let mut status = flight.status();
+            let first = !status.is_nonce_consumed() && !status.was_broadcast();
+            (first, status.record_nonce_consumed(Instant::now(), head))
+        };
+        let Some(NonceConsumed { since, at_head }) = consumed else { return Ok(()) };
         if since.elapsed() >= MISSING_RECEIPT_PERSIST_AFTER {
             self.persist_missing_receipt(flight, since.elapsed()).await;
         }
@@ -231,8 +218,8 @@ impl Follower {
 
     /// Keeps for other replicas and the next start that its nonce is consumed without a receipt.
     async fn persist_missing_receipt(&self, flight: &SharedPendingTx, lasting: Duration) {
-        flight.status().observations.missing_since.get_or_insert_with(|| now().minus(lasting));
-        flight.persist_observations(&self.context.store).await;
+        flight.status().record_receipt_missing(now().minus(lasting));
+        persist_observations(flight, &self.context.store).await;
     }
 
     /// Whether every endpoint that answers, and more than one where there are more, says that the nonce is consumed at confirmation
@@ -281,7 +268,7 @@ impl Follower {
         if let Some(failure) = &reverted {
             self.report_failed(journeys, failure).await?;
         }
-        self.context.waiters.notify_changed(&self.context.store, &flight.members).await;
+        self.context.waiters.notify_changed(&flight.members).await;
         self.context.queue.notify();
         Ok(())
     }

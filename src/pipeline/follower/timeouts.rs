@@ -2,12 +2,7 @@
 
 use crate::{
     chain::Backoff,
-    pipeline::{
-        Context,
-        diagnosis_cache::DiagnosisRun,
-        in_flight::{PendingTx, TimeoutState},
-        now,
-    },
+    pipeline::{Context, diagnosis_cache::DiagnosisRun, in_flight::PendingTx, now},
     registration::{State, Timestamp, diagnosis::Subject},
     store::StoreError,
     telemetry::{TimedOutTransaction, TransactionTimeoutError, events, log_retry},
@@ -51,17 +46,8 @@ impl TimeoutWatcher {
         while self.diagnosis_tasks.try_join_next().is_some() {}
         let now = now();
         for flight in self.context.in_flight.all() {
-            let late = {
-                let mut progress = flight.status();
-                let waited = progress.submitted_at.map(|sent| now.since(sent));
-                let late = progress.timeout == TimeoutState::Pending
-                    && waited.is_some_and(|waited| waited >= self.context.settings.confirmation_timeout);
-                if late {
-                    progress.timeout = TimeoutState::Diagnosing;
-                }
-                late
-            };
-            if late {
+            let passed = flight.status().start_timeout(now, self.context.settings.confirmation_timeout);
+            if passed {
                 self.diagnosis_tasks.spawn(handle_timeout(self.context.clone(), flight));
             }
         }
@@ -73,7 +59,7 @@ async fn handle_timeout(tools: Context, flight: Arc<PendingTx>) {
     let round = tools.diagnose_fresh(&flight).await;
     let at = now();
     let written = persist_timeout(&tools, &flight, &round, at).await;
-    flight.status().timeout = TimeoutState::TimedOut;
+    flight.status().mark_timed_out();
     if !written {
         return;
     }
@@ -87,7 +73,7 @@ async fn handle_timeout(tools: Context, flight: Arc<PendingTx>) {
         late.collect::<Vec<_>>()
     };
     events::confirmation_timeout(&TransactionTimeoutError::reports(timed_out, late));
-    tools.waiters.notify_changed(&tools.store, &flight.members).await;
+    tools.waiters.notify_changed(&flight.members).await;
 }
 
 /// Writes the timeout, as long as it takes; `false` when the transaction was settled in the meantime, and was not late.
@@ -109,11 +95,7 @@ async fn persist_timeout(tools: &Context, flight: &PendingTx, round: &DiagnosisR
 fn timeout_report(tools: &Context, flight: &PendingTx, round: &DiagnosisRun, at: Timestamp) -> TimedOutTransaction {
     let (sent, submitted_block, history) = {
         let progress = flight.status();
-        (
-            progress.submitted_at.unwrap_or(flight.signed_at),
-            progress.observations.accepted_by.head,
-            progress.observations.history.clone(),
-        )
+        (progress.submitted_at().unwrap_or(flight.signed_at), progress.accepted_by().head, progress.history().to_vec())
     };
     let (tx_hash, fees) = flight.latest();
     let versions = flight.versions();

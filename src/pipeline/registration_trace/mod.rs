@@ -48,17 +48,10 @@ pub struct RegistrationTrace {
     saw_failover: bool,
 }
 
-/// The transaction that carries a journey, as its spans tell it.
+/// The transaction that carries a journey, and how it was sent.
 #[derive(Clone, Debug)]
 struct TxContext {
-    from: Address,
-    nonce: u64,
-    batch_size: usize,
-    gas_limit: u64,
-    hash: B256,
-    fees: Fees,
-    attempt: usize,
-    signed_at: Timestamp,
+    tx: TxSummary,
     endpoint: Arc<str>,
     batch: Option<(TraceId, SpanId)>,
 }
@@ -115,7 +108,7 @@ impl RegistrationTrace {
     pub fn resume(
         member: BatchMember,
         route: &Arc<ChainInfo>,
-        vehicle: &TxSummary,
+        vehicle: TxSummary,
         (prepared, sent, told_until): (Timestamp, Option<Timestamp>, Option<Timestamp>),
         endpoint: &Arc<str>,
     ) -> Self {
@@ -125,26 +118,14 @@ impl RegistrationTrace {
     }
 
     /// Signed and on disk: send begins.
-    pub fn on_signed(&mut self, vehicle: &TxSummary, endpoint: &Arc<str>, batch: Option<(TraceId, SpanId)>) {
-        self.tx = Some(TxContext {
-            from: vehicle.from,
-            nonce: vehicle.nonce,
-            batch_size: vehicle.batch_size,
-            gas_limit: vehicle.gas_limit,
-            hash: vehicle.hash,
-            fees: vehicle.fees,
-            attempt: vehicle.attempt,
-            signed_at: vehicle.signed_at,
-            endpoint: endpoint.clone(),
-            batch,
-        });
+    pub fn on_signed(&mut self, vehicle: TxSummary, endpoint: &Arc<str>, batch: Option<(TraceId, SpanId)>) {
+        self.tx = Some(TxContext { tx: vehicle, endpoint: endpoint.clone(), batch });
     }
 
     /// The transaction was signed again at its nonce.
-    pub fn on_replaced(&mut self, vehicle: &TxSummary) {
+    pub fn on_replaced(&mut self, vehicle: TxSummary) {
         if let Some(carried) = &mut self.tx {
-            (carried.hash, carried.fees, carried.attempt) = (vehicle.hash, vehicle.fees, vehicle.attempt);
-            (carried.gas_limit, carried.batch_size) = (vehicle.gas_limit, vehicle.batch_size);
+            carried.tx = vehicle;
         }
     }
 
@@ -156,7 +137,7 @@ impl RegistrationTrace {
     /// Its span, or what will be it.
     pub fn span_id(&self) -> SpanId {
         self.tx.as_ref().map_or(self.provisional_span_id, |carried| {
-            registration_span_id(self.member.id, carried.from, carried.nonce)
+            registration_span_id(self.member.id, carried.tx.from, carried.tx.nonce)
         })
     }
 
@@ -195,7 +176,7 @@ impl RegistrationTrace {
 
     /// At confirmation depth: the journey ends.
     pub fn on_confirmed(self, transaction: B256, block: &Block, confirmations: u64, at: Timestamp) {
-        let bumped = self.tx.as_ref().is_some_and(|carried| carried.attempt > 1);
+        let bumped = self.tx.as_ref().is_some_and(|carried| carried.tx.attempt > 1);
         let slow = at.since(self.member.created_at) >= telemetry_spans::SLOW_REGISTRATION;
         let reasons = [
             (self.reported_until.is_some(), KeepReason::Timeout),

@@ -38,7 +38,7 @@ impl RegistrationTrace {
             ("contractAddress", self.chain_info.contract.to_string().into()),
         ];
         data.extend(member.user_id.as_ref().map(|user| ("user.id", telemetry::exported_user_id(user).into())));
-        let hash = end.hash.or(self.tx.as_ref().map(|carried| carried.hash));
+        let hash = end.hash.or(self.tx.as_ref().map(|carried| carried.tx.hash));
         data.extend(hash.map(|hash| ("txHash", hash.to_string().into())));
         data.extend(end.block.map(|(block, _)| ("blockNumber", block.number.into())));
         data.extend(end.cause.map(|cause| ("cause", cause.code().into())));
@@ -71,7 +71,7 @@ impl RegistrationTrace {
         if self.reported_until.is_some() {
             return vec![self.wait_span(carried, end, wait)];
         }
-        let mut stages = vec![self.prepare_span(carried.signed_at, "ok")];
+        let mut stages = vec![self.prepare_span(carried.tx.signed_at, "ok")];
         stages.push(self.send_span(
             carried,
             self.submitted_at.unwrap_or(end.at),
@@ -84,12 +84,12 @@ impl RegistrationTrace {
     fn prepare_span(&self, ended: Timestamp, status: &'static str) -> SpanRecord {
         let data = self.tx.as_ref().map_or_else(Vec::new, |carried| {
             vec![
-                ("nonce", carried.nonce.into()),
-                ("from", carried.from.to_string().into()),
-                ("batchSize", carried.batch_size.into()),
-                ("gasLimit", carried.gas_limit.into()),
-                ("maxFeePerGas", carried.fees.max_fee_per_gas.into()),
-                ("maxPriorityFeePerGas", carried.fees.max_priority_fee_per_gas.into()),
+                ("nonce", carried.tx.nonce.into()),
+                ("from", carried.tx.from.to_string().into()),
+                ("batchSize", carried.tx.batch_size.into()),
+                ("gasLimit", carried.tx.gas_limit.into()),
+                ("maxFeePerGas", carried.tx.fees.max_fee_per_gas.into()),
+                ("maxPriorityFeePerGas", carried.tx.fees.max_priority_fee_per_gas.into()),
             ]
         });
         let name = "Prepare Transaction Data".to_owned();
@@ -106,17 +106,17 @@ impl RegistrationTrace {
 
     fn send_span(&self, carried: &TxContext, ended: Timestamp, status: &'static str) -> SpanRecord {
         let data = vec![
-            ("txHash", carried.hash.to_string().into()),
-            ("gasLimit", carried.gas_limit.into()),
+            ("txHash", carried.tx.hash.to_string().into()),
+            ("gasLimit", carried.tx.gas_limit.into()),
             ("endpoint", (&*carried.endpoint).into()),
-            ("attempt", carried.attempt.into()),
+            ("attempt", carried.tx.attempt.into()),
         ];
         let name = format!("Submit Transaction to {}", self.chain_info.network.title);
         SpanRecord {
             op: "blockchain.send",
             name,
             id: spans::new_span_id(),
-            began: carried.signed_at,
+            began: carried.tx.signed_at,
             ended,
             status,
             attributes: data,
@@ -125,14 +125,14 @@ impl RegistrationTrace {
 
     fn wait_span(&self, carried: &TxContext, end: &EpisodeEnd<'_>, id: SpanId) -> SpanRecord {
         let mut data: Vec<(&'static str, AttrValue)> =
-            vec![("txHash", end.hash.unwrap_or(carried.hash).to_string().into())];
+            vec![("txHash", end.hash.unwrap_or(carried.tx.hash).to_string().into())];
         if let Some((block, confirmations)) = end.block {
             data.push(("blockNumber", block.number.into()));
             data.push(("confirmations", confirmations.into()));
         }
         data.extend(self.included.map(|(_, gas_used)| ("gasUsed", gas_used.into())));
         data.extend(end.cause.map(|cause| ("cause", cause.code().into())));
-        let began = self.reported_until.or(self.submitted_at).unwrap_or(carried.signed_at);
+        let began = self.reported_until.or(self.submitted_at).unwrap_or(carried.tx.signed_at);
         let name = "Wait for Transaction Confirmation".to_owned();
         SpanRecord { op: "blockchain.wait", name, id, began, ended: end.at, status: end.status, attributes: data }
     }
@@ -179,7 +179,7 @@ mod tests {
         let vehicle =
             TxSummary { from, nonce: 5, batch_size: 6, gas_limit: 70, hash, fees, attempt: 1, signed_at: at(3) };
         let mut journey = RegistrationTrace::new(member(), &Arc::new(route), at(2));
-        journey.on_signed(&vehicle, &Arc::from("base.example"), None);
+        journey.on_signed(vehicle, &Arc::from("base.example"), None);
         journey.on_submitted(at(4));
         journey
     }

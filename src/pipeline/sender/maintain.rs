@@ -1,11 +1,14 @@
-//! Looking after what is out, in the order of its nonces: what is unsent is sent, and what no block takes is helped along.
+//! Maintains the pending transactions in the order of their nonces: broadcasts what no endpoint accepted, and rebroadcasts or
+//! replaces what no block includes.
 
 use super::types::{ChainConditions, Sender, Urgency};
 use crate::{
     clock::now,
     pipeline::{
         cost::fee_market_view,
-        in_flight::{BlockedState, PendingTx, TxPhase},
+        in_flight::PendingTx,
+        rebroadcast::rebroadcast,
+        tx_state::{BlockWait, BlockedState, TxPhase},
     },
     registration::{
         diagnosis::{Blocker, RejectKind},
@@ -17,37 +20,37 @@ use std::{sync::Arc, time::Duration};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-/// What has waited for so many blocks and so long is not just on its way: what blocks ask is looked at.
+/// A transaction pending for this many blocks and this long may be stuck, and is worth a call for the fee market.
 const STUCK_AFTER_BLOCKS: u64 = 3;
 const STUCK_AFTER: Duration = Duration::from_secs(1);
 
 impl Sender {
-    /// Looks after everything that is out, or as far as it comes before `stop`. Returns whether all of it is sent, so that another
-    /// transaction may be signed.
+    /// Maintains every pending transaction, or as many as it can before `stop`. Returns whether an endpoint has accepted all
+    /// of them, so that another one may be signed.
     pub(super) async fn maintain_pending(&mut self, stop: &CancellationToken) -> bool {
-        let flights = self.context.in_flight.of_signer(self.address());
-        if flights.is_empty() {
+        let pending = self.context.in_flight.of_signer(self.address());
+        if pending.is_empty() {
             return true;
         }
-        let sight = self.chain_conditions();
+        let conditions = self.chain_conditions();
         let mut is_first = true;
-        for flight in flights {
+        for tx in pending {
             if stop.is_cancelled() {
                 return false;
             }
-            let phase = flight.status().phase;
-            let sent = match phase {
+            let phase = tx.status().phase();
+            let is_accepted = match phase {
                 TxPhase::Included { .. } => continue,
-                TxPhase::Signed => self.send_or_replace(&flight, is_first, sight).await,
+                TxPhase::Signed => self.send_or_replace(&tx, is_first, conditions).await,
                 TxPhase::Submitted => {
-                    self.maintain_submitted(&flight, is_first, sight).await;
+                    self.maintain_submitted(&tx, is_first, conditions).await;
                     true
                 }
             };
             if is_first {
-                self.fill_nonce_gap(&flight, sight).await;
+                self.fill_nonce_gap(&tx, conditions).await;
             }
-            if !sent {
+            if !is_accepted {
                 return false;
             }
             is_first = false;
@@ -57,160 +60,156 @@ impl Sender {
 
     fn chain_conditions(&self) -> Option<ChainConditions> {
         let chain = &self.context.chain;
-        // A development node mines on demand: its standing still keeps nothing out.
+        // A development node mines on demand, so that a head that does not move is no stall.
         let stalled = chain.pool_status().stall.is_some() && !chain.network().is_local();
         self.context.head().map(|head| ChainConditions { head, stalled })
     }
 
-    /// No node is known to have it. Returns whether one has now.
+    /// For a transaction that no endpoint is known to have. Returns whether one has it now.
     async fn send_or_replace(
         &mut self,
-        flight: &Arc<PendingTx>,
+        tx: &Arc<PendingTx>,
         is_first: bool,
-        sight: Option<ChainConditions>,
+        conditions: Option<ChainConditions>,
     ) -> bool {
-        let is_new = flight.status().last_broadcast.is_none();
-        let due = is_new || self.timers.may_resend(Instant::now());
-        let mended = match self.replacement_action(flight, is_first, sight).await {
-            _ if is_new => false,
-            ReplacementAction::Wait | ReplacementAction::CapReached(_) => false,
+        let is_new = !tx.status().was_broadcast();
+        let is_due = is_new || self.timers.may_resend(Instant::now());
+        let must_broadcast = match self.replacement_action(tx, is_first, conditions).await {
+            _ if is_new => true,
+            ReplacementAction::Wait | ReplacementAction::CapReached(_) => is_due,
             ReplacementAction::Rebroadcast => true,
             ReplacementAction::Replace(fees) => {
-                self.bump_fees(flight, fees, urgency(is_first, sight)).await.is_replaced()
+                self.bump_fees(tx, fees, urgency(is_first, conditions)).await.is_replaced() || is_due
             }
             ReplacementAction::ScheduledBump(fees) => {
-                self.bump_fees(flight, fees, Urgency::Routine).await.is_replaced()
-            }
-            ReplacementAction::SplitBatch => due && self.split_batch(flight, sight).await.is_replaced(),
-            ReplacementAction::TooLarge(large) => {
-                // A node would refuse it. It is looked at again, but not at once.
-                self.timers.resend_after(Instant::now(), self.backoff.next_delay());
-                self.mark_tx_blocked(flight, &Blocker::TooLarge(large)).await;
-                return false;
-            }
-        };
-        if due || mended { self.broadcast(flight).await } else { false }
-    }
-
-    /// A node has it, or had it, and no block is known to.
-    async fn maintain_submitted(&mut self, flight: &Arc<PendingTx>, is_first: bool, sight: Option<ChainConditions>) {
-        match self.replacement_action(flight, is_first, sight).await {
-            ReplacementAction::Wait => match insufficient_funds_blocker(flight) {
-                Some(hindrance) => self.mark_tx_blocked(flight, &hindrance).await,
-                None => self.clear_tx_blocked(flight).await,
-            },
-            ReplacementAction::CapReached(above) => self.mark_tx_blocked(flight, &Blocker::FeeCap(above)).await,
-            ReplacementAction::TooLarge(large) => self.mark_tx_blocked(flight, &Blocker::TooLarge(large)).await,
-            ReplacementAction::Rebroadcast => {
-                self.clear_tx_blocked(flight).await;
-                self.rebroadcast(flight).await;
-            }
-            ReplacementAction::Replace(fees) => {
-                if self.bump_fees(flight, fees, urgency(is_first, sight)).await.is_replaced() {
-                    self.rebroadcast(flight).await;
-                }
-            }
-            ReplacementAction::ScheduledBump(fees) => {
-                self.clear_tx_blocked(flight).await;
-                if self.bump_fees(flight, fees, Urgency::Routine).await.is_replaced() {
-                    self.rebroadcast(flight).await;
-                }
+                self.bump_fees(tx, fees, Urgency::Routine).await.is_replaced() || is_due
             }
             ReplacementAction::SplitBatch => {
-                if self.split_batch(flight, sight).await.is_replaced() {
-                    self.rebroadcast(flight).await;
+                is_due && {
+                    self.split_batch(tx, conditions).await;
+                    true
                 }
             }
+            ReplacementAction::TooLarge(too_large) => {
+                // Endpoints would reject it until the block gas limit rises.
+                self.timers.resend_after(Instant::now(), self.backoff.next_delay());
+                self.mark_tx_blocked(tx, &Blocker::TooLarge(too_large)).await;
+                false
+            }
+        };
+        if must_broadcast { self.broadcast(tx).await } else { false }
+    }
+
+    /// For a transaction that an endpoint accepted and no block is known to include.
+    async fn maintain_submitted(&mut self, tx: &Arc<PendingTx>, is_first: bool, conditions: Option<ChainConditions>) {
+        let must_rebroadcast = match self.replacement_action(tx, is_first, conditions).await {
+            ReplacementAction::Wait => {
+                match insufficient_funds_blocker(tx) {
+                    Some(blocker) => self.mark_tx_blocked(tx, &blocker).await,
+                    None => self.clear_tx_blocked(tx).await,
+                }
+                false
+            }
+            ReplacementAction::CapReached(exceeded) => {
+                self.mark_tx_blocked(tx, &Blocker::FeeCap(exceeded)).await;
+                false
+            }
+            ReplacementAction::TooLarge(too_large) => {
+                self.mark_tx_blocked(tx, &Blocker::TooLarge(too_large)).await;
+                false
+            }
+            ReplacementAction::Rebroadcast => {
+                self.clear_tx_blocked(tx).await;
+                true
+            }
+            ReplacementAction::Replace(fees) => {
+                self.bump_fees(tx, fees, urgency(is_first, conditions)).await.is_replaced()
+            }
+            ReplacementAction::ScheduledBump(fees) => {
+                self.clear_tx_blocked(tx).await;
+                self.bump_fees(tx, fees, Urgency::Routine).await.is_replaced()
+            }
+            ReplacementAction::SplitBatch => self.split_batch(tx, conditions).await.is_replaced(),
+        };
+        if must_rebroadcast {
+            rebroadcast(tx, &self.context.chain, &self.context.store).await;
+            self.record_broadcast(tx);
         }
     }
 
-    /// The latest version again, to everybody. What is answered decides nothing but what is done next: the chain decides the rest.
-    async fn rebroadcast(&self, flight: &PendingTx) {
-        flight.rebroadcast(&self.context).await;
-        self.record_broadcast(flight);
-    }
-
-    /// What is to be done about a transaction by what is seen now. Asks for the fees of the newest blocks when it matters.
+    /// Calls for the fee market only where it can change the decision.
     async fn replacement_action(
         &self,
-        flight: &PendingTx,
+        tx: &PendingTx,
         is_first: bool,
-        sight: Option<ChainConditions>,
+        conditions: Option<ChainConditions>,
     ) -> ReplacementAction {
-        let Some(ChainConditions { head, stalled }) = sight else { return ReplacementAction::Wait };
-        let (versions, (_, offer)) = (flight.versions(), flight.latest());
-        let is_priced_out = head.base_fee > offer.max_fee_per_gas;
-        let (waited, blocks, was_priced_out, refused) = {
-            let mut progress = flight.status();
-            let was_priced_out = progress.underpriced;
-            progress.underpriced |= is_priced_out;
-            let (since, at_head) = *progress.pending_since.get_or_insert((Instant::now(), head.block.number));
-            let refused = progress.observations.last_rejection.as_ref().map(|refusal| refusal.kind);
-            (since.elapsed(), head.block.number.saturating_sub(at_head), was_priced_out, refused)
-        };
-        let is_late = blocks >= STUCK_AFTER_BLOCKS && waited >= STUCK_AFTER;
-        let market = if !stalled && (is_late || is_priced_out || refused.is_some()) {
+        let Some(ChainConditions { head, stalled }) = conditions else { return ReplacementAction::Wait };
+        let (versions, (_, fees)) = (tx.versions(), tx.latest());
+        let is_underpriced = head.base_fee > fees.max_fee_per_gas;
+        let wait = tx.status().observe_block_wait(Instant::now(), head.block.number, is_underpriced);
+        let BlockWait { pending_for, blocks, was_underpriced, last_rejection } = wait;
+        let may_be_stuck = blocks >= STUCK_AFTER_BLOCKS && pending_for >= STUCK_AFTER;
+        let market = if !stalled && (may_be_stuck || is_underpriced || last_rejection.is_some()) {
             self.context.chain.fee_market().await.ok()
         } else {
             None
         };
-        let asked = fee_market_view(market, (&head, stalled), versions.gas_limit, self.context.chain.max_fee_per_gas());
+        let cap = self.context.chain.max_fee_per_gas();
         next_action(&PendingTxView {
-            fees: offer,
+            fees,
             gas_limit: versions.gas_limit,
             batch_size: versions.batch_size,
             attempts: u32::try_from(versions.attempts.len()).unwrap_or(u32::MAX),
-            pending_for: waited,
+            pending_for,
             blocks_since: blocks,
             is_lowest_nonce: is_first,
-            was_below_base_fee: was_priced_out,
-            last_rejection: refused,
-            fee_market: asked,
+            was_below_base_fee: was_underpriced,
+            last_rejection,
+            fee_market: fee_market_view(market, (&head, stalled), versions.gas_limit, cap),
         })
     }
 
-    /// Says of all that a transaction carries what it waits for, once.
-    pub(super) async fn mark_tx_blocked(&mut self, flight: &PendingTx, hindrance: &Blocker) {
-        let blocked = hindrance.blocked_reason();
-        if flight.status().blocked == BlockedState::Blocked(blocked) {
+    /// Marks the transaction's registrations as blocked, once per reason.
+    pub(super) async fn mark_tx_blocked(&mut self, tx: &PendingTx, blocker: &Blocker) {
+        let reason = blocker.blocked_reason();
+        if tx.status().is_blocked(BlockedState::Blocked(reason)) {
             return;
         }
-        match self.context.store.set_blocked_tx(flight.id, Some(blocked), now()).await {
+        match self.context.store.set_blocked_tx(tx.id, Some(reason), now()).await {
             Ok(_) => {
-                flight.status().blocked = BlockedState::Blocked(blocked);
-                flight.add_history(format!("held up: {hindrance}"), now());
-                self.report_blocked(&flight.members, blocked, &hindrance.to_string()).await;
+                tx.status().set_blocked(BlockedState::Blocked(reason));
+                tx.add_history(format!("blocked: {blocker}"), now());
+                self.report_blocked(&tx.members, reason, &blocker.to_string()).await;
             }
-            Err(error) => log_retry!(error, "a blocked reason could not be written"),
+            Err(error) => log_retry!(error, transaction_id = %tx.id, "failed to write blocked reason"),
         }
     }
 
-    /// Nothing holds it up any more.
-    async fn clear_tx_blocked(&mut self, flight: &PendingTx) {
-        if flight.status().blocked == BlockedState::Clear {
+    async fn clear_tx_blocked(&mut self, tx: &PendingTx) {
+        if tx.status().is_blocked(BlockedState::Clear) {
             return;
         }
-        match self.context.store.set_blocked_tx(flight.id, None, now()).await {
+        match self.context.store.set_blocked_tx(tx.id, None, now()).await {
             Ok(_) => {
-                flight.status().blocked = BlockedState::Clear;
+                tx.status().set_blocked(BlockedState::Clear);
                 self.report_unblocked();
-                self.context.waiters.notify_changed(&self.context.store, &flight.members).await;
+                self.context.waiters.notify_changed(&tx.members).await;
             }
-            Err(error) => log_retry!(error, "a blocked reason could not be taken back"),
+            Err(error) => log_retry!(error, transaction_id = %tx.id, "failed to clear blocked reason"),
         }
     }
 }
 
-/// How much what offers too little needs a higher offer.
-fn urgency(is_first: bool, sight: Option<ChainConditions>) -> Urgency {
-    match sight {
+fn urgency(is_first: bool, conditions: Option<ChainConditions>) -> Urgency {
+    match conditions {
         Some(ChainConditions { head, .. }) if is_first => Urgency::BlocksQueue { base_fee: head.base_fee },
         Some(_) | None => Urgency::Stuck,
     }
 }
 
-/// A node said so when the bytes last went out.
-fn insufficient_funds_blocker(flight: &PendingTx) -> Option<Blocker> {
-    let refusal = flight.status().observations.last_rejection.clone();
-    refusal.filter(|refusal| refusal.kind == RejectKind::InsufficientFunds).map(Blocker::Rejected)
+/// From the answer to the last broadcast.
+fn insufficient_funds_blocker(tx: &PendingTx) -> Option<Blocker> {
+    let rejection = tx.status().last_rejection().cloned();
+    rejection.filter(|rejection| rejection.kind == RejectKind::InsufficientFunds).map(Blocker::Rejected)
 }

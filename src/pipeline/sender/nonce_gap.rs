@@ -9,8 +9,9 @@ use crate::{
     clock::now,
     pipeline::{
         cost,
-        in_flight::{PendingTx, TxPhase, TxStatus, Versions},
+        in_flight::{PendingTx, Versions},
         resume,
+        tx_state::TxStatus,
     },
     registration::{TransactionId, policy::fees},
     store::{Attempt, NewTransaction, StoreError},
@@ -30,9 +31,9 @@ const TRANSFER_GAS: u64 = 21_000;
 impl Sender {
     /// Fills the nonces between the chain's next nonce and the lowest pending transaction.
     pub(super) async fn fill_nonce_gap(&mut self, lowest: &PendingTx, conditions: Option<ChainConditions>) {
-        let pending_since = lowest.status().pending_since.map(|(since, _)| since);
         let now = Instant::now();
-        let may_check = self.timers.may_check_nonce_gap(now, pending_since);
+        let pending_for = lowest.status().pending_for(now);
+        let may_check = self.timers.may_check_nonce_gap(now, pending_for);
         let Some(conditions) = conditions.filter(|conditions| !conditions.stalled && may_check) else { return };
         self.timers.on_nonce_gap_check(now);
         let Some(next) = self.next_nonce_by_quorum().await else { return };
@@ -113,7 +114,7 @@ impl Sender {
         };
         self.context.store.insert_signed_transaction(&new, &[]).await?;
         let versions = Versions { attempts: vec![attempt], gas_limit: TRANSFER_GAS, batch_size: 0 };
-        let tx = PendingTx::new(id, (signer, nonce), at, versions, Vec::new(), TxStatus::new(TxPhase::Signed));
+        let tx = PendingTx::new(id, (signer, nonce), at, versions, Vec::new(), TxStatus::signed());
         self.context.in_flight.insert(Arc::new(tx));
         events::nonce_gap_filled(id, signer, nonce, hash, "a transfer of nothing to itself");
         Ok(())

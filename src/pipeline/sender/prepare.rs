@@ -7,10 +7,11 @@ use crate::{
     pipeline::{
         cost,
         error::PrepareError,
-        in_flight::{PendingTx, TxPhase, TxStatus, Versions, lock},
+        in_flight::{PendingTx, Versions},
         preflight::{self, DEFAULT_BLOCK_GAS_LIMIT, Quote, QuoteError, RegisterCall, Simulation, SimulationError},
         queue::Claim,
-        registration_trace::{RegistrationTrace, TxSummary},
+        registration_trace::RegistrationTrace,
+        tx_state::TxStatus,
     },
     registration::{
         BlockedReason, Failure, FailureReason, Pair, RegistrationId, Timestamp, TransactionId, diagnosis::Blocker,
@@ -115,7 +116,7 @@ impl Sender {
             events::registration_failed(&trace.affected(trace.span_id()), &failure, "prepare");
             trace.on_failed(now());
         }
-        self.context.waiters.notify_changed(&self.context.store, &[row.id]).await;
+        self.context.waiters.notify_changed(&[row.id]).await;
         Ok(())
     }
 
@@ -148,7 +149,7 @@ impl Sender {
         self.context.import_found(&mut found).await?;
         let (settled, blocks): (Vec<RegistrationId>, Vec<_>) =
             self.context.store.mark_found_on_chain(&found, now()).await?.into_iter().unzip();
-        lock(&self.context.new_unfinalized).extend(blocks);
+        self.context.new_unfinalized.lock().extend(blocks);
 
         let mut shallow = Vec::new();
         let (mut rows_left, mut traces_left) = (Vec::new(), Vec::new());
@@ -173,7 +174,7 @@ impl Sender {
             self.context.store.set_blocked_queued(&shallow, BlockedReason::AwaitingConfirmations, later, now).await?;
         }
         let changed = [settled, shallow].concat();
-        self.context.waiters.notify_changed(&self.context.store, &changed).await;
+        self.context.waiters.notify_changed(&changed).await;
         Ok(traces_left)
     }
 
@@ -216,7 +217,7 @@ impl Sender {
         self.next_nonce = Some(nonce + 1);
         events::transaction_signed(new.id, signer, nonce, hash, traces.len(), signed_at.since(prepared_at));
         let tx = self.track_signed(new, traces, batch);
-        self.context.waiters.notify_changed(&self.context.store, &tx.members).await;
+        self.context.waiters.notify_changed(&tx.members).await;
         Ok(tx)
     }
 
@@ -228,17 +229,16 @@ impl Sender {
     ) -> Arc<PendingTx> {
         let NewTransaction { id, signer, nonce, gas_limit, signed_at, attempt, .. } = new;
         let (hash, batch_size) = (attempt.hash, traces.len());
-        let summary =
-            TxSummary { from: signer, nonce, batch_size, gas_limit, hash, fees: attempt.fees, attempt: 1, signed_at };
+        let versions = Versions { attempts: vec![attempt], gas_limit, batch_size };
+        let summary = versions.summary((signer, nonce), signed_at);
         let (endpoint, batch_id) = (Arc::from(self.context.chain.primary()), batch.id());
         batch.record_transaction(&signer, nonce, &hash, batch_size);
         for trace in &mut traces {
-            trace.on_signed(&summary, &endpoint, batch_id);
+            trace.on_signed(summary, &endpoint, batch_id);
             batch.link_registration(&trace.member.trace, trace.span_id());
         }
-        let status = TxStatus::new(TxPhase::Signed);
-        let versions = Versions { attempts: vec![attempt], gas_limit, batch_size };
-        let tx = Arc::new(PendingTx::new(id, (signer, nonce), signed_at, versions, traces, status));
+        let tx = PendingTx::new(id, (signer, nonce), signed_at, versions, traces, TxStatus::signed());
+        let tx = Arc::new(tx);
         self.context.in_flight.insert(tx.clone());
         tx
     }

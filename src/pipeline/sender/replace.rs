@@ -9,7 +9,7 @@ use crate::{
         Context,
         cost::{self, fee_market_view},
         error::PrepareError,
-        in_flight::{BlockedState, PendingTx},
+        in_flight::PendingTx,
         preflight::RegisterCall,
     },
     registration::{
@@ -150,15 +150,10 @@ impl Sender {
             Err(PrepareError::BatchReverts) => return ReplacementOutcome::NotReplaced,
         }
         tx.push_attempt(attempt, gas_limit, batch_size);
-        {
-            let mut progress = tx.status();
-            (progress.pending_since, progress.underpriced, progress.blocked) = (None, false, BlockedState::Clear);
-            (progress.observations.last_rejection, progress.observations.persisted.last_rejection) = (None, None);
-        }
-        if let Some(summary) = tx.summary() {
-            tx.traces().iter_mut().for_each(|trace| trace.on_replaced(&summary));
-        }
-        self.context.waiters.notify_changed(&self.context.store, &tx.members).await;
+        tx.status().mark_replaced();
+        let summary = tx.summary();
+        tx.traces().iter_mut().for_each(|trace| trace.on_replaced(summary));
+        self.context.waiters.notify_changed(&tx.members).await;
         ReplacementOutcome::Replaced
     }
 
@@ -185,11 +180,7 @@ impl Sender {
     async fn reload_attempts(&self, tx: &PendingTx) {
         match self.context.store.open_transaction(tx.id).await {
             Ok(Some(open)) => {
-                {
-                    let memory = &mut tx.status().observations;
-                    memory.last_rejection = open.observations.last_rejection.clone();
-                    memory.persisted.last_rejection = open.observations.last_rejection;
-                }
+                tx.status().reload_rejection(open.observations.last_rejection);
                 for attempt in open.attempts.into_iter().skip(tx.versions().attempts.len()) {
                     tx.push_attempt(attempt, open.gas_limit, open.batch_size);
                 }

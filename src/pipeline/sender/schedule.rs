@@ -87,9 +87,8 @@ impl Timers {
         now >= self.replace_at
     }
 
-    pub(super) fn may_check_nonce_gap(&self, now: Instant, pending_since: Option<Instant>) -> bool {
-        pending_since.is_some_and(|since| now.duration_since(since) >= NONCE_GAP_GRACE)
-            && now >= self.nonce_gap_check_at
+    pub(super) fn may_check_nonce_gap(&self, now: Instant, pending_for: Option<Duration>) -> bool {
+        pending_for.is_some_and(|pending_for| pending_for >= NONCE_GAP_GRACE) && now >= self.nonce_gap_check_at
     }
 
     pub(super) fn claims_on_enqueue(&self) -> bool {
@@ -173,7 +172,7 @@ mod tests {
     #[test]
     fn each_event_delays_only_its_own_operation() {
         let now = Instant::now();
-        let long_pending = Some(now);
+        let long_pending = Some(NONCE_GAP_GRACE);
         let later = now + NONCE_GAP_GRACE;
         let due = |timers: &Timers, at: Instant| {
             (timers.may_resend(at), timers.may_replace(at), timers.may_check_nonce_gap(at, long_pending))
@@ -195,7 +194,7 @@ mod tests {
         }
         let timers = Timers::new(now);
         assert!(!timers.may_check_nonce_gap(later, None));
-        assert!(!timers.may_check_nonce_gap(later, Some(now + MS)));
+        assert!(!timers.may_check_nonce_gap(later, Some(NONCE_GAP_GRACE - MS)));
     }
 
     #[test]

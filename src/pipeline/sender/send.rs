@@ -1,21 +1,20 @@
-//! Broadcasting what is on disk, until a node has it. The bytes never change here.
+//! Broadcasts the stored bytes of a transaction until an endpoint accepts them.
 
 use super::types::Sender;
 use crate::{
     chain::{BroadcastResult, CallError, RejectReason},
     clock::now,
-    pipeline::in_flight::{PendingTx, TxPhase},
+    pipeline::{in_flight::PendingTx, observations::persist_observations, tx_state::TxPhase},
     registration::BlockedReason,
     telemetry::{events, log_retry, spans},
 };
 use tokio::time::Instant;
 
-/// What the answer to a broadcast means for us.
 #[derive(Debug, PartialEq, Eq)]
 enum SendVerdict {
-    /// A node has the bytes, or had them: the follower takes over.
+    /// An endpoint has the bytes, or their nonce is consumed: the follower continues.
     Accepted,
-    /// Nobody has them for certain; the same bytes again, later.
+    /// No endpoint is known to have the bytes.
     Retry(BlockedReason),
 }
 
@@ -25,8 +24,8 @@ fn classify_send_result(result: &Result<BroadcastResult, CallError>) -> SendVerd
         Err(CallError::Unavailable { .. } | CallError::NoEndpoint { .. }) => {
             SendVerdict::Retry(BlockedReason::NoEndpoint)
         }
-        Err(CallError::Rejected { reason: refusal, .. }) => match refusal {
-            // The nonce is consumed: by an attempt of ours, or by a stranger. The follower finds out which.
+        Err(CallError::Rejected { reason, .. }) => match reason {
+            // An attempt of ours or an external transaction consumed the nonce; the follower finds out which.
             RejectReason::AlreadyKnown | RejectReason::NonceTooLow => SendVerdict::Accepted,
             RejectReason::InsufficientFunds => SendVerdict::Retry(BlockedReason::InsufficientFunds),
             RejectReason::FeeTooLow => SendVerdict::Retry(BlockedReason::FeeCap),
@@ -45,85 +44,69 @@ fn classify_send_result(result: &Result<BroadcastResult, CallError>) -> SendVerd
 }
 
 impl Sender {
-    /// Sends the latest version once. Returns whether a node has it, or the chain has settled it without us knowing; if not, the
-    /// same bytes go out again, later.
-    pub(super) async fn broadcast(&mut self, flight: &PendingTx) -> bool {
-        let versions = flight.versions();
+    /// Broadcasts the latest version once. Returns whether an endpoint has it, or the nonce is consumed; otherwise the same
+    /// bytes are sent again later.
+    pub(super) async fn broadcast(&mut self, tx: &PendingTx) -> bool {
+        let versions = tx.versions();
         let Some(attempt) = versions.attempts.last() else { return true };
         let result = self.context.chain.send(&attempt.raw).await;
-        self.record_broadcast(flight);
-        flight.record_send_result(&result, now());
+        self.record_broadcast(tx);
+        tx.record_send_result(&result, now());
         match classify_send_result(&result) {
             SendVerdict::Accepted => {
-                self.on_accepted(flight).await;
+                self.on_accepted(tx).await;
                 self.in_flight_limit.on_accepted();
                 self.backoff.reset();
-                let sent = result.map_or_else(|_| self.context.chain.primary().to_owned(), |sent| sent.endpoint);
-                let took = now().since(flight.signed_at);
-                events::transaction_sent(flight.id, flight.signer, flight.nonce, attempt.hash, &sent, took);
+                let endpoint = result.map_or_else(|_| self.context.chain.primary().to_owned(), |sent| sent.endpoint);
+                let since_signed = now().since(tx.signed_at);
+                events::transaction_sent(tx.id, tx.signer, tx.nonce, attempt.hash, &endpoint, since_signed);
                 true
             }
-            SendVerdict::Retry(blocked) => {
+            SendVerdict::Retry(reason) => {
                 self.timers.resend_after(Instant::now(), self.backoff.next_delay());
                 if result.as_ref().err().and_then(CallError::reject_reason) == Some(&RejectReason::SenderLimit) {
                     self.in_flight_limit.on_sender_limit(self.context.in_flight_count(self.address()));
                 }
                 let detail = result.err().map(|error| error.to_string()).unwrap_or_default();
-                flight.persist_observations(&self.context.store).await;
-                self.on_rejected(flight, blocked, &detail).await;
-                // A node may have taken the bytes although its answer was lost, and a block may hold them already.
-                !self.context.in_flight.contains(flight) || flight.status().phase != TxPhase::Signed
+                persist_observations(tx, &self.context.store).await;
+                self.on_rejected(tx, reason, &detail).await;
+                // An endpoint may have accepted the bytes although its answer was lost, and the follower may have seen them.
+                !self.context.in_flight.contains(tx) || tx.status().phase() != TxPhase::Signed
             }
         }
     }
 
-    /// Says of all that a transaction carries why no node took it.
-    async fn on_rejected(&mut self, flight: &PendingTx, blocked: BlockedReason, detail: &str) {
-        match self.context.store.set_blocked_unsent(flight.id, blocked, now()).await {
+    async fn on_rejected(&mut self, tx: &PendingTx, reason: BlockedReason, detail: &str) {
+        match self.context.store.set_blocked_unsent(tx.id, reason, now()).await {
             Ok(0) => {}
-            Ok(_) => self.report_blocked(&flight.members, blocked, detail).await,
-            Err(error) => log_retry!(error, "a blocked reason could not be written"),
+            Ok(_) => self.report_blocked(&tx.members, reason, detail).await,
+            Err(error) => log_retry!(error, transaction_id = %tx.id, "failed to write blocked reason"),
         }
     }
 
-    /// The latest version's bytes have just gone out.
-    pub(super) fn record_broadcast(&self, flight: &PendingTx) {
+    pub(super) fn record_broadcast(&self, tx: &PendingTx) {
         let head = self.context.head().map_or(0, |head| head.block.number);
-        let mut progress = flight.status();
-        progress.last_broadcast = Some(Instant::now());
-        progress.pending_since.get_or_insert((Instant::now(), head));
-        progress.underpriced = false;
+        tx.status().record_broadcast(Instant::now(), head);
     }
 
-    async fn on_accepted(&self, flight: &PendingTx) {
+    async fn on_accepted(&self, tx: &PendingTx) {
         let at = now();
-        let taken = {
-            let memory = &mut flight.status().observations;
-            memory.accepted_by.head = self.context.head().map(|head| head.block.number);
-            memory.accepted_by.clone()
-        };
-        match self.context.store.mark_submitted(flight.id, &taken, at).await {
-            Ok(()) => flight.status().observations.persisted.last_rejection = None,
-            // The bytes are out and on disk; inclusion will say so too.
-            Err(error) => {
-                log_retry!(error, transaction_id = %flight.id, "a sent transaction could not be marked as sent")
+        let head = self.context.head().map(|head| head.block.number);
+        let accepted_by = tx.status().record_accepted_at(head);
+        match self.context.store.mark_submitted(tx.id, &accepted_by, at).await {
+            Ok(()) => tx.status().mark_rejection_cleared(),
+            // The bytes are stored and broadcast; the inclusion will be written as well.
+            Err(error) => log_retry!(error, transaction_id = %tx.id, "failed to mark transaction as submitted"),
+        }
+        let saw_failover = spans::saw_failover();
+        for trace in tx.traces().iter_mut() {
+            trace.on_submitted(at);
+            if saw_failover {
+                trace.on_failover();
             }
         }
-        let felt = spans::saw_failover();
-        for journey in flight.traces().iter_mut() {
-            journey.on_submitted(at);
-            if felt {
-                journey.on_failover();
-            }
-        }
-        {
-            let mut progress = flight.status();
-            if progress.phase == TxPhase::Signed {
-                progress.phase = TxPhase::Submitted;
-            }
-            progress.submitted_at.get_or_insert(at);
-        }
-        self.context.waiters.notify_changed(&self.context.store, &flight.members).await;
+        tx.status().mark_submitted(at);
+        self.context.waiters.notify_changed(&tx.members).await;
     }
 }
 
@@ -133,30 +116,24 @@ mod tests {
     use crate::chain::EndpointFault;
 
     #[test]
-    fn only_a_nonce_that_is_taken_ends_sending() {
-        let refused = |refusal| {
-            Err(CallError::Rejected {
-                endpoint: String::new(),
-                method: "",
-                reason: refusal,
-                code: 0,
-                message: String::new(),
-            })
+    fn an_endpoint_that_has_the_bytes_or_a_consumed_nonce_ends_broadcasting() {
+        let rejected = |reason| {
+            Err(CallError::Rejected { endpoint: String::new(), method: "", reason, code: 0, message: String::new() })
         };
-        let silent = |fault| Err(CallError::Unavailable { endpoint: String::new(), method: "", fault });
+        let unavailable = |fault| Err(CallError::Unavailable { endpoint: String::new(), method: "", fault });
         for (result, expected) in [
             (Ok(BroadcastResult { endpoint: String::new() }), SendVerdict::Accepted),
-            (refused(RejectReason::AlreadyKnown), SendVerdict::Accepted),
-            (refused(RejectReason::NonceTooLow), SendVerdict::Accepted),
-            (refused(RejectReason::InsufficientFunds), SendVerdict::Retry(BlockedReason::InsufficientFunds)),
-            (refused(RejectReason::FeeTooLow), SendVerdict::Retry(BlockedReason::FeeCap)),
-            (refused(RejectReason::SenderLimit), SendVerdict::Retry(BlockedReason::NodeRefuses)),
+            (rejected(RejectReason::AlreadyKnown), SendVerdict::Accepted),
+            (rejected(RejectReason::NonceTooLow), SendVerdict::Accepted),
+            (rejected(RejectReason::InsufficientFunds), SendVerdict::Retry(BlockedReason::InsufficientFunds)),
+            (rejected(RejectReason::FeeTooLow), SendVerdict::Retry(BlockedReason::FeeCap)),
+            (rejected(RejectReason::SenderLimit), SendVerdict::Retry(BlockedReason::NodeRefuses)),
             (
                 Err(CallError::NoEndpoint { method: "", details: String::new() }),
                 SendVerdict::Retry(BlockedReason::NoEndpoint),
             ),
-            (silent(EndpointFault::Timeout), SendVerdict::Retry(BlockedReason::NoEndpoint)),
-            (silent(EndpointFault::Status(502)), SendVerdict::Retry(BlockedReason::NoEndpoint)),
+            (unavailable(EndpointFault::Timeout), SendVerdict::Retry(BlockedReason::NoEndpoint)),
+            (unavailable(EndpointFault::Status(502)), SendVerdict::Retry(BlockedReason::NoEndpoint)),
         ] {
             assert_eq!(classify_send_result(&result), expected, "{result:?}");
         }
