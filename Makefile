@@ -1,4 +1,4 @@
-# The few commands people run. `make demo` first; `make help` lists them.
+# The commands for users and developers. Start with `make demo`; `make help` lists all.
 SHELL := /bin/bash
 .ONESHELL:
 .SHELLFLAGS := -euo pipefail -c
@@ -8,33 +8,36 @@ FOREIGN := tests/foreign
 CALLERS := $(FOREIGN)/node_modules/.stamp $(FOREIGN)/.venv/.stamp
 BROWSER := tests/browser
 SPOTLIGHT := deploy/spotlight
+ANVIL := contracts/node_modules/.stamp
+VIEWER := $(SPOTLIGHT)/node_modules/.stamp
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-# Says what is missing, or installs it where apt-get may: $(call need,what proves that it is there,debian packages,options of apt-get).
+# Installs Debian packages as root, else reports that they are missing: $(call need,check,packages,apt-get options).
 need = @$(1) >/dev/null 2>&1 || { \
 	if command -v apt-get >/dev/null && [ "$$(id -u)" = 0 ]; then apt-get update -qq && apt-get install -y -qq $(3) $(2); \
-	else echo "something is missing: install $(2) and try again" >&2; exit 1; fi; }
-# Distributions' Rust is too old; rustup has the right one.
-need_rust = @command -v cargo >/dev/null || { echo "Rust is missing: install it from https://rustup.rs and try again" >&2; exit 1; }
+	else echo "missing: $(2); install it and try again" >&2; exit 1; fi; }
+# The Rust of distributions is too old.
+need_rust = @command -v cargo >/dev/null || \
+	{ echo "Rust is missing; install it from https://rustup.rs and try again" >&2; exit 1; }
 
 .PHONY: help
-help: ## Lists the commands
+help: ## List the commands
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
 
 .PHONY: demo
-demo: contracts/node_modules/.stamp ## Registers a real file on a chain of its own and shows what happened
+demo: $(ANVIL) ## Build, register a real file on a local chain, and show what happened
 	$(need_rust)
 	cargo build --locked
 	target/debug/registrar dev --once README.md --case demo-1
 
 .PHONY: watch
-watch: contracts/node_modules/.stamp $(SPOTLIGHT)/node_modules/.stamp ## Shows every step and a timeout in Spotlight, a local Sentry
+watch: $(ANVIL) $(VIEWER) ## Show every step and a timeout in Spotlight, a local Sentry
 	$(need_rust)
 	cargo build --locked
 	exec node $(SPOTLIGHT)/watch.mjs target/debug/registrar
 
 .PHONY: test
-test: contracts/node_modules/.stamp $(CALLERS) $(SPOTLIGHT)/node_modules/.stamp $(BROWSER)/node_modules/.stamp ## Runs every test, on real anvil and PostgreSQL
+test: $(ANVIL) $(VIEWER) $(CALLERS) $(BROWSER)/node_modules/.stamp ## Run every test, on real anvil and PostgreSQL
 	$(need_rust)
 	$(call need,{ command -v chromium || command -v chromium-browser || command -v google-chrome; },chromium)
 	$(call need,{ promtool --version && amtool --version; },prometheus prometheus-alertmanager,--no-install-recommends)
@@ -43,18 +46,18 @@ test: contracts/node_modules/.stamp $(CALLERS) $(SPOTLIGHT)/node_modules/.stamp 
 	RUST_TEST_THREADS=$${RUST_TEST_THREADS:-4} cargo test --locked
 
 .PHONY: torture
-torture: contracts/node_modules/.stamp ## Kills the service under load in bad weather, and audits chain against store
+torture: $(ANVIL) ## Kill the service under load with injected faults, then compare chain and database
 	$(need_rust)
 	$(call need,{ command -v initdb || ls /usr/lib/postgresql/*/bin/initdb; },postgresql)
 	cargo test --release --locked --test chaos -- $(ARGS)
 
 .PHONY: bench
-bench: contracts/node_modules/.stamp ## Measures against the bars and prints ratios
+bench: $(ANVIL) ## Measure performance and compare it with the targets
 	$(need_rust)
 	cargo bench --locked --bench registrar -- $(ARGS)
 
 .PHONY: lint
-lint: contracts/node_modules/.stamp ## Checks format, lints, proto and contract artifact
+lint: $(ANVIL) ## Check format, lints, proto and contract artifact
 	$(need_rust)
 	cargo fmt --check
 	cargo clippy --locked --all-targets -- -D warnings
@@ -62,7 +65,7 @@ lint: contracts/node_modules/.stamp ## Checks format, lints, proto and contract 
 	npm run --silent check --prefix contracts
 
 .PHONY: deny
-deny: ## Checks licences, bans and sources of every dependency
+deny: ## Check licences, bans and sources of every dependency
 	command -v cargo-deny >/dev/null || cargo install --locked cargo-deny
 	cargo deny --config .deny.toml check licenses bans sources
 

@@ -1,4 +1,4 @@
-//! Compiles the proto with protox, so that nobody needs protoc, and notes the commit for `GetServiceInfo`.
+//! Compiles the proto with protox, which needs no protoc, and sets the commit for `GetServiceInfo`.
 
 use protox::prost::Message as _;
 use std::{env, fs, path::PathBuf, process::Command};
@@ -10,7 +10,9 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let descriptors = protox::compile([PROTO], ["proto"])?;
     let out = PathBuf::from(env::var("OUT_DIR")?);
     fs::write(out.join("registrar.fds"), descriptors.encode_to_vec())?;
-    tonic_prost_build::configure().compile_fds(descriptors)?;
+    let mut config = tonic_prost_build::Config::new();
+    config.enable_type_names();
+    tonic_prost_build::configure().compile_fds_with_config(descriptors, config)?;
 
     println!("cargo:rerun-if-env-changed=REGISTRAR_COMMIT");
     let commit = env::var("REGISTRAR_COMMIT").ok().or_else(release_commit).unwrap_or_default();
@@ -18,7 +20,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     Ok(())
 }
 
-/// The commit of a release build. A debug build does not know it: looking would rebuild the crate at each commit.
+/// `None` in a debug build, which would be rebuilt at each commit otherwise.
 fn release_commit() -> Option<String> {
     if env::var("PROFILE").ok()? != "release" {
         return None;

@@ -1,4 +1,4 @@
-//! Builds the rooms, spawns, drains in order; no logic.
+//! Wires the areas together, spawns the tasks, and shuts them down in order.
 
 mod retry;
 mod startup_log;
@@ -15,6 +15,7 @@ use crate::{
 use alloy::primitives::Address;
 use futures_util::future::join_all;
 use retry::retry_until_ready;
+pub use startup_log::BoundAddrs;
 use startup_log::StartupInfo;
 use std::{io::ErrorKind, net::SocketAddr, time::Duration};
 use tokio::{
@@ -25,45 +26,29 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
-/// How long a start waits to hear how the signers stand: it is to serve within two seconds.
+/// A start should take at most two seconds.
 const SIGNER_CHECK_TIMEOUT: Duration = Duration::from_secs(1);
-/// Closing the database takes a moment at least.
 const MIN_STORE_CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Where the service listens, once it does.
-#[derive(Clone, Copy, Debug)]
-pub struct BoundAddrs {
-    /// gRPC.
-    pub grpc: SocketAddr,
-    /// HTTP, for metrics and health.
-    pub admin: SocketAddr,
-}
-
-/// Why the service did not start, or ended.
+/// Why the service could not start, or stopped.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The chain is another one, or nobody answers.
+    /// The chain or the contract is wrong, or no endpoint responded.
     #[error(transparent)]
     Verify(#[from] VerifyError),
     /// The database cannot be opened.
     #[error(transparent)]
     OpenStore(#[from] OpenError),
-    /// The unfinished work cannot be taken up.
+    /// Unfinished registrations cannot be resumed.
     #[error(transparent)]
     Resume(#[from] ResumeError),
     /// The database failed.
     #[error(transparent)]
     Store(#[from] StoreError),
     /// A port cannot be opened.
-    #[error("{setting}: {address} cannot be listened on: {kind}; give another")]
-    Bind {
-        /// The setting's name.
-        setting: &'static str,
-        /// The address.
-        address: SocketAddr,
-        /// What the operating system says.
-        kind: ErrorKind,
-    },
+    #[error("{setting}: {address} {}; choose another address", bind_problem(*kind))]
+    #[allow(missing_docs)]
+    Bind { setting: &'static str, address: SocketAddr, kind: ErrorKind },
     /// The server failed.
     #[error(transparent)]
     Serve(#[from] api::ServeError),
@@ -73,40 +58,40 @@ pub enum Error {
     /// The contract was not deployed.
     #[error(transparent)]
     Deploy(#[from] DeployError),
-    /// Something that should run for ever did not.
+    /// A task that should run until shutdown has ended.
     #[error(
-        "a part of the service ended by itself, and the log says why; what was accepted is on disk and goes on with the next start"
+        "a task of the service ended unexpectedly (see the log); accepted registrations are on disk and resume at the \
+         next start"
     )]
     TaskExited,
 }
 
 impl Error {
-    /// The process's exit code: 64 when the settings are at fault, else 1.
-    pub fn exit_code(&self) -> u8 {
+    /// Whether other settings would fix it. What may resolve itself is not.
+    pub fn is_configuration_error(&self) -> bool {
         match self {
-            Self::OpenStore(error) if error.is_transient() || error.is_locked_by_other_process() => 1,
-            // Whoever has the port may leave it.
-            Self::Bind { kind: ErrorKind::AddrInUse, .. } => 1,
+            Self::OpenStore(error) if error.is_transient() || error.is_locked_by_other_process() => false,
+            Self::Bind { kind: ErrorKind::AddrInUse, .. } => false,
             Self::Verify(VerifyError::Mismatch(_))
             | Self::Deploy(DeployError::Verify(VerifyError::Mismatch(_)))
             | Self::OpenStore(_)
             | Self::Resume(ResumeError::MissingKey { .. })
-            | Self::Bind { .. } => 64,
+            | Self::Bind { .. } => true,
             Self::Verify(VerifyError::Call(_))
             | Self::Resume(ResumeError::Store(_))
             | Self::Store(_)
             | Self::Serve(_)
             | Self::Setup(_)
             | Self::Deploy(_)
-            | Self::TaskExited => 1,
+            | Self::TaskExited => false,
         }
     }
 }
 
-/// Runs the service until `shutdown`, then drains it. `ready` is called once, when it serves.
+/// Runs the service until `shutdown`, then shuts down gracefully. `ready` is called when it accepts calls.
 ///
 /// # Errors
-/// When it cannot start, or does not end within its grace.
+/// The service cannot start, or a task ended unexpectedly.
 pub async fn serve(
     settings: Settings,
     shutdown: CancellationToken,
@@ -116,78 +101,80 @@ pub async fn serve(
     if settings.chain.endpoints.len() == 1 && !settings.chain.endpoints[0].is_loopback() {
         warn!(
             endpoint = chain.primary(),
-            "there is one RPC endpoint: no failover (REGISTRAR_RPC_URLS takes a comma list)"
+            "only one RPC endpoint is configured, so there is no failover; add others to REGISTRAR_RPC_URLS"
         );
     }
-    let drain = settings.shutdown_grace.saturating_sub(settings.telemetry_flush_timeout());
-    let Some((proof, store, mut workers)) = connect_dependencies(&settings, &chain, &shutdown).await? else {
-        info!("stopped before it served");
+    let drain_timeout = settings.shutdown_grace.saturating_sub(settings.telemetry_flush_timeout());
+    let Some(Dependencies { chain_identity, store, mut workers }) =
+        connect_dependencies(&settings, &chain, &shutdown).await?
+    else {
+        info!("stopped before the service was ready");
         return Ok(());
     };
     let listener = bind_listener("REGISTRAR_LISTEN", settings.api.listen).await?;
     let admin_listener = bind_listener("REGISTRAR_ADMIN_LISTEN", settings.admin_listen).await?;
-    let listening = BoundAddrs {
+    let addresses = BoundAddrs {
         grpc: listener.local_addr().unwrap_or(settings.api.listen),
         admin: admin_listener.local_addr().unwrap_or(settings.admin_listen),
     };
-    store.bind_registry(&registry_identity(&chain, &proof), clock::now()).await?;
+    store.bind_registry(&registry_identity(&chain, &chain_identity), clock::now()).await?;
     let max_waiters = usize::try_from(settings.api.max_waiters).unwrap_or(usize::MAX);
     pipeline::check_signer_keys(&store, &settings.chain.signers).await?;
-    let announcement = StartupInfo::new(&settings, &chain, &store);
-    let tools = Context::new(chain, store.clone(), settings.pipeline.clone(), max_waiters);
-    log_signer_statuses(&tools, &settings.chain.signers).await;
+    let startup_info = StartupInfo::new(&settings, &chain, &store);
+    log_signer_statuses(&chain, &settings.chain.signers).await;
+    let context = Context::new(chain, store.clone(), settings.pipeline.clone(), max_waiters);
 
-    let (acceptor, intake) = AcceptHandle::new(store.clone());
-    let addresses: Vec<_> = settings.chain.signers.iter().map(Signer::address).collect();
-    let registrar = Registrar::new(tools.clone(), acceptor, addresses.clone());
-    workers.spawn(MetricsPoller::new(tools.clone(), addresses.clone()).run(shutdown.clone()));
-    workers.spawn(Pruner::new(tools.clone()).run(shutdown.clone()));
-    workers.spawn(Follower::new(tools.clone()).run(shutdown.clone()));
-    workers.spawn(ReplicaSync::new(tools.clone()).run(shutdown.clone()));
-    workers.spawn(LeaseLoop::for_foreign_blocks(tools.clone()).run(shutdown.clone()));
-    for signer in store.signers_with_unfinalized().await?.into_iter().filter(|signer| !addresses.contains(signer)) {
-        workers.spawn(LeaseLoop::for_retired_signer(tools.clone(), signer).run(shutdown.clone()));
+    let (accept_handle, accept_writer) = AcceptHandle::new(store.clone());
+    let signers: Vec<_> = settings.chain.signers.iter().map(Signer::address).collect();
+    let registrar = Registrar::new(context.clone(), accept_handle, signers.clone());
+    workers.spawn(MetricsPoller::new(context.clone(), signers.clone()).run(shutdown.clone()));
+    workers.spawn(Pruner::new(context.clone()).run(shutdown.clone()));
+    workers.spawn(Follower::new(context.clone()).run(shutdown.clone()));
+    workers.spawn(ReplicaSync::new(context.clone()).run(shutdown.clone()));
+    workers.spawn(LeaseLoop::for_foreign_blocks(context.clone()).run(shutdown.clone()));
+    for signer in store.signers_with_unfinalized().await?.into_iter().filter(|signer| !signers.contains(signer)) {
+        workers.spawn(LeaseLoop::for_retired_signer(context.clone(), signer).run(shutdown.clone()));
     }
     for signer in settings.chain.signers {
-        workers.spawn(LeaseLoop::for_signer(tools.clone(), signer).run(shutdown.clone()));
+        workers.spawn(LeaseLoop::for_signer(context.clone(), signer).run(shutdown.clone()));
     }
-    let served = CancellationToken::new();
+    let calls_drained = CancellationToken::new();
     let mut tasks = Tasks {
         workers,
-        accept_writer: tokio::spawn(intake.run(served.clone(), move || tools.notify_queued())),
-        calls_drained: served,
+        accept_writer: tokio::spawn(accept_writer.run(calls_drained.clone(), move || context.notify_queued())),
+        calls_drained,
         admin: tokio::spawn(api::serve_admin(admin_listener, registrar.clone(), shutdown.clone())),
         server: tokio::spawn(api::serve(listener, registrar, settings.api, shutdown.clone())),
     };
-    announcement.log(listening);
-    ready(listening);
+    startup_info.log(addresses);
+    ready(addresses);
 
-    let ended = tasks.wait_for_shutdown_or_exit(&shutdown).await;
+    let result = tasks.wait_for_shutdown_or_exit(&shutdown).await;
     shutdown.cancel();
     info!("shutting down");
-    tasks.drain(Instant::now() + drain, store).await;
+    tasks.drain(Instant::now() + drain_timeout, store).await;
     info!("stopped");
-    ended
+    result
 }
 
-/// Everything that runs.
+/// All tasks of the service.
 struct Tasks {
     workers: JoinSet<()>,
     accept_writer: JoinHandle<()>,
-    /// Said when the calls have ended, so that the writer writes what has come and ends.
+    /// Cancelled when all calls have ended: the writer then writes what it has and ends.
     calls_drained: CancellationToken,
     admin: JoinHandle<std::io::Result<()>>,
     server: JoinHandle<Result<(), api::ServeError>>,
 }
 
 impl Tasks {
-    /// Waits for `shutdown`, or for something to end by itself, without which nothing would move any more.
+    /// Returns an error if a task ends before `shutdown`.
     async fn wait_for_shutdown_or_exit(&mut self, shutdown: &CancellationToken) -> Result<(), Error> {
         tokio::select! {
-            // In this order, for everything ends once `shutdown` is there.
+            // Shutdown first, because it ends the tasks as well.
             biased;
             () = shutdown.cancelled() => Ok(()),
-            ended = &mut self.server => Err(match ended {
+            result = &mut self.server => Err(match result {
                 Ok(Err(error)) => error.into(),
                 Ok(Ok(())) | Err(_) => Error::TaskExited,
             }),
@@ -196,36 +183,36 @@ impl Tasks {
         }
     }
 
-    /// Lets everything finish its step: first the calls, then the workers, then the writer. Whoever does not make it in time,
-    /// for a node or a client that does not answer, is left behind: what was accepted is on disk and goes on with the next start.
+    /// Ends the calls, then the workers, then the writer, each with a share of the time. A task that waits too long for
+    /// a node or a client is aborted: what was accepted is on disk and resumes at the next start.
     async fn drain(mut self, deadline: Instant, store: Store) {
         // A scraper may keep its connection open.
         self.admin.abort();
         let half = deadline - deadline.saturating_duration_since(Instant::now()) / 2;
         if !self.server.is_finished() && timeout_at(half, &mut self.server).await.is_err() {
-            warn!("some connections did not end in time and are cut");
+            warn!("closing connections that did not end in time");
             self.server.abort();
         }
         self.calls_drained.cancel();
-        let left = deadline.saturating_duration_since(Instant::now());
+        let remaining = deadline.saturating_duration_since(Instant::now());
         let workers = async { while self.workers.join_next().await.is_some() {} };
-        if timeout_at(deadline - left / 4, workers).await.is_err() {
-            warn!("some work did not reach a step's end in time; it goes on with the next start");
+        if timeout_at(deadline - remaining / 4, workers).await.is_err() {
+            warn!("aborting workers that did not end in time; their work resumes at the next start");
             self.workers.shutdown().await;
         }
         if !self.accept_writer.is_finished() && timeout_at(deadline, &mut self.accept_writer).await.is_err() {
-            warn!("the writer did not end in time");
+            warn!("accept writer did not end in time");
         }
         if timeout_at(deadline.max(Instant::now() + MIN_STORE_CLOSE_TIMEOUT), store.close()).await.is_err() {
-            warn!("the database did not close in time");
+            warn!("database did not close in time");
         }
     }
 }
 
-/// Deploys a DocumentRegistry owned by `owner` (else by the first signer) that allows every configured signer.
+/// Deploys a DocumentRegistry that is owned by `owner`, or else the first signer, and allows every configured signer.
 ///
 /// # Errors
-/// When the chain cannot be reached, is another one, or refuses the deployment.
+/// The chain is unreachable or another one, or the deployment fails.
 pub async fn deploy(settings: DeploySettings, owner: Option<Address>) -> Result<Address, Error> {
     redact::install(settings.secrets);
     let chain = Chain::new(&settings.chain)?;
@@ -236,72 +223,83 @@ pub async fn deploy(settings: DeploySettings, owner: Option<Address>) -> Result<
     }
 }
 
-/// Proves chain and contract and opens the database, as long as it takes an endpoint and the server to answer; from the proof on
-/// the endpoints are watched. `None` when `shutdown` came first.
+struct Dependencies {
+    chain_identity: ChainIdentity,
+    store: Store,
+    /// Has the probes of the endpoints.
+    workers: JoinSet<()>,
+}
+
+/// Verifies chain and contract, starts probing the endpoints, and opens the database. Waits for endpoints and database
+/// server to respond; `None` if `shutdown` came first.
 async fn connect_dependencies(
     settings: &Settings,
     chain: &Chain,
     shutdown: &CancellationToken,
-) -> Result<Option<(ChainIdentity, Store, JoinSet<()>)>, Error> {
-    let is_silence = |error: &VerifyError| matches!(error, VerifyError::Call(_));
-    let proving = retry_until_ready(
+) -> Result<Option<Dependencies>, Error> {
+    let is_unreachable = |error: &VerifyError| matches!(error, VerifyError::Call(_));
+    let verification = retry_until_ready(
         "an RPC endpoint of REGISTRAR_RPC_URLS",
         shutdown,
         async || chain.verify_identity().await,
-        is_silence,
+        is_unreachable,
     );
-    let Some(proof) = proving.await else { return Ok(None) };
-    let proof = proof?;
+    let Some(chain_identity) = verification.await else { return Ok(None) };
+    let chain_identity = chain_identity?;
     let mut workers = JoinSet::new();
-    let (watched, stop) = (chain.clone(), shutdown.clone());
-    workers.spawn(async move { watched.run_probes(&stop).await });
+    let (probed_chain, probe_shutdown) = (chain.clone(), shutdown.clone());
+    workers.spawn(async move { probed_chain.run_probes(&probe_shutdown).await });
     let open = async || Store::open(&settings.store, settings.pipeline.queue_limit).await;
     let opening =
         retry_until_ready("the database server of REGISTRAR_DATABASE_URL", shutdown, open, OpenError::is_transient);
     let Some(store) = opening.await else { return Ok(None) };
-    Ok(Some((proof, store?, workers)))
+    Ok(Some(Dependencies { chain_identity, store: store?, workers }))
 }
 
-/// What an operator should know at once. Nothing of it stops the start: it blocks work with its reason until it is mended. What
-/// takes an endpoint longer is found out by the first one to be prepared.
-async fn log_signer_statuses(tools: &Context, signers: &[Signer]) {
-    let looks = signers.iter().map(|signer| log_signer_status(tools, signer.address()));
-    if timeout(SIGNER_CHECK_TIMEOUT, join_all(looks)).await.is_err() {
-        warn!("the endpoints are slow to say how the signers stand; the start goes on");
+/// Logs problems of signers that an operator should fix. They do not stop the start: registrations wait with a blocked
+/// reason. A problem that is not found in time is found when the first transaction is prepared.
+async fn log_signer_statuses(chain: &Chain, signers: &[Signer]) {
+    let checks = signers.iter().map(|signer| log_signer_status(chain, signer.address()));
+    if timeout(SIGNER_CHECK_TIMEOUT, join_all(checks)).await.is_err() {
+        warn!("signer check timed out, continuing the start");
     }
 }
 
-async fn log_signer_status(tools: &Context, address: Address) {
-    let (allowed, balance) = tokio::join!(tools.chain.is_registrar(address), tools.chain.balance(address));
+async fn log_signer_status(chain: &Chain, address: Address) {
+    let (allowed, balance) = tokio::join!(chain.is_registrar(address), chain.balance(address));
     if let Ok(balance) = balance {
         metrics().set_signer_balance(address, balance);
     }
     match (allowed, balance) {
         (Ok(false), _) => error!(
             signer = %address,
-            contract = %tools.chain.contract(),
-            "the contract does not allow this signer: its owner adds it with addRegistrar"
+            contract = %chain.contract(),
+            "signer is not allowed by the contract; its owner has to call addRegistrar"
         ),
         (_, Ok(balance)) if balance.is_zero() => {
-            error!(signer = %address, "this signer has no funds: send it some")
+            error!(signer = %address, "signer has no funds; send it some ETH")
         }
         (Ok(true), Ok(balance)) => info!(signer = %address, balance_wei = %balance, "signer ready"),
         (Err(error), _) | (_, Err(error)) => {
-            warn!(signer = %address, error = %error, "this signer could not be looked at")
+            warn!(signer = %address, error = %error, "failed to check signer")
         }
     }
 }
 
-fn registry_identity(chain: &Chain, proof: &ChainIdentity) -> Registry {
+fn registry_identity(chain: &Chain, identity: &ChainIdentity) -> Registry {
     Registry {
         chain_id: chain.network().chain_id,
-        genesis_hash: proof.genesis_hash,
+        genesis_hash: identity.genesis_hash,
         contract: chain.contract(),
-        deploy_block_number: proof.deploy_block.number,
-        deploy_block_hash: proof.deploy_block.hash,
+        deploy_block_number: identity.deploy_block.number,
+        deploy_block_hash: identity.deploy_block.hash,
     }
 }
 
 async fn bind_listener(setting: &'static str, address: SocketAddr) -> Result<TcpListener, Error> {
     TcpListener::bind(address).await.map_err(|error| Error::Bind { setting, address, kind: error.kind() })
+}
+
+fn bind_problem(kind: ErrorKind) -> String {
+    if kind == ErrorKind::AddrInUse { "is already in use".to_owned() } else { format!("cannot be opened ({kind})") }
 }

@@ -1,4 +1,4 @@
-//! The registrar binary: arguments, settings, telemetry, run, exit code.
+//! The registrar binary: arguments, settings, telemetry and exit code.
 
 use registrar::{
     app,
@@ -10,11 +10,11 @@ use std::process::ExitCode;
 
 fn main() -> ExitCode {
     telemetry::panic::install();
-    // Fails only when a provider is there already.
+    // Fails only if a provider is installed already.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let command = match cli::parse(std::env::args_os()) {
         Ok(command) => command,
-        Err(answer) => return answer.print().into(),
+        Err(early_exit) => return early_exit.print().into(),
     };
     let runtime = match tokio::runtime::Runtime::new() {
         Ok(runtime) => runtime,
@@ -29,7 +29,7 @@ fn main() -> ExitCode {
             Command::Client(command) => cli::client(command, &environment).await,
         }
     });
-    // A second signal asks to leave at once: nothing that still runs is waited for.
+    // After a second signal, running tasks are not waited for.
     runtime.shutdown_background();
     exit.into()
 }
@@ -37,28 +37,29 @@ fn main() -> ExitCode {
 async fn serve(args: &ServeArgs, environment: &Environment) -> Exit {
     let settings = match Settings::read(args, environment) {
         Ok(settings) => settings,
-        Err(faults) => return cli::print_error(&faults, Exit::UsageError),
+        Err(errors) => return cli::print_error(&errors, Exit::UsageError),
     };
     let telemetry = match telemetry::init(&settings.telemetry) {
         Ok(telemetry) => telemetry,
         Err(error) => return cli::print_error(&error, Exit::UsageError),
     };
-    for (name, meant) in unknown_variables(environment) {
-        telemetry::events::unknown_setting(&name, meant.as_deref());
+    for (name, suggestion) in unknown_variables(environment) {
+        telemetry::events::unknown_setting(&name, suggestion.as_deref());
     }
-    let flush = settings.telemetry_flush_timeout();
+    let flush_timeout = settings.telemetry_flush_timeout();
     cli::run_until_signal(|shutdown| async {
         let exit = telemetry::with_isolated_hub(async {
             match app::serve(settings, shutdown, |_| ()).await {
                 Ok(()) => Exit::Done,
                 Err(error) => {
-                    telemetry::events::service_failed(&cli::error_chain(&error), error.exit_code());
-                    Exit::from_code(error.exit_code())
+                    let exit = Exit::from(&error);
+                    telemetry::events::service_failed(&cli::error_chain(&error), exit.code());
+                    exit
                 }
             }
         })
         .await;
-        telemetry.shutdown(flush).await;
+        telemetry.shutdown(flush_timeout).await;
         exit
     })
     .await
@@ -67,13 +68,13 @@ async fn serve(args: &ServeArgs, environment: &Environment) -> Exit {
 async fn deploy(args: &DeployArgs, environment: &Environment) -> Exit {
     let settings = match DeploySettings::read(&args.network, environment) {
         Ok(settings) => settings,
-        Err(faults) => return cli::print_error(&faults, Exit::UsageError),
+        Err(errors) => return cli::print_error(&errors, Exit::UsageError),
     };
     match app::deploy(settings, args.owner).await {
         Ok(address) => {
             println!("{address}");
             Exit::Done
         }
-        Err(error) => cli::print_error(&error, Exit::from_code(error.exit_code())),
+        Err(error) => cli::print_error(&error, Exit::from(&error)),
     }
 }

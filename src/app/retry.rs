@@ -1,5 +1,5 @@
-//! Waiting at the start for what may come by itself: an endpoint, or the database server. Machines that start together do not come
-//! up in order.
+//! Waits at the start for an endpoint or the database server, because machines that start together do not become ready
+//! in order.
 
 use crate::chain::Backoff;
 use std::{fmt::Display, time::Duration};
@@ -7,39 +7,39 @@ use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
-/// So long a start waits for each thing that it needs.
+/// For each dependency.
 const DEPENDENCY_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Tries until it works, until what is in the way is nothing that passes by itself, or until patience is at its end; `None` when
-/// `shutdown` came first, which a try does not hold up. `what` says in the log what is waited for, once for each reason.
-pub async fn retry_until_ready<T, E: Display>(
+/// Retries transient errors until [`DEPENDENCY_TIMEOUT`]. `None` if `shutdown` came first, which also cancels an
+/// attempt. `what` is the dependency in the log; each reason is logged once.
+pub(super) async fn retry_until_ready<T, E: Display>(
     what: &str,
     shutdown: &CancellationToken,
-    mut try_it: impl AsyncFnMut() -> Result<T, E>,
-    may_pass: impl Fn(&E) -> bool,
+    mut connect: impl AsyncFnMut() -> Result<T, E>,
+    is_transient: impl Fn(&E) -> bool,
 ) -> Option<Result<T, E>> {
-    let begun = Instant::now();
-    let mut delays = Backoff::new();
-    let mut said = None;
-    let tries = async {
+    let start = Instant::now();
+    let mut backoff = Backoff::new();
+    let mut logged_reason = None;
+    let attempts = async {
         loop {
-            match try_it().await {
-                Err(error) if may_pass(&error) && begun.elapsed() < DEPENDENCY_TIMEOUT => {
-                    let left = DEPENDENCY_TIMEOUT.saturating_sub(begun.elapsed()).as_secs();
+            match connect().await {
+                Err(error) if is_transient(&error) && start.elapsed() < DEPENDENCY_TIMEOUT => {
+                    let remaining = DEPENDENCY_TIMEOUT.saturating_sub(start.elapsed()).as_secs();
                     let reason = error.to_string();
-                    if said.as_ref() == Some(&reason) {
-                        debug!(error = reason, gives_up_in_seconds = left, "waiting for {what}");
+                    if logged_reason.as_ref() == Some(&reason) {
+                        debug!(error = reason, gives_up_in_seconds = remaining, "waiting for {what}");
                     } else {
-                        warn!(error = reason, gives_up_in_seconds = left, "waiting for {what}");
-                        said = Some(reason);
+                        warn!(error = reason, gives_up_in_seconds = remaining, "waiting for {what}");
+                        logged_reason = Some(reason);
                     }
-                    sleep(delays.next_delay()).await;
+                    sleep(backoff.next_delay()).await;
                 }
-                done => return done,
+                result => return result,
             }
         }
     };
-    shutdown.run_until_cancelled(tries).await
+    shutdown.run_until_cancelled(attempts).await
 }
 
 #[cfg(test)]
@@ -48,39 +48,40 @@ mod tests {
     use crate::chain::MAX_BACKOFF;
     use std::future::pending;
 
-    /// What a try brings from so many seconds on, and before; and how long it was waited for.
-    async fn wait_for_arrival(comes_at: u64, before: &'static str) -> (Option<Result<(), &'static str>>, Duration) {
-        let begun = Instant::now();
-        let try_it = async || if begun.elapsed().as_secs() >= comes_at { Ok(()) } else { Err(before) };
-        let came = retry_until_ready("it", &CancellationToken::new(), try_it, |error| *error == "away").await;
-        (came, begun.elapsed())
+    /// Connects to a dependency that fails with `error` until it is ready after some seconds. Returns how long it took.
+    async fn connect_when_ready(ready_after: u64, error: &'static str) -> (Option<Result<(), &'static str>>, Duration) {
+        let start = Instant::now();
+        let connect = async || if start.elapsed().as_secs() >= ready_after { Ok(()) } else { Err(error) };
+        let result = retry_until_ready("it", &CancellationToken::new(), connect, |error| *error == "away").await;
+        (result, start.elapsed())
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_is_away_is_waited_for_and_taken_when_it_comes() {
-        assert_eq!(wait_for_arrival(0, "away").await, (Some(Ok(())), Duration::ZERO));
-        let (came, took) = wait_for_arrival(20, "away").await;
-        assert_eq!(came, Some(Ok(())));
+    async fn a_dependency_is_used_as_soon_as_it_is_ready() {
+        assert_eq!(connect_when_ready(0, "away").await, (Some(Ok(())), Duration::ZERO));
+        let (result, took) = connect_when_ready(20, "away").await;
+        assert_eq!(result, Some(Ok(())));
         assert!(took < Duration::from_secs(23), "{took:?}");
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_does_not_come_is_given_up_after_half_a_minute() {
-        let (came, took) = wait_for_arrival(3600, "away").await;
-        assert_eq!(came, Some(Err("away")));
+    async fn the_timeout_is_half_a_minute() {
+        let (result, took) = connect_when_ready(3600, "away").await;
+        assert_eq!(result, Some(Err("away")));
         assert!((DEPENDENCY_TIMEOUT..DEPENDENCY_TIMEOUT + MAX_BACKOFF * 2).contains(&took), "{took:?}");
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_does_not_pass_by_itself_is_said_at_once() {
-        assert_eq!(wait_for_arrival(3600, "wrong").await, (Some(Err("wrong")), Duration::ZERO));
+    async fn a_permanent_error_is_returned_at_once() {
+        assert_eq!(connect_when_ready(3600, "wrong").await, (Some(Err("wrong")), Duration::ZERO));
     }
 
     #[tokio::test(start_paused = true)]
-    async fn whoever_is_told_to_end_waits_no_longer_not_even_for_a_try() {
+    async fn shutdown_ends_the_wait_even_during_an_attempt() {
         let shutdown = CancellationToken::new();
         let never = async || pending::<Result<(), &str>>().await;
-        let (came, ()) = tokio::join!(retry_until_ready("it", &shutdown, never, |_| true), async { shutdown.cancel() });
-        assert_eq!(came, None);
+        let (result, ()) =
+            tokio::join!(retry_until_ready("it", &shutdown, never, |_| true), async { shutdown.cancel() });
+        assert_eq!(result, None);
     }
 }

@@ -1,12 +1,20 @@
-//! The one line of a start that says what runs, on what, and where.
+//! The log line of a completed start: version, chain, signers, database and addresses.
 
-use super::BoundAddrs;
 use crate::{chain::Chain, config::Settings, store::Store};
 use alloy::primitives::Address;
+use std::net::SocketAddr;
 use tracing::info;
 
-/// What is said, gathered before the settings are given away.
-pub struct StartupInfo {
+/// The addresses that the service listens on.
+#[derive(Clone, Copy, Debug)]
+pub struct BoundAddrs {
+    pub(crate) grpc: SocketAddr,
+    /// HTTP, for metrics and health.
+    pub(crate) admin: SocketAddr,
+}
+
+/// Collected before the settings are moved.
+pub(super) struct StartupInfo {
     chain_id: u64,
     contract: Address,
     signers: String,
@@ -15,8 +23,8 @@ pub struct StartupInfo {
 }
 
 impl StartupInfo {
-    /// Of a service with these settings. Endpoints are named by host, the database without user and password.
-    pub fn new(settings: &Settings, chain: &Chain, store: &Store) -> Self {
+    /// Has no secrets: endpoints are named by host, the database without user and password.
+    pub(super) fn new(settings: &Settings, chain: &Chain, store: &Store) -> Self {
         let signers: Vec<_> = settings.chain.signers.iter().map(|signer| signer.address().to_string()).collect();
         let endpoints: Vec<_> = settings.chain.endpoints.iter().map(|endpoint| endpoint.name()).collect();
         Self {
@@ -28,8 +36,7 @@ impl StartupInfo {
         }
     }
 
-    /// Says it, now that calls are taken.
-    pub fn log(&self, at: BoundAddrs) {
+    pub(super) fn log(&self, addresses: BoundAddrs) {
         info!(
             version = env!("CARGO_PKG_VERSION"),
             chain_id = self.chain_id,
@@ -37,8 +44,8 @@ impl StartupInfo {
             signers = self.signers,
             database = self.database,
             endpoints = self.endpoints,
-            grpc = %at.grpc,
-            admin = %at.admin,
+            grpc = %addresses.grpc,
+            admin = %addresses.admin,
             "listening"
         );
     }

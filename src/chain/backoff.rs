@@ -1,18 +1,17 @@
-//! The one place that says how long to wait before trying again, by the crate `backoff`.
+//! Every retry delay of the service, computed by the crate `backoff`.
 
 use backoff::{ExponentialBackoff, ExponentialBackoffBuilder, backoff::Backoff as _};
 use std::time::Duration;
 
-/// The first delay between two tries.
 const INITIAL_DELAY: Duration = Duration::from_millis(100);
-/// The longest delay before anything of the service is tried again.
+/// The longest delay between two tries of anything that the service retries.
 pub const MAX_BACKOFF: Duration = Duration::from_secs(2);
-/// How long a circuit stays open the first time, and at most.
+/// How long a circuit breaker stays open the first time, and at most.
 const CIRCUIT_OPEN_MIN_MAX: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(60));
-/// Delays vary by this share, so that many who wait do not come back together.
+/// Delays vary by this share, so that callers which failed together do not retry together.
 const JITTER: f64 = 0.2;
 
-/// Growing delays, each double the one before, up to a longest one; for ever.
+/// Delays that double up to a maximum, without end.
 #[derive(Debug)]
 pub struct Backoff(ExponentialBackoff);
 
@@ -22,36 +21,32 @@ impl Backoff {
         Self::with_max_delay(MAX_BACKOFF)
     }
 
-    /// Between tries: from 100 ms up to `longest`, each 20% more or less.
-    pub fn with_max_delay(longest: Duration) -> Self {
-        Self::with_bounds(INITIAL_DELAY.min(longest), longest, JITTER)
+    pub fn with_max_delay(max: Duration) -> Self {
+        Self::with_bounds(INITIAL_DELAY.min(max), max, JITTER)
     }
 
-    /// Of a circuit: 5 s, doubling to 60 s.
     pub(super) fn for_circuit_breaker() -> Self {
         Self::with_bounds(CIRCUIT_OPEN_MIN_MAX.0, CIRCUIT_OPEN_MIN_MAX.1, 0.0)
     }
 
-    fn with_bounds(first: Duration, longest: Duration, jitter: f64) -> Self {
-        // A story that is told again goes as it went.
+    fn with_bounds(initial: Duration, max: Duration, jitter: f64) -> Self {
+        // A simulated scenario must be reproducible.
         #[cfg(test)]
         let jitter = if crate::clock::simulated::is_on() { 0.0 } else { jitter };
         let backoff = ExponentialBackoffBuilder::new()
-            .with_initial_interval(first)
+            .with_initial_interval(initial)
             .with_multiplier(2.0)
             .with_randomization_factor(jitter)
-            .with_max_interval(longest)
+            .with_max_interval(max)
             .with_max_elapsed_time(None)
             .build();
         Self(backoff)
     }
 
-    /// The next delay.
     pub fn next_delay(&mut self) -> Duration {
         self.0.next_backoff().unwrap_or(self.0.max_interval)
     }
 
-    /// Begins again with the first delay, after a success.
     pub fn reset(&mut self) {
         self.0.reset();
     }
@@ -62,20 +57,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn delays_grow_to_the_longest_and_begin_again() {
-        let longest = Duration::from_secs(2);
-        let mut delays = Backoff::with_max_delay(longest);
-        let taken: Vec<_> = (0..12).map(|_| delays.next_delay()).collect();
-        assert!(taken[0] <= INITIAL_DELAY.mul_f64(1.0 + JITTER) && taken[0] >= INITIAL_DELAY.mul_f64(1.0 - JITTER));
-        assert!(taken[11] >= longest.mul_f64(1.0 - JITTER) && taken[11] <= longest.mul_f64(1.0 + JITTER));
-        delays.reset();
-        assert!(delays.next_delay() <= INITIAL_DELAY.mul_f64(1.0 + JITTER));
+    fn delays_grow_to_the_maximum_and_restart_after_a_reset() {
+        let max = Duration::from_secs(2);
+        let mut backoff = Backoff::with_max_delay(max);
+        let drawn: Vec<_> = (0..12).map(|_| backoff.next_delay()).collect();
+        assert!(drawn[0] <= INITIAL_DELAY.mul_f64(1.0 + JITTER) && drawn[0] >= INITIAL_DELAY.mul_f64(1.0 - JITTER));
+        assert!(drawn[11] >= max.mul_f64(1.0 - JITTER) && drawn[11] <= max.mul_f64(1.0 + JITTER));
+        backoff.reset();
+        assert!(backoff.next_delay() <= INITIAL_DELAY.mul_f64(1.0 + JITTER));
     }
 
     #[test]
     fn a_circuit_stays_open_5_s_then_twice_as_long_each_time_up_to_60_s() {
-        let mut delays = Backoff::for_circuit_breaker();
-        let seconds: Vec<_> = (0..6).map(|_| delays.next_delay().as_secs()).collect();
+        let mut backoff = Backoff::for_circuit_breaker();
+        let seconds: Vec<_> = (0..6).map(|_| backoff.next_delay().as_secs()).collect();
         assert_eq!(seconds, [5, 10, 20, 40, 60, 60]);
     }
 }

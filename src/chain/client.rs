@@ -1,13 +1,14 @@
-//! What the rest of the service asks of the chain: which question, and what an answer to it is worth. The pool finds who answers.
+//! The chain as the rest of the service sees it: which call answers a question, and when a response is good enough. The pool
+//! chooses the endpoints.
 
 use super::{
     BlockTag, CallError, EndpointFault, FeeHistory, Header, Network, PoolStatus, Receipt, RejectReason, Settings,
     contract::{self, DocumentRegistry},
     endpoint::SetupError,
-    fee_market::{FeeMarket, FeeMarketCache},
+    fee_market::{FeeMarket, FeeMarketCache, fee_history},
     l1_fee::GasPriceOracle,
     pool::{AnswerQuality, BroadcastResult, EndpointPool},
-    rpc_types::{BLOCK_BY_NUMBER, CallRequest, LogFilter, RpcFeeHistory, RpcHeader, RpcLog, RpcReceipt},
+    rpc_types::{BLOCK_BY_NUMBER, CallRequest, LogFilter, RpcHeader, RpcLog, RpcReceipt},
 };
 use crate::registration::{Block, Pair};
 use alloy::{
@@ -17,62 +18,54 @@ use alloy::{
 use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 
-/// The chain, the contract on it, and the way there.
+/// The contract on its chain, reached through the endpoint pool.
 #[derive(Clone, Debug)]
 pub struct Chain {
     pub(super) pool: EndpointPool,
     network: Arc<Network>,
     contract: Address,
     max_fee_per_gas: u128,
-    pub(super) fee_market_cache: FeeMarketCache,
-    pub(super) gas_price_oracle: GasPriceOracle,
+    fee_market_cache: FeeMarketCache,
+    gas_price_oracle: GasPriceOracle,
 }
 
-/// What preparing a transaction needs to know, asked in one go.
+/// What the preparation of a transaction needs to know.
 #[derive(Debug, Clone)]
 pub struct SenderState {
-    /// The head.
     pub head: Header,
-    /// The signer's nonce at the head: the next one that the chain would take.
+    /// At the head: the next nonce that the chain accepts.
     pub nonce: u64,
-    /// The signer's balance in wei.
+    /// In wei.
     pub balance: U256,
-    /// What blocks ask.
     pub fee_market: FeeMarket,
 }
 
-/// A pair's record on chain.
+/// A pair's record in the contract.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct OnChainRecord {
-    /// Who registered it.
     pub registrar: Address,
-    /// In which block.
     pub block_number: u64,
 }
 
-/// A pair's registration on chain, with the transaction that made it.
+/// A pair's registration with the transaction that made it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RegistrationEvent {
-    /// Who registered it.
     pub registrar: Address,
-    /// In which transaction.
     pub transaction: B256,
-    /// In which block.
     pub block: Block,
 }
 
 impl Chain {
-    /// The chain of the settings; nothing is asked yet.
+    /// Does not connect.
     ///
     /// # Errors
-    /// When the TLS stack cannot be set up.
+    /// When the TLS stack cannot be initialized.
     pub fn new(settings: &Settings) -> Result<Self, SetupError> {
         let network = Network::from_chain_id(settings.chain_id);
         let pool = EndpointPool::new(&settings.endpoints, settings.chain_id, network.is_local())?;
         Ok(Self::from_pool(pool, network, settings.contract, settings.max_fee_per_gas))
     }
 
-    /// The contract on a network, reached through this pool.
     pub(super) fn from_pool(pool: EndpointPool, network: Network, contract: Address, max_fee_per_gas: u128) -> Self {
         Self {
             pool,
@@ -84,136 +77,108 @@ impl Chain {
         }
     }
 
-    /// Which network it is.
     pub(crate) fn network(&self) -> &Network {
         &self.network
     }
 
-    /// The DocumentRegistry.
     pub(crate) fn contract(&self) -> Address {
         self.contract
     }
 
-    /// Hard cap, in wei per gas.
+    /// In wei.
     pub(crate) fn max_fee_per_gas(&self) -> u128 {
         self.max_fee_per_gas
     }
 
-    /// Whether an endpoint is usable now.
     pub(crate) fn is_healthy(&self) -> bool {
         self.pool.is_usable()
     }
 
-    /// How many endpoints there are, usable or not.
+    /// Usable or not.
     pub(crate) fn endpoint_count(&self) -> usize {
         self.pool.status().endpoints.len()
     }
 
-    /// The endpoint that transactions go to first.
+    /// Receives transactions first.
     pub(crate) fn primary(&self) -> &str {
         self.pool.primary()
     }
 
-    /// Probes the endpoints until `stop`. Without it, one that is down stays so.
+    /// An endpoint that is down stays so without probes.
     pub(crate) async fn run_probes(&self, stop: &CancellationToken) {
         self.pool.run_probes(stop).await;
     }
 
-    /// Whether the contract allows this account to register.
-    ///
-    /// # Errors
-    /// When nobody answers.
     pub(crate) async fn is_registrar(&self, account: Address) -> Result<bool, CallError> {
         Ok(self.view(&DocumentRegistry::isRegistrarCall { account }).await?.unwrap_or(false))
     }
 
-    /// The head. It never goes back, but when the chain's head really falls (see [`Self::falls`]).
-    ///
-    /// # Errors
-    /// When no endpoint shows a head that can be believed.
+    /// Never decreases, except when the chain's head regresses (see [`Self::head_regressions`]).
     pub(crate) async fn head(&self) -> Result<Header, CallError> {
         self.pool.head().await
     }
 
-    /// The head as the last probes showed it: at most three seconds old, and asks nothing.
+    /// At most three seconds old; makes no call.
     pub(crate) fn last_probed_head(&self) -> Option<Header> {
         self.pool.last_probed_head()
     }
 
-    /// The nonce of this account as it was last seen; asks nothing.
+    /// Makes no call.
     pub(crate) fn last_seen_nonce(&self, account: Address) -> Option<u64> {
         self.pool.last_seen_nonce(account)
     }
 
-    /// How often the head fell. Whoever followed it has to look at everything again.
+    /// A change means that everything derived from earlier heads has to be checked again.
     pub(crate) fn head_regressions(&self) -> u64 {
         self.pool.head_regressions()
     }
 
-    /// A block's header; `None` when no endpoint has it.
-    ///
-    /// # Errors
-    /// When nobody answers.
+    /// `None` when no endpoint has the block.
     pub(crate) async fn header(&self, tag: BlockTag) -> Result<Option<Header>, CallError> {
-        let worth = |header: &Option<RpcHeader>| prefer_nonempty(header.is_some());
-        match self.pool.read(BLOCK_BY_NUMBER, (tag.to_param(), false), worth).await {
+        let quality = |header: &Option<RpcHeader>| prefer_nonempty(header.is_some());
+        match self.pool.read(BLOCK_BY_NUMBER, (tag.to_param(), false), quality).await {
             Ok(header) => Ok(header.map(Header::from)),
             Err(error) if error.reject_reason() == Some(&RejectReason::UnknownBlock) => Ok(None),
             Err(error) => Err(error),
         }
     }
 
-    /// The header of a block that every node has; its absence counts as no answer.
-    ///
-    /// # Errors
-    /// When nobody answers.
+    /// Of a block that every node has.
     pub(super) async fn require_header(&self, number: u64) -> Result<Header, CallError> {
         self.header(BlockTag::Number(number))
             .await?
             .ok_or_else(|| self.primary_error(BLOCK_BY_NUMBER, EndpointFault::Unreadable))
     }
 
-    /// The signer's nonce at the head: how many of its transactions are in blocks.
-    ///
-    /// # Errors
-    /// When nobody answers.
+    /// At the head: how many of the account's transactions are included.
     pub(crate) async fn nonce(&self, account: Address) -> Result<u64, CallError> {
         self.pool.nonce(account).await
     }
 
-    /// The account's balance in wei.
+    /// In wei.
     ///
     /// # Errors
-    /// When nobody answers.
+    /// When no endpoint answers.
     pub async fn balance(&self, account: Address) -> Result<U256, CallError> {
         self.pool.read("eth_getBalance", (account, "latest"), |_| AnswerQuality::Accept).await
     }
 
-    /// What preparing a transaction of this account needs to know.
-    ///
-    /// # Errors
-    /// When nobody answers.
     pub(crate) async fn sender_state(&self, account: Address) -> Result<SenderState, CallError> {
         let (head, nonce, balance, market) =
             tokio::try_join!(self.head(), self.nonce(account), self.balance(account), self.fee_market())?;
         Ok(SenderState { head, nonce, balance, fee_market: market })
     }
 
-    /// Runs the registration of these pairs at the head without sending it; returns how many were new.
-    ///
-    /// # Errors
-    /// [`Refusal::Reverted`] when it would revert.
+    /// Executes the calldata at the head without sending it; returns how many pairs it would register. A revert is the
+    /// error [`RejectReason::Reverted`].
     pub(crate) async fn simulate(&self, from: Address, calldata: &Bytes, gas_limit: u64) -> Result<usize, CallError> {
         let answer = self.call(Some(from), Some(gas_limit), calldata, prefer_nonempty_bytes).await?;
         contract::decode_registered_count(&answer).ok_or_else(|| self.undecodable_answer_error(&answer))
     }
 
-    /// The records of these pairs at the head, in order; `None` where there is none.
-    ///
-    /// # Errors
-    /// When nobody answers.
+    /// At the head, in the order of `pairs`.
     pub(crate) async fn records(&self, pairs: &[Pair]) -> Result<Vec<Option<OnChainRecord>>, CallError> {
-        // One that has no record may be behind one that has.
+        // An endpoint without a record may be behind another one.
         let complete = |answer: &Bytes| {
             let records = DocumentRegistry::recordsOfCall::abi_decode_returns(answer).unwrap_or_default();
             prefer_nonempty(!records.is_empty() && records.iter().all(|record| !record.registrar.is_zero()))
@@ -230,11 +195,7 @@ impl Chain {
         Ok(records.into_iter().map(found).collect())
     }
 
-    /// The transaction that made a pair's record, by its event in the record's block; `None` when the node does not have it
-    /// (yet, or any more).
-    ///
-    /// # Errors
-    /// When nobody answers.
+    /// By the event in the record's block; `None` when the node does not have it (yet, or any more).
     pub(crate) async fn find_registration(
         &self,
         pair: &Pair,
@@ -259,25 +220,24 @@ impl Chain {
         ))
     }
 
-    /// Every endpoint and the head, as last seen; asks nothing.
+    /// Makes no call.
     pub(crate) fn pool_status(&self) -> PoolStatus {
         self.pool.status()
     }
 
-    /// Fees of the newest `blocks` blocks.
-    ///
-    /// # Errors
-    /// When nobody answers.
     pub(crate) async fn fee_history(&self, blocks: u64) -> Result<FeeHistory, CallError> {
-        let params = (U64::from(blocks), BlockTag::Latest.to_param(), [FeeHistory::REWARD_PERCENTILE]);
-        let wire = self.pool.read("eth_feeHistory", params, |_: &RpcFeeHistory| AnswerQuality::Accept).await?;
-        Ok(wire.into())
+        fee_history(&self.pool, blocks).await
     }
 
-    /// Runs calldata of `from` on the contract as of the end of block `number`: its revert data when it reverts, else `None`.
-    ///
-    /// # Errors
-    /// When nobody answers.
+    pub(crate) async fn fee_market(&self) -> Result<FeeMarket, CallError> {
+        self.fee_market_cache.get(&self.pool).await
+    }
+
+    pub(crate) async fn l1_fee_upper_bound(&self, size: usize, gas: u64) -> Result<U256, CallError> {
+        self.gas_price_oracle.upper_bound(&self.pool, size, gas).await
+    }
+
+    /// Executes calldata as of the end of block `number`; returns the revert data, or `None` when it succeeds.
     pub(crate) async fn revert_at(
         &self,
         from: Address,
@@ -304,35 +264,24 @@ impl Chain {
         }
     }
 
-    /// A transaction's receipt; `None` proves nothing.
-    ///
-    /// # Errors
-    /// When nobody answers.
+    /// `None` proves nothing.
     pub(crate) async fn receipt(&self, hash: B256) -> Result<Option<Receipt>, CallError> {
-        let worth = |receipt: &Option<RpcReceipt>| prefer_nonempty(receipt.is_some());
-        let receipt = self.pool.read("eth_getTransactionReceipt", (hash,), worth).await?;
+        let quality = |receipt: &Option<RpcReceipt>| prefer_nonempty(receipt.is_some());
+        let receipt = self.pool.read("eth_getTransactionReceipt", (hash,), quality).await?;
         Ok(receipt.and_then(|wire| Receipt::from_rpc(wire, self.contract)))
     }
 
-    /// Sends signed bytes to the endpoint that comes first, and to all others when its answer leaves open whether it has them. A
-    /// node that has them already counts as success.
-    ///
-    /// # Errors
-    /// When no node took them, or it is not clear whether one did.
+    /// To the preferred endpoint, and to all others when its response leaves open whether it has the transaction. A
+    /// node that already has it counts as success. After an error no node may have it, or some node.
     pub(crate) async fn send(&self, raw: &Bytes) -> Result<BroadcastResult, CallError> {
         self.pool.send(raw).await
     }
 
-    /// Sends signed bytes that no block shows to every endpoint: the one that took them may have forgotten them, or kept them to
-    /// itself.
-    ///
-    /// # Errors
-    /// When no node took them, or it is not clear whether one did.
+    /// For a transaction that is not included: the node that accepted it may have dropped it, or not propagated it.
     pub(crate) async fn send_to_all(&self, raw: &Bytes) -> Result<BroadcastResult, CallError> {
         self.pool.send_to_all(raw).await
     }
 
-    /// How much gas deploying takes, by the node's estimate.
     pub(super) async fn estimate_deploy(&self, from: Address, code: &Bytes) -> Result<u64, CallError> {
         let call = serde_json::json!({ "from": from, "data": code });
         let gas = self.pool.read("eth_estimateGas", (call,), |_: &U64| AnswerQuality::Accept).await?;
@@ -352,10 +301,10 @@ impl Chain {
         from: Option<Address>,
         gas: Option<u64>,
         data: &Bytes,
-        worth: impl Fn(&Bytes) -> AnswerQuality,
+        quality: impl Fn(&Bytes) -> AnswerQuality,
     ) -> Result<Bytes, CallError> {
         let call = CallRequest { from, to: self.contract, gas: gas.map(U64::from), data: data.clone() };
-        self.pool.read("eth_call", (call, BlockTag::Latest.to_param()), worth).await
+        self.pool.read("eth_call", (call, BlockTag::Latest.to_param()), quality).await
     }
 
     fn undecodable_answer_error(&self, answer: &Bytes) -> CallError {
@@ -365,18 +314,18 @@ impl Chain {
         )
     }
 
-    /// Nobody had a better answer; the first endpoint stands for all.
+    /// No endpoint had a better answer; the error names the preferred one.
     fn primary_error(&self, method: &'static str, fault: EndpointFault) -> CallError {
         CallError::unavailable(self.pool.primary(), method, fault)
     }
 }
 
-/// A call to an address without code succeeds with nothing.
+/// A call to an address without code succeeds with empty data.
 pub(super) fn prefer_nonempty_bytes(answer: &Bytes) -> AnswerQuality {
     prefer_nonempty(!answer.is_empty())
 }
 
-/// An answer that says something is good; another endpoint may know more than one that says nothing.
-pub(super) fn prefer_nonempty(says_something: bool) -> AnswerQuality {
-    if says_something { AnswerQuality::Accept } else { AnswerQuality::TryNext }
+/// Another endpoint may know more than one that returned nothing.
+pub(super) fn prefer_nonempty(has_content: bool) -> AnswerQuality {
+    if has_content { AnswerQuality::Accept } else { AnswerQuality::TryNext }
 }

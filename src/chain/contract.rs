@@ -37,13 +37,13 @@ sol! {
     }
 }
 
-/// The version of the contract that this service speaks to.
+/// The only supported version of the contract.
 pub(super) const CONTRACT_VERSION: &str = "1.0.0";
 
-/// The artifact of the contract, as `contracts/build.mjs` wrote it.
+/// Built by `contracts/build.mjs`.
 const ARTIFACT: &str = include_str!("../../contracts/artifact/DocumentRegistry.json");
 
-/// Calldata that registers these pairs: the cheaper function for one, the batch for more.
+/// One pair uses the function that costs less gas.
 pub fn register_calldata(pairs: &[Pair]) -> Bytes {
     match pairs {
         [Pair { document_hash, case_id }] => DocumentRegistry::registerDocumentCall {
@@ -59,7 +59,7 @@ pub fn register_calldata(pairs: &[Pair]) -> Bytes {
     .into()
 }
 
-/// How many of the pairs a simulated call registered newly; both functions answer one word.
+/// How many pairs a simulated call registered; both functions return one word.
 pub(super) fn decode_registered_count(answer: &Bytes) -> Option<usize> {
     let word: [u8; 32] = answer.as_ref().try_into().ok()?;
     usize::try_from(U256::from_be_bytes(word)).ok()
@@ -70,17 +70,17 @@ pub(super) fn records_calldata(pairs: &[Pair]) -> Bytes {
     DocumentRegistry::recordsOfCall { documentHashes: documents, caseIds: cases }.abi_encode().into()
 }
 
-/// The account that the contract refuses, when that is why the call reverted.
+/// The account without permission, when that is the reason of the revert.
 pub fn decode_not_registrar(revert: &Bytes) -> Option<Address> {
     DocumentRegistry::NotRegistrar::abi_decode(revert).ok().map(|error| error.account)
 }
 
-/// The topics of the event that registered a pair: event, document, case.
+/// Event, document, case.
 pub fn registration_topics(pair: &Pair) -> [B256; 3] {
     [DocumentRegistry::DocumentRegistered::SIGNATURE_HASH, pair.document_hash.as_b256(), pair.case_id.keccak()]
 }
 
-/// The topics of every event with which this account registered a pair.
+/// All registrations by this account.
 pub(super) fn registrar_topics(registrar: Address) -> Vec<Option<B256>> {
     vec![Some(DocumentRegistry::DocumentRegistered::SIGNATURE_HASH), None, None, Some(registrar.into_word())]
 }
@@ -89,27 +89,18 @@ fn split(pairs: &[Pair]) -> (Vec<B256>, Vec<String>) {
     pairs.iter().map(|pair| (pair.document_hash.as_b256(), pair.case_id.as_str().to_owned())).unzip()
 }
 
-/// Everything a transaction says before it is signed.
 #[derive(Clone, Debug)]
 pub struct UnsignedTransaction {
-    /// EIP-155 chain id.
     pub chain_id: u64,
-    /// The signer's nonce.
     pub nonce: u64,
-    /// Whom it calls; `None` deploys.
+    /// `None` deploys a contract.
     pub to: Option<Address>,
-    /// What it says.
     pub calldata: Bytes,
-    /// How much gas it may use.
     pub gas_limit: u64,
-    /// What it offers.
     pub fees: Fees,
 }
 
-/// Signs an EIP-1559 transaction; returns its hash and its bytes (EIP-2718).
-///
-/// # Errors
-/// When the key cannot sign.
+/// Returns hash and EIP-2718 bytes.
 pub fn sign(signer: &Signer, unsigned: &UnsignedTransaction) -> Result<(B256, Bytes), InvalidKey> {
     let transaction = TxEip1559 {
         chain_id: unsigned.chain_id,
@@ -125,10 +116,7 @@ pub fn sign(signer: &Signer, unsigned: &UnsignedTransaction) -> Result<(B256, By
     seal(signer, transaction)
 }
 
-/// Signs the same transaction again with other fees: same nonce, same calldata, same gas. Returns its hash and its bytes.
-///
-/// # Errors
-/// When the bytes are no EIP-1559 transaction of ours, or the key cannot sign.
+/// Keeps nonce, calldata and gas limit. Fails when the bytes are not an EIP-1559 transaction.
 pub fn resign_with_fees(signer: &Signer, raw: &Bytes, fees: Fees) -> Result<(B256, Bytes), InvalidKey> {
     let envelope = TxEnvelope::decode_2718(&mut raw.as_ref()).map_err(|_| InvalidKey)?;
     let TxEnvelope::Eip1559(signed) = envelope else { return Err(InvalidKey) };
@@ -144,7 +132,6 @@ fn seal(signer: &Signer, mut transaction: TxEip1559) -> Result<(B256, Bytes), In
     Ok((*envelope.tx_hash(), envelope.encoded_2718().into()))
 }
 
-/// Initcode of a registry with this owner and these registrars.
 pub(super) fn deploy_calldata(owner: Address, registrars: &[Address]) -> Result<Bytes, InvalidArtifact> {
     let artifact: serde_json::Value = serde_json::from_str(ARTIFACT).map_err(|_| InvalidArtifact)?;
     let mut code = artifact["bytecode"].as_str().and_then(|code| hex::decode(code).ok()).ok_or(InvalidArtifact)?;
@@ -153,9 +140,8 @@ pub(super) fn deploy_calldata(owner: Address, registrars: &[Address]) -> Result<
     Ok(code.into())
 }
 
-/// The artifact that was compiled in cannot be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the contract artifact cannot be read: rebuild it with `npm run build --prefix contracts`")]
+#[error("the contract artifact is malformed: rebuild it with `npm run build --prefix contracts`")]
 pub struct InvalidArtifact;
 
 #[cfg(test)]
@@ -164,13 +150,13 @@ mod tests {
     use crate::registration::DocumentHash;
 
     #[test]
-    fn the_artifact_that_was_compiled_in_deploys() {
+    fn the_embedded_artifact_has_initcode() {
         let code = deploy_calldata(Address::repeat_byte(1), &[Address::repeat_byte(2)]).unwrap();
         assert!(code.len() > 1000 && code.len() < 24_576);
     }
 
     #[test]
-    fn what_is_signed_again_is_the_same_but_for_its_fees() {
+    fn resigning_changes_only_the_fees() {
         let signer = Signer::parse(&"11".repeat(32)).unwrap();
         let fees = |max, tip| Fees { max_fee_per_gas: max, max_priority_fee_per_gas: tip };
         let calldata = Bytes::from(vec![1, 2, 3]);
@@ -193,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pair_is_encoded_for_the_function_that_costs_least() {
+    fn one_pair_uses_the_single_function_and_more_use_the_batch() {
         let pair = Pair { document_hash: DocumentHash::new([1; 32]).unwrap(), case_id: "case-1".parse().unwrap() };
         let selector = |pairs: &[Pair]| <[u8; 4]>::try_from(&register_calldata(pairs)[..4]).unwrap();
         assert_eq!(selector(std::slice::from_ref(&pair)), DocumentRegistry::registerDocumentCall::SELECTOR);

@@ -1,4 +1,4 @@
-//! One RPC endpoint: its client, its timeouts, and one span and one measurement for each call.
+//! One RPC endpoint: its client, its timeouts, and one span and one metric sample per call.
 
 use super::{CallError, EndpointFault, EndpointUrl, transport::HttpTransport};
 use crate::telemetry::{metrics, redact::Redactor, spans};
@@ -13,23 +13,19 @@ use std::{fmt, sync::Arc, time::Duration};
 use tokio::time::Instant;
 use tracing::Instrument;
 
-/// How long a read may take.
 const READ_TIMEOUT: Duration = Duration::from_secs(2);
-/// How long a send may take.
+/// A node may simulate the transaction before it answers.
 const SEND_TIMEOUT: Duration = Duration::from_secs(5);
-/// Connections that stay open when nothing is asked.
 const IDLE_CONNECTIONS: usize = 16;
 
-/// The HTTP client cannot be set up: the TLS stack is broken.
 #[derive(Debug, thiserror::Error)]
-#[error("the HTTP client cannot be set up")]
+#[error("failed to initialize the HTTP client")]
 pub struct SetupError(#[source] reqwest::Error);
 
-/// An endpoint.
 #[derive(Clone)]
 pub struct Endpoint {
     name: Arc<str>,
-    /// Takes out of its words what they repeat of its URL, whatever was installed for everybody.
+    /// Removes parts of this endpoint's URL from node messages, independent of the global redactor.
     redactor: Arc<Redactor>,
     client: RpcClient,
 }
@@ -41,10 +37,7 @@ impl fmt::Debug for Endpoint {
 }
 
 impl Endpoint {
-    /// A client for the endpoint; nothing is connected yet. The environment's proxies are not used, as the URLs hold keys.
-    ///
-    /// # Errors
-    /// When the TLS stack cannot be set up.
+    /// Does not connect. Proxies of the environment are not used, because the URLs contain keys.
     pub fn new(url: &EndpointUrl) -> Result<Self, SetupError> {
         let http = reqwest::Client::builder()
             .timeout(SEND_TIMEOUT)
@@ -58,21 +51,16 @@ impl Endpoint {
         Ok(Self { name: url.name().into(), redactor: Redactor::new(url.secrets()).into(), client })
     }
 
-    /// An endpoint that asks a simulated node.
     #[cfg(test)]
     pub(super) fn simulated(name: &str, node: super::simulated::Node) -> Self {
         Self { name: name.into(), redactor: Redactor::new([""; 0]).into(), client: RpcClient::new(node, true) }
     }
 
-    /// The endpoint's name.
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// Reads something; `attempt` counts from 1 over the endpoints that are asked the same.
-    ///
-    /// # Errors
-    /// When the node does not answer within two seconds, or refuses.
+    /// `attempt` counts from 1 over the endpoints that receive the same request.
     pub async fn read<P: RpcSend, R: RpcRecv>(
         &self,
         method: &'static str,
@@ -82,10 +70,7 @@ impl Endpoint {
         self.call(method, params, attempt, READ_TIMEOUT).await
     }
 
-    /// Broadcasts signed bytes.
-    ///
-    /// # Errors
-    /// When the node does not answer within five seconds (it may have them all the same), or refuses.
+    /// After a timeout the node may have the transaction all the same.
     pub async fn broadcast(&self, raw: &Bytes, attempt: u32) -> Result<(), CallError> {
         let hash: Result<B256, _> = self.call("eth_sendRawTransaction", (raw.clone(),), attempt, SEND_TIMEOUT).await;
         hash.map(drop)

@@ -1,29 +1,26 @@
-//! The endpoints as others see them: what health checks, diagnoses and people look at.
+//! State of the endpoints, for health checks and diagnoses.
 
 use super::CallError;
 use crate::registration::Block;
 use std::time::Duration;
 
-/// How much an endpoint is trusted.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum EndpointState {
-    /// It takes its share.
     Healthy,
-    /// It answers, but late, from behind, or every other time: asked after the healthy ones.
+    /// Responds, but slowly, with an old head or with many errors: used after the healthy ones.
     Degraded,
-    /// One call was not answered in time: routed around until a probe is.
+    /// The last call timed out: used after the others until a probe is answered.
     Suspect,
-    /// Not asked at all until its circuit closes.
+    /// Receives only probes, and none while its circuit breaker is open.
     Down,
-    /// On another chain: never asked again.
+    /// On another chain: never used again.
     Quarantined,
 }
 
 impl EndpointState {
-    /// Every state.
     pub const ALL: [Self; 5] = [Self::Healthy, Self::Degraded, Self::Suspect, Self::Down, Self::Quarantined];
 
-    /// The word for logs and metric labels.
+    /// For logs and metric labels.
     pub fn code(self) -> &'static str {
         match self {
             Self::Healthy => "healthy",
@@ -34,7 +31,6 @@ impl EndpointState {
         }
     }
 
-    /// Whether it may be asked at all.
     pub fn is_usable(self) -> bool {
         match self {
             Self::Healthy | Self::Degraded | Self::Suspect => true,
@@ -43,48 +39,36 @@ impl EndpointState {
     }
 }
 
-/// An endpoint as last seen.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct EndpointStatus {
-    /// Its host, with a number where hosts repeat.
     pub name: String,
-    /// How much it is trusted.
     pub state: EndpointState,
-    /// The newest block it showed.
     pub head: Option<Block>,
-    /// How far its head is behind the others', by the blocks' times.
+    /// How far its head is behind the others, by block time.
     pub lag: Option<Duration>,
-    /// How long it takes to answer, on average.
+    /// Mean response time.
     pub latency: Option<Duration>,
-    /// Calls in a row that it did not answer.
     pub consecutive_failures: u32,
-    /// Why it is not healthy.
+    /// Why the endpoint is not healthy.
     pub error: Option<String>,
 }
 
-/// All of them, in order of preference.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct PoolStatus {
     /// In order of preference.
     pub endpoints: Vec<EndpointStatus>,
-    /// Set while no endpoint's head moves.
+    /// Set while no endpoint's head advances.
     pub stall: Option<ChainStall>,
 }
 
-/// A chain whose head does not move, whichever endpoint is asked.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct ChainStall {
-    /// The block that stays the newest.
     pub head: Block,
-    /// For how long.
     pub duration: Duration,
 }
 
-/// One endpoint's own answer.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct EndpointResponse<T> {
-    /// The endpoint's name.
     pub endpoint: String,
-    /// What it says.
     pub result: Result<T, CallError>,
 }

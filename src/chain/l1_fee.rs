@@ -1,11 +1,11 @@
-//! What an OP-stack chain charges beside the gas: the L1 data fee and the operator fee, which nothing in a transaction limits.
+//! What an OP-stack chain charges in addition to gas: the L1 data fee and the operator fee. No field of a transaction limits them.
 //!
-//! The predeploy `GasPriceOracle` tells both (<https://specs.optimism.io/protocol/predeploys.html#gaspriceoracle>); a chain
+//! The predeploy `GasPriceOracle` returns both (<https://specs.optimism.io/protocol/predeploys.html#gaspriceoracle>); a chain
 //! without it charges neither.
 
 use super::{
-    CallError, Chain, RejectReason,
-    pool::AnswerQuality,
+    CallError, RejectReason,
+    pool::{AnswerQuality, EndpointPool},
     rpc_types::{BlockTag, CallRequest},
 };
 use alloy::{
@@ -13,15 +13,13 @@ use alloy::{
     sol,
     sol_types::SolCall,
 };
-use std::{
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
-};
+use parking_lot::Mutex;
+use std::{sync::Arc, time::Duration};
 use tokio::{sync::OnceCell, time::Instant};
 
-/// Where every OP-stack chain has it.
+/// The same on every OP-stack chain.
 const GAS_PRICE_ORACLE_ADDRESS: Address = address!("420000000000000000000000000000000000000F");
-/// The fee follows L1's, whose blocks are 12 s apart, and changes by an eighth a block.
+/// The fee follows L1's base fee, which changes by at most an eighth per block of 12 s.
 const L1_FEE_TTL: Duration = Duration::from_secs(12);
 
 sol! {
@@ -29,9 +27,8 @@ sol! {
     function getOperatorFee(uint256 gasUsed) external view returns (uint256);
 }
 
-/// Whether there is one, and what it last said.
 #[derive(Clone, Debug, Default)]
-pub(super) struct GasPriceOracle(Arc<OracleState>);
+pub struct GasPriceOracle(Arc<OracleState>);
 
 #[derive(Debug, Default)]
 struct OracleState {
@@ -39,7 +36,7 @@ struct OracleState {
     cached_fee: Mutex<Option<CachedL1Fee>>,
 }
 
-/// The fees of a transaction of this size and gas, which are more than those of a smaller one.
+/// An upper bound for every transaction of at most this size and gas limit.
 #[derive(Clone, Copy, Debug)]
 struct CachedL1Fee {
     fetched_at: Instant,
@@ -48,47 +45,41 @@ struct CachedL1Fee {
     fees: U256,
 }
 
-impl Chain {
-    /// At most so much a transaction with `size` bytes and this gas limit pays beside its gas just now, in wei. Asks seldom: a
-    /// transaction that is no larger than one that was asked about a moment ago pays no more.
-    ///
-    /// # Errors
-    /// When nobody answers.
-    pub(crate) async fn l1_fee_upper_bound(&self, size: usize, gas: u64) -> Result<U256, CallError> {
-        let known = &self.gas_price_oracle.0;
-        if !*known.is_deployed.get_or_try_init(|| self.has_oracle()).await? {
+impl GasPriceOracle {
+    /// In wei, for a transaction of `size` bytes with this gas limit.
+    pub async fn upper_bound(&self, pool: &EndpointPool, size: usize, gas: u64) -> Result<U256, CallError> {
+        let state = &self.0;
+        if !*state.is_deployed.get_or_try_init(|| has_oracle(pool)).await? {
             return Ok(U256::ZERO);
         }
-        let last = *known.cached_fee.lock().unwrap_or_else(PoisonError::into_inner);
-        let fits = |last: &CachedL1Fee| last.fetched_at.elapsed() < L1_FEE_TTL && last.size >= size && last.gas >= gas;
-        if let Some(last) = last.filter(fits) {
-            return Ok(last.fees);
+        let cached = *state.cached_fee.lock();
+        let covers = |fee: &CachedL1Fee| fee.fetched_at.elapsed() < L1_FEE_TTL && fee.size >= size && fee.gas >= gas;
+        if let Some(cached) = cached.filter(covers) {
+            return Ok(cached.fees);
         }
         let (data, operator) = tokio::try_join!(
-            self.call_gas_price_oracle(getL1FeeUpperBoundCall { unsignedTxSize: U256::from(size) }),
-            self.call_gas_price_oracle(getOperatorFeeCall { gasUsed: U256::from(gas) }),
+            call_gas_price_oracle(pool, getL1FeeUpperBoundCall { unsignedTxSize: U256::from(size) }),
+            call_gas_price_oracle(pool, getOperatorFeeCall { gasUsed: U256::from(gas) }),
         )?;
         let fees = data.saturating_add(operator);
-        let asked = Instant::now();
-        *known.cached_fee.lock().unwrap_or_else(PoisonError::into_inner) =
-            Some(CachedL1Fee { fetched_at: asked, size, gas, fees });
+        *state.cached_fee.lock() = Some(CachedL1Fee { fetched_at: Instant::now(), size, gas, fees });
         Ok(fees)
     }
+}
 
-    async fn has_oracle(&self) -> Result<bool, CallError> {
-        let params = (GAS_PRICE_ORACLE_ADDRESS, BlockTag::Latest.to_param());
-        let code: Bytes = self.pool.read("eth_getCode", params, |_| AnswerQuality::Accept).await?;
-        Ok(!code.is_empty())
-    }
+async fn has_oracle(pool: &EndpointPool) -> Result<bool, CallError> {
+    let params = (GAS_PRICE_ORACLE_ADDRESS, BlockTag::Latest.to_param());
+    let code: Bytes = pool.read("eth_getCode", params, |_| AnswerQuality::Accept).await?;
+    Ok(!code.is_empty())
+}
 
-    /// A function that this version of the oracle does not have stands for a fee that the chain does not charge.
-    async fn call_gas_price_oracle<C: SolCall<Return = U256>>(&self, call: C) -> Result<U256, CallError> {
-        let call =
-            CallRequest { from: None, to: GAS_PRICE_ORACLE_ADDRESS, gas: None::<U64>, data: call.abi_encode().into() };
-        match self.pool.read("eth_call", (call, BlockTag::Latest.to_param()), |_: &Bytes| AnswerQuality::Accept).await {
-            Ok(result) => Ok(C::abi_decode_returns(&result).unwrap_or_default()),
-            Err(error) if matches!(error.reject_reason(), Some(RejectReason::Reverted(_))) => Ok(U256::ZERO),
-            Err(error) => Err(error),
-        }
+/// An oracle of an older version reverts on a function it does not have: the chain does not charge that fee.
+async fn call_gas_price_oracle<C: SolCall<Return = U256>>(pool: &EndpointPool, call: C) -> Result<U256, CallError> {
+    let call =
+        CallRequest { from: None, to: GAS_PRICE_ORACLE_ADDRESS, gas: None::<U64>, data: call.abi_encode().into() };
+    match pool.read("eth_call", (call, BlockTag::Latest.to_param()), |_: &Bytes| AnswerQuality::Accept).await {
+        Ok(result) => Ok(C::abi_decode_returns(&result).unwrap_or_default()),
+        Err(error) if matches!(error.reject_reason(), Some(RejectReason::Reverted(_))) => Ok(U256::ZERO),
+        Err(error) => Err(error),
     }
 }

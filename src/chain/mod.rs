@@ -1,4 +1,4 @@
-//! The only room that names alloy's provider: endpoints, node errors, fees, signing, the contract.
+//! The endpoint pool, node errors, fees, signing and the contract. Only this area uses alloy's provider.
 
 mod backoff;
 mod client;
@@ -7,6 +7,7 @@ mod deploy;
 mod endpoint;
 mod endpoint_status;
 mod error;
+mod fault;
 mod fee_market;
 mod l1_fee;
 mod network;
@@ -37,7 +38,8 @@ pub(crate) use contract::{
 pub(crate) use deploy::{DeployError, deploy};
 pub(crate) use endpoint::SetupError;
 pub(crate) use endpoint_status::{ChainStall, EndpointResponse, EndpointState, EndpointStatus, PoolStatus};
-pub(crate) use error::{CallError, EndpointFault, RejectReason};
+pub(crate) use error::CallError;
+pub(crate) use fault::{EndpointFault, RejectReason};
 pub(crate) use fee_market::FeeMarket;
 pub(crate) use pool::BroadcastResult;
 pub(crate) use quorum::{FanOut, MISSING_GRACE, QUORUM_TIMEOUT, quorum_size, required_votes};
@@ -48,35 +50,29 @@ pub(crate) use verify::{ChainIdentity, VerifyError};
 
 use alloy::primitives::{Address, utils::parse_units};
 
-/// Which chain, how to reach it, and who signs.
+/// The chain, its endpoints and the signers.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// EIP-155 chain id; an endpoint that answers another one is never used.
+    /// EIP-155 chain id; an endpoint on another chain is quarantined.
     pub chain_id: u64,
     /// In order of preference; never empty.
     pub endpoints: Vec<EndpointUrl>,
-    /// Who signs.
+    /// Never empty, except where nothing is sent.
     pub signers: Vec<Signer>,
     /// The DocumentRegistry.
     pub contract: Address,
-    /// Hard cap, in wei per gas.
+    /// In wei per gas.
     pub max_fee_per_gas: u128,
 }
 
-/// Reads an amount in ether as wei.
-///
-/// # Errors
-/// When it is no amount above zero with at most 18 decimals.
-pub fn parse_ether(text: &str) -> Result<u128, &'static str> {
+/// In wei.
+pub(crate) fn parse_ether(text: &str) -> Result<u128, &'static str> {
     let wei = parse_units(text, "ether").ok().and_then(|units| u128::try_from(units.get_absolute()).ok());
-    wei.filter(|wei| *wei > 0 && !text.starts_with('-')).ok_or("is no amount of ETH above zero, such as 0.1 or 2")
+    wei.filter(|wei| *wei > 0 && !text.starts_with('-')).ok_or("is not a positive amount of ETH, such as 0.1 or 2")
 }
 
-/// Reads an amount in gwei as wei.
-///
-/// # Errors
-/// When it is no amount above zero with at most nine decimals.
-pub fn parse_gwei(text: &str) -> Result<u128, &'static str> {
+/// In wei per gas.
+pub(crate) fn parse_gwei(text: &str) -> Result<u128, &'static str> {
     let wei = parse_units(text, "gwei").ok().and_then(|units| u128::try_from(units.get_absolute()).ok());
-    wei.filter(|wei| *wei > 0 && !text.starts_with('-')).ok_or("is no amount of gwei above zero, such as 5 or 0.25")
+    wei.filter(|wei| *wei > 0 && !text.starts_with('-')).ok_or("is not a positive amount of gwei, such as 5 or 0.25")
 }

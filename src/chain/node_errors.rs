@@ -1,9 +1,9 @@
-//! The one table that reads a node's words. Each row names who says it, and what it means for us; the first row that fits counts.
+//! Classifies node error messages. Each row names the clients and providers that send the message.
 //!
 //! Sources: go-ethereum `core/txpool/errors.go` and `core/error.go`, reth `rpc-eth-types/src/error`, anvil, Base's `proxyd`
 //! (`proxyd/backend.go`), and the providers' documentation. Codes alone say little: geth uses -32000 for everything.
 
-use super::{EndpointFault, RejectReason};
+use super::fault::{EndpointFault, RejectReason};
 use alloy::{
     primitives::Bytes,
     rpc::json_rpc::ErrorPayload,
@@ -14,42 +14,36 @@ use alloy::{
 };
 use std::time::Duration;
 
-/// What came instead of a result.
 #[derive(Clone, Debug)]
 pub(super) struct RawError<'a> {
-    /// The HTTP status, where it was no success.
+    /// Unless it was a success.
     pub(super) status: Option<u16>,
-    /// What the header `Retry-After` said.
     pub(super) retry_after: Option<Duration>,
-    /// The JSON-RPC error.
     pub(super) payload: Option<&'a ErrorPayload>,
 }
 
-/// What it means.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) enum Classification {
-    /// The node looked at our request and said no.
+    /// The node evaluated the request and rejected it.
     Rejected(RejectReason),
-    /// The endpoint did not do its work; another one may.
+    /// The endpoint did not process the request; another one may.
     Failed(EndpointFault),
 }
 
-/// Too many requests: a matter of patience, never of health.
 const THROTTLED: Classification = Classification::Failed(EndpointFault::Throttled { retry_after: None });
-/// Infura's credits come back with the next day in UTC; whether somebody paid for more is asked now and then.
+/// Infura restores the daily quota at midnight UTC; trying earlier finds out whether the plan was upgraded.
 const DAILY_QUOTA_RETRY_AFTER: Duration = Duration::from_secs(5 * 60);
-/// A proxy found no node behind it.
 const BACKEND_FAILURE: Classification = Classification::Failed(EndpointFault::Backend);
 
-/// It is not our request that is wrong but our key, or the path: another endpoint may take it. Alchemy and Infura put a JSON-RPC
-/// error into the body.
+/// The API key or path is wrong, not the request: another endpoint may accept it. Alchemy and Infura return these with
+/// a JSON-RPC error in the body.
 const ENDPOINT_CONFIG_STATUSES: [u16; 3] = [401, 403, 404];
 
-const fn rejected(refusal: RejectReason) -> Classification {
-    Classification::Rejected(refusal)
+const fn rejected(reason: RejectReason) -> Classification {
+    Classification::Rejected(reason)
 }
 
-/// Texts in lower case. A later row may be part of an earlier one.
+/// In lower case; the first match counts, and a later row may be a substring of an earlier one.
 const MESSAGE_RULES: [(&str, Classification); 46] = [
     ("already known", rejected(RejectReason::AlreadyKnown)), // geth, reth
     ("already imported", rejected(RejectReason::AlreadyKnown)), // anvil
@@ -67,7 +61,7 @@ const MESSAGE_RULES: [(&str, Classification); 46] = [
     ("txpool is full", rejected(RejectReason::SenderLimit)), // geth, reth (also its cap per sender)
     ("account limit exceeded", rejected(RejectReason::SenderLimit)), // geth
     ("in-flight transaction limit", rejected(RejectReason::SenderLimit)), // geth, reth, for delegated accounts
-    ("sender is over rate limit", rejected(RejectReason::SenderLimit)), // proxyd -32017: one sequencer, wherever it is sent
+    ("sender is over rate limit", rejected(RejectReason::SenderLimit)), // proxyd -32017: the limit of the one sequencer behind all endpoints
     ("exceeds block gas limit", rejected(RejectReason::GasLimit)),      // geth, reth
     ("gas limit too high", rejected(RejectReason::GasLimit)),           // geth, reth, anvil
     ("maximum per-transaction gas limit", rejected(RejectReason::GasLimit)), // Base
@@ -84,7 +78,7 @@ const MESSAGE_RULES: [(&str, Classification); 46] = [
     ("no backends available", BACKEND_FAILURE),                         // proxyd -32011
     ("over capacity", BACKEND_FAILURE),                                 // proxyd -32012
     ("gateway timeout", Classification::Failed(EndpointFault::Timeout)), // proxyd -32015
-    ("429 too many requests", THROTTLED), // a node that repeats its proxy's answer as -32000
+    ("429 too many requests", THROTTLED), // a node that forwards its proxy's error as -32000
     ("over rate limit", THROTTLED),       // proxyd -32016
     ("rate limit", THROTTLED),            // most providers
     ("rate exceeded", THROTTLED),         // Infura
@@ -92,14 +86,14 @@ const MESSAGE_RULES: [(&str, Classification); 46] = [
     ("exceeded its compute units", THROTTLED), // Alchemy 429
     ("credits limited", THROTTLED),       // QuickNode -32012
     ("request limit reached", THROTTLED), // QuickNode -32007
-    ("payment required", THROTTLED),      // Infura 402: the day's credits are spent
+    ("payment required", THROTTLED),      // Infura 402: the daily quota is used up
     ("daily request count exceeded", THROTTLED), // Infura
     ("capacity exceeded", THROTTLED),     // Alchemy
     ("concurrent requests", THROTTLED),   // several providers
     ("request timed out", Classification::Failed(EndpointFault::Timeout)), // several providers
 ];
 
-/// proxyd's and the providers' codes, for texts that are not in the table.
+/// Codes of proxyd and providers, for messages that are not in [`MESSAGE_RULES`].
 const CODE_RULES: [(i64, Classification); 7] = [
     (-32017, rejected(RejectReason::SenderLimit)),
     (-32016, THROTTLED),
@@ -110,10 +104,9 @@ const CODE_RULES: [(i64, Classification); 7] = [
     (4, Classification::Failed(EndpointFault::Timeout)), // geth, reth: the synchronous send has not seen the receipt in time
 ];
 
-/// What an answer that is no result means for us.
 pub(super) fn classify(answer: &RawError<'_>) -> Classification {
-    let said = answer.payload.and_then(classify_payload);
-    match (said, answer.status) {
+    let classified = answer.payload.and_then(classify_payload);
+    match (classified, answer.status) {
         (Some(Classification::Failed(EndpointFault::Throttled { .. })), status) => throttled(answer, status),
         (Some(meaning), _) => meaning,
         (None, Some(status @ (402 | 429))) => throttled(answer, Some(status)),
@@ -123,7 +116,7 @@ pub(super) fn classify(answer: &RawError<'_>) -> Classification {
         {
             Classification::Failed(EndpointFault::Status(status))
         }
-        // A refusal in words that nobody taught us, whatever the status.
+        // A JSON-RPC error with an unknown message, whatever the HTTP status.
         (None, _) => Classification::Rejected(RejectReason::Other),
     }
 }
@@ -131,8 +124,8 @@ pub(super) fn classify(answer: &RawError<'_>) -> Classification {
 fn classify_payload(payload: &ErrorPayload) -> Option<Classification> {
     let data = payload.as_revert_data();
     let text = payload.message.to_lowercase();
-    // Code 3 is geth's, reth's and anvil's for a revert with data; one without data says so in words. anvil repeats the data's
-    // bytes in the words, so that these are not looked at.
+    // geth, reth and anvil use code 3 for a revert with data; without data only the message tells. anvil repeats the data in the
+    // message, which therefore must not be matched against the table.
     if data.is_some() || (payload.code == 3 && text.contains("revert")) {
         return Some(Classification::Rejected(RejectReason::Reverted(data.unwrap_or_default())));
     }
@@ -145,16 +138,16 @@ fn classify_payload(payload: &ErrorPayload) -> Option<Classification> {
     if let Some((_, meaning)) = CODE_RULES.iter().find(|(code, _)| *code == payload.code) {
         return Some(meaning.clone());
     }
-    // What alloy knows of providers beyond this table is all throttling.
+    // alloy knows further throttling messages of providers.
     payload.is_retry_err().then_some(THROTTLED)
 }
 
-/// With the time to come back: the header's, else Infura's `data.rate.backoff_seconds` or words such as "try again in 4ms" (both
-/// as alloy reads them), else a long one when the day's credits are spent (402).
+/// The delay comes from the header, or from Infura's `data.rate.backoff_seconds` or phrases such as "try again in 4ms"
+/// (both parsed by alloy), or is a long one when the daily quota is used up (402).
 fn throttled(answer: &RawError<'_>, status: Option<u16>) -> Classification {
     let hint = || RateLimitRetryPolicy::default().backoff_hint(&TransportError::ErrorResp(answer.payload?.clone()));
-    let spent = || (status == Some(402)).then_some(DAILY_QUOTA_RETRY_AFTER);
-    let retry_after = answer.retry_after.or_else(hint).or_else(spent);
+    let quota_delay = || (status == Some(402)).then_some(DAILY_QUOTA_RETRY_AFTER);
+    let retry_after = answer.retry_after.or_else(hint).or_else(quota_delay);
     Classification::Failed(EndpointFault::Throttled { retry_after })
 }
 
@@ -162,7 +155,7 @@ fn throttled(answer: &RawError<'_>, status: Option<u16>) -> Classification {
 mod tests {
     use super::*;
 
-    /// Who says it, HTTP status, code, text, meaning.
+    /// Client, HTTP status, code, message, expected classification.
     type Row = (&'static str, Option<u16>, i64, &'static str, Classification);
 
     fn classify_message(status: Option<u16>, code: i64, message: &str) -> Classification {
@@ -173,7 +166,7 @@ mod tests {
     #[rustfmt::skip]
     fn rows() -> Vec<Row> {
         use RejectReason::*;
-        let no = |refusal| Classification::Rejected(refusal);
+        let no = |reason| Classification::Rejected(reason);
         vec![
             ("geth, reth", None, -32000, "already known", no(AlreadyKnown)),
             ("anvil", None, -32003, "transaction already imported", no(AlreadyKnown)),
@@ -241,14 +234,14 @@ mod tests {
     }
 
     #[test]
-    fn every_dialect_is_understood() {
-        for (who, status, code, message, expected) in rows() {
-            assert_eq!(classify_message(status, code, message), expected, "{who} {status:?} {code} {message}");
+    fn the_messages_of_each_client_are_classified() {
+        for (client, status, code, message, expected) in rows() {
+            assert_eq!(classify_message(status, code, message), expected, "{client} {status:?} {code} {message}");
         }
     }
 
     #[test]
-    fn an_http_status_without_a_json_rpc_error_speaks_for_itself() {
+    fn an_http_status_without_a_json_rpc_error_is_classified_alone() {
         let bare = |status, retry_after| classify(&RawError { status: Some(status), retry_after, payload: None });
         let wait = Some(Duration::from_secs(7));
         let after = |retry_after| Classification::Failed(EndpointFault::Throttled { retry_after });
@@ -262,15 +255,15 @@ mod tests {
     }
 
     #[test]
-    fn the_time_to_come_back_is_taken_from_wherever_it_stands() {
+    fn the_retry_delay_comes_from_header_data_or_message() {
         let data = serde_json::value::to_raw_value(&serde_json::json!({ "rate": { "backoff_seconds": 30 } })).unwrap();
         let infura = ErrorPayload { code: -32005, message: "daily request count exceeded".into(), data: Some(data) };
-        let words = ErrorPayload { code: 429, message: "try again in 4s".into(), data: None };
+        let phrase = ErrorPayload { code: 429, message: "try again in 4s".into(), data: None };
         for (payload, header, expected) in [
             (&infura, None, Some(30)),
-            (&words, None, Some(4)),
+            (&phrase, None, Some(4)),
             (&infura, Some(2), Some(2)),
-            (&words, Some(9), Some(9)),
+            (&phrase, Some(9), Some(9)),
         ] {
             let retry_after = header.map(Duration::from_secs);
             let answer = RawError { status: Some(429), retry_after, payload: Some(payload) };

@@ -1,19 +1,16 @@
-//! The JSON of the few methods we call: of each answer the fields that are used, and no more.
+//! The JSON types of the RPC methods in use: only the fields that are read.
 
 use crate::registration::{Block, Cost, Timestamp, diagnosis::BlockFullness};
 use alloy::primitives::{Address, B256, Bytes, U64, U128};
 use serde::{Deserialize, Serialize};
 
-/// Which block to ask about.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum BlockTag {
-    /// The head.
     Latest,
     /// The newest block whose data is on L1.
     Safe,
     /// The newest block whose L1 block is final.
     Finalized,
-    /// By number.
     Number(u64),
 }
 
@@ -28,7 +25,6 @@ impl BlockTag {
     }
 }
 
-/// The method that every header is asked with.
 pub(super) const BLOCK_BY_NUMBER: &str = "eth_getBlockByNumber";
 
 #[derive(Clone, Debug, Deserialize)]
@@ -42,16 +38,16 @@ pub(super) struct RpcHeader {
     base_fee_per_gas: Option<U128>,
 }
 
-/// A block's header.
+/// The fields of a block header that the service uses.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Header {
     /// Number, hash and time.
     pub block: Block,
-    /// The hash of the block before.
+    /// Hash of the previous block.
     pub parent_hash: B256,
-    /// How much gas a block holds.
+    /// Of the block.
     pub gas_limit: u64,
-    /// Wei per gas; zero before EIP-1559.
+    /// In wei per gas; zero before EIP-1559.
     pub base_fee: u128,
 }
 
@@ -94,29 +90,23 @@ pub(super) struct RpcLog {
     pub(super) block_hash: Option<B256>,
 }
 
-/// A transaction's receipt.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Receipt {
-    /// The including block's hash.
     pub block_hash: B256,
-    /// The including block's number.
     pub block_number: u64,
-    /// Whether it did not revert.
     pub succeeded: bool,
-    /// Gas used.
     pub gas_used: u64,
-    /// Wei per gas.
+    /// In wei per gas.
     pub effective_gas_price: u128,
-    /// The L1 data fee in wei, on OP-stack chains.
+    /// In wei; OP-stack chains only.
     pub l1_fee: Option<u128>,
-    /// The contract it created.
     pub contract_address: Option<Address>,
-    /// Topics of each event of the given contract.
+    /// Topics of each event of our contract.
     pub events: Vec<Vec<B256>>,
 }
 
 impl Receipt {
-    /// Of a receipt that names a block; a preconfirmed one has none, or the zero hash, and counts as absent.
+    /// `None` for a preconfirmed receipt, which has no block hash or the zero hash.
     pub(super) fn from_rpc(wire: RpcReceipt, contract: Address) -> Option<Self> {
         Some(Self {
             block_hash: wire.block_hash.filter(|hash| !hash.is_zero())?,
@@ -132,13 +122,12 @@ impl Receipt {
 }
 
 impl Receipt {
-    /// What the transaction cost.
     pub fn cost(&self) -> Cost {
         Cost { gas_used: self.gas_used, effective_gas_price: self.effective_gas_price, l1_fee: self.l1_fee }
     }
 }
 
-/// Whether a node is still syncing: `false`, or an object that says how far it is.
+/// `false`, or an object with the progress.
 #[derive(Debug, Deserialize)]
 #[serde(from = "serde_json::Value")]
 pub(super) struct RpcSyncing(pub(super) bool);
@@ -158,28 +147,25 @@ pub(super) struct RpcFeeHistory {
     reward: Option<Vec<Vec<U128>>>,
 }
 
-/// Fees of the newest blocks, the oldest first.
+/// Of the newest blocks, the oldest first; in wei per gas.
 #[derive(Clone, PartialEq, Debug)]
 pub struct FeeHistory {
-    /// Wei per gas of each block.
     pub base_fees: Vec<u128>,
-    /// Wei per gas that the block after the newest will ask.
     pub next_base_fee: u128,
-    /// Which share of its gas limit each block used.
+    /// The share of its gas limit that each block used.
     pub gas_used_ratios: Vec<f64>,
-    /// The priority fee, in wei per gas, that a tenth of each block's gas was bought below; zero of an empty block.
+    /// The 10th percentile of each block's priority fees, by gas; zero of an empty block.
     pub low_tips: Vec<u128>,
 }
 
 impl FeeHistory {
-    /// Which percentile of a block's priority fees is asked for.
     pub(super) const REWARD_PERCENTILE: f64 = 10.0;
 
-    /// How full the blocks were, and of what, if each holds `gas_limit`; the oldest first.
+    /// For blocks that hold `gas_limit` each.
     pub fn block_observations(&self, gas_limit: u64) -> Vec<BlockFullness> {
-        let room = |fullness: f64| ((1.0 - fullness).clamp(0.0, 1.0) * gas_limit as f64) as u64;
+        let free_gas = |fullness: f64| ((1.0 - fullness).clamp(0.0, 1.0) * gas_limit as f64) as u64;
         let blocks = self.gas_used_ratios.iter().zip(&self.low_tips);
-        blocks.map(|(fullness, low_tip)| BlockFullness { free_gas: room(*fullness), p10_tip: *low_tip }).collect()
+        blocks.map(|(fullness, low_tip)| BlockFullness { free_gas: free_gas(*fullness), p10_tip: *low_tip }).collect()
     }
 }
 
@@ -210,6 +196,6 @@ pub(super) struct LogFilter {
     pub(super) from_block: String,
     pub(super) to_block: String,
     pub(super) address: Address,
-    /// By position; `None` takes any.
+    /// By position; `None` matches any.
     pub(super) topics: Vec<Option<B256>>,
 }

@@ -1,4 +1,4 @@
-//! The key that signs transactions. It is read, it signs, and it is never shown.
+//! A private key, which is never printed.
 
 use alloy::{
     primitives::{Address, address},
@@ -6,7 +6,7 @@ use alloy::{
 };
 use std::fmt;
 
-/// Anvil's accounts, whose keys are published: the first ten of the mnemonic `test test … junk`
+/// The first ten accounts of the mnemonic `test test … junk`, whose keys are public
 /// (<https://getfoundry.sh/anvil/reference/anvil/>).
 const ANVIL_ACCOUNTS: [Address; 10] = [
     address!("f39Fd6e51aad88F6F4ce6aB8827279cffFb92266"),
@@ -21,30 +21,24 @@ const ANVIL_ACCOUNTS: [Address; 10] = [
     address!("a0Ee7A142d267C1f36714E4a8F75612F20a79720"),
 ];
 
-/// A private key and its address.
 #[derive(Clone)]
 pub struct Signer(PrivateKeySigner);
 
-/// A text that is no private key. Never repeats it.
+/// Never contains the text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("is no private key: 64 hex digits, not zero, with or without 0x")]
+#[error("is not a private key: expected 64 hex digits, not all zero, with or without 0x")]
 pub struct InvalidKey;
 
 impl Signer {
-    /// Reads a private key in hex.
-    ///
-    /// # Errors
-    /// When it is no key of the curve secp256k1.
+    /// In hex, with or without `0x`.
     pub fn parse(text: &str) -> Result<Self, InvalidKey> {
         text.parse().map(Self).map_err(|_| InvalidKey)
     }
 
-    /// The account that the key controls.
     pub fn address(&self) -> Address {
         self.0.address()
     }
 
-    /// Whether the key is one that anvil publishes, so that anybody can spend its funds.
     pub fn is_anvil_key(&self) -> bool {
         ANVIL_ACCOUNTS.contains(&self.address())
     }

@@ -1,4 +1,4 @@
-//! What a signer of ours has sent, as the chain tells it: for a store that does not know of it.
+//! Transactions of our signers, read from the chain: for a store that was restored from an older backup.
 
 use super::{
     BlockTag, CallError, Chain,
@@ -14,44 +14,31 @@ use alloy::{
     rpc::types::Transaction,
 };
 
-/// A signed transaction, as it was broadcast.
+/// As it was broadcast.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct SignedTransaction {
-    /// Its hash.
     pub hash: B256,
-    /// Who signed it, by the signature.
+    /// Recovered from the signature.
     pub from: Address,
-    /// Whom it calls.
     pub to: Option<Address>,
-    /// The signer's nonce.
     pub nonce: u64,
-    /// Its gas limit.
     pub gas_limit: u64,
-    /// What it offers.
     pub fees: Fees,
-    /// Its bytes (EIP-2718).
+    /// EIP-2718.
     pub raw: Bytes,
 }
 
 impl Chain {
-    /// A transaction by its hash; `None` proves nothing. Who signed it and what it says is read from its signature and its hash, not
-    /// taken on the node's word.
-    ///
-    /// # Errors
-    /// When nobody answers.
+    /// `None` proves nothing. Sender and contents are derived from signature and hash, so a node cannot forge them.
     pub(crate) async fn transaction(&self, hash: B256) -> Result<Option<SignedTransaction>, CallError> {
-        let worth = |found: &Option<serde_json::Value>| prefer_nonempty(found.is_some());
-        let found = self.pool.read("eth_getTransactionByHash", (hash,), worth).await?;
-        // A kind that this library does not know is none that we sign.
+        let quality = |found: &Option<serde_json::Value>| prefer_nonempty(found.is_some());
+        let found = self.pool.read("eth_getTransactionByHash", (hash,), quality).await?;
+        // A transaction type that alloy cannot decode is none that we sign.
         let found = found.and_then(|json| serde_json::from_value::<Transaction>(json).ok());
         Ok(found.and_then(|found| decode_transaction(found.inner.inner())).filter(|found| found.hash == hash))
     }
 
-    /// The transactions in which this account registered something, from one block to another: at most 10,000 of them, as public
-    /// nodes allow.
-    ///
-    /// # Errors
-    /// When nobody answers.
+    /// Between two blocks, at most 10,000 apart: the range that public nodes allow.
     pub(crate) async fn registrations_by(
         &self,
         registrar: Address,
@@ -75,7 +62,7 @@ impl Chain {
 fn decode_transaction(envelope: &TxEnvelope) -> Option<SignedTransaction> {
     let max_fee_per_gas = envelope.max_fee_per_gas();
     Some(SignedTransaction {
-        // From its bytes, for the hash in a node's answer is only what it says.
+        // Computed from the bytes: the hash in a node's response is not verified.
         hash: envelope.trie_hash(),
         from: envelope.signature().recover_address_from_prehash(&envelope.signature_hash()).ok()?,
         to: envelope.to(),
@@ -96,7 +83,7 @@ mod tests {
     use alloy::{consensus::transaction::Recovered, eips::eip2718::Decodable2718};
 
     #[test]
-    fn what_we_signed_is_known_again_by_its_signature_whatever_the_node_says() {
+    fn sender_and_hash_come_from_the_signature_and_not_from_the_node() {
         let signer =
             Signer::parse("0x59c6995e998f97a5a0044966f0945389dc9e86dae88c7a8412f4603b6b78690d").expect("a key");
         let fees = Fees { max_fee_per_gas: 7, max_priority_fee_per_gas: 2 };
@@ -111,7 +98,7 @@ mod tests {
         };
         let (hash, raw) = sign(&signer, &unsigned).expect("a signature");
         let envelope = TxEnvelope::decode_2718(&mut raw.as_ref()).expect("a transaction");
-        let told = Transaction {
+        let response = Transaction {
             inner: Recovered::new_unchecked(envelope, Address::repeat_byte(8)),
             block_hash: None,
             block_number: None,
@@ -119,11 +106,11 @@ mod tests {
             effective_gas_price: None,
             block_timestamp: None,
         };
-        let json = serde_json::to_value(told).expect("JSON");
+        let json = serde_json::to_value(response).expect("JSON");
 
-        let told: Transaction = serde_json::from_value(json).expect("a transaction");
+        let parsed: Transaction = serde_json::from_value(json).expect("a transaction");
 
         let expected = SignedTransaction { hash, from: signer.address(), to, nonce: 5, gas_limit: 9, fees, raw };
-        assert_eq!(decode_transaction(told.inner.inner()), Some(expected));
+        assert_eq!(decode_transaction(parsed.inner.inner()), Some(expected));
     }
 }

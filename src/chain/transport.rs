@@ -1,5 +1,5 @@
 //! JSON-RPC over HTTP. alloy's own transport drops the HTTP status and `Retry-After` when the body of a 429 or 5xx is a JSON-RPC
-//! error, and its spans hold the URL, which holds the key; this one keeps the first and never says the second.
+//! error, and its spans contain the URL with the API key; this one keeps the status and hides the URL.
 
 use crate::telemetry::propagation;
 use alloy::{
@@ -14,31 +14,28 @@ use std::{
 use tower::Service;
 use url::Url;
 
-/// The longest answer that is read: a receipt with the events of the largest batch has about 1 MB.
+/// A receipt with the events of the largest batch has about 1 MB.
 const MAX_BODY_BYTES: usize = 16 << 20;
 
-/// A client for one URL.
 #[derive(Clone)]
 pub(super) struct HttpTransport {
     client: Client,
     url: Url,
 }
 
-/// An answer whose HTTP status is no success.
+/// A response whose HTTP status is not a success.
 #[derive(Debug, thiserror::Error)]
 #[error("HTTP status {status}")]
 pub(super) struct HttpError {
-    /// The HTTP status.
     pub(super) status: u16,
-    /// When to come back (RFC 9110, section 10.2.3: seconds or a date).
+    /// RFC 9110, section 10.2.3: seconds or a date.
     pub(super) retry_after: Option<Duration>,
-    /// The JSON-RPC error in the body, if there is one.
     pub(super) payload: Option<ErrorPayload>,
 }
 
-/// What came is no JSON-RPC, or too long.
+/// Not JSON-RPC, or longer than [`MAX_BODY_BYTES`].
 #[derive(Debug, thiserror::Error)]
-#[error("unreadable answer")]
+#[error("malformed response")]
 pub(super) struct MalformedResponse;
 
 impl HttpTransport {
@@ -47,7 +44,7 @@ impl HttpTransport {
     }
 
     async fn post(self, request: RequestPacket) -> Result<ResponsePacket, TransportError> {
-        // reqwest's words hold the URL.
+        // reqwest's error messages contain the URL.
         let lost = |error: reqwest::Error| TransportErrorKind::custom(error.without_url());
         let trace = propagation::headers_for(self.url.host_str().unwrap_or_default());
         let request = self.client.post(self.url).json(&request).headers(request.headers()).headers(trace);

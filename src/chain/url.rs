@@ -1,26 +1,26 @@
-//! Where an endpoint is. The URL often holds an API key, so only the host ever leaves this file in words.
+//! Endpoint URLs. They often contain an API key, so only the host is ever shown.
 
 use std::{fmt, net::IpAddr};
 use url::{Host, Url};
 
-/// Shorter pieces of a URL, such as `v2`, are no keys, and stand in many a sentence.
+/// Shorter parts of a URL, such as `v2`, are not keys and occur in ordinary text.
 const MIN_SECRET_LEN: usize = 6;
 
-/// The URL of a JSON-RPC endpoint, known to everybody else by its host.
+/// The URL of a JSON-RPC endpoint; shown by its host only.
 #[derive(Clone, PartialEq, Eq)]
 pub struct EndpointUrl {
     url: Url,
     name: String,
 }
 
-/// A text that is no endpoint URL. Never repeats it, for it may hold a key.
+/// Never contains the text, which may hold a key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidEndpointUrl {
-    /// Not a URL at all.
-    #[error("is no URL: give one such as https://sepolia.base.org")]
+    /// Cannot be parsed.
+    #[error("is not a URL, such as https://sepolia.base.org")]
     NotAUrl,
     /// Neither http nor https.
-    #[error("has another scheme than http or https")]
+    #[error("has a scheme other than http or https")]
     Scheme,
     /// No host.
     #[error("has no host")]
@@ -28,10 +28,10 @@ pub enum InvalidEndpointUrl {
 }
 
 impl EndpointUrl {
-    /// Reads a URL.
+    /// Accepts http and https.
     ///
     /// # Errors
-    /// When it is no http(s) URL with a host.
+    /// When the text is not such a URL, or has no host.
     pub fn parse(text: &str) -> Result<Self, InvalidEndpointUrl> {
         let url = Url::parse(text).map_err(|_| InvalidEndpointUrl::NotAUrl)?;
         if !matches!(url.scheme(), "http" | "https") {
@@ -41,13 +41,12 @@ impl EndpointUrl {
         Ok(Self { url, name })
     }
 
-    /// The host, with a number where hosts repeat. This is what logs, spans, metrics and errors call the endpoint.
-    pub fn name(&self) -> &str {
+    /// The host, numbered where hosts repeat. Identifies the endpoint in logs, spans, metrics and errors.
+    pub(crate) fn name(&self) -> &str {
         &self.name
     }
 
-    /// Whether the endpoint is on this machine.
-    pub fn is_loopback(&self) -> bool {
+    pub(crate) fn is_loopback(&self) -> bool {
         match self.url.host() {
             Some(Host::Domain(domain)) => domain == "localhost",
             Some(Host::Ipv4(address)) => IpAddr::V4(address).is_loopback(),
@@ -56,9 +55,9 @@ impl EndpointUrl {
         }
     }
 
-    /// What a node might repeat of the URL, and nobody else may read: its path, query and user, piece by piece, and user and
-    /// password as they are sent. Plain words are among them.
-    pub fn secrets(&self) -> Vec<String> {
+    /// Every part of path, query and user info that a node might repeat in a message, and the user info as it is sent.
+    /// Ordinary words are among them.
+    pub(crate) fn secrets(&self) -> Vec<String> {
         let path = self.url.path_segments().into_iter().flatten().map(str::to_owned);
         let query = self.url.query_pairs().flat_map(|(name, value)| [name.into_owned(), value.into_owned()]);
         let (user, password) = (self.url.username(), self.url.password().unwrap_or_default());
@@ -67,7 +66,6 @@ impl EndpointUrl {
         path.chain(query).chain(user).filter(|piece| piece.len() >= MIN_SECRET_LEN).collect()
     }
 
-    /// The URL itself, for the client that connects to it.
     pub(super) fn expose_url(&self) -> &Url {
         &self.url
     }
@@ -79,7 +77,7 @@ impl fmt::Debug for EndpointUrl {
     }
 }
 
-/// Gives endpoints that share a host a number, in order: `host#1`, `host#2`.
+/// Numbers endpoints that share a host, in order: `host#1`, `host#2`.
 pub fn disambiguate_hosts(endpoints: &mut [EndpointUrl]) {
     let hosts: Vec<String> = endpoints.iter().map(|endpoint| endpoint.name.clone()).collect();
     for (position, endpoint) in endpoints.iter_mut().enumerate() {
@@ -95,7 +93,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_endpoint_is_known_by_its_host_and_number_and_never_by_its_key() {
+    fn an_endpoint_is_named_by_host_and_number_without_its_key() {
         let mut endpoints: Vec<_> =
             ["https://base.example/v2/k3y", "https://u:k3y@base.example/", "http://127.0.0.1:8545?key=k3y"]
                 .map(|url| EndpointUrl::parse(url).unwrap())
@@ -105,13 +103,13 @@ mod tests {
     }
 
     #[test]
-    fn whatever_may_be_a_key_is_known_as_one() {
+    fn every_part_that_may_be_a_key_is_a_secret() {
         let url = EndpointUrl::parse("https://someone:pass-word@base.example/v2/secretkey?apikey=another-key").unwrap();
         assert_eq!(url.secrets(), ["secretkey", "apikey", "another-key", "someone", "pass-word", "someone:pass-word"]);
     }
 
     #[test]
-    fn what_is_no_http_url_is_refused() {
+    fn only_http_urls_with_a_host_are_accepted() {
         use InvalidEndpointUrl::*;
         for (text, fault) in [("", NotAUrl), ("base", NotAUrl), ("ws://base.example", Scheme), ("http://", NotAUrl)] {
             assert_eq!(EndpointUrl::parse(text), Err(fault), "{text}");

@@ -1,21 +1,21 @@
-//! What a registration waits for, in half a sentence: whoever sees the code for the first time should not have to look it up.
+//! Short explanations of blocked reasons.
 
 use crate::registration::BlockedReason;
 
-/// The reason with what it means and who mends it. One that this version does not know stays as it is.
+/// The reason with its explanation, or alone if this version does not know it.
 pub(super) fn describe(reason: &str) -> String {
     let Ok(blocked) = reason.parse::<BlockedReason>() else { return reason.to_owned() };
-    let means = match blocked {
+    let meaning = match blocked {
         BlockedReason::InsufficientFunds => "the signer cannot pay; send it ETH",
         BlockedReason::SignerNotAllowed => "the contract does not allow the signer",
-        BlockedReason::FeeCap => "blocks ask more than REGISTRAR_MAX_FEE_GWEI allows",
+        BlockedReason::FeeCap => "fees are above REGISTRAR_MAX_FEE_GWEI",
         BlockedReason::DailyBudget => "REGISTRAR_DAILY_BUDGET_ETH is used up",
-        BlockedReason::NoEndpoint => "no RPC endpoint answers the server",
-        BlockedReason::AwaitingConfirmations => "it is on chain, not deep enough yet",
-        BlockedReason::NodeRefuses => "the node does not take its transaction",
-        BlockedReason::TooLarge => "a block takes less gas than it needs",
+        BlockedReason::NoEndpoint => "no RPC endpoint of the server is usable",
+        BlockedReason::AwaitingConfirmations => "on chain, not deep enough yet",
+        BlockedReason::NodeRefuses => "the node rejects the transaction",
+        BlockedReason::TooLarge => "it needs more gas than a block has",
     };
-    format!("{reason}: {means}")
+    format!("{reason}: {meaning}")
 }
 
 #[cfg(test)]
@@ -23,7 +23,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_reason_is_explained_where_it_is_known() {
+    fn a_known_reason_is_explained() {
         assert_eq!(describe("INSUFFICIENT_FUNDS"), "INSUFFICIENT_FUNDS: the signer cannot pay; send it ETH");
         assert_eq!(describe("OF_TOMORROW"), "OF_TOMORROW");
         // Beside its label it fits a terminal of 80 columns.

@@ -1,4 +1,4 @@
-//! The service as its callers see it: the generated client, trace headers on every call, errors as [`Trouble`].
+//! The generated client with trace headers on every call and errors as [`CliError`].
 
 use super::error::{CliError, CliResult};
 use crate::{
@@ -8,27 +8,27 @@ use crate::{
 use futures_util::{Stream, TryStreamExt};
 use std::time::Duration;
 use tonic::{
-    Request, Status,
+    Request, Response, Status,
     metadata::{KeyAndValueRef, MetadataMap},
     service::{Interceptor, interceptor::InterceptedService},
     transport::{Channel, Endpoint},
 };
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// For calls that do not wait for the chain to move. `VerifyDocument` and `DiagnoseRegistration` read from it.
+/// For calls that do not wait for a block. `VerifyDocument` and `DiagnoseRegistration` read from the chain.
 const CALL_TIMEOUT: Duration = Duration::from_secs(30);
-/// A server that is gone without a word is noticed after this and [`KEEPALIVE_TIMEOUT`], however long a call waits.
+/// A server that stops responding is detected after this and [`KEEPALIVE_TIMEOUT`], also during a long wait.
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
 const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// A connection to the service. Clones share it.
+/// Clones share the connection.
 #[derive(Clone)]
 pub(super) struct Client {
     service: RegistrarServiceClient<InterceptedService<Channel, TraceHeaders>>,
     trace_id: String,
 }
 
-/// One trace for everything this process asks, in the forms that W3C and Sentry give its headers.
+/// One trace for all calls of this process, in the headers of W3C and of Sentry.
 #[derive(Clone)]
 struct TraceHeaders(MetadataMap);
 
@@ -44,19 +44,18 @@ impl Interceptor for TraceHeaders {
 }
 
 impl Client {
-    /// Connects.
     pub(super) async fn connect(server: &str) -> CliResult<Self> {
         let url = if server.contains("://") { server.to_owned() } else { format!("http://{server}") };
         let endpoint = match Endpoint::from_shared(url) {
             Ok(endpoint) if endpoint.uri().scheme_str() == Some("http") => endpoint,
             Ok(_) => {
                 return Err(CliError::invalid_arguments(
-                    "the server's URL is not plain http://HOST:PORT: TLS is not spoken yet",
+                    "only http:// is supported for the server, because there is no TLS yet; use http://HOST:PORT",
                 ));
             }
             Err(_) => {
                 return Err(CliError::invalid_arguments(
-                    "the server's address is no URL: give one as http://127.0.0.1:50051",
+                    "the server's address is not a URL; use for example http://127.0.0.1:50051",
                 ));
             }
         };
@@ -74,12 +73,11 @@ impl Client {
         Ok(Self { service, trace_id: trace_id.to_string() })
     }
 
-    /// The trace that every call of this process belongs to.
     pub(super) fn trace_id(&self) -> &str {
         &self.trace_id
     }
 
-    /// Registers, and waits as far as the request asks: the server says when that ends.
+    /// The server ends the wait, so only a call that does not wait has a timeout here.
     pub(super) async fn register(&self, request: proto::RegisterDocumentRequest) -> CliResult<proto::Registration> {
         let mut service = self.service.clone();
         let answer = if request.wait_for() == proto::WaitFor::Accepted {
@@ -101,21 +99,19 @@ impl Client {
         &self,
         request: proto::ListRegistrationsRequest,
     ) -> CliResult<proto::ListRegistrationsResponse> {
-        let answer = self.service.clone().list_registrations(with_call_timeout(request)).await;
-        answer.map(tonic::Response::into_inner).map_err(|status| self.to_read_error(&status))
+        self.read_result(self.service.clone().list_registrations(with_call_timeout(request)).await)
     }
 
-    /// Each state of a registration, until the server ends the stream.
     pub(super) async fn watch(
         &self,
         request: proto::WatchRegistrationRequest,
     ) -> CliResult<impl Stream<Item = CliResult<proto::Registration>> + Unpin + use<>> {
         let answer =
             self.service.clone().watch_registration(request).await.map_err(|status| self.to_read_error(&status))?;
-        let this = self.clone();
+        let client = self.clone();
         Ok(answer
             .into_inner()
-            .map_err(move |status| this.to_read_error(&status))
+            .map_err(move |status| client.to_read_error(&status))
             .try_filter_map(|item| std::future::ready(Ok(item.registration))))
     }
 
@@ -123,19 +119,21 @@ impl Client {
         &self,
         request: proto::VerifyDocumentRequest,
     ) -> CliResult<proto::VerifyDocumentResponse> {
-        let answer = self.service.clone().verify_document(with_call_timeout(request)).await;
-        answer.map(tonic::Response::into_inner).map_err(|status| self.to_read_error(&status))
+        self.read_result(self.service.clone().verify_document(with_call_timeout(request)).await)
     }
 
     pub(super) async fn diagnose(&self, id: String) -> CliResult<proto::DiagnoseRegistrationResponse> {
-        let request = proto::DiagnoseRegistrationRequest { id };
-        let answer = self.service.clone().diagnose_registration(with_call_timeout(request)).await;
-        answer.map(tonic::Response::into_inner).map_err(|status| self.to_read_error(&status))
+        let request = with_call_timeout(proto::DiagnoseRegistrationRequest { id });
+        self.read_result(self.service.clone().diagnose_registration(request).await)
     }
 
     pub(super) async fn info(&self) -> CliResult<proto::GetServiceInfoResponse> {
-        let answer = self.service.clone().get_service_info(with_call_timeout(proto::GetServiceInfoRequest {})).await;
-        answer.map(tonic::Response::into_inner).map_err(|status| self.to_read_error(&status))
+        let request = with_call_timeout(proto::GetServiceInfoRequest {});
+        self.read_result(self.service.clone().get_service_info(request).await)
+    }
+
+    fn read_result<T>(&self, result: Result<Response<T>, Status>) -> CliResult<T> {
+        result.map(Response::into_inner).map_err(|status| self.to_read_error(&status))
     }
 
     fn require_registration(
@@ -143,21 +141,20 @@ impl Client {
         answer: Result<Option<proto::Registration>, Status>,
     ) -> CliResult<proto::Registration> {
         answer
-            .and_then(|found| found.ok_or_else(|| Status::internal("the server's answer holds no registration")))
+            .and_then(|found| found.ok_or_else(|| Status::internal("the response has no registration")))
             .map_err(|status| self.to_cli_error(&status))
     }
 
-    /// What is wrong with a call that only asks.
     fn to_read_error(&self, status: &Status) -> Box<CliError> {
         self.to_cli_error(status).mark_read_only()
     }
 
     fn to_cli_error(&self, status: &Status) -> Box<CliError> {
-        let mut trouble = CliError::from_status(status);
-        if trouble.trace_id.is_empty() {
-            trouble.trace_id.clone_from(&self.trace_id);
+        let mut error = CliError::from_status(status);
+        if error.trace_id.is_empty() {
+            error.trace_id.clone_from(&self.trace_id);
         }
-        trouble
+        error
     }
 }
 
@@ -172,16 +169,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_call_of_a_command_is_sent_in_its_trace_in_both_forms() {
+    fn every_call_has_the_trace_headers_of_w3c_and_sentry() {
         let (trace_id, headers) = propagation::new_client_trace();
         let mut headers = TraceHeaders(MetadataMap::from_headers(headers));
         let mut sent = || {
             let metadata = headers.call(Request::new(())).unwrap().metadata().clone();
             ["sentry-trace", "traceparent"].map(|name| metadata.get(name).unwrap().to_str().unwrap().to_owned())
         };
-        let [theirs, w3c] = sent();
-        assert!(theirs.starts_with(&format!("{trace_id}-")) && theirs.ends_with("-1"), "{theirs}");
+        let [sentry, w3c] = sent();
+        assert!(sentry.starts_with(&format!("{trace_id}-")) && sentry.ends_with("-1"), "{sentry}");
         assert!(w3c.starts_with(&format!("00-{trace_id}-")) && w3c.ends_with("-01"), "{w3c}");
-        assert_eq!(sent(), [theirs, w3c]);
+        assert_eq!(sent(), [sentry, w3c]);
     }
 }

@@ -1,4 +1,4 @@
-//! A document on the command line: a file that is hashed here, or a hash that is known already.
+//! A document on the command line: a file that is hashed locally, or a hash.
 
 use crate::registration::{DocumentHash, DocumentHashError};
 use indicatif::{ProgressBar, ProgressStyle};
@@ -10,60 +10,54 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// Below this, hashing takes no time that a person would notice.
+/// Smaller files are hashed without noticeable delay.
 const PROGRESS_BAR_MIN_BYTES: u64 = 64 << 20;
 const READ_CHUNK_BYTES: usize = 1 << 20;
 
-/// A document whose hash is known.
 #[derive(Clone, Debug)]
 pub(super) struct Document {
-    /// What is sent: the hash as it was given, perhaps a CID, or the file's in hex.
+    /// What is sent: the hash or CID as given, or the file's hash in hex.
     pub submitted_as: String,
-    /// Its sha2-256.
+    /// sha2-256.
     pub hash: DocumentHash,
-    /// The file that was hashed, and its length in bytes.
+    /// The hashed file and its length in bytes.
     pub file: Option<(PathBuf, u64)>,
 }
 
-/// Why an argument is no document.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum DocumentError {
-    /// No such file, and no hash either.
-    #[error("`{0}` is no file here, and as a hash it {1}")]
+    #[error("`{0}`: no such file, and not a valid hash or CID: {1}")]
     NotFileOrHash(String, DocumentHashError),
-    /// A directory.
-    #[error("`{0}` is a directory: give one file")]
+    #[error("`{0}` is a directory; name one file")]
     IsDirectory(String),
-    /// The file cannot be read.
     #[error("`{0}` cannot be read")]
     Unreadable(String, #[source] io::Error),
 }
 
-/// What the argument turned out to be.
 #[derive(PartialEq, Eq, Debug)]
 enum ArgumentKind {
     Hash(DocumentHash),
     File,
 }
 
-/// Reads the argument; a file is hashed, with a progress bar if it is large and `progress` allows.
+/// Hashes a file, with a progress bar if it is large and `progress` allows.
 pub(super) async fn resolve(argument: &OsStr, progress: bool) -> Result<Document, DocumentError> {
     let path = PathBuf::from(argument);
     let name = argument.to_string_lossy().into_owned();
     match classify_argument(&name, path.exists(), path.is_dir())? {
         ArgumentKind::Hash(hash) => Ok(Document { submitted_as: name, hash, file: None }),
         ArgumentKind::File => {
-            let hashing = path.clone();
-            let (hash, length) = tokio::task::spawn_blocking(move || hash_file(&hashing, progress))
+            let file = path.clone();
+            let (hash, length) = tokio::task::spawn_blocking(move || hash_file(&file, progress))
                 .await
-                .unwrap_or_else(|stopped| Err(io::Error::other(stopped)))
+                .unwrap_or_else(|join_error| Err(io::Error::other(join_error)))
                 .map_err(|error| DocumentError::Unreadable(name, error))?;
             Ok(Document { submitted_as: hash.to_string(), hash, file: Some((path, length)) })
         }
     }
 }
 
-/// A file of that name wins: its content is what the name means to whoever typed it.
+/// An existing file takes precedence over a hash of the same name.
 fn classify_argument(name: &str, exists: bool, directory: bool) -> Result<ArgumentKind, DocumentError> {
     match (exists, name.parse()) {
         (true, _) if directory => Err(DocumentError::IsDirectory(name.to_owned())),
@@ -108,7 +102,7 @@ mod tests {
     const ABC: &str = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
 
     #[test]
-    fn a_file_wins_over_a_hash_of_that_name() {
+    fn a_file_takes_precedence_over_a_hash_of_that_name() {
         let hash: DocumentHash = ABC.parse().unwrap();
         assert_eq!(classify_argument(ABC, false, false).unwrap(), ArgumentKind::Hash(hash));
         assert_eq!(classify_argument(ABC, true, false).unwrap(), ArgumentKind::File);
@@ -117,13 +111,13 @@ mod tests {
     }
 
     #[test]
-    fn what_is_neither_is_told_why() {
-        assert!(classify_argument("nope.pdf", false, false).unwrap_err().to_string().contains("no file here"));
+    fn an_argument_that_is_neither_file_nor_hash_is_explained() {
+        assert!(classify_argument("nope.pdf", false, false).unwrap_err().to_string().contains("no such file"));
         assert!(classify_argument(&ABC[1..], false, false).unwrap_err().to_string().contains("63 hex digits"));
     }
 
     #[tokio::test]
-    async fn a_file_is_hashed_as_sha256sum_does() {
+    async fn a_file_is_hashed_with_sha256() {
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), "abc").unwrap();
         let document = resolve(file.path().as_os_str(), false).await.unwrap();

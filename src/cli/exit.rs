@@ -1,27 +1,27 @@
-//! How a command ends, as the shell sees it.
+//! Exit codes, and errors without a reason code.
 
-use crate::telemetry::redact;
+use crate::{app, telemetry::redact};
 use std::{error::Error, process::ExitCode};
 
-/// How a command ends. 64, 69 and 75 are those of BSD's sysexits.h.
+/// Exit code of a command. 64, 69 and 75 are those of sysexits.h.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Exit {
     /// 0: done.
     Done,
     /// 1: failed.
     Failed,
-    /// 64: the arguments or the settings are wrong.
+    /// 64: invalid arguments or settings.
     UsageError,
-    /// 69: the server is not reachable, and nothing was accepted.
+    /// 69: server not reachable, nothing accepted.
     ServerUnreachable,
-    /// 75: accepted, but not there yet; it goes on by itself.
+    /// 75: accepted but not finished; processing continues.
     Unfinished,
     /// 130: interrupted by a signal.
     Interrupted,
 }
 
 impl Exit {
-    /// The code.
+    /// The number.
     pub fn code(self) -> u8 {
         match self {
             Self::Done => 0,
@@ -32,14 +32,11 @@ impl Exit {
             Self::Interrupted => 130,
         }
     }
+}
 
-    /// What a code of the service means: 64 for its settings, anything else for a failure.
-    pub fn from_code(code: u8) -> Self {
-        match code {
-            0 => Self::Done,
-            64 => Self::UsageError,
-            _ => Self::Failed,
-        }
+impl From<&app::Error> for Exit {
+    fn from(error: &app::Error) -> Self {
+        if error.is_configuration_error() { Self::UsageError } else { Self::Failed }
     }
 }
 
@@ -49,22 +46,22 @@ impl From<Exit> for ExitCode {
     }
 }
 
-/// Says on standard error what went wrong, with the causes beneath, and ends as `exit`.
+/// Prints the error with its causes on standard error.
 pub fn print_error(error: &dyn Error, exit: Exit) -> Exit {
     eprintln!("error: {}", redact(&error_chain(error)));
     exit
 }
 
-/// What went wrong, with the causes beneath.
+/// The error with its causes.
 pub fn error_chain(error: &dyn Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(next) = cause {
-        let words = next.to_string();
-        // Many errors repeat their source in their own words.
-        if !text.contains(&words) {
+        let message = next.to_string();
+        // Many errors contain the message of their source.
+        if !text.contains(&message) {
             text.push_str(": ");
-            text.push_str(&words);
+            text.push_str(&message);
         }
         cause = next.source();
     }

@@ -1,54 +1,53 @@
-//! What stands below the options: examples first, for somebody who sees this for the first time. At most 80 columns, for clap
-//! breaks longer lines where the terminal ends.
+//! Help texts below the options, examples first. At most 80 columns, where clap wraps.
 
 pub(super) const TOP: &str = "\
-Begin here:
-  registrar dev --once contract.pdf               see it work on this machine:
-                                                  no account, no key, no network
-  registrar dev                                   keep it running, and call it
-                                                  from another terminal
-  registrar register contract.pdf --case CASE-1   put the file's hash on chain,
+Start here:
+  registrar dev --once contract.pdf               try it on this machine: needs
+                                                  no account, key or network
+  registrar dev                                   keep the same stack running
+                                                  for calls of your own
+  registrar register contract.pdf --case CASE-1   register the file's hash and
                                                   wait until it is confirmed
-  registrar verify contract.pdf --case CASE-1     ask the chain for it
+  registrar verify contract.pdf --case CASE-1     look it up on the chain
 
-Only the document's sha2-256 and the case id leave this machine; the file never
-does. The pair of both is the key: sending it again is safe.
+Only the sha2-256 of the document and the case id are sent, never the file.
+Registering the same pair again is safe: it returns the same registration.
 
-Exit codes: 0 done; 1 failed; 64 wrong arguments or settings; 69 server not
-reachable, nothing accepted; 75 accepted but not there yet: it goes on by
-itself.";
+Exit codes: 0 done; 1 failed; 64 invalid arguments or settings; 69 server not
+reachable, nothing accepted; 75 accepted but not finished, processing continues;
+130 interrupted.";
 
-/// The secrets of the service. A macro, because `concat!` takes literals alone.
+/// Settings that `serve` and `deploy` share. A macro, because `concat!` takes only literals.
 macro_rules! secrets_help {
     () => {
         "\
-Secrets are never arguments. They come from the environment, or from the file
-that the same variable with _FILE names, as REGISTRAR_SIGNER_KEYS_FILE:
+Secrets are never arguments. Each comes from its variable, or from the file that
+the variable with _FILE names, for example REGISTRAR_SIGNER_KEYS_FILE:
   REGISTRAR_SIGNER_KEYS   required: private keys that sign and pay, separated by
                           commas; each account needs some ETH
-  REGISTRAR_RPC_URLS      the chain's JSON-RPC endpoints, separated by commas;
-                          the first is preferred, the others stand in for it
+  REGISTRAR_RPC_URLS      JSON-RPC endpoints in order of preference,
+                          separated by commas
                           [default: BASE_SEPOLIA_RPC_PRIMARY, _BACKUP_1 and
                           _BACKUP_2, else https://sepolia.base.org]
-  REGISTRAR_DATABASE_URL  where accepted work is kept: sqlite://FILE, or
+  REGISTRAR_DATABASE_URL  sqlite://FILE, created when absent; or
                           postgres://USER:PASSWORD@HOST/DATABASE, which several
                           replicas may share (in its schema `registrar`)
-                          [default: sqlite://registrar.db, made when absent]
+                          [default: sqlite://registrar.db]
 "
     };
 }
 
 pub(super) const SERVE: &str = concat!(
     secrets_help!(),
-    "
-  SENTRY_DSN              where errors and kept traces are reported to
-                          [default: nowhere]
-  REGISTRAR_USER_ID_SALT  with it, user ids are reported as a keyed hash
-                          [default: as given]
+    "\
+  SENTRY_DSN              Sentry project for errors and kept traces
+                          [default: none]
+  REGISTRAR_USER_ID_SALT  if set, user ids leave the service as a keyed hash
+                          [default: none]
 
-Every option can come from the variable beside it. Everything that is wrong is
-said at once, with exit code 64, before a port opens. SIGTERM or Ctrl-C drains;
-a second one leaves at once (130).
+Every option can also be set by the variable beside it. All invalid settings are
+reported at once, with exit code 64, before a port is opened. SIGTERM or Ctrl-C
+shuts down gracefully; a second one exits immediately (130).
 
 Example:
   export REGISTRAR_SIGNER_KEYS_FILE=/run/secrets/signer-keys
@@ -60,7 +59,7 @@ Example:
 pub(super) const DEPLOY: &str = concat!(
     secrets_help!(),
     "
-Standard output is the address alone. The database is not used.
+Prints only the address on standard output. The database is not used.
 
 Example:
   export REGISTRAR_SIGNER_KEYS_FILE=/run/secrets/signer-keys
@@ -68,17 +67,17 @@ Example:
 );
 
 pub(super) const DEV: &str = "\
-Needs anvil: `make demo` or `npm ci --prefix contracts` installs it. It is
-looked for in $REGISTRAR_ANVIL, in contracts/node_modules from here upward, on
-the PATH.
+Needs anvil, which `make demo` or `npm ci --prefix contracts` installs. Uses
+REGISTRAR_ANVIL, else contracts/node_modules in the working directory or above,
+else `anvil` on the PATH.
 
-The chain is a new one each time, the database lies in a temporary folder, and
-the signers are accounts whose keys anvil publishes; your own keys, endpoints
-and database are left alone. Log lines below `warn` are left out unless RUST_LOG
-asks for them. Ctrl-C ends everything.
+Each run has a new chain, a database in a temporary directory, and signers whose
+keys anvil publishes; your own keys, endpoints and database are not used. Only
+warnings and errors are logged unless RUST_LOG is set. Ctrl-C stops everything
+and deletes all data.
 
-Every trace is kept, and goes where SENTRY_DSN or OTEL_EXPORTER_OTLP_ENDPOINT
-say. `make watch` runs this with Spotlight, a local Sentry, to look at them.
+Every trace is kept, and exported if SENTRY_DSN or OTEL_EXPORTER_OTLP_ENDPOINT
+is set. `make watch` runs this with Spotlight, a local Sentry.
 
 Examples:
   registrar dev
@@ -86,9 +85,9 @@ Examples:
   registrar dev --block-time 5 --listen 127.0.0.1:6000";
 
 pub(super) const REGISTER: &str = "\
-A file is hashed here, and only its hash is sent. On a terminal the stages are
-shown as they pass, and at the end a waterfall says where the time went. Ctrl-C
-ends the waiting, not the work.
+A file is hashed locally and only its hash is sent. A terminal shows each step;
+at the end a waterfall shows how long each phase took. Ctrl-C stops waiting, not
+the registration.
 
 Examples:
   registrar register contract.pdf --case CASE-1
@@ -96,8 +95,8 @@ Examples:
   registrar register $(sha256sum contract.pdf | cut -c-64) --case CASE-1
   registrar register contract.pdf --case CASE-1 --json | jq -r .transaction.hash
 
-Exit codes: 0 as far as asked; 1 failed; 64 wrong arguments; 69 server not
-reachable, nothing accepted; 75 accepted but not there yet.";
+Exit codes: 0 reached the level of --wait-for; 1 failed; 64 invalid arguments;
+69 server not reachable, nothing accepted; 75 accepted but not finished.";
 
 pub(super) const STATUS: &str = "\
 Examples:
@@ -106,15 +105,16 @@ Examples:
   registrar status contract.pdf --case CASE-1 --json";
 
 pub(super) const WATCH: &str = "\
-With --json, one registration a line for each change. Exit codes: 0 there;
-1 failed; 75 the stream ended before.
+With --json, prints one registration per line and change.
+
+Exit codes: 0 reached the level of --until; 1 failed; 75 the stream ended early.
 
 Example:
   registrar watch 0198c5f2-7f2e-7d3b-9a55-2f1f8f0f8a11 --until finalized";
 
 pub(super) const LIST: &str = "\
-With --json, one registration a line. When there are more, standard error says
-how to go on.
+With --json, prints one registration per line. If there are more, standard error
+has the token for the next page.
 
 Examples:
   registrar list --state queued,submitted
@@ -122,15 +122,15 @@ Examples:
   registrar list --hash contract.pdf";
 
 pub(super) const EXPLAIN: &str = "\
-Names one of sixteen causes, says what the service does about it and what you
-can do, and lists the numbers that prove it. The README has a table of them.
+Names one of sixteen causes, what the service does about it and what you can do,
+with the evidence. All causes are listed in docs/reference/causes.md.
 
 Example:
   registrar explain 0198c5f2-7f2e-7d3b-9a55-2f1f8f0f8a11";
 
 pub(super) const VERIFY: &str = "\
 Exit codes: 0 registered on chain; 1 not registered, or the server cannot reach
-the chain now; 69 server not reachable.
+the chain; 69 server not reachable.
 
 Example:
   registrar verify contract.pdf --case CASE-1";

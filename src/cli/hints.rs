@@ -1,4 +1,4 @@
-//! What to do next, when something went wrong.
+//! What to do next about an error.
 
 use super::{
     Exit,
@@ -12,65 +12,57 @@ use super::{
 use crate::api::proto::WaitFor;
 use tonic::Code;
 
-impl CliError {
-    /// What to do next.
-    pub(super) fn hint(&self, program: &Invocation) -> String {
-        let id = &self.registration_id;
-        let watch = program.server_command(&format!("watch {id}{}", until_flag(self.wait_for)));
-        let again = self.retry_after.map_or("later".to_owned(), |delay| format!("in {}", time::format_duration(delay)));
-        let nothing = if self.read_only { "" } else { "nothing was accepted: " };
-        match (self.reason.as_str(), id.is_empty()) {
-            (SERVER_UNREACHABLE, _) => {
-                let (dev, serve) = (program.local_command("dev"), program.local_command("serve"));
-                format!("start one with `{dev}` or `{serve}`, or name another with --server or REGISTRAR_SERVER")
-            }
-            (CONNECTION_LOST, true) if self.read_only => "run the same command again".into(),
-            (CONNECTION_LOST, true) => {
-                "run the same command again: a document is registered once per case, however often it is sent".into()
-            }
-            ("CONFIRMATION_TIMEOUT", false) => {
-                let explain = program.server_command(&format!("explain {id}"));
-                format!("it stays accepted and goes on; `{explain}` looks again, `{watch}` follows it")
-            }
-            (_, false) if self.exit() == Exit::Unfinished && self.blocked_reason().is_some() => {
-                let explain = program.server_command(&format!("explain {id}"));
-                format!("`{explain}` says what it waits for and who mends it")
-            }
-            ("WAIT_TIMEOUT", false) => format!("`{watch}` follows it"),
-            (_, false) if self.exit() == Exit::Unfinished => {
-                format!("it is accepted and goes on by itself: `{watch}` follows it")
-            }
-            ("REGISTRATION_NOT_FOUND", _) => {
-                format!(
-                    "`{}` shows what this server has, `{}` asks the chain",
-                    program.server_command("list"),
-                    program.local_command("verify")
-                )
-            }
-            (STORE_UNAVAILABLE, true) => "the server's log says what is wrong with its database".into(),
-            ("NO_CONTRACT", _) => {
-                format!("`{}` shows the chain and the contract it was started with", program.server_command("info"))
-            }
-            (ALL_RPC_ENDPOINTS_UNAVAILABLE, true) => {
-                format!("{nothing}the server cannot reach the chain now; try again {again}")
-            }
-            ("INVALID_FIELD" | INVALID_ARGUMENTS, _) => "mend that and try again; --help has examples".into(),
-            (_, false) => {
-                let status = program.server_command(&format!("status {id}"));
-                format!("registering it again starts it again once the cause is mended; `{status}` shows it")
-            }
-            _ if self.code == Code::Unimplemented => {
-                "the server at that address does not offer this; is it a registrar?".into()
-            }
-            _ if self.code == Code::ResourceExhausted || self.code == Code::Unavailable => {
-                format!("{nothing}try again {again}")
-            }
-            _ => "the server's log has the details under the trace id".into(),
+pub(super) fn hint(error: &CliError, invocation: &Invocation) -> String {
+    let id = &error.registration_id;
+    let is_unfinished = error.exit() == Exit::Unfinished;
+    let watch = invocation.server_command(&format!("watch {id}{}", until_flag(error.wait_for)));
+    let explain = invocation.server_command(&format!("explain {id}"));
+    let retry = error.retry_after.map_or("later".to_owned(), |delay| format!("in {}", time::format_duration(delay)));
+    let not_accepted = if error.read_only { "" } else { "nothing was accepted; " };
+    match (error.reason.as_str(), id.is_empty()) {
+        (SERVER_UNREACHABLE, _) => {
+            let (dev, serve) = (invocation.local_command("dev"), invocation.local_command("serve"));
+            format!("start a server with `{dev}` or `{serve}`, or name another one with --server or REGISTRAR_SERVER")
         }
+        (CONNECTION_LOST, true) if error.read_only => "run the same command again".into(),
+        (CONNECTION_LOST, true) => {
+            "run the same command again; a document is registered once per case, however often it is sent".into()
+        }
+        ("CONFIRMATION_TIMEOUT", false) => {
+            format!("it stays accepted; `{explain}` diagnoses it again, `{watch}` follows it")
+        }
+        (_, false) if is_unfinished && error.blocked_reason().is_some() => {
+            format!("`{explain}` says what it waits for and what to do")
+        }
+        ("WAIT_TIMEOUT", false) => format!("`{watch}` follows it"),
+        (_, false) if is_unfinished => format!("it is accepted and processing continues; `{watch}` follows it"),
+        ("REGISTRATION_NOT_FOUND", _) => {
+            let (list, verify) = (invocation.server_command("list"), invocation.local_command("verify"));
+            format!("`{list}` shows what this server has, `{verify}` checks the chain")
+        }
+        (STORE_UNAVAILABLE, true) => "see the server's log for what is wrong with its database".into(),
+        ("NO_CONTRACT", _) => {
+            format!("`{}` shows the server's chain and contract", invocation.server_command("info"))
+        }
+        (ALL_RPC_ENDPOINTS_UNAVAILABLE, true) => {
+            format!("{not_accepted}the server cannot reach the chain; try again {retry}")
+        }
+        ("INVALID_FIELD" | INVALID_ARGUMENTS, _) => "fix this and try again; see --help for examples".into(),
+        (_, false) => {
+            let status = invocation.server_command(&format!("status {id}"));
+            format!("fix the cause, then register it again to restart it; `{status}` shows it")
+        }
+        _ if error.code == Code::Unimplemented => {
+            "the server at this address does not have this method; is it a registrar?".into()
+        }
+        _ if error.code == Code::ResourceExhausted || error.code == Code::Unavailable => {
+            format!("{not_accepted}try again {retry}")
+        }
+        _ => "see the server's log for this trace id".into(),
     }
 }
 
-/// The option of `watch` that waits as far. Nothing for its default.
+/// The option of `watch` for the same level. Empty for the default.
 fn until_flag(level: WaitFor) -> String {
     match level {
         WaitFor::Unspecified | WaitFor::Confirmed => String::new(),
@@ -84,29 +76,62 @@ fn until_flag(level: WaitFor) -> String {
 mod tests {
     use super::*;
     use crate::api::proto::Registration;
+    use tonic::Status;
+
+    fn hint_for(error: &CliError) -> String {
+        hint(error, &Invocation::from_argv0("registrar".as_ref()))
+    }
 
     #[test]
-    fn the_advice_follows_as_far_as_was_asked() {
-        let registrar = Invocation::from_argv0("registrar".as_ref());
+    fn the_hint_waits_for_the_requested_level() {
         let registration = Registration { id: "the-id".into(), ..Default::default() };
-        for (asked, command) in [
+        for (level, command) in [
             (WaitFor::Confirmed, "`registrar watch the-id`"),
             (WaitFor::Safe, "`registrar watch the-id --until safe`"),
             (WaitFor::Finalized, "`registrar watch the-id --until finalized`"),
         ] {
-            let trouble = CliError::new(Code::DeadlineExceeded, "WAIT_TIMEOUT", String::new());
-            let advice = trouble.with_registration(&registration, asked).hint(&registrar);
-            assert!(advice.contains(command), "{advice}");
+            let error = CliError::new(Code::DeadlineExceeded, "WAIT_TIMEOUT", String::new());
+            let hint = hint_for(&error.with_registration(&registration, level));
+            assert!(hint.contains(command), "{hint}");
         }
     }
 
     #[test]
-    fn blocked_work_is_explained_and_not_only_watched() {
-        let mut waited = CliError::new(Code::DeadlineExceeded, "WAIT_TIMEOUT", String::new());
-        waited.registration_id = "the-id".into();
-        waited.metadata.insert("blockedReason".into(), "INSUFFICIENT_FUNDS".into());
-        let advice = waited.hint(&Invocation::from_argv0("registrar".as_ref()));
-        assert!(advice.contains("`registrar explain the-id` says what it waits for"), "{advice}");
-        assert!(!advice.contains("watch"), "{advice}");
+    fn a_blocked_registration_is_explained_instead_of_watched() {
+        let mut error = CliError::new(Code::DeadlineExceeded, "WAIT_TIMEOUT", String::new());
+        error.registration_id = "the-id".into();
+        error.metadata.insert("blockedReason".into(), "INSUFFICIENT_FUNDS".into());
+        let hint = hint_for(&error);
+        assert!(hint.contains("`registrar explain the-id` says what it waits for"), "{hint}");
+        assert!(!hint.contains("watch"), "{hint}");
+    }
+
+    #[test]
+    fn an_error_without_details_is_described_by_its_trailers() {
+        let mut status = Status::unavailable("the server shuts down");
+        status.metadata_mut().insert("x-error-reason", "SHUTTING_DOWN".parse().unwrap());
+        status.metadata_mut().insert("x-registration-id", "the-id".parse().unwrap());
+        let error = CliError::from_status(&status);
+        assert_eq!((error.reason.as_str(), error.exit()), ("SHUTTING_DOWN", Exit::Unfinished));
+        assert!(hint_for(&error).contains("`registrar watch the-id`"));
+    }
+
+    #[test]
+    fn a_failed_read_does_not_count_as_an_unreachable_server() {
+        for (reason, reading, registering) in [
+            (ALL_RPC_ENDPOINTS_UNAVAILABLE, Exit::Failed, Exit::ServerUnreachable),
+            (STORE_UNAVAILABLE, Exit::Failed, Exit::ServerUnreachable),
+            ("SHUTTING_DOWN", Exit::ServerUnreachable, Exit::ServerUnreachable),
+            (SERVER_UNREACHABLE, Exit::ServerUnreachable, Exit::ServerUnreachable),
+            (CONNECTION_LOST, Exit::ServerUnreachable, Exit::ServerUnreachable),
+        ] {
+            let error = CliError::new(Code::Unavailable, reason, String::new());
+            assert_eq!(error.exit(), registering, "{reason}");
+            let read = error.mark_read_only();
+            assert_eq!(read.exit(), reading, "{reason}");
+            assert!(!hint_for(&read).contains("accepted"), "{}", hint_for(&read));
+        }
+        let verify = CliError::new(Code::Unavailable, ALL_RPC_ENDPOINTS_UNAVAILABLE, String::new()).mark_read_only();
+        assert!(hint_for(&verify).contains("the server cannot reach the chain"));
     }
 }

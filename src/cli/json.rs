@@ -1,48 +1,23 @@
-//! Messages as protobuf's canonical JSON (<https://protobuf.dev/programming-guides/json/>): camelCase names, 64-bit numbers
-//! as strings. A field at its default is there, for a script that asks for `.registered` wants `false`, not nothing; only what
-//! can be absent, as an optional number or a message, is left out when it is.
+//! Messages as canonical protobuf JSON (<https://protobuf.dev/programming-guides/json/>): camelCase names, 64-bit
+//! numbers as strings. Fields with their default value are written too: a script that reads `.registered` expects `false`. Only
+//! absent optional fields and messages are left out.
 
 use crate::api::proto;
-use prost::Message;
+use prost::Name;
 use prost_reflect::{DescriptorPool, DynamicMessage, SerializeOptions};
 use std::sync::OnceLock;
 
 const SERIALIZE_OPTIONS: SerializeOptions = SerializeOptions::new().skip_default_fields(false);
 
-/// A message of ours, with its name in the proto.
-pub(super) trait CanonicalJson: Message {
-    const FULL_NAME: &'static str;
-}
-
-impl CanonicalJson for proto::Registration {
-    const FULL_NAME: &'static str = "registrar.v1.Registration";
-}
-
-impl CanonicalJson for proto::Diagnosis {
-    const FULL_NAME: &'static str = "registrar.v1.Diagnosis";
-}
-
-impl CanonicalJson for proto::DiagnoseRegistrationResponse {
-    const FULL_NAME: &'static str = "registrar.v1.DiagnoseRegistrationResponse";
-}
-
-impl CanonicalJson for proto::VerifyDocumentResponse {
-    const FULL_NAME: &'static str = "registrar.v1.VerifyDocumentResponse";
-}
-
-impl CanonicalJson for proto::GetServiceInfoResponse {
-    const FULL_NAME: &'static str = "registrar.v1.GetServiceInfoResponse";
-}
-
-/// The message as a JSON value; null if the descriptors compiled in did not fit the code compiled in.
-pub(super) fn to_value<M: CanonicalJson>(message: &M) -> serde_json::Value {
+/// Null if the message is not in the compiled descriptors; the tests exclude that.
+pub(super) fn to_value<M: Name>(message: &M) -> serde_json::Value {
     to_dynamic(message)
         .and_then(|message| message.serialize_with_options(serde_json::value::Serializer, &SERIALIZE_OPTIONS).ok())
         .unwrap_or_default()
 }
 
-/// The message as one line of JSON, in the order of its fields.
-pub(super) fn to_line<M: CanonicalJson>(message: &M) -> String {
+/// One line of JSON, in the order of the fields.
+pub(super) fn to_line<M: Name>(message: &M) -> String {
     let mut json = serde_json::Serializer::new(Vec::new());
     to_dynamic(message)
         .and_then(|message| message.serialize_with_options(&mut json, &SERIALIZE_OPTIONS).ok())
@@ -50,10 +25,10 @@ pub(super) fn to_line<M: CanonicalJson>(message: &M) -> String {
         .unwrap_or_default()
 }
 
-fn to_dynamic<M: CanonicalJson>(message: &M) -> Option<DynamicMessage> {
+fn to_dynamic<M: Name>(message: &M) -> Option<DynamicMessage> {
     static POOL: OnceLock<Option<DescriptorPool>> = OnceLock::new();
     let pool = POOL.get_or_init(|| DescriptorPool::decode(proto::FILE_DESCRIPTOR_SET).ok()).as_ref()?;
-    let descriptor = pool.get_message_by_name(M::FULL_NAME)?;
+    let descriptor = pool.get_message_by_name(&M::full_name())?;
     DynamicMessage::decode(descriptor, message.encode_to_vec().as_slice()).ok()
 }
 
@@ -63,7 +38,7 @@ mod tests {
     use prost_types::Timestamp;
 
     #[test]
-    fn a_registration_reads_as_every_protobuf_library_writes_it() {
+    fn a_registration_is_written_as_canonical_json() {
         let registration = proto::Registration {
             id: "0198c5f2-7f2e-7d3b-9a55-2f1f8f0f8a11".into(),
             case_id: "CASE-1".into(),
@@ -83,7 +58,8 @@ mod tests {
             concat!(
                 r#"{"id":"0198c5f2-7f2e-7d3b-9a55-2f1f8f0f8a11","documentHash":"","submittedAs":"","caseId":"CASE-1","#,
                 r#""state":"STATE_CONFIRMED","finality":"FINALITY_UNSPECIFIED","revision":"7","blockedReason":"","#,
-                r#""transaction":{"hash":"","fromAddress":"","nonce":"0","blockNumber":"18446744073709551615","blockHash":"","#,
+                r#""transaction":{"hash":"","fromAddress":"","nonce":"0","blockNumber":"18446744073709551615","#,
+                r#""blockHash":"","#,
                 r#""effectiveGasPriceWei":"","feeWei":"","l1FeeWei":"","batchSize":3,"attempts":0,"explorerUrl":""},"#,
                 r#""createTime":"2023-11-14T22:13:20.005Z","traceId":""}"#
             )
@@ -91,7 +67,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pair_that_is_not_registered_reads_as_false_and_has_no_block() {
+    fn an_unregistered_pair_is_false_and_has_no_block() {
         let answer = to_value(&proto::VerifyDocumentResponse { case_id: "CASE-1".into(), ..Default::default() });
         assert_eq!((&answer["registered"], &answer["caseId"]), (&false.into(), &"CASE-1".into()));
         for absent in ["blockNumber", "confirmations", "blockTime"] {
@@ -100,7 +76,7 @@ mod tests {
     }
 
     #[test]
-    fn every_message_that_is_printed_is_in_the_descriptors() {
+    fn every_printed_message_is_in_the_descriptors() {
         assert!(to_value(&proto::Diagnosis::default()).is_object());
         assert!(to_value(&proto::DiagnoseRegistrationResponse::default()).is_object());
         assert!(to_value(&proto::VerifyDocumentResponse::default()).is_object());

@@ -1,8 +1,8 @@
-//! Client commands and the development stack; talks to the service through its public gRPC only.
+//! Client commands, which call the service through its public gRPC API only, and the development stack.
 //!
-//! [`parse`] turns arguments into a [`Command`], [`client`] and [`dev`] do it, and every way a command ends is an [`Exit`].
-//! Answers go to standard output; progress, and errors for people, to standard error. With `--json` standard output gets one
-//! JSON object a line, a call's error included: `{"error":{"code":…,"reason":…,"message":…}}`.
+//! [`parse`] turns arguments into a [`Command`]; [`client`] and [`dev`] run it and return an [`Exit`]. Results go to
+//! standard output, progress and errors to standard error. With `--json` standard output has one JSON object per line,
+//! errors of calls included: `{"error":{"code":…,"reason":…,"message":…}}`.
 
 mod args;
 mod blocked_reason;
@@ -12,6 +12,7 @@ mod document;
 mod error;
 mod error_text;
 mod exit;
+mod format;
 mod help;
 mod hints;
 mod invocation;
@@ -27,7 +28,7 @@ mod summary;
 mod time;
 mod waterfall;
 
-pub use args::{ClientCommand, Command, DeployArgs, DevArgs};
+pub use args::{Command, DeployArgs};
 pub use dev::run as dev;
 pub use exit::{Exit, error_chain, print_error};
 pub use parse::{EarlyExit, parse};

@@ -1,47 +1,63 @@
-//! Arguments that cannot be read. What was typed is never repeated, for it may be a secret: only names of ours, and flags
-//! that look like a flag.
+//! Reads the arguments. Errors never repeat what was typed, because it may be a secret, except for names of options and
+//! of existing files.
 
 use super::{
     Exit,
     args::{Arguments, Command},
     error::CliError,
+    error_text::to_json,
     invocation::Invocation,
     output::print_line,
 };
+use crate::config::may_contain_private_key;
 use clap::{
     CommandFactory, FromArgMatches,
     error::{ContextKind, ContextValue, ErrorKind},
 };
-use std::{borrow::Cow, error::Error as _, ffi::OsString};
+use std::{borrow::Cow, ffi::OsString, path::Path};
 
 const SECRETS_HINT: &str = "\
-Secrets are never arguments: give them in the environment (REGISTRAR_RPC_URLS,
+Secrets are never arguments: set them in the environment (REGISTRAR_RPC_URLS,
 REGISTRAR_SIGNER_KEYS, REGISTRAR_DATABASE_URL), or in a file named by the same
 variable with _FILE.";
-/// What an option for a secret would have in its name.
+/// Words in the name of an option that would take a secret.
 const SECRET_OPTION_WORDS: [&str; 8] = ["key", "secret", "private", "password", "mnemonic", "seed", "rpc", "database"];
-/// Hex digits of a private key, and words of the shortest mnemonic (BIP-39).
-const PRIVATE_KEY_HEX_DIGITS: usize = 64;
+/// Words of the shortest mnemonic (BIP-39).
 const MIN_MNEMONIC_WORDS: usize = 12;
-/// The longest flag that is repeated; ours are shorter.
+/// The longest option that is repeated; ours are shorter.
 const MAX_FLAG_CHARS: usize = 32;
+const HIDDEN: &str = "[hidden]";
+/// What clap fills with our own names and with numbers. Everything else may contain what was typed.
+const CONTEXT_WITHOUT_INPUT: [ContextKind; 11] = [
+    ContextKind::PriorArg,
+    ContextKind::ValidSubcommand,
+    ContextKind::ValidValue,
+    ContextKind::ActualNumValues,
+    ContextKind::ExpectedNumValues,
+    ContextKind::MinValues,
+    ContextKind::SuggestedSubcommand,
+    ContextKind::SuggestedArg,
+    ContextKind::SuggestedValue,
+    ContextKind::TrailingArg,
+    ContextKind::Usage,
+];
 
 /// What to print instead of running a command.
 #[derive(Debug)]
 pub enum EarlyExit {
-    /// Help or the version was asked for.
+    /// Help or the version.
     Help(clap::Error),
-    /// What is wrong with the arguments.
+    /// Invalid arguments, as text.
     UsageError(String),
-    /// The same for a program, which asked for JSON.
+    /// Invalid arguments, as JSON.
     UsageErrorJson(String),
 }
 
 impl EarlyExit {
-    /// Prints it: help to standard output, faults to standard error.
+    /// Prints help and JSON on standard output, text errors on standard error.
     pub fn print(&self) -> Exit {
         match self {
-            // Fails only when standard output is closed: nobody reads it.
+            // Fails only if standard output is closed.
             Self::Help(help) => help.print().map_or(Exit::Failed, |()| Exit::Done),
             Self::UsageError(text) => {
                 eprintln!("{text}");
@@ -58,76 +74,111 @@ impl EarlyExit {
 /// Reads the arguments.
 ///
 /// # Errors
-/// Help, the version, or what is wrong.
+/// Help, the version, or a usage error.
 pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Command, EarlyExit> {
     let arguments: Vec<OsString> = arguments.into_iter().collect();
+    try_parse(&arguments).map_err(|error| {
+        let invocation = arguments.first().map_or_else(Invocation::from_process, |name| Invocation::from_argv0(name));
+        let words: Vec<_> = arguments.iter().map(|argument| argument.to_string_lossy()).collect();
+        to_early_exit(error, &invocation, &words)
+    })
+}
+
+fn try_parse(arguments: &[OsString]) -> Result<Command, clap::Error> {
     let command = Arguments::command()
         .mut_subcommands(|command| command.mut_args(|arg| arg.hide_env_values(true)))
-        // What `dev` sets itself is no option there.
+        // `dev` sets these itself.
         .mut_subcommand("dev", |dev| {
             dev.mut_arg("contract_address", |arg| arg.hide(true)).mut_arg("chain_id", |arg| arg.hide(true))
         });
-    command
-        .try_get_matches_from(&arguments)
-        .and_then(|matches| Arguments::from_arg_matches(&matches))
-        .map(|arguments| arguments.command)
-        .map_err(|error| {
-            let program = arguments.first().map_or_else(Invocation::from_process, |name| Invocation::from_argv0(name));
-            let words: Vec<_> = arguments.iter().map(|argument| argument.to_string_lossy()).collect();
-            to_early_exit(error, &program, &words)
-        })
+    let matches = command.try_get_matches_from(arguments)?;
+    Ok(Arguments::from_arg_matches(&matches)?.command)
 }
 
-fn to_early_exit(error: clap::Error, program: &Invocation, words: &[Cow<'_, str>]) -> EarlyExit {
-    // clap's own words are right for help; for faults they repeat what was typed.
+fn to_early_exit(mut error: clap::Error, invocation: &Invocation, words: &[Cow<'_, str>]) -> EarlyExit {
     if error.kind() == ErrorKind::DisplayHelp || error.kind() == ErrorKind::DisplayVersion {
         return EarlyExit::Help(error);
     }
-    if error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
-        return EarlyExit::UsageError(error.render().to_string());
-    }
-    // What was asked for is not known when the arguments cannot be read: but it stands there.
-    if words.iter().take_while(|word| *word != "--").any(|word| word == "--json") {
-        return EarlyExit::UsageErrorJson(
-            CliError::invalid_arguments(describe_error(&error)).to_json(program).to_string(),
-        );
-    }
     let subcommand = words.get(1).map(AsRef::as_ref);
-    let known = Arguments::command().get_subcommands().any(|command| Some(command.get_name()) == subcommand);
-    let help = subcommand.filter(|_| known).map_or("--help".to_owned(), |name| format!("{name} --help"));
-    let mut text = format!("error: {}\n", describe_error(&error));
-    if matches!(subcommand, Some("serve" | "deploy")) || may_contain_secret(&error, words) {
-        text.push_str(&format!("\n{SECRETS_HINT}\n"));
+    let needs_secrets_hint = matches!(subcommand, Some("serve" | "deploy")) || may_contain_secret(&error, words);
+    hide_input(&mut error);
+    let text = error.render().to_string();
+    if error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
+        return EarlyExit::UsageError(text);
     }
-    text.push_str(&format!("\nTry `{}`.", program.local_command(&help)));
+    // The parsed value of --json is not known if the arguments are invalid.
+    if words.iter().take_while(|word| *word != "--").any(|word| word == "--json") {
+        let error = CliError::invalid_arguments(message_line(&text));
+        return EarlyExit::UsageErrorJson(to_json(&error, invocation).to_string());
+    }
+    let mut text = text.trim_end().to_owned();
+    if needs_secrets_hint {
+        text.push_str(&format!("\n\n{SECRETS_HINT}"));
+    }
     EarlyExit::UsageError(text)
 }
 
-/// Whether somebody seems to have given a secret, or looked for an option that takes one.
+/// The message of a rendered error in one line, without usage.
+fn message_line(text: &str) -> String {
+    let message = text.split("\n\nUsage: ").next().unwrap_or_default();
+    let message = message.split("\n\nFor more information").next().unwrap_or_default();
+    message.trim_start_matches("error: ").split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+/// Removes from the error whatever may repeat what was typed.
+fn hide_input(error: &mut clap::Error) {
+    let kinds: Vec<_> = error.context().map(|(kind, _)| kind).collect();
+    for kind in kinds.into_iter().filter(|kind| !CONTEXT_WITHOUT_INPUT.contains(kind)) {
+        let is_unknown = error.kind() == ErrorKind::UnknownArgument;
+        match (kind, error.remove(kind)) {
+            // The argument's own name, unless clap does not know the argument.
+            (ContextKind::InvalidArg, Some(name)) if !is_unknown => {
+                error.insert(kind, name);
+            }
+            (ContextKind::InvalidArg, Some(ContextValue::String(typed))) => {
+                error.insert(kind, ContextValue::String(displayable(&typed)));
+            }
+            // An empty value is one that is missing.
+            (ContextKind::InvalidValue, Some(ContextValue::String(typed))) if typed.is_empty() => {
+                error.insert(kind, ContextValue::String(typed));
+            }
+            (ContextKind::InvalidValue | ContextKind::InvalidSubcommand, _) => {
+                error.insert(kind, ContextValue::String(HIDDEN.to_owned()));
+            }
+            _ => {}
+        }
+    }
+}
+
+/// An unknown argument as it may be shown.
+fn displayable(typed: &str) -> String {
+    let file = || (!looks_like_secret(typed) && Path::new(typed).exists()).then(|| typed.to_owned());
+    flag_name(typed).or_else(file).unwrap_or_else(|| HIDDEN.to_owned())
+}
+
+/// Whether a secret was probably typed, or an option for one was looked for.
 fn may_contain_secret(error: &clap::Error, words: &[Cow<'_, str>]) -> bool {
-    let faulty = [ContextKind::InvalidArg, ContextKind::InvalidSubcommand, ContextKind::InvalidValue];
-    if faulty.into_iter().filter_map(|kind| error_context(error, kind)).any(|text| looks_like_secret(&text)) {
+    let typed = [ContextKind::InvalidArg, ContextKind::InvalidSubcommand, ContextKind::InvalidValue];
+    if typed.into_iter().filter_map(|kind| context_text(error, kind)).any(|text| looks_like_secret(&text)) {
         return true;
     }
-    // clap names an option that it does not know without its value, which hangs on it or follows.
-    let Some(option) = error_context(error, ContextKind::InvalidArg).filter(|_| is_unknown_argument(error)) else {
+    // clap names an unknown option without its value, which is attached to it or follows it.
+    let is_unknown = error.kind() == ErrorKind::UnknownArgument || error.kind() == ErrorKind::InvalidSubcommand;
+    let Some(option) = context_text(error, ContextKind::InvalidArg).filter(|_| is_unknown) else {
         return false;
     };
-    let takes_one = flag_name(&option).is_some_and(|name| SECRET_OPTION_WORDS.iter().any(|word| name.contains(word)));
-    takes_one || words.iter().skip_while(|word| !word.starts_with(&option)).take(2).any(|word| looks_like_secret(word))
+    let takes_secret =
+        flag_name(&option).is_some_and(|name| SECRET_OPTION_WORDS.iter().any(|word| name.contains(word)));
+    takes_secret
+        || words.iter().skip_while(|word| !word.starts_with(&option)).take(2).any(|word| looks_like_secret(word))
 }
 
-/// A private key, a URL that may hold one, or a mnemonic.
+/// A private key, a URL that may contain one, or a mnemonic.
 fn looks_like_secret(text: &str) -> bool {
-    let key = text.split(|c: char| !c.is_ascii_hexdigit()).any(|digits| digits.len() >= PRIVATE_KEY_HEX_DIGITS);
-    key || text.contains("://") || text.split_whitespace().count() >= MIN_MNEMONIC_WORDS
+    may_contain_private_key(text) || text.contains("://") || text.split_whitespace().count() >= MIN_MNEMONIC_WORDS
 }
 
-fn is_unknown_argument(error: &clap::Error) -> bool {
-    error.kind() == ErrorKind::UnknownArgument || error.kind() == ErrorKind::InvalidSubcommand
-}
-
-fn error_context(error: &clap::Error, kind: ContextKind) -> Option<String> {
+fn context_text(error: &clap::Error, kind: ContextKind) -> Option<String> {
     match error.get(kind) {
         Some(ContextValue::String(text)) => Some(text.clone()),
         Some(ContextValue::Strings(texts)) => Some(texts.join(", ")),
@@ -135,46 +186,14 @@ fn error_context(error: &clap::Error, kind: ContextKind) -> Option<String> {
     }
 }
 
-fn describe_error(error: &clap::Error) -> String {
-    let text = |kind| error_context(error, kind);
-    let named = text(ContextKind::InvalidArg).unwrap_or_default();
-    if is_unknown_argument(error) {
-        let suggestion = text(ContextKind::SuggestedArg).or_else(|| text(ContextKind::SuggestedSubcommand));
-        let suggestion = suggestion.map(|name| format!(": did you mean {name}?")).unwrap_or_default();
-        return match flag_name(&named) {
-            Some(flag) => format!("there is no option {flag}{suggestion}"),
-            None if error.kind() == ErrorKind::InvalidSubcommand => format!("there is no such command{suggestion}"),
-            None => format!(
-                "an argument belongs to no option (it is not repeated here, for it may be a secret){suggestion}"
-            ),
-        };
-    }
-    if error.kind() == ErrorKind::MissingRequiredArgument {
-        return format!("missing: {named}");
-    }
-    if error.kind() == ErrorKind::ArgumentConflict {
-        return format!("{named} is given twice, or together with what it excludes");
-    }
-    let values = text(ContextKind::ValidValue)
-        .filter(|values| !values.is_empty())
-        .map(|values| format!("takes one of {values}"));
-    let given = text(ContextKind::InvalidValue).is_some_and(|value| !value.is_empty());
-    let problem = match (values, error.source()) {
-        (Some(values), _) => values,
-        (None, Some(source)) if given => source.to_string(),
-        (None, _) => "needs one value".to_owned(),
-    };
-    if named.is_empty() { "the arguments cannot be read".to_owned() } else { format!("{named}: {problem}") }
-}
-
-/// The name of a flag, without the value that may hang on it. `None` when it does not look like a flag's name.
+/// The name of an option without an attached value. `None` if it does not look like the name of an option.
 fn flag_name(text: &str) -> Option<String> {
     let name = text.split('=').next().unwrap_or_default();
     if let Some(long) = name.strip_prefix("--") {
-        let plain = !long.is_empty() && long.chars().all(|c| c.is_ascii_lowercase() || c == '-' || c == '_');
-        return (plain && long.len() <= MAX_FLAG_CHARS).then(|| name.to_owned());
+        let is_plain = !long.is_empty() && long.chars().all(|c| c.is_ascii_lowercase() || c == '-' || c == '_');
+        return (is_plain && long.len() <= MAX_FLAG_CHARS).then(|| name.to_owned());
     }
-    // `-kSECRET` hangs its value on the letter.
+    // In `-kSECRET` the value is attached to the letter.
     let letter = name.strip_prefix('-')?.chars().next()?;
     letter.is_ascii_alphabetic().then(|| format!("-{letter}"))
 }
@@ -194,16 +213,16 @@ mod tests {
     }
 
     #[test]
-    fn no_fault_repeats_what_was_typed() {
+    fn no_error_repeats_what_was_typed() {
         let with_value = format!("--signer-keys={SECRET}");
-        let hanging = format!("-k{SECRET}");
+        let attached = format!("-k{SECRET}");
         let as_flag = format!("--{SECRET}");
         for arguments in [
             vec![SECRET],
             vec!["serve", SECRET],
             vec!["serve", "--signer-keys", SECRET],
             vec!["serve", &with_value],
-            vec!["serve", &hanging],
+            vec!["serve", &attached],
             vec!["serve", &as_flag],
             vec!["deploy", "--private-key", SECRET],
             vec!["deploy", "--owner", SECRET],
@@ -216,52 +235,142 @@ mod tests {
             vec!["register", "a", SECRET, "--case", "1"],
             vec!["register", "a", "--case", "c", "--wait-for", SECRET],
             vec!["register", "a", "--case", "c", "--wait-timeout", SECRET],
+            vec!["register", "a", "--case", "c", "--json", SECRET],
+            vec!["list", "--json", "--", SECRET],
+            vec!["list", "--json=", SECRET],
+            vec!["help", SECRET],
+            vec!["deploy", "--owner", "a", "--owner", SECRET],
+            vec!["regster", SECRET],
+            vec!["list", "--stat", SECRET],
         ] {
-            let text = parse_usage_error(&arguments);
+            let arguments: Vec<_> = ["registrar"].iter().chain(&arguments).map(OsString::from).collect();
+            let text = match parse(arguments.clone()) {
+                Err(EarlyExit::UsageError(text) | EarlyExit::UsageErrorJson(text)) => text,
+                other => panic!("{other:?}"),
+            };
             assert!(!text.to_lowercase().contains("59c6"), "{arguments:?}: {text}");
         }
     }
 
+    /// Every kind of clap's errors and every kind of their context, also those that no argument of ours causes today.
     #[test]
-    fn an_unknown_flag_is_named_and_the_place_of_secrets_is_told() {
+    fn no_kind_of_context_repeats_what_was_typed() {
+        use ContextKind as C;
+        use ErrorKind as E;
+        let contexts = [
+            C::InvalidSubcommand,
+            C::InvalidArg,
+            C::PriorArg,
+            C::ValidSubcommand,
+            C::ValidValue,
+            C::InvalidValue,
+            C::ActualNumValues,
+            C::ExpectedNumValues,
+            C::MinValues,
+            C::SuggestedCommand,
+            C::SuggestedSubcommand,
+            C::SuggestedArg,
+            C::SuggestedValue,
+            C::TrailingArg,
+            C::Suggested,
+            C::Usage,
+            C::Custom,
+        ];
+        let errors = [
+            E::InvalidValue,
+            E::UnknownArgument,
+            E::InvalidSubcommand,
+            E::NoEquals,
+            E::ValueValidation,
+            E::TooManyValues,
+            E::TooFewValues,
+            E::WrongNumberOfValues,
+            E::ArgumentConflict,
+            E::MissingRequiredArgument,
+            E::MissingSubcommand,
+            E::InvalidUtf8,
+        ];
+        let values = [
+            ContextValue::String(SECRET.to_owned()),
+            ContextValue::Strings(vec![SECRET.to_owned()]),
+            ContextValue::StyledStr(SECRET.to_owned().into()),
+            ContextValue::StyledStrs(vec![SECRET.to_owned().into()]),
+        ];
+        for (kind, context, value) in all_combinations(&errors, &contexts, &values) {
+            // The argument's own name where clap knows the argument.
+            let is_name = context == C::InvalidArg && kind != E::UnknownArgument;
+            if CONTEXT_WITHOUT_INPUT.contains(&context) || is_name {
+                continue;
+            }
+            let mut error = clap::Error::new(kind).with_cmd(&Arguments::command());
+            error.insert(C::InvalidArg, ContextValue::String("--case <ID>".to_owned()));
+            error.insert(C::InvalidValue, ContextValue::String("a value".to_owned()));
+            error.insert(context, value);
+            hide_input(&mut error);
+            let text = error.render().to_string();
+            assert!(!text.contains(SECRET) && !format!("{error:?}").contains(SECRET), "{kind:?} {context:?}: {text}");
+        }
+    }
+
+    fn all_combinations<'a>(
+        errors: &'a [ErrorKind],
+        contexts: &'a [ContextKind],
+        values: &'a [ContextValue],
+    ) -> impl Iterator<Item = (ErrorKind, ContextKind, ContextValue)> + 'a {
+        errors.iter().flat_map(move |kind| {
+            contexts.iter().flat_map(move |context| values.iter().map(move |value| (*kind, *context, value.clone())))
+        })
+    }
+
+    #[test]
+    fn an_unexpected_file_is_named() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let path = file.path().to_str().unwrap();
+        let text = parse_usage_error(&["register", "a", path, "--case", "1"]);
+        assert!(text.contains(&format!("unexpected argument '{path}'")) && text.contains("<FILE-OR-HASH>"), "{text}");
+        assert!(parse_usage_error(&["register", "a", "hunter2", "--case", "1"]).contains("'[hidden]'"));
+    }
+
+    #[test]
+    fn an_unknown_option_is_named_and_secrets_are_explained() {
         let text = parse_usage_error(&["serve", "--signer-keys", SECRET]);
         assert!(text.contains("--signer-keys") && text.contains("_FILE"), "{text}");
         let text = parse_usage_error(&["serve", "--lisen=127.0.0.1:1"]);
         assert!(text.contains("--lisen") && text.contains("--listen"), "{text}");
         assert!(parse_usage_error(&["register", "a"]).contains("--case"));
-        assert!(parse_usage_error(&["register", "a", "--case"]).contains("needs one value"));
+        assert!(parse_usage_error(&["register", "a", "--case"]).contains("a value is required for '--case <ID>'"));
         assert!(parse_usage_error(&["register", "a", "--case", "x", "--wait-for", "soon"]).contains("finalized"));
         assert!(parse_usage_error(&["register", "a", "--case", "a@b"]).contains("--case"));
-        assert!(parse_usage_error(&["explain", SECRET]).contains("status` takes a document's"));
+        assert!(parse_usage_error(&["explain", SECRET]).contains("status HASH` finds the registrations of a document"));
         for command in ["watch", "explain"] {
             let text = parse_usage_error(&[command, "foo"]);
-            assert!(text.contains("<ID>: is no registration id (a UUID, as `"), "{text}");
+            assert!(text.contains("for '<ID>': not a registration id (a UUID, as `"), "{text}");
         }
-        assert!(parse_usage_error(&["frobnicate"]).contains("no such command"));
+        assert!(parse_usage_error(&["frobnicate"]).contains("unrecognized subcommand"));
     }
 
     #[test]
-    fn a_program_that_asked_for_json_gets_the_fault_as_json() {
-        for (arguments, words) in [
-            (&["explain", "nosuch", "--json"][..], "<ID>: is no registration id"),
+    fn usage_errors_are_json_with_json_flag() {
+        for (arguments, message) in [
+            (&["explain", "nosuch", "--json"][..], "for '<ID>': not a registration id"),
             (&["list", "--limit", "0", "--json"], "--limit"),
-            (&["register", "a", "--json"], "missing: --case"),
-            (&["list", "--json", "--frobnicate"], "no option --frobnicate"),
+            (&["register", "a", "--json"], "not provided: --case <ID>"),
+            (&["list", "--json", "--frobnicate"], "unexpected argument '--frobnicate'"),
         ] {
-            let answer = parse(["registrar"].iter().chain(arguments).map(OsString::from));
-            let Err(EarlyExit::UsageErrorJson(line)) = answer else { panic!("{arguments:?}: {answer:?}") };
+            let parsed = parse(["registrar"].iter().chain(arguments).map(OsString::from));
+            let Err(EarlyExit::UsageErrorJson(line)) = parsed else { panic!("{arguments:?}: {parsed:?}") };
             let error: serde_json::Value = serde_json::from_str(&line).unwrap();
             let error = &error["error"];
-            assert!(error["message"].as_str().unwrap().contains(words), "{line}");
+            assert!(error["message"].as_str().unwrap().contains(message), "{line}");
             assert_eq!((&error["reason"], &error["exitCode"]), (&"INVALID_ARGUMENTS".into(), &64.into()));
         }
         assert!(parse_usage_error(&["register", "a", "--", "--json"]).starts_with("error: "));
     }
 
     #[test]
-    fn secrets_are_spoken_of_where_one_seems_to_be_meant() {
+    fn the_hint_about_secrets_is_shown_when_one_was_probably_typed() {
         let url = format!("https://rpc.example/{SECRET}");
-        let hanging = format!("--owner={SECRET}");
+        let attached = format!("--owner={SECRET}");
         for arguments in [
             vec!["serve", "--lisen"],
             vec!["deploy", "--owner", "me"],
@@ -269,7 +378,7 @@ mod tests {
             vec!["dev", "--signer-keys", "x"],
             vec!["dev", "--once", "a", SECRET],
             vec!["dev", "--block-time", &SECRET[2..]],
-            vec!["dev", &hanging],
+            vec!["dev", &attached],
             vec!["register", "a", "--case", &url],
             vec!["register", "a", "--case", "one two three four five six seven eight nine ten eleven twelve"],
             vec![SECRET],
@@ -292,7 +401,7 @@ mod tests {
     }
 
     #[test]
-    fn no_help_is_wider_than_80_columns_or_promises_what_is_not_there() {
+    fn no_help_is_wider_than_80_columns_or_mentions_failover() {
         let mut top = Arguments::command();
         top.build();
         for command in std::iter::once(&top).chain(top.get_subcommands()) {
@@ -309,12 +418,14 @@ mod tests {
     }
 
     #[test]
-    fn help_and_version_are_no_faults() {
+    fn help_and_version_are_not_errors() {
         for arguments in [["registrar", "--help"], ["registrar", "--version"]] {
             assert!(matches!(parse(arguments.iter().map(OsString::from)), Err(EarlyExit::Help(_))));
         }
-        let of_subcommand = ["registrar", "help", "register"].iter().map(OsString::from);
-        assert!(matches!(parse(of_subcommand), Err(EarlyExit::Help(help)) if help.to_string().contains("--wait-for")));
+        let subcommand_help = ["registrar", "help", "register"].iter().map(OsString::from);
+        assert!(
+            matches!(parse(subcommand_help), Err(EarlyExit::Help(help)) if help.to_string().contains("--wait-for"))
+        );
         for command in ["serve", "deploy"] {
             let Err(EarlyExit::Help(help)) = parse(["registrar", command, "--help"].iter().map(OsString::from)) else {
                 panic!("no help");

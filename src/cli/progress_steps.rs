@@ -1,9 +1,9 @@
-//! What has newly happened to a registration, told once, however many states were skipped in between.
+//! Lines about the progress of a registration: each step once, also if an update skips states.
 
-use super::{blocked_reason, output::Color, time};
+use super::{blocked_reason, format, time};
 use crate::api::proto::{Finality, Registration, State, Transaction, WaitFor};
+use console::Color;
 
-/// How far a registration has come.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 enum ProgressStep {
     NotStarted,
@@ -26,18 +26,14 @@ const ALL_STEPS: [ProgressStep; 7] = [
     ProgressStep::Finalized,
 ];
 
-/// One line about what happened.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) struct ProgressLine {
-    /// What stands in front.
     pub symbol: char,
-    /// Its colour.
     pub color: Color,
-    /// What happened.
     pub text: String,
 }
 
-/// What has been told of one registration.
+/// The state that was reported last.
 pub(super) struct StepTracker {
     step: ProgressStep,
     blocked_reason: String,
@@ -46,18 +42,20 @@ pub(super) struct StepTracker {
 }
 
 impl StepTracker {
-    /// Nothing has been told.
     pub(super) fn new() -> Self {
         Self { step: ProgressStep::NotStarted, blocked_reason: String::new(), attempts: 1, failed: false }
     }
 
-    /// What this state adds to what was told.
+    /// The lines for what is new in this state.
     pub(super) fn update(&mut self, registration: &Registration) -> Vec<ProgressLine> {
         let mut lines = Vec::new();
         let notice = |text| ProgressLine { symbol: '!', color: Color::Yellow, text };
         let step = current_step(registration);
         if step < self.step {
-            lines.push(notice(format!("back to {}: the block that held it is no longer canonical", step_label(step))));
+            lines.push(notice(format!(
+                "back to {}: the block of the transaction is no longer canonical",
+                step_label(step)
+            )));
         }
         for passed in ALL_STEPS.into_iter().filter(|passed| *passed > self.step && *passed <= step) {
             lines.push(ProgressLine { symbol: '✔', color: Color::Green, text: describe_step(passed, registration) });
@@ -65,13 +63,13 @@ impl StepTracker {
         self.step = step;
         let attempts = registration.transaction.as_ref().map_or(1, |transaction| transaction.attempts.max(1));
         if attempts > self.attempts {
-            lines.push(notice(format!("signed again to get it moving (attempt {attempts})")));
+            lines.push(notice(format!("replaced with higher fees or a smaller batch (attempt {attempts})")));
         }
         self.attempts = attempts;
         if self.blocked_reason != registration.blocked_reason {
             self.blocked_reason.clone_from(&registration.blocked_reason);
             if !self.blocked_reason.is_empty() {
-                lines.push(notice(format!("waits: {}", blocked_reason::describe(&self.blocked_reason))));
+                lines.push(notice(format!("blocked: {}", blocked_reason::describe(&self.blocked_reason))));
             }
         }
         let failed = registration.state() == State::Failed;
@@ -84,11 +82,10 @@ impl StepTracker {
         lines
     }
 
-    /// What is being waited for now.
     pub(super) fn waiting_message(&self) -> &'static str {
         match self.step {
-            ProgressStep::NotStarted => "asking the server",
-            ProgressStep::Accepted if self.blocked_reason.is_empty() => "waiting for its turn",
+            ProgressStep::NotStarted => "waiting for the server",
+            ProgressStep::Accepted if self.blocked_reason.is_empty() => "waiting in the queue",
             ProgressStep::Accepted => "waiting for an operator",
             ProgressStep::Prepared => "sending",
             ProgressStep::Submitted => "waiting for a block",
@@ -99,9 +96,8 @@ impl StepTracker {
     }
 }
 
-/// Whether a registration has come as far as this.
 pub(super) fn has_reached(registration: &Registration, level: WaitFor) -> bool {
-    let wanted = match level {
+    let target = match level {
         WaitFor::Accepted => return true,
         WaitFor::Submitted => ProgressStep::Submitted,
         WaitFor::Included => ProgressStep::Included,
@@ -109,7 +105,7 @@ pub(super) fn has_reached(registration: &Registration, level: WaitFor) -> bool {
         WaitFor::Safe => ProgressStep::Safe,
         WaitFor::Finalized => ProgressStep::Finalized,
     };
-    registration.state() != State::Failed && current_step(registration) >= wanted
+    registration.state() != State::Failed && current_step(registration) >= target
 }
 
 fn current_step(registration: &Registration) -> ProgressStep {
@@ -145,25 +141,24 @@ fn step_label(step: ProgressStep) -> &'static str {
 fn describe_step(step: ProgressStep, registration: &Registration) -> String {
     let none = Transaction::default();
     let transaction = registration.transaction.as_ref().unwrap_or(&none);
-    let (detail, moment) = match step {
+    let (detail, reached_at) = match step {
         ProgressStep::NotStarted => (String::new(), None),
         ProgressStep::Accepted => (registration.id.clone(), None),
         ProgressStep::Prepared => (describe_prepared(transaction), transaction.sign_time),
-        ProgressStep::Submitted => (shorten_hash(&transaction.hash), registration.submit_time),
+        ProgressStep::Submitted => (format::shorten_hash(&transaction.hash), registration.submit_time),
         ProgressStep::Included => (
             transaction.block_number.map(|number| format!("block {number}")).unwrap_or_default(),
             registration.include_time,
         ),
-        ProgressStep::Confirmed => (
-            transaction.confirmations.map(|depth| format!("{depth} deep")).unwrap_or_default(),
-            registration.confirm_time,
-        ),
-        ProgressStep::Safe => ("its data is on Ethereum".to_owned(), None),
-        ProgressStep::Finalized => ("its Ethereum block is final".to_owned(), None),
+        ProgressStep::Confirmed => {
+            (transaction.confirmations.map(format::format_confirmations).unwrap_or_default(), registration.confirm_time)
+        }
+        ProgressStep::Safe => ("block data is on Ethereum".to_owned(), None),
+        ProgressStep::Finalized => ("Ethereum block is final".to_owned(), None),
     };
     let after = registration
         .create_time
-        .zip(moment)
+        .zip(reached_at)
         .map(|(start, end)| format!("after {}", time::format_duration(time::elapsed_between(&start, &end))))
         .unwrap_or_default();
     format!("{:11} {detail:30} {after}", step_label(step)).trim_end().to_owned()
@@ -171,15 +166,7 @@ fn describe_step(step: ProgressStep, registration: &Registration) -> String {
 
 fn describe_prepared(transaction: &Transaction) -> String {
     let nonce = transaction.nonce.map(|nonce| format!("nonce {nonce}")).unwrap_or_default();
-    if transaction.batch_size > 1 { format!("{nonce}, one of {}", transaction.batch_size) } else { nonce }
-}
-
-/// A hash that a person can tell from others at a glance.
-pub(super) fn shorten_hash(hash: &str) -> String {
-    match (hash.get(..10), hash.get(hash.len().saturating_sub(6)..)) {
-        (Some(head), Some(tail)) if hash.len() > 20 => format!("{head}…{tail}"),
-        _ => hash.to_owned(),
-    }
+    if transaction.batch_size > 1 { format!("{nonce}, batch of {}", transaction.batch_size) } else { nonce }
 }
 
 #[cfg(test)]
@@ -195,25 +182,25 @@ mod tests {
     }
 
     #[test]
-    fn skipped_states_are_told_once_and_in_order() {
-        let mut stages = StepTracker::new();
-        assert_eq!(labels(&stages.update(&registration(State::Queued))), ["accepted"]);
-        assert_eq!(labels(&stages.update(&registration(State::Queued))), [""; 0]);
-        assert_eq!(labels(&stages.update(&registration(State::Confirmed))), ["prepared", "sent", "in", "confirmed"]);
+    fn skipped_states_are_reported_once_and_in_order() {
+        let mut tracker = StepTracker::new();
+        assert_eq!(labels(&tracker.update(&registration(State::Queued))), ["accepted"]);
+        assert_eq!(labels(&tracker.update(&registration(State::Queued))), [""; 0]);
+        assert_eq!(labels(&tracker.update(&registration(State::Confirmed))), ["prepared", "sent", "in", "confirmed"]);
     }
 
     #[test]
-    fn a_reorg_a_block_and_a_failure_are_told() {
-        let mut stages = StepTracker::new();
-        stages.update(&registration(State::Included));
-        assert!(stages.update(&registration(State::Submitted))[0].text.contains("no longer canonical"));
+    fn a_reorg_a_blocked_reason_and_a_replacement_are_reported() {
+        let mut tracker = StepTracker::new();
+        tracker.update(&registration(State::Included));
+        assert!(tracker.update(&registration(State::Submitted))[0].text.contains("no longer canonical"));
         let blocked = Registration { blocked_reason: "FEE_CAP".into(), ..registration(State::Submitted) };
-        assert!(stages.update(&blocked)[0].text.contains("FEE_CAP"));
+        assert!(tracker.update(&blocked)[0].text.contains("FEE_CAP"));
         let again = Registration {
             transaction: Some(Transaction { attempts: 2, ..Default::default() }),
             ..registration(State::Submitted)
         };
-        assert!(stages.update(&again)[0].text.contains("attempt 2"));
+        assert!(tracker.update(&again)[0].text.contains("attempt 2"));
     }
 
     #[test]

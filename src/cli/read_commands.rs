@@ -1,11 +1,12 @@
-//! The client commands, and those that only ask.
+//! Runs the client commands; all but `register` only read.
 
 use super::{
-    ClientCommand, Exit,
-    args::{self, ConnectionArgs, ExplainArgs, InfoArgs, ListArgs, StatusArgs, VerifyArgs, WatchArgs},
+    Exit,
+    args::{self, ClientCommand, ConnectionArgs, ExplainArgs, InfoArgs, ListArgs, StatusArgs, VerifyArgs, WatchArgs},
     client::Client,
     document::{self, DocumentError},
     error::{CliError, CliResult},
+    error_text::report,
     invocation::Invocation,
     json,
     output::{Output, print, print_line},
@@ -22,24 +23,24 @@ use crate::{
 use futures_util::TryStreamExt;
 use uuid::Uuid;
 
-/// The most that the server puts on one page.
+/// The server's maximum.
 const MAX_PAGE_SIZE: u32 = 500;
 
 /// Runs a client command.
 pub async fn run(command: ClientCommand, environment: &Environment) -> Exit {
     let ConnectionArgs { server, json } = connection_args(&command);
-    let mut screen = Output::from_process(*json, environment);
-    screen.invocation = screen.invocation.with_server(server, environment);
-    let ended = match command {
-        ClientCommand::Register(args) => register::run(args, &screen).await,
-        ClientCommand::Status(args) => status(args, &screen).await,
-        ClientCommand::Watch(args) => watch(args, &screen).await,
-        ClientCommand::List(args) => list(args, &screen).await,
-        ClientCommand::Verify(args) => verify(args, &screen).await,
-        ClientCommand::Explain(args) => explain(args, &screen).await,
-        ClientCommand::Info(args) => info(args, &screen).await,
+    let mut output = Output::from_process(*json, environment);
+    output.invocation = output.invocation.with_server(server, environment);
+    let result = match command {
+        ClientCommand::Register(args) => register::run(args, &output).await,
+        ClientCommand::Status(args) => status(args, &output).await,
+        ClientCommand::Watch(args) => watch(args, &output).await,
+        ClientCommand::List(args) => list(args, &output).await,
+        ClientCommand::Verify(args) => verify(args, &output).await,
+        ClientCommand::Explain(args) => explain(args, &output).await,
+        ClientCommand::Info(args) => info(args, &output).await,
     };
-    ended.unwrap_or_else(|trouble| trouble.report(&screen))
+    result.unwrap_or_else(|error| report(&error, &output))
 }
 
 fn connection_args(command: &ClientCommand) -> &ConnectionArgs {
@@ -54,15 +55,15 @@ fn connection_args(command: &ClientCommand) -> &ConnectionArgs {
     }
 }
 
-async fn status(args: StatusArgs, screen: &Output) -> CliResult<Exit> {
+async fn status(args: StatusArgs, output: &Output) -> CliResult<Exit> {
     if let Some(id) = args.target.to_str().and_then(|text| text.parse::<Uuid>().ok()) {
         let client = Client::connect(&args.connection.server).await?;
-        print_registration(&client.get(Key::Id(id.to_string())).await?, screen);
+        print_registration(&client.get(Key::Id(id.to_string())).await?, output);
         return Ok(Exit::Done);
     }
-    let document = match document::resolve(&args.target, screen.shows_progress).await {
+    let document = match document::resolve(&args.target, output.shows_progress).await {
         Err(error @ DocumentError::NotFileOrHash(..)) => {
-            return Err(CliError::invalid_arguments(not_id_or_document(&error, &screen.invocation)));
+            return Err(CliError::invalid_arguments(not_id_or_document(&error, &output.invocation)));
         }
         resolved => resolved?,
     };
@@ -70,7 +71,7 @@ async fn status(args: StatusArgs, screen: &Output) -> CliResult<Exit> {
     let client = Client::connect(&args.connection.server).await?;
     if let Some(case) = args.case {
         let key = DocumentKey { document_hash, case_id: case.to_string() };
-        print_registration(&client.get(Key::Document(key)).await?, screen);
+        print_registration(&client.get(Key::Document(key)).await?, output);
         return Ok(Exit::Done);
     }
     let mut request = ListRegistrationsRequest { document_hash, ..Default::default() };
@@ -78,10 +79,10 @@ async fn status(args: StatusArgs, screen: &Output) -> CliResult<Exit> {
     loop {
         let page = client.list(request.clone()).await?;
         for registration in &page.registrations {
-            if found && !screen.json {
+            if found && !output.json {
                 print("\n");
             }
-            print_registration(registration, screen);
+            print_registration(registration, output);
             found = true;
         }
         request.page_token = page.next_page_token;
@@ -92,157 +93,161 @@ async fn status(args: StatusArgs, screen: &Output) -> CliResult<Exit> {
     if found {
         return Ok(Exit::Done);
     }
-    // A hash that is no document's may be a transaction's, of which one may carry many registrations.
-    let by_transaction = if is_hash {
+    // The hash may be that of a transaction, which may contain many registrations.
+    let hint = if is_hash {
         format!(
-            "; if it is a transaction's hash: `{} | grep HASH` finds what it carries",
-            screen.invocation.server_command("list --json --limit 10000")
+            "; if this is the hash of a transaction, `{} | grep HASH` finds its registrations",
+            output.invocation.server_command("list --json --limit 10000")
         )
     } else {
         String::new()
     };
-    Err(CliError::not_found(&format!("this document is registered for no case{by_transaction}")))
+    Err(CliError::not_found(&format!("this document is not registered for any case{hint}")))
 }
 
-/// Why an argument is no document, where it could have been an id as well.
-fn not_id_or_document(error: &DocumentError, program: &Invocation) -> String {
-    format!("{error}; nor is it a {}", args::registration_id_description(program))
+fn not_id_or_document(error: &DocumentError, invocation: &Invocation) -> String {
+    format!("{error}; nor a {}", args::registration_id_description(invocation))
 }
 
-fn print_registration(registration: &Registration, screen: &Output) {
-    if screen.json {
+fn print_registration(registration: &Registration, output: &Output) {
+    if output.json {
         print_line(&json::to_line(registration));
         return;
     }
-    print(&summary::render_registration(registration, screen.stdout_style));
-    let bars = waterfall::render(registration, time::now(), screen.width, screen.stdout_style);
-    if !bars.is_empty() {
-        print(&format!("\n{bars}"));
+    print(&summary::render_registration(registration, &output.stdout_style));
+    let waterfall = waterfall::render(registration, time::now(), output.width, &output.stdout_style);
+    if !waterfall.is_empty() {
+        print(&format!("\n{waterfall}"));
     }
 }
 
-async fn watch(args: WatchArgs, screen: &Output) -> CliResult<Exit> {
+async fn watch(args: WatchArgs, output: &Output) -> CliResult<Exit> {
     let until = WaitFor::from(args.until);
     let client = Client::connect(&args.connection.server).await?;
     let request =
         WatchRegistrationRequest { id: args.id.to_string(), until: until.into(), after_revision: args.after_revision };
     let mut last: Option<Registration> = None;
     let mut states = client.watch(request).await?;
-    let mut live = ProgressView::new(screen, true);
-    let broken = loop {
+    let mut progress = ProgressView::new(output, true);
+    let stream_error = loop {
         match states.try_next().await {
             Ok(Some(registration)) => {
-                live.show(&registration);
-                if screen.json {
+                progress.show(&registration);
+                if output.json {
                     print_line(&json::to_line(&registration));
                 }
                 last = Some(registration);
             }
             Ok(None) => break None,
-            Err(trouble) => break Some(trouble),
+            Err(error) => break Some(error),
         }
     };
-    drop(live);
-    let registration = match (last, &broken) {
+    drop(progress);
+    let registration = match (last, &stream_error) {
         (Some(registration), _) => registration,
-        // Every state was left out as known already.
+        // All revisions were skipped because of --after-revision.
         (None, None) => client.get(Key::Id(args.id.to_string())).await?,
-        (None, Some(_)) => return Err(broken.unwrap_or_else(CliError::stream_ended)),
+        (None, Some(_)) => return Err(stream_error.unwrap_or_else(CliError::stream_ended)),
     };
-    if !screen.json {
-        print_registration(&registration, screen);
+    if !output.json {
+        print_registration(&registration, output);
     }
-    match broken {
+    match stream_error {
         None if progress_steps::has_reached(&registration, until) => Ok(Exit::Done),
         None if registration.state() == State::Failed => Ok(Exit::Failed),
-        broken => Err(broken.unwrap_or_else(CliError::stream_ended).with_registration(&registration, until)),
+        stream_error => {
+            Err(stream_error.unwrap_or_else(CliError::stream_ended).with_registration(&registration, until))
+        }
     }
 }
 
-async fn list(args: ListArgs, screen: &Output) -> CliResult<Exit> {
+async fn list(args: ListArgs, output: &Output) -> CliResult<Exit> {
     let document_hash = match &args.hash {
-        Some(argument) => document::resolve(argument, screen.shows_progress).await?.submitted_as,
+        Some(argument) => document::resolve(argument, output.shows_progress).await?.submitted_as,
         None => String::new(),
     };
     let client = Client::connect(&args.connection.server).await?;
     let mut request = ListRegistrationsRequest {
         page_token: args.page_token.unwrap_or_default(),
-        states: args.state.into_iter().map(|stand| State::from(stand).into()).collect(),
+        states: args.state.into_iter().map(|state| State::from(state).into()).collect(),
         case_id: args.case.map(|case| case.to_string()).unwrap_or_default(),
         document_hash,
         page_size: 0,
     };
-    let mut left = args.limit;
-    while left > 0 {
-        let size = left.min(MAX_PAGE_SIZE);
+    let mut remaining = args.limit;
+    while remaining > 0 {
+        let size = remaining.min(MAX_PAGE_SIZE);
         request.page_size = i32::try_from(size).unwrap_or_default();
         let page = client.list(request.clone()).await?;
         for registration in &page.registrations {
-            if screen.json {
+            if output.json {
                 print_line(&json::to_line(registration));
             } else {
-                print_line(&summary::render_list_line(registration, screen.stdout_style));
+                print_line(&summary::render_list_line(registration, &output.stdout_style));
             }
         }
-        left -= u32::try_from(page.registrations.len()).unwrap_or(left).min(left);
+        remaining -= u32::try_from(page.registrations.len()).unwrap_or(remaining).min(remaining);
         request.page_token = page.next_page_token;
         if request.page_token.is_empty() {
-            if left == args.limit && !screen.json {
-                eprintln!("no registrations");
+            if remaining == args.limit && !output.json {
+                eprintln!("no registrations found");
             }
             return Ok(Exit::Done);
         }
     }
-    eprintln!("there are more: --page-token {}", request.page_token);
+    eprintln!("more registrations: continue with --page-token {}", request.page_token);
     Ok(Exit::Done)
 }
 
-async fn verify(args: VerifyArgs, screen: &Output) -> CliResult<Exit> {
-    let document = document::resolve(&args.document, screen.shows_progress).await?;
+async fn verify(args: VerifyArgs, output: &Output) -> CliResult<Exit> {
+    let document = document::resolve(&args.document, output.shows_progress).await?;
     let client = Client::connect(&args.connection.server).await?;
-    verify_pair(&client, screen, document.submitted_as, args.case.to_string()).await
+    verify_pair(&client, output, document.submitted_as, args.case.to_string()).await
 }
 
-/// Asks the chain through the service, and prints its answer.
+/// Prints the on-chain record of a pair, read through the service.
 pub(super) async fn verify_pair(
     client: &Client,
-    screen: &Output,
+    output: &Output,
     document_hash: String,
     case_id: String,
 ) -> CliResult<Exit> {
     let answer = client.verify(VerifyDocumentRequest { document_hash, case_id }).await?;
-    if screen.json {
+    if output.json {
         print_line(&json::to_line(&answer));
     } else {
-        print(&summary::render_verification(&answer, screen.stdout_style));
+        print(&summary::render_verification(&answer, &output.stdout_style));
     }
     Ok(if answer.registered { Exit::Done } else { Exit::Failed })
 }
 
-async fn explain(args: ExplainArgs, screen: &Output) -> CliResult<Exit> {
+async fn explain(args: ExplainArgs, output: &Output) -> CliResult<Exit> {
     let client = Client::connect(&args.connection.server).await?;
     let answer = client.diagnose(args.id.to_string()).await?;
-    if screen.json {
+    if output.json {
         print_line(&json::to_line(&answer));
         return Ok(Exit::Done);
     }
+    let state = answer.registration.as_ref().map(Registration::state);
     if let Some(registration) = answer.registration {
-        // The diagnosis made now stands below; the one that is stored may be of another time.
-        print(&summary::render_registration(&Registration { diagnosis: None, ..registration }, screen.stdout_style));
+        // The current diagnosis follows; the stored one may be outdated.
+        let registration = Registration { diagnosis: None, ..registration };
+        print(&summary::render_registration(&registration, &output.stdout_style));
     }
-    match &answer.diagnosis {
-        Some(diagnosis) => print(&format!("\n{}", summary::render_diagnosis(diagnosis, screen.stdout_style))),
-        None => print("\nThere is nothing to explain: it is settled.\n"),
+    match (&answer.diagnosis, state) {
+        (Some(diagnosis), _) => print(&format!("\n{}", summary::render_diagnosis(diagnosis, &output.stdout_style))),
+        (None, Some(State::Failed)) => print("\nNothing to explain: it has failed for the reason above.\n"),
+        (None, _) => print("\nNothing to explain: it is confirmed.\n"),
     }
     Ok(Exit::Done)
 }
 
-async fn info(args: InfoArgs, screen: &Output) -> CliResult<Exit> {
+async fn info(args: InfoArgs, output: &Output) -> CliResult<Exit> {
     let info = Client::connect(&args.connection.server).await?.info().await?;
-    if screen.json {
+    if output.json {
         print_line(&json::to_line(&info));
     } else {
-        print(&summary::render_service_info(&info, screen.stdout_style));
+        print(&summary::render_service_info(&info, &output.stdout_style));
     }
     Ok(Exit::Done)
 }

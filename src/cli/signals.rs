@@ -1,15 +1,15 @@
-//! Signals: the first drains, the second leaves at once.
+//! Signals: the first one starts a graceful shutdown, the second one exits immediately.
 
 use super::{Exit, print_error};
 use std::{future::Future, io, task::Poll};
 use tokio_util::sync::CancellationToken;
 
-/// Runs until it ends by itself or drains after SIGTERM or SIGINT; a second signal ends it at once with 130.
+/// Runs until completion, or shuts down gracefully on SIGTERM or SIGINT; a second signal exits immediately with 130.
 pub async fn run_until_signal<F: Future<Output = Exit>>(run: impl FnOnce(CancellationToken) -> F) -> Exit {
     run_with_signals(ShutdownSignals::listen(), run).await
 }
 
-/// The same for what has a child to take along: it does not outlive its terminal either. A service may, under `nohup`.
+/// Also shuts down on SIGHUP, so that a child process does not outlive the terminal.
 pub(super) async fn run_until_signal_or_hangup<F: Future<Output = Exit>>(
     run: impl FnOnce(CancellationToken) -> F,
 ) -> Exit {
@@ -37,7 +37,6 @@ async fn run_with_signals<F: Future<Output = Exit>>(
     }
 }
 
-/// The signals that ask a process to end.
 struct ShutdownSignals {
     #[cfg(unix)]
     streams: Vec<tokio::signal::unix::Signal>,
@@ -67,7 +66,7 @@ impl ShutdownSignals {
 }
 
 #[cfg(not(unix))]
-impl Signals {
+impl ShutdownSignals {
     fn listen() -> io::Result<Self> {
         Ok(Self {})
     }

@@ -1,50 +1,42 @@
-//! Answers for people.
+//! Answers as text for people.
 
-use super::{
-    blocked_reason,
-    document::Document,
-    output::{Color, Style},
-    progress_steps, time,
-};
+use super::{blocked_reason, document::Document, format, time};
 use crate::{
     api::proto::{
         Cause, Diagnosis, Finality, GetServiceInfoResponse, Registration, State, Transaction, VerifyDocumentResponse,
     },
     registration::CaseId,
 };
+use console::{Color, Style};
 
-/// A label is as wide as the longest, so that a hash of 66 characters behind it ends at column 80.
+/// The longest label. A hash of 66 characters after it ends at column 80.
 const LABEL_WIDTH: usize = 11;
 
-/// One labelled line; nothing when there is no value.
-pub(super) fn labelled_row(label: &str, value: &str, paint: Style) -> String {
+/// Empty if there is no value.
+pub(super) fn labelled_row(label: &str, value: &str, style: &Style) -> String {
     if value.is_empty() {
         return String::new();
     }
-    format!("  {} {value}\n", paint.apply(Color::Dim, format!("{label:<LABEL_WIDTH$}")))
+    format!("  {} {value}\n", style.clone().dim().apply_to(format!("{label:<LABEL_WIDTH$}")))
 }
 
-/// What is about to be registered.
 pub(super) fn document_heading(document: &Document, case: &CaseId) -> String {
     match &document.file {
         Some((path, bytes)) => {
             let name = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy();
             let size = indicatif::HumanBytes(*bytes);
-            format!(
-                "{name} ({size}), sha2-256 {}, case {case}",
-                progress_steps::shorten_hash(&document.hash.to_string())
-            )
+            format!("{name} ({size}), sha2-256 {}, case {case}", format::shorten_hash(&document.hash.to_string()))
         }
-        None => format!("sha2-256 {}, case {case}", progress_steps::shorten_hash(&document.hash.to_string())),
+        None => format!("sha2-256 {}, case {case}", format::shorten_hash(&document.hash.to_string())),
     }
 }
 
-/// A registration.
-pub(super) fn render_registration(registration: &Registration, paint: Style) -> String {
+pub(super) fn render_registration(registration: &Registration, style: &Style) -> String {
     let none = Transaction::default();
     let transaction = registration.transaction.as_ref().unwrap_or(&none);
-    let mut text = format!("{}\n", paint.apply(state_color(registration.state()), state_name(registration.state())));
-    let mut add = |label, value: &str| text.push_str(&labelled_row(label, value, paint));
+    let mut text =
+        format!("{}\n", style.clone().fg(state_color(registration.state())).apply_to(state_name(registration.state())));
+    let mut add = |label, value: &str| text.push_str(&labelled_row(label, value, style));
     add("id", &registration.id);
     add("document", &registration.document_hash);
     if registration.submitted_as != registration.document_hash {
@@ -67,45 +59,41 @@ pub(super) fn render_registration(registration: &Registration, paint: Style) -> 
     text
 }
 
-/// One line of a list.
-pub(super) fn render_list_line(registration: &Registration, paint: Style) -> String {
+pub(super) fn render_list_line(registration: &Registration, style: &Style) -> String {
     let state_text = format!("{:<9}", state_name(registration.state()));
     let created = registration.create_time.as_ref().map(time::format_timestamp).unwrap_or_default();
     format!(
         "{}  {}  {created}  {}  {}",
         registration.id,
-        paint.apply(state_color(registration.state()), state_text),
-        progress_steps::shorten_hash(&registration.document_hash),
+        style.clone().fg(state_color(registration.state())).apply_to(state_text),
+        format::shorten_hash(&registration.document_hash),
         registration.case_id,
     ) + &reason_suffix(registration)
 }
 
-/// What it waits for or failed with, after its line; nothing when there is nothing to say.
 fn reason_suffix(registration: &Registration) -> String {
     let failure = registration.failure.as_ref().map(|failure| failure.reason.as_str());
     let reasons = failure.into_iter().chain([registration.blocked_reason.as_str()]);
     reasons.filter(|reason| !reason.is_empty()).map(|reason| format!("  {reason}")).collect()
 }
 
-/// Why a registration is not confirmed.
-pub(super) fn render_diagnosis(diagnosis: &Diagnosis, paint: Style) -> String {
-    let mut text = format!("{}\n", paint.apply(Color::Yellow, cause_name(diagnosis.cause())));
+pub(super) fn render_diagnosis(diagnosis: &Diagnosis, style: &Style) -> String {
+    let mut text = format!("{}\n", style.clone().yellow().apply_to(cause_name(diagnosis.cause())));
     text.push_str(&format!("  {}\n\n", diagnosis.explanation));
     let mut evidence: Vec<_> = diagnosis.evidence.iter().collect();
     evidence.sort();
     let widest = evidence.iter().map(|(name, _)| name.len()).max().unwrap_or_default();
     for (name, value) in evidence {
-        text.push_str(&format!("  {} {value}\n", paint.apply(Color::Dim, format!("{name:<widest$}"))));
+        text.push_str(&format!("  {} {value}\n", style.clone().dim().apply_to(format!("{name:<widest$}"))));
     }
     text
 }
 
-/// What the chain says.
-pub(super) fn render_verification(answer: &VerifyDocumentResponse, paint: Style) -> String {
-    let (colour, head) =
+pub(super) fn render_verification(answer: &VerifyDocumentResponse, style: &Style) -> String {
+    let (color, head) =
         if answer.registered { (Color::Green, "registered on chain") } else { (Color::Red, "not registered on chain") };
-    let mut text = format!("{}\n", paint.apply(colour, head));
-    let mut add = |label, value: &str| text.push_str(&labelled_row(label, value, paint));
+    let mut text = format!("{}\n", style.clone().fg(color).apply_to(head));
+    let mut add = |label, value: &str| text.push_str(&labelled_row(label, value, style));
     add("document", &answer.document_hash);
     add("case", &answer.case_id);
     add("registrar", &answer.registrar);
@@ -117,13 +105,12 @@ pub(super) fn render_verification(answer: &VerifyDocumentResponse, paint: Style)
     text
 }
 
-/// What a server is.
-pub(super) fn render_service_info(info: &GetServiceInfoResponse, paint: Style) -> String {
+pub(super) fn render_service_info(info: &GetServiceInfoResponse, style: &Style) -> String {
     let duration = |duration: Option<prost_types::Duration>| {
         duration.and_then(|duration| duration.try_into().ok()).map(time::format_duration).unwrap_or_default()
     };
     let mut text = String::new();
-    let mut add = |label, value: &str| text.push_str(&labelled_row(label, value, paint));
+    let mut add = |label, value: &str| text.push_str(&labelled_row(label, value, style));
     add("version", &info.version);
     add("commit", &info.commit);
     add("network", &format!("{} (chain {})", info.network, info.chain_id));
@@ -131,20 +118,20 @@ pub(super) fn render_service_info(info: &GetServiceInfoResponse, paint: Style) -
     for signer in &info.signer_addresses {
         add("signer", signer);
     }
-    add("confirmed", &format!("at depth {}", info.confirmations));
-    add("diagnosed", &format!("{} after it was sent", duration(info.confirmation_timeout)));
+    add("confirmed", &format!("after {}", format::format_confirmations(info.confirmations.into())));
+    add("reported", &format!("as late after {}", duration(info.confirmation_timeout)));
     add("max wait", &duration(info.max_wait));
     text
 }
 
 fn format_block(number: Option<u64>, confirmations: Option<u64>, finality: Finality) -> String {
     let Some(number) = number else { return String::new() };
-    let depth = confirmations.map(|depth| format!(", {depth} deep")).unwrap_or_default();
+    let depth = confirmations.map(|depth| format!(", {}", format::format_confirmations(depth))).unwrap_or_default();
     let finality = match finality {
         Finality::Unspecified => "",
-        Finality::Unsafe => ", not yet safe",
-        Finality::Safe => ", safe",
-        Finality::Finalized => ", final",
+        Finality::Unsafe => ", not yet final on Ethereum",
+        Finality::Safe => ", safe on Ethereum",
+        Finality::Finalized => ", final on Ethereum",
     };
     format!("{number}{depth}{finality}")
 }
@@ -163,7 +150,7 @@ fn state_name(state: State) -> &'static str {
     state.as_str_name().trim_start_matches("STATE_")
 }
 
-/// A cause in lower case, as the error's metadata and Sentry write it.
+/// In lower case, as in error metadata and Sentry.
 fn cause_name(cause: Cause) -> String {
     cause.as_str_name().trim_start_matches("CAUSE_").to_lowercase()
 }
@@ -180,16 +167,18 @@ fn state_color(state: State) -> Color {
 mod tests {
     use super::*;
 
+    const PLAIN: &Style = &Style::new().force_styling(false);
+
     #[test]
-    fn a_line_of_a_list_ends_with_what_it_waits_for() {
+    fn a_list_line_ends_with_the_blocked_reason() {
         let waiting = Registration { blocked_reason: "FEE_CAP".into(), case_id: "C-1".into(), ..Default::default() };
-        assert!(render_list_line(&waiting, Style::PLAIN).ends_with("  C-1  FEE_CAP"));
+        assert!(render_list_line(&waiting, PLAIN).ends_with("  C-1  FEE_CAP"));
         let free = Registration { blocked_reason: String::new(), ..waiting };
-        assert!(render_list_line(&free, Style::PLAIN).ends_with("  C-1"));
+        assert!(render_list_line(&free, PLAIN).ends_with("  C-1"));
     }
 
     #[test]
-    fn wei_reads_as_ether_without_losing_a_digit() {
+    fn wei_is_formatted_as_ether_without_losing_digits() {
         for (wei, text) in [
             ("1", "0.000000000000000001 ETH"),
             ("52000000000000", "0.000052 ETH"),
@@ -211,14 +200,14 @@ mod tests {
                 blocked_reason: "INSUFFICIENT_FUNDS".into(),
                 ..Default::default()
             },
-            Style::PLAIN,
+            PLAIN,
         );
         assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
     }
 
     #[test]
-    fn what_is_not_known_takes_no_line() {
-        let text = render_registration(&Registration { id: "the-id".into(), ..Default::default() }, Style::PLAIN);
+    fn unknown_values_take_no_line() {
+        let text = render_registration(&Registration { id: "the-id".into(), ..Default::default() }, PLAIN);
         assert_eq!(text.lines().count(), 2, "{text}");
     }
 }

@@ -3,18 +3,17 @@
 use prost_types::Timestamp;
 use std::time::{Duration, SystemTime};
 
-/// Now, by this machine's clock.
 pub(super) fn now() -> Timestamp {
     SystemTime::now().into()
 }
 
-/// From `start` to `end`; zero when the clock went backward.
+/// Zero if the clock went backward.
 pub(super) fn elapsed_between(start: &Timestamp, end: &Timestamp) -> Duration {
     let nanos = |time: &Timestamp| i128::from(time.seconds) * 1_000_000_000 + i128::from(time.nanos);
     u64::try_from(nanos(end) - nanos(start)).map_or(Duration::ZERO, Duration::from_nanos)
 }
 
-/// A duration with about three digits: `12 ms`, `1.93 s`, `2 m 05 s`, `1 h 02 m`.
+/// About three digits: `12 ms`, `1.93 s`, `2 m 05 s`, `1 h 02 m`.
 pub(super) fn format_duration(duration: Duration) -> String {
     let millis = duration.as_millis();
     let seconds = duration.as_secs();
@@ -29,11 +28,11 @@ pub(super) fn format_duration(duration: Duration) -> String {
     }
 }
 
-/// A moment in UTC, to the second.
+/// UTC, to the second.
 pub(super) fn format_timestamp(time: &Timestamp) -> String {
     SystemTime::try_from(*time)
         .map(|time| humantime::format_rfc3339_seconds(time).to_string())
-        .unwrap_or_else(|_| "a time out of range".to_owned())
+        .unwrap_or_else(|_| "out of range".to_owned())
 }
 
 #[cfg(test)]

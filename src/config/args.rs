@@ -1,95 +1,98 @@
-//! The settings that are no secrets, as command-line arguments.
+//! Settings that are not secrets, as command-line arguments. The doc comments are the help texts.
 
 use clap::Args;
 
-/// Which chain and how to speak to it.
+/// Arguments of every command that uses the chain.
 #[derive(Args, Clone, Debug, Default)]
 #[command(next_help_heading = "Network")]
 pub struct NetworkArgs {
-    /// EIP-155 chain id. An endpoint that answers another one is never used [default: 84532, Base Sepolia]
+    /// EIP-155 chain id; an endpoint that reports another one is never used [default: 84532, Base Sepolia]
     #[arg(long, env = "REGISTRAR_CHAIN_ID", value_name = "ID")]
-    pub chain_id: Option<String>,
-    /// Hard cap on what is paid per gas, in gwei; never exceeded [default: 5]
+    pub(crate) chain_id: Option<String>,
+    /// Hard cap on the fee per gas, in gwei; never exceeded [default: 5]
     #[arg(long, env = "REGISTRAR_MAX_FEE_GWEI", value_name = "GWEI")]
-    pub max_fee_gwei: Option<String>,
+    pub(crate) max_fee_gwei: Option<String>,
 }
 
-/// The settings of `registrar serve`.
+/// Arguments of `registrar serve`.
 #[derive(Args, Clone, Debug, Default)]
 pub struct ServeArgs {
     /// Address of the gRPC server [default: 127.0.0.1:50051]
     #[arg(long, env = "REGISTRAR_LISTEN", value_name = "ADDR", help_heading = "Addresses")]
-    pub listen: Option<String>,
+    pub(crate) listen: Option<String>,
     /// Address of the HTTP server for /metrics, /healthz and /readyz [default: 127.0.0.1:9464]
     #[arg(long, env = "REGISTRAR_ADMIN_LISTEN", value_name = "ADDR", help_heading = "Addresses")]
-    pub admin_listen: Option<String>,
-    /// Allow addresses off loopback although there is neither TLS nor a token yet [default: false]
-    #[arg(long, env = "REGISTRAR_ALLOW_INSECURE", value_name = "BOOL", help_heading = "Addresses", num_args = 0..=1, default_missing_value = "true")]
-    pub allow_insecure: Option<String>,
+    pub(crate) admin_listen: Option<String>,
+    /// Allow addresses that other machines can reach, although there is no TLS or authentication [default: false]
+    #[arg(long, env = "REGISTRAR_ALLOW_INSECURE", value_name = "BOOL", help_heading = "Addresses", num_args = 0..=1,
+          default_missing_value = "true")]
+    pub(crate) allow_insecure: Option<String>,
 
     #[command(flatten)]
-    #[allow(missing_docs)]
-    pub network: NetworkArgs,
-    /// Address of the DocumentRegistry contract (required; `registrar deploy` makes one)
+    pub(crate) network: NetworkArgs,
+    /// Address of the DocumentRegistry contract (required; `registrar deploy` creates one)
     #[arg(long, env = "REGISTRAR_CONTRACT_ADDRESS", value_name = "ADDRESS", help_heading = "Network")]
-    pub contract_address: Option<String>,
+    pub(crate) contract_address: Option<String>,
 
-    /// Depth at which a registration is confirmed; the including block counts as 1 [default: 2, and 1 on chain 31337]
+    /// Confirmation depth in blocks; the including block counts as 1 [default: 2, and 1 on chain 31337]
     #[arg(long, env = "REGISTRAR_CONFIRMATIONS", value_name = "BLOCKS", help_heading = "Registrations")]
-    pub confirmations: Option<String>,
-    /// How long a transaction may take from being sent to being confirmed before it is diagnosed and reported [default: 30s]
+    pub(crate) confirmations: Option<String>,
+    /// Time from submission to confirmation after which a transaction is diagnosed and reported [default: 30s]
     #[arg(long, env = "REGISTRAR_CONFIRMATION_TIMEOUT", value_name = "DURATION", help_heading = "Registrations")]
-    pub confirmation_timeout: Option<String>,
-    /// The longest a call may wait [default: 5m]
+    pub(crate) confirmation_timeout: Option<String>,
+    /// Maximum wait timeout of a call [default: 5m]
     #[arg(long, env = "REGISTRAR_MAX_WAIT", value_name = "DURATION", help_heading = "Registrations")]
-    pub max_wait: Option<String>,
-    /// How many calls and streams may wait at once before TOO_MANY_WAITERS [default: 10000]
+    pub(crate) max_wait: Option<String>,
+    /// Calls and streams that may wait at the same time; more get TOO_MANY_WAITERS [default: 10000]
     #[arg(long, env = "REGISTRAR_MAX_WAITERS", value_name = "N", help_heading = "Registrations")]
-    pub max_waiters: Option<String>,
-    /// How many registrations may be unfinished before QUEUE_FULL [default: 100000]
+    pub(crate) max_waiters: Option<String>,
+    /// Unfinished registrations; more get QUEUE_FULL [default: 100000]
     #[arg(long, env = "REGISTRAR_QUEUE_LIMIT", value_name = "N", help_heading = "Registrations")]
-    pub queue_limit: Option<String>,
-    /// How much may be spent in a day of UTC, in ETH; what would pass it waits until what is out lands for less, fees fall, or the next day begins [default: no limit]
+    pub(crate) queue_limit: Option<String>,
+    /// Maximum spend per UTC day in ETH, over all replicas of one database; what exceeds it waits [default: no limit]
     #[arg(long, env = "REGISTRAR_DAILY_BUDGET_ETH", value_name = "ETH", help_heading = "Registrations")]
-    pub daily_budget_eth: Option<String>,
-    /// How long a transaction's signed bytes are kept after its confirmation; longer while it is not final. All else is kept [default: 7d]
+    pub(crate) daily_budget_eth: Option<String>,
+    /// How long the signed bytes of a transaction are kept after its confirmation; longer while it is not final
+    /// [default: 7d]
     #[arg(long, env = "REGISTRAR_KEEP_SIGNED_BYTES", value_name = "DURATION", help_heading = "Registrations")]
-    pub keep_signed_bytes: Option<String>,
-    /// How long shutting down may take [default: 20s]
+    pub(crate) keep_signed_bytes: Option<String>,
+    /// Maximum duration of a shutdown [default: 20s]
     #[arg(long, env = "REGISTRAR_SHUTDOWN_GRACE", value_name = "DURATION", help_heading = "Registrations")]
-    pub shutdown_grace: Option<String>,
+    pub(crate) shutdown_grace: Option<String>,
 
-    /// Whether spans and reports are made at all; logs and metrics stay either way [default: true]
+    /// Create spans and reports; `false` leaves logs, metrics and trace ids [default: true]
     #[arg(long, env = "TRACING_ENABLED", value_name = "BOOL", help_heading = "Telemetry")]
-    pub tracing_enabled: Option<String>,
-    /// Share of good traces that is kept, from 0 to 1; failures are always kept [default: 0.01, and 1 in `dev`]
+    pub(crate) tracing_enabled: Option<String>,
+    /// Share of successful traces that is kept, 0 to 1; failures are always kept [default: 0.01, and 1 in `dev`]
     #[arg(long, env = "TRACE_SAMPLE_RATE", value_name = "SHARE", help_heading = "Telemetry")]
-    pub trace_sample_rate: Option<String>,
-    /// The environment, as it is told with everything [default: development]
+    pub(crate) trace_sample_rate: Option<String>,
+    /// Environment in spans and reports [default: development]
     #[arg(long, env = "TRACE_ENVIRONMENT", value_name = "NAME", help_heading = "Telemetry")]
-    pub trace_environment: Option<String>,
-    /// The service's name [default: registrar]
+    pub(crate) trace_environment: Option<String>,
+    /// Service name in spans and reports [default: registrar]
     #[arg(long, env = "TRACE_SERVICE_NAME", value_name = "NAME", help_heading = "Telemetry")]
-    pub trace_service_name: Option<String>,
-    /// The release [default: this program's version]
+    pub(crate) trace_service_name: Option<String>,
+    /// Release in spans and reports [default: this program's version]
     #[arg(long, env = "TRACE_SERVICE_VERSION", value_name = "VERSION", help_heading = "Telemetry")]
-    pub trace_service_version: Option<String>,
-    /// Share of error events that goes to Sentry, from 0 to 1 [default: 1]
+    pub(crate) trace_service_version: Option<String>,
+    /// Share of error events that is sent to Sentry, 0 to 1 [default: 1]
     #[arg(long, env = "SENTRY_SAMPLE_RATE", value_name = "SHARE", help_heading = "Telemetry")]
-    pub sentry_sample_rate: Option<String>,
-    /// Whether Sentry's SDK says on standard error what it does [default: false]
+    pub(crate) sentry_sample_rate: Option<String>,
+    /// Print the Sentry SDK's debug output on standard error [default: false]
     #[arg(long, env = "SENTRY_DEBUG", value_name = "BOOL", help_heading = "Telemetry")]
-    pub sentry_debug: Option<String>,
-    /// Address of an OTLP collector, as http://localhost:4317; its family of variables is honoured too [default: none]
+    pub(crate) sentry_debug: Option<String>,
+    /// OTLP collector, for example http://localhost:4317; the other OTEL_EXPORTER_OTLP_* variables are read too
+    /// [default: none]
     #[arg(long, env = "OTEL_EXPORTER_OTLP_ENDPOINT", value_name = "URL", help_heading = "Telemetry")]
-    pub otlp_endpoint: Option<String>,
-    /// Hosts that get trace headers with our requests: names, or .example.com for all below it, separated by commas [default: none]
+    pub(crate) otlp_endpoint: Option<String>,
+    /// Hosts that receive trace headers with outgoing requests, separated by commas: rpc.example.com, or .example.com
+    /// for all subdomains [default: none]
     #[arg(long, env = "REGISTRAR_TRACE_HOSTS", value_name = "HOSTS", help_heading = "Telemetry")]
-    pub trace_hosts: Option<String>,
-    /// How log lines look: text or json [default: text on a terminal, else json]
+    pub(crate) trace_hosts: Option<String>,
+    /// Format of log lines: text or json [default: text on a terminal, else json]
     #[arg(long, env = "LOG_FORMAT", value_name = "FORMAT", help_heading = "Telemetry")]
-    pub log_format: Option<String>,
-    /// Which log lines are written, as `info` or `registrar=debug,info` [default: info]
+    pub(crate) log_format: Option<String>,
+    /// Log filter, for example `registrar=debug,info` [default: info]
     #[arg(long, env = "RUST_LOG", value_name = "FILTER", help_heading = "Telemetry")]
-    pub log: Option<String>,
+    pub(crate) log: Option<String>,
 }

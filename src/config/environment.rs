@@ -1,5 +1,6 @@
-//! Variables, and the list of what is wrong with them.
+//! Environment variables, and the list of errors in them.
 
+use super::parsers::may_contain_private_key;
 use crate::telemetry::redact::{REPLACEMENT, redact};
 use std::{
     borrow::Cow,
@@ -8,7 +9,7 @@ use std::{
     io::ErrorKind,
 };
 
-/// The environment's variables, read once.
+/// A snapshot of the environment variables.
 #[derive(Clone, Default)]
 pub struct Environment(HashMap<String, String>);
 
@@ -18,47 +19,46 @@ impl Environment {
         Self(std::env::vars_os().filter_map(|(k, v)| Some((k.into_string().ok()?, v.into_string().ok()?))).collect())
     }
 
-    /// The same with some variables set.
-    pub fn with<'a>(mut self, variables: impl IntoIterator<Item = (&'a str, String)>) -> Self {
+    /// Adds or replaces variables.
+    pub(crate) fn with<'a>(mut self, variables: impl IntoIterator<Item = (&'a str, String)>) -> Self {
         self.0.extend(variables.into_iter().map(|(name, value)| (name.to_owned(), value)));
         self
     }
 
-    /// The names of all variables, in order.
-    pub fn names(&self) -> BTreeSet<&str> {
+    pub(crate) fn names(&self) -> BTreeSet<&str> {
         self.0.keys().map(String::as_str).collect()
     }
 
     /// A variable; an empty one counts as absent.
-    pub fn get(&self, name: &str) -> Option<&str> {
+    pub(crate) fn get(&self, name: &str) -> Option<&str> {
         self.0.get(name).map(|value| value.trim()).filter(|value| !value.is_empty())
     }
 
     /// The first of these that is set, with its name.
-    pub fn first_set<'a>(&self, names: &[&'a str]) -> Option<(&'a str, &str)> {
+    pub(crate) fn first_set<'a>(&self, names: &[&'a str]) -> Option<(&'a str, &str)> {
         names.iter().find_map(|name| Some((*name, self.get(name)?)))
     }
 
     /// A secret: the variable, or the content of the file that the variable with `_FILE` names.
-    pub fn secret(&self, name: &'static str, faults: &mut ConfigErrors) -> Option<String> {
+    pub(crate) fn secret(&self, name: &'static str, errors: &mut ConfigErrors) -> Option<String> {
         let file_variable = format!("{name}_FILE");
         match (self.get(name), self.get(&file_variable)) {
             (Some(_), Some(_)) => {
-                faults.add(name, format!("is set, and so is {file_variable}: set one of them"));
+                errors.add(name, format!("is set, and so is {file_variable}; set only one of them"));
                 None
             }
             (Some(value), None) => Some(value.to_owned()),
             (None, Some(path)) => match fs::read_to_string(path) {
                 Ok(content) if content.trim().is_empty() => {
-                    faults.add(name, format!("the file that {file_variable} names is empty"));
+                    errors.add(name, format!("the file named by {file_variable} is empty"));
                     None
                 }
                 Ok(content) => Some(content.trim().to_owned()),
                 Err(error) => {
                     let missing = error.kind() == ErrorKind::NotFound;
-                    let why = if missing { "no such file".to_owned() } else { error.kind().to_string() };
+                    let reason = if missing { "no such file".to_owned() } else { error.kind().to_string() };
                     let named = redact_path(path).map(|path| format!(" ({path})")).unwrap_or_default();
-                    faults.add(name, format!("the file that {file_variable} names{named} cannot be read: {why}"));
+                    errors.add(name, format!("the file{named} named by {file_variable} cannot be read: {reason}"));
                     None
                 }
             },
@@ -73,32 +73,28 @@ impl fmt::Debug for Environment {
     }
 }
 
-/// One setting that is wrong.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct ConfigError {
-    /// The variable.
-    pub name: &'static str,
-    /// What is wrong with it and what would be right. Never holds a secret.
-    pub problem: String,
+struct ConfigError {
+    variable: &'static str,
+    /// What is wrong and how to fix it. Never contains a secret.
+    problem: String,
 }
 
-/// Everything that is wrong with the settings.
+/// All invalid settings.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct ConfigErrors(Vec<ConfigError>);
 
 impl ConfigErrors {
-    /// Notes one.
-    pub fn add(&mut self, name: &'static str, problem: impl Into<String>) {
-        self.0.push(ConfigError { name, problem: problem.into() });
+    pub(crate) fn add(&mut self, variable: &'static str, problem: impl Into<String>) {
+        self.0.push(ConfigError { variable, problem: problem.into() });
     }
 
-    /// Whether nothing is wrong.
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// Reads a value; notes what is wrong with it and goes on with `default`.
-    pub fn parse_or_default<T, E: fmt::Display>(
+    /// Parses a value. An invalid one is added to the errors, and `default` is returned to find further errors.
+    pub(crate) fn parse_or_default<T, E: fmt::Display>(
         &mut self,
         name: &'static str,
         text: Option<&str>,
@@ -115,14 +111,12 @@ impl ConfigErrors {
     }
 }
 
-/// A value that may be shown: what was meant for another variable may be a secret, and is one if it is as long as a key.
+/// The value as it may be shown: a secret may have been given to the wrong variable.
 fn redact_value(text: &str) -> Cow<'_, str> {
-    const MIN_SECRET_HEX_DIGITS: usize = 64;
-    let key = text.split(|c: char| !c.is_ascii_hexdigit()).any(|digits| digits.len() >= MIN_SECRET_HEX_DIGITS);
-    if key { REPLACEMENT.into() } else { redact(text) }
+    if may_contain_private_key(text) { REPLACEMENT.into() } else { redact(text) }
 }
 
-/// A path that may be shown. What is none may be the secret itself, given to the wrong variable.
+/// The path as it may be shown. `None` if it does not look like a path: it may be the secret itself.
 fn redact_path(path: &str) -> Option<Cow<'_, str>> {
     path.starts_with(['/', '.', '~']).then(|| redact_value(path))
 }
@@ -131,10 +125,10 @@ impl fmt::Display for ConfigErrors {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let count = self.0.len();
         writeln!(f, "{count} setting{} wrong:", if count == 1 { " is" } else { "s are" })?;
-        for ConfigError { name, problem } in &self.0 {
-            writeln!(f, "  {name}: {problem}")?;
+        for ConfigError { variable, problem } in &self.0 {
+            writeln!(f, "  {variable}: {problem}")?;
         }
-        write!(f, "`registrar serve --help` explains every setting.")
+        write!(f, "`registrar serve --help` describes every setting.")
     }
 }
 
@@ -145,32 +139,32 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_file_that_is_missing_is_named_unless_its_name_may_be_the_secret() {
+    fn a_missing_file_is_named_unless_its_name_may_be_the_secret() {
         for (path, expected) in [
             (
                 "/run/secrets/none",
-                "the file that REGISTRAR_SIGNER_KEYS_FILE names (/run/secrets/none) cannot be read: no such file",
+                "the file (/run/secrets/none) named by REGISTRAR_SIGNER_KEYS_FILE cannot be read: no such file",
             ),
-            ("hunter2", "the file that REGISTRAR_SIGNER_KEYS_FILE names cannot be read: no such file"),
+            ("hunter2", "the file named by REGISTRAR_SIGNER_KEYS_FILE cannot be read: no such file"),
         ] {
-            let mut faults = ConfigErrors::default();
+            let mut errors = ConfigErrors::default();
             let environment = Environment::default().with([("REGISTRAR_SIGNER_KEYS_FILE", path.to_owned())]);
-            assert_eq!(environment.secret("REGISTRAR_SIGNER_KEYS", &mut faults), None);
-            assert_eq!(faults.0[0].problem, expected);
+            assert_eq!(environment.secret("REGISTRAR_SIGNER_KEYS", &mut errors), None);
+            assert_eq!(errors.0[0].problem, expected);
         }
     }
 
     #[test]
-    fn what_was_given_to_the_wrong_variable_is_not_repeated_if_it_may_be_a_secret() {
+    fn a_secret_in_the_wrong_variable_is_not_repeated() {
         let key = "8da4ef21b864d2cc526dbdb2a120bd2874c36c9d0a1fb7f8c63d7f7a8b41de8f";
         for (text, expected) in [
             ("nonsense", "`nonsense` is wrong"),
             (&format!("0x{key}"), "`[redacted]` is wrong"),
             ("https://base.example/v2/key", "`https://base.example/[redacted]` is wrong"),
         ] {
-            let mut faults = ConfigErrors::default();
-            faults.parse_or_default("REGISTRAR_CONTRACT_ADDRESS", Some(text), (), |_| Err("is wrong"));
-            assert_eq!(faults.0[0].problem, expected);
+            let mut errors = ConfigErrors::default();
+            errors.parse_or_default("REGISTRAR_CONTRACT_ADDRESS", Some(text), (), |_| Err("is wrong"));
+            assert_eq!(errors.0[0].problem, expected);
         }
     }
 }

@@ -1,7 +1,7 @@
-//! Every secret that the environment holds, for the redactor. Read leniently and apart from the settings themselves: what is wrong
-//! with one is said there.
+//! Collects every secret in the environment for the redactor. Reads leniently, because the settings themselves report
+//! what is invalid.
 
-use super::{ConfigErrors, Environment};
+use super::{ConfigErrors, Environment, parsers::split_list};
 use crate::{chain::EndpointUrl, telemetry::Secrets};
 use percent_encoding::percent_decode_str;
 use url::Url;
@@ -15,20 +15,19 @@ const OTLP_HEADER_VARIABLES: [&str; 4] = [
     "OTEL_EXPORTER_OTLP_METRICS_HEADERS",
     "OTEL_EXPORTER_OTLP_LOGS_HEADERS",
 ];
-/// Proxies that HTTP clients find by themselves, with a user and a password perhaps.
+/// Read by HTTP clients themselves; the URLs may contain a password.
 const PROXY_VARIABLES: [&str; 6] = ["HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy"];
 
-/// All of them.
 pub(super) fn collect_secrets(environment: &Environment) -> Secrets {
     let read = |name| environment.secret(name, &mut ConfigErrors::default()).unwrap_or_default();
     let mut secrets = Secrets::default();
     for list in RPC_URL_VARIABLES.map(read) {
-        for url in super::split_list(&list) {
+        for url in split_list(&list) {
             add_url_passwords(&mut secrets, url);
             add_endpoint_secrets(&mut secrets, url);
         }
     }
-    super::split_list(&read("REGISTRAR_SIGNER_KEYS")).for_each(|key| secrets.add(key));
+    split_list(&read("REGISTRAR_SIGNER_KEYS")).for_each(|key| secrets.add(key));
     add_url_passwords(&mut secrets, &read("REGISTRAR_DATABASE_URL"));
     for name in ["OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"] {
         let url = environment.get(name).unwrap_or_default();
@@ -46,13 +45,13 @@ pub(super) fn collect_secrets(environment: &Environment) -> Secrets {
     secrets
 }
 
-/// What of an HTTP URL may be a key.
+/// Adds the parts of an HTTP URL that may be a key.
 fn add_endpoint_secrets(secrets: &mut Secrets, url: &str) {
     let pieces = EndpointUrl::parse(url).map(|url| url.secrets()).unwrap_or_default();
     pieces.iter().for_each(|piece| secrets.add_if_secret_like(piece));
 }
 
-/// The password that a URL has before its host or in its query; that one may be any word.
+/// Adds the password before the host and those in the query, which may be ordinary words.
 fn add_url_passwords(secrets: &mut Secrets, url: &str) {
     let Ok(url) = Url::parse(url) else { return };
     secrets.add(url.password().unwrap_or_default());
@@ -63,7 +62,7 @@ fn add_url_passwords(secrets: &mut Secrets, url: &str) {
     }
 }
 
-/// The public key, and the secret one of old DSNs.
+/// Adds the public key, and the secret key of old DSNs.
 fn add_dsn(secrets: &mut Secrets, dsn: &str) {
     if let Ok(dsn) = Url::parse(dsn) {
         secrets.add(dsn.username());
@@ -71,7 +70,7 @@ fn add_dsn(secrets: &mut Secrets, dsn: &str) {
     }
 }
 
-/// Values of headers, and of `Bearer xyz` the `xyz` too. The name of a data set and the like may stay.
+/// Adds header values, and of `Bearer xyz` the `xyz` too. Values like the name of a data set are no secrets.
 fn add_headers(secrets: &mut Secrets, list: &str) {
     for (name, value) in list.split(',').filter_map(|header| header.split_once('=')) {
         let value = percent_decode_str(value.trim()).decode_utf8_lossy();
@@ -92,7 +91,7 @@ mod tests {
     use crate::telemetry::redact::Redactor;
 
     #[test]
-    fn every_secret_of_the_environment_is_known() {
+    fn every_secret_in_the_environment_is_redacted() {
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), "0x8da4ef21b864d2cc526dbdb2a120bd2874c36c9d0a1fb7f8c63d7f7a8b41de8f\n").unwrap();
         let variables = [

@@ -1,8 +1,10 @@
-//! The settings of telemetry: ours first, then the names that Sentry, OpenTelemetry and platforms know.
+//! The settings of telemetry. Our own variables take precedence over the standard ones of Sentry, OpenTelemetry and
+//! platforms.
 
 use super::{
-    ConfigErrors, Environment, ServeArgs, secrets,
-    settings::{parse_bool, parse_integer_in, split_list},
+    ConfigErrors, Environment, ServeArgs,
+    parsers::{parse_bool, parse_integer_in, split_list},
+    secrets,
 };
 use crate::telemetry::{
     LogFilter, LogFormat, OtlpEndpoint, OtlpProtocol, OtlpSettings, Rate, Salt, SentrySettings, Settings, SpanLimits,
@@ -10,18 +12,18 @@ use crate::telemetry::{
     spans::DEFAULT_OTLP_QUEUE_SPANS,
 };
 
-pub(super) fn read_telemetry(args: &ServeArgs, environment: &Environment, faults: &mut ConfigErrors) -> Settings {
+pub(super) fn read_telemetry(args: &ServeArgs, environment: &Environment, errors: &mut ConfigErrors) -> Settings {
     let disabled =
-        faults.parse_or_default("OTEL_SDK_DISABLED", environment.get("OTEL_SDK_DISABLED"), false, parse_bool);
-    let enabled = faults.parse_or_default("TRACING_ENABLED", args.tracing_enabled.as_deref(), true, parse_bool);
-    let name = |ours: Option<&String>, names: &[&'static str], default: &str| {
-        let ours = ours.map(|text| text.trim()).filter(|text| !text.is_empty());
-        ours.or_else(|| environment.first_set(names).map(|(_, value)| value)).unwrap_or(default).to_owned()
+        errors.parse_or_default("OTEL_SDK_DISABLED", environment.get("OTEL_SDK_DISABLED"), false, parse_bool);
+    let enabled = errors.parse_or_default("TRACING_ENABLED", args.tracing_enabled.as_deref(), true, parse_bool);
+    let name = |own: Option<&String>, names: &[&'static str], default: &str| {
+        let own = own.map(|text| text.trim()).filter(|text| !text.is_empty());
+        own.or_else(|| environment.first_set(names).map(|(_, value)| value)).unwrap_or(default).to_owned()
     };
     let settings = Settings {
         enabled: enabled && !disabled,
-        log_format: faults.parse_or_default("LOG_FORMAT", args.log_format.as_deref(), LogFormat::detect(), str::parse),
-        log_filter: faults.parse_or_default("RUST_LOG", args.log.as_deref(), LogFilter::default(), str::parse),
+        log_format: errors.parse_or_default("LOG_FORMAT", args.log_format.as_deref(), LogFormat::detect(), str::parse),
+        log_filter: errors.parse_or_default("RUST_LOG", args.log.as_deref(), LogFilter::default(), str::parse),
         service_name: name(args.trace_service_name.as_ref(), &["OTEL_SERVICE_NAME", "SERVICE_NAME"], "registrar"),
         service_version: name(
             args.trace_service_version.as_ref(),
@@ -29,48 +31,48 @@ pub(super) fn read_telemetry(args: &ServeArgs, environment: &Environment, faults
             env!("CARGO_PKG_VERSION"),
         ),
         environment: name(args.trace_environment.as_ref(), &["SENTRY_ENVIRONMENT", "ENVIRONMENT"], "development"),
-        sample_rate: read_sample_rate(args, environment, faults),
-        sentry: read_sentry(args, environment, faults),
-        otlp: read_otlp(args, environment, faults),
-        limits: read_limits(environment, faults),
-        trace_hosts: read_trace_hosts(args, faults),
+        sample_rate: read_sample_rate(args, environment, errors),
+        sentry: read_sentry(args, environment, errors),
+        otlp: read_otlp(args, environment, errors),
+        limits: read_limits(environment, errors),
+        trace_hosts: read_trace_hosts(args, errors),
         secrets: secrets::collect_secrets(environment),
-        user_id_salt: environment.secret("REGISTRAR_USER_ID_SALT", faults).map(Salt::new),
+        user_id_salt: environment.secret("REGISTRAR_USER_ID_SALT", errors).map(Salt::new),
     };
-    check_environment_and_release(&settings, faults);
+    check_environment_and_release(&settings, errors);
     settings
 }
 
-fn read_sample_rate(args: &ServeArgs, environment: &Environment, faults: &mut ConfigErrors) -> Rate {
+fn read_sample_rate(args: &ServeArgs, environment: &Environment, errors: &mut ConfigErrors) -> Rate {
     const SENTRY_RATE_VARIABLE: &str = "SENTRY_TRACES_SAMPLE_RATE";
-    let of_sentry = faults.parse_or_default(
+    let sentry_rate = errors.parse_or_default(
         SENTRY_RATE_VARIABLE,
         environment.get(SENTRY_RATE_VARIABLE),
         Rate::ONE_PERCENT,
         str::parse,
     );
-    faults.parse_or_default("TRACE_SAMPLE_RATE", args.trace_sample_rate.as_deref(), of_sentry, str::parse)
+    errors.parse_or_default("TRACE_SAMPLE_RATE", args.trace_sample_rate.as_deref(), sentry_rate, str::parse)
 }
 
-fn read_sentry(args: &ServeArgs, environment: &Environment, faults: &mut ConfigErrors) -> Option<SentrySettings> {
+fn read_sentry(args: &ServeArgs, environment: &Environment, errors: &mut ConfigErrors) -> Option<SentrySettings> {
     let error_sample_rate =
-        faults.parse_or_default("SENTRY_SAMPLE_RATE", args.sentry_sample_rate.as_deref(), Rate::ALL, str::parse);
-    let debug = faults.parse_or_default("SENTRY_DEBUG", args.sentry_debug.as_deref(), false, parse_bool);
-    let dsn = environment.secret("SENTRY_DSN", faults)?;
+        errors.parse_or_default("SENTRY_SAMPLE_RATE", args.sentry_sample_rate.as_deref(), Rate::ALL, str::parse);
+    let debug = errors.parse_or_default("SENTRY_DEBUG", args.sentry_debug.as_deref(), false, parse_bool);
+    let dsn = environment.secret("SENTRY_DSN", errors)?;
     match dsn.parse() {
         Ok(dsn) => Some(SentrySettings { dsn, error_sample_rate, debug }),
         Err(error) => {
             let error: crate::telemetry::InvalidDsn = error;
-            faults.add("SENTRY_DSN", error.to_string());
+            errors.add("SENTRY_DSN", error.to_string());
             None
         }
     }
 }
 
-fn read_otlp(args: &ServeArgs, environment: &Environment, faults: &mut ConfigErrors) -> Option<OtlpSettings> {
+fn read_otlp(args: &ServeArgs, environment: &Environment, errors: &mut ConfigErrors) -> Option<OtlpSettings> {
     const TRACES_ENDPOINT_VARIABLE: &str = "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT";
     const MAX_QUEUE_VARIABLE: &str = "OTEL_BSP_MAX_QUEUE_SIZE";
-    let queue = faults.parse_or_default(
+    let queue = errors.parse_or_default(
         MAX_QUEUE_VARIABLE,
         environment.get(MAX_QUEUE_VARIABLE),
         DEFAULT_OTLP_QUEUE_SPANS as u64,
@@ -79,7 +81,7 @@ fn read_otlp(args: &ServeArgs, environment: &Environment, faults: &mut ConfigErr
     let protocols = ["OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL"];
     let protocol = protocols.into_iter().find_map(|name| {
         let text = environment.get(name)?;
-        faults.parse_or_default(name, Some(text), None, |text| text.parse::<OtlpProtocol>().map(Some))
+        errors.parse_or_default(name, Some(text), None, |text| text.parse::<OtlpProtocol>().map(Some))
     });
     let general = args.otlp_endpoint.as_deref().map(str::trim).filter(|text| !text.is_empty());
     let (name, text, for_traces) = match (environment.get(TRACES_ENDPOINT_VARIABLE), general) {
@@ -90,62 +92,65 @@ fn read_otlp(args: &ServeArgs, environment: &Environment, faults: &mut ConfigErr
     if environment.get("OTEL_TRACES_EXPORTER") == Some("none") {
         return None;
     }
-    check_otlp(environment, faults);
+    check_otlp(environment, errors);
     match OtlpEndpoint::parse(text, for_traces, protocol) {
         Ok(endpoint) => Some(OtlpSettings { endpoint, max_queue_size: usize::try_from(queue).unwrap_or(usize::MAX) }),
         Err(error) => {
-            // Not repeated: it may hold a key.
-            faults.add(name, error.to_string());
+            // The URL is not repeated: it may contain a key.
+            errors.add(name, error.to_string());
             None
         }
     }
 }
 
-/// What the exporter would leave out in silence.
-fn check_otlp(environment: &Environment, faults: &mut ConfigErrors) {
+/// Rejects what the exporter would ignore silently.
+fn check_otlp(environment: &Environment, errors: &mut ConfigErrors) {
     for name in ["OTEL_EXPORTER_OTLP_TRACES_COMPRESSION", "OTEL_EXPORTER_OTLP_COMPRESSION"] {
         if environment.get(name).is_some_and(|text| !["gzip", "none"].contains(&text)) {
-            faults.add(name, "is no compression that is spoken here: give gzip or none");
+            errors.add(name, "is not a supported compression; use gzip or none");
         }
     }
     for name in ["OTEL_EXPORTER_OTLP_TRACES_TIMEOUT", "OTEL_EXPORTER_OTLP_TIMEOUT"] {
-        faults.parse_or_default(name, environment.get(name), 0, parse_integer_in(1, 600_000));
+        errors.parse_or_default(name, environment.get(name), 0, parse_integer_in(1, 600_000));
     }
     for name in ["OTEL_EXPORTER_OTLP_TRACES_HEADERS", "OTEL_EXPORTER_OTLP_HEADERS"] {
-        let whole = |entry: &str| entry.split_once('=').is_some_and(|(key, _)| !key.trim().is_empty());
-        // Not repeated: it holds keys.
-        if environment.get(name).is_some_and(|list| !split_list(list).all(whole)) {
-            faults.add(name, "is no list of headers: give key=value, separated by commas");
+        let is_header = |entry: &str| entry.split_once('=').is_some_and(|(key, _)| !key.trim().is_empty());
+        // The value is not repeated: it contains keys.
+        if environment.get(name).is_some_and(|list| !split_list(list).all(is_header)) {
+            errors.add(name, "is not a list of headers; use key=value, separated by commas");
         }
     }
 }
 
-/// What Sentry would leave out in silence (<https://develop.sentry.dev/sdk/data-model/event-payloads/>).
-fn check_environment_and_release(settings: &Settings, faults: &mut ConfigErrors) {
+/// Rejects what Sentry would drop silently (<https://develop.sentry.dev/sdk/data-model/event-payloads/>).
+fn check_environment_and_release(settings: &Settings, errors: &mut ConfigErrors) {
     let environment = &settings.environment;
     if environment.len() > 64 || environment.contains(['/', '\n', ' ']) || environment == "None" {
-        faults.add("TRACE_ENVIRONMENT", "is no environment: give at most 64 characters without spaces and slashes");
+        errors.add(
+            "TRACE_ENVIRONMENT",
+            "is not a valid environment; use at most 64 characters without spaces and slashes",
+        );
     }
     let release = &settings.service_version;
     if release.len() > 200 || release.contains(['/', '\\', '\n', '\t']) || [".", ".."].contains(&release.as_str()) {
-        faults.add("TRACE_SERVICE_VERSION", "is no release: give at most 200 characters without slashes");
+        errors.add("TRACE_SERVICE_VERSION", "is not a valid release; use at most 200 characters without slashes");
     }
 }
 
-fn read_trace_hosts(args: &ServeArgs, faults: &mut ConfigErrors) -> TraceHosts {
+fn read_trace_hosts(args: &ServeArgs, errors: &mut ConfigErrors) -> TraceHosts {
     let list = args.trace_hosts.as_deref().unwrap_or_default();
     let entries = split_list(list).enumerate().filter_map(|(position, entry)| {
-        // The entry is not repeated: it may be an endpoint's URL with its key.
+        // The entry is not repeated: it may be the URL of an endpoint with its key.
         let host = entry.parse::<TraceHost>();
-        host.inspect_err(|error| faults.add("REGISTRAR_TRACE_HOSTS", format!("entry {} {error}", position + 1))).ok()
+        host.inspect_err(|error| errors.add("REGISTRAR_TRACE_HOSTS", format!("entry {} {error}", position + 1))).ok()
     });
     entries.collect()
 }
 
-fn read_limits(environment: &Environment, faults: &mut ConfigErrors) -> SpanLimits {
+fn read_limits(environment: &Environment, errors: &mut ConfigErrors) -> SpanLimits {
     let mut read = |name: &'static str, default: u32| {
         let number =
-            faults.parse_or_default(name, environment.get(name), u64::from(default), parse_integer_in(1, 10_000));
+            errors.parse_or_default(name, environment.get(name), u64::from(default), parse_integer_in(1, 10_000));
         u32::try_from(number).unwrap_or(default)
     };
     let SpanLimits { attributes, events, links } = SpanLimits::default();
@@ -165,13 +170,13 @@ mod tests {
     }
 
     fn read(args: &ServeArgs, variables: &[(&'static str, &str)]) -> Result<Settings, String> {
-        let mut faults = ConfigErrors::default();
-        let settings = read_telemetry(args, &environment(variables), &mut faults);
-        if faults.is_empty() { Ok(settings) } else { Err(faults.to_string()) }
+        let mut errors = ConfigErrors::default();
+        let settings = read_telemetry(args, &environment(variables), &mut errors);
+        if errors.is_empty() { Ok(settings) } else { Err(errors.to_string()) }
     }
 
     #[test]
-    fn names_that_people_know_are_taken_in_their_order() {
+    fn standard_variables_are_read_in_order_of_precedence() {
         let none = ServeArgs::default();
         let settings = read(&none, &[]).unwrap();
         assert_eq!(settings.sample_rate, Rate::ONE_PERCENT);
@@ -198,15 +203,15 @@ mod tests {
     }
 
     #[test]
-    fn what_would_be_dropped_in_silence_stops_the_start_and_is_not_repeated() {
+    fn values_that_would_be_dropped_silently_are_errors_and_not_repeated() {
         let none = ServeArgs::default();
         for (name, text) in [
             ("SENTRY_DSN", "https://s3cr3t@sentry.example/project"),
             ("SENTRY_DSN", "s3cr3t"),
             ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "grpc://s3cr3t@localhost:4317"),
         ] {
-            let faults = read(&none, &[(name, text)]).unwrap_err();
-            assert!(faults.contains(name) && !faults.contains("s3cr3t"), "{faults}");
+            let errors = read(&none, &[(name, text)]).unwrap_err();
+            assert!(errors.contains(name) && !errors.contains("s3cr3t"), "{errors}");
         }
         for rate in ["1.5", "-1", "much", "NaN"] {
             let args = ServeArgs { trace_sample_rate: Some(rate.into()), ..ServeArgs::default() };
@@ -216,7 +221,7 @@ mod tests {
     }
 
     #[test]
-    fn either_name_switches_it_off() {
+    fn either_variable_disables_telemetry() {
         let off = ServeArgs { tracing_enabled: Some("false".into()), ..ServeArgs::default() };
         assert!(!read(&off, &[]).unwrap().enabled);
         assert!(!read(&ServeArgs::default(), &[("OTEL_SDK_DISABLED", "true")]).unwrap().enabled);

@@ -1,12 +1,12 @@
-//! Variables that look like ours and are none: a setting with a slip in its name would be ignored in silence.
+//! Variables with our prefix that are not settings: a misspelt setting would be ignored silently.
 
 use super::{Environment, ServeArgs};
 use clap::Args;
 
-/// What the settings are read from besides the options of `serve`; the client commands, the development stack and the tests read the last
-/// ones. A secret may stand in a file as well.
+/// Each may also be given as a file by the same name with `_FILE`.
 const SECRET_VARIABLES: [&str; 4] =
     ["REGISTRAR_RPC_URLS", "REGISTRAR_SIGNER_KEYS", "REGISTRAR_DATABASE_URL", "REGISTRAR_USER_ID_SALT"];
+/// Read by the client commands, the development stack, the build and the tests.
 const OTHER_VARIABLES: [&str; 5] = [
     "REGISTRAR_SERVER",
     "REGISTRAR_ANVIL",
@@ -14,20 +14,20 @@ const OTHER_VARIABLES: [&str; 5] = [
     "REGISTRAR_SIMULATION_CASES",
     "REGISTRAR_SIMULATION_SEED",
 ];
-/// A name this alike, of at most 1, is taken for the one that was meant.
+/// From 0 to 1. A name at least this similar is suggested.
 const MIN_NAME_SIMILARITY: f64 = 0.8;
 
-/// The variables with our prefix that nothing reads, each with the name that was probably meant.
+/// The variables with our prefix that are not settings, each with the setting that was probably meant.
 ///
-/// Kubernetes gives every pod the variables of a service called `registrar` (`REGISTRAR_SERVICE_HOST`, `REGISTRAR_PORT`,
-/// `REGISTRAR_PORT_50051_TCP_ADDR`): nobody wrote those.
+/// Excludes the variables that Kubernetes adds to every pod beside a service called `registrar`, such as
+/// `REGISTRAR_SERVICE_HOST`, `REGISTRAR_PORT` and `REGISTRAR_PORT_50051_TCP_ADDR`.
 pub fn unknown_variables(environment: &Environment) -> Vec<(String, Option<String>)> {
     let known = known_variables();
     let injected = |name: &str| {
         name == "REGISTRAR_PORT" || name.starts_with("REGISTRAR_SERVICE_") || name.starts_with("REGISTRAR_PORT_")
     };
-    let ours = environment.names().into_iter().filter(|name| name.starts_with("REGISTRAR_") && !injected(name));
-    let unknown = ours.filter(|name| !known.iter().any(|known| known == name));
+    let candidates = environment.names().into_iter().filter(|name| name.starts_with("REGISTRAR_") && !injected(name));
+    let unknown = candidates.filter(|name| !known.iter().any(|known| known == name));
     unknown.map(|name| (name.to_owned(), suggest_name(name, &known))).collect()
 }
 
@@ -40,9 +40,9 @@ fn known_variables() -> Vec<String> {
 }
 
 fn suggest_name(name: &str, known: &[String]) -> Option<String> {
-    let alike = |other: &&String| strsim::normalized_damerau_levenshtein(name, other);
-    let best = known.iter().max_by(|a, b| alike(a).total_cmp(&alike(b)))?;
-    (alike(&best) >= MIN_NAME_SIMILARITY).then(|| best.clone())
+    let similarity = |other: &&String| strsim::normalized_damerau_levenshtein(name, other);
+    let best = known.iter().max_by(|a, b| similarity(a).total_cmp(&similarity(b)))?;
+    (similarity(&best) >= MIN_NAME_SIMILARITY).then(|| best.clone())
 }
 
 #[cfg(test)]
@@ -50,15 +50,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_slip_in_a_name_is_found_and_what_kubernetes_injects_is_not_one() {
-        let of = |name: &str| unknown_variables(&Environment::default().with([(name, "1".to_owned())]));
+    fn a_misspelt_setting_is_found_and_kubernetes_variables_are_ignored() {
+        let unknown = |name: &str| unknown_variables(&Environment::default().with([(name, "1".to_owned())]));
         for (name, meant) in [
             ("REGISTRAR_CHAIN_IDD", Some("REGISTRAR_CHAIN_ID")),
             ("REGISTRAR_SIGNER_KEY", Some("REGISTRAR_SIGNER_KEYS")),
             ("REGISTRAR_DATABASE_URL_FIEL", Some("REGISTRAR_DATABASE_URL_FILE")),
             ("REGISTRAR_WHATEVER_THIS_IS", None),
         ] {
-            assert_eq!(of(name), [(name.to_owned(), meant.map(str::to_owned))]);
+            assert_eq!(unknown(name), [(name.to_owned(), meant.map(str::to_owned))]);
         }
         for name in [
             "REGISTRAR_CHAIN_ID",
@@ -70,7 +70,7 @@ mod tests {
             "REGISTRAR_SERVICE_PORT_GRPC",
             "PATH",
         ] {
-            assert_eq!(of(name), [], "{name}");
+            assert_eq!(unknown(name), [], "{name}");
         }
     }
 }

@@ -4,11 +4,10 @@ use crate::{chain::CallError, registration::diagnosis::Blocker, store::StoreErro
 
 /// Why a poll of the chain did not finish; the next one repeats it.
 #[derive(Debug, thiserror::Error)]
-pub enum PollError {
+pub(super) enum PollError {
     /// No endpoint answered.
     #[error(transparent)]
     Call(#[from] CallError),
-    /// The store could not be read or written.
     #[error(transparent)]
     Store(#[from] StoreError),
 }

@@ -95,8 +95,14 @@ async fn presign(chain: &BenchChain, numbers: Range<u64>, per_transaction: usize
                 let pairs: Vec<Pair> = batch.iter().map(|number| pair(*number)).collect();
                 let calldata = register_calldata(&pairs);
                 let gas_limit = batching::gas_limit(&calldata, pairs.iter().map(|pair| pair.case_id.as_str().len()));
-                let unsigned =
-                    UnsignedTransaction { chain_id: CHAIN_ID, nonce, to: Some(contract), calldata, gas_limit, fees: FEES };
+                let unsigned = UnsignedTransaction {
+                    chain_id: CHAIN_ID,
+                    nonce,
+                    to: Some(contract),
+                    calldata,
+                    gas_limit,
+                    fees: FEES,
+                };
                 sign(&signer, &unsigned).unwrap().1
             });
             signed.collect::<Vec<Bytes>>()

@@ -1,34 +1,32 @@
-//! Where an endpoint is on the chain: the head it showed, and how that stands to the others' heads.
+//! The heads that one endpoint returned, and how they compare to the other endpoints'.
 
 use super::{head_consensus::ObservedHead, health_policy::HeadStatus};
 use crate::chain::Header;
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// A head is out of step when so many of the endpoint's own probes in a row say so: two endpoints are never asked at the same instant.
+/// Consecutive probes of the endpoint itself that make it out of sync: two endpoints are never probed at the same
+/// instant.
 const LAG_PROBES: u32 = 2;
-/// A head that is older than this, two probes and a slow answer, is not compared with others.
+/// Two probes and a slow response; an older head is not compared with others.
 const MAX_HEAD_AGE: Duration = Duration::from_secs(3);
-/// Heads without a parent in a row that make it doubted.
+/// A load balancer may send the request for the parent to another node, so one miss does not count.
 const MAX_PARENTLESS_HEADS: u32 = 3;
 
-/// What one endpoint showed of the chain.
 #[derive(Debug)]
 pub struct HeadTracker {
     head: Option<ObservedHead>,
-    /// When a probe was last answered.
     last_probe: Option<Instant>,
-    /// The highest number it has shown.
+    /// Since the chain's head last regressed.
     highest_number: u64,
     status: HeadStatus,
-    /// How many probes in a row showed a head out of step.
+    /// Consecutive.
     out_of_sync_probes: u32,
-    /// How often in a row it could not show the block before its head.
+    /// Consecutive.
     parentless_heads: u32,
 }
 
 impl HeadTracker {
-    /// Nothing was shown yet.
     pub fn new() -> Self {
         Self {
             head: None,
@@ -40,69 +38,63 @@ impl HeadTracker {
         }
     }
 
-    /// A probe was answered with this head, plausible or not.
     pub fn record_probe(&mut self, header: Header, plausible: bool, now: Instant) {
-        let since = self.head.filter(|seen| seen.header.block.hash == header.block.hash).map_or(now, |seen| seen.since);
+        let since = self.head.filter(|head| head.header.block.hash == header.block.hash).map_or(now, |head| head.since);
         self.head = Some(ObservedHead { header, since, plausible });
         self.last_probe = Some(now);
         self.record_block(header.block.number);
     }
 
-    /// It showed a block of this number.
     pub fn record_block(&mut self, number: u64) {
         self.highest_number = self.highest_number.max(number);
     }
 
-    /// The chain's head fell: what it showed before counts no more.
     pub fn reset_highest_number(&mut self) {
         self.highest_number = self.head.map_or(0, |seen| seen.header.block.number);
     }
 
-    /// Its last head, however long ago.
+    /// However old.
     pub fn last_head(&self) -> Option<Header> {
         self.head.map(|seen| seen.header)
     }
 
-    /// Its head, if it has shown one just now.
     pub fn fresh_head(&self, now: Instant) -> Option<ObservedHead> {
         let fresh = self.last_probe.is_some_and(|probed| now.saturating_duration_since(probed) < MAX_HEAD_AGE);
         self.head.filter(|_| fresh)
     }
 
-    /// The highest number it has shown since the chain's head last fell.
     pub fn highest_number(&self) -> u64 {
         self.highest_number
     }
 
-    /// How its head stands to the others', as far as it is known for sure.
+    /// Once confirmed by [`LAG_PROBES`].
     pub fn status(&self) -> HeadStatus {
         self.status
     }
 
-    /// Somebody asked for the block before its head: whether it could show it. A load balancer may ask another node for it, so
-    /// that only the third time in a row counts. Returns whether its head cannot be.
-    pub fn record_parent_check(&mut self, shown: bool) -> bool {
-        self.parentless_heads = if shown { 0 } else { self.parentless_heads + 1 };
-        let orphaned = self.parentless_heads >= MAX_PARENTLESS_HEADS;
-        if orphaned {
+    /// Returns whether the head is now implausible.
+    pub fn record_parent_check(&mut self, has_parent: bool) -> bool {
+        self.parentless_heads = if has_parent { 0 } else { self.parentless_heads + 1 };
+        let implausible = self.parentless_heads >= MAX_PARENTLESS_HEADS;
+        if implausible {
             self.out_of_sync_probes = LAG_PROBES;
         }
-        orphaned
+        implausible
     }
 
-    /// How its head stands to the others'. `own` says that the word is about a head that it has just shown. Returns whether it
-    /// is out of step for sure.
-    pub fn update_status(&mut self, standing: HeadStatus, own: bool) -> bool {
-        if standing == HeadStatus::InSync {
+    /// `own`: the status is about a head that this endpoint has just returned. Returns whether it is confirmed out of
+    /// sync.
+    pub fn update_status(&mut self, status: HeadStatus, own: bool) -> bool {
+        if status == HeadStatus::InSync {
             self.out_of_sync_probes = 0;
             self.status = HeadStatus::InSync;
             return false;
         }
         self.out_of_sync_probes += u32::from(own);
-        let sure = self.out_of_sync_probes >= LAG_PROBES || self.status != HeadStatus::InSync;
-        if sure {
-            self.status = standing;
+        let confirmed = self.out_of_sync_probes >= LAG_PROBES || self.status != HeadStatus::InSync;
+        if confirmed {
+            self.status = status;
         }
-        sure
+        confirmed
     }
 }

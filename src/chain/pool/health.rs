@@ -1,117 +1,115 @@
-//! What is known of one endpoint, kept up to date by every call and probe; `judge` decides what it means.
+//! The health of one endpoint, updated by every call and probe; `health_policy` derives the state.
 
 use super::{
-    circuit::CircuitBreaker,
-    error_window::ErrorWindow,
-    failures::FailureTracker,
+    error_window::{ERROR_WINDOW, ErrorWindow},
     head_consensus::ObservedHead,
     head_tracker::HeadTracker,
     health_policy::{ChainIdCheck, HeadStatus, HealthInputs, HealthReason, next_state},
     latency::LatencyTracker,
-    throttle::Throttle,
 };
-use crate::chain::{CallError, EndpointFault, EndpointState, EndpointStatus, Header, RejectReason};
-use std::time::Duration;
+use crate::chain::{Backoff, CallError, EndpointFault, EndpointState, EndpointStatus, Header, RejectReason};
+use std::{collections::VecDeque, time::Duration};
 use tokio::time::Instant;
 
-/// An endpoint that has been well for this long has its circuit begin with the shortest time again.
+/// After this long as healthy, the circuit breaker starts again with its shortest time.
 const CIRCUIT_RESET_AFTER: Duration = Duration::from_secs(60);
+const DEFAULT_RETRY_AFTER: Duration = Duration::from_secs(1);
+/// Longer requests are shortened: after this the endpoint may throttle again.
+const MAX_RETRY_AFTER: Duration = Duration::from_secs(5 * 60);
 
-/// What is known of one endpoint.
 #[derive(Debug)]
 pub struct EndpointHealth {
     state: EndpointState,
     reason: HealthReason,
     since: Instant,
     chain_id_check: ChainIdCheck,
-    failures: FailureTracker,
+    consecutive_failures: u32,
+    last_failure: Option<Instant>,
+    last_timed_out: bool,
+    recent_timeouts: VecDeque<Instant>,
     window: ErrorWindow,
     latency: LatencyTracker,
     head_tracker: HeadTracker,
     syncing: bool,
     good_probes: u32,
-    throttle: Throttle,
-    circuit: CircuitBreaker,
+    throttled_until: Option<Instant>,
+    circuit_backoff: Backoff,
+    /// Has a meaning only while the endpoint is down.
+    circuit_open_until: Instant,
     error: Option<String>,
 }
 
-/// A change of state.
 #[derive(Clone, PartialEq, Debug)]
 pub struct StateChange {
-    /// From here.
     pub from: EndpointState,
-    /// To what the view shows.
     pub status: EndpointStatus,
-    /// Why.
     pub reason: HealthReason,
 }
 
 impl EndpointHealth {
-    /// An endpoint that was not asked yet: nothing is sent to it before it has proved its chain.
+    /// Down until its chain id is verified.
     pub fn new(now: Instant) -> Self {
         Self {
             state: EndpointState::Down,
             reason: HealthReason::Unreachable,
             since: now,
             chain_id_check: ChainIdCheck::Unknown,
-            failures: FailureTracker::default(),
+            consecutive_failures: 0,
+            last_failure: None,
+            last_timed_out: false,
+            recent_timeouts: VecDeque::new(),
             window: ErrorWindow::default(),
             latency: LatencyTracker::default(),
             head_tracker: HeadTracker::new(),
             syncing: false,
             good_probes: 0,
-            throttle: Throttle::default(),
-            circuit: CircuitBreaker::new(now),
+            throttled_until: None,
+            circuit_backoff: Backoff::for_circuit_breaker(),
+            circuit_open_until: now,
             error: None,
         }
     }
 
-    /// How much it is trusted.
     pub fn state(&self) -> EndpointState {
         self.state
     }
 
-    /// Which chain it is on.
     pub fn chain_id_check(&self) -> ChainIdCheck {
         self.chain_id_check
     }
 
-    /// Whether it asked to be left alone for a while.
     pub fn is_throttled(&self, now: Instant) -> bool {
-        self.throttle.is_active(now)
+        self.throttled_until.is_some_and(|until| now < until)
     }
 
-    /// For how long it is to be left alone.
     pub fn throttled_for(&self, now: Instant) -> Option<Duration> {
-        self.throttle.remaining(now)
+        self.throttled_until.and_then(|until| until.checked_duration_since(now))
     }
 
-    /// After how long without an answer a read is asked of another endpoint too.
     pub fn hedge_after(&self) -> Duration {
         self.latency.hedge_after()
     }
 
-    /// Whether the circuit is open: nothing is asked of it, not even by a probe.
+    /// Not even probes are sent.
     pub fn is_circuit_open(&self, now: Instant) -> bool {
-        self.state == EndpointState::Down && self.circuit.is_open(now)
+        self.state == EndpointState::Down && now < self.circuit_open_until
     }
 
-    /// The circuit opens, or stays open after a probe that failed.
+    /// Opens it, or keeps it open after a failed probe.
     pub fn open_circuit(&mut self, now: Instant) {
-        self.circuit.open(now);
+        self.circuit_open_until = now + self.circuit_backoff.next_delay();
     }
 
-    /// A probe was good: the next one is not held up.
+    /// After a good probe: the next one is not delayed.
     pub fn half_open_circuit(&mut self, now: Instant) {
-        self.circuit.half_open(now);
+        self.circuit_open_until = now;
     }
 
-    /// Its head, if it has shown one just now: what it showed before it fell silent says nothing about the chain.
+    /// `None` while calls fail: an earlier head says nothing about the chain.
     pub fn fresh_head(&self, now: Instant) -> Option<ObservedHead> {
-        self.head_tracker.fresh_head(now).filter(|_| self.state.is_usable() && self.failures.consecutive() == 0)
+        self.head_tracker.fresh_head(now).filter(|_| self.state.is_usable() && self.consecutive_failures == 0)
     }
 
-    /// What others see of it.
     pub fn status(&self, name: &str) -> EndpointStatus {
         EndpointStatus {
             name: name.to_owned(),
@@ -122,7 +120,7 @@ impl EndpointHealth {
                 HeadStatus::InSync | HeadStatus::Implausible => None,
             },
             latency: self.latency.mean(),
-            consecutive_failures: self.failures.consecutive(),
+            consecutive_failures: self.consecutive_failures,
             error: match self.reason {
                 HealthReason::Ok if self.state == EndpointState::Healthy => None,
                 HealthReason::Ok | HealthReason::Unreachable | HealthReason::TimedOut => self.error.clone(),
@@ -137,7 +135,7 @@ impl EndpointHealth {
         }
     }
 
-    /// A call ended. What the node says about our request never counts against it, nor does a word that there are too many.
+    /// Neither a rejected request nor throttling counts against the endpoint.
     pub fn record_call(
         &mut self,
         name: &str,
@@ -147,27 +145,28 @@ impl EndpointHealth {
     ) -> Option<StateChange> {
         match error {
             Some(CallError::Unavailable { fault: EndpointFault::Throttled { retry_after }, .. }) => {
-                self.throttle.set_retry_after(*retry_after, now);
+                let retry_after = retry_after.unwrap_or(DEFAULT_RETRY_AFTER).min(MAX_RETRY_AFTER);
+                self.throttled_until = self.throttled_until.max(Some(now + retry_after));
                 return None;
             }
             Some(CallError::Unavailable { fault, .. }) => {
                 let timed_out = *fault == EndpointFault::Timeout;
-                self.failures.record_failure(timed_out, took, now);
+                self.count_failure(timed_out, took, now);
                 self.good_probes = 0;
                 if timed_out && matches!(self.state, EndpointState::Healthy | EndpointState::Degraded) {
-                    self.failures.record_timeout(now);
+                    self.recent_timeouts.push_back(now);
                 }
                 self.error = Some(fault.to_string());
                 if self.state.is_usable() {
                     self.window.add(now, true);
                 }
             }
-            // Words that nobody knows say nothing about our request, nor about the endpoint: its probes do.
+            // An unknown rejection may be about our request or about the endpoint; its probes decide.
             Some(CallError::Rejected { reason: RejectReason::Other, .. } | CallError::NoEndpoint { .. }) => {
                 return None;
             }
             Some(CallError::Rejected { .. }) | None => {
-                self.failures.record_success();
+                self.consecutive_failures = 0;
                 self.latency.add(took);
                 self.window.add(now, false);
             }
@@ -175,13 +174,28 @@ impl EndpointHealth {
         self.update_state(name, now)
     }
 
-    /// It said which chain it is on.
-    pub fn set_chain_id_check(&mut self, name: &str, chain: ChainIdCheck, now: Instant) -> Option<StateChange> {
-        self.chain_id_check = chain;
+    fn count_failure(&mut self, timed_out: bool, took: Duration, now: Instant) {
+        // Calls that overlap and all fail are one failure.
+        if self.last_failure.is_none_or(|failed| now.checked_sub(took).is_none_or(|started| started >= failed)) {
+            self.consecutive_failures += 1;
+            self.last_failure = Some(now);
+        }
+        self.last_timed_out = timed_out;
+    }
+
+    fn count_recent_timeouts(&mut self, now: Instant) -> usize {
+        while self.recent_timeouts.front().is_some_and(|at| now.duration_since(*at) >= ERROR_WINDOW) {
+            self.recent_timeouts.pop_front();
+        }
+        self.recent_timeouts.len()
+    }
+
+    pub fn set_chain_id_check(&mut self, name: &str, check: ChainIdCheck, now: Instant) -> Option<StateChange> {
+        self.chain_id_check = check;
         self.update_state(name, now)
     }
 
-    /// It proved its chain when the service began: that is enough for a start.
+    /// At startup a matching chain id and one head are enough.
     pub fn admit(&mut self, now: Instant) {
         self.chain_id_check = ChainIdCheck::Match;
         self.state = EndpointState::Healthy;
@@ -190,64 +204,54 @@ impl EndpointHealth {
         self.clear_history();
     }
 
-    /// What was before it went says nothing about when it is back.
+    /// Results from before an outage say nothing about the time after it.
     fn clear_history(&mut self) {
         self.window.clear();
-        self.failures.clear_timeouts();
+        self.recent_timeouts.clear();
     }
 
-    /// A probe was answered with this head, plausible or not.
     pub fn record_probe(&mut self, name: &str, header: Header, plausible: bool, now: Instant) -> Option<StateChange> {
         self.good_probes += 1;
         self.head_tracker.record_probe(header, plausible, now);
         self.update_state(name, now)
     }
 
-    /// It showed a block of this number.
     pub fn record_block(&mut self, number: u64) {
         self.head_tracker.record_block(number);
     }
 
-    /// The chain's head fell: what it showed before counts no more.
+    /// After a head regression, earlier heads no longer count.
     pub fn reset_head(&mut self) {
         self.head_tracker.reset_highest_number();
     }
 
-    /// Its head and the highest number it has shown, when it answers and stands with the others. A head that cannot be is none,
-    /// also before the second probe makes it a fault of the endpoint.
+    /// With the highest number it has returned. An implausible head is ignored at once, before the second probe makes
+    /// it a fault of the endpoint.
     pub fn trusted_head(&self, now: Instant) -> Option<(Header, u64)> {
-        let counts = |seen: &ObservedHead| seen.plausible && self.head_tracker.status() == HeadStatus::InSync;
-        self.fresh_head(now).filter(counts).map(|seen| (seen.header, self.head_tracker.highest_number()))
+        let is_trusted = |head: &ObservedHead| head.plausible && self.head_tracker.status() == HeadStatus::InSync;
+        self.fresh_head(now).filter(is_trusted).map(|head| (head.header, self.head_tracker.highest_number()))
     }
 
-    /// Somebody asked for the block before its head: whether it could show it.
-    pub fn record_parent_check(&mut self, name: &str, shown: bool, now: Instant) -> Option<StateChange> {
-        if !self.head_tracker.record_parent_check(shown) {
+    pub fn record_parent_check(&mut self, name: &str, has_parent: bool, now: Instant) -> Option<StateChange> {
+        if !self.head_tracker.record_parent_check(has_parent) {
             return None;
         }
         self.set_head_status(name, HeadStatus::Implausible, true, now)
     }
 
-    /// Whether its head has to show the block before it, whatever it is.
+    /// Every new head then has to be confirmed by its parent.
     pub fn is_suspect_head(&self) -> bool {
         self.head_tracker.status() == HeadStatus::Implausible
     }
 
-    /// It says whether it is still syncing.
     pub fn set_syncing(&mut self, syncing: bool) {
         self.syncing = syncing;
     }
 
-    /// How its head stands to the others'. `own` says that the word is about a head that it has just shown.
-    pub fn set_head_status(
-        &mut self,
-        name: &str,
-        standing: HeadStatus,
-        own: bool,
-        now: Instant,
-    ) -> Option<StateChange> {
-        if self.head_tracker.update_status(standing, own) {
-            // Being well again is counted from the last probe that was not.
+    /// `own`: the status is about a head that this endpoint has just returned.
+    pub fn set_head_status(&mut self, name: &str, status: HeadStatus, own: bool, now: Instant) -> Option<StateChange> {
+        if self.head_tracker.update_status(status, own) {
+            // Recovery counts the good probes since the last bad one.
             self.good_probes = self.good_probes.min(u32::from(self.state == EndpointState::Suspect));
         }
         self.update_state(name, now)
@@ -258,11 +262,11 @@ impl EndpointHealth {
             return None;
         }
         let (calls, failed) = self.window.count(now);
-        let facts = HealthInputs {
+        let inputs = HealthInputs {
             chain_id_check: self.chain_id_check,
-            consecutive_failures: self.failures.consecutive(),
-            last_timed_out: self.failures.last_timed_out(),
-            recent_timeouts: self.failures.recent_timeouts(now),
+            consecutive_failures: self.consecutive_failures,
+            last_timed_out: self.last_timed_out,
+            recent_timeouts: self.count_recent_timeouts(now),
             calls,
             failed,
             latency: self.latency.mean().unwrap_or_default(),
@@ -270,19 +274,19 @@ impl EndpointHealth {
             syncing: self.syncing,
             good_probes: self.good_probes,
         };
-        let (state, reason) = next_state(self.state, &facts);
+        let (state, reason) = next_state(self.state, &inputs);
         if state == self.state {
             self.reason = reason;
             return None;
         }
         let from = std::mem::replace(&mut self.state, state);
         if from == EndpointState::Healthy && now.duration_since(self.since) >= CIRCUIT_RESET_AFTER {
-            self.circuit.reset();
+            self.circuit_backoff.reset();
         }
         (self.reason, self.since) = (reason, now);
         match state {
             EndpointState::Down => {
-                // It has to prove its chain anew: what comes back may be another node.
+                // The chain id is checked again, because another node may answer after the outage.
                 self.chain_id_check = ChainIdCheck::Unknown;
                 self.good_probes = 0;
                 self.open_circuit(now);
@@ -320,7 +324,7 @@ mod tests {
     }
 
     #[test]
-    fn a_timeout_is_told_once_and_one_good_probe_ends_the_suspicion() {
+    fn a_timeout_is_reported_once_and_one_good_probe_ends_the_suspicion() {
         let now = Instant::now();
         let mut health = healthy(now);
         let change = health.record_call("node", Some(&failure(EndpointFault::Timeout)), SECOND, now).unwrap();
@@ -329,21 +333,21 @@ mod tests {
         assert_eq!(
             health.record_call("node", Some(&failure(EndpointFault::Timeout)), SECOND, now),
             None,
-            "told already"
+            "already reported"
         );
-        assert_eq!(health.record_call("node", None, SECOND, now), None, "a late answer to somebody else is no probe");
+        assert_eq!(health.record_call("node", None, SECOND, now), None, "a late answer to another call is not a probe");
         assert_eq!(probe(&mut health, now).unwrap().status.state, EndpointState::Healthy);
     }
 
     #[test]
-    fn what_the_node_says_about_our_request_never_counts_against_it() {
+    fn rejected_requests_and_throttling_do_not_count_as_failures() {
         let now = Instant::now();
         let mut health = healthy(now);
         for _ in 0..100 {
             let (endpoint, message) = (String::new(), String::new());
-            let refusal = RejectReason::InsufficientFunds;
-            let refused = CallError::Rejected { endpoint, method: "eth_call", reason: refusal, code: -32000, message };
-            assert_eq!(health.record_call("node", Some(&refused), Duration::from_millis(1), now), None);
+            let reason = RejectReason::InsufficientFunds;
+            let rejected = CallError::Rejected { endpoint, method: "eth_call", reason, code: -32000, message };
+            assert_eq!(health.record_call("node", Some(&rejected), Duration::from_millis(1), now), None);
             let throttled = failure(EndpointFault::Throttled { retry_after: Some(SECOND) });
             assert_eq!(health.record_call("node", Some(&throttled), Duration::from_millis(1), now), None);
         }
@@ -352,36 +356,40 @@ mod tests {
     }
 
     #[test]
-    fn what_was_gone_proves_its_chain_and_answers_twice_before_it_is_asked_again() {
+    fn an_endpoint_that_was_down_needs_a_chain_id_check_and_two_probes() {
         let now = Instant::now();
         let mut health = healthy(now);
         let mut fails = |took| health.record_call("node", Some(&failure(EndpointFault::Connect)), took, now);
-        assert_eq!((0..9).filter_map(|_| fails(SECOND)).count(), 0, "what fails together is one failure");
-        let gone = (0..9).filter_map(|_| fails(Duration::ZERO)).count();
-        assert_eq!((gone, health.state(), health.chain_id_check()), (1, EndpointState::Down, ChainIdCheck::Unknown));
-        assert_eq!((probe(&mut health, now), probe(&mut health, now)), (None, None), "not before it proves its chain");
+        assert_eq!((0..9).filter_map(|_| fails(SECOND)).count(), 0, "overlapping calls that fail are one failure");
+        let changes = (0..9).filter_map(|_| fails(Duration::ZERO)).count();
+        assert_eq!((changes, health.state(), health.chain_id_check()), (1, EndpointState::Down, ChainIdCheck::Unknown));
+        assert_eq!((probe(&mut health, now), probe(&mut health, now)), (None, None), "not before the chain id check");
         let back = health.set_chain_id_check("node", ChainIdCheck::Match, now).unwrap();
         assert_eq!((back.from, back.status.state), (EndpointState::Down, EndpointState::Healthy));
     }
 
     #[test]
-    fn a_head_that_cannot_be_counts_for_nothing_from_the_first_probe_on() {
+    fn an_implausible_head_is_ignored_from_the_first_probe_on() {
         let now = Instant::now();
         let mut health = healthy(now);
         probe(&mut health, now);
         assert!(health.trusted_head(now).is_some());
-        let lie = Header { parent_hash: B256::repeat_byte(1), ..health.fresh_head(now).unwrap().header };
-        health.record_probe("node", lie, false, now);
+        let forged = Header { parent_hash: B256::repeat_byte(1), ..health.fresh_head(now).unwrap().header };
+        health.record_probe("node", forged, false, now);
         assert_eq!((health.state(), health.trusted_head(now)), (EndpointState::Healthy, None));
     }
 
     #[test]
-    fn a_head_is_out_of_step_only_when_two_probes_say_so_and_well_after_three() {
+    fn a_head_lags_after_two_probes_and_recovers_after_three() {
         let now = Instant::now();
         let mut health = healthy(now);
         let behind = HeadStatus::Lagging(Duration::from_secs(9));
-        assert_eq!(health.set_head_status("node", behind, true, now), None, "asked a moment before the others");
-        assert_eq!(health.set_head_status("node", behind, false, now), None, "another's probe says nothing new");
+        assert_eq!(health.set_head_status("node", behind, true, now), None, "probed just before the others");
+        assert_eq!(
+            health.set_head_status("node", behind, false, now),
+            None,
+            "another endpoint's probe is no new evidence"
+        );
         let change = health.set_head_status("node", behind, true, now).unwrap();
         assert_eq!(
             (change.status.state, change.reason),
@@ -393,7 +401,7 @@ mod tests {
     }
 
     #[test]
-    fn the_circuit_of_one_that_fails_again_soon_stays_open_longer() {
+    fn the_circuit_of_an_endpoint_that_fails_again_soon_stays_open_longer() {
         let mut now = Instant::now();
         let mut health = healthy(now);
         let fall = |health: &mut EndpointHealth, now| {
@@ -412,6 +420,6 @@ mod tests {
         assert_eq!(fall(&mut health, now), 10);
         rise(&mut health, now);
         now += CIRCUIT_RESET_AFTER;
-        assert_eq!(fall(&mut health, now), 5, "it was well for a minute");
+        assert_eq!(fall(&mut health, now), 5, "healthy for a minute");
     }
 }

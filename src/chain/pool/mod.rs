@@ -4,9 +4,7 @@
 //! each other), `watermark` (is an answer from before what was seen), `route` (who is asked, in which order). `health` keeps what
 //! they decide on, with `circuit`, `failures`, `latency`, `position`, `throttle` and `window`. `read`, `send` and `probe` act.
 
-mod circuit;
 mod error_window;
-mod failures;
 mod head;
 mod head_consensus;
 mod head_tracker;
@@ -17,7 +15,6 @@ mod probe;
 mod read;
 mod route;
 mod send;
-mod throttle;
 mod watermark;
 
 pub use read::AnswerQuality;

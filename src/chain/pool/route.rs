@@ -1,18 +1,15 @@
-//! Who is asked, in which order.
+//! The order in which endpoints are used.
 
 use crate::chain::EndpointState;
 
-/// What routing looks at.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Candidate {
-    /// How much it is trusted.
     pub state: EndpointState,
-    /// Whether it asked to be left alone for a while.
     pub throttled: bool,
 }
 
-/// The endpoints to ask, by their position in the order of preference: the healthy ones in that order (so the primary is sticky),
-/// then the degraded ones, then those under suspicion. One that is throttled is left alone.
+/// Positions in the order of use: healthy endpoints by preference (so the primary is sticky), then degraded ones, then
+/// suspect ones. Throttled endpoints are left out.
 pub fn route(candidates: impl IntoIterator<Item = Candidate>) -> Vec<usize> {
     let mut ranked: Vec<(u8, usize)> = candidates
         .into_iter()
@@ -39,7 +36,7 @@ mod tests {
     use EndpointState::*;
 
     #[test]
-    fn the_first_healthy_one_is_asked_first() {
+    fn healthy_endpoints_come_first_then_degraded_then_suspect() {
         let all =
             |states: &[EndpointState]| route(states.iter().map(|state| Candidate { state: *state, throttled: false }));
         for (states, expected) in [
@@ -56,6 +53,6 @@ mod tests {
         }
         let throttled = Candidate { state: Healthy, throttled: true };
         assert_eq!(route([throttled, Candidate { state: Degraded, throttled: false }]), [1]);
-        assert_eq!(route([throttled]), [0; 0], "patience, not another try");
+        assert_eq!(route([throttled]), [0; 0], "throttled endpoints are not used at all");
     }
 }

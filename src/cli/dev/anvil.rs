@@ -1,4 +1,4 @@
-//! anvil, as a child that does not outlive us.
+//! anvil as a child process that does not outlive this one.
 
 use crate::config::Environment;
 use std::{
@@ -17,34 +17,29 @@ use tokio::{
 const ANVIL_START_TIMEOUT: Duration = Duration::from_secs(20);
 const LISTENING_PREFIX: &str = "Listening on ";
 
-/// A running anvil. Dropping it kills it.
+/// Dropping it kills the process.
 #[derive(Debug)]
 pub(super) struct Anvil {
     child: Child,
     url: String,
-    /// Reads what anvil prints: it would stop at a full pipe.
+    /// Drains anvil's output: it would block on a full pipe.
     stdout_drain: JoinHandle<()>,
 }
 
-/// Why there is no anvil.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum AnvilError {
-    /// It is nowhere.
     #[error(
-        "anvil, the local chain, is not installed: run `make demo` or `npm ci --prefix contracts`, or name its binary in \
-         REGISTRAR_ANVIL"
+        "anvil is not installed; run `make demo` or `npm ci --prefix contracts`, or set REGISTRAR_ANVIL to its path"
     )]
     NotInstalled,
-    /// It is there, and does not run.
-    #[error("{0} does not run")]
+    #[error("{0} cannot be started")]
     SpawnFailed(PathBuf, #[source] io::Error),
-    /// It ended, or said nothing, before it listened.
-    #[error("{0} did not begin to listen; what it said stands above")]
+    #[error("{0} did not start listening; see its output above")]
     NotListening(PathBuf),
 }
 
 impl Anvil {
-    /// Starts one on a free loopback port.
+    /// On a free loopback port.
     pub(super) async fn start(environment: &Environment, block_time: u64) -> Result<Self, AnvilError> {
         let program = find_binary(environment);
         let mut command = Command::new(&program);
@@ -53,7 +48,7 @@ impl Anvil {
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .kill_on_drop(true);
-        // Ctrl-C reaches the whole group of the terminal: the chain must outlive the service that drains.
+        // Ctrl-C reaches the terminal's process group; the chain has to outlive the service's shutdown.
         #[cfg(unix)]
         command.process_group(0);
         let mut child = command.spawn().map_err(|error| {
@@ -74,25 +69,22 @@ impl Anvil {
         }
     }
 
-    /// Its JSON-RPC endpoint.
     pub(super) fn url(&self) -> &str {
         &self.url
     }
 
-    /// Its process id; `None` once it has ended.
+    /// `None` after the process has exited.
     pub(super) fn pid(&self) -> Option<u32> {
         self.child.id()
     }
 
-    /// Returns when it has ended by itself.
     pub(super) async fn wait_for_exit(&mut self) {
-        // An error means that there is no such child any more.
+        // An error means that the process is gone.
         let _ = self.child.wait().await;
     }
 
-    /// Kills it, and waits until it is gone.
     pub(super) async fn stop(mut self) {
-        // It keeps nothing on disk; an error means that it is gone already.
+        // It has no data on disk, and an error means that it is gone.
         let _ = self.child.kill().await;
         self.stdout_drain.abort();
     }
@@ -107,21 +99,21 @@ async fn read_listen_address(lines: &mut Lines<BufReader<ChildStdout>>) -> Optio
     None
 }
 
-/// The one that is named, else the one that npm installed from here upward, else whatever the PATH has.
+/// `REGISTRAR_ANVIL`, else the npm package in this directory or above, else the PATH.
 fn find_binary(environment: &Environment) -> PathBuf {
-    if let Some(named) = environment.get("REGISTRAR_ANVIL") {
-        return named.into();
+    if let Some(path) = environment.get("REGISTRAR_ANVIL") {
+        return path.into();
     }
-    let here = std::env::current_dir().unwrap_or_default();
-    find_npm_binary(&here).unwrap_or_else(|| "anvil".into())
+    let working_dir = std::env::current_dir().unwrap_or_default();
+    find_npm_binary(&working_dir).unwrap_or_else(|| "anvil".into())
 }
 
-fn find_npm_binary(here: &Path) -> Option<PathBuf> {
+fn find_npm_binary(directory: &Path) -> Option<PathBuf> {
     let binary = npm_binary_path(std::env::consts::OS, std::env::consts::ARCH);
-    here.ancestors().map(|folder| folder.join(&binary)).find(|path| path.is_file())
+    directory.ancestors().map(|parent| parent.join(&binary)).find(|path| path.is_file())
 }
 
-/// Where `npm ci --prefix contracts` puts the native binary. npm names systems as Node does.
+/// The native binary of the npm package, whose name has Node's names of systems.
 fn npm_binary_path(os: &str, arch: &str) -> PathBuf {
     let (os, file) = match os {
         "macos" => ("darwin", "anvil"),
@@ -141,19 +133,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_packaged_binary_is_found_from_any_folder_below() {
+    fn the_npm_binary_is_found_from_any_subdirectory() {
         let root = tempfile::tempdir().unwrap();
         let binary = root.path().join(npm_binary_path(std::env::consts::OS, std::env::consts::ARCH));
         std::fs::create_dir_all(binary.parent().unwrap()).unwrap();
         std::fs::write(&binary, "").unwrap();
-        let below = root.path().join("src/cli");
-        assert_eq!(find_npm_binary(&below), Some(binary));
+        let subdirectory = root.path().join("src/cli");
+        assert_eq!(find_npm_binary(&subdirectory), Some(binary));
         assert!(npm_binary_path("linux", "x86_64").ends_with("anvil-linux-amd64/bin/anvil"));
         assert!(npm_binary_path("macos", "aarch64").ends_with("anvil-darwin-arm64/bin/anvil"));
     }
 
     #[tokio::test]
-    async fn a_missing_anvil_says_how_to_install_it() {
+    async fn the_error_for_a_missing_anvil_says_how_to_install_it() {
         let environment = Environment::default().with([("REGISTRAR_ANVIL", "/nonexistent/anvil".to_owned())]);
         let error = Anvil::start(&environment, 1).await.unwrap_err();
         assert!(error.to_string().contains("npm ci --prefix contracts"), "{error}");

@@ -1,36 +1,36 @@
-//! What the service stands on: a contract on the new chain, settings for both, and a folder for its database.
+//! What the service of a development stack needs: contract, settings and a directory for the database.
 
-use super::{
-    super::{DevArgs, Exit, print_error},
-    settings,
-};
+use super::settings;
 use crate::{
     app,
+    cli::{
+        args::DevArgs,
+        exit::{Exit, print_error},
+    },
     config::{DeploySettings, Environment, Settings},
 };
 use alloy::primitives::Address;
 use tempfile::TempDir;
 
-/// What is there before the service starts.
 pub(super) struct DevEnvironment {
     pub contract: Address,
     pub settings: Settings,
-    /// Dropping it deletes it, with the database inside.
+    /// Contains the database. Dropping it deletes the directory.
     pub data_dir: TempDir,
 }
 
 impl DevEnvironment {
-    /// Deploys the contract on the chain at `rpc`. What goes wrong is said.
-    pub(super) async fn deploy(rpc: &str, args: &DevArgs, of_user: Environment) -> Result<Self, Exit> {
-        let folder = tempfile::tempdir().map_err(|error| print_error(&error, Exit::Failed))?;
-        let environment = settings::with_dev_variables(of_user, rpc, folder.path());
+    /// Deploys the contract on the chain at `rpc_url`. Prints errors.
+    pub(super) async fn deploy(rpc_url: &str, args: &DevArgs, user_environment: Environment) -> Result<Self, Exit> {
+        let data_dir = tempfile::tempdir().map_err(|error| print_error(&error, Exit::Failed))?;
+        let environment = settings::with_dev_variables(user_environment, rpc_url, data_dir.path());
         let mut serve = settings::with_dev_args(args);
         let deployment = DeploySettings::read(&serve.network, &environment);
-        let deployment = deployment.map_err(|faults| print_error(&faults, Exit::UsageError))?;
+        let deployment = deployment.map_err(|errors| print_error(&errors, Exit::UsageError))?;
         let contract = app::deploy(deployment, None).await;
-        let contract = contract.map_err(|error| print_error(&error, Exit::from_code(error.exit_code())))?;
+        let contract = contract.map_err(|error| print_error(&error, Exit::from(&error)))?;
         serve.contract_address = Some(contract.to_string());
-        let settings = Settings::read(&serve, &environment).map_err(|faults| print_error(&faults, Exit::UsageError))?;
-        Ok(Self { contract, settings, data_dir: folder })
+        let settings = Settings::read(&serve, &environment).map_err(|errors| print_error(&errors, Exit::UsageError))?;
+        Ok(Self { contract, settings, data_dir })
     }
 }

@@ -1,28 +1,37 @@
-//! What `registrar dev` shows: what runs, and calls that work as they are pasted.
+//! What `registrar dev` prints: addresses, and calls that can be pasted.
 
-use super::{super::invocation::Invocation, StackInfo};
-use crate::config::Environment;
+use crate::{cli::invocation::Invocation, config::Environment};
+use alloy::primitives::Address;
+use std::net::SocketAddr;
 
-/// The sha2-256 of the five bytes `hello`, so that every call below is about one document.
+/// The sha2-256 of the five bytes `hello`.
 const HELLO_SHA256: &str = "2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824";
 
-/// The whole screen.
-pub(super) fn render(stack: &StackInfo, program: Invocation) -> String {
-    let StackInfo { grpc, admin, rpc_url: rpc, anvil_pid: anvil, contract, .. } = stack;
-    // What another terminal has in its environment is not known.
-    let program = program.with_server(&format!("http://{grpc}"), &Environment::default());
+/// A running development stack.
+pub(super) struct StackInfo {
+    pub grpc: SocketAddr,
+    pub admin: SocketAddr,
+    pub rpc_url: String,
+    pub anvil_pid: u32,
+    pub contract: Address,
+}
+
+pub(super) fn render(stack: &StackInfo, invocation: Invocation) -> String {
+    let StackInfo { grpc, admin, rpc_url, anvil_pid, contract } = stack;
+    // The environment of the other terminal is not known.
+    let invocation = invocation.with_server(&format!("http://{grpc}"), &Environment::default());
     format!(
         "\
-registrar is running. Ctrl-C ends it; nothing of it stays.
+registrar is running. Press Ctrl-C to stop; all data is deleted.
 
   gRPC       {grpc}
   HTTP       http://{admin}/metrics  /healthz  /readyz
-  chain      {rpc} (anvil, chain 31337, process {anvil})
+  chain      {rpc_url} (anvil, chain 31337, process {anvil_pid})
   contract   {contract}
 
 Register the document `hello` from another terminal:
 
-  # with this command line
+  # with the command line
   {register}
   {verify}
 
@@ -33,13 +42,13 @@ Register the document `hello` from another terminal:
   # with Python (pip install grpcio grpcio-reflection)
 {python}
 ",
-        register = program.server_command(&format!("register {HELLO_SHA256} --case HELLO-1")),
-        verify = program.server_command(&format!("verify   {HELLO_SHA256} --case HELLO-1")),
+        register = invocation.server_command(&format!("register {HELLO_SHA256} --case HELLO-1")),
+        verify = invocation.server_command(&format!("verify   {HELLO_SHA256} --case HELLO-1")),
         python = python_example(&grpc.to_string())
     )
 }
 
-/// Needs no generated code: the messages come by reflection. At column zero, so that it can be pasted.
+/// Needs no generated code because of server reflection. Not indented, so that it can be pasted.
 fn python_example(server: &str) -> String {
     format!(
         "\
@@ -57,7 +66,7 @@ Response = message_factory.GetMessageClass(method.output_type)
 register = channel.unary_unary('/registrar.v1.RegistrarService/RegisterDocument',
                                request_serializer=Request.SerializeToString,
                                response_deserializer=Response.FromString)
-print(register(Request(document_hash='{HELLO_SHA256}', case_id='HELLO_SHA256-1'), timeout=60))
+print(register(Request(document_hash='{HELLO_SHA256}', case_id='HELLO-1'), timeout=60))
 EOF"
     )
 }

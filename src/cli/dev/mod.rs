@@ -1,4 +1,4 @@
-//! `registrar dev`: anvil, the contract and the service in one foreground process, with nothing left behind.
+//! `registrar dev`: anvil, contract and service in one foreground process that leaves no data behind.
 
 mod anvil;
 mod environment;
@@ -6,12 +6,13 @@ mod examples;
 mod settings;
 
 use super::{
-    Exit,
     args::DevArgs,
     client::Client,
     document::{self, Document},
+    error_text::report,
+    exit::{Exit, print_error},
     output::{Output, print, print_line},
-    print_error, read_commands, register,
+    read_commands, register,
     signals::run_until_signal_or_hangup,
 };
 use crate::{
@@ -21,29 +22,19 @@ use crate::{
     registration::CaseId,
     telemetry,
 };
-use alloy::primitives::Address;
 use anvil::Anvil;
 use environment::DevEnvironment;
-use std::net::SocketAddr;
+use examples::StackInfo;
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
-/// What runs, and where.
-struct StackInfo {
-    grpc: SocketAddr,
-    admin: SocketAddr,
-    rpc_url: String,
-    anvil_pid: u32,
-    contract: Address,
-}
-
 /// Runs the development stack until a signal, or for one file.
 pub async fn run(args: DevArgs, environment: Environment) -> Exit {
-    let screen = Output::from_process(false, &environment);
-    // Hashed first: what is wrong with the file is said before anything starts.
+    let output = Output::from_process(false, &environment);
+    // Hashed first, so that an unreadable file is reported before anything is started.
     let document = match &args.once {
         None => None,
-        Some(file) => match document::resolve(file.as_os_str(), screen.shows_progress).await {
+        Some(file) => match document::resolve(file.as_os_str(), output.shows_progress).await {
             Ok(document) => Some(document),
             Err(error) => return print_error(&error, Exit::UsageError),
         },
@@ -53,7 +44,7 @@ pub async fn run(args: DevArgs, environment: Environment) -> Exit {
             Ok(anvil) => anvil,
             Err(error) => return print_error(&error, Exit::Failed),
         };
-        let exit = run_with_anvil(&mut anvil, &args, environment, document, &screen, shutdown).await;
+        let exit = run_with_anvil(&mut anvil, &args, environment, document, &output, shutdown).await;
         anvil.stop().await;
         exit
     })
@@ -65,40 +56,40 @@ async fn run_with_anvil(
     args: &DevArgs,
     environment: Environment,
     document: Option<Document>,
-    screen: &Output,
+    output: &Output,
     shutdown: CancellationToken,
 ) -> Exit {
     let DevEnvironment { contract, settings, data_dir: _database } =
         match DevEnvironment::deploy(anvil.url(), args, environment).await {
-            Ok(ground) => ground,
+            Ok(environment) => environment,
             Err(exit) => return exit,
         };
     let telemetry = match telemetry::init(&settings.telemetry) {
         Ok(telemetry) => telemetry,
         Err(error) => return print_error(&error, Exit::UsageError),
     };
-    let flush = settings.telemetry_flush_timeout();
+    let flush_timeout = settings.telemetry_flush_timeout();
 
     let (ready, listening) = oneshot::channel();
-    let (rpc, process) = (anvil.url().to_owned(), anvil.pid().unwrap_or_default());
+    let (rpc_url, anvil_pid) = (anvil.url().to_owned(), anvil.pid().unwrap_or_default());
     let service = async {
-        let report = |at| {
-            // Nobody waits for it any more when the process was told to end.
-            let _ = ready.send(at);
+        let on_ready = |addresses| {
+            // Without a receiver the process is shutting down.
+            let _ = ready.send(addresses);
         };
-        let ended = telemetry::with_isolated_hub(app::serve(settings, shutdown.clone(), report)).await;
-        telemetry.shutdown(flush).await;
+        let result = telemetry::with_isolated_hub(app::serve(settings, shutdown.clone(), on_ready)).await;
+        telemetry.shutdown(flush_timeout).await;
         shutdown.cancel();
-        ended
+        result
     };
-    let visit = async {
-        // A service that never served either says why itself, or was told to end.
+    let client = async {
+        // Without addresses the service has failed, which is reported below, or is shutting down.
         let Ok(BoundAddrs { grpc, admin }) = listening.await else { return Exit::Interrupted };
-        let stack = StackInfo { grpc, admin, rpc_url: rpc, anvil_pid: process, contract };
+        let stack = StackInfo { grpc, admin, rpc_url, anvil_pid, contract };
         let exit = match document {
-            Some(document) => register_once(&stack, document, args.case.clone(), screen, &shutdown).await,
+            Some(document) => register_once(&stack, document, args.case.clone(), output, &shutdown).await,
             None => {
-                print(&examples::render(&stack, screen.invocation.clone()));
+                print(&examples::render(&stack, output.invocation.clone()));
                 shutdown.cancelled().await;
                 Exit::Done
             }
@@ -108,62 +99,61 @@ async fn run_with_anvil(
     };
     let chain = async {
         anvil.wait_for_exit().await;
-        // A chain that ended before anybody asked for it leaves nothing to show.
-        let early = !shutdown.is_cancelled();
+        let is_unexpected = !shutdown.is_cancelled();
         shutdown.cancel();
-        if early {
-            eprintln!("error: anvil ended by itself");
+        if is_unexpected {
+            eprintln!("error: anvil exited unexpectedly");
         }
     };
-    let both = async { tokio::join!(service, visit) };
-    tokio::pin!(both, chain);
-    let ((ended, exit), chain_ended) = tokio::select! {
-        done = &mut both => (done, false),
-        () = &mut chain => (both.await, true),
+    let service_and_client = async { tokio::join!(service, client) };
+    tokio::pin!(service_and_client, chain);
+    let ((result, exit), chain_exited) = tokio::select! {
+        results = &mut service_and_client => (results, false),
+        () = &mut chain => (service_and_client.await, true),
     };
-    match ended {
-        Err(error) => print_error(&error, Exit::from_code(error.exit_code())),
-        Ok(()) if chain_ended => Exit::Failed,
+    match result {
+        Err(error) => print_error(&error, Exit::from(&error)),
+        Ok(()) if chain_exited => Exit::Failed,
         Ok(()) => exit,
     }
 }
 
-/// Registers one file through the public API, as anybody would, and asks the chain for it.
+/// Registers one file through the public API and verifies it on the chain.
 async fn register_once(
     stack: &StackInfo,
     document: Document,
     case: CaseId,
-    screen: &Output,
+    output: &Output,
     shutdown: &CancellationToken,
 ) -> Exit {
-    let text = document.submitted_as.clone();
+    let hash = document.submitted_as.clone();
     let demonstration = async {
         let client = Client::connect(&format!("http://{}", stack.grpc)).await?;
-        let wanted = register::RegisterRequest {
+        let request = register::RegisterRequest {
             document,
             case: case.clone(),
             wait_for: WaitFor::Confirmed,
             wait_timeout: None,
             user_id: String::new(),
         };
-        let exit = register::register(&client, screen, wanted).await?;
+        let exit = register::register(&client, output, request).await?;
         if exit != Exit::Done {
             return Ok(exit);
         }
-        print_line("\nWhat the chain answers to whoever asks:\n");
-        print_line(&format!("$ {}", screen.invocation.local_command(&format!("verify {text} --case {case}"))));
-        read_commands::verify_pair(&client, screen, text, case.to_string()).await
+        print_line("\nThe record on the chain:\n");
+        print_line(&format!("$ {}", output.invocation.local_command(&format!("verify {hash} --case {case}"))));
+        read_commands::verify_pair(&client, output, hash, case.to_string()).await
     };
     tokio::select! {
-        ended = demonstration => match ended {
+        result = demonstration => match result {
             Ok(exit) => exit,
-            // What was accepted goes with this stack: there is nothing to follow.
-            Err(trouble) if trouble.is_interrupted() => Exit::Interrupted,
-            Err(trouble) if trouble.exit() == Exit::Unfinished => {
-                eprintln!("error: it came no further while this stack ran ({})", trouble.reason);
+            // The registration is deleted with this stack, so it cannot be followed.
+            Err(error) if error.is_interrupted() => Exit::Interrupted,
+            Err(error) if error.exit() == Exit::Unfinished => {
+                eprintln!("error: not confirmed before the stack stopped ({})", error.reason);
                 Exit::Failed
             }
-            Err(trouble) => trouble.report(screen),
+            Err(error) => report(&error, output),
         },
         () = shutdown.cancelled() => Exit::Interrupted,
     }
