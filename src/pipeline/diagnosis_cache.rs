@@ -1,5 +1,5 @@
-//! Runs one diagnosis at a time per subject and caches its result briefly: many callers may ask about a stuck document, and
-//! together they cost one set of RPC calls.
+//! Runs one diagnosis at a time per subject and caches its result briefly: many callers may ask about a stuck document,
+//! and together they cost one set of RPC calls.
 
 use super::{Context, evidence, in_flight::PendingTx, resume, tx_state::TxPhase};
 use crate::{
@@ -16,8 +16,8 @@ use tokio::{sync::OnceCell, time::Instant};
 
 const DIAGNOSIS_TTL: Duration = Duration::from_secs(2);
 
-/// The subject of a diagnosis: a transaction with all its registrations, or a registration without a transaction. Its state is
-/// part of the key, so that a change of state makes the cached diagnosis unreachable.
+/// The subject of a diagnosis: a transaction with all its registrations, or a registration without a transaction. Its
+/// state is part of the key, so that a change of state makes the cached diagnosis unreachable.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 enum DiagnosisKey {
     Transaction(TransactionId, TxPhase, Option<BlockedReason>),
@@ -105,7 +105,7 @@ impl Context {
         }
     }
 
-    /// As [`Self::diagnose`], but never from the cache. Later callers share the result.
+    /// As [`Self::diagnose`], but not from the cache: at most it joins a running diagnosis.
     pub(super) async fn diagnose_fresh(&self, tx: &PendingTx) -> Arc<DiagnosisRun> {
         self.diagnosis_cache.runs.invalidate(diagnosis_key(tx, None));
         self.diagnose(tx, None).await
@@ -145,8 +145,8 @@ impl Context {
         Some(run.diagnosis.clone())
     }
 
-    /// A context that also has the pending transactions of the signers whose lease another replica holds. They are loaded from
-    /// the store as summaries, except the one with the nonce `whole`, which has all its registrations.
+    /// A context that also has the pending transactions of the signers whose lease another replica holds. They are
+    /// loaded from the store as summaries, except the one with the nonce `whole`, which has all its registrations.
     async fn with_remote_pending(&self, signers: &[Address], whole: Option<u64>) -> Self {
         let remote: Vec<Address> = signers.iter().copied().filter(|signer| !self.store.holds_lease(*signer)).collect();
         if remote.is_empty() {

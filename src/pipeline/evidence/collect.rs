@@ -1,8 +1,8 @@
-//! The RPC calls about a pending transaction. Never on the hot path: a few times for a late transaction, and for callers that
-//! request a diagnosis.
+//! The RPC calls about a pending transaction. Never on the hot path: a few times for a late transaction, and for
+//! callers that request a diagnosis.
 //!
-//! The first calls locate it at several endpoints at once: its receipt, whether it is in the mempool, and the signer's nonce.
-//! The second ones explain why it is there. An answer that does not arrive in time is absent from the evidence.
+//! The first calls locate it at several endpoints at once: its receipt, whether it is in the mempool, and the signer's
+//! nonce. The second ones explain why it is there. An answer that does not arrive in time is absent from the evidence.
 
 use super::convert;
 use crate::{
@@ -30,8 +30,8 @@ const EVIDENCE_NONCE_ENDPOINTS: usize = 2;
 const FEE_HISTORY_BLOCKS: u64 = 10;
 /// The newest versions of a transaction; a block builder may include any of them.
 const MAX_ATTEMPTS_CHECKED: usize = 3;
-/// Maximum number of calls about a transaction with one version: receipts, mempool and nonces, then either a header and two
-/// simulations or balance and fees. Each earlier version adds its receipts and mempool calls.
+/// Maximum number of calls about a transaction with one version: receipts, mempool and nonces, then either a header and
+/// two simulations or balance and fees. Each earlier version adds its receipts and mempool calls.
 pub(super) const MAX_EVIDENCE_CALLS: usize = 2 * EVIDENCE_ENDPOINTS + EVIDENCE_NONCE_ENDPOINTS + 3;
 const _: () = assert!(MAX_EVIDENCE_CALLS <= 12);
 
@@ -114,7 +114,8 @@ async fn explain_included(
         traces.iter().map(|trace| trace.member.pair.clone()).collect()
     };
     let calldata = register_calldata(&pairs);
-    // The state before the block is exact if the transaction was the first of the block, the state after it if the last.
+    // The state before the block is exact if the transaction was the first of the block, the state after it if the
+    // last.
     let simulate = async |number: u64| {
         if receipt.succeeded {
             return None;
@@ -163,8 +164,8 @@ pub(super) async fn foreign_block(chain: &Chain, pair: Pair) -> Option<u64> {
     records.ok()?.into_iter().next()?.map(|record| record.block_number)
 }
 
-/// The blocker that a preflight finds now, if it is the one that blocks the pair. The first signers are enough, because a
-/// registration is blocked only while every signer is.
+/// The blocker that a preflight finds now, if it is the one that blocks the pair. The first signers are enough, because
+/// a registration is blocked only while every signer is.
 pub(super) async fn preflight_blocker(
     context: &Context,
     blocked: BlockedReason,

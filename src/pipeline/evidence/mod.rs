@@ -127,8 +127,8 @@ fn not_included(context: &Context, signer: Address) -> Vec<Arc<PendingTx>> {
     pending
 }
 
-/// The transaction that the queue waits for while no signer may sign another one: each is at its in-flight limit, or has a
-/// transaction that no endpoint accepted.
+/// The transaction that the queue waits for while no signer may sign another one: each is at its in-flight limit, or
+/// has a transaction that no endpoint accepted.
 fn blocking_tx(context: &Context, signers: &[Address]) -> Option<EarlierTx> {
     let at_limit = context.blockers.signers_at_limit();
     let cannot_sign = |signer: &Address| {
