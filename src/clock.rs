@@ -1,9 +1,9 @@
-//! What time it is by the calendar. Deadlines are on tokio's clock; this one is for what is stored, shown and compared with blocks.
+//! The wall clock, for times that are stored, displayed and compared with blocks. Deadlines use tokio's clock.
 
 use crate::registration::Timestamp;
 use std::time::SystemTime;
 
-/// The time now.
+/// The wall-clock time; in a simulation, the simulated one.
 pub fn now() -> Timestamp {
     #[cfg(test)]
     if let Some(time) = simulated::now() {
@@ -12,8 +12,8 @@ pub fn now() -> Timestamp {
     Timestamp::from(SystemTime::now())
 }
 
-/// Where a test has paused tokio's clock, the calendar goes on with that clock and not by itself. Each thread has its own: a
-/// simulation runs all of its service on one.
+/// In a test with tokio's clock paused, the wall clock follows it. Each thread has its own: a simulation runs its whole service
+/// on one.
 #[cfg(test)]
 pub(crate) mod simulated {
     use super::Timestamp;
@@ -24,12 +24,11 @@ pub(crate) mod simulated {
         static STARTED: Cell<Option<(Instant, Timestamp)>> = const { Cell::new(None) };
     }
 
-    /// From now on, for this thread, `begin` and as much more as tokio's clock has gone on.
+    /// From now on, this thread's time is `begin` plus the time that passes on tokio's clock.
     pub(crate) fn follow_tokio(begin: Timestamp) {
         STARTED.set(Some((Instant::now(), begin)));
     }
 
-    /// Whether this thread runs a simulation.
     pub(crate) fn is_on() -> bool {
         STARTED.get().is_some()
     }

@@ -1,65 +1,68 @@
-//! The Registrar: puts a document's hash on chain, and knows what happened.
+//! The Registrar registers document hashes on chain and tracks each one until it is final.
 //!
-//! # Rooms
+//! # Areas
 //!
-//! | room | holds | names, alone |
+//! | area | holds | the only one that names |
 //! |---|---|---|
-//! | [`registration`] | WHAT a registration is: values, states, policy, diagnosis. Pure: no await, no clock, no I/O | |
-//! | [`pipeline`] | WHO moves it along: a lane per signer, one follower of the chain, journeys, waiters | |
+//! | [`registration`] | what a registration is: values, states, policy, diagnosis. Pure: no await, no clock, no I/O | |
+//! | [`pipeline`] | who moves it along: a sender per signer, a follower of the chain, waiters, registration traces | |
 //! | [`chain`] | the endpoint pool, node errors, signing, the contract | alloy's provider |
-//! | [`store`] | what must survive | sqlx |
-//! | [`api`] | gRPC and the admin HTTP server | tonic, axum |
-//! | [`telemetry`] | logs, spans, reports, metrics, trace ids, and the redactor before them all | opentelemetry, sentry |
-//! | [`config`] | the environment to validated settings, all faults at once | the environment |
-//! | [`cli`] | client commands and the development stack; speaks to the service through its public gRPC | clap |
-//! | [`clock`] | what time it is by the calendar | |
-//! | [`app`] | builds the rooms, spawns, drains in order | |
+//! | [`store`] | everything that survives a restart | sqlx |
+//! | [`api`] | the gRPC server and the admin HTTP server | tonic, axum |
+//! | [`telemetry`] | logs, spans, reports, metrics, trace ids, redaction of all of them | opentelemetry, sentry |
+//! | [`config`] | the environment to validated settings, with all errors at once | the environment |
+//! | [`cli`] | client commands and the development stack; calls the service through its public gRPC | clap |
+//! | [`clock`] | the wall clock | |
+//! | [`app`] | connects the areas, spawns tasks, drains in order | |
 //!
-//! # Arrows
+//! # Dependencies
 //!
-//! `main -> cli -> app, config, telemetry, api::proto, registration` · `app -> every room` ·
+//! `main -> cli -> app, config, telemetry, api::proto, registration` · `app -> all areas` ·
 //! `api -> pipeline, registration, telemetry` ·
 //! `pipeline -> registration, chain, store, telemetry` · `chain, store -> registration, telemetry` ·
 //! `app, api, pipeline, chain, store -> clock -> registration` ·
-//! `telemetry -> registration` · `config -> every room's settings` · `registration -> nothing of ours`.
-//! `tests/it/architecture.rs` keeps this true.
+//! `telemetry -> registration` · `config -> settings of all areas` · `registration -> no area`.
+//! `tests/it/architecture.rs` checks this.
 //!
-//! # The life of one request
+//! # The life of a request
 //!
-//! 1. `api::layer` reads the caller's trace headers, or mints a trace id. It is a value: stored and returned, exported or not.
-//! 2. `api::read` turns text into a `DocumentHash` and a `CaseId`, or answers with every field that is wrong.
-//! 3. `store::accept` inserts the row or finds the one with the same pair; requests that arrive together share a commit. The
-//!    commit is the promise.
-//! 4. While `pipeline::tenure` holds the signer's lease, its `pipeline::lane` claims what is queued, one or many. One simulated call says whether anything of it is on chain already
-//!    (then it is settled by its original event); the rest is fitted, priced, given the next nonce and signed, and nonce and
-//!    bytes are committed together. No node has seen anything yet.
-//! 5. The same bytes are broadcast until a node has them. A crash, a hang or an unclear answer anywhere is cured by sending the
-//!    same bytes again, to every endpoint where it is unclear which one has them.
-//!    What no block takes after that is looked after by its lane, by `registration::policy::replacement`: sent again, signed again
-//!    at the same nonce with a higher offer or a smaller batch, or freed of a nonce that is missing before it. Each version is on
-//!    disk before a node sees it, and any of them may be the one that is included.
-//! 6. `pipeline::follower` finds the receipt once the nonce has passed, checks its block against the canonical one, settles each
-//!    registration by its own event, counts depth, and wakes whoever waits.
-//! 7. A reorg sends it back to 5; a consumed nonce that registered nothing sends its work back to 4.
-//! 8. What is late, or asked about, is diagnosed: `pipeline::evidence` gathers what can be seen, once for all who ask, and
-//!    `registration::diagnosis` names the one cause, the sentence and the numbers. It ends waits, never work.
-//!
-//! 9. `telemetry::spans` decides what of all this is kept, when it has ended: what went wrong, and a share of the rest. The call's
-//!    span is live; the journey's are told from what it remembers, so that a restart in between leaves no gap.
+//! 1. `api::layer` reads the caller's trace headers, or generates a trace id. It is stored and returned whether or
+//!    not it is exported.
+//! 2. `api::decode` parses a `DocumentHash` and a `CaseId`, or answers with every invalid field.
+//! 3. `store::accept` inserts the row or finds the one with the same pair; concurrent requests share a commit. With
+//!    the commit the registration is accepted.
+//! 4. While a replica holds the signer's lease, its sender (`pipeline::sender`) claims queued registrations, one or
+//!    many. One simulated call shows which pairs are on chain already (they are completed from their original event).
+//!    The others are batched, priced, given the next nonce and signed; nonce and bytes are committed together before
+//!    any node sees them.
+//! 5. The bytes are broadcast until a node accepts them. After a crash, a timeout or an unclear response, the same
+//!    bytes are sent again, to every endpoint that may lack them. As long as no block includes the transaction, the
+//!    sender maintains it by `registration::policy::replacement`: it rebroadcasts it, replaces it at the same nonce
+//!    with higher fees or a smaller batch, or fills a missing lower nonce. Each attempt is on disk before a node sees
+//!    it, and any of them may be the one that is included.
+//! 6. `pipeline::follower` reads the receipt once the nonce is consumed, checks its block against the canonical one,
+//!    completes each registration by its own event, counts confirmations, and wakes waiting calls.
+//! 7. A reorg returns it to step 5; a nonce that was consumed by something else returns its registrations to step 4.
+//! 8. A late registration, or one that a caller asks about, is diagnosed: `pipeline::evidence` collects observations,
+//!    once for all callers, and `registration::diagnosis` names one cause, an explanation and the values. A diagnosis
+//!    ends waits, never the work.
+//! 9. `telemetry::spans` decides at the end of a trace whether it is kept: every trace with an error, and a share of
+//!    the others. The span of the call is live; those of the registration are created from stored data, so that a
+//!    restart leaves no gap.
 //!
 //! # Invariants
 //!
-//! - I1 An accepted registration ends confirmed, or failed with a reason, or says what it waits for.
-//! - I2 No node sees bytes that are not on disk, and no nonce is used for two different things but to replace one on purpose.
-//! - I3 Work gets a new nonce only when the old one is consumed at confirmation depth by something else.
+//! - I1 An accepted registration ends confirmed, or failed with a reason, or states what it waits for.
+//! - I2 No node receives bytes that are not on disk, and a nonce is reused only for an intended replacement.
+//! - I3 A registration gets a new nonce only after the old one is consumed at confirmation depth by something else.
 //! - I4 A pair is registered at most once: by the store's key, and by the contract.
-//! - I5 Only the holder of a signer's lease writes for it: an SQLite file belongs to one process, by a lock of the operating system;
-//!   on PostgreSQL what a stale holder writes is refused.
-//! - I6 Included is judged by block hash on the canonical chain; a node's "null" proves nothing by itself.
+//! - I5 Only the holder of a signer's lease writes for it. An SQLite file belongs to one process, by a lock of the
+//!   operating system; on PostgreSQL writes of a previous holder are rejected.
+//! - I6 Inclusion is decided by block hash on the canonical chain; a node's "null" proves nothing by itself.
 //! - I7 What the contract or the node says about our request never counts against an endpoint.
-//! - I8 Telemetry never blocks, slows or fails the work: what is kept leaves on threads of its own, through bounded queues.
-//! - I9 No private key, API key or e-mail address leaves in a log, span, error or metric.
-//! - I10 At most 15 transactions in flight per signer.
+//! - I8 Telemetry never blocks, slows or fails the work: it is exported by its own threads from bounded queues.
+//! - I9 No private key, API key or e-mail address appears in a log, span, error or metric.
+//! - I10 At most 15 transactions per signer are in flight.
 
 pub mod api;
 pub mod app;
@@ -69,5 +72,7 @@ pub mod clock;
 pub mod config;
 pub mod pipeline;
 pub mod registration;
+#[cfg(test)]
+mod simulation;
 pub mod store;
 pub mod telemetry;

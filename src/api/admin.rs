@@ -1,4 +1,4 @@
-//! HTTP for operators: `/metrics`, `/healthz` and `/health` (alive), `/readyz` (as grpc health).
+//! HTTP for operators: `/metrics`, `/healthz` and `/health` (liveness), `/readyz` (as gRPC health).
 
 use crate::{pipeline::Registrar, telemetry::metrics};
 use axum::{

@@ -1,6 +1,9 @@
-//! What is told of a call when it is over: its span's status and its metric.
+//! The span status and metric of a finished call.
 
-use crate::{registration::TraceId, telemetry::metrics};
+use crate::{
+    registration::{GrpcCode, TraceId},
+    telemetry::metrics,
+};
 use http::Response;
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use std::{
@@ -11,10 +14,10 @@ use tokio::time::Instant;
 use tonic::{Code, Status, body::Body};
 use tracing::Span;
 
-/// The method whose answer is a stream, so that the call goes on while it lasts.
+/// Its call lasts until the response stream ends.
 const STREAMING_METHOD: &str = "/registrar.v1.RegistrarService/WatchRegistration";
 
-/// A call that goes on. When its client hangs up it is dropped unanswered, and counts as cancelled.
+/// If the client disconnects, it is dropped without a response and counts as cancelled.
 pub(super) struct ActiveCall {
     pub(super) method: &'static str,
     pub(super) started_at: Instant,
@@ -81,7 +84,7 @@ impl Drop for ActiveCall {
         let kept = self.sampled || ![Code::Ok, Code::Cancelled].contains(&self.code);
         metrics().observe_grpc_request(
             self.method,
-            code_label(self.code),
+            GrpcCode::from_number(i32::from(self.code).into()).label(),
             self.started_at.elapsed(),
             kept.then_some(self.trace_id),
         );
@@ -100,27 +103,4 @@ fn is_server_error(code: Code) -> bool {
             | Code::Unavailable
             | Code::DataLoss
     )
-}
-
-/// The code as gRPC names it, in lower case.
-fn code_label(code: Code) -> &'static str {
-    match code {
-        Code::Ok => "ok",
-        Code::Cancelled => "cancelled",
-        Code::Unknown => "unknown",
-        Code::InvalidArgument => "invalid_argument",
-        Code::DeadlineExceeded => "deadline_exceeded",
-        Code::NotFound => "not_found",
-        Code::AlreadyExists => "already_exists",
-        Code::PermissionDenied => "permission_denied",
-        Code::ResourceExhausted => "resource_exhausted",
-        Code::FailedPrecondition => "failed_precondition",
-        Code::Aborted => "aborted",
-        Code::OutOfRange => "out_of_range",
-        Code::Unimplemented => "unimplemented",
-        Code::Internal => "internal",
-        Code::Unavailable => "unavailable",
-        Code::DataLoss => "data_loss",
-        Code::Unauthenticated => "unauthenticated",
-    }
 }

@@ -1,4 +1,4 @@
-//! Proto to domain, once: every field that is wrong is named, all at once.
+//! Requests to domain values. An error lists every invalid field.
 
 use super::{error::ApiError, page_token, proto};
 use crate::{
@@ -13,7 +13,6 @@ use std::{fmt::Display, time::Duration};
 const DEFAULT_PAGE_SIZE: u32 = 50;
 const MAX_PAGE_SIZE: u32 = 500;
 
-/// What is wrong with a request so far.
 #[derive(Default)]
 struct FieldErrors(Vec<(&'static str, String)>);
 
@@ -36,7 +35,6 @@ impl FieldErrors {
     }
 }
 
-/// A request to register, found good.
 pub(super) struct RegisterParams {
     pub(super) registration: NewRegistration,
     pub(super) wait_for: WaitFor,
@@ -48,17 +46,17 @@ pub(super) fn decode_register(
     trace: TraceContext,
     max_wait: Duration,
 ) -> Result<RegisterParams, ApiError> {
-    let mut faults = FieldErrors::default();
-    let pair = faults.check_pair(["document_hash", "case_id"], &request.document_hash, &request.case_id);
-    let user_id = faults.check("user_id", UserId::parse_optional(&request.user_id));
-    let wait_for = faults.check("wait_for", decode_wait_for(request.wait_for));
-    let wait_timeout = faults.check("wait_timeout", decode_wait_timeout(request.wait_timeout, max_wait));
+    let mut errors = FieldErrors::default();
+    let pair = errors.check_pair(["document_hash", "case_id"], &request.document_hash, &request.case_id);
+    let user_id = errors.check("user_id", UserId::parse_optional(&request.user_id));
+    let wait_for = errors.check("wait_for", decode_wait_for(request.wait_for));
+    let wait_timeout = errors.check("wait_timeout", decode_wait_timeout(request.wait_timeout, max_wait));
     let submitted_as = request.document_hash;
     let read = (|| {
-        let asked = NewRegistration { pair: pair?, submitted_as, user_id: user_id?, trace };
-        Some(RegisterParams { registration: asked, wait_for: wait_for?, wait_timeout: wait_timeout? })
+        let registration = NewRegistration { pair: pair?, submitted_as, user_id: user_id?, trace };
+        Some(RegisterParams { registration, wait_for: wait_for?, wait_timeout: wait_timeout? })
     })();
-    faults.into_result(read)
+    errors.into_result(read)
 }
 
 pub(super) fn decode_pair(request: &proto::VerifyDocumentRequest) -> Result<Pair, ApiError> {
@@ -67,31 +65,29 @@ pub(super) fn decode_pair(request: &proto::VerifyDocumentRequest) -> Result<Pair
     errors.into_result(pair)
 }
 
-/// Which registration is asked for.
 pub(super) enum RegistrationKey {
     Id(RegistrationId),
     Pair(Pair),
 }
 
 pub(super) fn decode_key(key: Option<proto::get_registration_request::Key>) -> Result<RegistrationKey, ApiError> {
-    use proto::get_registration_request::Key as Asked;
+    use proto::get_registration_request::Key;
     match key {
-        Some(Asked::Id(text)) => decode_id(&text).map(RegistrationKey::Id),
-        Some(Asked::Document(document)) => {
+        Some(Key::Id(text)) => decode_id(&text).map(RegistrationKey::Id),
+        Some(Key::Document(document)) => {
             let fields = ["document.document_hash", "document.case_id"];
             let mut errors = FieldErrors::default();
             let pair = errors.check_pair(fields, &document.document_hash, &document.case_id);
             errors.into_result(pair).map(RegistrationKey::Pair)
         }
-        None => Err(ApiError::InvalidFields(vec![("key", "is missing: give an id or a document".to_owned())])),
+        None => Err(ApiError::InvalidFields(vec![("key", "is missing: set an id or a document".to_owned())])),
     }
 }
 
 pub(super) fn decode_id(text: &str) -> Result<RegistrationId, ApiError> {
-    text.parse().map_err(|_| ApiError::InvalidFields(vec![("id", "is no registration id (a UUID)".to_owned())]))
+    text.parse().map_err(|_| ApiError::InvalidFields(vec![("id", "is not a registration id (a UUID)".to_owned())]))
 }
 
-/// A request to watch, found good.
 pub(super) struct WatchParams {
     pub(super) id: RegistrationId,
     pub(super) until: WaitFor,
@@ -99,18 +95,17 @@ pub(super) struct WatchParams {
 }
 
 pub(super) fn decode_watch(request: &proto::WatchRegistrationRequest) -> Result<WatchParams, ApiError> {
-    let mut faults = FieldErrors::default();
-    let id = faults.check("id", request.id.parse::<RegistrationId>().map_err(|_| "is no registration id (a UUID)"));
-    let until = faults.check("until", decode_wait_for(request.until));
+    let mut errors = FieldErrors::default();
+    let id = errors.check("id", request.id.parse::<RegistrationId>().map_err(|_| "is not a registration id (a UUID)"));
+    let until = errors.check("until", decode_wait_for(request.until));
     let after = match request.after_revision {
         revision if revision < 0 => Err("is negative"),
         revision => Ok(revision),
     };
-    let after = faults.check("after_revision", after);
-    faults.into_result((|| Some(WatchParams { id: id?, until: until?, after_revision: after? }))())
+    let after = errors.check("after_revision", after);
+    errors.into_result((|| Some(WatchParams { id: id?, until: until?, after_revision: after? }))())
 }
 
-/// A request for a page, found good.
 pub(super) struct ListParams {
     pub(super) filter: Filter,
     pub(super) before: Option<RegistrationId>,
@@ -118,13 +113,13 @@ pub(super) struct ListParams {
 }
 
 pub(super) fn decode_list(request: &proto::ListRegistrationsRequest) -> Result<ListParams, ApiError> {
-    let mut faults = FieldErrors::default();
+    let mut errors = FieldErrors::default();
     let optional = |text: &str| (!text.is_empty()).then(|| text.to_owned());
-    let case_id = faults.check("case_id", optional(&request.case_id).map(|text| text.parse::<CaseId>()).transpose());
-    let document_hash = faults
+    let case_id = errors.check("case_id", optional(&request.case_id).map(|text| text.parse::<CaseId>()).transpose());
+    let document_hash = errors
         .check("document_hash", optional(&request.document_hash).map(|text| text.parse::<DocumentHash>()).transpose());
-    let states = faults.check("states", decode_states(&request.states));
-    let size = faults.check(
+    let states = errors.check("states", decode_states(&request.states));
+    let size = errors.check(
         "page_size",
         match u32::try_from(request.page_size) {
             Ok(0) => Ok(DEFAULT_PAGE_SIZE),
@@ -133,13 +128,13 @@ pub(super) fn decode_list(request: &proto::ListRegistrationsRequest) -> Result<L
         },
     );
     let filter = (|| Some(Filter { states: states?, case_id: case_id?, document_hash: document_hash? }))();
-    let token = faults.check("page_token", page_token::decode_page_token(&request.page_token));
-    // The token is bound to its filter, which can be held against it only when it can be read.
+    let token = errors.check("page_token", page_token::decode_page_token(&request.page_token));
+    // The token is bound to its filter, which can be compared only if it is valid.
     let before = match (&filter, token) {
-        (Some(filter), Some(token)) => faults.check("page_token", page_token::resume_after(token, filter)),
+        (Some(filter), Some(token)) => errors.check("page_token", page_token::resume_after(token, filter)),
         _ => None,
     };
-    faults.into_result((|| Some(ListParams { filter: filter?, before: before?, page_size: size? }))())
+    errors.into_result((|| Some(ListParams { filter: filter?, before: before?, page_size: size? }))())
 }
 
 fn decode_states(codes: &[i32]) -> Result<Vec<State>, String> {
@@ -151,7 +146,7 @@ fn decode_states(codes: &[i32]) -> Result<Vec<State>, String> {
             Ok(proto::State::Included) => states.push(State::Included),
             Ok(proto::State::Confirmed) => states.push(State::Confirmed),
             Ok(proto::State::Failed) => states.push(State::Failed),
-            Ok(proto::State::Unspecified) | Err(_) => return Err(format!("has {code}, which is no state")),
+            Ok(proto::State::Unspecified) | Err(_) => return Err(format!("has {code}, which is not a state")),
         }
     }
     states.sort_by_key(|state| state.code());
@@ -167,7 +162,7 @@ fn decode_wait_for(code: i32) -> Result<WaitFor, String> {
         Ok(proto::WaitFor::Included) => Ok(WaitFor::Included),
         Ok(proto::WaitFor::Safe) => Ok(WaitFor::Safe),
         Ok(proto::WaitFor::Finalized) => Ok(WaitFor::Finalized),
-        Err(_) => Err(format!("is {code}, which is no level to wait for")),
+        Err(_) => Err(format!("is {code}, which is not a value of WaitFor")),
     }
 }
 
@@ -203,10 +198,10 @@ mod tests {
             wait_timeout: Some(prost_types::Duration { seconds: -1, nanos: 0 }),
             user_id: "a@b.example".into(),
         };
-        let Err(ApiError::InvalidFields(faults)) = decode_register(request, trace(), MAX) else {
-            panic!("it was taken")
+        let Err(ApiError::InvalidFields(errors)) = decode_register(request, trace(), MAX) else {
+            panic!("it was accepted")
         };
-        let fields: Vec<_> = faults.iter().map(|(field, _)| *field).collect();
+        let fields: Vec<_> = errors.iter().map(|(field, _)| *field).collect();
         assert_eq!(fields, ["document_hash", "case_id", "user_id", "wait_for", "wait_timeout"]);
     }
 

@@ -1,4 +1,4 @@
-//! Domain to proto, once. What may hold a node's words is redacted here too.
+//! Domain values to responses. Text that may come from a node is redacted here too.
 
 use super::proto;
 use crate::{
@@ -8,7 +8,6 @@ use crate::{
 };
 use alloy::primitives::B256;
 
-/// How registrations look from outside: on this network, at this head, with this depth of what is confirmed.
 #[derive(Clone, Debug)]
 pub(super) struct ProtoEncoder {
     network: Network,
@@ -49,7 +48,7 @@ impl ProtoEncoder {
         }
     }
 
-    /// A signed transaction that no node has yet is still in the queue, as callers see it.
+    /// For callers, a transaction that no node has is still in the queue.
     pub(super) fn state(&self, state: State) -> proto::State {
         match state {
             State::Queued | State::Signed => proto::State::Queued,
@@ -102,7 +101,7 @@ impl ProtoEncoder {
         let ours = transaction.own.as_ref();
         let cost = ours.and_then(|ours| ours.cost);
         let block = transaction.block;
-        // Another replica, a lane or the last run may have seen further than the head that is known here, if one is.
+        // Another replica, a sender or the previous run may have stored a newer block than the head known here.
         let least = if state == State::Confirmed { self.confirmations } else { 1 };
         let head = self.head.map_or(0, |head| head.block.number);
         let depth = |number: u64| (head + 1).saturating_sub(number).max(least);

@@ -1,14 +1,14 @@
-//! The one funnel from what went wrong to a gRPC status: few codes, a stable reason, typed details, plain trailers. Its words are
-//! redacted here, wherever they come from.
+//! The one place that turns an error into a gRPC status: few codes, a stable reason, typed details, plain trailers.
+//! Every text in it is redacted here, whatever its source.
 
 use super::{encode::ProtoEncoder, proto};
 use crate::{
     pipeline::{AcceptError, StoreError, TooManyWaiters},
-    registration::{Diagnosis, Registration, diagnosis},
+    registration::{Diagnosis, ErrorReason, Registration, diagnosis},
     telemetry::redact,
 };
 use prost::Message;
-use std::{collections::HashMap, time::Duration};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 use tonic::{Code, Status, metadata::MetadataMap};
 use tonic_types::{ErrorDetails, FieldViolation, StatusExt, pb};
 
@@ -16,40 +16,31 @@ use tonic_types::{ErrorDetails, FieldViolation, StatusExt, pb};
 const ERROR_DOMAIN: &str = "registrar.v1";
 /// Encoded details stay below this, so that with base64 and the plain trailers all stay under 4 KiB.
 const MAX_DETAILS_BYTES: usize = 2400;
-/// The longest message, in bytes on the wire.
+/// Percent-encoded, as it is sent.
 const MAX_STATUS_MESSAGE_BYTES: usize = 500;
-/// The longest explanation in the metadata of an `ErrorInfo`, in characters: as long as any is.
-const MAX_DETAIL_TEXT_CHARS: usize = diagnosis::MAX_EXPLANATION_CHARS;
-/// When a full queue or a full house is worth another try.
+/// The limit of a failure's message in the short form of the details.
+const MAX_SHORT_FAILURE_BYTES: usize = 300;
 const RETRY_AFTER_FULL: Duration = Duration::from_secs(1);
-/// When a store or chain that does not answer is worth another try.
 const RETRY_AFTER_UNAVAILABLE: Duration = Duration::from_secs(2);
 
-/// Why a call has no good answer.
 #[derive(Debug)]
 pub(super) enum ApiError {
-    /// Every field that is wrong, at once.
+    /// Every invalid field of the request with its problem.
     InvalidFields(Vec<(&'static str, String)>),
-    /// Nothing with that id or pair.
     NotFound,
-    /// Too many registrations are unfinished.
     QueueFull,
-    /// Too many calls and streams wait.
     TooManyWaiters,
-    /// Nobody answers on the way to the chain.
-    EndpointsUnavailable(Option<Box<Registration>>),
-    /// The chain is reached, and does not have the contract at this address.
-    NoContract(String),
-    /// The confirmation clock ran out.
-    ConfirmationTimeout(Box<Registration>),
-    /// The caller's wait or deadline ended first.
-    WaitTimeout(Box<Registration>),
-    /// Refused for good.
-    RegistrationFailed(Box<Registration>),
-    /// The store does not answer.
     StoreUnavailable,
-    /// The server is on its way out.
-    ShuttingDown(Option<Box<Registration>>),
+    /// No endpoint responds; with the registration if one was accepted.
+    EndpointsUnavailable(Option<Arc<Registration>>),
+    /// The endpoint's chain has no code at this address.
+    NoContract(String),
+    /// With the registration if one was accepted.
+    ShuttingDown(Option<Arc<Registration>>),
+    ConfirmationTimeout(Arc<Registration>),
+    /// The caller's wait or deadline ended before the registration was done.
+    WaitTimeout(Arc<Registration>),
+    RegistrationFailed(Arc<Registration>),
 }
 
 impl From<AcceptError> for ApiError {
@@ -72,9 +63,9 @@ impl From<StoreError> for ApiError {
             | StoreError::Fenced
             | StoreError::OverBudget(_) => {
                 if error.is_reported_elsewhere() {
-                    tracing::debug!(error = %error, "a call could not use the store");
+                    tracing::debug!(error = %error, "database query of a call failed");
                 } else {
-                    tracing::error!(error = %error, "a call could not use the store");
+                    tracing::error!(error = %error, "database query of a call failed");
                 }
                 Self::StoreUnavailable
             }
@@ -88,220 +79,210 @@ impl From<TooManyWaiters> for ApiError {
     }
 }
 
-/// A status before it is put on the wire.
-struct StatusBuilder<'a> {
-    code: Code,
-    reason: &'a str,
-    message: String,
-    metadata: HashMap<String, String>,
-    retry_after: Option<Duration>,
-    registration: Option<&'a Registration>,
-    diagnosis: Option<&'a Diagnosis>,
-}
-
-impl<'a> StatusBuilder<'a> {
-    fn new(code: Code, reason: &'a str, message: impl Into<String>) -> Self {
-        Self {
-            code,
-            reason,
-            message: message.into(),
-            metadata: HashMap::new(),
-            retry_after: None,
-            registration: None,
-            diagnosis: None,
-        }
-    }
-
-    fn with_retry_after(mut self, after: Duration) -> Self {
-        self.retry_after = Some(after);
-        self
-    }
-
-    fn with_registration(mut self, registration: Option<&'a Registration>) -> Self {
-        self.registration = registration;
-        self
-    }
-
-    fn with_metadata(mut self, key: &str, value: impl Into<String>) -> Self {
-        self.metadata.insert(key.to_owned(), value.into());
-        self
-    }
-}
-
 impl ApiError {
-    /// The status, with the registration as the caller would see it.
-    pub(super) fn into_status(self, presenter: &ProtoEncoder) -> Status {
-        match &self {
-            Self::InvalidFields(faults) => invalid_fields_status(faults),
-            Self::NotFound => build_status(
-                StatusBuilder::new(Code::NotFound, "REGISTRATION_NOT_FOUND", "there is no such registration"),
-                presenter,
-            ),
-            Self::QueueFull => build_status(
-                StatusBuilder::new(
-                    Code::ResourceExhausted,
-                    "QUEUE_FULL",
-                    "too many registrations are unfinished; nothing was accepted, try again shortly",
-                )
-                .with_retry_after(RETRY_AFTER_FULL),
-                presenter,
-            ),
-            Self::TooManyWaiters => build_status(
-                StatusBuilder::new(
-                    Code::ResourceExhausted,
-                    "TOO_MANY_WAITERS",
-                    "too many calls and streams are waiting; nothing was accepted, try again shortly or with \
-                     wait_for = WAIT_FOR_ACCEPTED",
-                )
-                .with_retry_after(RETRY_AFTER_FULL),
-                presenter,
-            ),
-            Self::StoreUnavailable => build_status(
-                StatusBuilder::new(
-                    Code::Unavailable,
-                    "STORE_UNAVAILABLE",
-                    "the database cannot be used now; this call changed nothing, try again",
-                )
-                .with_retry_after(RETRY_AFTER_UNAVAILABLE),
-                presenter,
-            ),
-            Self::EndpointsUnavailable(registration) => {
-                let words = match registration {
-                    Some(_) => "accepted, and it will be registered when an RPC endpoint answers again; none does now",
-                    None => "no RPC endpoint answers; try again",
-                };
-                let draft = StatusBuilder::new(Code::Unavailable, "ALL_RPC_ENDPOINTS_UNAVAILABLE", words)
-                    .with_retry_after(RETRY_AFTER_UNAVAILABLE);
-                build_status(draft.with_registration(registration.as_deref()), presenter)
-            }
-            Self::NoContract(contract) => {
-                let words = format!(
-                    "the RPC endpoint answers, but has no contract at {contract}: it was restarted with an empty chain, or shows another chain. \
-                     The operator mends REGISTRAR_RPC_URLS, or deploys the contract on the new chain and starts the service with its \
-                     address and a new database"
-                );
-                build_status(StatusBuilder::new(Code::FailedPrecondition, "NO_CONTRACT", words), presenter)
-            }
-            Self::ShuttingDown(registration) => {
-                let words = match registration {
-                    Some(_) => "the server shuts down; what was accepted goes on when it is back",
-                    None => "the server shuts down; nothing was accepted",
-                };
-                let draft = StatusBuilder::new(Code::Unavailable, "SHUTTING_DOWN", words)
-                    .with_retry_after(RETRY_AFTER_UNAVAILABLE);
-                build_status(draft.with_registration(registration.as_deref()), presenter)
-            }
-            Self::ConfirmationTimeout(registration) => {
-                build_status(confirmation_timeout(registration, presenter), presenter)
-            }
-            Self::WaitTimeout(registration) => {
-                let shown = presenter.state(registration.state);
-                let state = shown.as_str_name().trim_start_matches("STATE_");
-                let words = format!("accepted, and {state} when the wait ended; it goes on: ask again with its id");
-                let draft = StatusBuilder::new(Code::DeadlineExceeded, "WAIT_TIMEOUT", words)
-                    .with_metadata("state", state)
-                    .with_metadata("blockedReason", registration.blocked_reason.map_or("", |blocked| blocked.code()));
-                build_status(draft.with_registration(Some(registration)), presenter)
-            }
+    fn reason(&self) -> ErrorReason {
+        match self {
+            Self::InvalidFields(_) => ErrorReason::InvalidField,
+            Self::NotFound => ErrorReason::RegistrationNotFound,
+            Self::QueueFull => ErrorReason::QueueFull,
+            Self::TooManyWaiters => ErrorReason::TooManyWaiters,
+            Self::StoreUnavailable => ErrorReason::StoreUnavailable,
+            Self::EndpointsUnavailable(_) => ErrorReason::AllRpcEndpointsUnavailable,
+            Self::NoContract(_) => ErrorReason::NoContract,
+            Self::ShuttingDown(_) => ErrorReason::ShuttingDown,
+            Self::ConfirmationTimeout(_) => ErrorReason::ConfirmationTimeout,
+            Self::WaitTimeout(_) => ErrorReason::WaitTimeout,
             Self::RegistrationFailed(registration) => {
-                let (reason, message) =
-                    registration.failure.as_ref().map_or(("FAILED", "the registration failed".to_owned()), |failure| {
-                        (failure.reason.code(), failure.message.clone())
-                    });
-                build_status(
-                    StatusBuilder::new(Code::FailedPrecondition, reason, message).with_registration(Some(registration)),
-                    presenter,
-                )
+                registration.failure.as_ref().map_or(ErrorReason::Failed, |failure| failure.reason.into())
             }
         }
     }
-}
 
-fn confirmation_timeout<'a>(registration: &'a Registration, presenter: &ProtoEncoder) -> StatusBuilder<'a> {
-    let hash = registration.transaction.as_ref().map(|transaction| transaction.hash);
-    let diagnosis = registration.diagnosis.as_ref();
-    let explanation = diagnosis.map_or("", |diagnosis| diagnosis.explanation.as_str());
-    let words = format!("sent, and not confirmed in time; it goes on. {explanation}");
-    let mut draft = StatusBuilder::new(Code::DeadlineExceeded, "CONFIRMATION_TIMEOUT", words)
-        .with_metadata("cause", diagnosis.map_or("pending", |diagnosis| diagnosis.cause.code()))
-        .with_metadata("explanation", explanation.chars().take(MAX_DETAIL_TEXT_CHARS).collect::<String>())
-        .with_metadata("transactionHash", hash.map(|hash| hash.to_string()).unwrap_or_default())
-        .with_metadata("explorerUrl", hash.map(|hash| presenter.explorer_url(hash)).unwrap_or_default())
-        .with_registration(Some(registration));
-    draft.diagnosis = diagnosis;
-    draft
-}
-
-fn invalid_fields_status(faults: &[(&'static str, String)]) -> Status {
-    let faults: Vec<_> = faults.iter().map(|(field, problem)| (*field, redact(problem))).collect();
-    let words: Vec<_> = faults.iter().map(|(field, problem)| format!("{field} {problem}")).collect();
-    let violations: Vec<_> =
-        faults.iter().map(|(field, problem)| FieldViolation::new(*field, problem.as_ref())).collect();
-    let mut details = ErrorDetails::with_bad_request(violations);
-    details.set_error_info("INVALID_FIELD", ERROR_DOMAIN, HashMap::new());
-    let mut metadata = MetadataMap::new();
-    insert_ascii(&mut metadata, "x-error-reason", "INVALID_FIELD");
-    Status::with_error_details_and_metadata(Code::InvalidArgument, words.join("; "), details, metadata)
-}
-
-fn build_status(draft: StatusBuilder<'_>, presenter: &ProtoEncoder) -> Status {
-    let notes = draft.metadata.into_iter().map(|(key, value)| (key, redact(&value).into_owned()));
-    let mut details = ErrorDetails::with_error_info(draft.reason, ERROR_DOMAIN, notes.collect::<HashMap<_, _>>());
-    if let Some(after) = draft.retry_after {
-        details.set_retry_info(Some(after));
+    fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::QueueFull | Self::TooManyWaiters => Some(RETRY_AFTER_FULL),
+            Self::StoreUnavailable | Self::EndpointsUnavailable(_) | Self::ShuttingDown(_) => {
+                Some(RETRY_AFTER_UNAVAILABLE)
+            }
+            Self::InvalidFields(_)
+            | Self::NotFound
+            | Self::NoContract(_)
+            | Self::ConfirmationTimeout(_)
+            | Self::WaitTimeout(_)
+            | Self::RegistrationFailed(_) => None,
+        }
     }
-    let mut metadata = MetadataMap::new();
-    insert_ascii(&mut metadata, "x-error-reason", draft.reason);
-    if let Some(registration) = draft.registration {
-        insert_ascii(&mut metadata, "x-registration-id", &registration.id.to_string());
+
+    /// What was accepted before the error.
+    fn registration(&self) -> Option<&Registration> {
+        match self {
+            Self::InvalidFields(_)
+            | Self::NotFound
+            | Self::QueueFull
+            | Self::TooManyWaiters
+            | Self::StoreUnavailable
+            | Self::NoContract(_) => None,
+            Self::EndpointsUnavailable(registration) | Self::ShuttingDown(registration) => registration.as_deref(),
+            Self::ConfirmationTimeout(registration)
+            | Self::WaitTimeout(registration)
+            | Self::RegistrationFailed(registration) => Some(registration),
+        }
     }
-    let message = truncate_encoded(&redact(&draft.message), MAX_STATUS_MESSAGE_BYTES);
-    let plain = Status::with_error_details_and_metadata(draft.code, message.clone(), details, metadata.clone());
-    let Some(registration) = draft.registration else { return plain };
-    let Ok(bare) = pb::Status::decode(plain.details()) else { return plain };
-    let rich = [false, true].into_iter().find_map(|short| {
-        let mut rich = bare.clone();
-        rich.details.push(error_detail(registration, draft.diagnosis, short, presenter));
-        (rich.encoded_len() <= MAX_DETAILS_BYTES).then_some(rich)
-    });
-    let Some(rich) = rich else { return plain };
-    Status::with_details_and_metadata(draft.code, message, rich.encode_to_vec().into(), metadata)
+
+    fn message(&self, encoder: &ProtoEncoder) -> String {
+        match self {
+            Self::InvalidFields(fields) => {
+                fields.iter().map(|(field, problem)| format!("{field} {problem}")).collect::<Vec<_>>().join("; ")
+            }
+            Self::NotFound => "no such registration".to_owned(),
+            Self::QueueFull => "too many registrations are unfinished; nothing was accepted, retry shortly".to_owned(),
+            Self::TooManyWaiters => {
+                "too many calls and streams are waiting; nothing was accepted, retry shortly or with \
+                                     wait_for = WAIT_FOR_ACCEPTED"
+                    .to_owned()
+            }
+            Self::StoreUnavailable => "the database cannot be used now; this call changed nothing, retry".to_owned(),
+            Self::EndpointsUnavailable(Some(_)) => {
+                "accepted, but no RPC endpoint responds; processing continues when one does".to_owned()
+            }
+            Self::EndpointsUnavailable(None) => "no RPC endpoint responds; retry".to_owned(),
+            Self::NoContract(contract) => format!(
+                "the RPC endpoint responds, but its chain has no contract at {contract}: the node was restarted with \
+                 an empty chain, or it is a node of another chain. The operator corrects REGISTRAR_RPC_URLS, or \
+                 deploys the contract on the new chain and starts the service with its address and a new database"
+            ),
+            Self::ShuttingDown(Some(_)) => {
+                "the server is shutting down; processing continues when it is back".to_owned()
+            }
+            Self::ShuttingDown(None) => "the server is shutting down; nothing was accepted".to_owned(),
+            Self::ConfirmationTimeout(registration) => format!(
+                "sent, but not confirmed in time; processing continues. {}",
+                registration.diagnosis.as_ref().map_or("", |diagnosis| &diagnosis.explanation)
+            ),
+            Self::WaitTimeout(registration) => format!(
+                "still {} when the wait ended; processing continues, check again with the id",
+                state_name(registration, encoder)
+            ),
+            Self::RegistrationFailed(registration) => registration
+                .failure
+                .as_ref()
+                .map_or_else(|| "the registration failed".to_owned(), |failure| failure.message.clone()),
+        }
+    }
+
+    /// `metadata` of the `ErrorInfo`.
+    fn metadata(&self, encoder: &ProtoEncoder) -> Vec<(&'static str, String)> {
+        match self {
+            Self::ConfirmationTimeout(registration) => {
+                let diagnosis = registration.diagnosis.as_ref();
+                let hash = registration.transaction.as_ref().map(|transaction| transaction.hash);
+                let explanation = diagnosis.map_or("", |diagnosis| diagnosis.explanation.as_str());
+                vec![
+                    ("cause", diagnosis.map_or("pending", |diagnosis| diagnosis.cause.code()).to_owned()),
+                    ("explanation", explanation.chars().take(diagnosis::MAX_EXPLANATION_CHARS).collect()),
+                    ("transactionHash", hash.map(|hash| hash.to_string()).unwrap_or_default()),
+                    ("explorerUrl", hash.map(|hash| encoder.explorer_url(hash)).unwrap_or_default()),
+                ]
+            }
+            Self::WaitTimeout(registration) => vec![
+                ("state", state_name(registration, encoder).to_owned()),
+                ("blockedReason", registration.blocked_reason.map_or("", |blocked| blocked.code()).to_owned()),
+            ],
+            Self::InvalidFields(_)
+            | Self::NotFound
+            | Self::QueueFull
+            | Self::TooManyWaiters
+            | Self::StoreUnavailable
+            | Self::EndpointsUnavailable(_)
+            | Self::NoContract(_)
+            | Self::ShuttingDown(_)
+            | Self::RegistrationFailed(_) => Vec::new(),
+        }
+    }
+
+    /// The diagnosis that is sent besides the registration's own.
+    fn diagnosis(&self) -> Option<&Diagnosis> {
+        if let Self::ConfirmationTimeout(registration) = self { registration.diagnosis.as_ref() } else { None }
+    }
+
+    /// `encoder` renders the registration as the caller would see it.
+    pub(super) fn into_status(self, encoder: &ProtoEncoder) -> Status {
+        let reason = self.reason();
+        let code = Code::from_i32(reason.grpc_code().number());
+        let metadata = self.metadata(encoder).into_iter();
+        let metadata = metadata.map(|(key, value)| (key.to_owned(), redact(&value).into_owned()));
+        let mut details =
+            ErrorDetails::with_error_info(reason.code(), ERROR_DOMAIN, metadata.collect::<HashMap<_, _>>());
+        if let Some(after) = self.retry_after() {
+            details.set_retry_info(Some(after));
+        }
+        let mut message = redact(&self.message(encoder)).into_owned();
+        if let Self::InvalidFields(fields) = &self {
+            let violation = |(field, problem): &(&'static str, String)| FieldViolation::new(*field, redact(problem));
+            details.set_bad_request(fields.iter().map(violation).collect::<Vec<_>>());
+        } else {
+            message = truncate_encoded(&message, MAX_STATUS_MESSAGE_BYTES);
+        }
+        let mut trailers = MetadataMap::new();
+        insert_ascii(&mut trailers, "x-error-reason", reason.code());
+        if let Some(registration) = self.registration() {
+            insert_ascii(&mut trailers, "x-registration-id", &registration.id.to_string());
+        }
+        let bare = Status::with_error_details_and_metadata(code, message.clone(), details, trailers.clone());
+        let Some(details) = self.details_with_registration(&bare, encoder) else { return bare };
+        Status::with_details_and_metadata(code, message, details.encode_to_vec().into(), trailers)
+    }
+
+    /// In the long form if it fits, else in the short one; `None` when neither fits.
+    fn details_with_registration(&self, bare: &Status, encoder: &ProtoEncoder) -> Option<pb::Status> {
+        let registration = self.registration()?;
+        let bare = pb::Status::decode(bare.details()).ok()?;
+        [false, true].into_iter().find_map(|short| {
+            let mut details = bare.clone();
+            details.details.push(error_detail(registration, self.diagnosis(), short, encoder));
+            (details.encoded_len() <= MAX_DETAILS_BYTES).then_some(details)
+        })
+    }
 }
 
-/// As much of a message as fits into so many bytes: what is not plain ASCII is percent-encoded, byte by byte
+fn state_name(registration: &Registration, encoder: &ProtoEncoder) -> &'static str {
+    encoder.state(registration.state).as_str_name().trim_start_matches("STATE_")
+}
+
+/// What is not plain ASCII is percent-encoded, byte by byte
 /// (<https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-HTTP2.md#responses>).
-fn truncate_encoded(message: &str, most: usize) -> String {
+fn truncate_encoded(message: &str, max_bytes: usize) -> String {
     let mut bytes = 0;
     let fits = |c: &char| {
         bytes += if matches!(c, ' '..='~') && *c != '%' { 1 } else { 3 * c.len_utf8() };
-        bytes <= most
+        bytes <= max_bytes
     };
     message.chars().take_while(fits).collect()
 }
 
-/// The registration as a detail. Its own copy of the diagnosis is left out where one stands beside it; the `short` form leaves
-/// out what is long and can be had by `GetRegistration`.
+/// The registration's own diagnosis is left out where another is given; the `short` form leaves out what is long and
+/// available from `GetRegistration`.
 fn error_detail(
     registration: &Registration,
     diagnosis: Option<&Diagnosis>,
     short: bool,
-    presenter: &ProtoEncoder,
+    encoder: &ProtoEncoder,
 ) -> prost_types::Any {
-    let mut shown = presenter.registration(registration);
-    let mut diagnosis = diagnosis.map(|diagnosis| presenter.diagnosis(diagnosis));
+    let mut message = encoder.registration(registration);
+    let mut diagnosis = diagnosis.map(|diagnosis| encoder.diagnosis(diagnosis));
     if diagnosis.is_some() || short {
-        shown.diagnosis = None;
+        message.diagnosis = None;
     }
     if short {
-        shown.submitted_as.clear();
+        message.submitted_as.clear();
         if let Some(diagnosis) = &mut diagnosis {
             diagnosis.evidence.clear();
         }
-        if let Some(failure) = &mut shown.failure {
-            failure.message.truncate(failure.message.floor_char_boundary(MAX_DETAIL_TEXT_CHARS));
+        if let Some(failure) = &mut message.failure {
+            failure.message.truncate(failure.message.floor_char_boundary(MAX_SHORT_FAILURE_BYTES));
         }
     }
-    let detail = proto::RegistrationErrorDetail { registration: Some(shown), diagnosis };
+    let detail = proto::RegistrationErrorDetail { registration: Some(message), diagnosis };
     prost_types::Any {
         type_url: "type.googleapis.com/registrar.v1.RegistrationErrorDetail".to_owned(),
         value: detail.encode_to_vec(),
@@ -359,8 +340,8 @@ mod tests {
     }
 
     fn size_of(error: ApiError) -> usize {
-        let presenter = ProtoEncoder::from_parts(crate::pipeline::Network::from_chain_id(84532), None, 2);
-        let response = error.into_status(&presenter).into_http::<tonic::body::Body>();
+        let encoder = ProtoEncoder::from_parts(crate::pipeline::Network::from_chain_id(84532), None, 2);
+        let response = error.into_status(&encoder).into_http::<tonic::body::Body>();
         assert!(response.headers().contains_key("grpc-status-details-bin"));
         response.headers().iter().map(|(name, value)| name.as_str().len() + value.len()).sum()
     }
@@ -386,13 +367,13 @@ mod tests {
             }),
             ..failed()
         };
-        let size = size_of(ApiError::ConfirmationTimeout(Box::new(late)));
+        let size = size_of(ApiError::ConfirmationTimeout(Arc::new(late)));
         assert!(size < 4096 - 128, "{size} bytes");
     }
 
     #[test]
     fn all_trailers_stay_under_4_kib_whatever_a_node_says() {
-        let size = size_of(ApiError::RegistrationFailed(Box::new(failed())));
+        let size = size_of(ApiError::RegistrationFailed(Arc::new(failed())));
         assert!(size < 4096 - 128, "{size} bytes");
     }
 }

@@ -1,5 +1,5 @@
-//! `grpc.health.v1`: the service serves when it can accept; `chain` says whether an endpoint answers now. A halted chain must
-//! not stop us from accepting.
+//! `grpc.health.v1`: the service is SERVING when it can accept registrations, `chain` when an endpoint responds. A
+//! halted chain must not stop the service from accepting.
 
 use super::proto::registrar_service_server::SERVICE_NAME;
 use crate::pipeline::Registrar;
@@ -7,12 +7,10 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 use tonic_health::{ServingStatus, server::HealthReporter};
 
-/// How often health is looked at.
 const HEALTH_INTERVAL: Duration = Duration::from_millis(500);
-/// The name under which the chain's health is told.
 const CHAIN_SERVICE_NAME: &str = "chain";
 
-/// Says how it stands now; to be done once before anybody can ask.
+/// To be called once before the server accepts connections, so that the first check is answered correctly.
 pub(super) async fn publish_health(reporter: &HealthReporter, registrar: &Registrar) {
     let serving = |yes| if yes { ServingStatus::Serving } else { ServingStatus::NotServing };
     let usable = serving(registrar.is_store_usable().await);
@@ -21,7 +19,7 @@ pub(super) async fn publish_health(reporter: &HealthReporter, registrar: &Regist
     reporter.set_service_status(CHAIN_SERVICE_NAME, serving(registrar.is_chain_healthy())).await;
 }
 
-/// Keeps the health service up to date until `stop`, and then says that nothing is served any more.
+/// Reports NOT_SERVING for everything after `stop`.
 pub(super) async fn publish_health_until_stopped(
     reporter: HealthReporter,
     registrar: Registrar,

@@ -1,4 +1,4 @@
-//! What every call goes through: its trace, its deadline, its metric, and a net for panics.
+//! The middleware of every call: trace, deadline, metric, and panics.
 
 use super::call_metrics::ActiveCall;
 use crate::{
@@ -20,19 +20,16 @@ use tonic::{Code, Status, body::Body};
 use tower::{Layer, Service};
 use tracing::{Instrument, Span};
 
-/// What a handler knows of its call besides the message.
 #[derive(Clone, Debug)]
 pub(super) struct CallContext {
     /// The caller's trace, or a new one.
     pub(super) trace: TraceContext,
-    /// When the call came.
     pub(super) started_at: Instant,
-    /// How long the caller gives it.
+    /// From `grpc-timeout`.
     pub(super) deadline: Option<Duration>,
 }
 
 impl CallContext {
-    /// The context that the layer left in the request.
     pub(super) fn from_request<T>(request: &tonic::Request<T>) -> Self {
         request.extensions().get::<Self>().cloned().unwrap_or_else(|| Self::from_headers(&HeaderMap::new()))
     }
@@ -62,7 +59,6 @@ fn parse_grpc_timeout(text: &str) -> Option<Duration> {
     }
 }
 
-/// Makes [`CallService`]s.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct CallLayer;
 
@@ -74,7 +70,7 @@ impl<S> Layer<S> for CallLayer {
     }
 }
 
-/// Opens the server span, answers every call with its trace id, and turns a panic into INTERNAL.
+/// Opens the server span, adds the trace id to every response, and turns a panic into INTERNAL.
 #[derive(Clone, Debug)]
 pub(super) struct CallService<S>(S);
 
@@ -110,9 +106,9 @@ where
                 Ok(Ok(response)) => response,
                 Ok(Err(never)) => match never {},
                 Err(_) => {
-                    // The error itself is told by the panic hook, once.
-                    span.in_scope(|| tracing::warn!(method, "a handler panicked, and its caller gets INTERNAL"));
-                    Status::internal(format!("the server made a mistake; its log has it under trace {trace_id}"))
+                    // The panic hook reports the error itself, once.
+                    span.in_scope(|| tracing::warn!(method, "a handler panicked, returning INTERNAL"));
+                    Status::internal(format!("internal error; the server's log has it under trace {trace_id}"))
                         .into_http()
                 }
             };
@@ -122,19 +118,19 @@ where
     }
 }
 
-/// Health checks come every few seconds, all day, and say nothing.
+/// Health checks come every few seconds; their spans would be noise.
 fn is_health_check(method: &str) -> bool {
     method.starts_with("/grpc.health.v1.")
 }
 
 fn insert_trace_id(headers: &mut HeaderMap, trace_id: TraceId) {
-    // 32 hex digits always are a header value.
+    // 32 hex digits are always a valid header value.
     if let Ok(value) = HeaderValue::from_str(&trace_id.to_string()) {
         headers.insert("x-trace-id", value);
     }
 }
 
-/// The paths we serve, so that a metric's labels are a short list whatever is asked for.
+/// A fixed list, so that metric labels are bounded whatever path a client requests.
 fn method_label(path: &str) -> &'static str {
     const PATHS: [&str; 9] = [
         "/registrar.v1.RegistrarService/RegisterDocument",

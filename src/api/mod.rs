@@ -1,4 +1,5 @@
-//! The only room that names tonic: handlers, proto to domain once, error to status once.
+//! The gRPC and admin servers, and the only area that names tonic. Requests are decoded, responses encoded and errors
+//! turned into a status in one place each.
 
 mod admin;
 mod call_metrics;
@@ -26,13 +27,11 @@ pub mod proto {
     pub const FILE_DESCRIPTOR_SET: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/registrar.fds"));
 }
 
-/// Where the gRPC server listens and how much it lets wait.
+/// Of the gRPC server.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// The address.
-    pub listen: SocketAddr,
-    /// The longest a call may wait.
-    pub max_wait: Duration,
-    /// How many calls and streams may wait at once.
-    pub max_waiters: u64,
+    pub(crate) listen: SocketAddr,
+    pub(crate) max_wait: Duration,
+    /// Calls and streams that may wait at the same time.
+    pub(crate) max_waiters: u64,
 }

@@ -1,26 +1,22 @@
-//! Page tokens: where the page before ended, bound to the filter it was made with.
+//! Page tokens: the last registration of a page, bound to the filter of the request.
 
 use crate::{pipeline::Filter, registration::RegistrationId};
 use alloy::primitives::hex;
 use sha2::{Digest, Sha256};
 
-/// Bytes of the filter's digest in a token: enough to notice another filter, no protection against forgery, which gains nothing.
+/// Enough to detect another filter, and no protection against forgery, which would gain nothing.
 const FILTER_DIGEST_BYTES: usize = 8;
 
-/// The token for what comes after `last`.
 pub(super) fn encode_page_token(last: RegistrationId, filter: &Filter) -> String {
     hex::encode([last.as_bytes().as_slice(), &filter_digest(filter)].concat())
 }
 
-/// A token's content: where the page before ended, and the digest of its filter.
+/// The last registration of the previous page, and the digest of its filter.
 pub(super) type PageToken = (RegistrationId, [u8; FILTER_DIGEST_BYTES]);
 
-/// Reads a token; `None` is the empty one of the first page.
-///
-/// # Errors
-/// When it is no token of ours.
+/// `None` is the empty token of the first page.
 pub(super) fn decode_page_token(token: &str) -> Result<Option<PageToken>, &'static str> {
-    const INVALID_PAGE_TOKEN: &str = "is no page token: give next_page_token of the page before";
+    const INVALID_PAGE_TOKEN: &str = "is not a page token: use next_page_token of the previous page";
     if token.is_empty() {
         return Ok(None);
     }
@@ -35,10 +31,7 @@ pub(super) fn decode_page_token(token: &str) -> Result<Option<PageToken>, &'stat
     }
 }
 
-/// Where the page begins; `None` for the first.
-///
-/// # Errors
-/// When the token was made with another filter.
+/// The last registration of the previous page; an error if the token belongs to another filter.
 pub(super) fn resume_after(token: Option<PageToken>, filter: &Filter) -> Result<Option<RegistrationId>, &'static str> {
     match token {
         None => Ok(None),

@@ -12,25 +12,25 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tonic::transport::{Server, server::TcpIncoming};
 
-/// The largest message that is read. A request of ours has a few hundred bytes; up to here a fault in it is named by its field.
+/// A valid request has a few hundred bytes. Up to this limit an invalid one is answered with its invalid fields.
 const MAX_REQUEST_BYTES: usize = 1024 * 1024;
-/// Streams (calls) at once on one connection.
+/// Concurrent calls on one connection.
 const MAX_STREAMS: u32 = 1024;
-/// A client that does not answer a ping for this long is gone, and its places to wait are free again.
+/// A client that does not answer a ping for this long is disconnected, and its wait slots become free.
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(20);
 
-/// Why the server could not serve.
+/// Of the gRPC server.
 #[derive(Debug, thiserror::Error)]
 pub enum ServeError {
-    /// The transport.
+    /// Of the listener or of a connection.
     #[error("the gRPC server failed: {0}")]
     Transport(#[from] tonic::transport::Error),
-    /// The descriptors that were compiled in.
-    #[error("reflection could not be set up: {0}")]
+    /// Of the compiled-in descriptors.
+    #[error("failed to set up gRPC reflection: {0}")]
     Reflection(#[from] tonic_reflection::server::Error),
 }
 
-/// Serves until `stop`: then nothing new is taken, and whoever waits is answered.
+/// Serves until `stop`. Then new calls are rejected, and waiting ones are answered.
 ///
 /// # Errors
 /// When the listener or a connection fails for good.
@@ -50,7 +50,7 @@ pub async fn serve(
         tonic_reflection::server::Builder::configure()
             .register_encoded_file_descriptor_set(FILE_DESCRIPTOR_SET)
             .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
-            // So that clients without our proto can show the details of an error.
+            // So that clients without the proto can display error details.
             .register_encoded_file_descriptor_set(tonic_types::pb::FILE_DESCRIPTOR_SET)
     };
     let server = Server::builder()
@@ -63,7 +63,8 @@ pub async fn serve(
         .add_service(reflection().build_v1()?)
         .add_service(reflection().build_v1alpha()?)
         .add_service(service);
-    // An answer is small and the last of its call: waiting to fill a packet costs 40 ms with a client that delays its ACKs.
+    // A response is small and the last of its call: waiting to fill a packet costs 40 ms with a client that delays
+    // its ACKs.
     let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
     let serving = server.serve_with_incoming_shutdown(incoming, stop.clone().cancelled_owned());
     let (served, ()) = tokio::join!(serving, health::publish_health_until_stopped(reporter, registrar, stop));

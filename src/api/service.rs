@@ -56,25 +56,25 @@ impl GrpcService {
         context: CallContext,
     ) -> Result<Arc<Registration>, ApiError> {
         self.reject_if_stopping()?;
-        let asked = decode::decode_register(request, context.trace, self.settings.max_wait)?;
-        let longest = effective_wait(asked.wait_timeout, context.deadline, self.settings.max_wait);
-        let by_clock = bounded_by_confirmation_timeout(asked.wait_for, asked.wait_timeout);
-        // A place to wait is taken first: who cannot wait is told so before anything is accepted.
-        let place = match asked.wait_for {
+        let params = decode::decode_register(request, context.trace, self.settings.max_wait)?;
+        let max_wait = effective_wait(params.wait_timeout, context.deadline, self.settings.max_wait);
+        let bounded_by_confirmation_timeout = bounded_by_confirmation_timeout(params.wait_for, params.wait_timeout);
+        // The wait slot comes first: if there is none, the call is rejected before anything is accepted.
+        let slot = match params.wait_for {
             WaitFor::Accepted => None,
             WaitFor::Submitted | WaitFor::Included | WaitFor::Confirmed | WaitFor::Safe | WaitFor::Finalized => {
                 Some(self.registrar.acquire_slot()?)
             }
         };
-        let accepted = self.registrar.accept(asked.registration).await?;
-        let Some(place) = place else { return Ok(Arc::new(accepted.registration)) };
+        let accepted = self.registrar.accept(params.registration).await?;
+        let Some(slot) = slot else { return Ok(Arc::new(accepted.registration)) };
         let accepted = accepted.registration;
-        let waiter = self.registrar.subscribe(accepted.id, place);
+        let waiter = self.registrar.subscribe(accepted.id, slot);
         let wait = WaitOptions {
-            wait_for: asked.wait_for,
+            wait_for: params.wait_for,
             started_at: context.started_at,
-            max_wait: longest,
-            bounded_by_confirmation_timeout: by_clock,
+            max_wait,
+            bounded_by_confirmation_timeout,
         };
         wait::wait_until_reached(&self.registrar, accepted, waiter, &wait, &self.stop).await
     }
@@ -91,15 +91,15 @@ impl GrpcService {
         &self,
         request: proto::ListRegistrationsRequest,
     ) -> Result<proto::ListRegistrationsResponse, ApiError> {
-        let asked = decode::decode_list(&request)?;
-        let mut found = self.registrar.list(&asked.filter, asked.before, asked.page_size + 1).await?;
-        let more = found.len() > asked.page_size as usize;
-        found.truncate(asked.page_size as usize);
+        let params = decode::decode_list(&request)?;
+        let mut found = self.registrar.list(&params.filter, params.before, params.page_size + 1).await?;
+        let more = found.len() > params.page_size as usize;
+        found.truncate(params.page_size as usize);
         let next_page_token =
-            found.last().filter(|_| more).map(|last| page_token::encode_page_token(last.id, &asked.filter));
-        let presenter = self.encoder();
+            found.last().filter(|_| more).map(|last| page_token::encode_page_token(last.id, &params.filter));
+        let encoder = self.encoder();
         Ok(proto::ListRegistrationsResponse {
-            registrations: found.iter().map(|registration| presenter.registration(registration)).collect(),
+            registrations: found.iter().map(|registration| encoder.registration(registration)).collect(),
             next_page_token: next_page_token.unwrap_or_default(),
         })
     }
@@ -107,17 +107,17 @@ impl GrpcService {
     async fn diagnose(&self, id: &str) -> Result<proto::DiagnoseRegistrationResponse, ApiError> {
         let registration = self.registrar.get(decode::decode_id(id)?).await?.ok_or(ApiError::NotFound)?;
         let diagnosis = self.registrar.diagnose(&registration).await;
-        let presenter = self.encoder();
+        let encoder = self.encoder();
         Ok(proto::DiagnoseRegistrationResponse {
-            registration: Some(presenter.registration(&registration)),
-            diagnosis: diagnosis.map(|diagnosis| presenter.diagnosis(&diagnosis)),
+            registration: Some(encoder.registration(&registration)),
+            diagnosis: diagnosis.map(|diagnosis| encoder.diagnosis(&diagnosis)),
         })
     }
 
     async fn verify(&self, request: &proto::VerifyDocumentRequest) -> Result<proto::VerifyDocumentResponse, ApiError> {
         let pair = decode::decode_pair(request)?;
         let found = self.registrar.verify(&pair).await.map_err(|error| {
-            tracing::warn!(error = %error, "a document could not be verified");
+            tracing::warn!(error = %error, "document verification failed");
             if error.is_contract_missing() {
                 ApiError::NoContract(self.registrar.contract().to_string())
             } else {
@@ -133,17 +133,17 @@ impl GrpcService {
         trace_id: TraceId,
     ) -> Result<WatchStream, ApiError> {
         self.reject_if_stopping()?;
-        let asked = decode::decode_watch(request)?;
-        let place = self.registrar.acquire_slot()?;
-        let waiter = self.registrar.subscribe(asked.id, place);
-        let current = self.registrar.get(asked.id).await?.ok_or(ApiError::NotFound)?;
+        let params = decode::decode_watch(request)?;
+        let slot = self.registrar.acquire_slot()?;
+        let waiter = self.registrar.subscribe(params.id, slot);
+        let current = self.registrar.get(params.id).await?.ok_or(ApiError::NotFound)?;
         Ok(WatchStream {
             service: self.clone(),
             waiter,
-            until: asked.until,
-            last_revision: asked.after_revision,
+            until: params.until,
+            last_revision: params.after_revision,
             trace_id,
-            id: asked.id,
+            id: params.id,
             last: None,
             next_change: Some(Arc::new(current)),
             done: false,
@@ -151,12 +151,11 @@ impl GrpcService {
     }
 }
 
-/// A stream of one registration's states.
 struct WatchStream {
     service: GrpcService,
     waiter: Subscription,
     until: WaitFor,
-    /// The last revision the reader knows.
+    /// The last one sent.
     last_revision: i64,
     trace_id: TraceId,
     id: RegistrationId,
@@ -166,24 +165,23 @@ struct WatchStream {
 }
 
 impl WatchStream {
-    /// The stream's last word stands in its trailers, which the layer does not see.
+    /// The end of a stream is in its trailers, which the middleware does not see.
     fn shutting_down_status(&self) -> Status {
-        let last = self.last.as_deref().map(|last| Box::new(last.clone()));
-        let mut status = self.service.status(ApiError::ShuttingDown(last));
+        let mut status = self.service.status(ApiError::ShuttingDown(self.last.clone()));
         if let Ok(trace_id) = self.trace_id.to_string().parse() {
             status.metadata_mut().insert("x-trace-id", trace_id);
         }
         status
     }
 
-    /// The next state that the reader does not know; `None` at the end.
+    /// `None` at the end of the stream.
     async fn next_update(mut self) -> Option<(Result<proto::WatchRegistrationResponse, Status>, Self)> {
         while !self.done {
             let current = match self.next_change.take() {
                 Some(current) => current,
                 None => tokio::select! {
                     changed = self.waiter.next_change() => changed,
-                    // A change that could not be told is in the store all the same.
+                    // A change whose notification was lost is in the store.
                     () = tokio::time::sleep(WATCH_REFRESH_INTERVAL) => match self.service.registrar.get(self.id).await {
                         Ok(Some(registration)) => Arc::new(registration),
                         Ok(None) | Err(_) => continue,

@@ -1,4 +1,4 @@
-//! Waiting for a registration to come as far as asked.
+//! Waiting for a registration to reach the requested state.
 
 use super::error::ApiError;
 use crate::{
@@ -10,35 +10,28 @@ use std::{sync::Arc, time::Duration};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-/// The follower writes and tells a timeout within this after the clock has run out.
+/// The follower stores and reports a timeout within this time after it occurs.
 const TIMEOUT_REPORT_SLACK: Duration = Duration::from_secs(3);
 
-/// How a call waits.
 pub(super) struct WaitOptions {
-    /// How far.
     pub(super) wait_for: WaitFor,
-    /// When the call came.
     pub(super) started_at: Instant,
-    /// The longest it waits.
     pub(super) max_wait: Duration,
-    /// Whether the confirmation clock ends it too.
     pub(super) bounded_by_confirmation_timeout: bool,
 }
 
-/// The answer to somebody who waits, if the registration is far enough for one.
 fn outcome_if_reached(current: &Arc<Registration>, wait_for: WaitFor) -> Option<Result<Arc<Registration>, ApiError>> {
     if wait_for.is_reached(current.state, current.finality) {
         Some(Ok(current.clone()))
     } else if current.state == State::Failed {
-        Some(Err(ApiError::RegistrationFailed(boxed(current))))
+        Some(Err(ApiError::RegistrationFailed(current.clone())))
     } else if current.times.timed_out.is_some() && current.state != State::Confirmed {
-        Some(Err(ApiError::ConfirmationTimeout(boxed(current))))
+        Some(Err(ApiError::ConfirmationTimeout(current.clone())))
     } else {
         None
     }
 }
 
-/// Waits; returns the registration as far as it was to come.
 pub(super) async fn wait_until_reached(
     registrar: &Registrar,
     accepted: Registration,
@@ -46,7 +39,8 @@ pub(super) async fn wait_until_reached(
     wait: &WaitOptions,
     stop: &CancellationToken,
 ) -> Result<Arc<Registration>, ApiError> {
-    // It may have moved between being accepted and being waited for. A store that cannot be read now does not undo the promise.
+    // It may have changed between the commit and the subscription. It stays accepted even if the store cannot be read
+    // now.
     let moved = registrar.get(accepted.id).await.ok().flatten();
     let mut current = Arc::new(moved.unwrap_or(accepted));
     loop {
@@ -56,17 +50,17 @@ pub(super) async fn wait_until_reached(
         tokio::select! {
             changed = waiter.next_change() => current = changed,
             () = tokio::time::sleep_until(wait_deadline(registrar, &current, wait)) => {
-                // A change that could not be told is in the store all the same.
+                // A change whose notification was lost is in the store.
                 let last = registrar.get(current.id).await.ok().flatten().map_or(current, Arc::new);
                 return outcome_if_reached(&last, wait.wait_for).unwrap_or_else(|| Err(timeout_error(registrar, &last)));
             }
-            () = stop.cancelled() => return Err(ApiError::ShuttingDown(Some(boxed(&current)))),
+            () = stop.cancelled() => return Err(ApiError::ShuttingDown(Some(current))),
         }
     }
 }
 
-/// When the call stops waiting. With no wait of its own the confirmation clock ends it too: its length from the call on while
-/// nothing is sent, and the clock itself once it runs.
+/// Without a requested wait, the confirmation timeout applies too: from the start of the call until the transaction is
+/// submitted, and from then on as usual.
 fn wait_deadline(registrar: &Registrar, current: &Registration, wait: &WaitOptions) -> Instant {
     let longest = wait.started_at + wait.max_wait;
     if !wait.bounded_by_confirmation_timeout {
@@ -80,16 +74,11 @@ fn wait_deadline(registrar: &Registrar, current: &Registration, wait: &WaitOptio
     longest.min(by_clock)
 }
 
-/// The wait is over and the registration is not there yet: because nobody answers on the way to the chain, or just so.
 fn timeout_error(registrar: &Registrar, current: &Arc<Registration>) -> ApiError {
     let unsent = matches!(current.state, State::Queued | State::Signed);
     if unsent && !registrar.is_chain_healthy() {
-        ApiError::EndpointsUnavailable(Some(boxed(current)))
+        ApiError::EndpointsUnavailable(Some(current.clone()))
     } else {
-        ApiError::WaitTimeout(boxed(current))
+        ApiError::WaitTimeout(current.clone())
     }
-}
-
-fn boxed(registration: &Arc<Registration>) -> Box<Registration> {
-    Box::new(Registration::clone(registration))
 }

@@ -3,6 +3,7 @@
 use super::{Exit, document::DocumentError};
 use crate::{
     api::proto::{self, RegistrationErrorDetail, WaitFor},
+    registration::GrpcCode,
     telemetry::redact,
 };
 use prost::Message;
@@ -205,27 +206,8 @@ fn registration_detail(status: &Status) -> Option<RegistrationErrorDetail> {
     RegistrationErrorDetail::decode(detail.value.as_slice()).ok()
 }
 
-/// The name in the gRPC documentation (<https://grpc.io/docs/guides/status-codes/>).
 pub(super) fn code_name(code: Code) -> &'static str {
-    match code {
-        Code::Ok => "OK",
-        Code::Cancelled => "CANCELLED",
-        Code::Unknown => "UNKNOWN",
-        Code::InvalidArgument => "INVALID_ARGUMENT",
-        Code::DeadlineExceeded => "DEADLINE_EXCEEDED",
-        Code::NotFound => "NOT_FOUND",
-        Code::AlreadyExists => "ALREADY_EXISTS",
-        Code::PermissionDenied => "PERMISSION_DENIED",
-        Code::ResourceExhausted => "RESOURCE_EXHAUSTED",
-        Code::FailedPrecondition => "FAILED_PRECONDITION",
-        Code::Aborted => "ABORTED",
-        Code::OutOfRange => "OUT_OF_RANGE",
-        Code::Unimplemented => "UNIMPLEMENTED",
-        Code::Internal => "INTERNAL",
-        Code::Unavailable => "UNAVAILABLE",
-        Code::DataLoss => "DATA_LOSS",
-        Code::Unauthenticated => "UNAUTHENTICATED",
-    }
+    GrpcCode::from_number(i32::from(code).into()).name()
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! What the API asks for: accept, look, wait, diagnose, verify.
+//! The operations of the API: accept, read, wait, diagnose, verify.
 
 use super::{Context, Subscription, waiters::TooManyWaiters};
 use crate::{
@@ -11,7 +11,7 @@ use alloy::primitives::{Address, B256};
 use std::time::Duration;
 use tokio::sync::OwnedSemaphorePermit;
 
-/// The service, as the API sees it.
+/// The pipeline as the API uses it.
 #[derive(Clone, Debug)]
 pub struct Registrar {
     context: Context,
@@ -19,33 +19,33 @@ pub struct Registrar {
     signers: Vec<Address>,
 }
 
-/// What the chain says about a pair.
+/// The record of a pair on chain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct OnChainRegistration {
-    /// Who registered it.
+    /// The account that registered it.
     pub registrar: Address,
-    /// In which transaction, block and at what time; `None` when the node has the record but not its event.
+    /// `None` if the node has the record but not its event.
     pub transaction: Option<B256>,
     /// The block's number.
     pub block_number: u64,
     /// The block's hash and time.
     pub block: Option<(B256, Timestamp)>,
-    /// The block's depth; the block itself counts as 1.
+    /// The block itself counts as 1.
     pub confirmations: u64,
     /// How final the block is.
     pub finality: Finality,
 }
 
-/// The answer to "is it registered?"; `None` is no.
+/// `None` if the pair is not on chain.
 pub type Verified = Option<OnChainRegistration>;
 
 impl Registrar {
-    /// The service on these tools.
+    /// From the shared context.
     pub fn new(tools: Context, acceptor: AcceptHandle, signers: Vec<Address>) -> Self {
         Self { context: tools, acceptor, signers }
     }
 
-    /// Accepts durably, or finds the registration with the same pair.
+    /// Stores the registration, or returns the one with the same pair.
     ///
     /// # Errors
     /// When nothing was accepted.
@@ -57,15 +57,15 @@ impl Registrar {
         Ok(accepted)
     }
 
-    /// A place to wait.
+    /// A slot to wait in.
     ///
     /// # Errors
-    /// When all are taken.
+    /// When none is free.
     pub fn acquire_slot(&self) -> Result<OwnedSemaphorePermit, TooManyWaiters> {
         self.context.waiters.acquire_slot()
     }
 
-    /// Hears of every change of a registration from now on.
+    /// Every change of a registration from now on.
     pub fn subscribe(&self, id: RegistrationId, place: OwnedSemaphorePermit) -> Subscription {
         self.context.waiters.subscribe(id, place)
     }
@@ -99,16 +99,16 @@ impl Registrar {
         spans::db("list", self.context.store.list(filter, before, limit)).await
     }
 
-    /// Why a registration is not confirmed, by what is seen now; `None` when it is settled. However many ask, it is looked at
-    /// once in two seconds, and for all that one transaction carries together.
+    /// Why a registration is not confirmed, from observations made now; `None` if it is confirmed or failed. They are
+    /// made at most every two seconds, and once for all registrations of a transaction.
     pub async fn diagnose(&self, registration: &Registration) -> Option<Diagnosis> {
         self.context.diagnose_registration(registration, &self.signers).await
     }
 
-    /// Asks the chain, not the store.
+    /// Reads the chain, not the store.
     ///
     /// # Errors
-    /// When nobody answers.
+    /// When no endpoint responds.
     pub async fn verify(&self, pair: &Pair) -> Result<Verified, CallError> {
         let chain = &self.context.chain;
         let records = chain.records(std::slice::from_ref(pair)).await?;
@@ -135,12 +135,12 @@ impl Registrar {
         }))
     }
 
-    /// Whether an endpoint answers now.
+    /// Whether an endpoint is usable now.
     pub fn is_chain_healthy(&self) -> bool {
         self.context.chain.is_healthy()
     }
 
-    /// Whether the store answers now.
+    /// Whether the store is available now.
     pub async fn is_store_usable(&self) -> bool {
         self.context.store.is_usable().await
     }
@@ -160,7 +160,7 @@ impl Registrar {
         self.context.chain.contract()
     }
 
-    /// Who signs.
+    /// The addresses of all signers.
     pub fn signers(&self) -> &[Address] {
         &self.signers
     }
@@ -170,7 +170,7 @@ impl Registrar {
         self.context.settings.confirmations
     }
 
-    /// The confirmation clock.
+    /// From submission to confirmation, before a registration is diagnosed and reported.
     pub fn confirmation_timeout(&self) -> Duration {
         self.context.settings.confirmation_timeout
     }

@@ -3,8 +3,8 @@
 use super::codes::coded_enum;
 
 coded_enum! {
-    /// A problem that an operator can fix never fails a registration: it waits, and continues by itself once the problem is
-    /// fixed.
+    /// A problem that an operator can fix never fails a registration: it waits, and continues by itself once the
+    /// problem is fixed.
     pub enum BlockedReason {
         /// The signer's balance cannot pay for the transaction.
         InsufficientFunds = "INSUFFICIENT_FUNDS",

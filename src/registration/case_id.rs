@@ -5,18 +5,16 @@ use std::{fmt, str::FromStr};
 
 /// A case id: `[A-Za-z0-9][A-Za-z0-9._:/-]{0,63}`.
 ///
-/// It becomes public on chain for ever, so the alphabet has no `@`: an e-mail address cannot be one.
+/// It becomes public on chain forever, so the alphabet has no `@`: an e-mail address cannot be one.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct CaseId(String);
 
-/// Why a text is no case id.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum CaseIdError {
-    /// Nothing was given.
     #[error("is empty")]
     Empty,
     /// Too long.
-    #[error("is {bytes} bytes long: at most {} are taken", CaseId::MAX_BYTES)]
+    #[error("is {bytes} bytes long: at most {} are allowed", CaseId::MAX_BYTES)]
     TooLong {
         /// Its length in bytes.
         bytes: usize,
@@ -26,7 +24,8 @@ pub enum CaseIdError {
     BadStart,
     /// Has a character outside the alphabet.
     #[error(
-        "has {character:?} at position {position}: only letters, digits and . _ : / - are taken, for it becomes public on chain"
+        "has {character:?} at position {position}: only letters, digits and . _ : / - are allowed, because it \
+         becomes public on chain"
     )]
     BadCharacter {
         /// The first such character.
@@ -84,7 +83,7 @@ pub struct UserId(String);
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum UserIdError {
     /// Too long.
-    #[error("is {bytes} bytes long: at most {} are taken", UserId::MAX_BYTES)]
+    #[error("is {bytes} bytes long: at most {} are allowed", UserId::MAX_BYTES)]
     TooLong {
         /// Its length in bytes.
         bytes: usize,
@@ -96,7 +95,7 @@ pub enum UserIdError {
         position: usize,
     },
     /// Looks like an e-mail address.
-    #[error("looks like an e-mail address: give an opaque id, for it is sent to Sentry")]
+    #[error("looks like an e-mail address: use an opaque id, because it is sent to Sentry")]
     Email,
 }
 

@@ -1,4 +1,4 @@
-//! The sha2-256 of a document, however it was written down.
+//! The sha2-256 of a document, from hex or an IPFS CID.
 
 use alloy::primitives::{B256, hex};
 use cid::Cid;
@@ -6,18 +6,17 @@ use std::{fmt, str::FromStr};
 
 /// The multicodec of sha2-256 (<https://github.com/multiformats/multicodec/blob/master/table.csv>).
 const SHA2_256: u64 = 0x12;
-/// The longest text that is looked at. The longest form we take, a base-2 CIDv1 (multibase `0`), has 1 + 36 × 8 digits.
+/// The longest accepted form, a base-2 CIDv1 (multibase `0`), has 1 + 36 × 8 digits.
 pub const MAX_DOCUMENT_HASH_TEXT_BYTES: usize = 289;
 
 /// The sha2-256 of a document. Never zero: the contract refuses the zero hash.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct DocumentHash(B256);
 
-/// Why a text is no document hash.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum DocumentHashError {
     /// Nothing was given.
-    #[error("is empty: give the sha2-256 of the document as 0x and 64 hex digits, or an IPFS CID")]
+    #[error("is empty: pass the sha2-256 of the document as 0x and 64 hex digits, or an IPFS CID")]
     Empty,
     /// Hex, of another length.
     #[error("has {digits} hex digits: a sha2-256 has 64")]
@@ -26,7 +25,7 @@ pub enum DocumentHashError {
         digits: usize,
     },
     /// Starts like hex, but has something else in it.
-    #[error("has a character that is no hex digit at position {position}")]
+    #[error("has a character at position {position} that is not a hex digit")]
     NotHex {
         /// Counted in characters from 0, the `0x` included.
         position: usize,
@@ -35,7 +34,7 @@ pub enum DocumentHashError {
     #[error("is neither 64 hex digits nor an IPFS CID (v0 or v1)")]
     NeitherHexNorCid,
     /// A CID made with another hash function, or a truncated digest.
-    #[error("is a CID with another multihash (code {code:#x}, {length} bytes): only sha2-256 of 32 bytes is taken")]
+    #[error("is a CID with another multihash (code {code:#x}, {length} bytes): only sha2-256 of 32 bytes is supported")]
     UnsupportedMultihash {
         /// The multihash code.
         code: u64,

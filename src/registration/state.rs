@@ -3,8 +3,8 @@
 use super::codes::coded_enum;
 
 coded_enum! {
-    /// The variants carry no data so that a column can hold one and a statement can move a whole batch. The data of a state
-    /// (transaction, block, failure) is in [`super::Registration`].
+    /// The variants carry no data so that a column can hold one and a statement can move a whole batch. The data of a
+    /// state (transaction, block, failure) is in [`super::Registration`].
     pub enum State {
         /// Accepted and on disk; no transaction carries it.
         Queued = "queued",
@@ -45,8 +45,8 @@ pub enum StateEvent {
 impl State {
     /// The state after `event`; `None` when the event is not allowed in this state.
     ///
-    /// `Include` and `Confirm` are allowed in every earlier state: a crash may hide the answer to a broadcast, and a pair may
-    /// be found on chain while it is queued.
+    /// `Include` and `Confirm` are allowed in every earlier state: a crash may hide the answer to a broadcast, and a
+    /// pair may be found on chain while it is queued.
     pub fn next(self, event: StateEvent) -> Option<Self> {
         use State::*;
         match (self, event) {
@@ -124,7 +124,8 @@ mod tests {
         StateEvent::Retry,
     ];
 
-    /// One row per state, one letter per event of `EVENTS`: the first letter of the next state, `.` where it is refused.
+    /// One row per state, one letter per event of `EVENTS`: the first letter of the next state, `.` where it is
+    /// refused.
     #[test]
     fn the_truth_table() {
         let table = [

@@ -10,30 +10,27 @@ pub struct TraceId(NonZeroU128);
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct SpanId(NonZeroU64);
 
-/// A text that is no trace or span id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("is no trace or span id")]
+#[error("is not a trace or span id")]
 pub struct InvalidTraceId;
 
 impl TraceId {
-    /// From its bytes; `None` when all are zero.
+    /// `None` if all are zero.
     pub fn from_bytes(bytes: [u8; 16]) -> Option<Self> {
         NonZeroU128::new(u128::from_be_bytes(bytes)).map(Self)
     }
 
-    /// Its bytes.
     pub fn to_bytes(self) -> [u8; 16] {
         self.0.get().to_be_bytes()
     }
 }
 
 impl SpanId {
-    /// From its bytes; `None` when all are zero.
+    /// `None` if all are zero.
     pub fn from_bytes(bytes: [u8; 8]) -> Option<Self> {
         NonZeroU64::new(u64::from_be_bytes(bytes)).map(Self)
     }
 
-    /// Its bytes.
     pub fn to_bytes(self) -> [u8; 8] {
         self.0.get().to_be_bytes()
     }
@@ -81,12 +78,12 @@ impl FromStr for SpanId {
     }
 }
 
-/// Where a journey hangs in its trace.
+/// The parent of a registration trace.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct TraceContext {
     /// The trace.
     pub trace_id: TraceId,
-    /// The span the journey is a child of, if the caller or our server span named one.
+    /// Of the caller or of the server span.
     pub parent: Option<SpanId>,
     /// The caller's or our head sampling decision; `None` is deferred.
     pub sampled: Option<bool>,

@@ -1,21 +1,19 @@
-//! Amounts as people read them.
+//! Amounts as text.
 
 use alloy::primitives::{
     U256,
     utils::{format_ether, format_units},
 };
 
-/// Wei per gas, in gwei: as the settings are given.
+/// From wei per gas, in the unit of the settings.
 pub fn format_gwei(wei: u128) -> String {
     format!("{} gwei", trim_trailing_zeros(format_units(U256::from(wei), "gwei").unwrap_or_default()))
 }
 
-/// Wei, in ether.
 pub fn format_eth(wei: U256) -> String {
     format!("{} ETH", trim_trailing_zeros(format_ether(wei)))
 }
 
-/// Without the zeros at the end, which say nothing.
 fn trim_trailing_zeros(decimal: String) -> String {
     if decimal.contains('.') { decimal.trim_end_matches('0').trim_end_matches('.').to_owned() } else { decimal }
 }

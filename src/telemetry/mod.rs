@@ -1,7 +1,7 @@
 //! Logs, spans, reports, metrics and trace ids. No other area uses opentelemetry or sentry.
 //!
-//! `events` has one function per fact, which makes its log line, its metric and its report. `spans` is the pipeline for all
-//! spans, to OTLP and to Sentry. Everything that is logged or exported is redacted by `redact`.
+//! `events` has one function per fact, which makes its log line, its metric and its report. `spans` is the pipeline for
+//! all spans, to OTLP and to Sentry. Everything that is logged or exported is redacted by `redact`.
 
 mod event_listener;
 pub mod events;

@@ -1,4 +1,4 @@
-//! The head and the nonces: the answers that everything else is measured by, so they are believed with care.
+//! The head and the nonces. Other answers are judged by them, so they are validated first.
 
 use super::{EndpointPool, read::AnswerQuality, watermark::HeadStep};
 use crate::chain::{
@@ -9,11 +9,8 @@ use alloy::primitives::{Address, U64};
 use tokio::time::Instant;
 
 impl EndpointPool {
-    /// The head: the highest that was ever believed, until the chain's head really falls. One that leaps is not believed when its
-    /// endpoint cannot show the block before it, or when it is far above what all others show.
-    ///
-    /// # Errors
-    /// When no endpoint answers, or none shows a head that can be believed.
+    /// The highest accepted head, until the chain's head regresses. A head that jumps is rejected when its endpoint
+    /// cannot return the parent, or when it is far above all other heads.
     pub async fn head(&self) -> Result<Header, CallError> {
         let mut doubted = Vec::new();
         let mut doubt = None;
@@ -50,7 +47,7 @@ impl EndpointPool {
             return true;
         }
         if self.is_far_ahead(position, header) {
-            // The others' heads are from their last probes: if it is true, it will be believed soon.
+            // The other heads are from their last probes: a correct head is accepted after the next ones.
             return false;
         }
         let shown = self.has_parent(position, header).await;
@@ -60,11 +57,8 @@ impl EndpointPool {
         shown
     }
 
-    /// The account's nonce at the head. One that is lower than what was seen counts only when every endpoint that can be asked
-    /// says so: then a reorg took transactions of the account away.
-    ///
-    /// # Errors
-    /// When no endpoint answers.
+    /// A lower nonce than before is accepted only when every reachable endpoint returns it: then a reorg removed
+    /// transactions of the account.
     pub async fn nonce(&self, account: Address) -> Result<u64, CallError> {
         let worth = |nonce: &U64| match self.watermark().is_stale_nonce(account, nonce.to()) {
             true => AnswerQuality::TryNext,
@@ -75,7 +69,6 @@ impl EndpointPool {
         Ok(nonce)
     }
 
-    /// Whether an endpoint can show the block before a head of its own.
     pub(super) async fn has_parent(&self, position: usize, header: &Header) -> bool {
         let Some(number) = header.block.number.checked_sub(1) else { return true };
         let params = (BlockTag::Number(number).to_param(), false);

@@ -1,65 +1,61 @@
-//! What the endpoints' heads say about each other, and about the chain.
+//! Compares the heads of all endpoints.
 //!
-//! | endpoints with a head | who leads |
+//! | endpoints with a head | reference |
 //! |---|---|
-//! | one | itself: there is nothing to compare with |
-//! | two | the newer by block time; but one from the future does not lead, nor one whose own parent it cannot show |
-//! | three and more | the second newest, for a lone liar must not lead; but when nobody moves except the newest, the newest |
+//! | one | its own head: there is nothing to compare with |
+//! | two | the newer by block time, unless it is from the future or its endpoint cannot return its parent |
+//! | three and more | the second newest, so that one wrong endpoint cannot lead; the newest while no other head advances |
 //!
-//! A frozen primary cannot hide behind itself, for what others show counts against it, and so does not its own word. Distance is
-//! measured in time, never in blocks: five of Base's blocks share a second.
+//! A frozen primary is measured by the others' heads, not by its own. Distance is measured in time, not in blocks: five of
+//! Base's blocks share a second.
 
 use super::health_policy::HeadStatus;
 use crate::{chain::Header, registration::Timestamp};
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// Farther behind than this is too far.
+/// By block time.
 const MAX_HEAD_LAG: Duration = Duration::from_secs(3);
-/// Heads of one age are never so many blocks apart: a minute of Base's.
+/// One minute of Base's blocks; heads of equal age are never further apart in number.
 const MAX_NUMBER_GAP: u64 = 300;
-/// A block's time may be this far in the future: clocks differ.
+/// How far a block's time may be in the future.
 const MAX_CLOCK_SKEW: Duration = Duration::from_secs(5);
-/// No head moved for this long, and none is younger: the chain stands still.
+/// The chain is stalled when no head has advanced for this long and none is younger.
 const STALL_AFTER: Duration = Duration::from_secs(10);
 
-/// A head as one endpoint showed it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct ObservedHead {
-    /// The head.
     pub header: Header,
-    /// Since when it is this one, by our clock.
+    /// By the local clock.
     pub since: Instant,
-    /// Whether the endpoint could show the block before, where that was asked.
+    /// False when the endpoint could not return the parent block.
     pub plausible: bool,
 }
 
-/// What the heads say.
 #[derive(Clone, PartialEq, Debug)]
 pub struct HeadComparison {
-    /// Each endpoint's, in order.
+    /// In the order of the endpoints.
     pub statuses: Vec<HeadStatus>,
-    /// Since when no head moves, if that is long.
     pub stalled_since: Option<Instant>,
 }
 
-/// Compares the heads of all endpoints that answer, at `now` by our clock and `time` by the calendar.
+/// `now` is the local clock, `time` the calendar time.
 pub fn compare_heads(heads: &[Option<ObservedHead>], now: Instant, time: Timestamp) -> HeadComparison {
     let known: Vec<&ObservedHead> = heads.iter().flatten().collect();
     let future = |seen: &ObservedHead| seen.header.block.time.since(time) > MAX_CLOCK_SKEW;
-    // Where all are in the future, it is our clock that is wrong, or the chain's (anvil can be told another time).
+    // When all are in the future, the local clock is wrong, or the chain's (anvil's can be set).
     let all_future = known.iter().all(|seen| future(seen));
     let alone = known.len() < 2;
     let possible = |seen: &ObservedHead| alone || (seen.plausible && (all_future || !future(seen)));
 
     let lead = reference_time(known.iter().copied().filter(|seen| possible(seen)), now);
-    // A little of the future is a matter of clocks, and makes nobody late.
+    // A lead within the clock skew must not make other endpoints lag.
     let lead = lead.map(|lead| if all_future { lead } else { lead.min(time) });
     let mut numbers: Vec<u64> =
         known.iter().filter(|seen| possible(seen)).map(|seen| seen.header.block.number).collect();
     numbers.sort_unstable();
     let highest = if numbers.len() > 2 { numbers.get(numbers.len() - 2) } else { numbers.last() };
-    // As young as the others', and nowhere near them: another chain with the same id.
+    // As recent as the others', but with a number far below: another chain with the same id.
     let elsewhere =
         |seen: &ObservedHead| highest.is_some_and(|highest| seen.header.block.number + MAX_NUMBER_GAP < *highest);
     let standing = |seen: &ObservedHead| match lead {
@@ -72,7 +68,7 @@ pub fn compare_heads(heads: &[Option<ObservedHead>], now: Instant, time: Timesta
     };
     let standings = heads.iter().map(|seen| seen.as_ref().map_or(HeadStatus::InSync, standing)).collect();
 
-    // Whoever shows the newest block only now has not moved the chain.
+    // An endpoint that returns the newest block later than others has not advanced the chain.
     let newest =
         known.iter().filter(|seen| possible(seen)).map(|seen| seen.header.block).max_by_key(|block| block.number);
     let holders = known.iter().filter(|seen| Some(seen.header.block) == newest);
@@ -83,7 +79,7 @@ pub fn compare_heads(heads: &[Option<ObservedHead>], now: Instant, time: Timesta
     HeadComparison { statuses: standings, stalled_since: still_since.map(|(moved, _)| moved) }
 }
 
-/// The block time that all are measured by.
+/// The block time that the heads are compared with.
 fn reference_time<'a>(possible: impl Iterator<Item = &'a ObservedHead>, now: Instant) -> Option<Timestamp> {
     let mut seen: Vec<&ObservedHead> = possible.collect();
     seen.sort_unstable_by_key(|seen| seen.header.block.time);

@@ -1,93 +1,66 @@
-//! From what is known of an endpoint to how much it is trusted. Getting worse is quick, getting better takes proof: no endpoint
-//! may flap between two states at the rhythm of its own faults.
+//! Derives an endpoint's state from its health. Degrading is immediate, recovery needs evidence, so that an endpoint does not
+//! flap between two states with each of its faults.
 
 use crate::chain::EndpointState;
 use std::{fmt, time::Duration};
 
-/// This many calls in a row without an answer: it is gone.
 const DOWN_AFTER_FAILURES: u32 = 5;
-/// Suspected this often within [`super::window::SPAN`]: it comes and goes, and is asked only when no steady one is there.
+/// Timeouts within [`super::error_window::ERROR_WINDOW`] that make an endpoint flapping: it is used only when no steady
+/// one is usable.
 const FLAPPING_AFTER_TIMEOUTS: usize = 3;
-/// A share of failures means something from this many calls on.
+/// With fewer calls the error rate is not significant.
 const MIN_CALLS_FOR_ERROR_RATE: u32 = 20;
-/// Above this share of failed calls it is degraded, and below the other it is well again.
+/// Degraded above the first share of failed calls, until below the second.
 const ERROR_RATE_ENTER_EXIT: (f64, f64) = (0.5, 0.25);
-/// Above this mean latency it is degraded (half of what a read may take), and below the other it is well again.
+/// Degraded above the first mean latency (half of the read timeout), until below the second.
 const LATENCY_ENTER_EXIT: (Duration, Duration) = (Duration::from_millis(1000), Duration::from_millis(500));
-/// Good probes in a row that close a circuit.
 const PROBES_TO_CLOSE_CIRCUIT: u32 = 2;
-/// Good probes in a row that end a degradation.
 const PROBES_TO_END_DEGRADED: u32 = 3;
 
-/// Which chain an endpoint is on.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum ChainIdCheck {
-    /// It has not said yet, or was away since.
+    /// Not checked yet, or not since an outage.
     Unknown,
-    /// Ours.
     Match,
-    /// This other one.
     Mismatch(u64),
 }
 
-/// Where its head stands beside the others'.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum HeadStatus {
-    /// With them, or nothing to compare with.
     InSync,
-    /// This much behind, by the blocks' times.
+    /// By block time.
     Lagging(Duration),
-    /// Ahead of all, with a head that cannot be.
     Implausible,
 }
 
-/// What is known of an endpoint.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct HealthInputs {
-    /// Which chain it is on.
     pub chain_id_check: ChainIdCheck,
-    /// Calls in a row without an answer.
     pub consecutive_failures: u32,
-    /// Whether the last failure was a call that was not answered in time.
     pub last_timed_out: bool,
-    /// How often it was suspected of late.
+    /// Within the error window.
     pub recent_timeouts: usize,
-    /// Calls of late.
     pub calls: u32,
-    /// How many of them failed.
     pub failed: u32,
-    /// Mean latency.
     pub latency: Duration,
-    /// Where its head stands.
     pub head_status: HeadStatus,
-    /// Whether it says that it is still syncing.
     pub syncing: bool,
-    /// Good probes in a row.
+    /// Consecutive.
     pub good_probes: u32,
 }
 
-/// Why an endpoint is trusted as it is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum HealthReason {
-    /// Nothing is wrong.
     Ok,
-    /// It is on this other chain.
     WrongChainId(u64),
-    /// It does not answer.
     Unreachable,
-    /// It comes and goes.
     Flapping,
-    /// A call was not answered in time.
     TimedOut,
-    /// This share of its calls fails, in percent.
+    /// In percent.
     HighErrorRate(u32),
-    /// Its answers take this long.
     HighLatency(Duration),
-    /// Its head is this far behind.
     Lagging(Duration),
-    /// Its head cannot be.
     ImplausibleHead,
-    /// It is still syncing.
     Syncing,
 }
 
@@ -109,7 +82,7 @@ impl fmt::Display for HealthReason {
 }
 
 impl HealthReason {
-    /// The word for logs.
+    /// For logs.
     pub fn code(self) -> &'static str {
         match self {
             Self::Ok => "well",
@@ -126,7 +99,6 @@ impl HealthReason {
     }
 }
 
-/// Where an endpoint goes from `now`.
 pub fn next_state(now: EndpointState, facts: &HealthInputs) -> (EndpointState, HealthReason) {
     if let ChainIdCheck::Mismatch(id) = facts.chain_id_check {
         return (EndpointState::Quarantined, HealthReason::WrongChainId(id));
@@ -152,10 +124,9 @@ pub fn next_state(now: EndpointState, facts: &HealthInputs) -> (EndpointState, H
     }
 }
 
-/// It answers: well, or not well.
 fn state_when_responding(now: EndpointState, facts: &HealthInputs) -> (EndpointState, HealthReason) {
     let was_degraded = now == EndpointState::Degraded;
-    // What failed before it was gone says nothing about one that is back.
+    // Failures from before an outage say nothing about the time after it.
     let counts = now != EndpointState::Down && facts.calls >= MIN_CALLS_FOR_ERROR_RATE;
     let share = if counts { f64::from(facts.failed) / f64::from(facts.calls) } else { 0.0 };
     let fault = match facts.head_status {

@@ -1,8 +1,8 @@
-//! The endpoints together: who is asked, what is believed, and when another one takes over.
+//! The endpoint pool: routing, failover, hedged reads and validation of heads.
 //!
-//! Decisions are pure and stand in small files: `judge` (how much is an endpoint trusted), `heads` (what do their heads say about
-//! each other), `watermark` (is an answer from before what was seen), `route` (who is asked, in which order). `health` keeps what
-//! they decide on, with `circuit`, `failures`, `latency`, `position`, `throttle` and `window`. `read`, `send` and `probe` act.
+//! Decisions are pure functions: `health_policy` (state of an endpoint), `head_consensus` (comparison of heads), `watermark`
+//! (stale answers) and `route` (order of endpoints). `health` holds their inputs, with `latency`, `error_window` and
+//! `head_tracker`. `read`, `send`, `head` and `probe` make the calls.
 
 mod error_window;
 mod head;
@@ -37,7 +37,6 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::{sync::watch, time::Instant};
 use watermark::{TrustedHead, Watermark};
 
-/// The endpoints, in order of preference.
 #[derive(Clone, Debug)]
 pub struct EndpointPool(Arc<Inner>);
 
@@ -45,7 +44,7 @@ pub struct EndpointPool(Arc<Inner>);
 struct Inner {
     members: Vec<PoolMember>,
     chain_id: u64,
-    /// Whether the network is one that mines on demand by default.
+    /// A network that mines on demand by default.
     local: bool,
     watermark: Mutex<Watermark>,
     reported: Mutex<ReportedState>,
@@ -55,31 +54,26 @@ struct Inner {
 struct PoolMember {
     endpoint: Endpoint,
     health: Mutex<EndpointHealth>,
-    /// The state, for those who wait for it to change.
+    /// For waiting until the state changes.
     state: watch::Sender<EndpointState>,
 }
 
-/// What was said already, so that it is said once.
+/// What was logged last, so that each change is logged once.
 #[derive(Debug, Default)]
 struct ReportedState {
-    /// The endpoint that is asked first; `None` before the first and while none is usable.
+    /// `None` before the first and while no endpoint is usable.
     primary: Option<usize>,
-    /// The one before, while none is usable.
+    /// Kept while no endpoint is usable.
     previous_primary: Option<usize>,
     stall: Option<(Block, Instant)>,
 }
 
 impl EndpointPool {
-    /// The endpoints with these URLs; nothing is asked yet.
-    ///
-    /// # Errors
-    /// When the TLS stack cannot be set up.
     pub fn new(urls: &[EndpointUrl], chain_id: u64, local: bool) -> Result<Self, SetupError> {
         let endpoints = urls.iter().map(Endpoint::new).collect::<Result<_, _>>()?;
         Ok(Self::from_endpoints(endpoints, chain_id, local))
     }
 
-    /// These endpoints; nothing is asked yet.
     pub fn from_endpoints(endpoints: Vec<Endpoint>, chain_id: u64, local: bool) -> Self {
         let member = |endpoint| {
             let (health, state) =
@@ -91,36 +85,32 @@ impl EndpointPool {
         Self(Arc::new(Inner { members, chain_id, local, watermark, reported: told }))
     }
 
-    /// Whether an endpoint may be asked now.
     pub fn is_usable(&self) -> bool {
         self.0.members.iter().any(|member| member.health().state().is_usable())
     }
 
-    /// The endpoint that is asked first, or would be.
+    /// The preferred endpoint, or the last one while none is usable.
     pub fn primary(&self) -> &str {
         let told = lock(&self.0.reported);
         let first = told.primary.or(told.previous_primary).unwrap_or_default();
         self.0.members.get(first).map_or("", |member| member.endpoint.name())
     }
 
-    /// Every endpoint and the head, as last seen.
     pub fn status(&self) -> PoolStatus {
         let endpoints = self.0.members.iter().map(|member| member.health().status(member.endpoint.name())).collect();
         let stalled = lock(&self.0.reported).stall.map(|(head, since)| ChainStall { head, duration: since.elapsed() });
         PoolStatus { endpoints, stall: stalled }
     }
 
-    /// The newest head of those that endpoints showed to their last probes; `None` before the first.
+    /// `None` before the first probe.
     pub fn last_probed_head(&self) -> Option<Header> {
         self.trusted_heads().map(|(header, _)| header).max_by_key(|header| header.block.number)
     }
 
-    /// The nonce of this account as it was last seen.
     pub fn last_seen_nonce(&self, account: Address) -> Option<u64> {
         self.watermark().nonce(account)
     }
 
-    /// How often the head fell.
     pub fn head_regressions(&self) -> u64 {
         self.watermark().regressions()
     }
@@ -129,7 +119,6 @@ impl EndpointPool {
         lock(&self.0.watermark)
     }
 
-    /// The endpoints to ask, in order.
     fn route(&self) -> Vec<usize> {
         let now = Instant::now();
         route(self.0.members.iter().map(|member| {
@@ -138,7 +127,7 @@ impl EndpointPool {
         }))
     }
 
-    /// Why nobody can be asked: throttled ones want patience, the others are away.
+    /// Throttling is reported first: then waiting helps.
     pub fn no_endpoint_error(&self, method: &'static str) -> CallError {
         let now = Instant::now();
         let usable = |member: &&PoolMember| member.health().state().is_usable();
@@ -155,13 +144,13 @@ impl EndpointPool {
         })
     }
 
-    /// The heads that count, and the highest number each of their endpoints has shown.
+    /// With the highest number each endpoint has returned.
     fn trusted_heads(&self) -> impl Iterator<Item = (Header, u64)> {
         let now = Instant::now();
         self.0.members.iter().filter_map(move |member| member.health().trusted_head(now))
     }
 
-    /// Compares all heads, after the endpoint at `own` has shown a new one.
+    /// `own` is the endpoint that has just returned a head.
     fn update_head_statuses(&self, own: usize) {
         let now = Instant::now();
         let heads: Vec<_> = self.0.members.iter().map(|member| member.health().fresh_head(now)).collect();
@@ -195,7 +184,7 @@ impl EndpointPool {
                 told.stall = Some((head, since));
                 events::chain_stalled(head.number, since.elapsed(), self.0.local);
             }
-            // Silence is no movement.
+            // Without an answer nothing is known to have advanced.
             (None, Some((still, since))) if head.is_some_and(|head| head.hash != still.hash) => {
                 told.stall = None;
                 events::chain_resumed(still.number, since.elapsed(), self.0.local);
@@ -204,7 +193,6 @@ impl EndpointPool {
         }
     }
 
-    /// Tells of a change, and of what follows from it for all.
     fn report_state_change(&self, position: usize, change: Option<StateChange>) {
         let Some(change) = change else { return };
         let member = &self.0.members[position];
@@ -218,7 +206,7 @@ impl EndpointPool {
         self.report_primary_change(change.reason.code());
     }
 
-    /// Tells, once the service can begin, which endpoints it begins without.
+    /// At startup: the endpoints that did not answer.
     pub fn report_down_endpoints(&self) {
         for (position, member) in self.0.members.iter().enumerate() {
             let view = member.health().status(member.endpoint.name());
@@ -230,7 +218,6 @@ impl EndpointPool {
         }
     }
 
-    /// Shows the state that an endpoint has come to.
     fn publish_state(&self, position: usize) {
         let member = &self.0.members[position];
         let state = member.health().state();
@@ -239,12 +226,11 @@ impl EndpointPool {
         metrics().set_rpc_endpoint_state(member.endpoint.name(), state.code(), states);
     }
 
-    /// Tells when another endpoint is asked first, or none, or one again.
     fn report_primary_change(&self, reason: &'static str) {
         let name = |position: usize| self.endpoint_name(position);
-        // Nobody holds a health who takes this one.
+        // Lock order: no health lock is held here.
         let mut told = lock(&self.0.reported);
-        // Patience does not change who is preferred.
+        // Throttling does not change the primary.
         let states = self.0.members.iter().map(|member| member.health().state());
         let first = route(states.map(|state| Candidate { state, throttled: false })).first().copied();
         if first == told.primary {
@@ -257,7 +243,7 @@ impl EndpointPool {
             events::all_endpoints_unavailable(self.0.members.len());
             return;
         };
-        // None before: the service begins.
+        // No previous primary: the service is starting.
         let Some(before) = told.previous_primary else { return };
         if !was_available {
             events::endpoints_available_again(name(first));
@@ -288,7 +274,6 @@ fn endpoint_unhealthy_event(change: &StateChange) -> events::EndpointUnhealthy<'
     }
 }
 
-/// A lock whose holder panicked holds data that is still whole.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,4 +1,4 @@
-//! Probes: each endpoint is asked for its head every second, whether anybody needs it or not, so that it is known who can take over.
+//! Probes every endpoint once a second, so that its health is known before a failover.
 
 use super::{ChainIdCheck, EndpointPool};
 use crate::{
@@ -18,18 +18,15 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
-/// Between probes.
 const PROBE_INTERVAL: Duration = Duration::from_secs(1);
-/// A second probe follows a good one this soon when an endpoint is coming back.
+/// Between two good probes of a recovering endpoint.
 const RECOVERY_PROBE_DELAY: Duration = Duration::from_millis(100);
-/// How often the chain id is asked for again: a load balancer may change what is behind it.
+/// A load balancer may change the node behind it.
 const CHAIN_ID_CHECK_INTERVAL: Duration = Duration::from_secs(60);
-/// How often it is asked whether it is still syncing.
 const SYNCING_CHECK_INTERVAL: Duration = Duration::from_secs(30);
-/// A head that is so many blocks above all others has to show its parent.
+/// Blocks above all other heads from which a head needs its parent.
 const MAX_HEAD_JUMP: u64 = 32;
 
-/// When an endpoint was last asked what is not asked each time.
 #[derive(Debug, Default)]
 struct ProbeSchedule {
     chain_id_checked_at: Option<Instant>,
@@ -43,8 +40,7 @@ impl ProbeSchedule {
 }
 
 impl EndpointPool {
-    /// Asks every endpoint that has not proved its chain yet to do so; those that can take part at once. Who is asked first is told
-    /// when all have had their say: the quickest is not the preferred one.
+    /// The primary is reported when all have answered: the fastest endpoint is not the preferred one.
     pub async fn verify_chain_ids(&self) {
         let all = || 0..self.0.members.len();
         join_all(all().map(async |position| {
@@ -69,7 +65,7 @@ impl EndpointPool {
         }
     }
 
-    /// Every endpoint that answered is on another chain: the first one, and its chain.
+    /// The first endpoint and its chain id, when every endpoint is on another chain.
     pub fn chain_id_mismatch(&self) -> Option<(String, u64)> {
         let wrong = |member: &super::PoolMember| match member.health().chain_id_check() {
             ChainIdCheck::Mismatch(id) => Some((member.endpoint.name().to_owned(), id)),
@@ -79,7 +75,7 @@ impl EndpointPool {
         all?.into_iter().next()
     }
 
-    /// Probes all endpoints until `stop`, each at its own pace: one that hangs holds up none of the others.
+    /// Each endpoint has its own loop, so that a slow one delays no other.
     pub async fn run_probes(&self, stop: &CancellationToken) {
         let watched = (0..self.0.members.len()).map(|position| self.probe_loop(position));
         stop.run_until_cancelled(join_all(watched)).await;
@@ -93,7 +89,7 @@ impl EndpointPool {
         }
     }
 
-    /// One probe; returns how long to wait until the next.
+    /// Returns the delay until the next probe.
     async fn probe(&self, position: usize, asked: &mut ProbeSchedule) -> Duration {
         let member = &self.0.members[position];
         let now = Instant::now();
@@ -101,7 +97,7 @@ impl EndpointPool {
             let health = member.health();
             (health.state(), health.is_throttled(now), health.is_circuit_open(now))
         };
-        // While nobody can be asked, an open circuit helps nobody.
+        // While no endpoint is usable, an open circuit is probed too.
         if state == EndpointState::Quarantined || throttled || (open && !self.route().is_empty()) {
             return PROBE_INTERVAL;
         }
@@ -113,8 +109,7 @@ impl EndpointPool {
                 RECOVERY_PROBE_DELAY
             }
             (EndpointState::Down, false) => {
-                // A probe before its time, because nobody could be asked, makes the next one no later; and one that only wants to
-                // be left alone has not failed.
+                // A probe through an open circuit must not extend it, and a throttled probe has not failed.
                 if state == EndpointState::Down && !open && !health.is_throttled(Instant::now()) {
                     health.open_circuit(Instant::now());
                 }
@@ -124,7 +119,7 @@ impl EndpointPool {
         }
     }
 
-    /// Asks what is due, in one span; whether all of it was answered.
+    /// Returns whether all checks succeeded.
     async fn run_due_checks(&self, position: usize, asked: &mut ProbeSchedule) -> bool {
         let member = &self.0.members[position];
         let name = member.endpoint.name();
@@ -157,7 +152,7 @@ impl EndpointPool {
         good
     }
 
-    /// Asks which chain it is on. No answer leaves it as it was.
+    /// Without an answer the check stays as it was.
     pub(super) async fn check_chain_id(&self, position: usize) {
         let member = &self.0.members[position];
         let Ok(id) = self.probe_call::<_, U64>(position, "eth_chainId", ()).await else { return };
@@ -167,7 +162,7 @@ impl EndpointPool {
         self.report_state_change(position, change);
     }
 
-    /// What every node can answer: there is nothing wrong with the question, so a refusal is a failure.
+    /// Every node can answer these calls, so a rejection is a failure.
     async fn probe_call<P: RpcSend, R: RpcRecv>(
         &self,
         position: usize,
@@ -195,7 +190,7 @@ impl EndpointPool {
         Ok(())
     }
 
-    /// Whether a head is far above those of all other endpoints that count.
+    /// Above the trusted heads of all other endpoints.
     pub(super) fn is_far_ahead(&self, position: usize, head: &Header) -> bool {
         let now = Instant::now();
         let others = self.0.members.iter().enumerate().filter(|(other, _)| *other != position);
@@ -203,7 +198,6 @@ impl EndpointPool {
         highest.is_some_and(|highest| head.block.number > highest + MAX_HEAD_JUMP)
     }
 
-    /// Whether an endpoint that shows a head far above all others can show the block before it.
     async fn is_plausible(&self, position: usize, head: &Header) -> bool {
         let leaps = self.is_far_ahead(position, head);
         let doubted = self.0.members[position].health().is_suspect_head();

@@ -1,4 +1,4 @@
-//! Reads: from the first endpoint; from the next one too when it takes too long, fails, or answers from behind.
+//! Reads from the preferred endpoint, and from the next one when it is slow, fails, or has stale data.
 
 use super::EndpointPool;
 use crate::{
@@ -10,31 +10,27 @@ use futures_util::{FutureExt, StreamExt, future::BoxFuture, stream::FuturesUnord
 use std::time::Duration;
 use tokio::time::{Instant, timeout_at};
 
-/// Why the next endpoint is asked when the first does not have what is asked for.
+/// The first endpoint does not have the data (yet).
 const REASON_STALE: &str = "behind";
-/// Why it is asked when the first takes long.
+/// The first endpoint is slow.
 const REASON_HEDGE: &str = "hedge";
 
-/// What an answer is worth.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum AnswerQuality {
-    /// It is taken.
     Accept,
-    /// Another endpoint may know more; taken when all were asked and none does.
+    /// Another endpoint may know more; used when none does.
     TryNext,
 }
 
 enum ReadStep<R> {
-    /// To be returned.
     Done(Result<R, CallError>),
-    /// The next endpoint is asked too, for this reason.
+    /// With the reason for the failover metric.
     TryNext(&'static str, Result<R, CallError>),
 }
 
 type PendingRead<R> = BoxFuture<'static, (usize, Result<R, CallError>)>;
 
 impl EndpointPool {
-    /// Calls the endpoint at this position, on its account.
     pub(super) async fn call<P: RpcSend, R: RpcRecv>(
         &self,
         position: usize,
@@ -48,17 +44,12 @@ impl EndpointPool {
         result
     }
 
-    /// Notes how a call ended.
     pub(super) fn record_call(&self, position: usize, error: Option<&CallError>, took: Duration) {
         let member = &self.0.members[position];
         let change = member.health().record_call(member.endpoint.name(), error, took, Instant::now());
         self.report_state_change(position, change);
     }
 
-    /// Reads something, from whichever endpoint answers well first; `worth` says what an answer is worth.
-    ///
-    /// # Errors
-    /// When no endpoint answers, or one refuses.
     pub async fn read<P, R>(
         &self,
         method: &'static str,
@@ -72,7 +63,7 @@ impl EndpointPool {
         Ok(self.read_excluding(&[], method, params, worth).await?.1)
     }
 
-    /// The same, from any endpoint but these; also says from which.
+    /// Returns the position of the endpoint too.
     pub(super) async fn read_excluding<P, R>(
         &self,
         but: &[usize],
@@ -127,7 +118,7 @@ impl EndpointPool {
                         return Ok((position, result?));
                     }
                     ReadStep::TryNext(reason, result) => {
-                        // The first word stands for all; but one who did not answer might have known more.
+                        // The first answer counts, unless a later endpoint was unreachable: it might have known more.
                         let away = result.as_ref().err().is_some_and(CallError::is_unreachable);
                         if first.as_ref().is_none_or(|(_, first)| first.is_ok() && away) {
                             first = Some((position, result));
@@ -140,7 +131,7 @@ impl EndpointPool {
                     REASON_HEDGE
                 }
             };
-            // One under suspicion is asked when the others fail, and not for what they do not have.
+            // A suspect endpoint is used when others fail, but not for data they do not have.
             let asked = |next: &usize| reason != REASON_STALE || !self.is_suspect(*next);
             if let Some(next) = waiting.by_ref().find(asked) {
                 self.record_failover(last, next, reason);
@@ -157,7 +148,7 @@ impl EndpointPool {
         self.0.members[position].health().state() == EndpointState::Suspect
     }
 
-    /// Asks each of the first `most` healthy endpoints the same, at once; when fewer than two are healthy, the one that comes first.
+    /// Calls the preferred endpoint alone when fewer than two are healthy.
     pub async fn fan_out_healthy<P, R>(&self, method: &'static str, params: P, most: usize) -> Vec<Result<R, CallError>>
     where
         P: RpcSend,
@@ -173,7 +164,7 @@ impl EndpointPool {
         futures_util::future::join_all(asked).await
     }
 
-    /// Asks each of the first `most` usable endpoints the same, at once. Who has not answered `until` then counts as silent.
+    /// An endpoint without an answer by `until` has timed out.
     pub async fn fan_out<P, R>(
         &self,
         method: &'static str,
@@ -202,7 +193,7 @@ impl EndpointPool {
 
     pub(super) fn record_failover(&self, from: usize, to: usize, reason: &'static str) {
         metrics().inc_rpc_failovers(self.endpoint_name(from), self.endpoint_name(to), reason);
-        // A second question, to be quicker or to know more, is no failure.
+        // A hedged or stale read is not a failure.
         if ![REASON_HEDGE, REASON_STALE].contains(&reason) {
             spans::record_failover();
         }
@@ -213,14 +204,13 @@ impl EndpointPool {
     }
 }
 
-/// What was asked and is not waited for any more still tells how its endpoint does; every call ends with its timeout.
+/// Abandoned calls still update their endpoint's health; every call ends by its timeout.
 pub(super) fn finish_in_background<T: Send + 'static>(mut running: FuturesUnordered<BoxFuture<'static, T>>) {
     if !running.is_empty() {
         tokio::spawn(async move { while running.next().await.is_some() {} });
     }
 }
 
-/// Whether an answer is returned, or why the next endpoint is asked.
 fn evaluate<R>(result: Result<R, CallError>, worth: impl Fn(&R) -> AnswerQuality) -> ReadStep<R> {
     match result {
         Ok(answer) => match worth(&answer) {
@@ -229,7 +219,7 @@ fn evaluate<R>(result: Result<R, CallError>, worth: impl Fn(&R) -> AnswerQuality
         },
         Err(error) => match error.reject_reason() {
             Some(RejectReason::UnknownBlock) => ReadStep::TryNext(REASON_STALE, Err(error)),
-            // In words that nobody knows: it may be this endpoint that cannot do it.
+            // An unknown rejection may be specific to this endpoint.
             Some(RejectReason::Other) => ReadStep::TryNext("refused", Err(error)),
             Some(_) => ReadStep::Done(Err(error)),
             None => ReadStep::TryNext(error.outcome_label(), Err(error)),

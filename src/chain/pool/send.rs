@@ -1,4 +1,4 @@
-//! Sends: to the first endpoint; the same bytes to every other one when its answer leaves open whether it has them.
+//! Sends to the preferred endpoint, and the same bytes to all others when its answer leaves open whether it has them.
 
 use super::{EndpointPool, read::finish_in_background};
 use crate::chain::{CallError, EndpointFault, EndpointState, RejectReason};
@@ -6,21 +6,18 @@ use alloy::primitives::Bytes;
 use futures_util::{FutureExt, StreamExt, future::BoxFuture, stream::FuturesUnordered};
 use tokio::time::Instant;
 
-/// Signed bytes that a node has.
+/// The endpoint that accepted the transaction.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct BroadcastResult {
-    /// The endpoint that took them.
     pub endpoint: String,
 }
 
-/// What an endpoint's answer to a send means.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum SendOutcome {
-    /// It has the bytes.
     Accepted,
-    /// A word that would be the same everywhere.
+    /// Every endpoint would answer the same.
     Rejected,
-    /// It does not take them, or may have them or not: the others get them too.
+    /// Not accepted by this endpoint, or unclear.
     TryOthers,
 }
 
@@ -28,7 +25,7 @@ fn classify_send(result: &Result<(), CallError>) -> SendOutcome {
     let Err(error) = result else { return SendOutcome::Accepted };
     match error.reject_reason() {
         Some(RejectReason::AlreadyKnown) => SendOutcome::Accepted,
-        // What nobody taught us may be this node's own: one that only reads, or a plan that is not paid.
+        // An unknown rejection may be specific to this node: read-only, or an unpaid plan.
         Some(RejectReason::FeeAboveNodeCap | RejectReason::WrongChainId | RejectReason::Other) | None => {
             SendOutcome::TryOthers
         }
@@ -50,10 +47,7 @@ fn classify_send(result: &Result<(), CallError>) -> SendOutcome {
 type PendingSend = BoxFuture<'static, (usize, Result<(), CallError>)>;
 
 impl EndpointPool {
-    /// Sends signed bytes. A node that has them already counts as success.
-    ///
-    /// # Errors
-    /// When no node took them, or it is not clear whether one did.
+    /// A node that already has the transaction counts as success.
     pub async fn send(&self, raw: &Bytes) -> Result<BroadcastResult, CallError> {
         let route = self.route();
         let Some((&first, others)) = route.split_first() else { return Err(self.no_endpoint_error(SEND_METHOD)) };
@@ -61,7 +55,7 @@ impl EndpointPool {
         let result = tokio::select! {
             (_, result) = &mut sending => result,
             () = self.becomes_unhealthy(first), if !others.is_empty() => {
-                // Another call found out that it is not well: whether it has the bytes may not be known in time.
+                // Another call found the endpoint unhealthy; its answer may not come in time.
                 finish_in_background(FuturesUnordered::from_iter([sending]));
                 Err(CallError::unavailable(self.endpoint_name(first), SEND_METHOD, EndpointFault::Timeout))
             }
@@ -71,7 +65,7 @@ impl EndpointPool {
             SendOutcome::Rejected => Err(result.err().unwrap_or_else(|| self.no_endpoint_error(SEND_METHOD))),
             SendOutcome::TryOthers => {
                 let reason = result.as_ref().err().map_or("unclear", CallError::outcome_label);
-                // Who may be asked can have changed meanwhile.
+                // The route may have changed meanwhile.
                 let mut others = self.route();
                 others.retain(|other| *other != first);
                 others.iter().for_each(|other| self.record_failover(first, *other, reason));
@@ -80,15 +74,11 @@ impl EndpointPool {
         }
     }
 
-    /// Sends bytes that may be known already to every usable endpoint.
-    ///
-    /// # Errors
-    /// When no node took them, or it is not clear whether one did.
     pub async fn send_to_all(&self, raw: &Bytes) -> Result<BroadcastResult, CallError> {
         self.send_to(&self.route(), raw, Err(self.no_endpoint_error(SEND_METHOD))).await
     }
 
-    /// Sends to all of these at once: the first that takes them counts, else a word that is final, else how it began.
+    /// Returns the first acceptance, else a rejection, else the error of `begun`.
     async fn send_to(
         &self,
         route: &[usize],
@@ -119,7 +109,7 @@ impl EndpointPool {
             let result = pool.0.members[position].endpoint.broadcast(&raw, attempt).await;
             pool.record_call(position, result.as_ref().err(), begun.elapsed());
             if result.as_ref().err().and_then(CallError::reject_reason) == Some(&RejectReason::WrongChainId) {
-                // The bytes are signed for the right chain, so it is the node that is on another one.
+                // The transaction is signed for the right chain, so the node is on another one.
                 pool.check_chain_id(position).await;
             }
             (position, result)
@@ -131,12 +121,11 @@ impl EndpointPool {
         BroadcastResult { endpoint: self.endpoint_name(position).to_owned() }
     }
 
-    /// Resolves when an endpoint that was healthy is so no more.
     async fn becomes_unhealthy(&self, position: usize) {
         let mut state = self.0.members[position].state.subscribe();
         let was_healthy = *state.borrow() == EndpointState::Healthy;
         let ill = async { state.wait_for(|state| *state != EndpointState::Healthy).await.is_ok() };
-        // One that is not well anyway gets its full time.
+        // An endpoint that is unhealthy already gets its full timeout.
         if !was_healthy || !ill.await {
             std::future::pending::<()>().await;
         }

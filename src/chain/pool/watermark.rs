@@ -1,56 +1,51 @@
-//! What was seen already, so that an answer from before it can be told.
+//! The highest head and nonces seen so far, to detect stale answers.
 
 use crate::{chain::Header, registration::Block};
 use alloy::primitives::{Address, B256};
 use std::{collections::BTreeMap, time::Duration};
 use tokio::time::Instant;
 
-/// When every endpoint that can be trusted shows less than was seen for this long, the head has really fallen.
+/// How long all trusted endpoints must be below the highest head before it has regressed.
 const HEAD_REGRESSION_GRACE: Duration = Duration::from_secs(3);
 
-/// When they have never shown it themselves, so that they may just be behind.
+/// The same, when none of them ever returned the highest head: they may only be behind.
 const UNSEEN_HEAD_GRACE: Duration = Duration::from_secs(60);
-/// How many of the last heads are remembered: a minute of Base's.
+/// One minute of Base's blocks.
 const HEAD_HISTORY_LEN: usize = 300;
-/// Endpoints learn of a block at different times.
+/// Endpoints receive a block at different times.
 const HEAD_PROPAGATION_DELAY: Duration = Duration::from_secs(1);
 
-/// An endpoint that answers and stands with the others.
+/// Of an endpoint that answers and is in sync.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct TrustedHead {
-    /// Its head.
     pub head: Block,
-    /// The highest number it has shown itself.
+    /// That the endpoint itself has returned.
     pub highest_number: u64,
 }
 
-/// The highest head and nonces that were seen.
 #[derive(Debug, Default)]
 pub struct Watermark {
     head: Option<Header>,
     raised_at: Option<Instant>,
     nonces: BTreeMap<Address, u64>,
-    /// The last heads, by number: what one that is low shows may be from the same chain, or from another.
+    /// By number: tells whether a lower head is from the same chain.
     history: BTreeMap<u64, B256>,
-    /// Since when nobody shows the highest head any more, and how far who is trusted has come since.
+    /// Since when no endpoint returns the highest head, and the highest trusted head then.
     below_since: Option<(Instant, Block)>,
-    /// How often the head fell.
     regressions: u64,
 }
 
-/// How a head stands to what was seen.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum HeadStep {
-    /// The same one, its child, or the first: nothing is between them.
+    /// The same head, its child, or the first.
     Advance,
-    /// Farther up, or beside: it is to be believed when its own parent can be shown.
+    /// Higher or beside: accepted when the endpoint can return its parent.
     Jump,
-    /// From before what was seen.
+    /// Lower than the highest head.
     Regress,
 }
 
 impl Watermark {
-    /// How a head stands to the highest one.
     pub fn classify_head(&self, header: &Header) -> HeadStep {
         let Some(seen) = self.head else { return HeadStep::Jump };
         let same = header.block == seen.block;
@@ -64,22 +59,19 @@ impl Watermark {
         }
     }
 
-    /// Whether the highest head is so young that an endpoint that does not show it yet is nothing to worry about.
+    /// An endpoint without a head this new is not stale.
     pub fn is_recently_raised(&self, now: Instant) -> bool {
         self.raised_at.is_some_and(|raised| now.saturating_duration_since(raised) < HEAD_PROPAGATION_DELAY)
     }
 
-    /// The highest head.
     pub fn head(&self) -> Option<Header> {
         self.head
     }
 
-    /// How often the head fell so far.
     pub fn regressions(&self) -> u64 {
         self.regressions
     }
 
-    /// Raises it to a head that is believed.
     pub fn raise(&mut self, header: Header, now: Instant) {
         if self.head != Some(header) && self.classify_head(&header) != HeadStep::Regress {
             (self.head, self.raised_at, self.below_since) = (Some(header), Some(now), None);
@@ -90,24 +82,21 @@ impl Watermark {
         }
     }
 
-    /// The nonce of this account as it was last taken for true.
     pub fn nonce(&self, account: Address) -> Option<u64> {
         self.nonces.get(&account).copied()
     }
 
-    /// Whether a nonce is from before what was seen.
     pub fn is_stale_nonce(&self, account: Address, nonce: u64) -> bool {
         self.nonces.get(&account).is_some_and(|seen| nonce < *seen)
     }
 
-    /// The nonce that counts from now on, also when it is lower: whoever could be asked said so.
+    /// Accepts a lower nonce too: every reachable endpoint returned it.
     pub fn record_nonce(&mut self, account: Address, nonce: u64) {
         self.nonces.insert(account, nonce);
     }
 
-    /// Looks at the heads of every endpoint that can be trusted. When none of them reaches what was seen, and that stays so, the
-    /// head has fallen: returns from where, and what is the highest now. The next head is then believed anew. One that has never
-    /// been as high may just be behind, which takes more patience.
+    /// Returns the old and the new highest head when all trusted endpoints have stayed below the highest head. The next
+    /// head is then accepted afresh.
     pub fn detect_regression(&mut self, trusted: &[TrustedHead], now: Instant) -> Option<(Block, Block)> {
         let seen = self.head?.block;
         let highest = trusted.iter().map(|one| one.head).max_by_key(|block| block.number)?;
@@ -118,7 +107,7 @@ impl Watermark {
         let (low_since, low) = *self.below_since.get_or_insert((now, highest));
         let contradicts = self.history.get(&highest.number).is_some_and(|known| *known != highest.hash);
         if highest.number > low.number && !contradicts {
-            // It is catching up, on the chain that was seen.
+            // The endpoint is catching up on the same chain.
             self.below_since = Some((now, highest));
             return None;
         }
@@ -127,7 +116,7 @@ impl Watermark {
         if lasting < if was_there { HEAD_REGRESSION_GRACE } else { UNSEEN_HEAD_GRACE } {
             return None;
         }
-        // Only of one that was there is it known that blocks are gone.
+        // Blocks are known to be gone only if the endpoint once had them.
         let falls = self.regressions + u64::from(was_there);
         *self = Self { regressions: falls, ..Self::default() };
         Some((seen, highest))

@@ -1,8 +1,22 @@
-//! One watcher of the chain for everybody: inclusion, confirmations, reorgs, timeouts, finality.
+//! Follows the chain for all senders: inclusion, confirmations, reorgs, timeouts and finality.
 //!
-//! A poll asks for the head and, for each signer with work out, its nonce; everything else is asked only when a nonce has
-//! passed or a block has become deep enough. So the calls do not grow with what is in flight. The receipts hold the events of
-//! our contract, so that no `eth_getLogs` over a range is needed.
+//! A poll reads the head and, for each signer with pending transactions, its nonce. Receipts are read only for
+//! transactions whose nonce the chain has consumed, and headers only for blocks at confirmation depth, so that the
+//! number of calls does not grow with the number of pending transactions. Receipts contain the contract's events;
+//! no `eth_getLogs` over a range is needed.
+//!
+//! # Reorgs
+//!
+//! - `detect_reorg` compares each head with the last verified one: same hash, or parent, or still canonical at its
+//!   height.
+//! - An *included* transaction is kept in memory. After a reorg, `confirm_or_revert` marks it as submitted again if
+//!   its block is not canonical, and the next `rebroadcast_unseen` sends its bytes.
+//! - A *confirmed* transaction has left memory; `unfinalized` keeps its block until it is finalized. After a reorg,
+//!   `revert_reorged` checks these blocks, the newest first, down to the first that is still canonical.
+//!   `revert_confirmed_block` marks a lost transaction of ours as submitted in the store and tracks it again; a
+//!   registration that was confirmed by a foreign transaction is queued again.
+//! - A block counts as lost only if no endpoint of the quorum has it (`CanonicalView::is_canonical`). Until that is
+//!   known, nothing is confirmed and no finality is raised.
 
 mod finality;
 mod missing_blocks;

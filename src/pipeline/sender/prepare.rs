@@ -120,7 +120,7 @@ impl Sender {
             events::registration_failed(&trace.affected(trace.span_id()), &failure, "prepare");
             trace.on_failed(now());
         }
-        self.context.waiters.notify_changed(&self.context.store, &[row.id]).await;
+        self.context.waiters.notify_changed(&[row.id]).await;
         Ok(())
     }
 
@@ -178,7 +178,7 @@ impl Sender {
             self.context.store.set_blocked_queued(&shallow, BlockedReason::AwaitingConfirmations, later, now).await?;
         }
         let changed = [settled, shallow].concat();
-        self.context.waiters.notify_changed(&self.context.store, &changed).await;
+        self.context.waiters.notify_changed(&changed).await;
         Ok(traces_left)
     }
 
@@ -221,7 +221,7 @@ impl Sender {
         self.next_nonce = Some(nonce + 1);
         events::transaction_signed(new.id, signer, nonce, hash, traces.len(), signed_at.since(prepared_at));
         let tx = self.track_signed(new, traces, batch);
-        self.context.waiters.notify_changed(&self.context.store, &tx.members).await;
+        self.context.waiters.notify_changed(&tx.members).await;
         Ok(tx)
     }
 

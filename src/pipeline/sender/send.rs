@@ -107,7 +107,7 @@ impl Sender {
             }
         }
         tx.status().mark_submitted(at);
-        self.context.waiters.notify_changed(&self.context.store, &tx.members).await;
+        self.context.waiters.notify_changed(&tx.members).await;
     }
 }
 

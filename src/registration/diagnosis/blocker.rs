@@ -62,10 +62,10 @@ impl fmt::Display for Blocker {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::InsufficientFunds { signer, balance, needed } => {
-                write!(f, "{signer} has {} and may need {}: send it some", format_eth(*balance), format_eth(*needed))
+                write!(f, "{signer} has {} and may need {}: send it ETH", format_eth(*balance), format_eth(*needed))
             }
             Self::SignerNotAllowed(account) => {
-                write!(f, "the contract does not allow {account}: its owner adds it with addRegistrar({account})")
+                write!(f, "the contract does not allow {account}: its owner allows it with addRegistrar({account})")
             }
             Self::FeeCap(above) => write!(f, "{above}: wait, or raise REGISTRAR_MAX_FEE_GWEI"),
             Self::DailyBudget(over) => {
@@ -73,12 +73,12 @@ impl fmt::Display for Blocker {
                 let ends = if over.next_cost > over.budget {
                     "only a higher budget or lower fees help"
                 } else {
-                    "it goes on when what is out lands for less, when fees fall, or at 00:00 UTC"
+                    "resumes when pending transactions cost less than reserved, when fees fall, or at 00:00 UTC"
                 };
                 write!(
                     f,
-                    "of REGISTRAR_DAILY_BUDGET_ETH ({}), {} are spent today, or may be by what is out and by raising its fees, and the \
-                     next transaction may cost {}: {ends}",
+                    "of REGISTRAR_DAILY_BUDGET_ETH ({}), {} are spent today or reserved for pending transactions, \
+                     and the next transaction may cost {}: {ends}",
                     ether(over.budget),
                     ether(over.committed),
                     ether(over.next_cost)
@@ -87,21 +87,23 @@ impl fmt::Display for Blocker {
             Self::Rejected(rejection) => {
                 write!(
                     f,
-                    "{} refuses the transaction: {} (code {})",
+                    "{} rejects the transaction: {} (code {})",
                     rejection.endpoint, rejection.message, rejection.code
                 )
             }
             Self::TooLarge(TxTooLarge { gas_limit: gas, max_gas }) => write!(
                 f,
-                "a transaction with one registration needs {gas} gas and a block takes {max_gas}: it goes on when the chain's limit rises"
+                "a transaction with one registration needs {gas} gas, and a block allows {max_gas}: resumes when the \
+                 chain's limit rises"
             ),
             Self::NoContract { endpoint, contract } => {
                 write!(
                     f,
-                    "{endpoint} has no contract at {contract}: it was restarted with an empty chain, or shows another chain"
+                    "{endpoint} has no contract at {contract}: the node was restarted with an empty chain, or is on \
+                     another chain"
                 )
             }
-            Self::NoEndpoint(words) | Self::Other(words) => f.write_str(words),
+            Self::NoEndpoint(text) | Self::Other(text) => f.write_str(text),
         }
     }
 }

@@ -1,6 +1,6 @@
-//! From evidence to one cause. Where several are true, the one that has to be mended first is named: what concerns every
-//! transaction before what concerns this one, and what keeps a transaction out of blocks for certain before what only became
-//! of it, as that the nodes forgot it.
+//! From evidence to one cause. Where several apply, the one that has to be fixed first is named: a problem of every
+//! transaction before a problem of this one, and what certainly keeps a transaction out of blocks before its
+//! consequences, such as nodes dropping it.
 
 use super::{
     blocker::Blocker,
@@ -17,95 +17,131 @@ use crate::registration::{
 use alloy::primitives::{Address, U256};
 use std::time::Duration;
 
-/// Heads further apart than this, by the blocks' times, are two views of the chain and not the time an answer takes.
+/// Heads further apart than this, by block times, are two views of the chain and not a difference in response time.
 const MAX_HEAD_SKEW: Duration = Duration::from_secs(3);
-/// A node that took a transaction may be one of several behind one name: only after this long does "not known" say something.
+/// An endpoint may be several nodes behind one name, so that "unknown" has a meaning only this long after the
+/// transaction was accepted.
 const MEMPOOL_DROP_GRACE: Duration = Duration::from_secs(5);
-/// A receipt may come a moment after the nonce that it consumes: only after this long is it missed.
+/// A receipt may appear a moment after its nonce is consumed.
 const MISSING_RECEIPT_GRACE: Duration = Duration::from_secs(1);
 
-/// A cause, with what it was concluded from.
+/// A cause with what it was concluded from.
 #[derive(Clone, Debug)]
 pub(super) enum Finding<'a> {
-    /// No endpoint may be asked.
+    /// No endpoint is usable.
     NoEndpoint,
-    /// No endpoint answered when it was last tried.
+    /// No endpoint responded at the last attempt.
     LastCallFailed(Option<&'a str>),
-    /// Endpoints were asked, and not one answered.
+    /// Endpoints were called, and none responded.
     NoAnswers(&'a [EndpointAnswer<String>]),
-    /// No endpoint's head moves.
     ChainStalled(StallSnapshot),
-    /// One endpoint shows a receipt, and another one shows none or another block.
-    ReceiptsDiffer { shown_by: &'a str, block: u64, contradicted_by: &'a str },
-    /// One endpoint shows the block that holds it, and another one does not.
-    BlocksDiffer { shows: &'a str, block: u64, differs: &'a str },
-    /// One endpoint shows the nonce as consumed, and another one does not.
-    NoncesDiffer { ahead: &'a str, behind: &'a str },
-    /// One endpoint is behind the others.
-    EndpointLagging { endpoint: &'a str, lag: Duration },
+    /// One endpoint has a receipt, and another has none or one of another block.
+    ReceiptsDiffer {
+        shown_by: &'a str,
+        block: u64,
+        contradicted_by: &'a str,
+    },
+    /// One endpoint has the including block, and another does not.
+    BlocksDiffer {
+        shows: &'a str,
+        block: u64,
+        differs: &'a str,
+    },
+    /// One endpoint reports the nonce as consumed, and another does not.
+    NoncesDiffer {
+        ahead: &'a str,
+        behind: &'a str,
+    },
+    /// Only an endpoint that is behind the others knows the transaction.
+    EndpointLagging {
+        endpoint: &'a str,
+        lag: Duration,
+    },
     /// In a canonical block.
-    AwaitingConfirmations { block: u64, depth: Option<u64> },
-    /// The pair is on chain, by somebody else.
-    AwaitingForeignConfirmations { block: Option<u64>, depth: Option<u64> },
-    /// In a block, and reverted.
-    Reverted { receipt: &'a ReceiptSnapshot, depth: Option<u64> },
-    /// It would revert, for the contract does not allow the signer.
+    AwaitingConfirmations {
+        block: u64,
+        depth: Option<u64>,
+    },
+    /// Another sender registered the pair.
+    AwaitingForeignConfirmations {
+        block: Option<u64>,
+        depth: Option<u64>,
+    },
+    Reverted {
+        receipt: &'a ReceiptSnapshot,
+        depth: Option<u64>,
+    },
+    /// The contract does not allow the signer.
     WouldRevert(Option<Address>),
-    /// Its block is canonical no more.
-    Reorged { block: u64 },
-    /// Its nonce is consumed, and not by us.
-    NonceConsumedExternally { next_nonce: u64, receipt_missing_for: Duration },
-    /// Another transaction with its nonce is waiting, and offers more.
+    Reorged {
+        block: u64,
+    },
+    /// Its nonce is consumed, and no transaction of ours has a receipt.
+    NonceConsumedExternally {
+        next_nonce: u64,
+        receipt_missing_for: Duration,
+    },
+    /// A node has another pending transaction with this nonce and higher fees.
     ReplacementUnderpriced(&'a NodeRejection),
-    /// A lower nonce is nowhere.
-    NonceGap { next: u64 },
-    /// A lower nonce of ours has to be included first.
+    /// No pending transaction has a lower nonce that the chain needs first.
+    NonceGap {
+        next: u64,
+    },
     BehindEarlierNonce(&'a EarlierTx),
-    /// The next block asks more than it offers.
-    FeeTooLow { base_fee: u128 },
-    /// A node wants a higher offer.
+    /// The next base fee is above its maximum fee.
+    FeeTooLow {
+        base_fee: u128,
+    },
+    /// A node demands higher fees.
     FeeRejected(&'a NodeRejection),
-    /// Nothing is offered, for the cap is too low.
+    /// Nothing is signed, because the cap is too low.
     FeeCapExceeded(Option<&'a FeeCapExceeded>),
-    /// Blocks are full of what offers more.
-    TipTooLow { offered_tip: u128, congestion: Congestion },
-    /// Nobody knows it any more.
+    /// Blocks are full of transactions with higher priority fees.
+    TipTooLow {
+        offered_tip: u128,
+        congestion: Congestion,
+    },
     DroppedFromMempool(Option<&'a NodeRejection>),
-    /// The signer cannot pay for it.
-    InsufficientFunds { signer: Address, balance: U256, needed: U256 },
-    /// A node says that the signer cannot pay.
+    InsufficientFunds {
+        signer: Address,
+        balance: U256,
+        needed: U256,
+    },
+    /// A node says that the signer cannot pay; `None` after a restart, when the answer is no longer known.
     FundsRejected(Option<&'a NodeRejection>),
-    /// A node takes no more of the signer.
+    /// A node accepts no more transactions of the signer.
     SenderLimit(&'a NodeRejection),
-    /// More gas than there is.
-    TooLarge { gas_limit: Option<u64>, max_gas: u64 },
-    /// A node refuses its gas.
+    TooLarge {
+        gas_limit: Option<u64>,
+        max_gas: u64,
+    },
+    /// A node rejects its gas limit.
     GasLimitRejected(&'a NodeRejection),
-    /// Its nonce is consumed by a block that was just seen.
+    /// Its nonce was consumed by a block that has just arrived.
     NonceJustConsumed,
     /// A node has it.
     Pending,
     /// The endpoint that is asked shows a chain without the contract.
-    NoContract { endpoint: &'a str, contract: Address },
+    NoContract {
+        endpoint: &'a str,
+        contract: Address,
+    },
     /// The day's budget does not allow it.
     OverBudget(Option<&'a OverBudget>),
-    /// In the queue, perhaps with a node's refusal that means none of the above.
+    /// In the queue, perhaps with a rejection that is none of the above.
     Queued(Option<&'a Blocker>),
 }
 
-/// How many of the newest blocks had no room for the transaction beside what offered more.
+/// The newest blocks without enough free gas, full of transactions with higher priority fees.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Congestion {
-    /// How many.
     pub full_blocks: usize,
-    /// Of how many.
     pub sampled_blocks: usize,
-    /// The least that a tenth of the gas in any of them was bought for, in wei per gas.
+    /// The lowest 10th percentile of priority fees among the full blocks, in wei per gas.
     pub lowest_tip: u128,
 }
 
 impl Finding<'_> {
-    /// The cause that it is.
     pub(super) fn cause(&self) -> Cause {
         match self {
             Self::NoEndpoint | Self::LastCallFailed(_) | Self::NoAnswers(_) | Self::NoContract { .. } => {
@@ -135,35 +171,34 @@ impl Finding<'_> {
     }
 }
 
-/// Names the cause.
-pub(super) fn classify(seen: &Evidence) -> Finding<'_> {
-    let chain = &seen.chain;
+pub(super) fn classify(evidence: &Evidence) -> Finding<'_> {
+    let chain = &evidence.chain;
     if chain.usable.is_empty() && !chain.unusable.is_empty() {
         return Finding::NoEndpoint;
     }
     let stalled = chain.stalled.filter(|_| !chain.mines_on_demand).map(Finding::ChainStalled);
-    match &seen.subject {
-        Subject::Unsent(unsent) => from_blocker(seen, unsent).or(stalled).unwrap_or_else(|| from_queue(unsent)),
+    match &evidence.subject {
+        Subject::Unsent(unsent) => from_blocker(evidence, unsent).or(stalled).unwrap_or_else(|| from_queue(unsent)),
         Subject::Included { block, block_votes } => from_block_votes(*block, block_votes)
             .or(stalled)
-            .unwrap_or_else(|| Finding::AwaitingConfirmations { block: *block, depth: depth(seen, *block) }),
+            .unwrap_or_else(|| Finding::AwaitingConfirmations { block: *block, depth: depth(evidence, *block) }),
         Subject::Submitted(sent) => no_answers(&sent.answers)
             .or(stalled)
             .or_else(|| sent.earlier_tx.as_ref().map(Finding::BehindEarlierNonce))
-            .or_else(|| from_receipts(seen, sent))
+            .or_else(|| from_receipts(evidence, sent))
             .or_else(|| from_nonces(sent))
-            .or_else(|| unincludable(seen, sent))
-            .or_else(|| not_in_mempool(seen, sent))
-            .or_else(|| from_endpoints(seen, sent))
+            .or_else(|| unincludable(evidence, sent))
+            .or_else(|| not_in_mempool(evidence, sent))
+            .or_else(|| from_endpoints(evidence, sent))
             .unwrap_or(Finding::Pending),
     }
 }
 
-/// What an operator can mend keeps it from being sent, whatever the chain does.
-fn from_blocker<'a>(seen: &Evidence, unsent: &'a Unsent) -> Option<Finding<'a>> {
+/// A problem that an operator can fix prevents sending, whatever the chain does.
+fn from_blocker<'a>(evidence: &Evidence, unsent: &'a Unsent) -> Option<Finding<'a>> {
     let blocked = unsent.blocked_reason?;
-    let hindrance = unsent.blocker.as_ref().filter(|hindrance| hindrance.blocked_reason() == blocked);
-    Some(match hindrance {
+    let blocker = unsent.blocker.as_ref().filter(|blocker| blocker.blocked_reason() == blocked);
+    Some(match blocker {
         Some(Blocker::InsufficientFunds { signer, balance, needed }) => {
             Finding::InsufficientFunds { signer: *signer, balance: *balance, needed: *needed }
         }
@@ -173,16 +208,16 @@ fn from_blocker<'a>(seen: &Evidence, unsent: &'a Unsent) -> Option<Finding<'a>> 
         Some(Blocker::TooLarge(large)) => {
             Finding::TooLarge { gas_limit: Some(large.gas_limit), max_gas: large.max_gas }
         }
-        Some(Blocker::Rejected(refused)) => from_rejection(refused).unwrap_or(Finding::Queued(hindrance)),
+        Some(Blocker::Rejected(rejection)) => from_rejection(rejection).unwrap_or(Finding::Queued(blocker)),
         Some(Blocker::DailyBudget(over)) => Finding::OverBudget(Some(over)),
         Some(Blocker::NoContract { endpoint, contract }) => Finding::NoContract { endpoint, contract: *contract },
-        Some(Blocker::Other(_)) => Finding::Queued(hindrance),
-        None => from_blocked_reason(seen, unsent, blocked),
+        Some(Blocker::Other(_)) => Finding::Queued(blocker),
+        None => from_blocked_reason(evidence, unsent, blocked),
     })
 }
 
-/// What is stored outlives a restart; the numbers do not, until the lane has tried again.
-fn from_blocked_reason<'a>(seen: &Evidence, unsent: &'a Unsent, blocked: BlockedReason) -> Finding<'a> {
+/// The reason is stored and survives a restart; the values do not, until the sender has tried again.
+fn from_blocked_reason<'a>(evidence: &Evidence, unsent: &'a Unsent, blocked: BlockedReason) -> Finding<'a> {
     match blocked {
         BlockedReason::NoEndpoint => Finding::LastCallFailed(None),
         BlockedReason::InsufficientFunds => Finding::FundsRejected(None),
@@ -190,9 +225,9 @@ fn from_blocked_reason<'a>(seen: &Evidence, unsent: &'a Unsent, blocked: Blocked
         BlockedReason::FeeCap => Finding::FeeCapExceeded(None),
         BlockedReason::AwaitingConfirmations => Finding::AwaitingForeignConfirmations {
             block: unsent.foreign_block,
-            depth: unsent.foreign_block.and_then(|block| depth(seen, block)),
+            depth: unsent.foreign_block.and_then(|block| depth(evidence, block)),
         },
-        BlockedReason::TooLarge => Finding::TooLarge { gas_limit: None, max_gas: max_tx_gas_at_head(seen) },
+        BlockedReason::TooLarge => Finding::TooLarge { gas_limit: None, max_gas: max_tx_gas_at_head(evidence) },
         BlockedReason::DailyBudget => Finding::OverBudget(None),
         BlockedReason::NodeRefuses => Finding::Queued(None),
     }
@@ -202,13 +237,11 @@ fn from_queue(unsent: &Unsent) -> Finding<'_> {
     unsent.earlier_tx.as_ref().map_or(Finding::Queued(None), Finding::BehindEarlierNonce)
 }
 
-/// One endpoint shows the block that another one does not.
 fn from_block_votes(block: u64, shown: &[EndpointAnswer<bool>]) -> Option<Finding<'_>> {
-    let first = |says| shown.iter().find(|witness| witness.value == says).map(|witness| witness.endpoint.as_str());
+    let first = |says| shown.iter().find(|answer| answer.value == says).map(|answer| answer.endpoint.as_str());
     Some(Finding::BlocksDiffer { shows: first(true)?, block, differs: first(false)? })
 }
 
-/// Endpoints that were asked, and none of which said anything.
 fn no_answers(answers: &RpcAnswers) -> Option<Finding<'_>> {
     let heard = !(answers.receipts.is_empty() && answers.tx_known.is_empty() && answers.nonces.is_empty())
         || answers.balance.is_some()
@@ -216,13 +249,13 @@ fn no_answers(answers: &RpcAnswers) -> Option<Finding<'_>> {
     (!heard && !answers.unanswered.is_empty()).then_some(Finding::NoAnswers(&answers.unanswered))
 }
 
-/// A receipt is shown: by all who were asked, or in contradiction of others.
-fn from_receipts<'a>(seen: &Evidence, sent: &'a SubmittedTx) -> Option<Finding<'a>> {
+/// At least one endpoint has a receipt; the others agree or contradict it.
+fn from_receipts<'a>(evidence: &Evidence, sent: &'a SubmittedTx) -> Option<Finding<'a>> {
     let answers = &sent.answers;
     let (shows, receipt) =
-        answers.receipts.iter().find_map(|witness| Some((witness.endpoint.as_str(), witness.value.as_ref()?)))?;
+        answers.receipts.iter().find_map(|answer| Some((answer.endpoint.as_str(), answer.value.as_ref()?)))?;
     let same = |other: &Option<ReceiptSnapshot>| other.is_some_and(|other| other.block_hash == receipt.block_hash);
-    if let Some(other) = answers.receipts.iter().find(|witness| !same(&witness.value)) {
+    if let Some(other) = answers.receipts.iter().find(|answer| !same(&answer.value)) {
         return Some(Finding::ReceiptsDiffer {
             shown_by: shows,
             block: receipt.block,
@@ -232,7 +265,7 @@ fn from_receipts<'a>(seen: &Evidence, sent: &'a SubmittedTx) -> Option<Finding<'
     if answers.canonical_block_hash.is_some_and(|hash| hash != receipt.block_hash) {
         return Some(Finding::Reorged { block: receipt.block });
     }
-    let depth = depth(seen, receipt.block);
+    let depth = depth(evidence, receipt.block);
     Some(if receipt.succeeded {
         Finding::AwaitingConfirmations { block: receipt.block, depth }
     } else {
@@ -240,11 +273,11 @@ fn from_receipts<'a>(seen: &Evidence, sent: &'a SubmittedTx) -> Option<Finding<'
     })
 }
 
-/// The chain's next nonce is past it, or short of it.
+/// The next nonce is above the transaction's, or below it.
 fn from_nonces(sent: &SubmittedTx) -> Option<Finding<'_>> {
     let nonces = &sent.answers.nonces;
-    let ahead = nonces.iter().max_by_key(|witness| witness.value)?;
-    let behind = nonces.iter().min_by_key(|witness| witness.value)?;
+    let ahead = nonces.iter().max_by_key(|answer| answer.value)?;
+    let behind = nonces.iter().min_by_key(|answer| answer.value)?;
     let next = ahead.value;
     if next.max(sent.last_seen_nonce.unwrap_or_default()) < sent.nonce {
         return Some(Finding::NonceGap { next });
@@ -263,14 +296,14 @@ fn from_nonces(sent: &SubmittedTx) -> Option<Finding<'_>> {
     }
 }
 
-/// As long as this is so, no block takes it, whether nodes still know it or not.
-fn unincludable<'a>(seen: &Evidence, sent: &'a SubmittedTx) -> Option<Finding<'a>> {
+/// While one of these holds, no block includes it, whether nodes have it in the mempool or not.
+fn unincludable<'a>(evidence: &Evidence, sent: &'a SubmittedTx) -> Option<Finding<'a>> {
     let answers = &sent.answers;
     let needed = U256::from(sent.gas_limit) * U256::from(sent.fees.max_fee_per_gas);
     if let Some(balance) = answers.balance.filter(|balance| *balance < needed) {
         return Some(Finding::InsufficientFunds { signer: sent.signer, balance, needed });
     }
-    let limit = max_tx_gas_at_head(seen);
+    let limit = max_tx_gas_at_head(evidence);
     if sent.gas_limit > limit {
         return Some(Finding::TooLarge { gas_limit: Some(sent.gas_limit), max_gas: limit });
     }
@@ -281,12 +314,10 @@ fn unincludable<'a>(seen: &Evidence, sent: &'a SubmittedTx) -> Option<Finding<'a
     fees.and_then(|fees| from_congestion(fees, sent))
 }
 
-/// The most gas that a block takes from one transaction.
-fn max_tx_gas_at_head(seen: &Evidence) -> u64 {
-    batching::max_tx_gas(seen.chain.head.map_or(u64::MAX, |head| head.gas_limit))
+fn max_tx_gas_at_head(evidence: &Evidence) -> u64 {
+    batching::max_tx_gas(evidence.chain.head.map_or(u64::MAX, |head| head.gas_limit))
 }
 
-/// Most of the newest blocks had no room for it beside what offers more.
 fn from_congestion<'a>(fees: &FeeSnapshot, sent: &SubmittedTx) -> Option<Finding<'a>> {
     let spare = sent.fees.max_fee_per_gas.saturating_sub(fees.next_base_fee);
     let offered = sent.fees.max_priority_fee_per_gas.min(spare);
@@ -297,48 +328,48 @@ fn from_congestion<'a>(fees: &FeeSnapshot, sent: &SubmittedTx) -> Option<Finding
         .then_some(Finding::TipTooLow { offered_tip: offered, congestion: crowd })
 }
 
-/// No node that was asked knows it: because one refuses it, or a reorg lost it, or just so.
-fn not_in_mempool<'a>(seen: &Evidence, sent: &'a SubmittedTx) -> Option<Finding<'a>> {
+/// No node that responded knows it: one rejects it, a reorg lost it, or it was dropped.
+fn not_in_mempool<'a>(evidence: &Evidence, sent: &'a SubmittedTx) -> Option<Finding<'a>> {
     let known = &sent.answers.tx_known;
-    if known.iter().any(|witness| witness.value) {
+    if known.iter().any(|answer| answer.value) {
         return sent.reorged_out_of_block.map(|block| Finding::Reorged { block });
     }
-    let refused = sent.last_rejection.as_ref();
+    let rejection = sent.last_rejection.as_ref();
     let reorged = || sent.reorged_out_of_block.map(|block| Finding::Reorged { block });
-    let age = seen.submitted_at.map_or(Duration::ZERO, |at| seen.now.since(at));
-    let dropped = || (!known.is_empty() && age >= MEMPOOL_DROP_GRACE).then_some(Finding::DroppedFromMempool(refused));
-    refused.and_then(from_rejection).or_else(reorged).or_else(dropped)
+    let age = evidence.submitted_at.map_or(Duration::ZERO, |at| evidence.now.since(at));
+    let dropped = || (!known.is_empty() && age >= MEMPOOL_DROP_GRACE).then_some(Finding::DroppedFromMempool(rejection));
+    rejection.and_then(from_rejection).or_else(reorged).or_else(dropped)
 }
 
-/// What a node's refusal is the cause of; `None` when its words say nothing that we know.
-fn from_rejection(refused: &NodeRejection) -> Option<Finding<'_>> {
-    match refused.kind {
-        RejectKind::InsufficientFunds => Some(Finding::FundsRejected(Some(refused))),
-        RejectKind::FeeTooLow => Some(Finding::FeeRejected(refused)),
-        RejectKind::SenderLimit => Some(Finding::SenderLimit(refused)),
-        RejectKind::GasLimit => Some(Finding::GasLimitRejected(refused)),
-        RejectKind::ReplacementUnderpriced => Some(Finding::ReplacementUnderpriced(refused)),
+/// `None` when the message is not one of a known kind.
+fn from_rejection(rejection: &NodeRejection) -> Option<Finding<'_>> {
+    match rejection.kind {
+        RejectKind::InsufficientFunds => Some(Finding::FundsRejected(Some(rejection))),
+        RejectKind::FeeTooLow => Some(Finding::FeeRejected(rejection)),
+        RejectKind::SenderLimit => Some(Finding::SenderLimit(rejection)),
+        RejectKind::GasLimit => Some(Finding::GasLimitRejected(rejection)),
+        RejectKind::ReplacementUnderpriced => Some(Finding::ReplacementUnderpriced(rejection)),
         RejectKind::Other => None,
     }
 }
 
-/// Nothing is wrong with the transaction itself: but only an endpoint that is behind knows it, or the node that was to mine on
-/// demand does not.
-fn from_endpoints<'a>(seen: &'a Evidence, sent: &SubmittedTx) -> Option<Finding<'a>> {
+/// The transaction itself is fine, but only an endpoint that is behind knows it, or a node that mines on demand does
+/// not mine.
+fn from_endpoints<'a>(evidence: &'a Evidence, sent: &SubmittedTx) -> Option<Finding<'a>> {
     let behind = |name: &str| {
         let lagging =
             |endpoint: &&EndpointSnapshot| endpoint.name == name && endpoint.lag.is_some_and(|lag| lag > MAX_HEAD_SKEW);
-        seen.chain.usable.iter().find(lagging)
+        evidence.chain.usable.iter().find(lagging)
     };
-    let knows = || sent.answers.tx_known.iter().filter(|witness| witness.value);
-    let only_behind = knows().all(|witness| behind(&witness.endpoint).is_some());
-    let first = knows().next().and_then(|witness| behind(&witness.endpoint)).filter(|_| only_behind);
+    let knows = || sent.answers.tx_known.iter().filter(|answer| answer.value);
+    let only_behind = knows().all(|answer| behind(&answer.endpoint).is_some());
+    let first = knows().next().and_then(|answer| behind(&answer.endpoint)).filter(|_| only_behind);
     first
         .map(|endpoint| Finding::EndpointLagging { endpoint: &endpoint.name, lag: endpoint.lag.unwrap_or_default() })
-        .or_else(|| seen.chain.stalled.map(Finding::ChainStalled))
+        .or_else(|| evidence.chain.stalled.map(Finding::ChainStalled))
 }
 
-/// A block's depth at the head; the block itself counts as 1.
-fn depth(seen: &Evidence, block: u64) -> Option<u64> {
-    seen.chain.head.map(|head| (head.number + 1).saturating_sub(block).max(1))
+/// Confirmations of a block; the block itself counts as 1.
+fn depth(evidence: &Evidence, block: u64) -> Option<u64> {
+    evidence.chain.head.map(|head| (head.number + 1).saturating_sub(block).max(1))
 }

@@ -1,5 +1,5 @@
-//! What was observed of a registration that is not confirmed. What is absent was not observed: not requested, or not answered
-//! in time. Nothing is concluded from it.
+//! What was observed of a registration that is not confirmed. What is absent was not observed: not requested, or not
+//! answered in time. Nothing is concluded from it.
 
 use super::blocker::Blocker;
 use crate::registration::{
@@ -36,8 +36,8 @@ pub struct ChainSnapshot {
     /// Set while no endpoint reports a new block.
     pub stalled: Option<StallSnapshot>,
     pub head: Option<HeadSnapshot>,
-    /// Whether the chain may mine a block only when there is a transaction, as plain anvil does: then a head that does not
-    /// move is no fault.
+    /// Whether the chain may mine a block only when there is a transaction, as plain anvil does: then a head that
+    /// does not move is no fault.
     pub mines_on_demand: bool,
 }
 

@@ -1,4 +1,4 @@
-//! What stands in every diagnosis, whatever its finding: how far it is, and who answered what.
+//! The values in every diagnosis, whatever its finding: the state, and which endpoint answered what.
 
 use super::{
     evidence::{Evidence, Subject, SubmittedTx},
@@ -6,22 +6,26 @@ use super::{
 };
 use crate::registration::observations::EndpointAnswer;
 
-/// Adds what is the same for every finding.
-pub(super) fn add_common_fields(told: Explanation, seen: &Evidence) -> Explanation {
-    let told = told
-        .field_opt("headBlock", seen.chain.head.map(|head| head.number))
-        .field_opt("secondsSinceSubmit", seen.submitted_at.map(|at| seen.now.since(at).as_secs()));
-    match &seen.subject {
-        Subject::Unsent(unsent) => told.field("state", "queued").field_opt("blockedReason", unsent.blocked_reason),
-        Subject::Included { .. } => told.field("state", "included"),
-        Subject::Submitted(sent) => add_rpc_answers(told.field("state", "submitted").field("nonce", sent.nonce), sent),
+pub(super) fn add_common_fields(explanation: Explanation, evidence: &Evidence) -> Explanation {
+    let explanation = explanation
+        .field_opt("headBlock", evidence.chain.head.map(|head| head.number))
+        .field_opt("secondsSinceSubmit", evidence.submitted_at.map(|at| evidence.now.since(at).as_secs()));
+    match &evidence.subject {
+        Subject::Unsent(unsent) => {
+            explanation.field("state", "queued").field_opt("blockedReason", unsent.blocked_reason)
+        }
+        Subject::Included { .. } => explanation.field("state", "included"),
+        Subject::Submitted(submitted) => {
+            add_rpc_answers(explanation.field("state", "submitted").field("nonce", submitted.nonce), submitted)
+        }
     }
 }
 
-/// Who said what. A diagnosis without any of these was made from memory: nobody was asked.
-fn add_rpc_answers(told: Explanation, sent: &SubmittedTx) -> Explanation {
-    let answers = &sent.answers;
-    told.field_opt("chainNonce", answers.nonces.iter().map(|witness| witness.value).max())
+/// A diagnosis without any of these was made without calling an endpoint.
+fn add_rpc_answers(explanation: Explanation, submitted: &SubmittedTx) -> Explanation {
+    let answers = &submitted.answers;
+    explanation
+        .field_opt("chainNonce", answers.nonces.iter().map(|answer| answer.value).max())
         .field_opt("knownTo", endpoints_where(&answers.tx_known, |known| *known))
         .field_opt("unknownTo", endpoints_where(&answers.tx_known, |known| !*known))
         .field_opt("receiptFrom", endpoints_where(&answers.receipts, Option::is_some))
@@ -29,8 +33,8 @@ fn add_rpc_answers(told: Explanation, sent: &SubmittedTx) -> Explanation {
         .field_opt("noAnswerFrom", endpoints_where(&answers.unanswered, |_| true))
 }
 
-fn endpoints_where<T>(witnesses: &[EndpointAnswer<T>], is_it: impl Fn(&T) -> bool) -> Option<String> {
+fn endpoints_where<T>(answers: &[EndpointAnswer<T>], matches: impl Fn(&T) -> bool) -> Option<String> {
     let names: Vec<&str> =
-        witnesses.iter().filter(|witness| is_it(&witness.value)).map(|witness| witness.endpoint.as_str()).collect();
+        answers.iter().filter(|answer| matches(&answer.value)).map(|answer| answer.endpoint.as_str()).collect();
     (!names.is_empty()).then(|| names.join(", "))
 }

@@ -1,8 +1,9 @@
-//! Why a registration is not confirmed: a pure function from evidence to one cause, an explanation and the values that prove
-//! it.
+//! Why a registration is not confirmed: a pure function from evidence to one cause, an explanation and the values
+//! that prove it.
 //!
-//! The caller collects what was observed into an [`Evidence`]. What was not observed is absent from it, and nothing is
-//! concluded from absence. `classify` names the cause, `explanation` describes it, `evidence_fields` adds the common values.
+//! The caller collects what was observed into an [`Evidence`]. What was not observed is absent from it, and nothing
+//! is concluded from absence. `classify` names the cause, `explanation` describes it, `evidence_fields` adds the
+//! common values.
 
 pub(super) mod blocker;
 pub(super) mod cause;

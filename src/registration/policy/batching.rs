@@ -6,17 +6,17 @@ use std::time::Duration;
 pub const MAX_BATCH_REGISTRATIONS: usize = 650;
 /// The protocol's cap on the gas of one transaction (EIP-7825), in force on Base.
 pub const TRANSACTION_GAS_CAP: u64 = 1 << 24;
-/// Pools refuse larger transactions: geth's `txMaxSize` and reth's `DEFAULT_MAX_TX_INPUT_BYTES` are both 128 KiB. Left below it
-/// is room for the envelope and signature.
+/// Mempools reject larger transactions: geth's `txMaxSize` and reth's `DEFAULT_MAX_TX_INPUT_BYTES` are both 128 KiB.
+/// The rest is room for the envelope and signature.
 const CALLDATA_BYTES_CAP: usize = 128 * 1024 - 1024;
-/// How long each transaction in flight makes the next one wait for company. With none in flight nothing waits; the more are
-/// out, the less a short wait costs, for they fill the next block anyway.
+/// Delay of a batch per transaction in flight, to let it grow. With none in flight nothing waits; the more are
+/// pending, the less a short wait costs, because they fill the next block anyway.
 const BATCH_DELAY_PER_PENDING_TX: Duration = Duration::from_millis(15);
 
 /// Intrinsic gas of a transaction.
 const INTRINSIC_GAS: u64 = 21_000;
-/// Gas of a call before its first registration: dispatch, access check, loop. Measured on the contract's bytecode, as are the
-/// next two; `tests/it/contract.rs` holds them against a real node.
+/// Gas of a call before its first registration: dispatch, access check, loop. Measured on the contract's bytecode, as
+/// are the next two; `tests/it/contract.rs` compares them with a real node.
 const CALL_GAS: u64 = 3_044;
 /// Gas of a new registration besides its calldata: a fresh storage slot (22,100), the event and hashing.
 const REGISTRATION_GAS: u64 = 25_255;
@@ -25,11 +25,10 @@ const CASE_WORD_GAS: u64 = 265;
 /// Gas of a calldata byte (EIP-2028).
 const NONZERO_BYTE_GAS: u64 = 16;
 const ZERO_BYTE_GAS: u64 = 4;
-/// A gas limit is larger than what is expected by one part in this many: a network upgrade may change prices.
+/// A gas limit is higher than the expected gas by one part in this many: a network upgrade may change prices.
 const GAS_LIMIT_MARGIN_DIVISOR: u64 = 50;
 
-/// The most gas that one transaction may have where a block holds so much.
-pub fn max_tx_gas(block_gas: u64) -> u64 {
+pub(crate) fn max_tx_gas(block_gas: u64) -> u64 {
     block_gas.min(TRANSACTION_GAS_CAP)
 }
 
@@ -65,8 +64,7 @@ pub fn max_that_fit(case_id_bytes: impl IntoIterator<Item = usize>, gas_cap: u64
     count.max(1)
 }
 
-/// How many registrations that have been in so many reverted transactions go together: so a batch that reverts is taken apart, and
-/// only what reverts alone is at fault.
+/// Batches get smaller with each revert, until only a registration that reverts alone is to blame.
 pub fn max_batch_after_reverts(reverts: u32) -> usize {
     match reverts {
         0 => MAX_BATCH_REGISTRATIONS,
@@ -85,7 +83,7 @@ fn calldata_word_gas(nonzero: u64) -> u64 {
     nonzero * NONZERO_BYTE_GAS + (32 - nonzero) * ZERO_BYTE_GAS
 }
 
-/// How long a batch of `queued` waits for company when `in_flight` transactions of the signer are out.
+/// `full` is the size at which a batch does not wait.
 pub fn batch_delay(in_flight: usize, queued: usize, full: usize) -> Duration {
     if queued >= full {
         Duration::ZERO

@@ -1,43 +1,39 @@
-//! How much may be spent in a day.
+//! The daily budget.
 
 use crate::registration::{ids::TransactionId, time::Timestamp};
 use std::{collections::BTreeMap, fmt};
 
 /// A day of UTC, in microseconds.
 const DAY_MICROS: i64 = 24 * 60 * 60 * 1_000_000;
-/// One part in so many of what is out is kept for raising it. A version that replaces another offers at least a tenth more, rounded
-/// up; an eighth is that and something beside, for L1's fees may have risen too.
+/// The part of pending costs that is reserved for fee bumps. A replacement costs at least a tenth more, rounded up;
+/// an eighth leaves some room for rising L1 fees.
 const FEE_BUMP_RESERVE_DIVISOR: u128 = 8;
 
-/// What may be spent in a day.
+/// In wei and UTC.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct DailyBudget {
-    /// The budget, in wei.
     pub limit: u128,
-    /// When the day began.
     pub day_start: Timestamp,
-    /// Now.
     pub now: Timestamp,
-    /// Whether it may use what is kept for raising what is out: only what everything else of its signer waits for may.
+    /// Whether it may use the reserve for fee bumps: only the transaction that all others of its signer wait for may.
     pub may_use_reserve: bool,
 }
 
-/// What was spent today, and what may still be by what waits for a block.
+/// What was spent today, and what pending transactions may still cost.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Spending {
     /// The fees of what was included today, in wei.
     pub spent: u128,
-    /// What each transaction that waits for a block may cost, in wei.
+    /// The maximum cost of each pending transaction, in wei.
     pending: BTreeMap<TransactionId, u128>,
 }
 
-/// The next transaction would pass the budget, or leave too little of it for raising what is out.
+/// The next transaction would exceed the budget, or leave too little of it for bumping pending fees.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct OverBudget {
-    /// What is spent, or may be by what waits for a block, and is kept for raising that, in wei.
+    /// Spent, possible costs of pending transactions, and the reserve for bumping their fees, in wei.
     pub committed: u128,
-    /// What the next transaction may cost, with what has to be kept for raising it, in wei: if it is another version of one that waits,
-    /// more than that one.
+    /// Maximum cost of the next transaction with its own reserve, in wei; of a replacement only what it adds.
     pub next_cost: u128,
     /// The budget, in wei.
     pub budget: u128,
@@ -46,52 +42,52 @@ pub struct OverBudget {
 impl fmt::Display for OverBudget {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { committed, next_cost, budget } = self;
-        write!(f, "the day's budget of {budget} wei, of which {committed} are taken, does not allow {next_cost} more")
+        write!(
+            f,
+            "the daily budget of {budget} wei, of which {committed} are spent or reserved, does not allow \
+             {next_cost} more"
+        )
     }
 }
 
 impl DailyBudget {
-    /// For the day that this moment is in.
+    /// For the day of `now`.
     pub fn new(budget: u128, now: Timestamp) -> Self {
         Self { limit: budget, day_start: day_start(now), now, may_use_reserve: false }
     }
 
-    /// For what everything else of its signer waits for: it may use what is kept for raising what is out.
+    /// For the transaction that all others of its signer wait for.
     pub fn with_reserve_access(self) -> Self {
         Self { may_use_reserve: true, ..self }
     }
 }
 
 impl Spending {
-    /// A version of a transaction waits for a block, and may cost so much. Any version may be the one that is included, so that the
-    /// dearest counts.
+    /// Any attempt may be the one that is included, so the most expensive counts.
     pub fn reserve(&mut self, id: TransactionId, wei: u128) {
         let most = self.pending.entry(id).or_default();
         *most = wei.max(*most);
     }
 
-    /// What is spent, or may be by what waits for a block, in wei.
+    /// Spent and possible costs of pending transactions, in wei.
     pub fn committed(&self) -> u128 {
         self.pending.values().fold(self.spent, |sum, wei| sum.saturating_add(*wei))
     }
 
-    /// What is taken, and what is kept for raising what is out, in wei.
+    /// [`Self::committed`] and the reserve for bumping pending fees, in wei.
     pub fn committed_with_reserve(&self) -> u128 {
         let out = self.pending.values().fold(0, |sum: u128, wei| sum.saturating_add(*wei));
         self.spent.saturating_add(with_reserve(out))
     }
 
-    /// How much more may be spent when a version of this transaction goes out that may cost `worst`.
     fn additional_cost(&self, id: TransactionId, worst: u128) -> u128 {
         worst.saturating_sub(self.pending.get(&id).copied().unwrap_or_default())
     }
 
-    /// Whether a version of this transaction that may cost `worst` fits under the budget beside everything else. A version that may
-    /// cost no more than one that is out always does. If blocks come to ask more than what is out offers, that has to be raised, or
-    /// it is counted day after day and never lands: so that whatever else is signed leaves room for that.
-    ///
-    /// # Errors
-    /// When it does not.
+    /// Whether an attempt of this transaction that may cost `worst` fits into the budget. An attempt that costs no
+    /// more than a pending one always does. If base fees rise above what pending transactions pay, these need higher
+    /// fees, or they count against the budget every day and are never included: therefore new transactions leave a
+    /// reserve for that.
     pub fn check(&self, id: TransactionId, worst: u128, allowance: &DailyBudget) -> Result<(), OverBudget> {
         let (budget, more) = (allowance.limit, self.additional_cost(id, worst));
         let (taken, next) = if allowance.may_use_reserve {
@@ -107,12 +103,10 @@ impl Spending {
     }
 }
 
-/// What may be spent, and what is kept for raising it.
 fn with_reserve(wei: u128) -> u128 {
     wei.saturating_add(wei.div_ceil(FEE_BUMP_RESERVE_DIVISOR))
 }
 
-/// When this day began, in UTC.
 fn day_start(now: Timestamp) -> Timestamp {
     Timestamp::from_micros(now.micros().div_euclid(DAY_MICROS) * DAY_MICROS)
 }

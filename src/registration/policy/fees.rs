@@ -1,24 +1,24 @@
-//! What a transaction offers per gas (EIP-1559).
+//! The fees of a transaction (EIP-1559).
 
 use crate::registration::{observations::BlockFullness, units::format_gwei};
 
-/// How many times the current base fee is offered. Denim blocks of 200 ms can raise the base fee by about 14% each, so eight
-/// times is a good three seconds of full blocks; what is not needed is not paid.
+/// Headroom above the current base fee. Denim blocks of 200 ms can raise the base fee by about 14% each, so a factor
+/// of eight lasts for about three seconds of full blocks; what is not needed is not paid.
 const BASE_FEE_MULTIPLIER: u128 = 8;
-/// The headroom ends at this part of the cap, so that what is out can still be outbid: nodes take a replacement only when both
-/// fees are a tenth higher.
+/// The headroom ends at this part of the cap, so that a pending transaction can still be replaced: nodes accept a
+/// replacement only when both fees are a tenth higher.
 const HEADROOM_CAP_DIVISOR: u128 = 2;
 
 /// The fee fields of a transaction, in wei per gas.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Fees {
-    /// The most that is paid per gas, priority fee included.
+    /// Priority fee included.
     pub max_fee_per_gas: u128,
-    /// What the block builder gets per gas.
+    /// Paid to the block builder.
     pub max_priority_fee_per_gas: u128,
 }
 
-/// The least that would be included now is above the cap.
+/// The minimum for inclusion now is above the cap.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 #[error("needs at least {} per gas, and the cap is {}", format_gwei(*needed), format_gwei(*cap))]
 pub struct FeeCapExceeded {
@@ -28,10 +28,10 @@ pub struct FeeCapExceeded {
     pub cap: u128,
 }
 
-/// Prices a transaction: base fee with headroom plus the priority fee, never above `cap`.
+/// Base fee with headroom plus the priority fee, never above `cap`.
 ///
 /// # Errors
-/// [`AboveCap`] when not even the current base fee plus the priority fee fits under the cap.
+/// When the current base fee plus the priority fee is above the cap.
 pub fn price(base_fee: u128, priority_fee: u128, cap: u128) -> Result<Fees, FeeCapExceeded> {
     let needed = base_fee.saturating_add(priority_fee);
     if needed > cap {
@@ -42,14 +42,14 @@ pub fn price(base_fee: u128, priority_fee: u128, cap: u128) -> Result<Fees, FeeC
     Ok(Fees { max_fee_per_gas, max_priority_fee_per_gas: priority_fee })
 }
 
-/// The priority fee to offer: what the node suggests, or what a crowd pays if that is more; of either, what the cap leaves beside
-/// the base fee, for what blocks ask is the base fee alone.
-pub fn priority_fee(suggested: u128, crowd: Option<u128>, base_fee: u128, cap: u128) -> u128 {
-    crowd.unwrap_or_default().max(suggested).min(cap.saturating_sub(base_fee))
+/// The higher of the node's suggestion and the congestion tip, limited to what the cap leaves above the base fee:
+/// only the base fee is mandatory.
+pub fn priority_fee(suggested: u128, congestion: Option<u128>, base_fee: u128, cap: u128) -> u128 {
+    congestion.unwrap_or_default().max(suggested).min(cap.saturating_sub(base_fee))
 }
 
-/// The priority fee that outbids the newest blocks when most of them had no room for `gas`; `None` when they had, for what has
-/// room beside everything else is included for any fee.
+/// One wei above the median of the full blocks, when most of the newest blocks had no room for `gas`; else `None`,
+/// because a transaction that fits beside all others is included for any priority fee.
 pub fn congestion_tip(blocks: &[BlockFullness], gas: u64) -> Option<u128> {
     let mut tips: Vec<u128> = blocks.iter().filter(|block| block.free_gas < gas).map(|block| block.p10_tip).collect();
     tips.sort_unstable();

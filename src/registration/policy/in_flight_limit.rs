@@ -1,7 +1,7 @@
-//! How many transactions of a signer may be out at once.
+//! How many transactions of a signer may be pending at once.
 
-/// A window that shrinks by half when a node says that the signer has too much out, and opens again by one for each transaction
-/// that is taken.
+/// Halved when a node rejects a transaction for the signer's pending ones, and raised by one with each accepted
+/// transaction.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct InFlightLimit(usize);
 
@@ -12,8 +12,8 @@ impl Default for InFlightLimit {
 }
 
 impl InFlightLimit {
-    /// Nodes cap a sender at 16 pending transactions (reth's `TXPOOL_MAX_ACCOUNT_SLOTS_PER_SENDER`), and at the cap refuse even
-    /// replacements.
+    /// Nodes cap a sender at 16 pending transactions (reth's `TXPOOL_MAX_ACCOUNT_SLOTS_PER_SENDER`), and at the cap
+    /// refuse even replacements.
     pub const MAX_IN_FLIGHT: usize = 15;
 
     /// How many may be out.
@@ -21,7 +21,7 @@ impl InFlightLimit {
         self.0
     }
 
-    /// A node takes no more from the signer while so many are out.
+    /// A node rejected a transaction for the signer's pending ones.
     pub fn on_sender_limit(&mut self, out: usize) {
         self.0 = (out.min(self.0) / 2).max(1);
     }

@@ -1,8 +1,8 @@
-//! "Should we, how many, how long, how much?": numbers in, numbers out.
+//! Decisions about batches, fees, budgets and waits: numbers in, numbers out.
 
 pub mod batching;
-pub mod budget;
+pub(crate) mod budget;
 pub mod fees;
-pub mod in_flight_limit;
-pub mod replacement;
-pub mod wait_deadline;
+pub(crate) mod in_flight_limit;
+pub(crate) mod replacement;
+pub(crate) mod wait_deadline;

@@ -1,5 +1,4 @@
-//! Whether a transaction that waits for a block is left alone, sent again, or signed again at its nonce. Numbers in, a remedy
-//! out.
+//! Whether a pending transaction is left alone, rebroadcast, or replaced at its nonce.
 
 use super::{
     batching::max_tx_gas,
@@ -8,81 +7,69 @@ use super::{
 use crate::registration::observations::{RejectKind, TxTooLarge};
 use std::time::Duration;
 
-/// A version that has waited this long with nothing wrong is outbid all the same, and each one after it waits twice as long:
-/// whoever builds blocks may have reasons that nobody shows.
+/// An attempt pending for this long is replaced even if no problem is known, and each later one after twice the time:
+/// block builders may have reasons that no node reports.
 const FIRST_SCHEDULED_BUMP_AFTER: Duration = Duration::from_secs(15);
-/// And only when so many blocks came without it: three seconds of Base's.
+/// And only after three seconds of Base's blocks without it.
 const MIN_BLOCKS_BEFORE_SCHEDULED_BUMP: u64 = 10;
-/// A node that refused the last version gets the next one no sooner.
+/// A node that rejected the last attempt gets the next one no sooner.
 const MIN_AGE_OF_REJECTED_ATTEMPT: Duration = Duration::from_secs(1);
-/// A longer schedule than any transaction lives.
+/// A longer delay than any transaction is pending.
 const MAX_BUMP_DELAY_DOUBLINGS: u32 = 10;
 
-/// A transaction that no block is known to hold, and what blocks ask.
+/// A transaction that no block is known to hold, and the fee market.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct PendingTxView {
-    /// What its latest version offers.
+    /// Of the latest attempt, as are the gas limit and batch size.
     pub fees: Fees,
-    /// That version's gas limit.
     pub gas_limit: u64,
-    /// How many registrations that version carries.
     pub batch_size: usize,
-    /// How many versions there are.
     pub attempts: u32,
-    /// How long the latest one has been out.
     pub pending_for: Duration,
-    /// How many blocks have come since.
+    /// Blocks since it was sent.
     pub blocks_since: u64,
-    /// Whether no earlier nonce of the signer waits too.
+    /// No lower nonce of the signer is pending.
     pub is_lowest_nonce: bool,
-    /// Whether a block asked for more than it offers since its bytes last went out, so that nodes may have dropped it.
+    /// A base fee was above its maximum fee since the last broadcast, so that nodes may have dropped it.
     pub was_below_base_fee: bool,
-    /// What a node's refusal of the latest version means, when its bytes last went out.
+    /// The answer to the last broadcast, if a node rejected it.
     pub last_rejection: Option<RejectKind>,
-    /// What blocks ask.
     pub fee_market: FeeMarketView,
 }
 
-/// What blocks ask just now.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct FeeMarketView {
     /// Wei per gas.
     pub base_fee: u128,
-    /// The priority fee that the node suggests, in wei per gas.
+    /// The priority fee suggested by the node, in wei per gas.
     pub suggested_tip: u128,
-    /// The priority fee that outbids a crowd, where blocks are full, in wei per gas.
+    /// Set while blocks are full, in wei per gas.
     pub congestion_tip: Option<u128>,
-    /// How much gas a block holds.
     pub block_gas_limit: u64,
     /// The operator's cap, in wei per gas.
     pub fee_cap: u128,
-    /// Whether no endpoint's head moves.
     pub is_chain_stalled: bool,
 }
 
-/// What is to be done about it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum ReplacementAction {
-    /// Nothing: it waits for a block like everything else.
     Wait,
-    /// The same bytes again, now.
     Rebroadcast,
-    /// The same calldata at the same nonce, with these fees: as it is, no block takes it.
+    /// The same calldata at the same nonce with these fees: with the present ones no block includes it.
     Replace(Fees),
-    /// The same, though nothing is wrong: it is only old. Where it cannot be done there is nothing to report.
+    /// The same for an old transaction without a known problem. If it cannot be done, that is not reported.
     ScheduledBump(Fees),
-    /// It would have to offer more than the cap.
+    /// The fees it needs are above the cap.
     CapReached(FeeCapExceeded),
-    /// A smaller batch at the same nonce: no block holds this one.
+    /// A smaller batch at the same nonce, because no block has room for this one.
     SplitBatch,
-    /// No block holds it, and it cannot be made smaller: it waits until blocks take so much.
+    /// No block has room for it, and it cannot be made smaller: it waits until the block gas limit rises.
     TooLarge(TxTooLarge),
 }
 
-/// What is to be done about a transaction.
 pub fn next_action(of: &PendingTxView) -> ReplacementAction {
     let asked = &of.fee_market;
-    // Blocks that do not come take no higher offer either.
+    // Without blocks, higher fees do not help.
     if asked.is_chain_stalled {
         return ReplacementAction::Wait;
     }
@@ -90,7 +77,7 @@ pub fn next_action(of: &PendingTxView) -> ReplacementAction {
     if of.batch_size > 1 && (of.gas_limit > most || of.last_rejection == Some(RejectKind::GasLimit)) {
         return ReplacementAction::SplitBatch;
     }
-    // No offer is high enough for that.
+    // Higher fees do not help.
     if of.gas_limit > most {
         return ReplacementAction::TooLarge(TxTooLarge { gas_limit: of.gas_limit, max_gas: most });
     }
@@ -104,7 +91,7 @@ pub fn next_action(of: &PendingTxView) -> ReplacementAction {
     if priced_out || unwanted || is_outbid_by_congestion(of) {
         return raised().map_or_else(ReplacementAction::CapReached, ReplacementAction::Replace);
     }
-    // It offers enough, so that a cap that forbids more is nothing to report.
+    // The present fees are sufficient, so reaching the cap is not reported.
     if is_scheduled_bump_due(of) {
         raised().map_or(ReplacementAction::Wait, ReplacementAction::ScheduledBump)
     } else {
@@ -112,11 +99,11 @@ pub fn next_action(of: &PendingTxView) -> ReplacementAction {
     }
 }
 
-/// The least that replaces `old` where blocks ask this: both fees at least ceil(1.1 x) (reth's `PriceBumpConfig`; geth's
-/// `PriceBump` is at most that) and what a new transaction would offer.
+/// The minimum that replaces `old` in this fee market: both fees at least ceil(1.1 x) (reth's `PriceBumpConfig`; geth's
+/// `PriceBump` is at most that) and not below those of a new transaction.
 ///
 /// # Errors
-/// [`AboveCap`] when that is more than the cap.
+/// When that is above the cap.
 pub fn bumped_fees(old: Fees, asked: &FeeMarketView) -> Result<Fees, FeeCapExceeded> {
     let cap = asked.fee_cap;
     let tip = priority_fee(asked.suggested_tip, asked.congestion_tip, asked.base_fee, cap);
@@ -130,7 +117,7 @@ pub fn bumped_fees(old: Fees, asked: &FeeMarketView) -> Result<Fees, FeeCapExcee
     Ok(Fees { max_fee_per_gas, max_priority_fee_per_gas })
 }
 
-/// An offer that may cost at least so many wei less than `wanted` with this gas limit, if it still replaces `old` and a block takes it.
+/// `wanted` reduced by at least `less` wei in total, if that still replaces `old` and is not below the base fee.
 pub fn reduced_fees(wanted: Fees, less: u128, gas_limit: u64, old: Fees, base_fee: u128) -> Option<Fees> {
     let per_gas = less.div_ceil(u128::from(gas_limit).max(1));
     let max_fee_per_gas = wanted.max_fee_per_gas.checked_sub(per_gas)?;
@@ -140,20 +127,20 @@ pub fn reduced_fees(wanted: Fees, less: u128, gas_limit: u64, old: Fees, base_fe
     (replaces && max_fee_per_gas >= base_fee).then_some(Fees { max_fee_per_gas, max_priority_fee_per_gas })
 }
 
-/// The least that nodes take in the place of this fee.
+/// The minimum that nodes accept as a replacement of this fee.
 fn min_replacement_fee(old: u128) -> u128 {
     old.saturating_add(old.div_ceil(10).max(1))
 }
 
-/// Blocks are full of what offers more to whoever builds them.
+/// Blocks are full of transactions with higher priority fees.
 fn is_outbid_by_congestion(of: &PendingTxView) -> bool {
     let spare = of.fees.max_fee_per_gas.saturating_sub(of.fee_market.base_fee);
     let offered = of.fees.max_priority_fee_per_gas.min(spare);
-    of.blocks_since > 0 && of.fee_market.congestion_tip.is_some_and(|crowd| crowd > offered)
+    of.blocks_since > 0 && of.fee_market.congestion_tip.is_some_and(|tip| tip > offered)
 }
 
-/// Only the first one: those behind it may have nothing to wait for but it. A higher offer pays for nothing that the signer cannot,
-/// and opens no pool that is full.
+/// Only the lowest nonce: the others may wait just for it. Higher fees help neither an empty account nor a full
+/// mempool.
 fn is_scheduled_bump_due(of: &PendingTxView) -> bool {
     let doublings = of.attempts.saturating_sub(1).min(MAX_BUMP_DELAY_DOUBLINGS);
     let in_vain = matches!(of.last_rejection, Some(RejectKind::InsufficientFunds | RejectKind::SenderLimit));
@@ -232,7 +219,7 @@ mod tests {
                 PendingTxView { was_below_base_fee: true, fees: fees(4_900, 2), ..refused(RejectKind::FeeTooLow) },
                 ReplacementAction::Rebroadcast,
             ),
-            ("the spike goes on", PendingTxView { was_below_base_fee: true, ..with(asking(5_001)) }, held(5_001)),
+            ("the spike continues", PendingTxView { was_below_base_fee: true, ..with(asking(5_001)) }, held(5_001)),
             (
                 "a stall",
                 PendingTxView { fee_market: FeeMarketView { is_chain_stalled: true, ..asking(900) }, ..late(100, 100) },

@@ -1,17 +1,16 @@
-//! How long a call may wait: the caller's wait, the caller's deadline, and the server's confirmation clock.
+//! How long a call may wait: the caller's wait and deadline, and the server's confirmation timeout.
 
 use crate::registration::state::{Finality, State};
 use std::time::Duration;
 
-/// The least time that is left of a caller's deadline for the answer to travel.
+/// The part of a caller's deadline that is left for the response to arrive.
 const MIN_ANSWER_MARGIN: Duration = Duration::from_millis(250);
 
-/// How far a caller wants to wait, in the order of a journey.
+/// The state that a caller waits for, in the order in which they are reached.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub enum WaitFor {
-    /// On disk.
     Accepted,
-    /// Taken by a node.
+    /// A node accepted the transaction.
     Submitted,
     /// In a block.
     Included,
@@ -24,7 +23,6 @@ pub enum WaitFor {
 }
 
 impl WaitFor {
-    /// Whether a registration in this state, with this finality, is as far as asked.
     pub fn is_reached(self, state: State, finality: Option<Finality>) -> bool {
         let confirmed = state == State::Confirmed;
         match self {
@@ -38,18 +36,18 @@ impl WaitFor {
     }
 }
 
-/// The longest a call waits, from its beginning: the wait it asks for or the server's maximum, and never past its deadline.
+/// Counted from the start of the call: the requested wait or the server's maximum, and never past the deadline.
 pub fn effective_wait(asked: Option<Duration>, deadline: Option<Duration>, max_wait: Duration) -> Duration {
     let wait = asked.unwrap_or(max_wait).min(max_wait);
     deadline.map_or(wait, |left| wait.min(left.saturating_sub(answer_margin(left))))
 }
 
-/// Whether the confirmation clock ends a call too: one that asks for no wait of its own, and for nothing beyond confirmation.
+/// The confirmation timeout also ends a call that requests no wait of its own and no state beyond confirmation.
 pub fn bounded_by_confirmation_timeout(wait_for: WaitFor, asked: Option<Duration>) -> bool {
     asked.is_none() && wait_for <= WaitFor::Confirmed
 }
 
-/// What is kept of a caller's deadline so that the details arrive before the caller gives up: max(250 ms, 5%).
+/// max(250 ms, 5%), so that the details arrive before the caller gives up.
 fn answer_margin(deadline: Duration) -> Duration {
     MIN_ANSWER_MARGIN.max(deadline / 20)
 }

@@ -1,11 +1,12 @@
 //! Encodes a segment as a Sentry transaction in an envelope.
 //!
-//! With a structure of our own: the SDK's has no `transaction_info`, and writes the end as text and the beginning as a number,
-//! so that readers that round one of them show negative durations.
-//! Sources: <https://develop.sentry.dev/sdk/data-model/event-payloads/transaction/>,
+//! With a structure of our own: the SDK's has no `transaction_info`, and writes the end as text and the beginning as a
+//! number, so that readers that round one of them show negative durations. Sources:
+//! <https://develop.sentry.dev/sdk/data-model/event-payloads/transaction/>,
 //! <https://develop.sentry.dev/sdk/data-model/envelopes/>,
 //! <https://develop.sentry.dev/sdk/telemetry/traces/dynamic-sampling-context/>.
 
+use crate::registration::GrpcCode;
 use crate::telemetry::{
     propagation,
     settings::Rate,
@@ -262,36 +263,26 @@ fn status(span: &SpanData) -> &'static str {
     }
 }
 
-const STATUS_BY_GRPC_CODE: [&str; 17] = [
-    "ok",
-    "cancelled",
-    "unknown_error",
-    "invalid_argument",
-    "deadline_exceeded",
-    "not_found",
-    "already_exists",
-    "permission_denied",
-    "resource_exhausted",
-    "failed_precondition",
-    "aborted",
-    "out_of_range",
-    "unimplemented",
-    "internal_error",
-    "unavailable",
-    "data_loss",
-    "unauthenticated",
-];
-
 fn status_from_code(code: i64) -> &'static str {
-    usize::try_from(code).ok().and_then(|code| STATUS_BY_GRPC_CODE.get(code)).copied().unwrap_or("unknown_error")
+    sentry_status(GrpcCode::from_number(code))
+}
+
+fn sentry_status(code: GrpcCode) -> &'static str {
+    if code == GrpcCode::Unknown {
+        "unknown_error"
+    } else if code == GrpcCode::Internal {
+        "internal_error"
+    } else {
+        code.label()
+    }
 }
 
 fn status_from_name(name: &str) -> Option<&'static str> {
-    STATUS_BY_GRPC_CODE.into_iter().find(|status| *status == name)
+    GrpcCode::all().map(sentry_status).find(|status| *status == name)
 }
 
-/// The caller's dynamic sampling context, unchanged, else our own. Its rate is 1 for what was not kept by the head decision,
-/// because it represents no other traces.
+/// The caller's dynamic sampling context, unchanged, else our own. Its rate is 1 for what was not kept by the head
+/// decision, because it represents no other traces.
 fn sampling_context(root: &SpanData, reason: KeepReason, identity: &SentryIdentity) -> BTreeMap<String, String> {
     let trace_id = root.span_context.trace_id().to_string();
     let frozen = text_attribute(&root.attributes, BAGGAGE_ATTRIBUTE).and_then(propagation::dynamic_sampling_context);

@@ -126,7 +126,7 @@ async fn a_transaction_missing_at_the_node_is_dropped_from_mempool() {
     let diagnosis = assert_late(&mut stack, 1, Cause::DroppedFromMempool).await;
 
     assert_explains(&diagnosis, &["127.0.0.1", UNKNOWN_ERROR.message]);
-    assert_evidence(&diagnosis, &[("unknownTo", "127.0.0.1"), ("refusalWords", UNKNOWN_ERROR.message)]);
+    assert_evidence(&diagnosis, &[("unknownTo", "127.0.0.1"), ("rejectionMessage", UNKNOWN_ERROR.message)]);
     refuses.release();
     mine_until_confirmed(&stack, 1).await;
 }
@@ -156,7 +156,7 @@ async fn a_full_pool_is_sender_limit_before_and_after_submission() {
 
     let unsent = diagnose(&stack, &accepted.id).await;
     assert_eq!(unsent.cause(), Cause::SenderLimit, "{unsent:?}");
-    assert_evidence(&unsent, &[("state", "queued"), ("blockedReason", reason), ("refusalCode", "-32003")]);
+    assert_evidence(&unsent, &[("state", "queued"), ("blockedReason", reason), ("rejectionCode", "-32003")]);
     // The second registration is queued behind it and is blocked only by it.
     let next = stack.client.accept(2, CASE).await;
     let behind = diagnose(&stack, &next.id).await;
@@ -196,7 +196,7 @@ async fn an_external_transaction_removed_by_a_reorg_is_nonce_gap() {
     .await;
 
     assert_evidence(&diagnosis, &[("nonce", "1"), ("chainNonce", "0"), ("missingNonce", "0")]);
-    assert_explains(&diagnosis, &["is 0, and this transaction has 1", "It is filled by itself"]);
+    assert_explains(&diagnosis, &["is 0, and this transaction has 1", "filled automatically"]);
     mine_until_confirmed(&stack, 1).await;
 }
 
@@ -211,7 +211,7 @@ async fn an_external_transaction_with_our_nonce_is_replaced_externally() {
     let diagnosis = assert_late(&mut stack, 1, Cause::ReplacedExternally).await;
 
     assert_evidence(&diagnosis, &[("nonce", "0"), ("chainNonce", "1"), ("noReceiptFrom", "127.0.0.1")]);
-    assert_explains(&diagnosis, &["somebody else signs with this key", "queued under another nonce"]);
+    assert_explains(&diagnosis, &["another sender uses this key", "queued under another nonce"]);
     mine_until_confirmed(&stack, 1).await;
     stack.registry.assert_registered_exactly([(document(1), CASE.into())]).await;
 }

@@ -2,7 +2,7 @@
 
 use super::{code_spans, files, read, section};
 use crate::harness::cli;
-use registrar::registration::Cause;
+use registrar::registration::{Cause, ErrorReason};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Set by cargo or Kubernetes, or read only to be redacted (proxies, headers of signals that are not exported).
@@ -16,7 +16,7 @@ const NOT_SETTINGS: [&str; 7] = [
     "OTEL_EXPORTER_OTLP_LOGS_HEADERS",
 ];
 /// Codes for values that the store or the API should never hold.
-const FALLBACK_CODES: [&str; 2] = ["UNKNOWN", "FAILED"];
+const FALLBACK_CODES: [&str; 1] = ["FAILED"];
 
 /// The values of an enum of the proto, without its prefix and without `UNSPECIFIED`.
 fn proto_values(name: &str, prefix: &str) -> Vec<String> {
@@ -90,20 +90,30 @@ async fn the_defaults_are_those_of_the_help() {
 }
 
 #[test]
-fn the_error_reasons_are_those_of_the_code() {
+fn the_error_reasons_and_their_codes_are_those_of_the_code() {
     let page = read("docs/reference/errors.md");
-    let documented = set(column(section(&page, "## Reasons"), 1));
-    let codes = constants(&files("src/registration", "rs"));
-    let blocked = set(column(section(&read("docs/reference/states.md"), "## Blocked reasons"), 0));
-    let failures = codes.iter().filter(|code| !blocked.contains(*code));
-    let reasons: BTreeSet<_> = constants(&files("src/api", "rs"))
-        .into_iter()
-        .chain(failures.cloned())
-        .filter(|reason| !FALLBACK_CODES.contains(&reason.as_str()))
-        // Variables, of the service and of its build.
-        .filter(|name| !name.starts_with("REGISTRAR_") && !name.starts_with("CARGO_") && name != "OUT_DIR")
-        .collect();
-    assert_eq!(documented, reasons);
+    let reasons = section(&page, "## Reasons");
+    let documented: BTreeSet<_> = column(reasons, 0).into_iter().zip(column(reasons, 1)).collect();
+    let codes = ErrorReason::CODES.into_iter().filter(|(_, code)| !FALLBACK_CODES.contains(code));
+    let expected = codes.map(|(reason, code)| (reason.grpc_code().name().to_owned(), code.to_owned()));
+    assert_eq!(documented, expected.collect());
+}
+
+#[test]
+fn the_runbook_names_no_reason_that_the_code_does_not_have() {
+    let errors = read("docs/reference/errors.md");
+    let states = read("docs/reference/states.md");
+    let proto = read("proto/registrar/v1/registrar.proto");
+    let mut known: BTreeSet<_> = ErrorReason::CODES.iter().map(|(_, code)| (*code).to_owned()).collect();
+    known.extend(column(section(&errors, "## Reasons"), 0));
+    known.extend(column(section(&states, "## Blocked reasons"), 0));
+    let is_setting = |name: &str| ["REGISTRAR_", "SENTRY_", "OTEL_", "TRACE_"].iter().any(|p| name.starts_with(p));
+    let is_constant = |name: &str| name.len() >= 5 && name.chars().all(|c| c.is_ascii_uppercase() || c == '_');
+    let spans = code_spans(&read("deploy/RUNBOOK.md"));
+    let constants: Vec<_> = spans.into_iter().filter(|name| is_constant(name) && !is_setting(name)).collect();
+    assert!(constants.len() > 10, "only {constants:?}");
+    let unknown: Vec<_> = constants.iter().filter(|name| !known.contains(*name) && !proto.contains(*name)).collect();
+    assert!(unknown.is_empty(), "{unknown:?}");
 }
 
 #[test]
@@ -161,7 +171,7 @@ fn the_evidence_keys_are_those_of_the_code() {
     let mut keys = BTreeSet::new();
     for path in files("src/registration/diagnosis", "rs") {
         let code = code(&path);
-        for call in [".note(", ".note_some(", ".field(", ".field_opt("] {
+        for call in [".field(", ".field_opt("] {
             let arguments = code.split(call).skip(1).filter_map(|rest| rest.trim_start().strip_prefix('"'));
             keys.extend(arguments.map(|rest| rest.split('"').next().unwrap().to_owned()));
         }

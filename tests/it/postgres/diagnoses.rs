@@ -31,7 +31,7 @@ async fn a_node_rejection_is_diagnosed_by_every_replica() {
 
     let diagnoses = diagnoses_with_cause(&[&stack.client, &client], &first.id, Cause::SenderLimit).await;
 
-    for key in ["refusalCode", "refusalWords"] {
+    for key in ["rejectionCode", "rejectionMessage"] {
         assert_eq!(diagnoses[0].evidence[key], diagnoses[1].evidence[key]);
     }
     let behind = diagnoses_with_cause(&[&stack.client, &client], &second.id, Cause::BlockedByEarlierNonce).await;

@@ -1,5 +1,5 @@
-//! A finding in plain English for the operator who is paged: the problem, the values, what the service does about it, and
-//! what to do. Plain ASCII, and never a URL.
+//! A finding in plain English for the operator who is paged: the problem, the values, what the service does about it,
+//! and what to do. Plain ASCII, and never a URL.
 
 mod chain;
 pub(super) mod text;

@@ -17,7 +17,7 @@ pub(super) const MAX_NODE_MESSAGE_CHARS: usize = 64;
 pub(super) const MAX_BLOCKER_CHARS: usize = 170;
 
 /// What the service does with every transaction that no block holds.
-pub(super) const REBROADCAST_NOTE: &str = "The same bytes go to every endpoint again every 3 s";
+pub(super) const REBROADCAST_NOTE: &str = "It is rebroadcast to every endpoint every 3 s";
 
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Explanation {
@@ -46,9 +46,9 @@ impl Explanation {
     }
 
     pub(super) fn rejection_fields(self, rejection: &NodeRejection) -> Self {
-        self.field("refusedBy", &rejection.endpoint)
-            .field("refusalCode", rejection.code)
-            .field("refusalWords", &rejection.message)
+        self.field("rejectedBy", &rejection.endpoint)
+            .field("rejectionCode", rejection.code)
+            .field("rejectionMessage", &rejection.message)
     }
 }
 
@@ -67,15 +67,13 @@ pub(super) fn tx_nonce(evidence: &Evidence) -> u64 {
 pub(super) fn retry_note(evidence: &Evidence) -> String {
     match &evidence.subject {
         Subject::Submitted(_) => format!("{REBROADCAST_NOTE}."),
-        Subject::Unsent(_) | Subject::Included { .. } => {
-            "It is tried again every 2 s and goes on by itself.".to_owned()
-        }
+        Subject::Unsent(_) | Subject::Included { .. } => "It is retried every 2 s and continues by itself.".to_owned(),
     }
 }
 
 pub(super) fn quote_rejection(rejection: &NodeRejection) -> String {
     format!(
-        "{} refuses it: \"{}\" (code {}).",
+        "{} rejects it: \"{}\" (code {}).",
         endpoint_name(&rejection.endpoint),
         truncate_ascii(&rejection.message, MAX_NODE_MESSAGE_CHARS),
         rejection.code

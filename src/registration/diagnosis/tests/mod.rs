@@ -25,8 +25,8 @@ fn changed(mut seen: Evidence, change: impl Fn(&mut Evidence)) -> Evidence {
     seen
 }
 
-fn blocked(blocked: BlockedReason, hindrance: Option<Blocker>) -> Evidence {
-    evidence_for(Subject::Unsent(Unsent { blocked_reason: Some(blocked), blocker: hindrance, ..Unsent::default() }))
+fn blocked(blocked: BlockedReason, blocker: Option<Blocker>) -> Evidence {
+    evidence_for(Subject::Unsent(Unsent { blocked_reason: Some(blocked), blocker: blocker, ..Unsent::default() }))
 }
 
 fn in_a_block() -> Evidence {
@@ -75,7 +75,7 @@ fn endpoint_and_block_rows() -> Vec<Row> {
         ("no endpoint, in a block", changed(in_a_block(), down), RpcUnavailable, &["REGISTRAR_RPC_URLS"]),
         ("no endpoint, behind another", changed(with(&[&behind_earlier_nonce]), down), RpcUnavailable, &[]),
         ("no endpoint, blocked", changed(blocked(BlockedReason::FeeCap, None), down), RpcUnavailable, &[]),
-        ("nobody answers", with(&[&no_answers]), RpcUnavailable, &["timed out"]),
+        ("no endpoint answers", with(&[&no_answers]), RpcUnavailable, &["timed out"]),
         ("standstill", changed(with(&[]), stall), ChainStalled, &["29 s", "block 120"]),
         ("standstill, in a block", changed(in_a_block(), stall), ChainStalled, &["in block 120"]),
         ("standstill, forgotten", changed(with(&[&unknown_to_nodes]), stall), ChainStalled, &[]),
@@ -111,7 +111,7 @@ fn endpoint_and_block_rows() -> Vec<Row> {
         ),
         ("deep, and they agree", with_block_votes([true, true]), AwaitingConfirmations, &["2 of the 2", "agree"]),
         ("deep, and neither shows it", with_block_votes([false, false]), AwaitingConfirmations, &[]),
-        ("in a block nobody told of", with(&[&included]), AwaitingConfirmations, &["1 of the 2"]),
+        ("in a block that was not reported", with(&[&included]), AwaitingConfirmations, &["1 of the 2"]),
         ("included and poor", with(&[&included, &balance_too_low]), AwaitingConfirmations, &[]),
         ("receipt of a lost block", with(&[&abandoned]), Reorged, &["Block 120"]),
         ("reorged", with(&[&reorged]), Reorged, &["Block 118"]),
@@ -168,9 +168,9 @@ fn transaction_rows() -> Vec<Row> {
             "outbid",
             with(&[&rejected_as(RejectKind::ReplacementUnderpriced)]),
             ReplacedExternally,
-            &["nonce 7", "offers more"],
+            &["nonce 7", "higher fees"],
         ),
-        ("gap", with(&[&nonce_gap]), NonceGap, &["is 5", "has 7", "It is filled by itself"]),
+        ("gap", with(&[&nonce_gap]), NonceGap, &["is 5", "has 7", "filled automatically"]),
         ("a gap of one", with(&[&|sent| sent.answers.nonces = from_both_endpoints(6)]), NonceGap, &["is 6"]),
         (
             "a gap that a laggard shows",
@@ -186,7 +186,7 @@ fn transaction_rows() -> Vec<Row> {
             BlockedByEarlierNonce,
             &[],
         ),
-        ("cheap", with(&[&below_base_fee]), FeeTooLow, &["8 gwei", "8.000000001 gwei", "signed again"]),
+        ("cheap", with(&[&below_base_fee]), FeeTooLow, &["8 gwei", "8.000000001 gwei", "replaced with higher fees"]),
         ("cheap and forgotten", with(&[&below_base_fee, &unknown_to_nodes]), FeeTooLow, &[]),
         ("cheap and crowded", with(&[&below_base_fee, &congested_blocks]), FeeTooLow, &[]),
         (
@@ -210,7 +210,7 @@ fn transaction_rows() -> Vec<Row> {
             "full",
             with(&[&rejected_as(RejectKind::SenderLimit)]),
             SenderLimit,
-            &["a node's words", "-32003", "1 of this one wait"],
+            &["a node's words", "-32003", "1 of this one are pending"],
         ),
         ("full, not asked", with(&[&rejected_as(RejectKind::SenderLimit), &unheard]), SenderLimit, &[]),
         ("full, and known elsewhere", with(&[&rejected_as(RejectKind::SenderLimit), &known]), Pending, &["second-and"]),
@@ -234,7 +234,7 @@ fn queue_rows() -> Vec<Row> {
     let large = Blocker::TooLarge(crate::registration::diagnosis::TxTooLarge { gas_limit: 52_000, max_gas: 40_000 });
     let (taken, next) = (900_000 * GWEI + 1, 200_000 * GWEI);
     let budget = Blocker::DailyBudget(OverBudget { committed: taken, next_cost: next, budget: 1_000_000 * GWEI });
-    let nobody = Blocker::NoEndpoint("first.example does not answer eth_call: timed out".into());
+    let unreachable = Blocker::NoEndpoint("first.example does not answer eth_call: timed out".into());
     let unsent = |unsent| evidence_for(Subject::Unsent(unsent));
     let found = Unsent {
         blocked_reason: Some(BlockedReason::AwaitingConfirmations),
@@ -243,11 +243,16 @@ fn queue_rows() -> Vec<Row> {
     };
     let later = Unsent { earlier_tx: Some(earlier_tx()), ..Unsent::default() };
     vec![
-        ("its turn", unsent(Unsent::default()), Pending, &["waits for its turn"]),
+        ("its turn", unsent(Unsent::default()), Pending, &["waits in the queue"]),
         ("its turn, standstill", changed(unsent(Unsent::default()), stall), ChainStalled, &["29 s"]),
         ("all are out", unsent(later), BlockedByEarlierNonce, &["nonce 4"]),
-        ("no answer", blocked(BlockedReason::NoEndpoint, Some(nobody)), RpcUnavailable, &["does not answer eth_call"]),
-        ("no answer, restarted", blocked(BlockedReason::NoEndpoint, None), RpcUnavailable, &["the last time"]),
+        (
+            "no answer",
+            blocked(BlockedReason::NoEndpoint, Some(unreachable)),
+            RpcUnavailable,
+            &["does not answer eth_call"],
+        ),
+        ("no answer, restarted", blocked(BlockedReason::NoEndpoint, None), RpcUnavailable, &["last time"]),
         (
             "empty",
             blocked(BlockedReason::InsufficientFunds, Some(funds)),
@@ -374,7 +379,7 @@ fn the_evidence_has_stable_keys_with_their_units() {
         ),
         (with(&[&gas_above_block_limit]), &["gasLimit", "mostGas"]),
         (with(&[&nonce_gap]), &["from", "missingNonce"]),
-        (with(&[]), &["takenBy"]),
+        (with(&[]), &["acceptedBy"]),
     ] {
         let mut expected: Vec<_> = general.iter().chain(own).map(|key| (*key).to_owned()).collect();
         expected.sort();

@@ -1,0 +1,62 @@
+//! The stable reasons of the service's errors.
+
+use super::{codes::coded_enum, failure::FailureReason, grpc_code::GrpcCode};
+
+coded_enum! {
+    /// `reason` of `google.rpc.ErrorInfo` and of the trailer `x-error-reason`. `docs/reference/errors.md` describes
+    /// each.
+    #[allow(missing_docs)]
+    pub enum ErrorReason {
+        InvalidField = "INVALID_FIELD",
+        RegistrationNotFound = "REGISTRATION_NOT_FOUND",
+        QueueFull = "QUEUE_FULL",
+        TooManyWaiters = "TOO_MANY_WAITERS",
+        StoreUnavailable = "STORE_UNAVAILABLE",
+        ShuttingDown = "SHUTTING_DOWN",
+        AllRpcEndpointsUnavailable = "ALL_RPC_ENDPOINTS_UNAVAILABLE",
+        WaitTimeout = "WAIT_TIMEOUT",
+        ConfirmationTimeout = "CONFIRMATION_TIMEOUT",
+        NoContract = "NO_CONTRACT",
+        RejectedByContract = "REJECTED_BY_CONTRACT",
+        TransactionReverted = "TRANSACTION_REVERTED",
+        /// Of a failed registration whose failure is not in the store, which no code path writes.
+        Failed = "FAILED",
+    }
+}
+
+impl ErrorReason {
+    /// The gRPC status code of errors with this reason.
+    pub fn grpc_code(self) -> GrpcCode {
+        match self {
+            Self::InvalidField => GrpcCode::InvalidArgument,
+            Self::RegistrationNotFound => GrpcCode::NotFound,
+            Self::QueueFull | Self::TooManyWaiters => GrpcCode::ResourceExhausted,
+            Self::StoreUnavailable | Self::ShuttingDown | Self::AllRpcEndpointsUnavailable => GrpcCode::Unavailable,
+            Self::WaitTimeout | Self::ConfirmationTimeout => GrpcCode::DeadlineExceeded,
+            Self::NoContract | Self::RejectedByContract | Self::TransactionReverted | Self::Failed => {
+                GrpcCode::FailedPrecondition
+            }
+        }
+    }
+}
+
+impl From<FailureReason> for ErrorReason {
+    fn from(reason: FailureReason) -> Self {
+        match reason {
+            FailureReason::RejectedByContract => Self::RejectedByContract,
+            FailureReason::TransactionReverted => Self::TransactionReverted,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failure_has_the_same_code_as_its_error() {
+        for (reason, code) in FailureReason::CODES {
+            assert_eq!(ErrorReason::from(reason).code(), code);
+        }
+    }
+}
