@@ -74,5 +74,5 @@ pub mod pipeline;
 pub mod registration;
 #[cfg(test)]
 mod simulation;
-pub mod store;
+pub(crate) mod store;
 pub mod telemetry;

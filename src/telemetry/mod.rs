@@ -31,5 +31,5 @@ pub use settings::Settings;
 pub(crate) use settings::{InvalidDsn, OtlpEndpoint, OtlpProtocol, OtlpSettings, Rate, SentrySettings, SpanLimits};
 pub use start::{StartError, Telemetry, init, with_isolated_hub};
 pub(crate) use targets::RECOVERED_TARGET;
-pub(crate) use timeout_report::{AffectedRegistration, ReportSubject, TimedOutTransaction, TransactionTimeoutError};
+pub(crate) use timeout_report::{AffectedRegistration, TimedOutTransaction, TransactionTimeoutError};
 pub(crate) use user_id::{Salt, exported_user_id};

@@ -18,10 +18,7 @@ use crate::{
         policy::batching,
     },
     store::{Attempt, FoundOnChain, NewTransaction, QueuedRegistration},
-    telemetry::{
-        events, metrics,
-        spans::{self, BatchSpan},
-    },
+    telemetry::{events, metrics, spans::BatchSpan},
 };
 use alloy::primitives::{Bytes, hex};
 use futures_util::{StreamExt, TryStreamExt, stream};
@@ -217,7 +214,7 @@ impl Sender {
             max_cost: max_cost.wei(),
             daily_budget: cost::daily_budget(self.context.settings.daily_budget),
         };
-        spans::db("sign", self.context.store.insert_signed_transaction(&new, &claim.ids())).await?;
+        self.context.store.insert_signed_transaction(&new, &claim.ids()).await?;
         self.next_nonce = Some(nonce + 1);
         events::transaction_signed(new.id, signer, nonce, hash, traces.len(), signed_at.since(prepared_at));
         let tx = self.track_signed(new, traces, batch);
