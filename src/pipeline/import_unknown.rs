@@ -2,11 +2,18 @@
 //! store, as if it had made them. A stranger's is never taken for one of ours: who signed it is read from its signature, and what
 //! it did from the contract's own records and events.
 
-use super::{Context, error::PollError, in_flight::PendingTx, now, resume};
+use super::{
+    error::PollError,
+    follower_inbox::FollowerInbox,
+    head::HeadWatch,
+    in_flight::{PendingTx, PendingTxs},
+    resume::Tracker,
+};
 use crate::{
-    chain::{BlockTag, Receipt},
+    chain::{BlockTag, Chain, Receipt},
+    clock::now,
     registration::{Block, Finality, Pair},
-    store::{Attempt, FoundOnChain, ImportOutcome, ImportedTransaction, UnfinalizedBlock},
+    store::{Attempt, FoundOnChain, ImportOutcome, ImportedTransaction, Store, UnfinalizedBlock},
     telemetry::{events, log_retry},
 };
 use alloy::primitives::{Address, B256};
@@ -31,7 +38,28 @@ const REGISTRAR_TOPIC_INDEX: usize = 3;
 /// A transaction's work was registered by itself alone, or some of it by a few others before.
 const MAX_IMPORT_CANDIDATES: usize = 4;
 
-impl Context {
+/// Finds transactions of our signers on chain that the store does not know, and imports them.
+#[derive(Clone, Debug)]
+pub(super) struct Importer {
+    chain: Chain,
+    store: Store,
+    in_flight: Arc<PendingTxs>,
+    head: HeadWatch,
+    follower_inbox: FollowerInbox,
+    tracker: Tracker,
+}
+
+impl Importer {
+    pub(super) fn new(
+        (chain, store): (Chain, Store),
+        in_flight: Arc<PendingTxs>,
+        head: HeadWatch,
+        follower_inbox: FollowerInbox,
+        tracker: Tracker,
+    ) -> Self {
+        Self { chain, store, in_flight, head, follower_inbox, tracker }
+    }
+
     /// Takes those that our own signers registered for ours. What is still open here is left out: the follower settles it.
     pub(super) async fn import_found(&self, found: &mut Vec<FoundOnChain>) -> Result<(), PollError> {
         let ours: BTreeMap<B256, Address> = found
@@ -39,7 +67,7 @@ impl Context {
             .filter(|one| self.store.holds_lease(one.registrar))
             .map(|one| (one.hash, one.registrar))
             .collect();
-        let head = self.head().map_or(0, |head| head.block.number);
+        let head = self.head.header().map_or(0, |head| head.block.number);
         let mut known = BTreeMap::new();
         for one in self.fetch_registrations(ours.clone()).await? {
             known.insert(one.attempt.hash, self.import_transaction(&one).await?);
@@ -82,7 +110,7 @@ impl Context {
             let attempt = Attempt { hash, raw: sent.raw, fees: sent.fees };
             self.store.import_attempt(flight.id, &attempt, now()).await?;
             let Some(open) = self.store.open_transaction(flight.id).await? else { continue };
-            resume::track(self, open, None);
+            self.tracker.track(open, None);
             events::transaction_imported(flight.id, flight.signer, flight.nonce, hash, flight.members.len());
             return Ok(self.in_flight.get(flight.signer, flight.nonce).map(|flight| (flight, hash, receipt)));
         }

@@ -179,6 +179,11 @@ impl PendingTxs {
         self.by_nonce.lock().values().cloned().collect()
     }
 
+    /// I10 limits this.
+    pub(super) fn count_of_signer(&self, signer: Address) -> usize {
+        self.by_nonce.lock().range((signer, 0)..=(signer, u64::MAX)).count()
+    }
+
     /// One signer's, by nonce.
     pub fn of_signer(&self, signer: Address) -> Vec<Arc<PendingTx>> {
         self.by_nonce.lock().range((signer, 0)..=(signer, u64::MAX)).map(|(_, flight)| flight.clone()).collect()

@@ -7,7 +7,7 @@
 
 mod blockers;
 mod cost;
-mod diagnosis_cache;
+mod diagnoser;
 mod error;
 mod evidence;
 mod follower;
@@ -29,6 +29,7 @@ mod replica_sync;
 mod resume;
 mod sender;
 mod settings;
+mod single_flight;
 mod tx_state;
 mod waiters;
 mod workers;
@@ -45,66 +46,30 @@ pub use crate::{
 };
 
 use crate::{chain::Chain, clock::now, store::Store};
-use alloy::primitives::Address;
 use blockers::SenderBlockers;
-use diagnosis_cache::DiagnosisCache;
+use diagnoser::Diagnoser;
 use follower_inbox::FollowerInbox;
 use head::HeadWatch;
+use import_unknown::Importer;
 use in_flight::PendingTxs;
 use queue::Queue;
-use registration_trace::ChainInfo;
+use resume::Tracker;
 use std::sync::Arc;
 use waiters::Waiters;
 
-/// What lanes, follower and registrar share.
+/// What the follower uses.
 #[derive(Clone, Debug)]
-pub struct Context {
-    /// The chain.
-    pub chain: Chain,
-    /// The store.
-    pub store: Store,
-    /// When a registration is confirmed.
-    pub settings: Arc<Settings>,
+struct Context {
+    chain: Chain,
+    store: Store,
+    settings: Arc<Settings>,
     in_flight: Arc<PendingTxs>,
     waiters: Waiters,
     queue: Queue,
-    chain_info: Arc<ChainInfo>,
     head: HeadWatch,
-    /// What stood in each lane's way when it last tried.
     blockers: SenderBlockers,
-    diagnosis_cache: Arc<DiagnosisCache>,
     follower_inbox: FollowerInbox,
-}
-
-impl Context {
-    /// The tools for one chain and store.
-    pub fn new(chain: Chain, store: Store, settings: Settings, max_waiters: usize) -> Self {
-        let route = ChainInfo { network: Arc::new(chain.network().clone()), contract: chain.contract() };
-        Self {
-            queue: Queue::new(store.clone()),
-            waiters: Waiters::new(store.clone(), max_waiters),
-            chain,
-            store,
-            settings: Arc::new(settings),
-            in_flight: Arc::default(),
-            chain_info: Arc::new(route),
-            head: HeadWatch::new(),
-            blockers: SenderBlockers::default(),
-            diagnosis_cache: Arc::default(),
-            follower_inbox: FollowerInbox::default(),
-        }
-    }
-
-    pub(crate) fn head(&self) -> Option<Header> {
-        self.head.header()
-    }
-
-    fn update_head(&self, header: Header) {
-        self.head.update(header);
-    }
-
-    /// How many transactions of this signer are signed and not settled.
-    pub fn in_flight_count(&self, signer: Address) -> usize {
-        self.in_flight.of_signer(signer).len()
-    }
+    tracker: Tracker,
+    importer: Importer,
+    diagnoser: Diagnoser,
 }

@@ -1,22 +1,32 @@
 //! The operations of the API: accept, read, wait, diagnose, verify.
 
-use super::{Context, Subscription, waiters::TooManyWaiters};
+use super::{
+    diagnoser::Diagnoser,
+    head::HeadWatch,
+    settings::Settings,
+    waiters::{Subscription, TooManyWaiters, Waiters},
+};
 use crate::{
-    chain::{BlockTag, CallError, Header, Network},
+    chain::{BlockTag, CallError, Chain, Header, Network},
     registration::{Diagnosis, Finality, NewRegistration, Pair, Registration, RegistrationId, Timestamp},
-    store::{AcceptError, AcceptHandle, Accepted, Filter, StoreError},
+    store::{AcceptError, AcceptHandle, Accepted, Filter, Store, StoreError},
     telemetry::{events, spans},
 };
 use alloy::primitives::{Address, B256};
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 use tokio::sync::OwnedSemaphorePermit;
 
 /// The pipeline as the API uses it.
 #[derive(Clone, Debug)]
 pub struct Registrar {
-    context: Context,
-    acceptor: AcceptHandle,
-    signers: Vec<Address>,
+    pub(super) chain: Chain,
+    pub(super) store: Store,
+    pub(super) settings: Arc<Settings>,
+    pub(super) head: HeadWatch,
+    pub(super) waiters: Waiters,
+    pub(super) diagnoser: Diagnoser,
+    pub(super) accept_handle: AcceptHandle,
+    pub(super) signers: Vec<Address>,
 }
 
 /// The record of a pair on chain.
@@ -40,17 +50,12 @@ pub struct OnChainRegistration {
 pub type Verified = Option<OnChainRegistration>;
 
 impl Registrar {
-    /// From the shared context.
-    pub fn new(tools: Context, acceptor: AcceptHandle, signers: Vec<Address>) -> Self {
-        Self { context: tools, acceptor, signers }
-    }
-
     /// Stores the registration, or returns the one with the same pair.
     ///
     /// # Errors
     /// When nothing was accepted.
     pub async fn accept(&self, asked: NewRegistration) -> Result<Accepted, AcceptError> {
-        let accepted = self.acceptor.accept(asked).await?;
+        let accepted = self.accept_handle.accept(asked).await?;
         let registration = &accepted.registration;
         spans::annotate_registration(registration, accepted.is_new);
         events::registration_accepted(registration.id, registration.request.trace.trace_id, accepted.is_new);
@@ -62,12 +67,12 @@ impl Registrar {
     /// # Errors
     /// When none is free.
     pub fn acquire_slot(&self) -> Result<OwnedSemaphorePermit, TooManyWaiters> {
-        self.context.waiters.acquire_slot()
+        self.waiters.acquire_slot()
     }
 
     /// Every change of a registration from now on.
     pub fn subscribe(&self, id: RegistrationId, place: OwnedSemaphorePermit) -> Subscription {
-        self.context.waiters.subscribe(id, place)
+        self.waiters.subscribe(id, place)
     }
 
     /// One registration by its id.
@@ -75,7 +80,7 @@ impl Registrar {
     /// # Errors
     /// When the store cannot be read.
     pub async fn get(&self, id: RegistrationId) -> Result<Option<Registration>, StoreError> {
-        self.context.store.get(id).await
+        self.store.get(id).await
     }
 
     /// One registration by its pair.
@@ -83,7 +88,7 @@ impl Registrar {
     /// # Errors
     /// When the store cannot be read.
     pub async fn find(&self, pair: &Pair) -> Result<Option<Registration>, StoreError> {
-        self.context.store.find_by_pair(pair).await
+        self.store.find_by_pair(pair).await
     }
 
     /// A page of registrations, newest first.
@@ -96,13 +101,13 @@ impl Registrar {
         before: Option<RegistrationId>,
         limit: u32,
     ) -> Result<Vec<Registration>, StoreError> {
-        self.context.store.list(filter, before, limit).await
+        self.store.list(filter, before, limit).await
     }
 
     /// Why a registration is not confirmed, from observations made now; `None` if it is confirmed or failed. They are
     /// made at most every two seconds, and once for all registrations of a transaction.
     pub async fn diagnose(&self, registration: &Registration) -> Option<Diagnosis> {
-        self.context.diagnose_registration(registration, &self.signers).await
+        self.diagnoser.diagnose_registration(registration, &self.signers).await
     }
 
     /// Reads the chain, not the store.
@@ -110,7 +115,7 @@ impl Registrar {
     /// # Errors
     /// When no endpoint responds.
     pub async fn verify(&self, pair: &Pair) -> Result<Verified, CallError> {
-        let chain = &self.context.chain;
+        let chain = &self.chain;
         let records = chain.records(std::slice::from_ref(pair)).await?;
         let Some(record) = records.into_iter().next().flatten() else { return Ok(None) };
         let (original, head, safe, finalized) = tokio::try_join!(
@@ -137,27 +142,27 @@ impl Registrar {
 
     /// Whether an endpoint is usable now.
     pub fn is_chain_healthy(&self) -> bool {
-        self.context.chain.is_healthy()
+        self.chain.is_healthy()
     }
 
     /// Whether the store is available now.
     pub async fn is_store_usable(&self) -> bool {
-        self.context.store.is_usable().await
+        self.store.is_usable().await
     }
 
     /// The head as last seen.
     pub fn head(&self) -> Option<Header> {
-        self.context.head()
+        self.head.header()
     }
 
     /// The network.
     pub fn network(&self) -> &Network {
-        self.context.chain.network()
+        self.chain.network()
     }
 
     /// The DocumentRegistry.
     pub fn contract(&self) -> Address {
-        self.context.chain.contract()
+        self.chain.contract()
     }
 
     /// The addresses of all signers.
@@ -167,11 +172,11 @@ impl Registrar {
 
     /// The confirmation depth.
     pub fn confirmations(&self) -> u64 {
-        self.context.settings.confirmations
+        self.settings.confirmations
     }
 
     /// From submission to confirmation, before a registration is diagnosed and reported.
     pub fn confirmation_timeout(&self) -> Duration {
-        self.context.settings.confirmation_timeout
+        self.settings.confirmation_timeout
     }
 }

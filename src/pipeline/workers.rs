@@ -2,8 +2,26 @@
 //! same tasks.
 
 use super::{
-    Context, Settings, follower::Follower, lease_loop::LeaseLoop, metrics_poller::MetricsPoller, pruner::Pruner,
-    registrar::Registrar, replica_sync::ReplicaSync,
+    Context,
+    blockers::SenderBlockers,
+    diagnoser::Diagnoser,
+    evidence::Sources,
+    follower::Follower,
+    follower_inbox::FollowerInbox,
+    head::HeadWatch,
+    import_unknown::Importer,
+    in_flight::PendingTxs,
+    lease_loop::{LeaseLoop, LeaseParts},
+    metrics_poller::MetricsPoller,
+    pruner::Pruner,
+    queue::Queue,
+    registrar::Registrar,
+    registration_trace::ChainInfo,
+    replica_sync::ReplicaSync,
+    resume::Tracker,
+    sender::SenderParts,
+    settings::Settings,
+    waiters::Waiters,
 };
 use crate::{
     chain::{Chain, Signer},
@@ -11,12 +29,25 @@ use crate::{
 };
 use alloy::primitives::Address;
 use futures_util::future::{BoxFuture, FutureExt};
+use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 
-/// What the tasks of one process share, and nothing that runs yet.
+/// The parts that the tasks of one process share. Each task gets those that it uses.
 #[derive(Debug)]
 pub struct Pipeline {
-    context: Context,
+    chain: Chain,
+    store: Store,
+    settings: Arc<Settings>,
+    in_flight: Arc<PendingTxs>,
+    waiters: Waiters,
+    queue: Queue,
+    head: HeadWatch,
+    blockers: SenderBlockers,
+    follower_inbox: FollowerInbox,
+    chain_info: Arc<ChainInfo>,
+    tracker: Tracker,
+    importer: Importer,
+    diagnoser: Diagnoser,
 }
 
 /// A task that runs until its `stop`. One that ends before has failed, and the process with it.
@@ -24,17 +55,60 @@ pub type Worker = BoxFuture<'static, ()>;
 
 impl Pipeline {
     pub fn new(chain: Chain, store: Store, settings: Settings, max_waiters: usize) -> Self {
-        Self { context: Context::new(chain, store, settings, max_waiters) }
+        let (settings, in_flight) = (Arc::new(settings), Arc::<PendingTxs>::default());
+        let (head, blockers, follower_inbox) = (HeadWatch::new(), SenderBlockers::default(), FollowerInbox::default());
+        let chain_info = Arc::new(ChainInfo { network: Arc::new(chain.network().clone()), contract: chain.contract() });
+        let tracker = Tracker::new(chain.clone(), store.clone(), in_flight.clone(), chain_info.clone());
+        let importer = Importer::new(
+            (chain.clone(), store.clone()),
+            in_flight.clone(),
+            head.clone(),
+            follower_inbox.clone(),
+            tracker.clone(),
+        );
+        let sources = Sources {
+            chain: chain.clone(),
+            store: store.clone(),
+            settings: settings.clone(),
+            in_flight: in_flight.clone(),
+            head: head.clone(),
+            blockers: blockers.clone(),
+            blocker_cache: Arc::default(),
+        };
+        Self {
+            waiters: Waiters::new(store.clone(), max_waiters),
+            queue: Queue::new(store.clone()),
+            diagnoser: Diagnoser::new(sources, tracker.clone()),
+            chain,
+            store,
+            settings,
+            in_flight,
+            head,
+            blockers,
+            follower_inbox,
+            chain_info,
+            tracker,
+            importer,
+        }
     }
 
     /// What the API calls.
     pub fn registrar(&self, accept_handle: AcceptHandle, signers: Vec<Address>) -> Registrar {
-        Registrar::new(self.context.clone(), accept_handle, signers)
+        Registrar {
+            chain: self.chain.clone(),
+            store: self.store.clone(),
+            settings: self.settings.clone(),
+            head: self.head.clone(),
+            waiters: self.waiters.clone(),
+            diagnoser: self.diagnoser.clone(),
+            accept_handle,
+            signers,
+        }
     }
 
     /// Called after each commit of accepted registrations, to wake the senders.
     pub fn on_accepted(&self) -> impl Fn() + Send + 'static {
-        let queue = self.context.queue.clone();
+        let queue = self.queue.clone();
         move || queue.notify()
     }
 
@@ -44,21 +118,65 @@ impl Pipeline {
     /// # Errors
     /// When the store cannot be read.
     pub async fn workers(&self, signers: Vec<Signer>, stop: &CancellationToken) -> Result<Vec<Worker>, StoreError> {
-        let Context { chain, store, settings, in_flight, queue, waiters, .. } = self.context.clone();
         let addresses: Vec<_> = signers.iter().map(Signer::address).collect();
-        let mut retired = store.signers_with_unfinalized().await?;
+        let mut retired = self.store.signers_with_unfinalized().await?;
         retired.retain(|signer| !addresses.contains(signer));
-        let context = || self.context.clone();
-        let mut leases = vec![LeaseLoop::for_foreign_blocks(context())];
-        leases.extend(retired.into_iter().map(|signer| LeaseLoop::for_retired_signer(context(), signer)));
-        leases.extend(signers.into_iter().map(|signer| LeaseLoop::for_signer(context(), signer)));
+        let mut leases = vec![LeaseLoop::for_foreign_blocks(self.lease_parts())];
+        leases.extend(retired.into_iter().map(|signer| LeaseLoop::for_retired_signer(self.lease_parts(), signer)));
+        let sender = |signer| LeaseLoop::for_signer(self.lease_parts(), self.sender_parts(), signer);
+        leases.extend(signers.into_iter().map(sender));
+        let (store, in_flight) = (self.store.clone(), self.in_flight.clone());
         let mut workers = vec![
-            Follower::new(context()).run(stop.clone()).boxed(),
-            MetricsPoller::new(chain, store.clone(), in_flight, addresses).run(stop.clone()).boxed(),
-            Pruner::new(store.clone(), settings.keep_signed_bytes).run(stop.clone()).boxed(),
-            ReplicaSync::new(store, queue, waiters).run(stop.clone()).boxed(),
+            Follower::new(self.follower_parts()).run(stop.clone()).boxed(),
+            MetricsPoller::new(self.chain.clone(), store.clone(), in_flight, addresses).run(stop.clone()).boxed(),
+            Pruner::new(store.clone(), self.settings.keep_signed_bytes).run(stop.clone()).boxed(),
+            ReplicaSync::new(store, self.queue.clone(), self.waiters.clone()).run(stop.clone()).boxed(),
         ];
         workers.extend(leases.into_iter().map(|lease| lease.run(stop.clone()).boxed()));
         Ok(workers)
+    }
+
+    fn lease_parts(&self) -> LeaseParts {
+        LeaseParts {
+            store: self.store.clone(),
+            in_flight: self.in_flight.clone(),
+            blockers: self.blockers.clone(),
+            follower_inbox: self.follower_inbox.clone(),
+            tracker: self.tracker.clone(),
+        }
+    }
+
+    fn sender_parts(&self) -> SenderParts {
+        SenderParts {
+            chain: self.chain.clone(),
+            store: self.store.clone(),
+            settings: self.settings.clone(),
+            in_flight: self.in_flight.clone(),
+            waiters: self.waiters.clone(),
+            queue: self.queue.clone(),
+            head: self.head.clone(),
+            blockers: self.blockers.clone(),
+            follower_inbox: self.follower_inbox.clone(),
+            chain_info: self.chain_info.clone(),
+            tracker: self.tracker.clone(),
+            importer: self.importer.clone(),
+        }
+    }
+
+    pub(super) fn follower_parts(&self) -> Context {
+        Context {
+            chain: self.chain.clone(),
+            store: self.store.clone(),
+            settings: self.settings.clone(),
+            in_flight: self.in_flight.clone(),
+            waiters: self.waiters.clone(),
+            queue: self.queue.clone(),
+            head: self.head.clone(),
+            blockers: self.blockers.clone(),
+            follower_inbox: self.follower_inbox.clone(),
+            tracker: self.tracker.clone(),
+            importer: self.importer.clone(),
+            diagnoser: self.diagnoser.clone(),
+        }
     }
 }

@@ -4,10 +4,10 @@
 //! The first calls locate it at several endpoints at once: its receipt, whether it is in the mempool, and the signer's
 //! nonce. The second ones explain why it is there. An answer that does not arrive in time is absent from the evidence.
 
-use super::convert;
+use super::{convert, sources::Sources};
 use crate::{
     chain::{BlockTag, CallError, Chain, EndpointResponse, FanOut, register_calldata},
-    pipeline::{Context, in_flight::PendingTx, preflight},
+    pipeline::{in_flight::PendingTx, preflight},
     registration::{
         Block, BlockedReason, Pair,
         diagnosis::{
@@ -167,7 +167,7 @@ pub(super) async fn foreign_block(chain: &Chain, pair: Pair) -> Option<u64> {
 /// The blocker that a preflight finds now, if it is the one that blocks the pair. The first signers are enough, because
 /// a registration is blocked only while every signer is.
 pub(super) async fn preflight_blocker(
-    context: &Context,
+    sources: &Sources,
     blocked: BlockedReason,
     pair: Pair,
     signers: &[Address],
@@ -184,11 +184,11 @@ pub(super) async fn preflight_blocker(
     }
     let signers = signers.iter().take(EVIDENCE_ENDPOINTS);
     let inputs = preflight::Inputs {
-        chain: &context.chain,
-        store: &context.store,
-        in_flight: &context.in_flight,
-        block_gas_limit: context.head().map_or(preflight::DEFAULT_BLOCK_GAS_LIMIT, |head| head.gas_limit),
-        daily_budget: context.settings.daily_budget,
+        chain: &sources.chain,
+        store: &sources.store,
+        in_flight: &sources.in_flight,
+        block_gas_limit: sources.head.header().map_or(preflight::DEFAULT_BLOCK_GAS_LIMIT, |head| head.gas_limit),
+        daily_budget: sources.settings.daily_budget,
     };
     let all = join_all(signers.map(|signer| preflight::find_blocker(&inputs, *signer, &pair)));
     let blockers = timeout_at(Instant::now() + EVIDENCE_TIMEOUT, all).await.ok()?;

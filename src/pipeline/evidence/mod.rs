@@ -2,8 +2,12 @@
 
 mod collect;
 mod convert;
+mod sources;
 
-use super::{Context, in_flight::PendingTx, now, tx_state::TxPhase};
+pub(super) use sources::Sources;
+
+use super::{in_flight::PendingTx, tx_state::TxPhase};
+use crate::clock::now;
 use crate::registration::{
     Block, BlockedReason, Registration, Timestamp,
     diagnosis::{Blocker, ChainSnapshot, EarlierTx, Evidence, RpcAnswers, Subject, SubmittedTx, Unsent},
@@ -16,93 +20,93 @@ use tokio::time::Instant;
 /// Evidence about a pending transaction; `blocked` is the stored blocked reason of its registrations.
 ///
 /// At most [`collect::MAX_EVIDENCE_CALLS`] RPC calls, within [`collect::EVIDENCE_TIMEOUT`].
-pub(super) async fn collect_for_pending(context: &Context, tx: &PendingTx, blocked: Option<BlockedReason>) -> Evidence {
-    let chain = chain_snapshot(context);
+pub(super) async fn collect_for_pending(sources: &Sources, tx: &PendingTx, blocked: Option<BlockedReason>) -> Evidence {
+    let chain = chain_snapshot(sources);
     let (phase, submitted_at) = {
         let status = tx.status();
         (status.phase(), status.submitted_at())
     };
     let subject = match phase {
         TxPhase::Included { block, .. } => {
-            let needs_votes = !chain.usable.is_empty() && is_at_confirmation_depth(context, &block);
-            let block_votes = if needs_votes { collect::block_votes(&context.chain, &block).await } else { Vec::new() };
+            let needs_votes = !chain.usable.is_empty() && is_at_confirmation_depth(sources, &block);
+            let block_votes = if needs_votes { collect::block_votes(&sources.chain, &block).await } else { Vec::new() };
             Subject::Included { block: block.number, block_votes }
         }
         TxPhase::Signed => {
             let rejection = tx.status().last_rejection().cloned().map(Blocker::Rejected);
             Subject::Unsent(Unsent {
                 blocked_reason: blocked,
-                blocker: rejection.or_else(|| known_blocker(context, blocked)),
+                blocker: rejection.or_else(|| known_blocker(sources, blocked)),
                 ..Unsent::default()
             })
         }
-        TxPhase::Submitted => Subject::Submitted(Box::new(submitted_evidence(context, tx, &chain).await)),
+        TxPhase::Submitted => Subject::Submitted(Box::new(submitted_evidence(sources, tx, &chain).await)),
     };
-    build_evidence(context, chain, submitted_at, subject)
+    build_evidence(sources, chain, submitted_at, subject)
 }
 
 /// Whether a block has enough confirmations, so that only the endpoints' votes can keep its transactions unconfirmed.
-pub(super) fn is_at_confirmation_depth(context: &Context, block: &Block) -> bool {
-    let depth = context.head().map_or(0, |head| (head.block.number + 1).saturating_sub(block.number));
-    depth >= context.settings.confirmations
+pub(super) fn is_at_confirmation_depth(sources: &Sources, block: &Block) -> bool {
+    let depth = sources.head.header().map_or(0, |head| (head.block.number + 1).saturating_sub(block.number));
+    depth >= sources.settings.confirmations
 }
 
 /// Evidence about a registration without a pending transaction.
 pub(super) async fn collect_for_queued(
-    context: &Context,
+    sources: &Sources,
     registration: &Registration,
     signers: &[Address],
 ) -> Evidence {
-    let chain = chain_snapshot(context);
+    let chain = chain_snapshot(sources);
     let blocked = registration.blocked_reason;
     let pair = registration.request.pair.clone();
     let foreign_block = match blocked {
         Some(BlockedReason::AwaitingConfirmations) if !chain.usable.is_empty() => {
-            collect::foreign_block(&context.chain, pair.clone()).await
+            collect::foreign_block(&sources.chain, pair.clone()).await
         }
         Some(_) | None => None,
     };
-    let earlier_tx = if blocked.is_none() { blocking_tx(context, signers) } else { None };
-    let blocker = match (known_blocker(context, blocked), blocked) {
+    let earlier_tx = if blocked.is_none() { blocking_tx(sources, signers) } else { None };
+    let blocker = match (known_blocker(sources, blocked), blocked) {
         (None, Some(blocked)) if !chain.usable.is_empty() => {
-            context.diagnosis_cache.blocker(blocked, collect::preflight_blocker(context, blocked, pair, signers)).await
+            sources.blocker_cache.get(blocked, collect::preflight_blocker(sources, blocked, pair, signers)).await
         }
         (known, _) => known,
     };
     let subject = Subject::Unsent(Unsent { blocked_reason: blocked, blocker, foreign_block, earlier_tx });
-    build_evidence(context, chain, None, subject)
+    build_evidence(sources, chain, None, subject)
 }
 
 fn build_evidence(
-    context: &Context,
+    sources: &Sources,
     chain: ChainSnapshot,
     submitted_at: Option<Timestamp>,
     subject: Subject,
 ) -> Evidence {
-    let confirmations_required = context.settings.confirmations;
+    let confirmations_required = sources.settings.confirmations;
     Evidence { now: now(), submitted_at, confirmations_required, chain, subject }
 }
 
-fn chain_snapshot(context: &Context) -> ChainSnapshot {
-    let head = context.head.get().as_ref().map(convert::head_snapshot);
-    convert::chain_snapshot(context.chain.pool_status(), head, context.chain.network().is_local())
+fn chain_snapshot(sources: &Sources) -> ChainSnapshot {
+    let head = sources.head.get().as_ref().map(convert::head_snapshot);
+    convert::chain_snapshot(sources.chain.pool_status(), head, sources.chain.network().is_local())
 }
 
 /// The blocker of a sender of this process, if it is the one that blocks the registration.
-fn known_blocker(context: &Context, blocked: Option<BlockedReason>) -> Option<Blocker> {
-    context.blockers.find(|blocker| Some(blocker.blocked_reason()) == blocked)
+fn known_blocker(sources: &Sources, blocked: Option<BlockedReason>) -> Option<Blocker> {
+    sources.blockers.find(|blocker| Some(blocker.blocked_reason()) == blocked)
 }
 
-async fn submitted_evidence(context: &Context, tx: &PendingTx, chain: &ChainSnapshot) -> SubmittedTx {
+async fn submitted_evidence(sources: &Sources, tx: &PendingTx, chain: &ChainSnapshot) -> SubmittedTx {
     let status = tx.status().clone();
     let (_, fees) = tx.latest();
-    let not_included = not_included(context, tx.signer);
+    let not_included = not_included(sources, tx.signer);
     let earlier_tx = not_included.iter().find(|other| other.nonce < tx.nonce).map(|other| convert::earlier_tx(other));
     let is_stalled = chain.stalled.is_some() && !chain.mines_on_demand;
     let answers = if chain.usable.is_empty() || is_stalled || earlier_tx.is_some() {
         RpcAnswers::default()
     } else {
-        collect::collect_answers(&context.chain, tx, chain).await
+        collect::collect_answers(&sources.chain, tx, chain).await
     };
     SubmittedTx {
         signer: tx.signer,
@@ -114,29 +118,29 @@ async fn submitted_evidence(context: &Context, tx: &PendingTx, chain: &ChainSnap
         reorged_out_of_block: status.reorged_out_of(),
         last_rejection: status.last_rejection().cloned(),
         nonce_consumed_for: status.nonce_consumed_for(now(), Instant::now()),
-        last_seen_nonce: context.chain.last_seen_nonce(tx.signer),
+        last_seen_nonce: sources.chain.last_seen_nonce(tx.signer),
         in_flight: not_included.len(),
         answers,
     }
 }
 
 /// The signer's transactions that no block includes, by nonce.
-fn not_included(context: &Context, signer: Address) -> Vec<Arc<PendingTx>> {
-    let mut pending = context.in_flight.of_signer(signer);
+fn not_included(sources: &Sources, signer: Address) -> Vec<Arc<PendingTx>> {
+    let mut pending = sources.in_flight.of_signer(signer);
     pending.retain(|tx| !matches!(tx.status().phase(), TxPhase::Included { .. }));
     pending
 }
 
 /// The transaction that the queue waits for while no signer may sign another one: each is at its in-flight limit, or
 /// has a transaction that no endpoint accepted.
-fn blocking_tx(context: &Context, signers: &[Address]) -> Option<EarlierTx> {
-    let at_limit = context.blockers.signers_at_limit();
+fn blocking_tx(sources: &Sources, signers: &[Address]) -> Option<EarlierTx> {
+    let at_limit = sources.blockers.signers_at_limit();
     let cannot_sign = |signer: &Address| {
-        let pending = context.in_flight.of_signer(*signer);
+        let pending = sources.in_flight.of_signer(*signer);
         let is_unsent = |tx: &Arc<PendingTx>| tx.status().phase() == TxPhase::Signed;
         at_limit.contains(signer) || pending.len() >= InFlightLimit::MAX_IN_FLIGHT || pending.iter().any(is_unsent)
     };
-    let lowest = || signers.iter().find_map(|signer| not_included(context, *signer).into_iter().next());
+    let lowest = || signers.iter().find_map(|signer| not_included(sources, *signer).into_iter().next());
     let blocking = signers.iter().all(cannot_sign).then(lowest)?;
     blocking.map(|tx| convert::earlier_tx(&tx))
 }

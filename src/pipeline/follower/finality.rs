@@ -195,7 +195,7 @@ impl Follower {
             let mut affected = (0, None, None);
             if let Some(open) = store.open_transaction(block.id).await? {
                 let key = (open.signer, open.nonce);
-                resume::track(&self.context, open, Some(at));
+                self.context.tracker.track(open, Some(at));
                 if let Some(flight) = self.context.in_flight.get(key.0, key.1) {
                     affected = (flight.members.len(), flight.sample_affected(), Some(flight.latest().0));
                 }

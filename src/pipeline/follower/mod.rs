@@ -164,7 +164,7 @@ impl Follower {
                 Some(head) => head,
                 None => self.context.chain.head().await?,
             };
-            self.context.update_head(head);
+            self.context.head.update(head);
             return Ok(());
         }
         let falls = self.context.chain.head_regressions();
@@ -176,7 +176,7 @@ impl Follower {
         );
         let (head, nonces) = tokio::try_join!(self.context.chain.head(), nonces)?;
         let nonces: BTreeMap<Address, u64> = nonces.into_iter().collect();
-        self.context.update_head(head);
+        self.context.head.update(head);
 
         let mut canonical =
             CanonicalView::new(self.context.chain.clone(), head, falls != self.head_regressions, &self.missing_blocks);

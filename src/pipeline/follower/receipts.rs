@@ -206,7 +206,7 @@ impl Follower {
         let displaced =
             deep && since.elapsed() >= MISSING_GRACE && self.is_nonce_taken(flight, since.elapsed(), head).await;
         if (first || displaced)
-            && let Some((flight, hash, receipt)) = self.context.import_attempt(flight).await?
+            && let Some((flight, hash, receipt)) = self.context.importer.import_attempt(flight).await?
         {
             return self.apply_receipt(&flight, hash, receipt, canonical).await;
         }

@@ -2,7 +2,7 @@
 
 use crate::{
     chain::Backoff,
-    pipeline::{Context, diagnosis_cache::DiagnosisRun, in_flight::PendingTx, now},
+    pipeline::{Context, diagnoser::DiagnosisRun, in_flight::PendingTx, now},
     registration::{State, Timestamp, diagnosis::Subject},
     store::StoreError,
     telemetry::{TimedOutTransaction, TransactionTimeoutError, events, log_retry},
@@ -56,7 +56,7 @@ impl TimeoutWatcher {
 
 /// Diagnoses, writes, reports and tells.
 async fn handle_timeout(tools: Context, flight: Arc<PendingTx>) {
-    let round = tools.diagnose_fresh(&flight).await;
+    let round = tools.diagnoser.diagnose_fresh(&flight).await;
     let at = now();
     let written = persist_timeout(&tools, &flight, &round, at).await;
     flight.status().mark_timed_out();

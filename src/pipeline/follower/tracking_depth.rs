@@ -111,7 +111,7 @@ mod tests {
             daily_budget: None,
             keep_signed_bytes: Duration::from_secs(1),
         };
-        Follower::new(Context::new(Chain::new(&chain).unwrap(), store, settings, 1))
+        Follower::new(Pipeline::new(Chain::new(&chain).unwrap(), store, settings, 1).follower_parts())
     }
 
     fn followed(follower: &Follower) -> Vec<u64> {

@@ -2,22 +2,63 @@
 
 use super::schedule::Timers;
 use crate::{
-    chain::{Backoff, Header, Signer},
-    pipeline::{Context, blockers::FeeWaitGuard},
+    chain::{Backoff, Chain, Header, Signer},
+    pipeline::{
+        blockers::{FeeWaitGuard, SenderBlockers},
+        follower_inbox::FollowerInbox,
+        head::HeadWatch,
+        import_unknown::Importer,
+        in_flight::PendingTxs,
+        queue::Queue,
+        registration_trace::ChainInfo,
+        resume::Tracker,
+        settings::Settings,
+        waiters::Waiters,
+    },
     registration::{
         BlockedReason,
         policy::{batching, budget::OverBudget, in_flight_limit::InFlightLimit},
     },
+    store::Store,
 };
 use alloy::primitives::Address;
+use std::sync::Arc;
 use tokio::time::Instant;
 
 pub(super) const MAX_CLAIM: usize = batching::MAX_BATCH_REGISTRATIONS;
 
+/// What every sender of a process uses.
+#[derive(Clone, Debug)]
+pub(in crate::pipeline) struct SenderParts {
+    pub(in crate::pipeline) chain: Chain,
+    pub(in crate::pipeline) store: Store,
+    pub(in crate::pipeline) settings: Arc<Settings>,
+    pub(in crate::pipeline) in_flight: Arc<PendingTxs>,
+    pub(in crate::pipeline) waiters: Waiters,
+    pub(in crate::pipeline) queue: Queue,
+    pub(in crate::pipeline) head: HeadWatch,
+    pub(in crate::pipeline) blockers: SenderBlockers,
+    pub(in crate::pipeline) follower_inbox: FollowerInbox,
+    pub(in crate::pipeline) chain_info: Arc<ChainInfo>,
+    pub(in crate::pipeline) tracker: Tracker,
+    pub(in crate::pipeline) importer: Importer,
+}
+
 /// Sends the queued registrations with one signer, strictly in the order of its nonces.
 #[derive(Debug)]
 pub(in crate::pipeline) struct Sender {
-    pub(super) context: Context,
+    pub(super) chain: Chain,
+    pub(super) store: Store,
+    pub(super) settings: Arc<Settings>,
+    pub(super) in_flight: Arc<PendingTxs>,
+    pub(super) waiters: Waiters,
+    pub(super) queue: Queue,
+    pub(super) head: HeadWatch,
+    pub(super) blockers: SenderBlockers,
+    pub(super) follower_inbox: FollowerInbox,
+    pub(super) chain_info: Arc<ChainInfo>,
+    pub(super) tracker: Tracker,
+    pub(super) importer: Importer,
     pub(super) signer: Signer,
     /// The nonce after the last one assigned; `None` until it is read from the store.
     pub(super) next_nonce: Option<u64>,
@@ -33,9 +74,21 @@ pub(in crate::pipeline) struct Sender {
 }
 
 impl Sender {
-    pub(in crate::pipeline) fn new(context: Context, signer: Signer) -> Self {
+    pub(in crate::pipeline) fn new(parts: SenderParts, signer: Signer) -> Self {
+        let SenderParts { chain, store, settings, in_flight, waiters, queue, .. } = parts;
         Self {
-            context,
+            chain,
+            store,
+            settings,
+            in_flight,
+            waiters,
+            queue,
+            head: parts.head,
+            blockers: parts.blockers,
+            follower_inbox: parts.follower_inbox,
+            chain_info: parts.chain_info,
+            tracker: parts.tracker,
+            importer: parts.importer,
             signer,
             next_nonce: None,
             max_batch: MAX_CLAIM,
