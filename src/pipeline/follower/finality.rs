@@ -4,7 +4,7 @@
 use super::{CanonicalView, Follower};
 use crate::{
     chain::{BlockTag, CallError, Header},
-    pipeline::{error::PollError, now, resume},
+    pipeline::{error::PollError, now},
     registration::{Finality, TransactionId},
     store::{StoreError, UnfinalizedBlock},
     telemetry::events,

@@ -49,7 +49,7 @@ mod tests {
     use super::*;
     use crate::{
         chain::{self, Chain, EndpointUrl},
-        pipeline::{Context, Settings, now},
+        pipeline::{Pipeline, Settings, now},
         registration::{Block, Cost, DocumentHash, NewRegistration, Pair, TransactionId, policy::fees::Fees},
         store::{self, AcceptHandle, Attempt, Inclusion, NewTransaction, Store},
         telemetry::propagation,
