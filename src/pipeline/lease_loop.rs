@@ -1,7 +1,7 @@
 //! Acting for a signer, from acquiring its lease until losing it or shutdown. A new holder first resumes the transactions that
 //! the last holder left, and only then signs anything new. A holder that loses the lease drops them: another replica has them.
 
-use super::{Context, follower::MAX_TRACKED_DEPTH, resume, sender::Sender};
+use super::{Context, follower::tracking_depth::MAX_TRACKED_DEPTH, resume, sender::Sender};
 use crate::{
     chain::{Backoff, Signer},
     store::{Lease, StoreError, UnfinalizedBlock},

@@ -29,6 +29,7 @@ mod replica_sync;
 mod resume;
 mod sender;
 mod settings;
+mod timeouts;
 mod tx_state;
 mod waiters;
 mod workers;
