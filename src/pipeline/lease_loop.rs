@@ -3,7 +3,7 @@
 
 use super::{
     blockers::SenderBlockers,
-    follower::MAX_TRACKED_DEPTH,
+    follower::tracking_depth::MAX_TRACKED_DEPTH,
     follower_inbox::FollowerInbox,
     in_flight::PendingTxs,
     resume::Tracker,

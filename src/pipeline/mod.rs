@@ -1,9 +1,9 @@
-//! WHO moves a registration along.
+//! Takes accepted registrations from the queue to finality.
 //!
-//! A `lane` per signer takes queued work, prepares and sends it; one `follower` watches the chain for everybody; a
-//! `journey` tells one registration's story; `waiters` tells those who wait, and `exchange` the other replicas; `gauges` looks at
-//! what waits; `housekeeping` removes what is kept for a while. What is done is in the store first: every piece of memory here can
-//! be lost and is read back by `recovery`.
+//! A `sender` per signer claims queued registrations, signs and broadcasts transactions, and maintains the pending ones; one
+//! `follower` reads new blocks for all of them; `timeouts` reports what is late, as the `diagnoser` explains it from
+//! `evidence`; `lease_loop` decides which replica acts for which signer. `workers` builds all of it from parts, and no file here
+//! holds more parts than it uses. The store is written first: everything in memory can be lost, and `resume` reads it back.
 
 mod blockers;
 mod cost;
@@ -30,6 +30,7 @@ mod resume;
 mod sender;
 mod settings;
 mod single_flight;
+mod timeouts;
 mod tx_state;
 mod waiters;
 mod workers;
@@ -45,31 +46,4 @@ pub use crate::{
     store::{AcceptError, Filter, StoreError},
 };
 
-use crate::{chain::Chain, clock::now, store::Store};
-use blockers::SenderBlockers;
-use diagnoser::Diagnoser;
-use follower_inbox::FollowerInbox;
-use head::HeadWatch;
-use import_unknown::Importer;
-use in_flight::PendingTxs;
-use queue::Queue;
-use resume::Tracker;
-use std::sync::Arc;
-use waiters::Waiters;
-
-/// What the follower uses.
-#[derive(Clone, Debug)]
-struct Context {
-    chain: Chain,
-    store: Store,
-    settings: Arc<Settings>,
-    in_flight: Arc<PendingTxs>,
-    waiters: Waiters,
-    queue: Queue,
-    head: HeadWatch,
-    blockers: SenderBlockers,
-    follower_inbox: FollowerInbox,
-    tracker: Tracker,
-    importer: Importer,
-    diagnoser: Diagnoser,
-}
+use crate::clock::now;

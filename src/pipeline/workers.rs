@@ -1,12 +1,11 @@
-//! The pipeline of one process: its shared parts, and the tasks that run until shutdown. `app` and the simulation run the
-//! same tasks.
+//! The pipeline of one process: its shared parts, and the tasks that run until shutdown. `app` and the simulation run
+//! the same tasks.
 
 use super::{
-    Context,
     blockers::SenderBlockers,
     diagnoser::Diagnoser,
     evidence::Sources,
-    follower::Follower,
+    follower::{Follower, FollowerParts},
     follower_inbox::FollowerInbox,
     head::HeadWatch,
     import_unknown::Importer,
@@ -21,6 +20,7 @@ use super::{
     resume::Tracker,
     sender::SenderParts,
     settings::Settings,
+    timeouts::{TimeoutParts, TimeoutWatcher},
     waiters::Waiters,
 };
 use crate::{
@@ -112,8 +112,8 @@ impl Pipeline {
         move || queue.notify()
     }
 
-    /// Every task, for these signers. A signer that is no longer configured and has transactions that are not final gets
-    /// a task that follows those.
+    /// Every task, for these signers. A signer that is no longer configured and has transactions that are not final
+    /// gets a task that follows those.
     ///
     /// # Errors
     /// When the store cannot be read.
@@ -128,6 +128,7 @@ impl Pipeline {
         let (store, in_flight) = (self.store.clone(), self.in_flight.clone());
         let mut workers = vec![
             Follower::new(self.follower_parts()).run(stop.clone()).boxed(),
+            TimeoutWatcher::new(self.timeout_parts()).run(stop.clone()).boxed(),
             MetricsPoller::new(self.chain.clone(), store.clone(), in_flight, addresses).run(stop.clone()).boxed(),
             Pruner::new(store.clone(), self.settings.keep_signed_bytes).run(stop.clone()).boxed(),
             ReplicaSync::new(store, self.queue.clone(), self.waiters.clone()).run(stop.clone()).boxed(),
@@ -163,8 +164,8 @@ impl Pipeline {
         }
     }
 
-    pub(super) fn follower_parts(&self) -> Context {
-        Context {
+    pub(super) fn follower_parts(&self) -> FollowerParts {
+        FollowerParts {
             chain: self.chain.clone(),
             store: self.store.clone(),
             settings: self.settings.clone(),
@@ -176,7 +177,17 @@ impl Pipeline {
             follower_inbox: self.follower_inbox.clone(),
             tracker: self.tracker.clone(),
             importer: self.importer.clone(),
+        }
+    }
+
+    fn timeout_parts(&self) -> TimeoutParts {
+        TimeoutParts {
+            chain: self.chain.clone(),
+            store: self.store.clone(),
+            in_flight: self.in_flight.clone(),
+            waiters: self.waiters.clone(),
             diagnoser: self.diagnoser.clone(),
+            confirmation_timeout: self.settings.confirmation_timeout,
         }
     }
 }
