@@ -8,7 +8,7 @@ use crate::{
     chain::{self, Chain, ChainIdentity, DeployError, Signer, VerifyError},
     clock,
     config::{DeploySettings, Settings},
-    pipeline::{self, Context, Follower, LeaseLoop, MetricsPoller, Pruner, Registrar, ReplicaSync, ResumeError},
+    pipeline::{self, Pipeline, ResumeError},
     store::{AcceptHandle, OpenError, Registry, Store, StoreError},
     telemetry::{metrics, redact},
 };
@@ -122,26 +122,18 @@ pub async fn serve(
     pipeline::check_signer_keys(&store, &settings.chain.signers).await?;
     let startup_info = StartupInfo::new(&settings, &chain, &store);
     log_signer_statuses(&chain, &settings.chain.signers).await;
-    let context = Context::new(chain, store.clone(), settings.pipeline.clone(), max_waiters);
+    let pipeline = Pipeline::new(chain, store.clone(), settings.pipeline.clone(), max_waiters);
 
     let (accept_handle, accept_writer) = AcceptHandle::new(store.clone());
-    let signers: Vec<_> = settings.chain.signers.iter().map(Signer::address).collect();
-    let registrar = Registrar::new(context.clone(), accept_handle, signers.clone());
-    workers.spawn(MetricsPoller::new(context.clone(), signers.clone()).run(shutdown.clone()));
-    workers.spawn(Pruner::new(context.clone()).run(shutdown.clone()));
-    workers.spawn(Follower::new(context.clone()).run(shutdown.clone()));
-    workers.spawn(ReplicaSync::new(context.clone()).run(shutdown.clone()));
-    workers.spawn(LeaseLoop::for_foreign_blocks(context.clone()).run(shutdown.clone()));
-    for signer in store.signers_with_unfinalized().await?.into_iter().filter(|signer| !signers.contains(signer)) {
-        workers.spawn(LeaseLoop::for_retired_signer(context.clone(), signer).run(shutdown.clone()));
-    }
-    for signer in settings.chain.signers {
-        workers.spawn(LeaseLoop::for_signer(context.clone(), signer).run(shutdown.clone()));
+    let signers = settings.chain.signers.iter().map(Signer::address).collect();
+    let registrar = pipeline.registrar(accept_handle, signers);
+    for worker in pipeline.workers(settings.chain.signers, &shutdown).await? {
+        workers.spawn(worker);
     }
     let calls_drained = CancellationToken::new();
     let mut tasks = Tasks {
         workers,
-        accept_writer: tokio::spawn(accept_writer.run(calls_drained.clone(), move || context.notify_queued())),
+        accept_writer: tokio::spawn(accept_writer.run(calls_drained.clone(), pipeline.on_accepted())),
         calls_drained,
         admin: tokio::spawn(api::serve_admin(admin_listener, registrar.clone(), shutdown.clone())),
         server: tokio::spawn(api::serve(listener, registrar, settings.api, shutdown.clone())),

@@ -72,5 +72,7 @@ pub mod clock;
 pub mod config;
 pub mod pipeline;
 pub mod registration;
-pub mod store;
+#[cfg(test)]
+mod simulation;
+pub(crate) mod store;
 pub mod telemetry;

@@ -1,5 +1,5 @@
-//! Acting for a signer: from taking its lease until losing it, or the end. Whoever takes the lease takes up the work that the last
-//! holder left, and only then signs anything new; whoever loses it forgets that work, for it is another replica's now.
+//! Acting for a signer, from acquiring its lease until losing it or shutdown. A new holder first resumes the transactions that
+//! the last holder left, and only then signs anything new. A holder that loses the lease drops them: another replica has them.
 
 use super::{Context, follower::MAX_TRACKED_DEPTH, resume, sender::Sender};
 use crate::{
@@ -11,67 +11,76 @@ use alloy::primitives::Address;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
-/// How often a lease that another replica holds is asked for: so its signers move within two seconds of its death.
+/// Between two attempts to acquire a lease that another replica holds: its signers are served within two seconds of its death.
 const LEASE_RETRY_INTERVAL: Duration = Duration::from_millis(500);
-/// How often a holder says that it lives: several times in a lease's lifetime.
+/// Several times within `LEASE_TTL`.
 const LEASE_RENEW_INTERVAL: Duration = Duration::from_secs(1);
-/// How often what other replicas have found of other people's transactions is looked for, by the one that watches it.
+/// Between two reads of the foreign blocks that other replicas have found.
 const FOREIGN_BLOCKS_INTERVAL: Duration = Duration::from_secs(5);
 
-/// What is leased.
+/// What a lease is for.
 #[derive(Debug)]
 enum LeaseScope {
-    /// A signer: its lane, and what it has out.
+    /// A configured signer: its sender and its pending transactions.
     Signer(Signer),
-    /// The blocks of other people's transactions that settled work of ours, until they are final.
+    /// Blocks in which another sender's transaction registered a pair of ours, until they are final.
     ForeignBlocks,
-    /// A signer that is not among the settings any more: the blocks that hold its last transactions, until they are final.
+    /// A signer that is no longer configured: the blocks with its last transactions, until they are final.
     RetiredSigner(Address),
 }
 
 impl LeaseScope {
-    /// As the log says it: whose it is, and what is done for it.
+    /// The signer, and the role as the log names it.
     fn describe(&self) -> (Option<Address>, &'static str) {
         match self {
             Self::Signer(signer) => (Some(signer.address()), "signer"),
-            Self::ForeignBlocks => (None, "watcher of what others registered"),
-            Self::RetiredSigner(signer) => (Some(*signer), "watcher of a signer that is not used any more"),
+            Self::ForeignBlocks => (None, "foreign blocks"),
+            Self::RetiredSigner(signer) => (Some(*signer), "retired signer"),
         }
     }
 }
 
-/// A place that one replica fills at a time.
+enum LeaseAttempt {
+    /// This replica held it, and has it no longer.
+    Held,
+    HeldElsewhere,
+}
+
+/// A role that one replica has at a time.
 #[derive(Debug)]
-pub struct LeaseLoop {
+pub(super) struct LeaseLoop {
     context: Context,
     scope: LeaseScope,
     backoff: Backoff,
 }
 
 impl LeaseLoop {
-    /// For this signer.
-    pub fn for_signer(tools: Context, signer: Signer) -> Self {
-        Self { context: tools, scope: LeaseScope::Signer(signer), backoff: Backoff::new() }
+    pub(super) fn for_signer(context: Context, signer: Signer) -> Self {
+        Self::new(context, LeaseScope::Signer(signer))
     }
 
-    /// For what other people registered.
-    pub fn for_foreign_blocks(tools: Context) -> Self {
-        Self { context: tools, scope: LeaseScope::ForeignBlocks, backoff: Backoff::new() }
+    pub(super) fn for_foreign_blocks(context: Context) -> Self {
+        Self::new(context, LeaseScope::ForeignBlocks)
     }
 
-    /// For a signer whose key is not needed any more, and whose last blocks are not final yet.
-    pub fn for_retired_signer(tools: Context, signer: Address) -> Self {
-        Self { context: tools, scope: LeaseScope::RetiredSigner(signer), backoff: Backoff::new() }
+    pub(super) fn for_retired_signer(context: Context, signer: Address) -> Self {
+        Self::new(context, LeaseScope::RetiredSigner(signer))
     }
 
-    /// Until `stop`. The lease is given up with the store, when what is under way has been written.
-    pub async fn run(mut self, stop: CancellationToken) {
+    fn new(context: Context, scope: LeaseScope) -> Self {
+        Self { context, scope, backoff: Backoff::new() }
+    }
+
+    /// Runs until `stop`. The lease is released with the store, after what is under way has been written.
+    pub(super) async fn run(mut self, stop: CancellationToken) {
         while !stop.is_cancelled() {
             match self.hold_lease(&stop).await {
-                Ok(true) => self.backoff.reset(),
-                Ok(false) => drop(stop.run_until_cancelled(tokio::time::sleep(LEASE_RETRY_INTERVAL)).await),
+                Ok(LeaseAttempt::Held) => self.backoff.reset(),
+                Ok(LeaseAttempt::HeldElsewhere) => {
+                    stop.run_until_cancelled(tokio::time::sleep(LEASE_RETRY_INTERVAL)).await;
+                }
                 Err(error) => {
-                    log_retry!(error, role = self.scope.describe().1, "a lease waits for the database");
+                    log_retry!(error, role = self.scope.describe().1, "lease acquisition failed, retrying");
                     stop.run_until_cancelled(tokio::time::sleep(self.backoff.next_delay())).await;
                 }
             }
@@ -86,10 +95,12 @@ impl LeaseLoop {
         }
     }
 
-    /// Serves one time, from taking the lease to its end. Returns `false` while another replica has it.
-    async fn hold_lease(&self, stop: &CancellationToken) -> Result<bool, StoreError> {
+    /// Holds the lease once, from acquiring to losing it.
+    async fn hold_lease(&self, stop: &CancellationToken) -> Result<LeaseAttempt, StoreError> {
         let address = self.address();
-        let Some(lease) = self.context.store.acquire_lease(address).await? else { return Ok(false) };
+        let Some(lease) = self.context.store.acquire_lease(address).await? else {
+            return Ok(LeaseAttempt::HeldElsewhere);
+        };
         let (signer, role) = self.scope.describe();
         events::lease_acquired(signer, role);
         let lost = stop.child_token();
@@ -98,31 +109,31 @@ impl LeaseLoop {
             events::lease_lost(signer, role);
             self.drop_tracked(address);
         }
-        result.map(|()| true)
+        result.map(|()| LeaseAttempt::Held)
     }
 
-    /// What is another replica's to follow.
+    /// Another replica tracks these from now on.
     fn drop_tracked(&self, signer: Address) {
-        for flight in self.context.in_flight.of_signer(signer) {
-            self.context.in_flight.remove(&flight);
+        for pending_tx in self.context.in_flight.of_signer(signer) {
+            self.context.in_flight.remove(&pending_tx);
         }
         self.context.blockers.set_at_limit(signer, false);
     }
 
-    /// Says that we live, until the lease turns out to be another replica's. While the database does not answer nothing is known,
-    /// and nothing can be written either.
+    /// Renews until another replica has the lease. While the database does not answer, the lease's state is unknown; nothing
+    /// can be written then either.
     async fn renew_loop(&self, lease: Lease, lost: &CancellationToken) {
         if !self.context.store.is_shared() {
             return lost.cancelled().await;
         }
-        let mut said = false;
+        let mut is_reported = false;
         while lost.run_until_cancelled(tokio::time::sleep(LEASE_RENEW_INTERVAL)).await.is_some() {
             match self.context.store.renew_lease(lease).await {
-                Ok(true) => said = false,
+                Ok(true) => is_reported = false,
                 Ok(false) => lost.cancel(),
-                Err(error) if !said => {
-                    log_retry!(error, signer = %lease.signer, "a lease could not be renewed: until it is, nothing is signed");
-                    said = true;
+                Err(error) if !is_reported => {
+                    log_retry!(error, signer = %lease.signer, "failed to renew a lease; nothing is signed until it succeeds");
+                    is_reported = true;
                 }
                 Err(_) => {}
             }
@@ -136,7 +147,7 @@ impl LeaseLoop {
             LeaseScope::RetiredSigner(signer) => self.watch_retired_signer(*signer, lost).await,
         };
         if result.is_err() {
-            // What was not taken up must not be acted for; the next try takes the lease again.
+            // The work of the last holder is not resumed: give the lease up, and acquire it again.
             lost.cancel();
         }
         result
@@ -160,13 +171,13 @@ impl LeaseLoop {
         }
         while lost.run_until_cancelled(tokio::time::sleep(FOREIGN_BLOCKS_INTERVAL)).await.is_some() {
             if let Err(error) = self.load_unfinalized_blocks(UnfinalizedBlock::FOREIGN_LEASE).await {
-                log_retry!(error, "what others have found could not be looked for");
+                log_retry!(error, "failed to read foreign blocks");
             }
         }
         Ok(())
     }
 
-    /// A reorg that takes something back is mended with the bytes that are on disk, for which no key is needed.
+    /// After a reorg the signed bytes on disk are rebroadcast, which needs no key.
     async fn watch_retired_signer(&self, signer: Address, lost: &CancellationToken) -> Result<(), StoreError> {
         resume::resume_signer(&self.context, signer).await?;
         self.load_unfinalized_blocks(signer).await?;
@@ -174,7 +185,7 @@ impl LeaseLoop {
         Ok(())
     }
 
-    /// Hands what is confirmed and not final to the follower. Returns how much that is.
+    /// Hands the blocks that are confirmed and not final to the follower, and returns how many there are.
     async fn load_unfinalized_blocks(&self, address: Address) -> Result<usize, StoreError> {
         let blocks = self.context.store.unfinalized_blocks(address, MAX_TRACKED_DEPTH).await?;
         let count = blocks.len();
@@ -185,12 +196,12 @@ impl LeaseLoop {
         Ok(count)
     }
 
-    /// Waits until the follower has looked at everything once: the first of two polls may have begun before.
+    /// Waits for two polls of the follower: the first may have started before the transactions were resumed.
     async fn wait_until_reconciled(&self) {
         let mut polls = self.context.poll_count.subscribe();
         for _ in 0..2 {
             polls.mark_unchanged();
-            // The sender lives as long as the tools do.
+            // Fails only when the follower is gone, at shutdown.
             let _ = polls.changed().await;
         }
     }

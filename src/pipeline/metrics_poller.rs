@@ -1,37 +1,36 @@
-//! What no event tells: how much waits and for how long, and how the signers stand. Looked at now and then, for the metrics.
+//! Gauges that no event sets: unfinished registrations by state, the age of the oldest queued one, and each signer's
+//! balance, nonce lag and lease.
 
-use super::{Context, tx_state::TxPhase};
-use crate::{registration::State, telemetry::metrics};
+use super::{in_flight::PendingTxs, tx_state::TxPhase};
+use crate::{chain::Chain, registration::State, store::Store, telemetry::metrics};
 use alloy::primitives::Address;
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
-/// Between two looks at what waits. It asks the store for one row, or where others write to it too for a count besides, and no
-/// endpoint.
+/// Between two reads of the store: one row, and where replicas share it a count. No endpoint is called.
 const METRICS_INTERVAL: Duration = Duration::from_secs(1);
-/// Between two questions for what a signer holds. Each prepare asks too; these are for the quiet times, when a faucet or another
-/// program moves it: 12 calls an hour for each signer.
+/// Between two balance reads: 12 calls an hour for each signer. Preparing a transaction reads the balance too; these
+/// are for quiet times, when a faucet or another program moves funds.
 const BALANCE_INTERVAL: Duration = Duration::from_secs(300);
 
-/// The states of what is neither confirmed nor failed.
 const UNFINISHED_STATES: [State; 4] = [State::Queued, State::Signed, State::Submitted, State::Included];
 
-/// Who looks.
 #[derive(Debug)]
-pub struct MetricsPoller {
-    context: Context,
+pub(super) struct MetricsPoller {
+    chain: Chain,
+    store: Store,
+    in_flight: Arc<PendingTxs>,
     signers: Vec<Address>,
 }
 
 impl MetricsPoller {
-    /// For these signers.
-    pub fn new(tools: Context, signers: Vec<Address>) -> Self {
-        Self { context: tools, signers }
+    pub(super) fn new(chain: Chain, store: Store, in_flight: Arc<PendingTxs>, signers: Vec<Address>) -> Self {
+        Self { chain, store, in_flight, signers }
     }
 
-    /// Looks until `stop`. An endpoint or a database that does not answer keeps nobody from telling what is known without it.
-    pub async fn run(self, stop: CancellationToken) {
+    /// Runs until `stop`. Each gauge is independent: an endpoint or a database that does not answer delays only its own.
+    pub(super) async fn run(self, stop: CancellationToken) {
         tokio::join!(self.in_flight_loop(&stop), self.queue_loop(&stop), self.balance_loop(&stop));
     }
 
@@ -45,50 +44,49 @@ impl MetricsPoller {
     async fn queue_loop(&self, stop: &CancellationToken) {
         while !stop.is_cancelled() {
             self.record_oldest_queued().await;
-            if self.context.store.is_shared() {
+            if self.store.is_shared() {
                 self.record_states().await;
             }
             stop.run_until_cancelled(tokio::time::sleep(METRICS_INTERVAL)).await;
         }
     }
 
-    /// The start has asked already.
+    /// Waits first: the balance was read at startup.
     async fn balance_loop(&self, stop: &CancellationToken) {
         while stop.run_until_cancelled(tokio::time::sleep(BALANCE_INTERVAL)).await.is_some() {
             for signer in &self.signers {
-                match self.context.chain.balance(*signer).await {
+                match self.chain.balance(*signer).await {
                     Ok(balance) => metrics().set_signer_balance(*signer, balance),
-                    Err(error) => debug!(%signer, error = %error, "the balance is not known anew"),
+                    Err(error) => debug!(%signer, error = %error, "failed to refresh signer balance"),
                 }
             }
         }
     }
 
-    /// Registrations by state; and, of each signer, the transactions that are signed and in no block: the nonces that are given
-    /// out and that the chain, as far as it is known, has not consumed.
+    /// The nonce lag is the number of assigned nonces that no known block has consumed.
     fn record_in_flight(&self) {
         let (mut signed, mut submitted, mut included) = (0, 0, 0);
         for signer in &self.signers {
             let mut lag = 0;
-            for flight in self.context.in_flight.of_signer(*signer) {
-                let phase = flight.status().phase();
+            for pending_tx in self.in_flight.of_signer(*signer) {
+                let phase = pending_tx.status().phase();
                 let (count, consumed) = match phase {
                     TxPhase::Signed => (&mut signed, false),
                     TxPhase::Submitted => (&mut submitted, false),
                     TxPhase::Included { .. } => (&mut included, true),
                 };
-                // Those that its block did not register are queued again.
-                *count += flight.traces().len();
+                // Without members that its block did not register: they are queued again.
+                *count += pending_tx.traces().len();
                 lag += usize::from(!consumed);
             }
             metrics().set_signer_nonce_lag(*signer, lag);
-            metrics().set_signer_leased(*signer, self.context.store.is_lease_current(*signer));
+            metrics().set_signer_leased(*signer, self.store.is_lease_current(*signer));
         }
-        if self.context.store.is_shared() {
-            // What other replicas have out is not known here: the store is asked for all.
+        if self.store.is_shared() {
+            // The pending transactions of other replicas are only in the store; see `record_states`.
             return;
         }
-        let unfinished = usize::try_from(self.context.store.unfinished_count()).unwrap_or(usize::MAX);
+        let unfinished = usize::try_from(self.store.unfinished_count()).unwrap_or(usize::MAX);
         let queued = unfinished.saturating_sub(signed + submitted + included);
         set_state_gauges([
             (State::Queued, queued),
@@ -98,22 +96,22 @@ impl MetricsPoller {
         ]);
     }
 
-    /// Of a store that other replicas write to as well: every replica tells of the whole.
+    /// Every replica reports the counts of the whole store.
     async fn record_states(&self) {
-        match self.context.store.unfinished_by_state().await {
+        match self.store.unfinished_by_state().await {
             Ok(counts) => set_state_gauges(UNFINISHED_STATES.map(|state| {
                 let counted = counts.iter().find(|(of, _)| *of == state).map_or(0, |(_, count)| *count);
                 (state, usize::try_from(counted).unwrap_or(usize::MAX))
             })),
-            Err(error) => debug!(error = %error, "what is unfinished is not known"),
+            Err(error) => debug!(error = %error, "failed to count unfinished registrations"),
         }
     }
 
-    /// Until the store can be read again, what was oldest is taken to be still there.
+    /// While the store cannot be read, the last known oldest registration stays reported.
     async fn record_oldest_queued(&self) {
-        match self.context.store.oldest_queued().await {
+        match self.store.oldest_queued().await {
             Ok(accepted) => metrics().set_queue_oldest(accepted),
-            Err(error) => debug!(error = %error, "what is queued is not known"),
+            Err(error) => debug!(error = %error, "failed to read the oldest queued registration"),
         }
     }
 }

@@ -26,19 +26,14 @@ mod rejection;
 mod replica_sync;
 mod resume;
 mod sender;
-#[cfg(test)]
-mod simulation;
 mod tx_state;
 mod waiters;
+mod workers;
 
-pub use follower::Follower;
-pub use lease_loop::LeaseLoop;
-pub use metrics_poller::MetricsPoller;
-pub use pruner::Pruner;
 pub use registrar::{OnChainRegistration, Registrar, Verified};
-pub use replica_sync::ReplicaSync;
 pub use resume::{ResumeError, check_signer_keys};
 pub use waiters::{Subscription, TooManyWaiters};
+pub use workers::{Pipeline, Worker};
 
 pub use crate::{
     chain::{Header, Network},
@@ -112,11 +107,11 @@ impl Context {
         let route = ChainInfo { network: Arc::new(chain.network().clone()), contract: chain.contract() };
         Self {
             queue: Queue::new(store.clone()),
+            waiters: Waiters::new(store.clone(), max_waiters),
             chain,
             store,
             settings: Arc::new(settings),
             in_flight: Arc::default(),
-            waiters: Waiters::new(max_waiters),
             chain_info: Arc::new(route),
             head: Arc::new(watch::Sender::new(None)),
             blockers: SenderBlockers::default(),
@@ -124,11 +119,6 @@ impl Context {
             new_unfinalized: Arc::default(),
             poll_count: Arc::default(),
         }
-    }
-
-    /// Something was queued.
-    pub fn notify_queued(&self) {
-        self.queue.notify();
     }
 
     /// The head as last seen.

@@ -1,31 +1,33 @@
-//! Removes what is kept only for a while: the raw bytes of transactions that have been final for long.
+//! Removes the signed bytes of transactions that have been final for `REGISTRAR_KEEP_SIGNED_BYTES`.
 
-use super::{Context, now};
-use crate::telemetry::{events, log_retry};
+use crate::{
+    clock::now,
+    store::Store,
+    telemetry::{events, log_retry},
+};
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
-/// Between two looks, unless bytes are kept for less. A look that finds nothing reads one entry of an index.
+/// Between two runs, unless bytes are kept for less. A run that finds nothing reads one index entry.
 const PRUNE_INTERVAL: Duration = Duration::from_secs(60);
-/// How many transactions share a commit: with 40 kB of bytes each, no commit holds up what is accepted for more than some 20 ms.
+/// Transactions per commit: with 40 kB of bytes each, accepting waits at most about 20 ms for such a commit.
 const PRUNE_BATCH: u32 = 100;
 
-/// Who keeps house.
 #[derive(Debug)]
-pub struct Pruner {
-    context: Context,
+pub(super) struct Pruner {
+    store: Store,
+    keep_signed_bytes: Duration,
 }
 
 impl Pruner {
-    /// In this house.
-    pub fn new(tools: Context) -> Self {
-        Self { context: tools }
+    pub(super) fn new(store: Store, keep_signed_bytes: Duration) -> Self {
+        Self { store, keep_signed_bytes }
     }
 
-    /// Keeps it until `stop`; ends between two commits.
-    pub async fn run(self, stop: CancellationToken) {
-        let look = PRUNE_INTERVAL.min(self.context.settings.keep_signed_bytes);
-        while stop.run_until_cancelled(tokio::time::sleep(look)).await.is_some() {
+    /// Runs until `stop`; ends between two commits.
+    pub(super) async fn run(self, stop: CancellationToken) {
+        let interval = PRUNE_INTERVAL.min(self.keep_signed_bytes);
+        while stop.run_until_cancelled(tokio::time::sleep(interval)).await.is_some() {
             self.prune(&stop).await;
         }
     }
@@ -34,12 +36,12 @@ impl Pruner {
         let mut pruned = 0;
         while !stop.is_cancelled() {
             let at = now();
-            let before = at.minus(self.context.settings.keep_signed_bytes);
-            match self.context.store.prune(before, PRUNE_BATCH, at).await {
+            let before = at.minus(self.keep_signed_bytes);
+            match self.store.prune(before, PRUNE_BATCH, at).await {
                 Ok(0) => break,
-                Ok(some) => pruned += some,
+                Ok(count) => pruned += count,
                 Err(error) => {
-                    log_retry!(error, "old transactions' bytes could not be removed; they are tried again");
+                    log_retry!(error, "failed to remove signed bytes of final transactions, retrying");
                     break;
                 }
             }

@@ -1,8 +1,8 @@
-//! Who takes what from the queue. The store says what is queued, and where replicas share it, who of them has claimed it; this only
-//! keeps two lanes of one process from taking the same.
+//! Claims of queued registrations. The store holds the queue and, where replicas share it, which replica has claimed what;
+//! this keeps two senders of one process from claiming the same registration.
 
-use super::now;
 use crate::{
+    clock::now,
     registration::{RegistrationId, policy::batching},
     store::{Changes, QueuedRegistration, Store, StoreError},
     telemetry::log_retry,
@@ -12,54 +12,53 @@ use parking_lot::Mutex;
 use std::{collections::HashSet, sync::Arc};
 use tokio::sync::{Mutex as AsyncMutex, watch};
 
-/// What the lanes share.
+/// Shared by all senders of this process.
 #[derive(Clone, Debug)]
-pub struct Queue {
+pub(super) struct Queue {
     store: Store,
     claimed: Arc<Mutex<HashSet<RegistrationId>>>,
     claim_lock: Arc<AsyncMutex<()>>,
     enqueued: Arc<watch::Sender<u64>>,
 }
 
-/// Some queued registrations that one lane has taken; what is still queued when this drops is free again.
+/// Queued registrations that one sender has claimed; those still queued when this drops can be claimed again.
 #[derive(Debug)]
-pub struct Claim {
-    /// What was taken, oldest first.
-    pub registrations: Vec<QueuedRegistration>,
+pub(super) struct Claim {
+    /// Oldest first.
+    pub(super) registrations: Vec<QueuedRegistration>,
     ids: Vec<RegistrationId>,
     claimed: Arc<Mutex<HashSet<RegistrationId>>>,
 }
 
 impl Queue {
-    /// The queue of a store.
-    pub fn new(store: Store) -> Self {
-        let news = Arc::new(watch::Sender::new(0));
-        Self { store, claimed: Arc::default(), claim_lock: Arc::default(), enqueued: news }
+    pub(super) fn new(store: Store) -> Self {
+        let enqueued = Arc::new(watch::Sender::new(0));
+        Self { store, claimed: Arc::default(), claim_lock: Arc::default(), enqueued }
     }
 
-    /// Something was queued. A hint: whoever hears it looks in the store.
-    pub fn notify(&self) {
+    /// Something was queued here. Only a hint to read the store.
+    pub(super) fn notify(&self) {
         self.store.enqueue_notification(|| Changes { queued: true, ..Changes::default() });
         self.on_remote_notify();
     }
 
-    /// Something was queued by another replica.
-    pub fn on_remote_notify(&self) {
+    /// Another replica queued something.
+    pub(super) fn on_remote_notify(&self) {
         self.enqueued.send_modify(|count| *count += 1);
     }
 
-    /// Told whenever something was queued.
-    pub fn subscribe(&self) -> watch::Receiver<u64> {
+    /// Changes whenever something is queued.
+    pub(super) fn subscribe(&self) -> watch::Receiver<u64> {
         self.enqueued.subscribe()
     }
 
-    /// Takes at most `most` for this signer, oldest first: of those that have been in as many reverted transactions as the oldest, and no more than
-    /// may go together.
+    /// Claims at most `max` for one transaction of this signer, oldest first: only registrations that were in as many
+    /// reverted transactions as the oldest one, and no more than may share a transaction after that many reverts.
     ///
     /// # Errors
     /// When the store cannot be used.
-    pub async fn claim(&self, signer: Address, most: usize) -> Result<Claim, StoreError> {
-        self.claim_with(signer, most, |free| {
+    pub(super) async fn claim(&self, signer: Address, max: usize) -> Result<Claim, StoreError> {
+        self.claim_with(signer, max, |free| {
             let reverts = free.first().map_or(0, |oldest| oldest.reverts);
             let size = batching::max_batch_after_reverts(reverts);
             free.retain(|row| batching::max_batch_after_reverts(row.reverts) == size);
@@ -68,20 +67,20 @@ impl Queue {
         .await
     }
 
-    /// Takes at most `most` for this signer, oldest first, whatever may go together: for what is said of them.
+    /// Claims at most `max`, oldest first, to set their blocked reason: whether they fit one transaction does not matter.
     ///
     /// # Errors
     /// When the store cannot be used.
-    pub async fn claim_for_blocking(&self, signer: Address, most: usize) -> Result<Claim, StoreError> {
-        self.claim_with(signer, most, |_| {}).await
+    pub(super) async fn claim_for_blocking(&self, signer: Address, max: usize) -> Result<Claim, StoreError> {
+        self.claim_with(signer, max, |_| {}).await
     }
 
-    /// Leaves what was claimed to other lanes; what is not left so is theirs a little later.
-    pub async fn release(&self, claim: Claim) {
+    /// Gives a claim up at once. A claim that only drops expires in a shared store after its lifetime.
+    pub(super) async fn release(&self, claim: Claim) {
         if self.store.is_shared()
             && let Err(error) = self.store.release_claims(&claim.ids()).await
         {
-            log_retry!(error, "a claim could not be given up");
+            log_retry!(error, "failed to release a claim; it expires by itself");
         }
         drop(claim);
         self.notify();
@@ -90,21 +89,21 @@ impl Queue {
     async fn claim_with(
         &self,
         signer: Address,
-        most: usize,
+        max: usize,
         choose: impl FnOnce(&mut Vec<QueuedRegistration>),
     ) -> Result<Claim, StoreError> {
-        let _turn = self.claim_lock.lock().await;
+        let _claiming = self.claim_lock.lock().await;
         let now = now();
         let queued = if self.store.is_shared() {
-            self.store.claim_queued(signer, now, most).await?
+            self.store.claim_queued(signer, now, max).await?
         } else {
-            let taken = self.claimed.lock().len();
-            self.store.queued(now, most + taken).await?
+            let claimed = self.claimed.lock().len();
+            self.store.queued(now, max + claimed).await?
         };
         let mut claimed = self.claimed.lock();
         let mut registrations: Vec<_> = queued.into_iter().filter(|row| !claimed.contains(&row.id)).collect();
         choose(&mut registrations);
-        registrations.truncate(most);
+        registrations.truncate(max);
         let ids: Vec<_> = registrations.iter().map(|row| row.id).collect();
         claimed.extend(&ids);
         Ok(Claim { registrations, ids, claimed: self.claimed.clone() })
@@ -112,8 +111,8 @@ impl Queue {
 }
 
 impl Claim {
-    /// Keeps the first `count`; the others are free again.
-    pub fn truncate(&mut self, count: usize) {
+    /// Keeps the first `count`; the others can be claimed again.
+    pub(super) fn truncate(&mut self, count: usize) {
         self.registrations.truncate(count);
         let mut claimed = self.claimed.lock();
         for id in self.ids.drain(count.min(self.ids.len())..) {
@@ -121,8 +120,7 @@ impl Claim {
         }
     }
 
-    /// The ids of what is held.
-    pub fn ids(&self) -> Vec<RegistrationId> {
+    pub(super) fn ids(&self) -> Vec<RegistrationId> {
         self.registrations.iter().map(|row| row.id).collect()
     }
 }

@@ -1,4 +1,4 @@
-//! Whoever waits for a registration hears of each of its changes. What nobody waits for costs nothing.
+//! Callers and streams that wait for changes of a registration. A registration that has no waiter costs nothing here.
 
 use crate::{
     registration::{Registration, RegistrationId, TransactionId},
@@ -12,159 +12,159 @@ use std::{
 };
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, broadcast};
 
-/// How many changes a slow reader may be behind before the oldest are left out: more than a journey has.
+/// How many changes a slow reader may be behind before the oldest are dropped: more than one registration has.
 const CHANGE_BUFFER: usize = 16;
 
 type ChangeSender = broadcast::Sender<Arc<Registration>>;
 
-/// A registration that is waited for.
+/// A registration that has subscribers.
 #[derive(Debug)]
 struct Topic {
     changes: ChangeSender,
-    /// The newest revision that was told.
+    /// The newest revision that was published.
     published_revision: i64,
 }
 
-/// Who waits for what.
+/// The subscriptions of this process, by registration.
 #[derive(Clone, Debug)]
-pub struct Waiters {
+pub(crate) struct Waiters {
+    store: Store,
     topics: Arc<Mutex<HashMap<RegistrationId, Topic>>>,
     slots: Arc<Semaphore>,
 }
 
-/// All places to wait are taken.
+/// `REGISTRAR_MAX_WAITERS` calls and streams wait already.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("too many calls and streams are waiting")]
 pub struct TooManyWaiters;
 
-/// A place to wait for one registration; given back when dropped.
+/// A subscription to one registration; its slot is free again when it drops.
 #[derive(Debug)]
 pub struct Subscription {
     id: RegistrationId,
-    /// `None` only while it is dropped.
+    /// `None` only during `drop`.
     changes: Option<broadcast::Receiver<Arc<Registration>>>,
     waiters: Waiters,
     _slot: OwnedSemaphorePermit,
 }
 
 impl Waiters {
-    /// Room for this many at once.
-    pub fn new(places: usize) -> Self {
-        Self { topics: Arc::default(), slots: Arc::new(Semaphore::new(places)) }
+    pub(crate) fn new(store: Store, max_waiters: usize) -> Self {
+        Self { store, topics: Arc::default(), slots: Arc::new(Semaphore::new(max_waiters)) }
     }
 
-    /// A place to wait, to be taken before anything is done that would have to be waited for.
+    /// Takes a slot, before anything is accepted that the caller would then have to wait for.
     ///
     /// # Errors
-    /// When all are taken.
-    pub fn acquire_slot(&self) -> Result<OwnedSemaphorePermit, TooManyWaiters> {
+    /// When all slots are taken.
+    pub(crate) fn acquire_slot(&self) -> Result<OwnedSemaphorePermit, TooManyWaiters> {
         self.slots.clone().try_acquire_owned().map_err(|_| TooManyWaiters)
     }
 
-    /// Hears of every change from now on; what is there already is read after this.
-    pub fn subscribe(&self, id: RegistrationId, place: OwnedSemaphorePermit) -> Subscription {
+    /// Receives every change from now on. The present state has to be read after this, or a change could be missed.
+    pub(crate) fn subscribe(&self, id: RegistrationId, slot: OwnedSemaphorePermit) -> Subscription {
         let changes = {
-            let mut by_id = self.topics.lock();
-            let awaited = by_id
+            let mut topics = self.topics.lock();
+            let topic = topics
                 .entry(id)
                 .or_insert_with(|| Topic { changes: ChangeSender::new(CHANGE_BUFFER), published_revision: 0 });
-            awaited.changes.subscribe()
+            topic.changes.subscribe()
         };
-        Subscription { id, changes: Some(changes), waiters: self.clone(), _slot: place }
+        Subscription { id, changes: Some(changes), waiters: self.clone(), _slot: slot }
     }
 
-    /// Whether nobody waits.
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.topics.lock().is_empty()
     }
 
-    /// All that these transactions carry has changed, here.
-    pub async fn notify_transactions_changed(&self, store: &Store, transactions: &[TransactionId]) {
-        store.enqueue_notification(|| Changes {
+    /// Every member of these transactions has changed, by this replica.
+    pub(crate) async fn notify_transactions_changed(&self, transactions: &[TransactionId]) {
+        self.store.enqueue_notification(|| Changes {
             transactions: transactions.iter().copied().collect(),
             ..Changes::default()
         });
-        self.publish_transactions(store, transactions).await;
+        self.publish_transactions(transactions).await;
     }
 
-    /// These have changed in the store, here: reads those that are waited for, once for all, and tells.
-    pub async fn notify_changed(&self, store: &Store, ids: &[RegistrationId]) {
-        store.enqueue_notification(|| Changes { registrations: ids.iter().copied().collect(), ..Changes::default() });
-        self.publish(store, ids).await;
+    /// These registrations have changed, by this replica.
+    pub(crate) async fn notify_changed(&self, ids: &[RegistrationId]) {
+        self.store
+            .enqueue_notification(|| Changes { registrations: ids.iter().copied().collect(), ..Changes::default() });
+        self.publish(ids).await;
     }
 
-    /// These, and all that these transactions carry, have changed on another replica.
-    pub async fn on_remote_changes(
+    /// These registrations, and every member of these transactions, have changed by another replica.
+    pub(crate) async fn on_remote_changes(
         &self,
-        store: &Store,
         registrations: HashSet<RegistrationId>,
         transactions: HashSet<TransactionId>,
     ) {
-        self.publish(store, &Vec::from_iter(registrations)).await;
-        self.publish_transactions(store, &Vec::from_iter(transactions)).await;
+        self.publish(&Vec::from_iter(registrations)).await;
+        self.publish_transactions(&Vec::from_iter(transactions)).await;
     }
 
-    /// Looks whether anything that is waited for has changed unheard.
-    pub async fn poll_changes(&self, store: &Store) {
-        let told: HashMap<_, _> =
-            self.topics.lock().iter().map(|(id, awaited)| (*id, awaited.published_revision)).collect();
-        match store.revisions(&Vec::from_iter(told.keys().copied())).await {
-            Ok(mut found) => {
-                found.retain(|(id, revision)| told.get(id).is_some_and(|told| told < revision));
-                self.publish(store, &found.iter().map(|(id, _)| *id).collect::<Vec<_>>()).await;
+    /// Publishes changes of subscribed registrations for which no notification arrived.
+    pub(crate) async fn poll_changes(&self) {
+        let published: HashMap<_, _> =
+            self.topics.lock().iter().map(|(id, topic)| (*id, topic.published_revision)).collect();
+        match self.store.revisions(&Vec::from_iter(published.keys().copied())).await {
+            Ok(mut revisions) => {
+                revisions.retain(|(id, revision)| published.get(id).is_some_and(|published| published < revision));
+                self.publish(&revisions.iter().map(|(id, _)| *id).collect::<Vec<_>>()).await;
             }
-            Err(error) => tracing::debug!(error = %error, "what is waited for could not be looked at"),
+            Err(error) => tracing::debug!(error = %error, "failed to poll awaited registrations"),
         }
     }
 
-    async fn publish_transactions(&self, store: &Store, transactions: &[TransactionId]) {
+    async fn publish_transactions(&self, transactions: &[TransactionId]) {
         if self.is_empty() {
             return;
         }
         for transaction in transactions {
-            match store.member_ids(*transaction).await {
-                Ok(ids) => self.publish(store, &ids).await,
-                Err(error) => log_retry!(error, "a change could not be told; it will be with the next"),
+            match self.store.member_ids(*transaction).await {
+                Ok(ids) => self.publish(&ids).await,
+                Err(error) => log_retry!(error, "failed to publish a change; the next one includes it"),
             }
         }
     }
 
-    async fn publish(&self, store: &Store, ids: &[RegistrationId]) {
-        let awaited: Vec<_> = {
-            let by_id = self.topics.lock();
-            if by_id.is_empty() {
+    /// Reads those that have subscribers, once for all of them.
+    async fn publish(&self, ids: &[RegistrationId]) {
+        let subscribed: Vec<_> = {
+            let topics = self.topics.lock();
+            if topics.is_empty() {
                 return;
             }
-            ids.iter().filter(|id| by_id.contains_key(id)).copied().collect()
+            ids.iter().filter(|id| topics.contains_key(id)).copied().collect()
         };
-        if awaited.is_empty() {
+        if subscribed.is_empty() {
             return;
         }
-        match store.get_all(&awaited).await {
+        match self.store.get_all(&subscribed).await {
             Ok(registrations) => {
-                let mut by_id = self.topics.lock();
+                let mut topics = self.topics.lock();
                 for registration in registrations {
-                    if let Some(awaited) = by_id.get_mut(&registration.id) {
-                        awaited.published_revision = awaited.published_revision.max(registration.revision);
-                        // Everybody may have left since.
-                        let _ = awaited.changes.send(Arc::new(registration));
+                    if let Some(topic) = topics.get_mut(&registration.id) {
+                        topic.published_revision = topic.published_revision.max(registration.revision);
+                        // Every subscriber may have left since.
+                        let _ = topic.changes.send(Arc::new(registration));
                     }
                 }
             }
-            Err(error) => log_retry!(error, "a change could not be told; it will be with the next"),
+            Err(error) => log_retry!(error, "failed to publish a change; the next one includes it"),
         }
     }
 }
 
 impl Subscription {
-    /// The next change. A reader that was too slow goes on with the oldest that is kept.
+    /// The next change. A reader that was too slow continues with the oldest one that is still buffered.
     pub async fn next_change(&mut self) -> Arc<Registration> {
         let Some(changes) = &mut self.changes else { return std::future::pending().await };
         loop {
             match changes.recv().await {
                 Ok(registration) => return registration,
                 Err(broadcast::error::RecvError::Lagged(_)) => {}
-                // The sender lives as long as this waiter: its entry goes only when the last one drops.
+                // Cannot happen while this subscription lives: the topic is removed with its last subscriber.
                 Err(broadcast::error::RecvError::Closed) => std::future::pending().await,
             }
         }
@@ -173,11 +173,11 @@ impl Subscription {
 
 impl Drop for Subscription {
     fn drop(&mut self) {
-        let mut by_id = self.waiters.topics.lock();
-        // Under the lock, so that of two who leave at once the second sees that it is the last.
+        let mut topics = self.waiters.topics.lock();
+        // Under the lock: of two subscribers that leave at once, the second sees that it is the last.
         self.changes = None;
-        if by_id.get(&self.id).is_some_and(|awaited| awaited.changes.receiver_count() == 0) {
-            by_id.remove(&self.id);
+        if topics.get(&self.id).is_some_and(|topic| topic.changes.receiver_count() == 0) {
+            topics.remove(&self.id);
         }
     }
 }
@@ -191,50 +191,56 @@ mod tests {
     };
     use tokio_util::sync::CancellationToken;
 
-    #[tokio::test]
-    async fn a_change_that_nobody_told_is_found_by_looking_once() {
-        let folder = tempfile::tempdir().unwrap();
+    async fn open_store(folder: &tempfile::TempDir) -> Store {
         let settings = Settings::parse(&format!("sqlite://{}/r.db", folder.path().display())).unwrap();
-        let store = Store::open(&settings, 10).await.unwrap();
-        let (acceptor, intake) = AcceptHandle::new(store.clone());
-        tokio::spawn(intake.run(CancellationToken::new(), || {}));
-        let asked = NewRegistration {
+        Store::open(&settings, 10).await.unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_change_without_a_notification_is_published_once_by_the_next_poll() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = open_store(&folder).await;
+        let (accept_handle, accept_writer) = AcceptHandle::new(store.clone());
+        tokio::spawn(accept_writer.run(CancellationToken::new(), || {}));
+        let request = NewRegistration {
             pair: Pair { document_hash: DocumentHash::new([1; 32]).unwrap(), case_id: "a".parse().unwrap() },
             submitted_as: String::new(),
             user_id: None,
             trace: crate::telemetry::propagation::extract(&http::HeaderMap::new()),
         };
-        let id = acceptor.accept(asked).await.unwrap().registration.id;
-        let waiters = Waiters::new(1);
-        let mut waiter = waiters.subscribe(id, waiters.acquire_slot().unwrap());
-        waiters.poll_changes(&store).await;
-        assert_eq!(waiter.next_change().await.revision, 1);
+        let id = accept_handle.accept(request).await.unwrap().registration.id;
+        let waiters = Waiters::new(store.clone(), 1);
+        let mut subscription = waiters.subscribe(id, waiters.acquire_slot().unwrap());
+        waiters.poll_changes().await;
+        assert_eq!(subscription.next_change().await.revision, 1);
 
         let failure = Failure { reason: FailureReason::TransactionReverted, message: String::new() };
         store.mark_failed(id, &failure, Timestamp::from_seconds(1)).await.unwrap();
-        waiters.poll_changes(&store).await;
-        waiters.poll_changes(&store).await;
+        waiters.poll_changes().await;
+        waiters.poll_changes().await;
 
-        assert_eq!(waiter.next_change().await.state, State::Failed);
-        assert!(waiter.changes.as_ref().unwrap().is_empty(), "it was told twice");
+        assert_eq!(subscription.next_change().await.state, State::Failed);
+        assert!(subscription.changes.as_ref().unwrap().is_empty(), "it was published twice");
     }
 
-    #[test]
-    fn those_who_leave_at_once_leave_nothing_behind() {
-        let waiters = Waiters::new(1_000);
+    #[tokio::test]
+    async fn subscribers_that_leave_at_once_leave_no_topic_and_no_slot_behind() {
+        let folder = tempfile::tempdir().unwrap();
+        let waiters = Waiters::new(open_store(&folder).await, 1_000);
         for round in 0..2_000_u32 {
             let mut bytes = [0; 16];
             bytes[..4].copy_from_slice(&round.to_be_bytes());
             let id = RegistrationId::from_bytes(bytes);
             let together = Arc::new(std::sync::Barrier::new(4));
-            let leaving = [(); 4].map(|()| {
-                let (waiter, together) = (waiters.subscribe(id, waiters.acquire_slot().unwrap()), together.clone());
+            let threads = [(); 4].map(|()| {
+                let (subscription, together) =
+                    (waiters.subscribe(id, waiters.acquire_slot().unwrap()), together.clone());
                 std::thread::spawn(move || {
                     together.wait();
-                    drop(waiter);
+                    drop(subscription);
                 })
             });
-            for thread in leaving {
+            for thread in threads {
                 thread.join().unwrap();
             }
             assert!(waiters.is_empty(), "round {round}");

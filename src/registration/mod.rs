@@ -4,6 +4,8 @@
 //! [`DocumentHash`] and [`CaseId`] validate text. A registration changes state only as [`State::next`] allows. Every
 //! decision is a function in [`policy`], and every explanation of a delay comes from [`diagnosis`].
 
+#![warn(missing_docs)]
+
 mod blocked_reason;
 mod case_id;
 mod codes;

@@ -21,8 +21,8 @@ where
     }
 }
 
-/// One layer for all listeners: each layer with its own filter costs time whenever a span is entered or left, because the
-/// filter is asked whether the layer is enabled.
+/// One layer for all listeners: each layer with its own filter costs time whenever a span is entered or left, because
+/// the filter is asked whether the layer is enabled.
 pub(super) fn event_listeners_layer<S>(listeners: Vec<EventListener<S>>) -> Box<dyn Layer<S> + Send + Sync>
 where
     S: Subscriber + for<'a> LookupSpan<'a>,

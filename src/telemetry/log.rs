@@ -1,5 +1,5 @@
-//! Log lines as text or JSON, with the trace id of the current call or registration. A line is redacted as a whole, and has no
-//! line breaks whatever the values hold.
+//! Log lines as text or JSON, with the trace id of the current call or registration. A line is redacted as a whole, and
+//! has no line breaks whatever the values hold.
 
 use super::{
     log_settings::LogFormat,
@@ -19,8 +19,8 @@ use tracing_subscriber::{
     registry::LookupSpan,
 };
 
-/// sqlx logs each broken and each slow connection: all of them during an outage, which is reported once by us. A filter that
-/// names it, as `sqlx=warn`, enables it.
+/// sqlx logs each broken and each slow connection: all of them during an outage, which is reported once by us. A filter
+/// that names it, as `sqlx=warn`, enables it.
 const DEFAULT_DIRECTIVES: &str = "sqlx=off";
 /// Their messages hold URLs with API keys, and an unreachable collector would be an error per batch.
 const DENIED_TARGETS: [&str; 4] = ["alloy", "opentelemetry", "reqwest", "hyper"];
@@ -32,7 +32,8 @@ where
 {
     let filter = settings.log_filter.as_str();
     let by_setting = EnvFilter::new(format!("{DEFAULT_DIRECTIVES},{filter}"));
-    // Only a filter with span directives needs to see spans; for others that would cost time whenever a span is entered or left.
+    // Only a filter with span directives needs to see spans; for others that would cost time whenever a span is entered
+    // or left.
     let needs_spans = filter.contains('[');
     let allowed = filter_fn(move |metadata| {
         (needs_spans || metadata.is_event())
@@ -206,8 +207,8 @@ fn escape_text(text: &str) -> Cow<'_, str> {
     escape_control_chars(text, |c, line| write!(line, "{}", c.escape_default()))
 }
 
-/// Escapes characters that could end a line, hide a part of it or reverse it, so that no value can forge a line on a terminal or
-/// in a log viewer.
+/// Escapes characters that could end a line, hide a part of it or reverse it, so that no value can forge a line on a
+/// terminal or in a log viewer.
 fn escape_control_chars(text: &str, escape: impl Fn(char, &mut String) -> fmt::Result) -> Cow<'_, str> {
     let is_unsafe = |c: char| {
         c.is_control() || matches!(c, '\u{2028}' | '\u{2029}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')

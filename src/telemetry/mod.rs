@@ -1,7 +1,7 @@
 //! Logs, spans, reports, metrics and trace ids. No other area uses opentelemetry or sentry.
 //!
-//! `events` has one function per fact, which makes its log line, its metric and its report. `spans` is the pipeline for all
-//! spans, to OTLP and to Sentry. Everything that is logged or exported is redacted by `redact`.
+//! `events` has one function per fact, which makes its log line, its metric and its report. `spans` is the pipeline for
+//! all spans, to OTLP and to Sentry. Everything that is logged or exported is redacted by `redact`.
 
 mod event_listener;
 pub mod events;
@@ -31,5 +31,5 @@ pub use settings::Settings;
 pub(crate) use settings::{InvalidDsn, OtlpEndpoint, OtlpProtocol, OtlpSettings, Rate, SentrySettings, SpanLimits};
 pub use start::{StartError, Telemetry, init, with_isolated_hub};
 pub(crate) use targets::RECOVERED_TARGET;
-pub(crate) use timeout_report::{AffectedRegistration, ReportSubject, TimedOutTransaction, TransactionTimeoutError};
+pub(crate) use timeout_report::{AffectedRegistration, TimedOutTransaction, TransactionTimeoutError};
 pub(crate) use user_id::{Salt, exported_user_id};

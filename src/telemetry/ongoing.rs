@@ -30,8 +30,8 @@ impl OngoingCondition {
     }
 }
 
-/// Logs a failed step that is retried: as a warning, unless the error is reported elsewhere, by an event that covers all
-/// steps with the same cause.
+/// Logs a failed step that is retried: as a warning, unless the error is reported elsewhere, by an event that covers
+/// all steps with the same cause.
 macro_rules! log_retry {
     ($error:expr, $($message:tt)+) => {
         if $error.is_reported_elsewhere() {

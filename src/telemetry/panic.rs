@@ -1,4 +1,5 @@
-//! Reports a panic as one log line and one event in Sentry, both redacted. The standard hook would print the message unredacted.
+//! Reports a panic as one log line and one event in Sentry, both redacted. The standard hook would print the message
+//! unredacted.
 
 use super::{redact, targets::PANIC_TARGET};
 use sentry::{Hub, integrations::panic::PanicIntegration};

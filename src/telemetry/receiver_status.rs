@@ -22,8 +22,8 @@ impl ReceiverStatus {
         Self { receiver, is_failing: AtomicBool::new(false) }
     }
 
-    /// Blocks the thread until the queue has room, at most until `deadline`. Returns at once while exports fail, because then no
-    /// room will come.
+    /// Blocks the thread until the queue has room, at most until `deadline`. Returns at once while exports fail,
+    /// because then no room will come.
     pub(super) fn wait_for_room(&self, deadline: Instant, is_full: impl Fn() -> bool) {
         while is_full() && !self.is_failing.load(Ordering::Relaxed) && Instant::now() < deadline {
             std::thread::sleep(Duration::from_millis(1));

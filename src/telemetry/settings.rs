@@ -44,7 +44,8 @@ pub(crate) struct SentrySettings {
     pub(crate) debug: bool,
 }
 
-/// Headers, compression and timeouts are read from the standard variables by the exporter. It trusts Mozilla's root certificates.
+/// Headers, compression and timeouts are read from the standard variables by the exporter. It trusts Mozilla's root
+/// certificates.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct OtlpSettings {
     pub(crate) endpoint: OtlpEndpoint,
@@ -200,8 +201,8 @@ impl OtlpEndpoint {
     /// Appended, for HTTP, to an endpoint for all signals.
     const HTTP_PATH: &str = "v1/traces";
 
-    /// An endpoint for traces alone is used unchanged; one for all signals gets the path of traces for HTTP. Without a protocol,
-    /// port 4317 means gRPC and any other HTTP.
+    /// An endpoint for traces alone is used unchanged; one for all signals gets the path of traces for HTTP. Without a
+    /// protocol, port 4317 means gRPC and any other HTTP.
     pub(crate) fn parse(text: &str, for_traces: bool, protocol: Option<OtlpProtocol>) -> Result<Self, InvalidOtlp> {
         let mut url = Url::parse(text).map_err(|_| InvalidOtlp::Endpoint)?;
         // The exporter accepts `grpc://`, and URLs without a scheme, and sends nothing.

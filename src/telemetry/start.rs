@@ -40,8 +40,8 @@ pub struct Telemetry {
     sentry: Option<Sentry>,
 }
 
-/// Starts logs and, unless disabled, spans and reports for the process. After the first call, as in tests, the first logs and
-/// pipeline remain.
+/// Starts logs and, unless disabled, spans and reports for the process. After the first call, as in tests, the first
+/// logs and pipeline remain.
 ///
 /// # Errors
 /// When the OTLP exporter cannot use its settings.
@@ -106,7 +106,8 @@ fn otel_layer(
     let provider = SdkTracerProvider::builder()
         .with_sampler(sampler)
         .with_resource(resource)
-        // The configured limit is applied on export: here it could cut off the attributes of a failure before the decision.
+        // The configured limit is applied on export: here it could cut off the attributes of a failure before the
+        // decision.
         .with_max_attributes_per_span(settings.limits.attributes.max(SpanLimits::default().attributes))
         .with_max_events_per_span(settings.limits.events)
         .with_max_links_per_span(settings.limits.links)

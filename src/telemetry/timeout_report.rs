@@ -1,104 +1,82 @@
-//! The report of a transaction whose confirmation clock ran out: an error that carries all that is known of it, one for each
-//! of its registrations. A batch has many, which all say the same: beyond the first few, one more counts and names them.
+//! The error that reports an expired confirmation timeout, one per registration of the transaction. All of a batch
+//! say the same, so beyond the first few, one more error counts and lists the rest.
 
 use crate::registration::{
     Diagnosis, Pair, RegistrationId, SpanId, Timestamp, TraceId, TransactionId, UserId, diagnosis::EndpointSnapshot,
     policy::fees::Fees,
 };
 use alloy::primitives::{Address, B256};
-use std::{fmt, sync::Arc, time::Duration};
+use serde::Serialize;
+use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
 
-/// So many registrations of a transaction are reported one by one.
 const MAX_INDIVIDUAL_REPORTS: usize = 10;
 
-/// A transaction that was not confirmed in time, and why.
 #[derive(Clone, Debug)]
-pub struct TimedOutTransaction {
-    /// Its id in the store.
-    pub id: TransactionId,
-    /// The network's name, as `base-sepolia`.
-    pub network: String,
-    /// The DocumentRegistry.
-    pub contract_address: Address,
-    /// The transaction's latest hash.
-    pub tx_hash: B256,
-    /// Its page on the block explorer; empty where there is none.
-    pub explorer_url: String,
-    /// Who signed it.
-    pub from: Address,
-    /// The signer's nonce.
-    pub nonce: u64,
-    /// Its gas limit.
-    pub gas_limit: u64,
-    /// How often it was signed.
-    pub attempts: usize,
-    /// What its latest version offers, in wei per gas.
-    pub fees: Fees,
-    /// What the newest block asked, in wei per gas.
-    pub base_fee_per_gas: Option<u128>,
-    /// The newest block when a node took it; not known after a restart.
-    pub submitted_block: Option<u64>,
-    /// The newest block.
-    pub head_block: Option<u64>,
-    /// How deep its block is; the block itself counts as 1, and 0 is no block.
-    pub confirmations: u64,
-    /// Since it was sent.
-    pub waited: Duration,
-    /// What happened to it, oldest first.
-    pub history: Vec<(Timestamp, String)>,
-    /// Where it is: `submitted` or `included`.
-    pub state: &'static str,
-    /// Why.
-    pub diagnosis: Diagnosis,
-    /// Every endpoint as last seen.
-    pub endpoints: Vec<EndpointSnapshot>,
+pub(crate) struct TimedOutTransaction {
+    pub(crate) id: TransactionId,
+    pub(crate) network: String,
+    pub(crate) contract_address: Address,
+    /// Of the latest attempt.
+    pub(crate) tx_hash: B256,
+    /// Empty where the network has no block explorer.
+    pub(crate) explorer_url: String,
+    pub(crate) from: Address,
+    pub(crate) nonce: u64,
+    pub(crate) gas_limit: u64,
+    pub(crate) attempts: usize,
+    /// Of the latest attempt.
+    pub(crate) fees: Fees,
+    /// Of the newest block, in wei.
+    pub(crate) base_fee_per_gas: Option<u128>,
+    /// The newest block when a node accepted the transaction; unknown after a restart.
+    pub(crate) submitted_block: Option<u64>,
+    pub(crate) head_block: Option<u64>,
+    /// 1 if included in the newest block, 0 if not included.
+    pub(crate) confirmations: u64,
+    /// Since submission.
+    pub(crate) waited: Duration,
+    /// Oldest first.
+    pub(crate) history: Vec<(Timestamp, String)>,
+    /// `submitted` or `included`.
+    pub(crate) state: &'static str,
+    pub(crate) diagnosis: Diagnosis,
+    pub(crate) endpoints: Vec<EndpointSnapshot>,
 }
 
-/// A registration that a report is about.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct AffectedRegistration {
-    /// Its id.
-    pub registration_id: RegistrationId,
-    /// What is registered.
-    pub pair: Pair,
-    /// The journey's trace.
-    pub trace_id: TraceId,
-    /// The span of its journey that the report is about.
-    pub span_id: SpanId,
-    /// The caller's opaque id of its end user.
-    pub user_id: Option<UserId>,
-    /// When it was accepted.
-    pub created: Timestamp,
+pub(crate) struct AffectedRegistration {
+    pub(crate) registration_id: RegistrationId,
+    pub(crate) pair: Pair,
+    pub(crate) trace_id: TraceId,
+    /// The span of the registration trace that the report belongs to.
+    pub(crate) span_id: SpanId,
+    pub(crate) user_id: Option<UserId>,
+    pub(crate) created: Timestamp,
 }
 
-/// Whom a report is about.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub enum ReportSubject {
-    /// One registration.
+pub(crate) enum ReportSubject {
     Registration(AffectedRegistration),
-    /// All those of a batch that no report of their own is about.
+    /// Registrations of a batch that have no report of their own.
     Remainder(Vec<RegistrationId>),
 }
 
 impl ReportSubject {
-    /// How many registrations it is about.
-    pub fn registration_count(&self) -> usize {
+    pub(super) fn registration_count(&self) -> usize {
         match self {
             Self::Registration(_) => 1,
             Self::Remainder(ids) => ids.len(),
         }
     }
 
-    /// The one that it is about.
-    pub fn registration(&self) -> Option<&AffectedRegistration> {
+    pub(super) fn registration(&self) -> Option<&AffectedRegistration> {
         match self {
-            Self::Registration(one) => Some(one),
+            Self::Registration(affected) => Some(affected),
             Self::Remainder(_) => None,
         }
     }
 
-    /// Those that are only counted.
-    pub fn remainder(&self) -> Option<&[RegistrationId]> {
+    pub(super) fn remainder(&self) -> Option<&[RegistrationId]> {
         match self {
             Self::Registration(_) => None,
             Self::Remainder(ids) => Some(ids),
@@ -106,28 +84,24 @@ impl ReportSubject {
     }
 }
 
-/// One report.
 #[derive(Clone, Debug, thiserror::Error)]
-pub struct TransactionTimeoutError {
-    /// The transaction.
-    pub transaction: Arc<TimedOutTransaction>,
-    /// Whom it is about.
-    pub subject: ReportSubject,
+pub(crate) struct TransactionTimeoutError {
+    pub(super) transaction: Arc<TimedOutTransaction>,
+    pub(super) subject: ReportSubject,
 }
 
 impl TransactionTimeoutError {
-    /// The reports about a transaction that carries these.
-    pub fn reports(transaction: TimedOutTransaction, mut late: Vec<AffectedRegistration>) -> Vec<Self> {
+    pub(crate) fn reports(transaction: TimedOutTransaction, mut affected: Vec<AffectedRegistration>) -> Vec<Self> {
         let transaction = Arc::new(transaction);
-        let rest = late.split_off(late.len().min(MAX_INDIVIDUAL_REPORTS));
-        let rest: Vec<_> = rest.into_iter().map(|late| late.registration_id).collect();
+        let rest = affected.split_off(affected.len().min(MAX_INDIVIDUAL_REPORTS));
+        let rest: Vec<_> = rest.into_iter().map(|affected| affected.registration_id).collect();
         let rest = (!rest.is_empty()).then_some(ReportSubject::Remainder(rest));
-        let abouts = late.into_iter().map(ReportSubject::Registration).chain(rest);
-        abouts.map(|about| Self { transaction: transaction.clone(), subject: about }).collect()
+        let subjects = affected.into_iter().map(ReportSubject::Registration).chain(rest);
+        subjects.map(|subject| Self { transaction: transaction.clone(), subject }).collect()
     }
 }
 
-/// As people know it: what it is, and for how long it has been late. The hash is shortened; the whole is in its place.
+/// The hash is shortened: the full one is in a field of its own.
 impl fmt::Display for TransactionTimeoutError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let hash = self.transaction.tx_hash.to_string();
@@ -138,16 +112,111 @@ impl fmt::Display for TransactionTimeoutError {
     }
 }
 
+/// What the log line and the Sentry event say. Serialized, each field is a Sentry context.
+#[derive(Serialize)]
+pub(super) struct TimeoutReport<'a> {
+    pub(super) blockchain: BlockchainContext<'a>,
+    pub(super) diagnosis: BTreeMap<&'a str, &'a str>,
+    pub(super) rpc: BTreeMap<&'a str, EndpointContext<'a>>,
+}
+
+/// Fees are strings, for JSON readers lose the precision of integers beyond 2^53.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct BlockchainContext<'a> {
+    pub(super) network: &'a str,
+    pub(super) contract_address: String,
+    pub(super) tx_hash: String,
+    pub(super) gas_limit: u64,
+    pub(super) document_hash: Option<String>,
+    pub(super) case_id: Option<&'a str>,
+    pub(super) registration_id: Option<String>,
+    pub(super) registrations: Option<usize>,
+    pub(super) from: String,
+    pub(super) nonce: u64,
+    pub(super) attempts: usize,
+    pub(super) max_fee_per_gas: String,
+    pub(super) max_priority_fee_per_gas: String,
+    pub(super) base_fee_per_gas: Option<String>,
+    pub(super) submitted_block: Option<u64>,
+    pub(super) head_block: Option<u64>,
+    pub(super) confirmations: u64,
+    pub(super) explorer_url: Option<&'a str>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct EndpointContext<'a> {
+    state: &'static str,
+    block_number: Option<u64>,
+    latency_ms: Option<u64>,
+    error: Option<&'a str>,
+}
+
+impl<'a> From<&'a EndpointSnapshot> for EndpointContext<'a> {
+    fn from(endpoint: &'a EndpointSnapshot) -> Self {
+        Self {
+            state: endpoint.state,
+            block_number: endpoint.head,
+            latency_ms: endpoint.latency.map(|latency| latency.as_millis() as u64),
+            error: endpoint.error.as_deref(),
+        }
+    }
+}
+
+impl fmt::Display for EndpointContext<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.state)?;
+        self.block_number.map_or(Ok(()), |head| write!(f, " head {head}"))?;
+        self.latency_ms.map_or(Ok(()), |latency| write!(f, " latency {latency} ms"))?;
+        self.error.map_or(Ok(()), |error| write!(f, " ({error})"))
+    }
+}
+
+impl<'a> From<&'a TransactionTimeoutError> for TimeoutReport<'a> {
+    fn from(error: &'a TransactionTimeoutError) -> Self {
+        let (transaction, affected) = (&*error.transaction, error.subject.registration());
+        let diagnosis = &transaction.diagnosis;
+        let blockchain = BlockchainContext {
+            network: &transaction.network,
+            contract_address: transaction.contract_address.to_string(),
+            tx_hash: transaction.tx_hash.to_string(),
+            gas_limit: transaction.gas_limit,
+            document_hash: affected.map(|affected| affected.pair.document_hash.to_string()),
+            case_id: affected.map(|affected| affected.pair.case_id.as_str()),
+            registration_id: affected.map(|affected| affected.registration_id.to_string()),
+            registrations: error.subject.remainder().map(<[_]>::len),
+            from: transaction.from.to_string(),
+            nonce: transaction.nonce,
+            attempts: transaction.attempts,
+            max_fee_per_gas: transaction.fees.max_fee_per_gas.to_string(),
+            max_priority_fee_per_gas: transaction.fees.max_priority_fee_per_gas.to_string(),
+            base_fee_per_gas: transaction.base_fee_per_gas.map(|fee| fee.to_string()),
+            submitted_block: transaction.submitted_block,
+            head_block: transaction.head_block,
+            confirmations: transaction.confirmations,
+            explorer_url: Some(transaction.explorer_url.as_str()).filter(|url| !url.is_empty()),
+        };
+        let evidence = diagnosis.evidence.iter().map(|(key, value)| (key.as_str(), value.as_str()));
+        let cause = [("cause", diagnosis.cause.code()), ("explanation", diagnosis.explanation.as_str())];
+        Self {
+            blockchain,
+            diagnosis: evidence.chain(cause).collect(),
+            rpc: transaction.endpoints.iter().map(|endpoint| (endpoint.name.as_str(), endpoint.into())).collect(),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::registration::{Cause, DocumentHash};
-    use std::collections::BTreeMap;
+    use serde_json::json;
 
     fn timed_out(waited: Duration) -> TimedOutTransaction {
         let diagnosis = Diagnosis {
             cause: Cause::Pending,
-            explanation: "It waits.".into(),
+            explanation: "It is pending.".into(),
             evidence: BTreeMap::from([("nonce".into(), "7".into()), ("state".into(), "submitted".into())]),
             time: Timestamp::from_seconds(1_000),
         };
@@ -182,7 +251,7 @@ mod tests {
         }
     }
 
-    fn late(number: u16) -> AffectedRegistration {
+    fn affected(number: u16) -> AffectedRegistration {
         let mut id = [0; 16];
         id[14..].copy_from_slice(&number.to_be_bytes());
         AffectedRegistration {
@@ -196,30 +265,70 @@ mod tests {
     }
 
     #[test]
-    fn a_report_reads_as_people_search_for_it() {
+    fn the_message_has_the_short_hash_and_the_waiting_time() {
         for (waited, expected) in [
             (30_900, "Transaction 0x7a7a…7a7a not confirmed after 30 seconds"),
             (1_000, "Transaction 0x7a7a…7a7a not confirmed after 1 second"),
         ] {
-            let reports = TransactionTimeoutError::reports(timed_out(Duration::from_millis(waited)), vec![late(0)]);
+            let reports = TransactionTimeoutError::reports(timed_out(Duration::from_millis(waited)), vec![affected(0)]);
             assert_eq!(reports[0].to_string(), expected);
         }
     }
 
     #[test]
-    fn a_stuck_batch_of_600_gives_eleven_reports_and_names_everybody_once() {
+    fn a_stuck_batch_of_600_gives_eleven_reports_and_names_each_registration_once() {
         for (members, expected) in [(1, 1), (10, 10), (11, 11), (600, 11)] {
-            let all: Vec<_> = (0..members).map(late).collect();
+            let all: Vec<_> = (0..members).map(affected).collect();
             let reports = TransactionTimeoutError::reports(timed_out(Duration::ZERO), all.clone());
             assert_eq!(reports.len(), expected, "{members} registrations");
             let named: Vec<_> = reports
                 .iter()
                 .flat_map(|report| match &report.subject {
-                    ReportSubject::Registration(late) => vec![late.registration_id],
+                    ReportSubject::Registration(affected) => vec![affected.registration_id],
                     ReportSubject::Remainder(ids) => ids.clone(),
                 })
                 .collect();
-            assert_eq!(named, all.iter().map(|late| late.registration_id).collect::<Vec<_>>());
+            assert_eq!(named, all.iter().map(|affected| affected.registration_id).collect::<Vec<_>>());
         }
+    }
+
+    #[test]
+    fn the_sentry_contexts_have_the_documented_keys_and_types() {
+        let contexts = |members| {
+            let reports =
+                TransactionTimeoutError::reports(timed_out(Duration::ZERO), (0..members).map(affected).collect());
+            serde_json::to_value(TimeoutReport::from(reports.last().unwrap())).unwrap()
+        };
+        let mut expected = json!({
+            "blockchain": {
+                "network": "base-sepolia",
+                "contractAddress": Address::repeat_byte(3).to_string(),
+                "txHash": B256::repeat_byte(0x7a).to_string(),
+                "gasLimit": 52_000,
+                "documentHash": affected(0).pair.document_hash.to_string(),
+                "caseId": "case-1",
+                "registrationId": affected(0).registration_id.to_string(),
+                "registrations": null,
+                "from": Address::repeat_byte(4).to_string(),
+                "nonce": 7,
+                "attempts": 1,
+                "maxFeePerGas": "8",
+                "maxPriorityFeePerGas": "1",
+                "baseFeePerGas": "1",
+                "submittedBlock": 118,
+                "headBlock": 120,
+                "confirmations": 0,
+                "explorerUrl": null,
+            },
+            "diagnosis": { "cause": "pending", "explanation": "It is pending.", "nonce": "7", "state": "submitted" },
+            "rpc": { "base.example": { "state": "healthy", "blockNumber": 120, "latencyMs": 12, "error": null } },
+        });
+        assert_eq!(contexts(1), expected);
+
+        for key in ["documentHash", "caseId", "registrationId"] {
+            expected["blockchain"][key] = json!(null);
+        }
+        expected["blockchain"]["registrations"] = json!(3);
+        assert_eq!(contexts(13), expected);
     }
 }

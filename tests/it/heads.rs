@@ -87,9 +87,9 @@ async fn an_endpoint_a_few_blocks_behind_stays_healthy() {
 /// Asserts that no block was reverted because an endpoint merely knew less.
 fn assert_no_reorg(scenario: &LoadScenario) {
     for line in [
-        LogLine::new("WARN", "the chain's head fell"),
+        LogLine::new("WARN", "chain head regressed"),
         LogLine::new("WARN", "the block of the transaction is no longer canonical"),
-        LogLine::new("ERROR", "a confirmed transaction was reorged out"),
+        LogLine::new("ERROR", "confirmed transaction was reorged out"),
     ] {
         assert_eq!(scenario.count(&line), 0, "{line:?}");
     }
@@ -260,11 +260,11 @@ async fn assert_rollback_is_followed(count: usize) {
         let id = scenario.stack.client.get_pair(&crate::harness::document(number), "case-1").await.unwrap().id;
         scenario.stack.client.wait_for_state(&id, State::Confirmed).await;
     }
-    let regressed = LogLine::new("WARN", "the chain's head fell");
+    let regressed = LogLine::new("WARN", "chain head regressed");
     scenario.expect_log([regressed.clone()]).await;
     assert_eq!(scenario.count(&regressed), 1);
     let logged =
-        scenario.stack.service.log().into_iter().find(|line| line["message"] == "the chain's head fell").unwrap();
+        scenario.stack.service.log().into_iter().find(|line| line["message"] == "chain head regressed").unwrap();
     assert!(logged["from_block"].as_u64() > logged["to_block"].as_u64(), "{logged}");
     for endpoint in if count == 1 { &["127.0.0.1"][..] } else { &[ENDPOINT_1, ENDPOINT_2] } {
         scenario.assert_no_warning_for(endpoint);
@@ -287,7 +287,7 @@ async fn a_stalled_chain_is_logged_once_and_no_endpoint_becomes_unhealthy() {
     const BASE_SEPOLIA: u64 = 84532;
     let id = BASE_SEPOLIA.to_string();
     let builder = endpoints(2).anvil(&["--chain-id", &id]).set("REGISTRAR_CHAIN_ID", BASE_SEPOLIA);
-    let (stalled, moves) = (LogLine::new("WARN", "chain stalled"), LogLine::new("INFO", "chain moves again"));
+    let (stalled, moves) = (LogLine::new("WARN", "chain stalled"), LogLine::new("INFO", "chain resumed"));
 
     let (scenario, ()) = LoadScenario::run_with_load(builder, async |scenario| {
         scenario.stack.anvil.stop_mining().await;
@@ -312,7 +312,7 @@ async fn a_stalled_chain_is_logged_once_and_no_endpoint_becomes_unhealthy() {
 async fn a_local_chain_that_mines_on_demand_is_not_reported_as_stalled() {
     let scenario = LoadScenario::new(StackBuilder::on_demand().endpoints(2).start().await);
 
-    scenario.expect_log([LogLine::new("INFO", "the chain's head does not move: it mines on demand")]).await;
+    scenario.expect_log([LogLine::new("INFO", "chain head does not move, local chain mines on demand")]).await;
     scenario.register(0..10).await;
 
     assert_eq!(scenario.count(&LogLine::new("WARN", "chain stalled")), 0);

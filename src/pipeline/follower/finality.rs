@@ -79,7 +79,7 @@ impl Follower {
             for block in self.unfinalized.iter_mut().filter(|block| some.contains(&block.id)) {
                 block.finality = finality;
             }
-            self.context.waiters.notify_transactions_changed(&self.context.store, some).await;
+            self.context.waiters.notify_transactions_changed(some).await;
         }
         Ok(())
     }
@@ -209,12 +209,12 @@ impl Follower {
                 registrations,
                 first.as_ref(),
             );
-            self.context.waiters.notify_transactions_changed(store, &[block.id]).await;
+            self.context.waiters.notify_transactions_changed(&[block.id]).await;
         } else {
             let queued = store.requeue_foreign_reorged(block.id, now()).await?;
             events::confirmed_transaction_reorged(block.id, None, None, block.number, queued.len(), None);
             self.context.queue.notify();
-            self.context.waiters.notify_changed(store, &queued).await;
+            self.context.waiters.notify_changed(&queued).await;
         }
         self.unfinalized.retain(|other| other.id != block.id);
         Ok(())

@@ -119,7 +119,7 @@ impl Follower {
         if deep {
             self.finish_confirmed(flight, (block, hash), &others, depth);
         }
-        self.context.waiters.notify_changed(&self.context.store, &flight.members).await;
+        self.context.waiters.notify_changed(&flight.members).await;
         Ok(())
     }
 
@@ -146,7 +146,7 @@ impl Follower {
             events::transaction_reorged(flight.id, key, hash, block.number, affected.as_ref());
             flight.status().mark_reorged(now());
         }
-        self.context.waiters.notify_changed(&self.context.store, &flight.members).await;
+        self.context.waiters.notify_changed(&flight.members).await;
         Ok(())
     }
 
@@ -268,7 +268,7 @@ impl Follower {
         if let Some(failure) = &reverted {
             self.report_failed(journeys, failure).await?;
         }
-        self.context.waiters.notify_changed(&self.context.store, &flight.members).await;
+        self.context.waiters.notify_changed(&flight.members).await;
         self.context.queue.notify();
         Ok(())
     }

@@ -73,7 +73,7 @@ async fn handle_timeout(tools: Context, flight: Arc<PendingTx>) {
         late.collect::<Vec<_>>()
     };
     events::confirmation_timeout(&TransactionTimeoutError::reports(timed_out, late));
-    tools.waiters.notify_changed(&tools.store, &flight.members).await;
+    tools.waiters.notify_changed(&flight.members).await;
 }
 
 /// Writes the timeout, as long as it takes; `false` when the transaction was settled in the meantime, and was not late.

@@ -87,7 +87,7 @@ impl Sender {
         let since = self.reported_blocker.map_or_else(Instant::now, |(_, since)| since);
         self.reported_blocker = Some((reason, since));
         events::registrations_blocked(self.address(), reason, ids.len(), detail, is_new);
-        self.context.waiters.notify_changed(&self.context.store, ids).await;
+        self.context.waiters.notify_changed(ids).await;
     }
 
     pub(super) fn report_unblocked(&mut self) {

@@ -194,7 +194,7 @@ impl Sender {
             Ok(_) => {
                 tx.status().set_blocked(BlockedState::Clear);
                 self.report_unblocked();
-                self.context.waiters.notify_changed(&self.context.store, &tx.members).await;
+                self.context.waiters.notify_changed(&tx.members).await;
             }
             Err(error) => log_retry!(error, transaction_id = %tx.id, "failed to clear blocked reason"),
         }

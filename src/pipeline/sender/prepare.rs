@@ -18,10 +18,7 @@ use crate::{
         policy::batching,
     },
     store::{Attempt, FoundOnChain, NewTransaction, QueuedRegistration},
-    telemetry::{
-        events, metrics,
-        spans::{self, BatchSpan},
-    },
+    telemetry::{events, metrics, spans::BatchSpan},
 };
 use alloy::primitives::{Bytes, hex};
 use futures_util::{StreamExt, TryStreamExt, stream};
@@ -119,7 +116,7 @@ impl Sender {
             events::registration_failed(&trace.affected(trace.span_id()), &failure, "prepare");
             trace.on_failed(now());
         }
-        self.context.waiters.notify_changed(&self.context.store, &[row.id]).await;
+        self.context.waiters.notify_changed(&[row.id]).await;
         Ok(())
     }
 
@@ -177,7 +174,7 @@ impl Sender {
             self.context.store.set_blocked_queued(&shallow, BlockedReason::AwaitingConfirmations, later, now).await?;
         }
         let changed = [settled, shallow].concat();
-        self.context.waiters.notify_changed(&self.context.store, &changed).await;
+        self.context.waiters.notify_changed(&changed).await;
         Ok(traces_left)
     }
 
@@ -216,11 +213,11 @@ impl Sender {
             max_cost: max_cost.wei(),
             daily_budget: cost::daily_budget(self.context.settings.daily_budget),
         };
-        spans::db("sign", self.context.store.insert_signed_transaction(&new, &claim.ids())).await?;
+        self.context.store.insert_signed_transaction(&new, &claim.ids()).await?;
         self.next_nonce = Some(nonce + 1);
         events::transaction_signed(new.id, signer, nonce, hash, traces.len(), signed_at.since(prepared_at));
         let tx = self.track_signed(new, traces, batch);
-        self.context.waiters.notify_changed(&self.context.store, &tx.members).await;
+        self.context.waiters.notify_changed(&tx.members).await;
         Ok(tx)
     }
 

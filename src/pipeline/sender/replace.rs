@@ -153,7 +153,7 @@ impl Sender {
         tx.status().mark_replaced();
         let summary = tx.summary();
         tx.traces().iter_mut().for_each(|trace| trace.on_replaced(summary));
-        self.context.waiters.notify_changed(&self.context.store, &tx.members).await;
+        self.context.waiters.notify_changed(&tx.members).await;
         ReplacementOutcome::Replaced
     }
 

@@ -93,7 +93,7 @@ impl Sender {
         let at = now();
         let head = self.context.head().map(|head| head.block.number);
         let accepted_by = tx.status().record_accepted_at(head);
-        match spans::db("sent", self.context.store.mark_submitted(tx.id, &accepted_by, at)).await {
+        match self.context.store.mark_submitted(tx.id, &accepted_by, at).await {
             Ok(()) => tx.status().mark_rejection_cleared(),
             // The bytes are stored and broadcast; the inclusion will be written as well.
             Err(error) => log_retry!(error, transaction_id = %tx.id, "failed to mark transaction as submitted"),
@@ -106,7 +106,7 @@ impl Sender {
             }
         }
         tx.status().mark_submitted(at);
-        self.context.waiters.notify_changed(&self.context.store, &tx.members).await;
+        self.context.waiters.notify_changed(&tx.members).await;
     }
 }
 

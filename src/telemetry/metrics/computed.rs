@@ -22,8 +22,8 @@ use std::{
 /// Earlier than any acceptance.
 const NOTHING_QUEUED: i64 = 0;
 
-/// The age of the oldest queued registration. It is stored as the time of acceptance, so that the age keeps growing while
-/// the store cannot be read, which is when it matters.
+/// The age of the oldest queued registration. It is stored as the time of acceptance, so that the age keeps growing
+/// while the store cannot be read, which is when it matters.
 #[derive(Clone, Debug, Default)]
 pub(in crate::telemetry) struct QueueOldest(Arc<AtomicI64>);
 
@@ -49,8 +49,8 @@ impl EncodeMetric for QueueOldest {
 
 /// The configured share of traces to keep, and the actual one since the start.
 ///
-/// A trace kept for another reason would have been sampled at the rate as well, so the actual rate is the share of all
-/// traces that the rate alone kept. Callers that set the sampled flag raise it. Absent before the first trace.
+/// A trace kept for another reason would have been sampled at the rate as well, so the actual rate is the share of
+/// all traces that the rate alone kept. Callers that set the sampled flag raise it. Absent before the first trace.
 #[derive(Clone, Debug, Default)]
 pub(in crate::telemetry) struct SampleRate {
     pub(super) configured: Gauge<f64, AtomicU64>,

@@ -27,8 +27,8 @@ macro_rules! label_values {
     )+ };
 }
 
-/// Rows of the form `name(label: Type = initial values): Kind = constructor, in unit, "help";`. Labels, initial values,
-/// constructor and unit are optional.
+/// Rows of the form `name(label: Type = initial values): Kind = constructor, in unit, "help";`. Labels, initial
+/// values, constructor and unit are optional.
 macro_rules! metrics_table {
     ($(#[$doc:meta])* $table:ident { $($name:ident $(($($label:ident: $value:ty $(= $initial:expr)?),+))?:
         $kind:ident $(= $new:expr)?, $(in $unit:expr,)? $help:literal;)+ }) => {

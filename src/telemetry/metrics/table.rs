@@ -1,6 +1,6 @@
-//! All metrics, with unit, labels and help. The name is prefixed with `registrar_`; counters end in `_total`, and the unit
-//! follows the name. A series whose labels are known in advance exists from the start, at 0: an alert on an increase would
-//! miss the first event of a series that appears with it.
+//! All metrics, with unit, labels and help. The name is prefixed with `registrar_`; counters end in `_total`, and the
+//! unit follows the name. A series whose labels are known in advance exists from the start, at 0: an alert on an
+//! increase would miss the first event of a series that appears with it.
 
 use super::{
     computed::{QueueOldest, SampleRate},
@@ -59,8 +59,8 @@ label_values! {
 pub(crate) enum Decision {
     Kept(KeepReason),
     Dropped,
-    /// The service's own work, such as health checks. It has a rate of its own, so that it does not count in the actual
-    /// sample rate.
+    /// The service's own work, such as health checks. It has a rate of its own, so that it does not count in the
+    /// actual sample rate.
     Background,
     /// Held in memory, and kept because another part of its trace was.
     Recalled,
@@ -103,7 +103,7 @@ metrics_table! { Table {
     gas_used: Counter, "Gas used by our transactions";
     fee_spent: FloatCounter, in wei(), "Fees paid by our transactions";
     daily_spend: FloatGauge, in wei(),
-        "Fees paid today (UTC) plus the worst-case cost of pending transactions, at the last calculation; 0 without a budget";
+        "Fees paid today (UTC) plus the worst-case cost of pending transactions, as last calculated; 0 without a budget";
     fee_bumps: Counter, "Transactions replaced at the same nonce with higher fees";
     reorgs: Counter, "Included transactions whose block stopped being canonical";
     signer_balance(signer: String): FloatGauge, in wei(),
@@ -113,9 +113,10 @@ metrics_table! { Table {
     signer_leased(signer: String): Gauge, "1 on the replica that holds the signer's lease, 0 on the others";
     store_up: Gauge, "1 while the database is usable, 0 while nothing can be accepted";
 
-    rpc_request_duration(endpoint: String, method: &'static str, outcome: &'static str): TracedHistogram, in Unit::Seconds,
-        "JSON-RPC calls by endpoint, method and outcome";
-    rpc_endpoint_state(endpoint: String, state: &'static str): Gauge, "1 for the current state of an endpoint, 0 for the others";
+    rpc_request_duration(endpoint: String, method: &'static str, outcome: &'static str): TracedHistogram,
+        in Unit::Seconds, "JSON-RPC calls by endpoint, method and outcome";
+    rpc_endpoint_state(endpoint: String, state: &'static str): Gauge,
+        "1 for the current state of an endpoint, 0 for the others";
     rpc_endpoint_head(endpoint: String): Gauge, "Number of the newest block an endpoint reports";
     rpc_failovers(from: String, to: String, reason: &'static str): Counter,
         "Calls that moved on from one endpoint to the next, by reason";
@@ -127,7 +128,8 @@ metrics_table! { Table {
     telemetry_export(target: ExportTarget = ExportTarget::ALL, outcome: ExportOutcome = ExportOutcome::ALL): Counter,
         "Exported spans (otlp) and envelopes (sentry) by outcome";
     telemetry_dropped(budget: Budget = Budget::ALL): Counter, "Spans dropped because a limit was reached, by limit";
-    telemetry_sample_rate: SampleRate, "Share of successful traces that are kept: configured, and actual since the start";
+    telemetry_sample_rate: SampleRate,
+        "Share of successful traces that are kept: configured, and actual since the start";
     telemetry_processing: FloatCounter, in Unit::Seconds, "Time spent on sampling decisions and conversion";
     telemetry_queue_depth(queue: Queue = Queue::ALL): Gauge, "Entries waiting for export, by queue";
     telemetry_buffered: Gauge, in Unit::Bytes, "Estimated memory of spans not yet exported";

@@ -20,8 +20,8 @@ const USER_MEMBERS: [&str; 3] = ["user", "user_id", "user_segment"];
 const PERCENT_ENCODED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
 /// The `sentry-` members of all headers in order, unchanged. Left out are malformed members, and those with which the
-/// result would exceed 8 KiB; shorter ones behind them still count. Empty if they belong to another trace than this one: Sentry
-/// would sample by the wrong dynamic sampling context.
+/// result would exceed 8 KiB; shorter ones behind them still count. Empty if they belong to another trace than this
+/// one: Sentry would sample by the wrong dynamic sampling context.
 pub(super) fn read(headers: &HeaderMap, trace_id: TraceId) -> String {
     let mut kept = String::new();
     // By bytes, because a member that is not UTF-8 must not invalidate the others.
@@ -38,8 +38,8 @@ pub(super) fn read(headers: &HeaderMap, trace_id: TraceId) -> String {
     if dynamic_sampling_context(&kept).is_some_and(is_other_trace) { String::new() } else { kept }
 }
 
-/// The `sentry-` members without the prefix, percent-decoded; of a repeated name the last one, as in Sentry's SDKs. `None`
-/// without a trace id: then no service before us has decided about sampling.
+/// The `sentry-` members without the prefix, percent-decoded; of a repeated name the last one, as in Sentry's SDKs.
+/// `None` without a trace id: then no service before us has decided about sampling.
 pub(in crate::telemetry) fn dynamic_sampling_context(baggage: &str) -> Option<BTreeMap<String, String>> {
     let members = baggage.split(',').filter_map(sentry_member);
     let context: BTreeMap<_, _> = members.map(|(name, value)| (name.to_owned(), decode(value))).collect();
@@ -111,8 +111,9 @@ mod tests {
     #[test]
     fn the_example_of_sentrys_documentation_is_read() {
         let baggage = format!(
-            "other-vendor-value-1=foo;bar;baz, sentry-trace_id={TRACE}, sentry-public_key=49d0f7386ad645858ae85020e393bef3, \
-             sentry-sample_rate=0.01337, sentry-user_id=Am%C3%A9lie, other-vendor-value-2=foo;bar;"
+            "other-vendor-value-1=foo;bar;baz, sentry-trace_id={TRACE}, \
+             sentry-public_key=49d0f7386ad645858ae85020e393bef3, sentry-sample_rate=0.01337, \
+             sentry-user_id=Am%C3%A9lie, other-vendor-value-2=foo;bar;"
         );
         let kept = read_values(&[baggage.as_bytes()]);
         assert_eq!(
@@ -187,7 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_written_is_read_back() {
+    fn written_baggage_is_read_back() {
         let members = [("trace_id", TRACE.to_owned()), ("release", "a b,c;d=e%\"\\é\u{1f512}".to_owned())];
         let written = write(members.clone());
         assert!(written.is_ascii() && read_values(&[written.as_bytes()]) == written, "{written}");

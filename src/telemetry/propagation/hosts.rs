@@ -101,7 +101,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_a_host_is_rejected() {
+    fn other_texts_are_rejected() {
         for text in [
             "",
             ".",

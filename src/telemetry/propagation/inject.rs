@@ -51,7 +51,8 @@ pub(crate) fn headers_for(host: &str) -> HeaderMap {
     }
 }
 
-/// Starts a trace for a command, and returns the headers of its call. It is sampled: who runs a command wants to see its trace.
+/// Starts a trace for a command, and returns the headers of its call. It is sampled: who runs a command wants to see
+/// its trace.
 pub(crate) fn new_client_trace() -> (TraceId, HeaderMap) {
     let trace_id = new_trace_id();
     let mut headers = HeaderMap::new();
@@ -59,9 +60,10 @@ pub(crate) fn new_client_trace() -> (TraceId, HeaderMap) {
     (trace_id, headers)
 }
 
-/// Attaches the caller's headers to the context, to be forwarded with requests of all spans below: a span keeps the values of
-/// the context that it is made in. Without a caller's trace the context is unchanged: the trace starts here, with our own
-/// dynamic sampling context. (`SpanContext` can hold only the state, and rejects keys that Level 2 allows.)
+/// Attaches the caller's headers to the context, to be forwarded with requests of all spans below: a span keeps the
+/// values of the context that it is made in. Without a caller's trace the context is unchanged: the trace starts here,
+/// with our own dynamic sampling context. (`SpanContext` can hold only the state, and rejects keys that Level 2
+/// allows.)
 pub(in crate::telemetry) fn with_forwarded_state(context: Context, trace: &TraceContext) -> Context {
     if trace.parent.is_none() {
         return context;

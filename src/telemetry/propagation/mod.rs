@@ -1,19 +1,19 @@
 //! Trace headers in and out: `sentry-trace` and `baggage`, `traceparent` and `tracestate`.
 //!
-//! A request continues the caller's trace, or starts a new one. Malformed headers never fail a request: they are ignored, and
-//! the others count. Outgoing requests get headers only if the settings name their host ([`headers_for`]).
+//! A request continues the caller's trace, or starts a new one. Malformed headers never fail a request: they are
+//! ignored, and the others count. Outgoing requests get headers only if the settings name their host ([`headers_for`]).
 //!
-//! The W3C rules are those of Level 2 (<https://www.w3.org/TR/trace-context-2/>), as in its test suite. The parsers are our
-//! own: the SDK's `TraceContextPropagator` accepts ids that are too short, takes the first of two `traceparent` headers,
-//! reads only one `tracestate` header, and rejects keys that Level 2 allows.
+//! The W3C rules are those of Level 2 (<https://www.w3.org/TR/trace-context-2/>), as in its test suite. The parsers are
+//! our own: the SDK's `TraceContextPropagator` accepts ids that are too short, takes the first of two `traceparent`
+//! headers, reads only one `tracestate` header, and rejects keys that Level 2 allows.
 //!
 //! # What is stored of a caller's headers
 //!
-//! It is stored with the registration, which may outlive this process, and limited to what is used later. Of the baggage these
-//! are the `sentry-` members: the dynamic sampling context, which is fixed by the service that started the trace
-//! (<https://develop.sentry.dev/sdk/telemetry/traces/dynamic-sampling-context/>). Other members may hold personal data; they
-//! are neither stored nor forwarded. `tracestate` and baggage belong to the trace that they came with: if another trace is
-//! continued, or a new one starts, they are dropped.
+//! It is stored with the registration, which may outlive this process, and limited to what is used later. Of the
+//! baggage these are the `sentry-` members: the dynamic sampling context, which is fixed by the service that started
+//! the trace (<https://develop.sentry.dev/sdk/telemetry/traces/dynamic-sampling-context/>). Other members may hold
+//! personal data; they are neither stored nor forwarded. `tracestate` and baggage belong to the trace that they came
+//! with: if another trace is continued, or a new one starts, they are dropped.
 
 mod baggage;
 mod hosts;
@@ -67,9 +67,9 @@ pub(crate) fn extract(headers: &HeaderMap) -> TraceContext {
     }
 }
 
-/// Ids in the headers of other tracing systems, with the attributes that record them. They serve to find a request by the
-/// caller's own id, and never name the trace to continue. Left out are values that are not visible ASCII of at most 64
-/// characters, and headers that occur twice.
+/// Ids in the headers of other tracing systems, with the attributes that record them. They serve to find a request by
+/// the caller's own id, and never name the trace to continue. Left out are values that are not visible ASCII of at most
+/// 64 characters, and headers that occur twice.
 fn foreign_ids(headers: &HeaderMap) -> Vec<(&'static str, String)> {
     let is_id = |text: &&str| {
         !text.is_empty() && text.len() <= MAX_FOREIGN_ID_LEN && text.bytes().all(|byte| byte.is_ascii_graphic())

@@ -1,4 +1,5 @@
-//! `sentry-trace` (<https://develop.sentry.dev/sdk/telemetry/traces/#header-sentry-trace>): `<trace>-<span>[-<sampled>]`.
+//! `sentry-trace` (<https://develop.sentry.dev/sdk/telemetry/traces/#header-sentry-trace>):
+//! `<trace>-<span>[-<sampled>]`.
 
 use super::wire::{RemoteParent, is_hex, trim_ows};
 use crate::registration::{SpanId, TraceId};

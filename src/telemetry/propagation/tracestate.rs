@@ -1,5 +1,5 @@
-//! `tracestate` (<https://www.w3.org/TR/trace-context-2/#tracestate-header>): state of the tracing systems on the way, the
-//! latest first. We add none and forward it.
+//! `tracestate` (<https://www.w3.org/TR/trace-context-2/#tracestate-header>): state of the tracing systems on the way,
+//! the latest first. We add none and forward it.
 
 use super::wire::{TRACESTATE_HEADER, trim_ows};
 use http::HeaderMap;
@@ -13,10 +13,11 @@ const LARGE_MEMBER_LEN: usize = 128;
 const MAX_KEY_LEN: usize = 256;
 const MAX_VALUE_LEN: usize = 256;
 
-/// Joins the headers in order, without white space around members and without empty ones. Empty if one member is malformed.
+/// Joins the headers in order, without white space around members and without empty ones. Empty if one member is
+/// malformed.
 ///
-/// A repeated key keeps its first value, which is the latest. The suite allows that and keeping both; in earlier years it
-/// required dropping the whole list.
+/// A repeated key keeps its first value, which is the latest. The suite allows that and keeping both; in earlier years
+/// it required dropping the whole list.
 pub(super) fn read(headers: &HeaderMap) -> String {
     let mut members: Vec<(&str, &str)> = Vec::new();
     let mut count = 0;

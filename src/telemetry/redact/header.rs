@@ -1,37 +1,35 @@
-//! Values behind a name that says that they are secret: header text, JSON, and Debug texts of maps.
+//! Values of secret headers and fields, in header text, JSON, and Debug texts of maps.
 
-use super::{REPLACEMENT, Redaction};
+use super::redaction::{REPLACEMENT, Redaction};
 
-/// Names whose values go whole when they are fields of JSON.
+/// JSON fields whose values are removed as a whole.
 const SECRET_FIELD_NAMES: [&str; 8] =
     ["authorization", "proxy-authorization", "cookie", "set-cookie", "api-key", "apikey", "password", "auth-token"];
 
-/// Whether a field of this name holds a secret.
 pub(super) fn is_secret_field(name: &str) -> bool {
     let name = name.to_ascii_lowercase().replace('_', "-");
     SECRET_FIELD_NAMES.contains(&name.strip_prefix("x-").unwrap_or(&name))
 }
 
-/// The value of a name that ends here: all of its line, for cookies have spaces in them.
+/// The value of the name that ends at `name_end`: the rest of the line, because cookies contain spaces.
 pub(super) fn find_line_value(text: &str, name_end: usize) -> Option<Redaction<'_>> {
     value_redaction(text, value_start(text, name_end)?, line_length)
 }
 
-/// The value of a name that ends here: one word.
+/// The value of the name that ends at `name_end`: one word.
 pub(super) fn find_word_value(text: &str, name_end: usize) -> Option<Redaction<'_>> {
     value_redaction(text, value_start(text, name_end)?, word_length)
 }
 
-/// The word that follows.
-pub(super) fn find_bearer_token(text: &str, begin: usize) -> Option<Redaction<'_>> {
-    let begin = skip_while(text, begin, |c| c == ' ');
+pub(super) fn find_bearer_token(text: &str, marker_end: usize) -> Option<Redaction<'_>> {
+    let begin = skip_while(text, marker_end, |c| c == ' ');
     let starts = text[begin..].starts_with(char::is_alphanumeric);
     starts.then(|| value_redaction(text, ValueStart { begin, quote: None }, word_length)).flatten()
 }
 
-/// Where a value begins, and the quotation mark it is in with the number of backslashes before it.
 struct ValueStart {
     begin: usize,
+    /// The opening quotation mark and the number of backslashes before it.
     quote: Option<(char, usize)>,
 }
 
@@ -43,8 +41,8 @@ fn value_redaction(text: &str, value: ValueStart, length: fn(&str) -> usize) -> 
         None if rest.starts_with(REPLACEMENT) => 0,
         None => length(rest),
     };
-    let shown = rest[..length].trim_end_matches(['\\', ' ', '\t']);
-    (!shown.is_empty()).then(|| Redaction::new(value.begin..value.begin + shown.len()))
+    let value_text = rest[..length].trim_end_matches(['\\', ' ', '\t']);
+    (!value_text.is_empty()).then(|| Redaction::new(value.begin..value.begin + value_text.len()))
 }
 
 /// `name: value`, `name=value`, `"name":"value"`, `\"name\":\"value\"`, `("name", "value")`, `name: Some("value")`.
@@ -62,7 +60,7 @@ fn value_start(text: &str, name_end: usize) -> Option<ValueStart> {
     at = skip_while(text, at + 1, |c| c.is_whitespace() || c == '>');
     let opened = skip_while(text, at, |c| c.is_ascii_alphabetic() || "[({".contains(c));
     let wrapped = opened == at || text[..opened].ends_with(['[', '(', '{']);
-    // In a text of JSON, what follows may be its end.
+    // The quotation mark may close the JSON string around the text.
     let quoted = quote_at(text, opened).filter(|(quote, escapes, begin)| {
         wrapped && (name_quoted == Some((*quote, *escapes)) || !closes_json_string(&text[*begin..]))
     });
@@ -72,24 +70,25 @@ fn value_start(text: &str, name_end: usize) -> Option<ValueStart> {
     }
 }
 
-/// Whether the quotation mark before this closes a text of JSON.
+/// Whether the quotation mark before `text` closes a JSON string.
 fn closes_json_string(text: &str) -> bool {
     text.chars().next().is_none_or(|c| c.is_whitespace() || ",:}])".contains(c))
 }
 
-/// The quotation mark at this place, the backslashes before it, and where it ends.
+/// The quotation mark at `at`, the number of backslashes before it, and where it ends.
 fn quote_at(text: &str, at: usize) -> Option<(char, usize, usize)> {
     let escapes = text[at..].bytes().take_while(|byte| *byte == b'\\').count();
     let quote = text[at + escapes..].chars().next().filter(|c| matches!(c, '"' | '\''))?;
     Some((quote, escapes, at + escapes + 1))
 }
 
-fn skip_while(text: &str, from: usize, what: impl Fn(char) -> bool) -> usize {
-    from + text[from..].find(|c| !what(c)).unwrap_or(text.len() - from)
+fn skip_while(text: &str, from: usize, predicate: impl Fn(char) -> bool) -> usize {
+    from + text[from..].find(|c| !predicate(c)).unwrap_or(text.len() - from)
 }
 
-/// Up to the same quotation mark, or that of a text of JSON around it. An escaped one goes on: behind a mark without
-/// backslashes it has 1, 3, 5, …; behind one with 1 it has 3, 7, 11, …, for each level of JSON doubles them and adds one.
+/// Up to the closing quotation mark, or to that of the JSON string around it. An escaped mark does not close: if the
+/// opening mark has no backslashes, an escaped one has 1, 3, 5, …; if it has 1, 3, 7, 11, …: each level of JSON
+/// doubles them and adds one.
 fn quoted_length(text: &str, quote: char, escapes: usize) -> usize {
     let mut backslashes = 0;
     for (at, c) in text.char_indices() {
@@ -101,7 +100,7 @@ fn quoted_length(text: &str, quote: char, escapes: usize) -> usize {
     text.len()
 }
 
-/// Up to the end of the line, or of the text of JSON that the line is in. Parameters such as `username="jo"` belong to it.
+/// Up to the end of the line or of the JSON string around it, with parameters such as `username="jo"`.
 fn line_length(text: &str) -> usize {
     let mut backslashes = 0;
     let mut parameter = false;
@@ -126,7 +125,7 @@ fn line_length(text: &str) -> usize {
     text.len()
 }
 
-/// Up to what ends a word in a sentence, a list, a query or a text of JSON.
+/// Up to the end of a word in a sentence, list, query or JSON string.
 fn word_length(text: &str) -> usize {
     text.find(|c: char| c.is_whitespace() || c.is_control() || "\"'`,;&)}\\<>".contains(c)).unwrap_or(text.len())
 }

@@ -1,6 +1,6 @@
-//! The secrets of the settings, and what they look like inside other texts.
+//! Configured secrets and their encodings in other texts.
 
-use super::{REPLACEMENT, is_plain_word};
+use super::redaction::{REPLACEMENT, is_plain_word};
 use base64::{
     Engine,
     engine::general_purpose::{STANDARD, STANDARD_NO_PAD, URL_SAFE, URL_SAFE_NO_PAD},
@@ -9,14 +9,12 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_perc
 use std::{collections::BTreeSet, fmt};
 use url::form_urlencoded;
 
-/// Shorter ones stand in many a word.
+/// Shorter ones are part of many words.
 const MIN_SECRET_LEN: usize = 6;
-/// Base64 of fewer bytes is too short to be told from words.
+/// Base64 of fewer bytes looks like a word.
 const MIN_BASE64_BYTES: usize = 9;
-/// Hex digits of a private key.
 const PRIVATE_KEY_HEX_DIGITS: usize = 64;
-/// Words that stand in what we say whatever the settings: as passwords they protect nothing, and taking them out of every line
-/// would tell them to everybody.
+/// Words of our own texts. They are worthless as passwords, and redacting them in every line would reveal them.
 const NON_SECRET_WORDS: [&str; 12] = [
     "registrar",
     "postgres",
@@ -31,25 +29,24 @@ const NON_SECRET_WORDS: [&str; 12] = [
     "trace_id",
     "password",
 ];
-/// All but what RFC 3986 (section 2.3) calls unreserved.
+/// All but the unreserved characters of RFC 3986, section 2.3.
 const RESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
-/// Secrets as the settings have them. They are shown to nobody.
+/// Secrets from the settings, never shown.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Secrets(Vec<String>);
 
 impl Secrets {
-    /// Adds a secret.
-    pub fn add(&mut self, text: &str) {
+    pub(crate) fn add(&mut self, text: &str) {
         let text = text.trim();
-        let public = NON_SECRET_WORDS.contains(&text) || REPLACEMENT.contains(text);
-        if text.len() >= MIN_SECRET_LEN && !public {
+        let is_public = NON_SECRET_WORDS.contains(&text) || REPLACEMENT.contains(text);
+        if text.len() >= MIN_SECRET_LEN && !is_public {
             self.0.push(text.to_owned());
         }
     }
 
-    /// Adds what may be a secret and may be a plain word, such as a piece of a path: plain words are left out.
-    pub fn add_if_secret_like(&mut self, text: &str) {
+    /// Adds a text, such as a part of a path, unless it is a plain word.
+    pub(crate) fn add_if_secret_like(&mut self, text: &str) {
         if !is_plain_word(text) {
             self.add(text);
         }
@@ -71,9 +68,9 @@ impl IntoIterator for Secrets {
     }
 }
 
-/// A secret as other texts show it, in lower case: as it is; percent-encoded by browsers, by forms, by the careful, and decoded;
-/// in JSON, and in JSON within JSON; in Debug texts; in base64, whatever follows it there; and a key with `0x`, without, and
-/// as a list of bytes.
+/// A secret and its encodings, in lower case: percent-encoded (reserved characters, all characters, forms) and
+/// decoded, JSON, JSON within JSON, Debug text, base64, and for a private key with `0x`, without, and as a list of
+/// bytes.
 pub(super) fn encodings(secret: &str) -> BTreeSet<String> {
     let mut all = BTreeSet::new();
     let decoded = percent_decode_str(secret).decode_utf8_lossy();
@@ -106,7 +103,7 @@ fn strip_quotes(text: &str) -> String {
     text.strip_prefix('"').and_then(|text| text.strip_suffix('"')).unwrap_or(text).to_owned()
 }
 
-/// Alone, and as it begins whatever follows: without the last letters, which depend on that.
+/// The whole text, and the part that does not depend on what follows in the same base64 text.
 fn base64_forms(bytes: &[u8]) -> Vec<String> {
     let whole = &bytes[..bytes.len() - bytes.len() % 3];
     if whole.len() < MIN_BASE64_BYTES {
@@ -115,7 +112,6 @@ fn base64_forms(bytes: &[u8]) -> Vec<String> {
     vec![STANDARD.encode(bytes), URL_SAFE.encode(bytes), STANDARD_NO_PAD.encode(whole), URL_SAFE_NO_PAD.encode(whole)]
 }
 
-/// The digits and bytes of a private key.
 fn parse_private_key(text: &str) -> Option<(&str, Vec<u8>)> {
     let digits = text.strip_prefix("0x").or_else(|| text.strip_prefix("0X")).unwrap_or(text);
     let bytes = alloy::primitives::hex::decode(digits).ok()?;
@@ -127,7 +123,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn secrets_are_counted_and_never_shown() {
+    fn debug_output_has_only_the_number_of_secrets() {
         let mut secrets = Secrets::default();
         for text in ["hunter2hunter2", " padded-secret\n", "short", "registrar", "redacted", ""] {
             secrets.add(text);
@@ -137,7 +133,7 @@ mod tests {
     }
 
     #[test]
-    fn a_plain_word_of_a_path_is_no_secret_and_whatever_may_be_a_key_is() {
+    fn plain_words_are_not_secrets_and_possible_keys_are() {
         let mut secrets = Secrets::default();
         for name in ["base-sepolia", "base_sepolia", "jsonrpc", "apikey"] {
             secrets.add_if_secret_like(name);

@@ -1,25 +1,25 @@
-//! URLs: the host stays, and what may hold a key goes, the port with it.
+//! URLs: the host is kept; the port and the parts that may contain a key are removed.
 
-use super::{REPLACEMENT, Redaction, is_plain_word};
+use super::redaction::{REPLACEMENT, Redaction, is_plain_word};
 
-/// What ends a sentence rather than a URL. No bracket that opens or closes [`REPLACEMENT`] is among them.
+/// Belongs to the sentence if it ends a URL. The brackets of [`REPLACEMENT`] are not included.
 const PUNCTUATION: [char; 10] = ['.', ',', ';', ':', '!', '\'', ')', '}', '|', '\\'];
 
-/// What goes of the URL whose scheme and `://` end here.
+/// What to remove of the URL whose `://` ends at `begin`.
 ///
-/// A user's name, with or without a password, ends with an `@` before the first `/`, `?` or `#`. One behind it may belong to a
-/// password with a slash in it, and then not even the host is certain.
+/// User and password end with an `@` before the first `/`, `?` or `#`. A later `@` may belong to a password that
+/// contains a slash: then the host is uncertain, and everything is removed.
 pub(super) fn find(text: &str, begin: usize) -> Option<Redaction<'_>> {
-    let run = url_extent(text, begin);
-    let authority = run.find(['/', '?', '#']).unwrap_or(run.len());
-    let user = run.rfind('@');
+    let extent = url_extent(text, begin);
+    let authority = extent.find(['/', '?', '#']).unwrap_or(extent.len());
+    let user = extent.rfind('@');
     if user.is_some_and(|at| at > authority) {
         return find_whole(text, begin);
     }
     let host = user.map_or(0, |at| at + 1);
-    let host = &run[host..host + host_length(&run[host..])];
-    let rest = &run[run.len().min(user.map_or(0, |at| at + 1) + host.len())..];
-    // A port is digits, and what is none may be a password whose rest is cut off.
+    let host = &extent[host..host + host_length(&extent[host..])];
+    let rest = &extent[extent.len().min(user.map_or(0, |at| at + 1) + host.len())..];
+    // A port that is not digits may be the beginning of a password.
     let odd_port = rest.strip_prefix(':').is_some_and(|port| port.contains(char::is_alphanumeric));
     if host.is_empty() || odd_port {
         return find_whole(text, begin);
@@ -30,33 +30,33 @@ pub(super) fn find(text: &str, begin: usize) -> Option<Redaction<'_>> {
         Some('/' | '?' | '#') => {
             path == "/" || path.strip_prefix('/') == Some(REPLACEMENT) || is_public_page(host, path)
         }
-        // The sentence goes on.
+        // Part of the sentence.
         Some(_) => true,
     };
     if harmless && user.is_none() {
         return None;
     }
-    Some(Redaction { range: begin..begin + run.trim_end_matches(PUNCTUATION).len(), kept_host: without_port(host) })
+    Some(Redaction { range: begin..begin + extent.trim_end_matches(PUNCTUATION).len(), kept_host: without_port(host) })
 }
 
 /// Everything up to the end of the URL.
 pub(super) fn find_whole(text: &str, begin: usize) -> Option<Redaction<'_>> {
-    let run = url_extent(text, begin).trim_end_matches(PUNCTUATION);
-    (!run.is_empty() && run != REPLACEMENT).then(|| Redaction::new(begin..begin + run.len()))
+    let extent = url_extent(text, begin).trim_end_matches(PUNCTUATION);
+    (!extent.is_empty() && extent != REPLACEMENT).then(|| Redaction::new(begin..begin + extent.len()))
 }
 
-/// What can belong to a URL, well written or not: everything up to white space, a quotation mark or a control character; and up to
-/// an end of line as JSON writes it, unless an `@` behind it says that it may be a part of a password.
+/// What may belong to a URL, even an invalid one: everything up to white space, a quotation mark or a control
+/// character, or up to an escaped line end, unless an `@` behind it shows that it may be part of a password.
 fn url_extent(text: &str, begin: usize) -> &str {
     let rest = &text[begin..];
     let end = |c: char| c.is_whitespace() || c.is_control() || matches!(c, '"' | '<' | '>' | '`');
-    let run = &rest[..rest.find(end).unwrap_or(rest.len())];
-    let from = run.rfind('@').unwrap_or(0);
-    let line_end = [r"\n", r"\r"].iter().filter_map(|escape| run[from..].find(escape)).min();
-    line_end.map_or(run, |end| &run[..from + end])
+    let extent = &rest[..rest.find(end).unwrap_or(rest.len())];
+    let from = extent.rfind('@').unwrap_or(0);
+    let line_end = [r"\n", r"\r"].iter().filter_map(|escape| extent[from..].find(escape)).min();
+    line_end.map_or(extent, |end| &extent[..from + end])
 }
 
-/// The length of a host and its port; 0 when there is none.
+/// The length of host and port; 0 if there is no host.
 fn host_length(text: &str) -> usize {
     let name = if text.starts_with('[') {
         let address = text.find(']').filter(|end| text[1..*end].parse::<std::net::Ipv6Addr>().is_ok());
@@ -65,12 +65,12 @@ fn host_length(text: &str) -> usize {
         text.find(|c: char| !c.is_alphanumeric() && !"-._".contains(c)).unwrap_or(text.len())
     };
     let port = text[name..].strip_prefix(':').map_or(0, |rest| rest.bytes().take_while(u8::is_ascii_digit).count());
-    // A sentence may end behind the host.
+    // A full stop behind the host belongs to the sentence.
     let name = if port == 0 { text[..name].trim_end_matches('.').len() } else { name };
     if name == 0 || port == 0 { name } else { name + 1 + port }
 }
 
-/// Pages of a block explorer, whatever its host; and plain words on loopback, as of our own pages.
+/// Block explorer pages on any host, and paths of plain words on loopback, such as our own admin pages.
 fn is_public_page(host: &str, path: &str) -> bool {
     let hex = |text: &str, digits| {
         text.strip_prefix("0x").is_some_and(|hex| hex.len() == digits && hex.bytes().all(|b| b.is_ascii_hexdigit()))

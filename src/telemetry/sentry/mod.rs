@@ -1,5 +1,5 @@
-//! Sentry: errors, breadcrumbs and logs from sentry-tracing's layers, transactions from our own spans, application metrics,
-//! and sessions.
+//! Sentry: errors, breadcrumbs and logs from sentry-tracing's layers, transactions from our own spans, application
+//! metrics, and sessions.
 
 pub(super) mod app_metrics;
 mod hub;
@@ -37,8 +37,8 @@ pub(super) struct Sentry {
 }
 
 impl Sentry {
-    /// Binds the client to the main hub. The SDK's `init` would read the DSN from the environment, and whether to verify
-    /// certificates.
+    /// Binds the client to the main hub. The SDK's `init` would read the DSN from the environment, and whether to
+    /// verify certificates.
     pub(super) fn start(sentry: &SentrySettings, settings: &Settings) -> Self {
         let agent = ClientOptions::default().user_agent;
         let queue = Arc::new(EnvelopeQueue::start(sentry.dsn.get(), &agent));
@@ -77,7 +77,8 @@ impl Sentry {
         Box::new(TransactionSink { queue: self.queue.clone(), identity: self.identity.clone() })
     }
 
-    /// Ends the release-health session. Before the spans are flushed, so that it is sent even if they take all the time.
+    /// Ends the release-health session. Before the spans are flushed, so that it is sent even if they take all the
+    /// time.
     pub(super) fn end_session(&self) {
         Hub::main().end_session();
     }

@@ -1,8 +1,8 @@
 //! Encodes a segment as a Sentry transaction in an envelope.
 //!
-//! With a structure of our own: the SDK's has no `transaction_info`, and writes the end as text and the beginning as a number,
-//! so that readers that round one of them show negative durations.
-//! Sources: <https://develop.sentry.dev/sdk/data-model/event-payloads/transaction/>,
+//! With a structure of our own: the SDK's has no `transaction_info`, and writes the end as text and the beginning as a
+//! number, so that readers that round one of them show negative durations. Sources:
+//! <https://develop.sentry.dev/sdk/data-model/event-payloads/transaction/>,
 //! <https://develop.sentry.dev/sdk/data-model/envelopes/>,
 //! <https://develop.sentry.dev/sdk/telemetry/traces/dynamic-sampling-context/>.
 
@@ -281,8 +281,8 @@ fn status_from_name(name: &str) -> Option<&'static str> {
     GrpcCode::all().map(sentry_status).find(|status| *status == name)
 }
 
-/// The caller's dynamic sampling context, unchanged, else our own. Its rate is 1 for what was not kept by the head decision,
-/// because it represents no other traces.
+/// The caller's dynamic sampling context, unchanged, else our own. Its rate is 1 for what was not kept by the head
+/// decision, because it represents no other traces.
 fn sampling_context(root: &SpanData, reason: KeepReason, identity: &SentryIdentity) -> BTreeMap<String, String> {
     let trace_id = root.span_context.trace_id().to_string();
     let frozen = text_attribute(&root.attributes, BAGGAGE_ATTRIBUTE).and_then(propagation::dynamic_sampling_context);

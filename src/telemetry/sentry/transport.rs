@@ -1,7 +1,8 @@
 //! Sends envelopes to Sentry.
 //!
-//! The SDK's own transports drop the envelope's `trace` header, send no Content-Type, and send one envelope at a time. This
-//! one keeps the header and sends several concurrently. What finds its queue full is dropped and counted; no caller waits.
+//! The SDK's own transports drop the envelope's `trace` header, send no Content-Type, and send one envelope at a time.
+//! This one keeps the header and sends several concurrently. What finds its queue full is dropped and counted; no
+//! caller waits.
 
 use crate::telemetry::{
     metrics::{ExportOutcome, ExportTarget, Queue, metrics},
@@ -88,8 +89,8 @@ enum QueueError {
 }
 
 impl EnvelopeQueue {
-    /// Uses the proxies of HTTPS_PROXY and the like, because Sentry is often behind one. Follows no redirects, because the request
-    /// holds the key.
+    /// Uses the proxies of HTTPS_PROXY and the like, because Sentry is often behind one. Follows no redirects, because
+    /// the request holds the key.
     pub(super) fn start(dsn: &Dsn, agent: &str) -> Self {
         let (priority_tx, priority_rx) = mpsc::channel(MAX_QUEUED_ENVELOPES);
         let (transactions_tx, transactions_rx) = mpsc::channel(MAX_QUEUED_ENVELOPES);

@@ -21,7 +21,8 @@ use tokio::time::Instant;
 /// About 8 MB: the spans of two thousand registrations.
 const MAX_QUEUED_SPANS: usize = 8_192;
 
-/// The thread lets jobs accumulate for this long: to wake it for each segment costs more, on both sides, than to export it.
+/// The thread lets jobs accumulate for this long: to wake it for each segment costs more, on both sides, than to export
+/// it.
 const EXPORT_BATCH_DELAY: Duration = Duration::from_millis(50);
 
 pub(in crate::telemetry) trait Sink: Send + Debug {
@@ -50,7 +51,8 @@ impl ExportQueue {
         let has_no_sinks = sinks.is_empty();
         let queued_spans = Arc::new(AtomicUsize::new(0));
         let thread_queued_spans = queued_spans.clone();
-        // If the thread cannot start, the channel is closed and all segments count as dropped. The thread ends with the channel.
+        // If the thread cannot start, the channel is closed and all segments count as dropped. The thread ends with the
+        // channel.
         let _ = std::thread::Builder::new()
             .name("telemetry".to_owned())
             .spawn(move || run_export_thread(&jobs, sinks, limits, &thread_queued_spans));

@@ -1,8 +1,8 @@
 //! The head decision: which traces are exported whatever happens in them.
 //!
 //! It is made from the trace id alone, as by the `TraceIdRatioBased` sampler
-//! (<https://opentelemetry.io/docs/specs/otel/trace/sdk/#traceidratiobased>), so that all processes decide the same, also
-//! after a restart. No span is dropped here: an unsampled trace is recorded as well, because it may still fail.
+//! (<https://opentelemetry.io/docs/specs/otel/trace/sdk/#traceidratiobased>), so that all processes decide the same,
+//! also after a restart. No span is dropped here: an unsampled trace is recorded as well, because it may still fail.
 
 use super::attributes::{HEALTH_CHECK_OP, SAMPLED_ATTRIBUTE, span_op};
 use crate::{registration::TraceContext, telemetry::settings::Rate};
@@ -65,7 +65,8 @@ impl HeadSampler {
     }
 }
 
-/// The rate that Sentry extrapolates from for a root that the head decision kept: 1 for a trace that only its caller sampled.
+/// The rate that Sentry extrapolates from for a root that the head decision kept: 1 for a trace that only its caller
+/// sampled.
 pub(in crate::telemetry) fn effective_sample_rate(root: &SpanData, configured: Rate) -> f64 {
     let rate = rate_for(&root.attributes, configured);
     if is_within_rate(root.span_context.trace_id().to_bytes(), rate) { rate.get() } else { 1.0 }

@@ -27,8 +27,8 @@ tokio::task_local! {
     static FAILOVER_SEEN: Arc<AtomicBool>;
 }
 
-/// The span of a gRPC call, as a child of the caller's span if there is one. Sets `trace` to the ids and the head decision of
-/// the new span.
+/// The span of a gRPC call, as a child of the caller's span if there is one. Sets `trace` to the ids and the head
+/// decision of the new span.
 pub(crate) fn server(trace: &mut TraceContext, path: &'static str, headers: &http::HeaderMap) -> Span {
     let Some(pipeline) = pipeline() else { return Span::none() };
     let baggage = Some(trace.baggage.as_str()).filter(|baggage| baggage.contains("sentry-"));

@@ -104,8 +104,8 @@ impl OtlpSink {
     }
 }
 
-/// On a thread of its own, because a blocking HTTP client must not be made on a runtime thread, but inside the runtime, which
-/// gRPC needs.
+/// On a thread of its own, because a blocking HTTP client must not be made on a runtime thread, but inside the runtime,
+/// which gRPC needs.
 fn build_exporter(endpoint: &OtlpEndpoint) -> Result<SpanExporter, ExporterBuildError> {
     let runtime = tokio::runtime::Handle::try_current().ok();
     let build = || {

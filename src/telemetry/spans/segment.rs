@@ -1,7 +1,8 @@
 //! The spans of one trace in this process: a local root and its descendants.
 //!
-//! Database spans and the attributes of a registration are deferred: they become spans and attributes only if the segment is
-//! exported, on the export thread. Ninety-nine of a hundred calls are not exported, and making a span costs as much for them.
+//! Database spans and the attributes of a registration are deferred: they become spans and attributes only if the
+//! segment is exported, on the export thread. Ninety-nine of a hundred calls are not exported, and making a span costs
+//! as much for them.
 
 use super::attributes::OP_ATTRIBUTE;
 use crate::{

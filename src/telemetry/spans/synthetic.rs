@@ -1,5 +1,5 @@
-//! The spans of a registration, made when it ends. Until then it only records times and numbers; if its trace is not kept,
-//! no span is ever made.
+//! The spans of a registration, made when it ends. Until then it only records times and numbers; if its trace is not
+//! kept, no span is ever made.
 
 use super::{
     attributes::{BAGGAGE_ATTRIBUTE, OP_ATTRIBUTE},
@@ -98,8 +98,8 @@ pub(crate) struct SpanTree {
     pub(crate) links: Vec<SpanLink>,
 }
 
-/// Exports a finished registration if its trace is kept: for `reason`, by the head decision, or because another segment of the
-/// trace is kept. With a `reason` of its own, the trace `also` is kept with it.
+/// Exports a finished registration if its trace is kept: for `reason`, by the head decision, or because another segment
+/// of the trace is kept. With a `reason` of its own, the trace `also` is kept with it.
 pub(crate) fn emit(
     trace: &TraceContext,
     reason: Option<KeepReason>,

@@ -54,8 +54,8 @@ impl SegmentSummary {
     }
 }
 
-/// `None` if nothing in the segment itself is a reason. The head decision comes first, because Sentry extrapolates from what it
-/// keeps.
+/// `None` if nothing in the segment itself is a reason. The head decision comes first, because Sentry extrapolates from
+/// what it keeps.
 pub(super) fn keep_reason(summary: &SegmentSummary) -> Option<KeepReason> {
     let SegmentSummary { sampled, failed, failover, duration, slow_after, background } = *summary;
     let reasons = [

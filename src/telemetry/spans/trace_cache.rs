@@ -1,7 +1,7 @@
 //! Traces whose segments end at different times: which of them are kept, and the last segments of the others.
 //!
-//! A call may be answered long before its registration fails. Its segment is held for a while, so that it is still exported
-//! then. The oldest are evicted first.
+//! A call may be answered long before its registration fails. Its segment is held for a while, so that it is still
+//! exported then. The oldest are evicted first.
 
 use super::{
     segment::Segment,

@@ -186,7 +186,7 @@ async fn an_external_transaction_removed_by_a_reorg_is_nonce_gap() {
         stack.anvil.rpc().run("anvil_reorg", json!([1, []])).await;
         let error = stack.client.register(register_until_timeout(1, CASE)).await.unwrap_err();
         let diagnosis = diagnosis_of_error(&error);
-        if stack.service.log().iter().any(|line| line["message"] == "a missing nonce was filled") {
+        if stack.service.log().iter().any(|line| line["message"] == "nonce gap filled") {
             return Err(format!("the gap was filled first: {}", diagnosis.explanation));
         }
         assert_eq!(diagnosis.cause(), Cause::NonceGap, "{}", diagnosis.explanation);

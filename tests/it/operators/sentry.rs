@@ -84,7 +84,10 @@ fn the_monitors_have_the_documented_thresholds() {
             .collect();
         assert_eq!(thresholds, [("gt", threshold, &75.into()), ("lte", threshold, &0.into())]);
     }
-    assert!(source("pipeline/journey/story.rs").contains("\"blockchain.register\""), "the span's name changed");
+    assert!(
+        source("pipeline/registration_trace/spans.rs").contains("\"blockchain.register\""),
+        "the span's name changed"
+    );
 }
 
 #[test]

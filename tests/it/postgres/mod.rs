@@ -13,7 +13,7 @@ use serde_json::Value;
 
 /// Waits until this replica holds the first signer's lease.
 async fn wait_for_lease(service: &mut Service) {
-    service.wait_for_log("the lease", |line| is_of_signer(line, "lease taken")).await;
+    service.wait_for_log("the lease", |line| is_of_signer(line, "lease acquired")).await;
 }
 
 fn is_of_signer(line: &Value, message: &str) -> bool {

@@ -55,7 +55,7 @@ async fn a_nonce_gap_after_a_reorg_is_filled_with_an_empty_transfer() {
     let mut stack = stalled_chain(StackBuilder::on_demand()).await;
     let (external, submitted) = external_before_ours(&stack).await;
     remove_by_reorg(&stack, external).await;
-    stack.service.wait_for_log("the filled gap", |line| line["message"] == "a missing nonce was filled").await;
+    stack.service.wait_for_log("the filled gap", |line| line["message"] == "nonce gap filled").await;
 
     both_mined(&stack).await;
     stack.client.wait_for_state(&submitted.id, State::Confirmed).await;
@@ -90,7 +90,7 @@ async fn a_nonce_gap_is_filled_with_the_transaction_signed_for_it() {
     stack.client.wait_until(&first.id, "another nonce", |seen| seen.state() == State::Submitted && again(seen)).await;
 
     stack.anvil.rpc().run("anvil_reorg", json!([1, []])).await;
-    stack.service.wait_for_log("the filled gap", |line| line["message"] == "a missing nonce was filled").await;
+    stack.service.wait_for_log("the filled gap", |line| line["message"] == "nonce gap filled").await;
 
     both_mined(&stack).await;
     stack.client.wait_for_state(&first.id, State::Confirmed).await;

@@ -1,4 +1,4 @@
-//! Makes a story happen: the chain, the nodes, the service and its end, and the time that passes.
+//! Runs a scenario: applies its events to the chain, the nodes and the service, and advances the clock.
 
 use super::{
     crash_injection::ProcessLife,
@@ -26,28 +26,27 @@ use std::{
     time::Duration,
 };
 
-/// The most that is paid per gas, in wei: the default of `REGISTRAR_MAX_FEE_GWEI`.
+/// Wei per gas: the default of `REGISTRAR_MAX_FEE_GWEI`.
 const MAX_FEE_PER_GAS: u128 = 5_000_000_000;
-/// Above eight times the usual base fee, which is what a transaction offers.
+/// Above the max fee of a transaction signed at the usual base fee, which is eight times that.
 const HIGH_BASE_FEE: u128 = 20 * BASE_FEE;
-/// When a story begins, in seconds since the Unix epoch.
+/// In seconds since the Unix epoch.
 const START_TIME: u64 = 1_790_000_000;
-/// How far time goes on at once after each event, in a wait, and between two blocks.
+/// By how much the clock advances at once: after an event, in a wait, and between two blocks.
 const EVENT_STEP: Duration = Duration::from_millis(100);
 const WAIT_STEP: Duration = Duration::from_millis(250);
 const BLOCK_STEP: Duration = Duration::from_millis(500);
-/// How many seconds everything has to be finished in, once all is mended. An endpoint alone is believed after a minute, and a head
-/// that falls after another.
+/// Within this many seconds after the last fault is cleared, every registration is settled. A single endpoint is believed after one
+/// minute, and a regressed head after another.
 const FINISH_SECONDS: u32 = 240;
-/// How often everything is looked at meanwhile.
+/// Between two checks of the invariants meanwhile.
 const CHECK_EVERY_SECONDS: u32 = 3;
-/// Keys of nobody, which no node of a real chain knows.
+/// Keys that no real chain knows.
 const SCENARIO_SIGNER_KEYS: [&str; 2] = [
     "0x0101010101010101010101010101010101010101010101010101010101010101",
     "0x0202020202020202020202020202020202020202020202020202020202020202",
 ];
 
-/// Where a story happens.
 struct World {
     chain: SimulatedChain,
     nodes: Vec<Node>,
@@ -56,24 +55,22 @@ struct World {
     pipeline: Settings,
     database: ScenarioDatabase,
     replicas: Vec<Replica>,
-    /// Callers take turns between the replicas.
+    /// Calls alternate between the replicas.
     next_caller: usize,
     invariants: Invariants,
-    /// While this is held, time does not go on by itself.
+    /// While this is held, the paused clock does not advance by itself.
     _clock_guard: mpsc::Sender<()>,
 }
 
-/// Tells a story from its beginning to its end.
-///
 /// # Errors
-/// What does not hold, and after which event.
-pub(super) fn run_scenario(story: &Scenario) -> Result<(), String> {
+/// The violated invariant, and after which event.
+pub(super) fn run_scenario(scenario: &Scenario) -> Result<(), String> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build();
     let runtime = runtime.map_err(|error| error.to_string())?;
-    // One thread, so that everything goes on in turns; some of a start is bound to it.
+    // One thread, so that the tasks run in turns; parts of startup are bound to it.
     tokio::task::LocalSet::new().block_on(&runtime, async {
-        let mut world = World::new(story.setup).await.map_err(|error| format!("no world: {error}"))?;
-        for (number, event) in story.events.iter().enumerate() {
+        let mut world = World::new(scenario.setup).await.map_err(|error| format!("no world: {error}"))?;
+        for (number, event) in scenario.events.iter().enumerate() {
             world
                 .apply_event(*event)
                 .await
@@ -85,15 +82,15 @@ pub(super) fn run_scenario(story: &Scenario) -> Result<(), String> {
 
 impl World {
     async fn new(setup: Setup) -> Result<Self, Box<dyn std::error::Error>> {
-        let (stillness, stands) = mpsc::channel();
-        tokio::task::spawn_blocking(move || stands.recv());
+        let (clock_guard, dropped) = mpsc::channel();
+        tokio::task::spawn_blocking(move || dropped.recv());
         clock::simulated::follow_tokio(Timestamp::from_seconds(START_TIME));
 
-        let ground = ScenarioDatabase::new(setup.replicas).await?;
+        let database = ScenarioDatabase::new(setup.replicas).await?;
         let confirmations = u64::from(setup.confirmations);
         let chain = SimulatedChain::new(confirmations);
         let invariants = Invariants::new(setup.replicas > 1);
-        let on_broadcast = on_broadcast(&ground.audit, &invariants);
+        let on_broadcast = on_broadcast(&database.audit, &invariants);
         let node = |number| Node::new(&format!("node-{number}"), &chain, on_broadcast.clone());
         let nodes: Vec<_> = (0..setup.endpoints).map(node).collect();
         let keys = SCENARIO_SIGNER_KEYS.iter().take(setup.signers.into());
@@ -111,51 +108,51 @@ impl World {
             nodes,
             chain,
             pipeline,
-            database: ground,
+            database,
             replicas: Vec::new(),
             next_caller: 0,
             invariants,
-            _clock_guard: stillness,
+            _clock_guard: clock_guard,
         };
         world.replicas = (0..setup.replicas).map(|_| world.replica()).collect();
         world.run_until_quiescent().await?;
         Ok(world)
     }
 
-    /// A replica of the service on what is on disk; nothing else is left of the one before.
+    /// Starts a replica on the database; nothing else remains of the one before.
     fn replica(&self) -> Replica {
-        Replica::new(|life, door| ServiceConfig {
+        Replica::new(|life, handle| ServiceConfig {
             chain: self.chain.chain(&self.nodes, MAX_FEE_PER_GAS),
             signers: self.signers.clone(),
             pipeline: self.pipeline.clone(),
             store: self.database.store.clone(),
             life,
-            handle: door,
+            handle,
         })
     }
 
-    /// Lets everything go on that can without time, and starts the replicas again that have died.
+    /// Runs every task that can proceed without advancing the clock, and restarts replicas that have crashed.
     async fn run_until_quiescent(&mut self) -> Result<(), String> {
         loop {
             quiescence::run_until_quiescent(&self.replicas, &self.database.audit).await?;
-            let mut have_died = false;
+            let mut restarted = false;
             for number in 0..self.replicas.len() {
                 for (id, key) in self.replicas[number].take_promises() {
                     self.invariants.promise(id, key);
                 }
                 if self.replicas[number].has_crashed().await? {
                     self.replicas[number] = self.replica();
-                    have_died = true;
+                    restarted = true;
                 }
             }
-            if !have_died {
+            if !restarted {
                 return Ok(());
             }
         }
     }
 
-    /// Whoever runs the service stops it, puts the database back, and starts the service again; and who was promised something that is
-    /// lost with it asks again.
+    /// An operator stops all replicas, restores the backup and starts them again. Callers whose accepted registration is lost with
+    /// it register again.
     async fn restore_backup(&mut self) -> Result<(), String> {
         for replica in &mut self.replicas {
             replica.kill().await;
@@ -235,7 +232,7 @@ impl World {
             }
             Event::RestoreBackup => self.restore_backup().await?,
             Event::BlockCapacity(registrations) => {
-                // A little more than so many of the shortest case ids take.
+                // Slightly more gas than this many registrations with the shortest case id need.
                 let one = batching::gas_limit(&[1; 260], [1]);
                 self.chain.ledger().gas_limit = one * 11 / 10 * u64::from(registrations);
             }
@@ -245,7 +242,7 @@ impl World {
         self.invariants.check(&self.database.audit, &self.chain, &self.addresses).await
     }
 
-    /// Against a liar whom nobody contradicts there is no help: of several endpoints one at a time says too much of a nonce.
+    /// A wrong nonce can only be detected where another endpoint contradicts it, so at most one of several endpoints reports one.
     fn inject_fault(&self, endpoint: u8, fault: NodeFault) {
         let node = self.node(endpoint);
         let lies = |other: &Node| other.name() != node.name() && other.fault() == Some(NodeFault::NonceTooHigh);
@@ -264,13 +261,13 @@ impl World {
     }
 
     fn accept(&mut self, document: u8) {
-        let (asked, count) = (request_for(document), self.replicas.len());
-        let key = key_of(&asked);
-        self.replicas[self.next_caller % count].accept(asked, key);
+        let (request, count) = (request_for(document), self.replicas.len());
+        let key = key_of(&request);
+        self.replicas[self.next_caller % count].accept(request, key);
         self.next_caller += 1;
     }
 
-    /// All that is wrong is mended, and blocks are mined until everything is finished.
+    /// Clears every fault, and mines blocks until every registration is settled.
     async fn finish(&mut self) -> Result<(), String> {
         self.nodes.iter().for_each(|node| node.set_fault(None));
         self.replicas.iter().for_each(|replica| replica.life.resume());
@@ -296,20 +293,20 @@ impl World {
     }
 }
 
-/// Looks on disk for the bytes of every broadcast before a node has them.
+/// Checks before a node receives a broadcast that its bytes are on disk.
 fn on_broadcast(audit: &Audit, invariants: &Invariants) -> crate::chain::simulated::BroadcastHook {
-    let (audit, leaks) = (audit.clone(), invariants.violations.clone());
+    let (audit, violations) = (audit.clone(), invariants.violations.clone());
     Arc::new(move |raw| {
-        let (audit, leaks) = (audit.clone(), leaks.clone());
-        // Beside the service, so that one that freezes here does not keep the disk from being looked at.
-        let looked = tokio::spawn(async move {
+        let (audit, violations) = (audit.clone(), violations.clone());
+        // In a task of its own, so that a replica that freezes here does not stop the check.
+        let checked = tokio::spawn(async move {
             match audit.has_raw_transaction(&raw).await {
                 Ok(true) => {}
-                Ok(false) => leaks.add(format!("a node saw {} bytes that are not on disk", raw.len())),
-                Err(error) => leaks.add(format!("the disk could not be read: {error}")),
+                Ok(false) => violations.add(format!("a node saw {} bytes that are not on disk", raw.len())),
+                Err(error) => violations.add(format!("the database could not be read: {error}")),
             }
         });
-        Box::pin(async move { drop(looked.await) })
+        Box::pin(async move { drop(checked.await) })
     })
 }
 
@@ -327,6 +324,6 @@ fn request_for(document: u8) -> NewRegistration {
     }
 }
 
-fn key_of(asked: &NewRegistration) -> PairKey {
-    (asked.pair.document_hash.as_b256(), asked.pair.case_id.as_str().to_owned())
+fn key_of(request: &NewRegistration) -> PairKey {
+    (request.pair.document_hash.as_b256(), request.pair.case_id.as_str().to_owned())
 }

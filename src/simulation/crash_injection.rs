@@ -1,15 +1,16 @@
-//! A service that dies after any of its awaits, as a process does, and everything that it holds is dropped at once; or that freezes
-//! there, as a process does that is stopped or whose machine is, and later goes on as if no time had passed.
+//! Ends the service at any of its awaits, as a crashed process ends: everything that it holds is dropped at once. Or freezes it
+//! there, as SIGSTOP or a suspended machine does, to resume later as if no time had passed.
 
 use crate::store::Store;
 use futures_util::future::{BoxFuture, LocalBoxFuture};
+use parking_lot::{Mutex, MutexGuard};
 use std::{
     pin::Pin,
-    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
+    sync::{Arc, OnceLock},
     task::{Context, Poll, Waker},
 };
 
-/// Counts every time that a part of the service goes on, and how often it still may.
+/// Counts the polls of all tasks of one process, and interrupts them after a given number.
 #[derive(Debug, Default)]
 pub(super) struct ProcessLife {
     state: Mutex<LifeState>,
@@ -20,9 +21,9 @@ pub(super) struct ProcessLife {
 #[derive(Debug, Default)]
 struct LifeState {
     polls: u64,
-    /// What comes after so many more polls; `None` is for ever.
+    /// What happens after this many more polls.
     interruption: Option<(u64, Interruption)>,
-    /// The parts that are to go on when it wakes.
+    /// The tasks to poll again after a freeze.
     wakers: Vec<Waker>,
 }
 
@@ -30,18 +31,16 @@ struct LifeState {
 enum Interruption {
     Crash,
     Freeze,
-    /// Until it is woken.
     Frozen,
 }
 
 impl ProcessLife {
     fn state(&self) -> MutexGuard<'_, LifeState> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock()
     }
 
-    /// This is its database.
     pub(super) fn set_store(&self, store: Store) {
-        // It is opened once in a life.
+        // A process opens its database once.
         let _ = self.store.set(store);
     }
 
@@ -49,20 +48,20 @@ impl ProcessLife {
         self.store.get()
     }
 
-    /// It dies after this many more polls; none at all is at once.
+    /// 0 crashes at once.
     pub(super) fn crash_after(&self, polls: u64) {
         self.set_interruption(Some((polls, Interruption::Crash)));
     }
 
-    /// It freezes after this many more polls, and not while it writes: the database would end that for it
-    /// (`idle_in_transaction_session_timeout`), and a file cannot.
+    /// Freezes after this many more polls, but not within a database transaction: PostgreSQL would end that
+    /// (`idle_in_transaction_session_timeout`), an SQLite file cannot.
     pub(super) fn freeze_after(&self, polls: u64) {
         if !self.is_crashed() {
             self.set_interruption(Some((polls, Interruption::Freeze)));
         }
     }
 
-    /// It lives on, whatever was said, unless it is dead.
+    /// Cancels a pending interruption, and ends a freeze.
     pub(super) fn resume(&self) {
         if !self.is_crashed() {
             self.set_interruption(None);
@@ -70,12 +69,11 @@ impl ProcessLife {
     }
 
     fn set_interruption(&self, end: Option<(u64, Interruption)>) {
-        let mut course = self.state();
-        course.interruption = end;
-        course.wakers.drain(..).for_each(Waker::wake);
+        let mut state = self.state();
+        state.interruption = end;
+        state.wakers.drain(..).for_each(Waker::wake);
     }
 
-    /// How often its parts have gone on.
     pub(super) fn polls(&self) -> u64 {
         self.state().polls
     }
@@ -88,28 +86,28 @@ impl ProcessLife {
         self.state().interruption == Some((0, Interruption::Frozen))
     }
 
-    /// Whether nothing of it may go on just now; whoever asks is woken when it may.
+    /// Whether no task may be polled now. The calling task is woken when it may be polled again.
     fn is_suspended(&self, context: &Context<'_>) -> bool {
         let writes = self.store.get().is_some_and(Store::is_writing);
-        let mut course = self.state();
-        if course.interruption == Some((0, Interruption::Freeze)) && !writes {
-            course.interruption = Some((0, Interruption::Frozen));
+        let mut state = self.state();
+        if state.interruption == Some((0, Interruption::Freeze)) && !writes {
+            state.interruption = Some((0, Interruption::Frozen));
         }
-        let rests = matches!(course.interruption, Some((0, Interruption::Crash | Interruption::Frozen)));
-        if rests {
-            course.wakers.push(context.waker().clone());
+        let suspended = matches!(state.interruption, Some((0, Interruption::Crash | Interruption::Frozen)));
+        if suspended {
+            state.wakers.push(context.waker().clone());
         }
-        rests
+        suspended
     }
 
     fn count_poll(&self) {
-        let mut course = self.state();
-        course.polls += 1;
-        course.interruption = course.interruption.map(|(left, end)| (left.saturating_sub(1), end));
+        let mut state = self.state();
+        state.polls += 1;
+        state.interruption = state.interruption.map(|(left, end)| (left.saturating_sub(1), end));
     }
 }
 
-/// A part of the service, which goes on only as long as the service lives.
+/// A task that is polled only while its process runs.
 pub(super) struct CrashableTask {
     life: Arc<ProcessLife>,
     work: BoxFuture<'static, ()>,
@@ -134,7 +132,7 @@ impl Future for CrashableTask {
     }
 }
 
-/// The service whole: gone, with all that it held, as soon as its life is over.
+/// The whole service: dropped, with all that it holds, as soon as its process crashes.
 pub(super) struct CrashableService {
     life: Arc<ProcessLife>,
     service: Option<LocalBoxFuture<'static, Result<(), String>>>,
@@ -150,17 +148,17 @@ impl Future for CrashableService {
     type Output = Result<(), String>;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        let mortal = &mut *self;
-        if let Some(service) = &mut mortal.service
-            && !mortal.life.is_suspended(context)
+        let this = &mut *self;
+        if let Some(service) = &mut this.service
+            && !this.life.is_suspended(context)
         {
             if let Poll::Ready(ended) = service.as_mut().poll(context) {
                 return Poll::Ready(ended);
             }
-            mortal.life.count_poll();
+            this.life.count_poll();
         }
-        if mortal.life.is_crashed() {
-            mortal.service = None;
+        if this.life.is_crashed() {
+            this.service = None;
             return Poll::Ready(Ok(()));
         }
         Poll::Pending

@@ -1,10 +1,9 @@
-//! What can happen, in words: a story is generated, told, shortened when it ends badly, and printed so that it can be kept.
+//! The events of a scenario: generated at random, shrunk when an invariant breaks, and printed as a test that can be pasted.
 
 use crate::chain::simulated::NodeFault;
 use proptest::{collection::vec, prelude::*};
 use std::fmt;
 
-/// What there is before anything happens.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Setup {
     /// Processes of the service on one database.
@@ -14,88 +13,86 @@ pub(super) struct Setup {
     pub(super) confirmations: u8,
 }
 
-/// What a block asks per gas.
+/// The base fee of the next blocks.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Fee {
     Usual,
-    /// Above what a transaction signed before offers, and below the cap.
+    /// Above the max fee of a transaction signed at the usual one, and below the cap.
     High,
     AboveCap,
 }
 
-/// One thing that happens.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Event {
     /// A caller registers this document.
     Accept(u8),
-    /// A block takes what pends.
+    /// A block includes the pending transactions.
     Mine,
-    /// A block takes nothing.
+    /// An empty block.
     MineEmpty,
-    /// So many blocks, a second apart, each with what pends.
+    /// This many blocks, a second apart, each with the pending transactions.
     Blocks(u8),
-    /// So many tenths of a second without a block.
+    /// Tenths of a second without a block.
     Wait(u8),
-    /// A pending transaction is forgotten by the pool.
+    /// The mempool drops a pending transaction.
     DropPending(u8),
-    /// Bytes that a node has seen before arrive again.
+    /// A node receives bytes again that it received before.
     Rebroadcast(u8),
-    /// The newest blocks are replaced by empty ones; what was in them goes back to the pool if `keep`.
-    Reorg { depth: u8, length: u8, keep: bool },
-    /// No node shows the block so far below the head any more, if it is empty.
+    /// Empty blocks replace the newest ones; their transactions return to the mempool if `keep`.
+    Reorg {
+        depth: u8,
+        length: u8,
+        keep: bool,
+    },
+    /// No node serves the block this far below the head any more, if it is empty.
     MissingBlock(u8),
-    /// What blocks ask from now on.
     BaseFee(Fee),
-    /// A block has a transaction of this signer that we know nothing of.
+    /// A block includes a transaction of this signer that another program signed.
     ExternalTransaction(u8),
-    /// A block has somebody else's registration of this document.
+    /// A block includes another sender's registration of this document.
     ForeignRegistration(u8),
-    /// The contract refuses this document from now on.
+    /// The contract rejects this document from now on.
     RejectDocument(u8),
-    /// A transaction with this document reverts from now on, although a call says that it would not.
+    /// A transaction with this document reverts from now on, although its simulation succeeds.
     RevertOnExecution(u8),
-    /// Something is wrong with this endpoint from now on.
     InjectFault(u8, NodeFault),
-    /// Nothing is wrong with this endpoint any more.
     ClearFault(u8),
-    /// This replica dies after it has gone on so many times, and is started again.
+    /// This replica crashes after this many polls, and is restarted.
     Crash(u8, u16),
-    /// This replica freezes after it has gone on so many times, with all that it is doing.
+    /// This replica freezes after this many polls.
     Freeze(u8, u16),
-    /// This replica goes on where it froze.
+    /// This replica resumes where it froze.
     Wake(u8),
-    /// This replica freezes after it has gone on so many times, blocks go on until its leases have expired, and then it does too.
+    /// This replica freezes after this many polls, and resumes after enough blocks for its leases to expire.
     FreezePastLease(u8, u16),
-    /// The database is copied, in place of an earlier copy.
     TakeBackup,
-    /// Everything is stopped, the database is put back to the copy, or to how it began, and everything is started again.
+    /// All replicas stop, the last backup (or the empty database) is restored, and they start again.
     RestoreBackup,
-    /// How many registrations fit into a block from now on.
+    /// This many registrations fit into a block from now on.
     BlockCapacity(u8),
-    /// Whether the signers have money.
+    /// Whether the signers have funds.
     Funds(bool),
 }
 
-/// What happens, in order. At its end all that is wrong is mended, and blocks are mined.
+/// Events in order. After the last one every fault is cleared, and blocks are mined.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) struct Scenario {
     pub(super) setup: Setup,
     pub(super) events: Vec<Event>,
 }
 
-/// So many blocks, a second apart, are longer than a lease and the time until another replica has taken it.
+/// Longer, a second apart, than a lease and the time until another replica has acquired it.
 pub(super) const BLOCKS_PAST_LEASE: u8 = 10;
-/// Documents are few, so that they meet again.
+/// Few, so that the same document is often registered again.
 const DOCUMENT_COUNT: u8 = 24;
-/// A reorg is no deeper than this.
 const MAX_REORG_DEPTH: u8 = 6;
 
-/// Any story of at most so many events: of one replica, of two of which one freezes now and then, or of a database that is put back.
-pub(super) fn any_scenario(longest: usize) -> impl Strategy<Value = Scenario> {
+/// With fewer than `max_events` events: of one replica, of two that sometimes freeze, or with a restored backup.
+pub(super) fn any_scenario(max_events: usize) -> impl Strategy<Value = Scenario> {
     prop_oneof![
-        3 => scenario(Just(1_u8), vec(any_event(), 1..longest)),
-        2 => scenario(Just(2_u8), vec(prop_oneof![3 => any_event(), 1 => any_freeze()], 1..longest)),
-        1 => scenario(1..=2_u8, vec(prop_oneof![12 => any_event(), 1 => Just(Event::TakeBackup), 2 => Just(Event::RestoreBackup)], 1..longest)),
+        3 => scenario(Just(1_u8), vec(any_event(), 1..max_events)),
+        2 => scenario(Just(2_u8), vec(prop_oneof![3 => any_event(), 1 => any_freeze()], 1..max_events)),
+        1 => scenario(1..=2_u8, vec(prop_oneof![12 => any_event(), 1 => Just(Event::TakeBackup), 2 => Just(Event::RestoreBackup)], 1..max_events)),
     ]
 }
 
@@ -143,7 +140,7 @@ fn any_event() -> impl Strategy<Value = Event> {
     ]
 }
 
-/// Soon, so that it falls into what comes next, or later.
+/// Often few, so that the interruption falls into the work that the event before caused.
 fn any_polls() -> impl Strategy<Value = u16> {
     prop_oneof![0..20_u16, 0..400_u16]
 }
@@ -177,48 +174,48 @@ impl Event {
     fn describe(self) -> String {
         match self {
             Self::Accept(document) => format!("document {document} is accepted"),
-            Self::Mine => "a block takes what pends".to_owned(),
+            Self::Mine => "a block with the pending transactions".to_owned(),
             Self::MineEmpty => "an empty block".to_owned(),
             Self::Blocks(count) => format!("{count} blocks, a second apart"),
             Self::Wait(tenths) => format!("{}.{} s pass", tenths / 10, tenths % 10),
-            Self::DropPending(nth) => format!("the pool forgets its transaction {nth}"),
-            Self::Rebroadcast(nth) => format!("the bytes seen as number {nth} arrive again"),
+            Self::DropPending(nth) => format!("the mempool drops its transaction {nth}"),
+            Self::Rebroadcast(nth) => format!("broadcast number {nth} arrives again"),
             Self::Reorg { depth, length, keep } => {
-                let fate = if keep { "go back to the pool" } else { "are forgotten" };
+                let fate = if keep { "return to the mempool" } else { "are dropped" };
                 format!("{depth} blocks are replaced by {length}, and their transactions {fate}")
             }
             Self::MissingBlock(depth) => {
-                format!("nobody shows the block {depth} below the head any more, if it is empty")
+                format!("no node serves the block {depth} below the head any more, if it is empty")
             }
             Self::BaseFee(fee) => format!("the base fee is {fee:?} from now on"),
-            Self::ExternalTransaction(signer) => format!("signer {signer} sends something that we know nothing of"),
-            Self::ForeignRegistration(document) => format!("somebody else registers document {document}"),
-            Self::RejectDocument(document) => format!("the contract refuses document {document} from now on"),
+            Self::ExternalTransaction(signer) => format!("another program sends a transaction of signer {signer}"),
+            Self::ForeignRegistration(document) => format!("another sender registers document {document}"),
+            Self::RejectDocument(document) => format!("the contract rejects document {document} from now on"),
             Self::RevertOnExecution(document) => {
-                format!("document {document} reverts in a block from now on, and in no call")
+                format!("document {document} reverts in a block from now on, and in no simulation")
             }
-            Self::InjectFault(endpoint, fault) => format!("endpoint {endpoint} suffers from {fault:?}"),
-            Self::ClearFault(endpoint) => format!("endpoint {endpoint} is well again"),
-            Self::Crash(replica, polls) => format!("replica {replica} dies {polls} steps from now"),
-            Self::Freeze(replica, polls) => format!("replica {replica} freezes {polls} steps from now"),
-            Self::Wake(replica) => format!("replica {replica} goes on where it froze"),
+            Self::InjectFault(endpoint, fault) => format!("endpoint {endpoint} has the fault {fault:?}"),
+            Self::ClearFault(endpoint) => format!("endpoint {endpoint} works again"),
+            Self::Crash(replica, polls) => format!("replica {replica} crashes after {polls} polls"),
+            Self::Freeze(replica, polls) => format!("replica {replica} freezes after {polls} polls"),
+            Self::Wake(replica) => format!("replica {replica} resumes"),
             Self::FreezePastLease(replica, polls) => {
-                format!("replica {replica} freezes {polls} steps from now, for {BLOCKS_PAST_LEASE} blocks")
+                format!("replica {replica} freezes after {polls} polls, for {BLOCKS_PAST_LEASE} blocks")
             }
-            Self::TakeBackup => "the database is copied".to_owned(),
-            Self::RestoreBackup => "the database is put back to the copy".to_owned(),
-            Self::BlockCapacity(registrations) => format!("a block has room for about {registrations} registrations"),
-            Self::Funds(true) => "the signers have money".to_owned(),
-            Self::Funds(false) => "the signers have no money".to_owned(),
+            Self::TakeBackup => "the database is backed up".to_owned(),
+            Self::RestoreBackup => "the backup is restored".to_owned(),
+            Self::BlockCapacity(registrations) => format!("about {registrations} registrations fit into a block"),
+            Self::Funds(true) => "the signers have funds".to_owned(),
+            Self::Funds(false) => "the signers have no funds".to_owned(),
         }
     }
 }
 
-/// As a test that can be pasted, with words beside the code.
+/// Prints the body of a test, with a description beside each event.
 impl fmt::Display for Scenario {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "    let setup = {:?};", self.setup)?;
-        writeln!(f, "    told(setup, [")?;
+        writeln!(f, "    assert_holds(setup, [")?;
         for event in &self.events {
             let (code, words) = (event.code(), event.describe());
             writeln!(f, "        {code:<44} // {words}")?;

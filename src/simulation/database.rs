@@ -1,4 +1,4 @@
-//! The database of a story: empty at its beginning, copied and put back when the story says so.
+//! A scenario's database: empty at first, backed up and restored by events.
 
 use crate::store::{self, Audit, Store};
 use std::{
@@ -9,7 +9,7 @@ use std::{
 };
 use tempfile::TempDir;
 
-/// An empty database of this version, which is copied and not made anew for each story.
+/// An empty database of the current schema, made once and copied for each scenario.
 static EMPTY_DATABASE: OnceLock<Vec<u8>> = OnceLock::new();
 
 pub(super) struct ScenarioDatabase {
@@ -20,7 +20,7 @@ pub(super) struct ScenarioDatabase {
 }
 
 impl ScenarioDatabase {
-    /// An empty database for so many replicas.
+    /// An empty database for `replicas` processes.
     pub(super) async fn new(replicas: u8) -> Result<Self, Box<dyn Error>> {
         let memory = Path::new("/dev/shm");
         let folder = if memory.is_dir() { tempfile::tempdir_in(memory)? } else { tempfile::tempdir()? };
@@ -33,19 +33,19 @@ impl ScenarioDatabase {
             }
         }
         let audit = Audit::open(&file).await?;
-        let copy = folder.path().join("copy.db");
-        fs::write(&copy, EMPTY_DATABASE.get().map_or(&[][..], Vec::as_slice))?;
+        let backup = folder.path().join("copy.db");
+        fs::write(&backup, EMPTY_DATABASE.get().map_or(&[][..], Vec::as_slice))?;
         let store = if replicas > 1 { store::Settings::SharedFile(file) } else { store::Settings::Sqlite(file) };
-        Ok(Self { store, audit, backup: copy, _folder: folder })
+        Ok(Self { store, audit, backup, _folder: folder })
     }
 
-    /// Copies it, in place of an earlier copy.
+    /// Replaces the earlier backup.
     pub(super) async fn take_backup(&self) -> Result<(), Box<dyn Error>> {
         fs::remove_file(&self.backup)?;
         Ok(self.audit.copy_to(&self.backup).await?)
     }
 
-    /// Puts it back to the copy, or to how it began. Nobody may have it open.
+    /// Restores the last backup, or the empty database. No process may have it open.
     pub(super) async fn restore_backup(&self) -> Result<(), Box<dyn Error>> {
         Ok(self.audit.restore_from(&self.backup).await?)
     }

@@ -1,4 +1,4 @@
-//! One process of the service: its life, the door to it, and those who wait at the door.
+//! One process of the service, and the calls that it is accepting.
 
 use super::{
     crash_injection::{CrashableService, ProcessLife},
@@ -11,10 +11,10 @@ use crate::{
 use std::sync::Arc;
 use tokio::task::{JoinHandle, JoinSet};
 
-/// What somebody was told to be accepted.
+/// A registration whose acceptance a caller has received.
 pub(super) type Promise = (RegistrationId, PairKey);
 
-/// One that runs, or is about to be started again.
+/// A process that runs or is about to be restarted.
 pub(super) struct Replica {
     pub(super) life: Arc<ProcessLife>,
     pub(super) handle: ServiceHandle,
@@ -23,28 +23,28 @@ pub(super) struct Replica {
 }
 
 impl Replica {
-    /// Starts it on what is on disk.
-    pub(super) fn new(plan: impl FnOnce(Arc<ProcessLife>, ServiceHandle) -> ServiceConfig) -> Self {
-        let (life, door) = (Arc::<ProcessLife>::default(), ServiceHandle::default());
+    /// Starts the service on the database as it is.
+    pub(super) fn new(config: impl FnOnce(Arc<ProcessLife>, ServiceHandle) -> ServiceConfig) -> Self {
+        let (life, handle) = (Arc::<ProcessLife>::default(), ServiceHandle::default());
         let service = tokio::task::spawn_local(CrashableService::new(
             &life,
-            service::run_service(plan(life.clone(), door.clone())),
+            service::run_service(config(life.clone(), handle.clone())),
         ));
-        Self { life, handle: door, service, accepting: JoinSet::new() }
+        Self { life, handle, service, accepting: JoinSet::new() }
     }
 
-    /// A caller who hangs up when the service dies, and was promised nothing then.
-    pub(super) fn accept(&mut self, asked: NewRegistration, key: PairKey) {
+    /// A call that fails when the service crashes: nothing was promised to its caller then.
+    pub(super) fn accept(&mut self, request: NewRegistration, key: PairKey) {
         let Some(registrar) = self.handle.registrar() else { return };
-        self.accepting.spawn(async move { Some((registrar.accept(asked).await.ok()?.registration.id, key)) });
+        self.accepting.spawn(async move { Some((registrar.accept(request).await.ok()?.registration.id, key)) });
     }
 
-    /// What was promised since the last look.
+    /// The promises since the last call.
     pub(super) fn take_promises(&mut self) -> Vec<Promise> {
         std::iter::from_fn(|| self.accepting.try_join_next()).filter_map(|accepted| accepted.ok().flatten()).collect()
     }
 
-    /// Whether it has died, and nothing else is left of it.
+    /// Whether the process has crashed and all of its tasks are gone.
     ///
     /// # Errors
     /// When it ended otherwise.
@@ -56,11 +56,11 @@ impl Replica {
         ended.map(|()| true).map_err(|error| format!("the service: {error}"))
     }
 
-    /// Kills it, and waits until nothing that it had on its way to the database can still arrive.
+    /// Kills the process, and waits until none of its writes can still reach the database.
     pub(super) async fn kill(&mut self) {
         self.life.crash_after(0);
         self.service.abort();
-        // It is gone, whether it ended by this or before.
+        // It may have ended before.
         let _ = (&mut self.service).await;
         self.accepting.shutdown().await;
         if let Some(store) = self.life.store() {
@@ -68,7 +68,7 @@ impl Replica {
         }
     }
 
-    /// Whether it waits for its database. One that does not go on waits for nothing.
+    /// A crashed or frozen process waits for nothing.
     pub(super) fn is_waiting_for_database(&self) -> bool {
         !self.life.is_crashed() && !self.life.is_frozen() && self.handle.is_waiting_for_database()
     }

@@ -1,4 +1,4 @@
-//! What holds after every step of every story, and at its end. The numbers are those of `src/lib.rs`.
+//! The invariants of `src/lib.rs`, by their numbers, checked after every event and at the end of every scenario.
 
 use crate::{
     chain::simulated::{Ledger, PairKey, SimulatedChain, SimulatedTransaction},
@@ -6,66 +6,63 @@ use crate::{
     store::{Audit, TransactionMembership},
 };
 use alloy::primitives::{Address, B256};
+use parking_lot::Mutex;
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
-    sync::{Arc, Mutex, PoisonError},
+    sync::Arc,
 };
 
-/// Most transactions of one signer that are out at a time (I10).
+/// I10.
 const MAX_IN_FLIGHT_PER_SIGNER: u64 = 15;
 
-/// What nodes have seen that was not on disk (I2).
+/// Broadcasts whose bytes were not on disk (I2).
 #[derive(Clone, Default)]
 pub(super) struct BroadcastViolations(Arc<Mutex<Vec<String>>>);
 
 impl BroadcastViolations {
     pub(super) fn add(&self, what: String) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(what);
+        self.0.lock().push(what);
     }
 
     fn first(&self) -> Option<String> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).first().cloned()
+        self.0.lock().first().cloned()
     }
 }
 
-/// What was promised and seen so far.
 #[derive(Default)]
 pub(super) struct Invariants {
     pub(super) violations: BroadcastViolations,
-    /// Whether the chain has lost blocks: then more may be out again than was ever sent at once.
+    /// After a reorg, more transactions may be pending again than were ever sent at once.
     pub(super) reorged: bool,
     /// Whether several replicas share the database.
     shared: bool,
     promised: BTreeMap<RegistrationId, PairKey>,
-    /// What was promised when the database was copied.
+    /// The promises at the last backup.
     promised_at_backup: BTreeMap<RegistrationId, PairKey>,
     revisions: HashMap<RegistrationId, i64>,
-    /// What was found to be confirmed already, in which block.
+    /// Registrations whose confirmation was checked, with their block.
     confirmed: HashSet<(RegistrationId, B256)>,
     nonce_assignments: Vec<TransactionMembership>,
-    /// What each nonce was first used for.
     first_use_of_nonce: HashMap<(Address, u64), SimulatedTransaction>,
     checked_broadcasts: usize,
 }
 
 impl Invariants {
-    /// For one replica, or several that share the database.
     pub(super) fn new(shared: bool) -> Self {
         Self { shared, ..Self::default() }
     }
 
-    /// Somebody was told that this is accepted.
+    /// A caller has received the acceptance of this registration.
     pub(super) fn promise(&mut self, id: RegistrationId, key: PairKey) {
         self.promised.insert(id, key);
     }
 
-    /// The database was copied.
     pub(super) fn record_backup(&mut self) {
         self.promised_at_backup.clone_from(&self.promised);
     }
 
-    /// The database was put back to its copy: what was promised later is lost with it, and what it does not know may be done again.
-    /// Returns what is lost.
+    /// The backup was restored: later promises are lost with it, and nonces that it does not know may be used again. Returns the
+    /// lost pairs.
     pub(super) async fn record_restore(
         &mut self,
         audit: &Audit,
@@ -76,20 +73,20 @@ impl Invariants {
         lost.retain(|id, _| !self.promised.contains_key(id));
         self.revisions.clear();
         self.nonce_assignments = audit.memberships().await.map_err(|error| error.to_string())?;
-        let given = audit.nonces().await.map_err(|error| error.to_string())?;
-        self.first_use_of_nonce.retain(|nonce, _| given.contains(nonce));
+        let assigned = audit.nonces().await.map_err(|error| error.to_string())?;
+        self.first_use_of_nonce.retain(|nonce, _| assigned.contains(nonce));
         Ok(lost.into_values().collect())
     }
 
-    /// Looks at everything that holds at all times.
+    /// Everything that holds at all times.
     pub(super) async fn check(
         &mut self,
         audit: &Audit,
         chain: &SimulatedChain,
         signers: &[Address],
     ) -> Result<(), String> {
-        if let Some(leak) = self.violations.first() {
-            return Err(format!("I2: {leak}"));
+        if let Some(violation) = self.violations.first() {
+            return Err(format!("I2: {violation}"));
         }
         if self.shared
             && let Some(stale) = audit.stale_writes().await.map_err(|error| error.to_string())?.first()
@@ -97,30 +94,30 @@ impl Invariants {
             return Err(format!("I5: a replica that does not hold the signer's lease wrote for it: {stale}"));
         }
         let rows = audit.registrations().await.map_err(|error| error.to_string())?;
-        let carried = audit.memberships().await.map_err(|error| error.to_string())?;
-        let mut out = Vec::with_capacity(signers.len());
+        let memberships = audit.memberships().await.map_err(|error| error.to_string())?;
+        let mut open = Vec::with_capacity(signers.len());
         for signer in signers {
-            out.push(audit.open_transactions(*signer).await.map_err(|error| error.to_string())?);
+            open.push(audit.open_transactions(*signer).await.map_err(|error| error.to_string())?);
         }
         let ledger = chain.ledger();
         self.check_nonce_reuse(&ledger)?;
         self.check_promises(&rows, &ledger)?;
-        self.check_nonce_reassignment(carried, &ledger)?;
-        match out.iter().find(|out| **out > MAX_IN_FLIGHT_PER_SIGNER && !self.reorged) {
-            Some(out) => Err(format!("I10: {out} transactions of one signer are out")),
+        self.check_nonce_reassignment(memberships, &ledger)?;
+        match open.iter().find(|count| **count > MAX_IN_FLIGHT_PER_SIGNER && !self.reorged) {
+            Some(count) => Err(format!("I10: {count} transactions of one signer are in flight")),
             None => Ok(()),
         }
     }
 
-    /// I2: no nonce is used for two different things. A batch that is too large may be signed again with less of it, and a
-    /// self-transfer that says nothing may fill a gap.
+    /// I2: no nonce is used for two different things. A batch that is too large may be replaced by a part of it, and an empty
+    /// self-transfer may fill a nonce gap.
     fn check_nonce_reuse(&mut self, ledger: &Ledger) -> Result<(), String> {
         for signed in &ledger.broadcasts[self.checked_broadcasts..] {
             let first = self.first_use_of_nonce.entry((signed.from, signed.nonce)).or_insert_with(|| signed.clone());
             let same = (first.to, &first.input) == (signed.to, &signed.input);
-            let less = first.to == signed.to && signed.pairs.iter().all(|pair| first.pairs.contains(pair));
-            let cancels = signed.to == Some(signed.from) && signed.input.is_empty();
-            if !(same || less && !signed.pairs.is_empty() || cancels) {
+            let is_part = first.to == signed.to && signed.pairs.iter().all(|pair| first.pairs.contains(pair));
+            let fills_gap = signed.to == Some(signed.from) && signed.input.is_empty();
+            if !(same || is_part && !signed.pairs.is_empty() || fills_gap) {
                 return Err(format!("I2: nonce {} of {} is used for two things", signed.nonce, signed.from));
             }
         }
@@ -128,7 +125,8 @@ impl Invariants {
         Ok(())
     }
 
-    /// I1, I4 and I6: what was accepted is there, once; revisions grow; what is confirmed was at depth, and what failed had a reason.
+    /// I1, I4 and I6: an accepted registration is stored, once; revisions never decrease; a confirmed one was at depth, and a failed
+    /// one had a reason.
     fn check_promises(&mut self, rows: &[Registration], ledger: &Ledger) -> Result<(), String> {
         let by_id: HashMap<_, _> = rows.iter().map(|row| (row.id, row)).collect();
         if let Some((id, key)) =
@@ -161,38 +159,41 @@ impl Invariants {
         Ok(())
     }
 
-    /// I3: work gets a new nonce only when the old one was consumed at confirmation depth.
-    fn check_nonce_reassignment(&mut self, carried: Vec<TransactionMembership>, ledger: &Ledger) -> Result<(), String> {
-        for new in carried.iter().filter(|new| !self.nonce_assignments.contains(new)) {
+    /// I3: a registration gets a new nonce only after the old one was consumed at confirmation depth.
+    fn check_nonce_reassignment(
+        &mut self,
+        memberships: Vec<TransactionMembership>,
+        ledger: &Ledger,
+    ) -> Result<(), String> {
+        for new in memberships.iter().filter(|new| !self.nonce_assignments.contains(new)) {
             let older = |old: &&TransactionMembership| old.registration == new.registration && *old != new;
             for old in self.nonce_assignments.iter().filter(older) {
                 if !ledger.was_consumed(old.signer, old.nonce) {
                     let (signer, nonce) = (old.signer, old.nonce);
                     return Err(format!(
-                        "I3: {} is carried by nonce {} although nonce {nonce} of {signer} was never consumed at depth",
+                        "I3: {} has nonce {} although nonce {nonce} of {signer} was never consumed at depth",
                         new.registration, new.nonce
                     ));
                 }
             }
         }
-        self.nonce_assignments = carried;
+        self.nonce_assignments = memberships;
         Ok(())
     }
 
-    /// What keeps a story from being at its end: `None` when everything accepted is on the canonical chain once and at depth, or
-    /// failed.
+    /// A registration that is neither failed nor on the canonical chain, once and at depth.
     pub(super) async fn find_unfinished(
         &self,
         audit: &Audit,
         chain: &SimulatedChain,
         signers: &[Address],
     ) -> Result<Option<String>, String> {
-        // A replica that holds another signer cannot tell: the one that acts for this signer can, when it signs again.
+        // A replica with another signer cannot know; the holder of this signer finds out when it signs again.
         let is_known = !self.shared || signers.len() == 1;
         if is_known
             && let Some(ours) = audit.foreign_transactions_of(signers).await.map_err(|error| error.to_string())?.first()
         {
-            return Ok(Some(format!("our own transaction {ours} is taken for a stranger's")));
+            return Ok(Some(format!("our own transaction {ours} is recorded as foreign")));
         }
         let rows = audit.registrations().await.map_err(|error| error.to_string())?;
         let ledger = chain.ledger();

@@ -1,4 +1,4 @@
-//! The stories: any, and those that once ended badly.
+//! Random scenarios, and those that once broke an invariant.
 
 use super::{
     scenario::{Event, Event::*, Scenario, Setup, any_scenario},
@@ -8,20 +8,18 @@ use crate::chain::simulated::NodeFault;
 use proptest::test_runner::{Config, RngSeed, TestCaseError, TestError, TestRunner};
 use std::{cell::Cell, env, thread, time::SystemTime};
 
-/// How many stories are told, unless `REGISTRAR_SIMULATION_CASES` says otherwise.
+/// Overridden by `REGISTRAR_SIMULATION_CASES`.
 const CASES: u32 = 250;
-/// Which those are, so that a change is judged by itself and not by its luck. Whoever asks for a number of them gets others each time,
-/// unless `REGISTRAR_SIMULATION_SEED` says which.
+/// Fixed, so that a run judges the change and not the luck of the draw. With `REGISTRAR_SIMULATION_CASES` the seed is random,
+/// unless `REGISTRAR_SIMULATION_SEED` gives one.
 const SEED: u64 = 1;
-/// How many events a story has at most.
 const MAX_EVENTS: usize = 30;
-/// How often a shortened story is told before it counts as one that ends well: delays are random, and so is what SQLite's threads
-/// do.
+/// Runs of a shrunk scenario before it counts as one that passes: backoff and SQLite's threads are not deterministic.
 const SHRINK_RERUNS: u32 = 4;
 
 fn assert_holds<const N: usize>(setup: Setup, events: [Event; N]) {
-    let story = Scenario { setup, events: events.to_vec() };
-    if let Err(error) = run_scenario(&story) {
+    let scenario = Scenario { setup, events: events.to_vec() };
+    if let Err(error) = run_scenario(&scenario) {
         panic!("{error}");
     }
 }
@@ -31,25 +29,25 @@ fn from_environment<T: std::str::FromStr>(name: &str) -> Option<T> {
 }
 
 #[test]
-fn whatever_happens_nothing_is_lost_and_nothing_is_registered_twice() {
-    let asked = from_environment("REGISTRAR_SIMULATION_CASES");
-    let cases = asked.unwrap_or(CASES);
+fn no_random_scenario_loses_a_registration_or_registers_one_twice() {
+    let requested = from_environment("REGISTRAR_SIMULATION_CASES");
+    let cases = requested.unwrap_or(CASES);
     let seed = from_environment("REGISTRAR_SIMULATION_SEED");
-    let seed = seed.unwrap_or_else(|| if asked.is_some() { any_seed() } else { SEED });
+    let seed = seed.unwrap_or_else(|| if requested.is_some() { any_seed() } else { SEED });
     let threads = thread::available_parallelism().map_or(1, |threads| u32::try_from(threads.get()).unwrap_or(1));
-    let begun = SystemTime::now();
-    let tellers: Vec<_> = (0..threads)
+    let started = SystemTime::now();
+    let runners: Vec<_> = (0..threads)
         .map(|number| thread::spawn(move || run_many(cases.div_ceil(threads), seed.wrapping_add(number.into()))))
         .collect();
-    let failed = tellers.into_iter().filter_map(|teller| teller.join().expect("a teller never panics")).next();
-    let took = begun.elapsed().unwrap_or_default();
-    println!("{cases} stories from seed {seed} on {threads} threads in {took:?}, one in {:?}", took / cases.max(1));
+    let failed = runners.into_iter().filter_map(|runner| runner.join().expect("a runner never panics")).next();
+    let took = started.elapsed().unwrap_or_default();
+    println!("{cases} scenarios from seed {seed} on {threads} threads in {took:?}, one in {:?}", took / cases.max(1));
     if let Some(failed) = failed {
         panic!("{failed}");
     }
 }
 
-/// Tells so many stories, and says how the shortest goes that ends badly, if there is one.
+/// Runs `cases` scenarios. Returns the smallest one that fails, if any.
 fn run_many(cases: u32, seed: u64) -> Option<String> {
     let config = Config {
         cases,
@@ -59,12 +57,12 @@ fn run_many(cases: u32, seed: u64) -> Option<String> {
         max_shrink_time: 60_000,
         ..Config::default()
     };
-    let shortening = Cell::new(false);
-    let result = TestRunner::new(config).run(&any_scenario(MAX_EVENTS), |story| {
-        let tellings = if shortening.get() { SHRINK_RERUNS } else { 1 };
-        for _ in 0..tellings {
-            run_scenario(&story).map_err(|error| {
-                shortening.set(true);
+    let shrinking = Cell::new(false);
+    let result = TestRunner::new(config).run(&any_scenario(MAX_EVENTS), |scenario| {
+        let runs = if shrinking.get() { SHRINK_RERUNS } else { 1 };
+        for _ in 0..runs {
+            run_scenario(&scenario).map_err(|error| {
+                shrinking.set(true);
                 TestCaseError::fail(error)
             })?;
         }
@@ -72,7 +70,7 @@ fn run_many(cases: u32, seed: u64) -> Option<String> {
     });
     match result {
         Ok(()) => None,
-        Err(TestError::Fail(reason, story)) => Some(format!("seed {seed}: {reason}\n{story}")),
+        Err(TestError::Fail(reason, scenario)) => Some(format!("seed {seed}: {reason}\n{scenario}")),
         Err(TestError::Abort(reason)) => Some(format!("seed {seed}: {reason}")),
     }
 }
@@ -87,7 +85,7 @@ fn one_document_is_confirmed() {
 }
 
 #[test]
-fn a_head_that_has_fallen_confirms_nothing_too_soon() {
+fn a_regressed_head_confirms_nothing_before_its_depth() {
     let setup = Setup { replicas: 1, endpoints: 1, signers: 1, confirmations: 2 };
     assert_holds(
         setup,
@@ -96,35 +94,35 @@ fn a_head_that_has_fallen_confirms_nothing_too_soon() {
             MineEmpty,                                  // an empty block
             MineEmpty,                                  // an empty block
             MineEmpty,                                  // an empty block
-            Reorg { depth: 3, length: 0, keep: false }, // 3 blocks are replaced by 0, and their transactions are forgotten
-            Mine,                                       // a block takes what pends
+            Reorg { depth: 3, length: 0, keep: false }, // 3 blocks are replaced by 0, and their transactions are dropped
+            Mine,                                       // a block with the pending transactions
         ],
     );
 }
 
 #[test]
-fn a_strangers_nonce_that_a_reorg_takes_away_stops_nothing_for_ever() {
+fn an_external_nonce_that_a_reorg_removes_does_not_block_the_signer() {
     let setup = Setup { replicas: 1, endpoints: 1, signers: 1, confirmations: 2 };
     assert_holds(
         setup,
         [
-            ExternalTransaction(0),                    // signer 0 sends something that we know nothing of
+            ExternalTransaction(0),                    // another program sends a transaction of signer 0
             Accept(7),                                 // document 7 is accepted
-            Reorg { depth: 4, length: 3, keep: true }, // 4 blocks are replaced by 3, and their transactions go back to the pool
+            Reorg { depth: 4, length: 3, keep: true }, // 4 blocks are replaced by 3, and their transactions return to the mempool
             Accept(12),                                // document 12 is accepted
         ],
     );
 }
 
 #[test]
-fn an_endpoint_that_says_too_much_of_a_nonce_while_it_is_alone_stops_nothing_for_ever() {
+fn a_nonce_reported_too_high_by_the_only_usable_endpoint_does_not_block_the_signer() {
     let setup = Setup { replicas: 1, endpoints: 2, signers: 1, confirmations: 1 };
     assert_holds(
         setup,
         [
             Accept(5),                               // document 5 is accepted
-            InjectFault(1, NodeFault::BadGateway),   // endpoint 1 suffers from Away
-            InjectFault(0, NodeFault::NonceTooHigh), // endpoint 0 suffers from NonceTooHigh
+            InjectFault(1, NodeFault::BadGateway),   // endpoint 1 has the fault BadGateway
+            InjectFault(0, NodeFault::NonceTooHigh), // endpoint 0 has the fault NonceTooHigh
             Wait(20),                                // 2.0 s pass
             Accept(0),                               // document 0 is accepted
         ],
@@ -132,26 +130,26 @@ fn an_endpoint_that_says_too_much_of_a_nonce_while_it_is_alone_stops_nothing_for
 }
 
 #[test]
-fn what_was_confirmed_before_a_fall_is_found_although_more_was_mined_until_it_was_noticed() {
+fn a_reorg_of_confirmed_work_is_detected_although_blocks_were_mined_since() {
     let setup = Setup { replicas: 1, endpoints: 2, signers: 1, confirmations: 1 };
     assert_holds(
         setup,
         [
             Accept(17),                                // document 17 is accepted
-            Mine,                                      // a block takes what pends
+            Mine,                                      // a block with the pending transactions
             Accept(20),                                // document 20 is accepted
             MineEmpty,                                 // an empty block
             MineEmpty,                                 // an empty block
             MineEmpty,                                 // an empty block
-            Reorg { depth: 4, length: 1, keep: true }, // 4 blocks are replaced by 1, and their transactions go back to the pool
+            Reorg { depth: 4, length: 1, keep: true }, // 4 blocks are replaced by 1, and their transactions return to the mempool
             Wait(2),                                   // 0.2 s pass
-            Mine,                                      // a block takes what pends
+            Mine,                                      // a block with the pending transactions
         ],
     );
 }
 
 #[test]
-fn what_somebody_else_registered_on_the_new_chain_does_not_speak_for_what_was_confirmed_on_the_old() {
+fn a_foreign_registration_on_the_new_chain_does_not_hide_that_a_confirmed_block_was_reorged() {
     let setup = Setup { replicas: 1, endpoints: 1, signers: 1, confirmations: 1 };
     assert_holds(
         setup,
@@ -159,84 +157,84 @@ fn what_somebody_else_registered_on_the_new_chain_does_not_speak_for_what_was_co
             Accept(0),                                  // document 0 is accepted
             Blocks(1),                                  // 1 blocks, a second apart
             Wait(1),                                    // 0.1 s pass
-            Reorg { depth: 1, length: 1, keep: false }, // 1 blocks are replaced by 1, and their transactions are forgotten
-            ForeignRegistration(4),                     // somebody else registers document 4
+            Reorg { depth: 1, length: 1, keep: false }, // 1 blocks are replaced by 1, and their transactions are dropped
+            ForeignRegistration(4),                     // another sender registers document 4
             Accept(4),                                  // document 4 is accepted
         ],
     );
 }
 
 #[test]
-fn what_a_transaction_carried_for_nothing_gets_a_new_nonce_only_at_depth() {
+fn members_that_a_transaction_did_not_register_get_a_new_nonce_only_at_depth() {
     let setup = Setup { replicas: 1, endpoints: 1, signers: 1, confirmations: 3 };
     assert_holds(
         setup,
         [
             Accept(23),                                 // document 23 is accepted
-            ForeignRegistration(23),                    // somebody else registers document 23
+            ForeignRegistration(23),                    // another sender registers document 23
             Blocks(1),                                  // 1 blocks, a second apart
-            Reorg { depth: 2, length: 0, keep: false }, // 2 blocks are replaced by 0, and their transactions are forgotten
+            Reorg { depth: 2, length: 0, keep: false }, // 2 blocks are replaced by 0, and their transactions are dropped
         ],
     );
 }
 
 #[test]
-fn one_that_reverts_in_every_block_takes_no_other_with_it() {
+fn a_registration_that_reverts_in_every_block_fails_alone() {
     let setup = Setup { replicas: 1, endpoints: 2, signers: 1, confirmations: 1 };
     assert_holds(
         setup,
         [
-            Funds(false),         // the signers have no money
-            RevertOnExecution(1), // document 1 reverts in a block from now on, and in no call
+            Funds(false),         // the signers have no funds
+            RevertOnExecution(1), // document 1 reverts in a block from now on, and in no simulation
             Accept(1),            // document 1 is accepted
             Accept(2),            // document 2 is accepted
             Accept(3),            // document 3 is accepted
             Accept(4),            // document 4 is accepted
-            Funds(true),          // the signers have money
+            Funds(true),          // the signers have funds
             Blocks(4),            // 4 blocks, a second apart
         ],
     );
 }
 
 #[test]
-fn what_somebody_else_registered_is_not_confirmed_by_a_head_that_has_fallen() {
+fn a_regressed_head_does_not_confirm_a_foreign_registration() {
     let setup = Setup { replicas: 1, endpoints: 1, signers: 1, confirmations: 2 };
     assert_holds(
         setup,
         [
             Accept(0),                                  // document 0 is accepted
-            Reorg { depth: 1, length: 3, keep: false }, // 1 blocks are replaced by 3, and their transactions are forgotten
-            Reorg { depth: 3, length: 0, keep: false }, // 3 blocks are replaced by 0, and their transactions are forgotten
+            Reorg { depth: 1, length: 3, keep: false }, // 1 blocks are replaced by 3, and their transactions are dropped
+            Reorg { depth: 3, length: 0, keep: false }, // 3 blocks are replaced by 0, and their transactions are dropped
             Accept(13),                                 // document 13 is accepted
-            ForeignRegistration(13),                    // somebody else registers document 13
+            ForeignRegistration(13),                    // another sender registers document 13
         ],
     );
 }
 
 #[test]
-fn a_liar_who_was_first_to_say_so_does_not_make_a_nonce_consumed_at_depth() {
+fn a_nonce_reported_too_high_first_does_not_count_as_consumed_at_depth() {
     let setup = Setup { replicas: 1, endpoints: 2, signers: 1, confirmations: 3 };
     assert_holds(
         setup,
         [
             Accept(0),                               // document 0 is accepted
-            InjectFault(0, NodeFault::NonceTooHigh), // endpoint 0 suffers from NonceTooHigh
+            InjectFault(0, NodeFault::NonceTooHigh), // endpoint 0 has the fault NonceTooHigh
             Wait(51),                                // 5.1 s pass
-            ExternalTransaction(0),                  // signer 0 sends something that we know nothing of
-            Mine,                                    // a block takes what pends
+            ExternalTransaction(0),                  // another program sends a transaction of signer 0
+            Mine,                                    // a block with the pending transactions
             Wait(60),                                // 6.0 s pass
         ],
     );
 }
 
 #[test]
-fn a_transaction_of_ours_that_no_endpoint_shows_any_more_does_not_keep_its_work_waiting_for_ever() {
+fn a_transaction_without_receipts_on_any_endpoint_does_not_block_its_registrations() {
     let setup = Setup { replicas: 1, endpoints: 1, signers: 1, confirmations: 1 };
     assert_holds(
         setup,
         [
             Accept(0),                             // document 0 is accepted
-            InjectFault(0, NodeFault::NoReceipts), // endpoint 0 suffers from NoReceipts
+            InjectFault(0, NodeFault::NoReceipts), // endpoint 0 has the fault NoReceipts
             Blocks(5),                             // 5 blocks, a second apart
             Blocks(5),                             // 5 blocks, a second apart
             Accept(0),                             // document 0 is accepted
@@ -247,71 +245,71 @@ fn a_transaction_of_ours_that_no_endpoint_shows_any_more_does_not_keep_its_work_
 }
 
 #[test]
-fn a_holder_that_froze_and_was_followed_writes_nothing_when_it_goes_on() {
+fn a_replica_that_freezes_past_its_lease_writes_nothing_when_it_resumes() {
     let setup = Setup { replicas: 2, endpoints: 1, signers: 1, confirmations: 1 };
-    // While it prepares, signs, writes or sends.
+    // Frozen while it prepares, signs, writes or broadcasts.
     for polls in 10..40 {
         assert_holds(
             setup,
             [
-                Freeze(0, polls), // replica 0 freezes so many steps from now
+                Freeze(0, polls), // replica 0 freezes after this many polls
                 Accept(0),        // document 0 is accepted
                 Funds(false),     // the signers have no money
                 Blocks(10),       // 10 blocks, a second apart
-                Wake(0),          // replica 0 goes on where it froze
+                Wake(0),          // replica 0 resumes
             ],
         );
     }
 }
 
 #[test]
-fn a_database_that_is_put_back_finds_on_chain_what_it_has_lost() {
+fn a_restored_backup_finds_later_registrations_on_chain() {
     let setup = Setup { replicas: 1, endpoints: 1, signers: 1, confirmations: 1 };
     assert_holds(
         setup,
         [
             Accept(0),     // document 0 is accepted
-            TakeBackup,    // the database is copied
+            TakeBackup,    // the database is backed up
             Accept(1),     // document 1 is accepted
             Blocks(3),     // 3 blocks, a second apart
-            RestoreBackup, // the database is put back to the copy, and who registered document 1 asks again
+            RestoreBackup, // the backup is restored, and the caller of document 1 registers it again
         ],
     );
 }
 
 #[test]
-fn a_number_that_no_block_has_keeps_nothing_from_being_confirmed() {
+fn a_missing_block_does_not_delay_confirmation() {
     let setup = Setup { replicas: 1, endpoints: 1, signers: 1, confirmations: 3 };
     assert_holds(
         setup,
         [
             Accept(1),                             // document 1 is accepted
-            Mine,                                  // a block takes what pends
-            InjectFault(0, NodeFault::BadGateway), // endpoint 0 suffers from Away
+            Mine,                                  // a block with the pending transactions
+            InjectFault(0, NodeFault::BadGateway), // endpoint 0 has the fault BadGateway
             MineEmpty,                             // an empty block
-            MineEmpty,                             // an empty block, with which it would be deep enough
+            MineEmpty,                             // an empty block, with which it would be at confirmation depth
             MineEmpty,                             // an empty block
-            MissingBlock(1),                       // nobody shows the block 1 below the head any more, if it is empty
-            ClearFault(0),                         // endpoint 0 is well again
+            MissingBlock(1),                       // no node serves the block 1 below the head any more, if it is empty
+            ClearFault(0),                         // endpoint 0 works again
         ],
     );
 }
 
 #[test]
-fn a_number_that_no_block_has_keeps_nothing_from_being_found() {
+fn a_missing_block_does_not_hide_a_foreign_registration() {
     let setup = Setup { replicas: 1, endpoints: 2, signers: 1, confirmations: 2 };
     assert_holds(
         setup,
         [
-            InjectFault(0, NodeFault::BadGateway), // endpoint 0 suffers from Away
-            InjectFault(1, NodeFault::BadGateway), // endpoint 1 suffers from Away
-            ForeignRegistration(11),               // somebody else registers document 11
+            InjectFault(0, NodeFault::BadGateway), // endpoint 0 has the fault BadGateway
+            InjectFault(1, NodeFault::BadGateway), // endpoint 1 has the fault BadGateway
+            ForeignRegistration(11),               // another sender registers document 11
             MineEmpty,                             // an empty block
             MineEmpty,                             // an empty block
-            MissingBlock(1),                       // nobody shows the block 1 below the head any more, if it is empty
+            MissingBlock(1),                       // no node serves the block 1 below the head any more, if it is empty
             Accept(11),                            // document 11 is accepted
-            ClearFault(0),                         // endpoint 0 is well again
-            ClearFault(1),                         // endpoint 1 is well again
+            ClearFault(0),                         // endpoint 0 works again
+            ClearFault(1),                         // endpoint 1 works again
         ],
     );
 }
