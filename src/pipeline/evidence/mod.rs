@@ -82,7 +82,7 @@ fn build_evidence(tools: &Context, chain: ChainSnapshot, submitted: Option<Times
 /// The endpoints and the head, from memory.
 fn chain_snapshot(tools: &Context) -> ChainSnapshot {
     let head = tools.head.borrow().as_ref().map(convert::head_snapshot);
-    convert::chain_snapshot(tools.chain.pool_status(), head, tools.chain.network().is_local())
+    tools.chain.snapshot(head)
 }
 
 /// What stood in a lane's way the last time, if that is what blocks the registration.
