@@ -1,5 +1,5 @@
-//! The parts of `chain`'s and the pipeline's types that a diagnosis needs. `Receipt`, `FeeHistory` and `EndpointResponse`
-//! have more: events and costs for the follower, base fees for pricing, errors with their source.
+//! The parts of `chain`'s and the pipeline's types that a diagnosis needs. `Receipt`, `FeeHistory` and
+//! `EndpointResponse` have more: events and costs for the follower, base fees for pricing, typed errors.
 
 use crate::{
     chain::{self, CallError, EndpointResponse, FeeHistory, Receipt},
