@@ -22,7 +22,7 @@
 //! `pipeline -> registration, chain, store, telemetry` · `chain, store -> registration, telemetry` ·
 //! `app, api, pipeline, chain, store -> clock -> registration` ·
 //! `telemetry -> registration` · `config -> settings of all areas` · `registration -> no area`.
-//! `tests/it/architecture.rs` checks this.
+//! `tests/it/architecture` checks this.
 //!
 //! # The life of a request
 //!

@@ -3,7 +3,7 @@
 
 use crate::{
     chain::{self, CallError, EndpointResponse, FeeHistory, Receipt},
-    pipeline::{Head, in_flight::PendingTx},
+    pipeline::{head::Head, in_flight::PendingTx},
     registration::diagnosis::{EarlierTx, EndpointAnswer, FeeSnapshot, HeadSnapshot, ReceiptSnapshot, RevertReason},
 };
 use alloy::primitives::Bytes;

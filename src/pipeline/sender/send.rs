@@ -44,8 +44,8 @@ fn classify_send_result(result: &Result<BroadcastResult, CallError>) -> SendVerd
 }
 
 impl Sender {
-    /// Broadcasts the latest version once. Returns whether an endpoint has it, or the nonce is consumed; otherwise the same
-    /// bytes are sent again later.
+    /// Broadcasts the latest version once. Returns whether an endpoint has it, or the nonce is consumed; otherwise the
+    /// same bytes are sent again later.
     pub(super) async fn broadcast(&mut self, tx: &PendingTx) -> bool {
         let versions = tx.versions();
         let Some(attempt) = versions.attempts.last() else { return true };
@@ -70,7 +70,8 @@ impl Sender {
                 let detail = result.err().map(|error| error.to_string()).unwrap_or_default();
                 persist_observations(tx, &self.context.store).await;
                 self.on_rejected(tx, reason, &detail).await;
-                // An endpoint may have accepted the bytes although its answer was lost, and the follower may have seen them.
+                // An endpoint may have accepted the bytes although its answer was lost, and the follower may have seen
+                // them.
                 !self.context.in_flight.contains(tx) || tx.status().phase() != TxPhase::Signed
             }
         }
