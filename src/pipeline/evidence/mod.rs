@@ -89,7 +89,7 @@ fn build_evidence(
 
 fn chain_snapshot(sources: &Sources) -> ChainSnapshot {
     let head = sources.head.get().as_ref().map(convert::head_snapshot);
-    convert::chain_snapshot(sources.chain.pool_status(), head, sources.chain.network().is_local())
+    sources.chain.snapshot(head)
 }
 
 /// The blocker of a sender of this process, if it is the one that blocks the registration.

@@ -54,7 +54,7 @@ fn what_may_be_secret_goes() {
         ("http://127.0.0.1:8545/v2/K".to_owned(), "http://127.0.0.1/[redacted]"),
         ("http://127.0.0.1:8545/metrics?key=x".to_owned(), "http://127.0.0.1/[redacted]"),
         ("postgres://me:p4ss@db.internal:5432/app?sslmode=require".to_owned(), "postgres://db.internal/[redacted]"),
-        // A slash, a space or an @ in a password that nobody encoded: then nothing of the host is certain.
+        // A slash, a space or an @ in a password that was not encoded: then nothing of the host is certain.
         ("postgres://me:p4/ss@db/app".to_owned(), "postgres://[redacted]"),
         ("postgres://me:p@4@db/app".to_owned(), "postgres://db/[redacted]"),
         ("postgres://me:p4 ss@db/app".to_owned(), "postgres://[redacted] ss@db/app"),
