@@ -22,7 +22,7 @@
 //! `pipeline -> registration, chain, store, telemetry` · `chain, store -> registration, telemetry` ·
 //! `app, api, pipeline, chain, store -> clock -> registration` ·
 //! `telemetry -> registration` · `config -> settings of all areas` · `registration -> no area`.
-//! `tests/it/architecture.rs` checks this.
+//! `tests/it/architecture` checks this.
 //!
 //! # The life of a request
 //!
@@ -74,5 +74,5 @@ pub mod pipeline;
 pub mod registration;
 #[cfg(test)]
 mod simulation;
-pub mod store;
+pub(crate) mod store;
 pub mod telemetry;

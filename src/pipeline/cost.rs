@@ -63,8 +63,8 @@ pub(super) fn daily_budget(limit: Option<u128>) -> Option<DailyBudget> {
 
 /// Whether the daily budget has no room for another transaction of this maximum cost; `None` also if it cannot be read.
 ///
-/// An estimate only: the store decides when it writes the signed bytes, because other senders and replicas spend from the
-/// same budget.
+/// An estimate only: the store decides when it writes the signed bytes, because other senders and replicas spend from
+/// the same budget.
 pub(super) async fn over_budget(store: &Store, limit: Option<u128>, next_cost: u128) -> Option<OverBudget> {
     let DailyBudget { limit: budget, day_start, .. } = daily_budget(limit)?;
     let committed = store.spending(day_start).await.ok()?.committed_with_reserve();

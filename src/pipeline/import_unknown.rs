@@ -1,6 +1,6 @@
-//! Our own transactions that the store does not know, for it was restored from an older backup: found on chain and taken into the
-//! store, as if it had made them. A stranger's is never taken for one of ours: who signed it is read from its signature, and what
-//! it did from the contract's own records and events.
+//! Imports our own transactions that the store does not know because it was restored from an older backup. A foreign
+//! transaction is never taken for ours: the sender is read from the signature, and the registrations from the
+//! contract's records and events.
 
 use super::{Context, error::PollError, in_flight::PendingTx, now, resume};
 use crate::{
@@ -17,88 +17,95 @@ use std::{
     sync::Arc,
 };
 
-/// A transaction whose block is so much deeper than the newest, and that no endpoint shows, never will be: it is written down as the
-/// contract's record has it. Should it be shown after all, it is known for ours then.
+/// At this depth an own transaction that no endpoint has is stored as the contract's record has it, like a foreign one.
+/// If an endpoint has it later, it is imported then.
 const UNSEEN_TX_GIVE_UP_DEPTH: u64 = 100;
-/// How many transactions are looked up at once.
+/// Transactions that are read concurrently.
 const IMPORT_CONCURRENCY: usize = 8;
-/// Of so many blocks at once public nodes tell the events.
+/// The range for which public nodes return events.
 const LOG_RANGE_BLOCKS: u64 = 10_000;
-/// And so often they are asked for more: two million blocks are 4.6 days of Base's 200 ms.
+/// Two million blocks are 4.6 days of Base's 200 ms.
 const MAX_LOG_RANGES: u64 = 200;
-/// An event that registers names its registrar in the fourth topic; no other event of the contract has so many.
+/// The registration event has its registrar in the fourth topic; the contract's other events have fewer topics.
 const REGISTRAR_TOPIC_INDEX: usize = 3;
-/// A transaction's work was registered by itself alone, or some of it by a few others before.
+/// Transactions that may have registered the members of one batch: usually the one transaction sought, or a few earlier
+/// ones.
 const MAX_IMPORT_CANDIDATES: usize = 4;
 
 impl Context {
-    /// Takes those that our own signers registered for ours. What is still open here is left out: the follower settles it.
+    /// Imports the transactions of our own signers among these. Those that are still open in the store are removed from
+    /// `found`: the follower confirms them.
     pub(super) async fn import_found(&self, found: &mut Vec<FoundOnChain>) -> Result<(), PollError> {
         let ours: BTreeMap<B256, Address> = found
             .iter()
-            .filter(|one| self.store.holds_lease(one.registrar))
-            .map(|one| (one.hash, one.registrar))
+            .filter(|registration| self.store.holds_lease(registration.registrar))
+            .map(|registration| (registration.hash, registration.registrar))
             .collect();
         let head = self.head().map_or(0, |head| head.block.number);
-        let mut known = BTreeMap::new();
-        for one in self.fetch_registrations(ours.clone()).await? {
-            known.insert(one.attempt.hash, self.import_transaction(&one).await?);
+        let mut outcomes = BTreeMap::new();
+        for tx in self.fetch_registrations(ours.clone()).await? {
+            outcomes.insert(tx.attempt.hash, self.import_transaction(&tx).await?);
         }
-        found.retain_mut(|one| match known.get(&one.hash) {
+        found.retain_mut(|registration| match outcomes.get(&registration.hash) {
             Some(ImportOutcome::Imported(id) | ImportOutcome::Present(id)) => {
-                one.own_transaction = Some(*id);
+                registration.own_transaction = Some(*id);
                 true
             }
             Some(ImportOutcome::StillOpen) => false,
             Some(ImportOutcome::Conflicts) => true,
-            // One of our own that nobody shows just now is looked for again, and not taken for a stranger's so soon.
-            None => !ours.contains_key(&one.hash) || head > one.block.number + UNSEEN_TX_GIVE_UP_DEPTH,
+            // No endpoint has it now: it is searched again, and counts as foreign only at some depth.
+            None => {
+                let is_ours = ours.contains_key(&registration.hash);
+                !is_ours || head > registration.block.number + UNSEEN_TX_GIVE_UP_DEPTH
+            }
         });
         Ok(())
     }
 
-    /// The nonce of this transaction is consumed, and by none of the versions that are known: finds the version that did it, if it
-    /// registered what we carry. Returns the transaction as it is followed from now on.
+    /// The transaction's nonce is consumed, and none of its known attempts has a receipt: imports the attempt that
+    /// consumed it, if that registered a member. Returns the transaction as it is tracked from now on.
     pub(super) async fn import_attempt(
         &self,
-        flight: &PendingTx,
+        tx: &PendingTx,
     ) -> Result<Option<(Arc<PendingTx>, B256, Receipt)>, PollError> {
-        let pairs: Vec<Pair> = flight.traces().iter().map(|one| one.member.pair.clone()).collect();
+        let pairs: Vec<Pair> = tx.traces().iter().map(|trace| trace.member.pair.clone()).collect();
         let records = self.chain.records(&pairs).await?;
         let mut blocks = BTreeSet::new();
-        let by_us = pairs.iter().zip(records).filter_map(|(pair, record)| Some((pair, record?)));
-        let by_us = by_us.filter(|(_, record)| record.registrar == flight.signer && blocks.insert(record.block_number));
-        for (pair, record) in by_us.take(MAX_IMPORT_CANDIDATES) {
+        let recorded = pairs.iter().zip(records).filter_map(|(pair, record)| Some((pair, record?)));
+        let ours = recorded.filter(|(_, record)| record.registrar == tx.signer && blocks.insert(record.block_number));
+        for (pair, record) in ours.take(MAX_IMPORT_CANDIDATES) {
             let Some(registered) = self.chain.find_registration(pair, record).await? else { continue };
             let hash = registered.transaction;
-            if flight.versions().attempts.iter().any(|attempt| attempt.hash == hash) {
+            if tx.versions().attempts.iter().any(|attempt| attempt.hash == hash) {
                 continue;
             }
             let (sent, receipt) = tokio::try_join!(self.chain.transaction(hash), self.chain.receipt(hash))?;
             let (Some(sent), Some(receipt)) = (sent, receipt) else { continue };
-            if (sent.from, sent.nonce) != (flight.signer, flight.nonce) {
+            if (sent.from, sent.nonce) != (tx.signer, tx.nonce) {
                 continue;
             }
             let attempt = Attempt { hash, raw: sent.raw, fees: sent.fees };
-            self.store.import_attempt(flight.id, &attempt, now()).await?;
-            let Some(open) = self.store.open_transaction(flight.id).await? else { continue };
+            self.store.import_attempt(tx.id, &attempt, now()).await?;
+            let Some(open) = self.store.open_transaction(tx.id).await? else { continue };
             resume::track(self, open, None);
-            events::transaction_imported(flight.id, flight.signer, flight.nonce, hash, flight.members.len());
-            return Ok(self.in_flight.get(flight.signer, flight.nonce).map(|flight| (flight, hash, receipt)));
+            events::transaction_imported(tx.id, tx.signer, tx.nonce, hash, tx.members.len());
+            return Ok(self.in_flight.get(tx.signer, tx.nonce).map(|tx| (tx, hash, receipt)));
         }
         Ok(None)
     }
 
-    /// The chain has taken nonces of this signer that we did not give out: finds the transactions of ours among them, and says
-    /// loudly how many are none.
+    /// The chain has consumed nonces of this signer that the store does not know: imports our own transactions among
+    /// them, and reports the others.
     pub(super) async fn account_for_nonces(&self, signer: Address, nonces: Range<u64>, head: u64) {
         match self.find_unknown_nonces(signer, nonces, head).await {
-            Ok(unexplained) => {
-                if let Some(first) = unexplained.first() {
-                    events::external_nonce_use(signer, *first, unexplained.len());
+            Ok(external) => {
+                if let Some(first) = external.first() {
+                    events::external_nonce_use(signer, *first, external.len());
                 }
             }
-            Err(error) => log_retry!(error, %signer, "it is not known what consumed some of the signer's nonces"),
+            Err(error) => {
+                log_retry!(error, %signer, "failed to find the transactions that consumed the signer's nonces")
+            }
         }
     }
 
@@ -116,9 +123,9 @@ impl Context {
         while !unexplained.is_empty() && from <= head {
             let to = head.min(from + LOG_RANGE_BLOCKS - 1);
             let hashes = self.chain.registrations_by(signer, from, to).await?;
-            for one in self.fetch_registrations(hashes.into_iter().map(|hash| (hash, signer)).collect()).await? {
-                if unexplained.remove(&one.nonce) {
-                    self.import_transaction(&one).await?;
+            for tx in self.fetch_registrations(hashes.into_iter().map(|hash| (hash, signer)).collect()).await? {
+                if unexplained.remove(&tx.nonce) {
+                    self.import_transaction(&tx).await?;
                 }
             }
             from = to + 1;
@@ -126,25 +133,25 @@ impl Context {
         Ok(unexplained)
     }
 
-    async fn import_transaction(&self, one: &ImportedTransaction) -> Result<ImportOutcome, PollError> {
-        let known = self.store.import_transaction(one, now()).await?;
-        if let ImportOutcome::Imported(id) = known {
-            let Block { number, hash, .. } = one.block;
-            let block = UnfinalizedBlock { id, signer: Some(one.signer), finality: Finality::Unsafe, number, hash };
-            self.new_unfinalized.lock().push(block);
-            events::transaction_imported(id, one.signer, one.nonce, one.attempt.hash, one.batch_size);
+    async fn import_transaction(&self, tx: &ImportedTransaction) -> Result<ImportOutcome, PollError> {
+        let outcome = self.store.import_transaction(tx, now()).await?;
+        if let ImportOutcome::Imported(id) = outcome {
+            let Block { number, hash, .. } = tx.block;
+            let block = UnfinalizedBlock { id, signer: Some(tx.signer), finality: Finality::Unsafe, number, hash };
+            self.follower_inbox.add_blocks([block]);
+            events::transaction_imported(id, tx.signer, tx.nonce, tx.attempt.hash, tx.batch_size);
         }
-        Ok(known)
+        Ok(outcome)
     }
 
-    /// Those of these transactions that the signers beside them made, called the contract, and are in a canonical block.
+    /// The transactions among these that their signers sent to the contract, and that succeeded in a canonical block.
     async fn fetch_registrations(
         &self,
         hashes: BTreeMap<B256, Address>,
     ) -> Result<Vec<ImportedTransaction>, PollError> {
-        let looked = hashes.into_iter().map(|(hash, signer)| self.fetch_registration(hash, signer));
-        let looked: Vec<_> = stream::iter(looked).buffer_unordered(IMPORT_CONCURRENCY).try_collect().await?;
-        Ok(looked.into_iter().flatten().collect())
+        let reads = hashes.into_iter().map(|(hash, signer)| self.fetch_registration(hash, signer));
+        let found: Vec<_> = stream::iter(reads).buffer_unordered(IMPORT_CONCURRENCY).try_collect().await?;
+        Ok(found.into_iter().flatten().collect())
     }
 
     async fn fetch_registration(&self, hash: B256, signer: Address) -> Result<Option<ImportedTransaction>, PollError> {

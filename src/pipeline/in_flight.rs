@@ -1,4 +1,4 @@
-//! The pending transactions (signed, and neither confirmed nor given up), in memory: shared by senders and follower.
+//! The pending transactions (signed, and neither confirmed nor requeued), in memory: shared by senders and follower.
 
 use super::{
     registration_trace::{RegistrationTrace, TxSummary},
@@ -16,19 +16,19 @@ use parking_lot::{Mutex, MutexGuard};
 use std::{collections::BTreeMap, sync::Arc};
 use tokio::sync::watch;
 
-/// A transaction's signed versions. Any of them may be the one that is included.
+/// A block may include any of the attempts.
 #[derive(Clone, Debug)]
-pub struct Versions {
-    /// Every one, the latest last; never empty.
-    pub attempts: Vec<Attempt>,
-    /// The latest one's gas limit.
-    pub gas_limit: u64,
-    /// How many of the members the latest one registers: the first so many, for one that was too large is split.
-    pub batch_size: usize,
+pub(super) struct Versions {
+    /// The latest last; never empty.
+    pub(super) attempts: Vec<Attempt>,
+    /// Of the latest attempt.
+    pub(super) gas_limit: u64,
+    /// The latest attempt registers this many of the members, the first ones: a split reduces it.
+    pub(super) batch_size: usize,
 }
 
 impl Versions {
-    pub fn summary(&self, (from, nonce): (Address, u64), signed_at: Timestamp) -> TxSummary {
+    pub(super) fn summary(&self, (from, nonce): (Address, u64), signed_at: Timestamp) -> TxSummary {
         const NONE: Fees = Fees { max_fee_per_gas: 0, max_priority_fee_per_gas: 0 };
         let (hash, fees) = self.attempts.last().map_or((B256::ZERO, NONE), |latest| (latest.hash, latest.fees));
         TxSummary {
@@ -44,84 +44,78 @@ impl Versions {
     }
 }
 
-/// A transaction that is signed and not settled.
 #[derive(Debug)]
-pub struct PendingTx {
-    /// Its id in the store.
-    pub id: TransactionId,
-    /// Who signed it.
-    pub signer: Address,
-    /// The signer's nonce.
-    pub nonce: u64,
-    /// When its first bytes were on disk.
-    pub signed_at: Timestamp,
+pub(super) struct PendingTx {
+    pub(super) id: TransactionId,
+    pub(super) signer: Address,
+    pub(super) nonce: u64,
+    /// Of the first attempt.
+    pub(super) signed_at: Timestamp,
     /// The registrations tied to its nonce, in the order of the batch.
-    pub members: Vec<RegistrationId>,
+    pub(super) members: Vec<RegistrationId>,
     versions: Mutex<Arc<Versions>>,
     traces: Mutex<Vec<RegistrationTrace>>,
     status: Mutex<TxStatus>,
 }
 
 impl PendingTx {
-    /// A transaction with the journeys it carries.
-    pub fn new(
+    pub(super) fn new(
         id: TransactionId,
         (signer, nonce): (Address, u64),
-        signed: Timestamp,
+        signed_at: Timestamp,
         versions: Versions,
-        journeys: Vec<RegistrationTrace>,
-        progress: TxStatus,
+        traces: Vec<RegistrationTrace>,
+        status: TxStatus,
     ) -> Self {
-        let members = journeys.iter().map(|journey| journey.member.id).collect();
-        let flight = Self {
+        let members = traces.iter().map(|trace| trace.member.id).collect();
+        let tx = Self {
             id,
             signer,
             nonce,
-            signed_at: signed,
+            signed_at,
             members,
             versions: Mutex::new(Arc::new(versions)),
-            traces: Mutex::new(journeys),
-            status: Mutex::new(progress),
+            traces: Mutex::new(traces),
+            status: Mutex::new(status),
         };
-        let (hash, batch) = (flight.latest().0, flight.members.len());
-        flight.add_history(format!("signed: {hash} with nonce {nonce}, in a batch of {batch}"), signed);
-        flight
+        let (hash, batch) = (tx.latest().0, tx.members.len());
+        tx.add_history(format!("signed: {hash} with nonce {nonce}, in a batch of {batch}"), signed_at);
+        tx
     }
 
-    /// The journeys; never held across an await.
-    pub fn traces(&self) -> MutexGuard<'_, Vec<RegistrationTrace>> {
+    /// Never held across an await.
+    pub(super) fn traces(&self) -> MutexGuard<'_, Vec<RegistrationTrace>> {
         self.traces.lock()
     }
 
-    /// Where it is; never held across an await.
-    pub fn status(&self) -> MutexGuard<'_, TxStatus> {
+    /// Never held across an await.
+    pub(super) fn status(&self) -> MutexGuard<'_, TxStatus> {
         self.status.lock()
     }
 
-    /// Hash and offer of its latest version.
-    pub fn latest(&self) -> (B256, Fees) {
+    /// Hash and fees of the latest attempt.
+    pub(super) fn latest(&self) -> (B256, Fees) {
         let summary = self.summary();
         (summary.hash, summary.fees)
     }
 
-    /// Its signed versions, as they are now.
-    pub fn versions(&self) -> Arc<Versions> {
+    pub(super) fn versions(&self) -> Arc<Versions> {
         self.versions.lock().clone()
     }
 
-    /// Another version is on disk, and counts from now on; nobody has it yet.
-    pub fn push_attempt(&self, attempt: Attempt, gas_limit: u64, batch_size: usize) {
+    /// Called when the attempt is stored, before it is sent.
+    pub(super) fn push_attempt(&self, attempt: Attempt, gas_limit: u64, batch_size: usize) {
         let mut versions = self.versions.lock();
         let attempts = versions.attempts.iter().cloned().chain([attempt]).collect();
         *versions = Arc::new(Versions { attempts, gas_limit, batch_size });
     }
 
-    pub fn add_history(&self, step: String, at: Timestamp) {
+    pub(super) fn add_history(&self, step: String, at: Timestamp) {
         self.status().add_history(step, at);
     }
 
     /// Records the answer to a broadcast. An endpoint that did not answer has neither accepted nor rejected the bytes.
-    pub fn record_send_result(&self, result: &Result<BroadcastResult, CallError>, at: Timestamp) {
+    pub(super) fn record_send_result(&self, result: &Result<BroadcastResult, CallError>, at: Timestamp) {
         let mut status = self.status();
         match result {
             Ok(sent) => {
@@ -138,19 +132,18 @@ impl PendingTx {
         }
     }
 
-    /// One of those it carries, for a report that stands for all.
-    pub fn sample_affected(&self) -> Option<AffectedRegistration> {
-        self.traces().first().map(|journey| journey.affected(journey.span_id()))
+    /// One registration, for a report about all.
+    pub(super) fn sample_affected(&self) -> Option<AffectedRegistration> {
+        self.traces().first().map(|trace| trace.affected(trace.span_id()))
     }
 
-    pub fn summary(&self) -> TxSummary {
+    pub(super) fn summary(&self) -> TxSummary {
         self.versions().summary((self.signer, self.nonce), self.signed_at)
     }
 }
 
-/// All of them.
 #[derive(Debug)]
-pub struct PendingTxs {
+pub(super) struct PendingTxs {
     by_nonce: Mutex<BTreeMap<(Address, u64), Arc<PendingTx>>>,
     changed: watch::Sender<u64>,
 }
@@ -162,55 +155,49 @@ impl Default for PendingTxs {
 }
 
 impl PendingTxs {
-    /// Adds one.
-    pub fn insert(&self, flight: Arc<PendingTx>) {
-        self.by_nonce.lock().insert((flight.signer, flight.nonce), flight);
+    pub(super) fn insert(&self, tx: Arc<PendingTx>) {
+        self.by_nonce.lock().insert((tx.signer, tx.nonce), tx);
         self.changed.send_modify(|count| *count += 1);
     }
 
-    /// Takes one out: it is settled.
-    pub fn remove(&self, flight: &PendingTx) {
-        self.by_nonce.lock().remove(&(flight.signer, flight.nonce));
+    pub(super) fn remove(&self, tx: &PendingTx) {
+        self.by_nonce.lock().remove(&(tx.signer, tx.nonce));
         self.changed.send_modify(|count| *count += 1);
     }
 
-    /// All, by signer and nonce.
-    pub fn all(&self) -> Vec<Arc<PendingTx>> {
+    /// By signer and nonce.
+    pub(super) fn all(&self) -> Vec<Arc<PendingTx>> {
         self.by_nonce.lock().values().cloned().collect()
     }
 
-    /// One signer's, by nonce.
-    pub fn of_signer(&self, signer: Address) -> Vec<Arc<PendingTx>> {
-        self.by_nonce.lock().range((signer, 0)..=(signer, u64::MAX)).map(|(_, flight)| flight.clone()).collect()
+    /// By nonce.
+    pub(super) fn of_signer(&self, signer: Address) -> Vec<Arc<PendingTx>> {
+        self.by_nonce.lock().range((signer, 0)..=(signer, u64::MAX)).map(|(_, tx)| tx.clone()).collect()
     }
 
-    /// One signer's with this nonce.
-    pub fn get(&self, signer: Address, nonce: u64) -> Option<Arc<PendingTx>> {
+    pub(super) fn get(&self, signer: Address, nonce: u64) -> Option<Arc<PendingTx>> {
         self.by_nonce.lock().get(&(signer, nonce)).cloned()
     }
 
-    /// How many.
-    pub fn len(&self) -> usize {
+    pub(super) fn len(&self) -> usize {
         self.by_nonce.lock().len()
     }
 
-    /// Whether there are none.
-    pub fn is_empty(&self) -> bool {
+    pub(super) fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// Whether this one is still out.
-    pub fn contains(&self, flight: &PendingTx) -> bool {
-        self.by_nonce.lock().contains_key(&(flight.signer, flight.nonce))
+    pub(super) fn contains(&self, tx: &PendingTx) -> bool {
+        self.by_nonce.lock().contains_key(&(tx.signer, tx.nonce))
     }
 
-    /// Tells as if one had come: there is something to be looked at.
-    pub fn wake(&self) {
+    /// Notifies the subscribers although nothing changed here: the follower has other work.
+    pub(super) fn wake(&self) {
         self.changed.send_modify(|count| *count += 1);
     }
 
-    /// Told whenever one comes or goes.
-    pub fn subscribe(&self) -> watch::Receiver<u64> {
+    /// Changes with every transaction that is inserted or removed.
+    pub(super) fn subscribe(&self) -> watch::Receiver<u64> {
         self.changed.subscribe()
     }
 }

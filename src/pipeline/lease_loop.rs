@@ -1,7 +1,7 @@
 //! Acting for a signer, from acquiring its lease until losing it or shutdown. A new holder first resumes the transactions that
 //! the last holder left, and only then signs anything new. A holder that loses the lease drops them: another replica has them.
 
-use super::{Context, follower::MAX_TRACKED_DEPTH, resume, sender::Sender};
+use super::{Context, follower::tracking_depth::MAX_TRACKED_DEPTH, resume, sender::Sender};
 use crate::{
     chain::{Backoff, Signer},
     store::{Lease, StoreError, UnfinalizedBlock},
@@ -157,7 +157,7 @@ impl LeaseLoop {
         resume::resume_signer(&self.context, signer.address()).await?;
         let blocks = self.load_unfinalized_blocks(signer.address()).await?;
         let is_work = blocks > 0 || self.context.in_flight_count(signer.address()) > 0;
-        if is_work && lost.run_until_cancelled(self.wait_until_reconciled()).await.is_none() {
+        if is_work && lost.run_until_cancelled(self.context.follower_inbox.wait_for_poll()).await.is_none() {
             return Ok(());
         }
         Sender::new(self.context.clone(), signer.clone()).run(lost.clone()).await;
@@ -189,20 +189,10 @@ impl LeaseLoop {
     async fn load_unfinalized_blocks(&self, address: Address) -> Result<usize, StoreError> {
         let blocks = self.context.store.unfinalized_blocks(address, MAX_TRACKED_DEPTH).await?;
         let count = blocks.len();
-        self.context.new_unfinalized.lock().extend(blocks);
+        self.context.follower_inbox.add_blocks(blocks);
         if count > 0 {
             self.context.in_flight.wake();
         }
         Ok(count)
-    }
-
-    /// Waits for two polls of the follower: the first may have started before the transactions were resumed.
-    async fn wait_until_reconciled(&self) {
-        let mut polls = self.context.poll_count.subscribe();
-        for _ in 0..2 {
-            polls.mark_unchanged();
-            // Fails only when the follower is gone, at shutdown.
-            let _ = polls.changed().await;
-        }
     }
 }

@@ -11,6 +11,8 @@ mod diagnosis_cache;
 mod error;
 mod evidence;
 mod follower;
+mod follower_inbox;
+mod head;
 mod import_unknown;
 mod in_flight;
 mod lease_loop;
@@ -26,12 +28,15 @@ mod rejection;
 mod replica_sync;
 mod resume;
 mod sender;
+mod settings;
+mod timeouts;
 mod tx_state;
 mod waiters;
 mod workers;
 
 pub use registrar::{OnChainRegistration, Registrar, Verified};
 pub use resume::{ResumeError, check_signer_keys};
+pub use settings::Settings;
 pub use waiters::{Subscription, TooManyWaiters};
 pub use workers::{Pipeline, Worker};
 
@@ -40,36 +45,17 @@ pub use crate::{
     store::{AcceptError, Filter, StoreError},
 };
 
-use crate::{
-    chain::Chain,
-    clock::now,
-    store::{Store, UnfinalizedBlock},
-};
+use crate::{chain::Chain, clock::now, store::Store};
 use alloy::primitives::Address;
 use blockers::SenderBlockers;
 use diagnosis_cache::DiagnosisCache;
+use follower_inbox::FollowerInbox;
+use head::HeadWatch;
 use in_flight::PendingTxs;
-use parking_lot::Mutex;
 use queue::Queue;
 use registration_trace::ChainInfo;
-use std::{sync::Arc, time::Duration};
-use tokio::{sync::watch, time::Instant};
+use std::sync::Arc;
 use waiters::Waiters;
-
-/// When a registration is confirmed, and how much work is taken.
-#[derive(Clone, Debug)]
-pub struct Settings {
-    /// Depth at which a registration is confirmed; the including block counts as 1.
-    pub confirmations: u64,
-    /// How long a transaction may take from being sent to being confirmed.
-    pub confirmation_timeout: Duration,
-    /// How many registrations may be unfinished.
-    pub queue_limit: u64,
-    /// How much may be spent in a day of UTC, in wei; `None` is no limit.
-    pub daily_budget: Option<u128>,
-    /// How long after its confirmation a transaction's signed bytes are kept, once it is final.
-    pub keep_signed_bytes: Duration,
-}
 
 /// What lanes, follower and registrar share.
 #[derive(Clone, Debug)]
@@ -84,21 +70,11 @@ pub struct Context {
     waiters: Waiters,
     queue: Queue,
     chain_info: Arc<ChainInfo>,
-    head: Arc<watch::Sender<Option<Head>>>,
+    head: HeadWatch,
     /// What stood in each lane's way when it last tried.
     blockers: SenderBlockers,
     diagnosis_cache: Arc<DiagnosisCache>,
-    /// Blocks with work of ours that are not final; the follower takes them over until they are.
-    new_unfinalized: Arc<Mutex<Vec<UnfinalizedBlock>>>,
-    /// How often the follower has looked, for those who wait for it.
-    poll_count: Arc<watch::Sender<u64>>,
-}
-
-/// The head as last seen, and since when it is the same.
-#[derive(Clone, Copy, Debug)]
-struct Head {
-    header: Header,
-    since: Instant,
+    follower_inbox: FollowerInbox,
 }
 
 impl Context {
@@ -113,27 +89,19 @@ impl Context {
             settings: Arc::new(settings),
             in_flight: Arc::default(),
             chain_info: Arc::new(route),
-            head: Arc::new(watch::Sender::new(None)),
+            head: HeadWatch::new(),
             blockers: SenderBlockers::default(),
             diagnosis_cache: Arc::default(),
-            new_unfinalized: Arc::default(),
-            poll_count: Arc::default(),
+            follower_inbox: FollowerInbox::default(),
         }
     }
 
-    /// The head as last seen.
-    pub fn head(&self) -> Option<Header> {
-        self.head.borrow().map(|head| head.header)
+    pub(crate) fn head(&self) -> Option<Header> {
+        self.head.header()
     }
 
     fn update_head(&self, header: Header) {
-        self.head.send_if_modified(|seen| {
-            let moved = seen.map(|seen| seen.header.block.hash) != Some(header.block.hash);
-            if moved {
-                *seen = Some(Head { header, since: Instant::now() });
-            }
-            moved
-        });
+        self.head.update(header);
     }
 
     /// How many transactions of this signer are signed and not settled.

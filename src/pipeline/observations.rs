@@ -1,7 +1,7 @@
 //! Stores what was observed of a pending transaction, for the diagnosis of other replicas and of the next start.
 //!
-//! Most observations are stored with a state change. A rejection and a missing receipt are written by themselves, when they
-//! begin and when they end, so that nothing is written while all goes well.
+//! Most observations are stored with a state change. A rejection and a missing receipt are written by themselves, when
+//! they begin and when they end, so that nothing is written while all goes well.
 
 use super::{in_flight::PendingTx, tx_state::ObservationChange};
 use crate::{
@@ -11,7 +11,7 @@ use crate::{
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// Between two tries to write the observations of one transaction.
+/// After a failed write, per transaction.
 const PERSIST_RETRY_INTERVAL: Duration = Duration::from_secs(10);
 
 /// Writes what the store does not have. A failure costs only detail in a diagnosis elsewhere.

@@ -1,7 +1,7 @@
 //! The checks before a transaction is signed, in one order: size, simulation, fees, balance, daily budget.
 //!
-//! The sender runs them for the batch that it is about to sign. The diagnosis runs them for one registration whose blocker
-//! this process does not know, because another replica's sender met it or this process has restarted since.
+//! The sender runs them for the batch that it is about to sign. The diagnosis runs them for one registration whose
+//! blocker this process does not know, because another replica's sender met it or this process has restarted since.
 
 use super::{
     cost::{self, MaxCost, fee_market_view},

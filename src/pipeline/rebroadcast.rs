@@ -3,7 +3,8 @@
 use super::{in_flight::PendingTx, now, observations::persist_observations};
 use crate::{chain::Chain, store::Store, telemetry::events};
 
-/// Sends the latest attempt to every endpoint. The answer is only recorded: whether a block includes the transaction decides.
+/// Sends the latest attempt to every endpoint. The answer is only recorded: whether a block includes the transaction
+/// decides.
 pub(super) async fn rebroadcast(tx: &PendingTx, chain: &Chain, store: &Store) {
     let versions = tx.versions();
     let Some(attempt) = versions.attempts.last() else { return };

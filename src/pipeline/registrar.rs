@@ -50,7 +50,7 @@ impl Registrar {
     /// # Errors
     /// When nothing was accepted.
     pub async fn accept(&self, asked: NewRegistration) -> Result<Accepted, AcceptError> {
-        let accepted = spans::db("accept", self.acceptor.accept(asked)).await?;
+        let accepted = self.acceptor.accept(asked).await?;
         let registration = &accepted.registration;
         spans::annotate_registration(registration, accepted.is_new);
         events::registration_accepted(registration.id, registration.request.trace.trace_id, accepted.is_new);
@@ -75,7 +75,7 @@ impl Registrar {
     /// # Errors
     /// When the store cannot be read.
     pub async fn get(&self, id: RegistrationId) -> Result<Option<Registration>, StoreError> {
-        spans::db("get", self.context.store.get(id)).await
+        self.context.store.get(id).await
     }
 
     /// One registration by its pair.
@@ -83,7 +83,7 @@ impl Registrar {
     /// # Errors
     /// When the store cannot be read.
     pub async fn find(&self, pair: &Pair) -> Result<Option<Registration>, StoreError> {
-        spans::db("find", self.context.store.find_by_pair(pair)).await
+        self.context.store.find_by_pair(pair).await
     }
 
     /// A page of registrations, newest first.
@@ -96,7 +96,7 @@ impl Registrar {
         before: Option<RegistrationId>,
         limit: u32,
     ) -> Result<Vec<Registration>, StoreError> {
-        spans::db("list", self.context.store.list(filter, before, limit)).await
+        self.context.store.list(filter, before, limit).await
     }
 
     /// Why a registration is not confirmed, from observations made now; `None` if it is confirmed or failed. They are

@@ -1,4 +1,4 @@
-//! Taking up what is unfinished, from the store alone: at a start, and when a lease changes hands.
+//! Resuming the pending transactions from the store alone: at a start, and when a lease changes hands.
 
 use super::{
     Context,
@@ -15,58 +15,46 @@ use alloy::primitives::Address;
 use std::sync::Arc;
 use tracing::info;
 
-/// Why the unfinished work cannot be taken up.
 #[derive(Debug, thiserror::Error)]
 pub enum ResumeError {
-    /// A signer was taken out of the settings while it has work in flight.
     #[error(
-        "the signer {signer} has {transactions} transactions in flight and its key is not in REGISTRAR_SIGNER_KEYS: give the \
-         key until they are settled"
+        "signer {signer} has {transactions} pending transactions and its key is not in REGISTRAR_SIGNER_KEYS; add the key \
+         until they are confirmed"
     )]
-    MissingKey {
-        /// The signer.
-        signer: Address,
-        /// How many transactions it has in flight.
-        transactions: u64,
-    },
-    /// The store.
+    MissingKey { signer: Address, transactions: u64 },
     #[error(transparent)]
     Store(#[from] StoreError),
 }
 
-/// Whether every signer with work in flight is among the settings.
-///
 /// # Errors
-/// When one is not, or the store cannot be read.
+/// When a signer with pending transactions is not configured, or the store cannot be read.
 pub async fn check_signer_keys(store: &Store, signers: &[Signer]) -> Result<(), ResumeError> {
     for (signer, transactions) in store.signers_with_open_transactions().await? {
-        if !signers.iter().any(|known| known.address() == signer) {
+        if !signers.iter().any(|configured| configured.address() == signer) {
             return Err(ResumeError::MissingKey { signer, transactions });
         }
     }
     Ok(())
 }
 
-/// Takes up what this signer has on disk and nobody follows: of the last holder of its lease, or a commit that went through although
-/// its answer was lost.
-///
-/// # Errors
-/// When the store cannot be read.
-pub(super) async fn resume_signer(tools: &Context, signer: Address) -> Result<(), StoreError> {
-    let followed: Vec<_> = tools.in_flight.of_signer(signer).iter().map(|flight| flight.id).collect();
-    let mut open = tools.store.open_transactions(signer).await?;
-    open.retain(|open| !followed.contains(&open.id));
+/// Tracks the signer's open transactions that are not in memory: those of the last holder of its lease, and those of a
+/// commit whose answer was lost.
+pub(super) async fn resume_signer(context: &Context, signer: Address) -> Result<(), StoreError> {
+    let tracked: Vec<_> = context.in_flight.of_signer(signer).iter().map(|tx| tx.id).collect();
+    let mut open = context.store.open_transactions(signer).await?;
+    open.retain(|open| !tracked.contains(&open.id));
     if !open.is_empty() {
-        info!(%signer, transactions = open.len(), "taking up the transactions that are not settled");
+        info!(%signer, transactions = open.len(), "resuming pending transactions");
     }
     for open in open {
-        track(tools, open, None);
+        track(context, open, None);
     }
-    tools.store.reload_unfinished().await
+    context.store.reload_unfinished().await
 }
 
-/// Follows a transaction again, each of its journeys in the stage and the trace it was in; up to `told_until` they were told.
-pub(super) fn track(tools: &Context, open: OpenTransaction, told_until: Option<Timestamp>) {
+/// Puts a stored transaction into memory, each of its registrations in the stage and trace that it had.
+/// `reported_until` is when an episode of these traces ended.
+pub(super) fn track(context: &Context, open: OpenTransaction, reported_until: Option<Timestamp>) {
     if open.attempts.is_empty() {
         return;
     }
@@ -79,17 +67,17 @@ pub(super) fn track(tools: &Context, open: OpenTransaction, told_until: Option<T
     };
     let key = (open.signer, open.nonce);
     let versions = Versions { attempts: open.attempts, gas_limit: open.gas_limit, batch_size: open.batch_size };
-    let vehicle = versions.summary(key, open.signed_at);
-    let endpoint = Arc::from(tools.chain.primary());
-    let times = (open.prepared_at, open.sent_at, open.timed_out_at.or(told_until));
-    let journeys = open
+    let tx = versions.summary(key, open.signed_at);
+    let endpoint = Arc::from(context.chain.primary());
+    let times = (open.prepared_at, open.sent_at, open.timed_out_at.or(reported_until));
+    let traces = open
         .members
         .into_iter()
-        .map(|member| RegistrationTrace::resume(member, &tools.chain_info, vehicle, times, &endpoint))
+        .map(|member| RegistrationTrace::resume(member, &context.chain_info, tx, times, &endpoint))
         .collect();
-    // Nothing counts as broadcast: a node that forgot the bytes over the restart gets them at once.
-    let clock = if open.timed_out_at.is_some() { TimeoutState::TimedOut } else { TimeoutState::Pending };
-    let progress = TxStatus::resume(phase, open.sent_at, clock, open.observations);
-    let flight = PendingTx::new(open.id, key, open.signed_at, versions, journeys, progress);
-    tools.in_flight.insert(Arc::new(flight));
+    // Nothing counts as broadcast, so that a node that forgot the bytes meanwhile gets them at once.
+    let timeout = if open.timed_out_at.is_some() { TimeoutState::TimedOut } else { TimeoutState::Pending };
+    let status = TxStatus::resume(phase, open.sent_at, timeout, open.observations);
+    let tx = PendingTx::new(open.id, key, open.signed_at, versions, traces, status);
+    context.in_flight.insert(Arc::new(tx));
 }

@@ -6,8 +6,8 @@
 //!                                Submitted ◀──mark_reorged──────┘
 //! ```
 //!
-//! A transaction leaves memory when it is confirmed or can never be included; no state here says so. Each transition follows
-//! the write that stores it. Nothing here reads a clock or does I/O.
+//! A transaction leaves memory when it is confirmed or can never be included; no state here says so. Each transition
+//! follows the write that stores it. Nothing here reads a clock or does I/O.
 
 use crate::{
     registration::{Block, BlockedReason, Timestamp, diagnosis::NodeRejection, diagnosis::RejectKind},
@@ -71,7 +71,8 @@ pub(super) enum BlockedState {
 /// What matters about a transaction only as long as no block includes it. A reorg starts it anew.
 #[derive(Clone, Debug)]
 struct Unmined {
-    /// When its latest bytes were sent; `None` since the process started or a reorg removed it: then they are sent at once.
+    /// When its latest bytes were sent; `None` since the process started or a reorg removed it: then they are sent at
+    /// once.
     last_broadcast: Option<Instant>,
     /// Since when, and since which head, the latest attempt waits for a block.
     pending_since: Option<(Instant, u64)>,
@@ -192,8 +193,8 @@ impl TxStatus {
 
     // Transitions.
 
-    /// An endpoint accepted the bytes, or says that the chain has settled them. A block may already include the transaction:
-    /// then only the time is new.
+    /// An endpoint accepted the bytes, or says that the chain has settled them. A block may already include the
+    /// transaction: then only the time is new.
     pub fn mark_submitted(&mut self, at: Timestamp) {
         if let TxState::Signed { unmined } = &self.state {
             self.state = TxState::Submitted { unmined: unmined.clone(), reorged_out_of: None };
@@ -210,8 +211,8 @@ impl TxStatus {
         self.add_history(format!("included in block {}", block.number), at);
     }
 
-    /// The including block is not canonical any more. Nodes may not put the transactions of a dropped block back into their
-    /// mempools: nothing counts as broadcast, so that the follower sends the bytes at once.
+    /// The including block is not canonical any more. Nodes may not put the transactions of a dropped block back into
+    /// their mempools: nothing counts as broadcast, so that the follower sends the bytes at once.
     pub fn mark_reorged(&mut self, at: Timestamp) {
         let TxState::Included { block, .. } = self.state else { return };
         self.state = TxState::Submitted { unmined: Unmined::new(), reorged_out_of: Some(block.number) };
@@ -219,8 +220,8 @@ impl TxStatus {
         self.add_history(format!("reorged out of block {}", block.number), at);
     }
 
-    /// Another attempt is stored: what was observed of the previous one does not apply to it. The store forgets the rejection
-    /// with the same write.
+    /// Another attempt is stored: what was observed of the previous one does not apply to it. The store forgets the
+    /// rejection with the same write.
     pub fn mark_replaced(&mut self) {
         if let Some(unmined) = self.unmined_mut() {
             (unmined.pending_since, unmined.underpriced, unmined.blocked) = (None, false, BlockedState::Clear);
@@ -290,7 +291,8 @@ impl TxStatus {
         self.record_rejection(stored);
     }
 
-    /// How long the latest attempt has waited at this head. An underpriced one counts as underpriced until the next broadcast.
+    /// How long the latest attempt has waited at this head. An underpriced one counts as underpriced until the next
+    /// broadcast.
     pub fn observe_block_wait(&mut self, now: Instant, head: u64, is_underpriced: bool) -> BlockWait {
         let Some(unmined) = self.unmined_mut() else {
             return BlockWait { pending_for: Duration::ZERO, blocks: 0, was_underpriced: false, last_rejection: None };
@@ -420,8 +422,8 @@ impl TxStatus {
         self.unmined().is_some_and(|unmined| unmined.nonce_consumed.is_some())
     }
 
-    /// For how long the nonce has been consumed without a receipt. After a lease changed hands, the stored time comes first: this
-    /// process counts anew.
+    /// For how long the nonce has been consumed without a receipt. After a lease changed hands, the stored time comes
+    /// first: this process counts anew.
     pub fn nonce_consumed_for(&self, wall_now: Timestamp, now: Instant) -> Option<Duration> {
         let unmined = self.unmined()?;
         let stored = unmined.receipt_missing_since.map(|since| wall_now.since(since));

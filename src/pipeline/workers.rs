@@ -1,9 +1,9 @@
-//! The pipeline of one process: its shared parts, and the tasks that run until shutdown. `app` and the simulation run the
-//! same tasks.
+//! The pipeline of one process: its shared parts, and the tasks that run until shutdown. `app` and the simulation run
+//! the same tasks.
 
 use super::{
     Context, Settings, follower::Follower, lease_loop::LeaseLoop, metrics_poller::MetricsPoller, pruner::Pruner,
-    registrar::Registrar, replica_sync::ReplicaSync,
+    registrar::Registrar, replica_sync::ReplicaSync, timeouts::TimeoutWatcher,
 };
 use crate::{
     chain::{Chain, Signer},
@@ -38,8 +38,8 @@ impl Pipeline {
         move || queue.notify()
     }
 
-    /// Every task, for these signers. A signer that is no longer configured and has transactions that are not final gets
-    /// a task that follows those.
+    /// Every task, for these signers. A signer that is no longer configured and has transactions that are not final
+    /// gets a task that follows those.
     ///
     /// # Errors
     /// When the store cannot be read.
@@ -52,8 +52,13 @@ impl Pipeline {
         let mut leases = vec![LeaseLoop::for_foreign_blocks(context())];
         leases.extend(retired.into_iter().map(|signer| LeaseLoop::for_retired_signer(context(), signer)));
         leases.extend(signers.into_iter().map(|signer| LeaseLoop::for_signer(context(), signer)));
+        let timeouts = TimeoutWatcher::new(context()).run(stop.clone());
+        let follower = Follower::new(context()).run(stop.clone());
+        let follow_chain = async move {
+            tokio::join!(timeouts, follower);
+        };
         let mut workers = vec![
-            Follower::new(context()).run(stop.clone()).boxed(),
+            follow_chain.boxed(),
             MetricsPoller::new(chain, store.clone(), in_flight, addresses).run(stop.clone()).boxed(),
             Pruner::new(store.clone(), settings.keep_signed_bytes).run(stop.clone()).boxed(),
             ReplicaSync::new(store, queue, waiters).run(stop.clone()).boxed(),

@@ -1,31 +1,33 @@
-//! Which lane takes what from a queue that replicas share.
+//! Which signer takes which registration from a queue that replicas share.
 //!
-//! A claim keeps the other lanes away for a moment, so that two do not prepare the same work. It is the signer's and not the
-//! process's: whoever acts for the signer next, after a crash or a lost lease, goes on with it at once. It ends when the work is
-//! signed or blocked, or by itself. What two lanes have claimed in spite of it, only one of them signs.
+//! A claim keeps other signers from preparing the same registrations at the same time. It belongs to the signer and not
+//! to the process: the next process that acts for the signer, after a crash or a lost lease, continues with it at once.
+//! It ends when the registration is signed or blocked, or when it expires. If two signers claim the same registration
+//! nevertheless, only one of them can sign it.
 
 #[cfg(test)]
 use super::engine::Engine;
 use super::{
     QueuedRegistration, Store, StoreError,
+    bind::{bind_ids, clamp},
     lease::DATABASE_NOW_MICROS,
     rows::{self, RowReader},
     sql::{chunks, placeholders},
 };
-use crate::registration::{RegistrationId, Timestamp};
+use crate::{
+    registration::{RegistrationId, Timestamp},
+    telemetry::spans,
+};
 use alloy::primitives::Address;
-use sqlx::AssertSqlSafe;
+use sqlx::{AssertSqlSafe, any::AnyRow};
 use std::time::Duration;
 
-/// How long a lane may take to prepare what it has claimed, before another one may try.
+/// For a sender to prepare what it has claimed.
 const CLAIM_TTL: Duration = Duration::from_secs(10);
 
 impl Store {
-    /// Claims for this signer at most `limit` queued registrations whose time has come and that no other one has claimed, oldest
-    /// first.
-    ///
-    /// # Errors
-    /// When the database cannot be written.
+    /// Claims for this signer at most `limit` queued registrations that are due and that no other signer has claimed,
+    /// oldest first.
     pub async fn claim_queued(
         &self,
         signer: Address,
@@ -36,47 +38,70 @@ impl Store {
         if let Engine::SharedFile(_) = &*self.engine {
             return self.claim_in_shared_file(signer, now, limit).await;
         }
-        // Rows that another lane is claiming at this moment are passed over instead of waited for.
+        // Rows that another sender is claiming at this moment are skipped, not waited for.
         let sql = format!(
-            "WITH registrations AS (UPDATE registrations SET claimed_by = $1, claimed_until = {DATABASE_NOW_MICROS} + $2 WHERE id IN (\
-             SELECT id FROM registrations WHERE state = 'queued' AND retry_at <= $3 \
-             AND (claimed_until < {DATABASE_NOW_MICROS} OR claimed_by = $4) ORDER BY id LIMIT $5 FOR UPDATE SKIP LOCKED) RETURNING *) \
-             {} ORDER BY id",
+            "WITH registrations AS (UPDATE registrations SET claimed_by = $1, claimed_until = {DATABASE_NOW_MICROS} \
+             + $2 WHERE id IN (SELECT id FROM registrations WHERE state = 'queued' AND retry_at <= $3 AND \
+             (claimed_until < {DATABASE_NOW_MICROS} OR claimed_by = $4) ORDER BY id LIMIT $5 FOR UPDATE SKIP LOCKED) \
+             RETURNING *) {} ORDER BY id",
             rows::SELECT_QUEUED
         );
-        let found = sqlx::query(AssertSqlSafe(sql))
+        let query = sqlx::query(AssertSqlSafe(sql))
             .bind(signer.to_vec())
-            .bind(claim_ttl_micros())
-            .bind(now.micros())
+            .bind(clamp(CLAIM_TTL.as_micros()))
+            .bind(now)
             .bind(signer.to_vec())
-            .bind(i64::try_from(limit).unwrap_or(i64::MAX))
-            .fetch_all(&self.writer)
-            .await?;
-        found.iter().map(|row| rows::read_queued(&mut RowReader::new(row))).collect()
+            .bind(clamp(limit));
+        read_queued_rows(&spans::db("claim", query.fetch_all(&self.writer)).await?)
     }
-}
 
-pub(super) fn claim_ttl_micros() -> i64 {
-    i64::try_from(CLAIM_TTL.as_micros()).unwrap_or(i64::MAX)
-}
-
-impl Store {
-    /// Leaves what was claimed to other lanes.
-    ///
-    /// # Errors
-    /// When the database cannot be written.
+    /// Leaves claimed registrations to other signers.
     pub async fn release_claims(&self, ids: &[RegistrationId]) -> Result<(), StoreError> {
         for chunk in chunks(ids) {
             let sql = format!(
                 "UPDATE registrations SET claimed_until = 0 WHERE state = 'queued' AND id IN ({})",
                 placeholders(1, chunk.len())
             );
-            let query = sqlx::query(AssertSqlSafe(sql));
-            let query = chunk.iter().fold(query, |query, id| query.bind(id.as_bytes().to_vec()));
-            query.execute(&self.writer).await?;
+            let query = bind_ids(sqlx::query(AssertSqlSafe(sql)), chunk);
+            spans::db("release_claims", query.execute(&self.writer)).await?;
         }
         Ok(())
     }
+
+    /// In two statements, for SQLite has none that returns a selection of the rows that it updates.
+    #[cfg(test)]
+    async fn claim_in_shared_file(
+        &self,
+        signer: Address,
+        at: Timestamp,
+        limit: usize,
+    ) -> Result<Vec<QueuedRegistration>, StoreError> {
+        self.transact("claim", super::transact::Fence::None, async |tx| {
+            let now = crate::clock::now().micros();
+            let until = now + clamp(CLAIM_TTL.as_micros());
+            sqlx::query(AssertSqlSafe(format!(
+                "UPDATE registrations SET claimed_by = $1, claimed_until = {until} WHERE id IN (SELECT id FROM \
+                 registrations WHERE state = 'queued' AND retry_at <= $2 AND (claimed_until < {now} OR claimed_by = \
+                 $3) ORDER BY id LIMIT $4)"
+            )))
+            .bind(signer.to_vec())
+            .bind(at)
+            .bind(signer.to_vec())
+            .bind(clamp(limit))
+            .execute(&mut **tx)
+            .await?;
+            let claimed = format!(
+                "{} WHERE state = 'queued' AND claimed_by = $1 AND claimed_until = {until} ORDER BY id",
+                rows::SELECT_QUEUED
+            );
+            read_queued_rows(&sqlx::query(AssertSqlSafe(claimed)).bind(signer.to_vec()).fetch_all(&mut **tx).await?)
+        })
+        .await
+    }
+}
+
+fn read_queued_rows(found: &[AnyRow]) -> Result<Vec<QueuedRegistration>, StoreError> {
+    found.iter().map(|row| rows::read_queued(&mut RowReader::new(row))).collect()
 }
 
 #[cfg(test)]
@@ -92,14 +117,14 @@ mod tests {
     const FIRST_SIGNER: Address = Address::repeat_byte(1);
     const SECOND_SIGNER: Address = Address::repeat_byte(2);
 
-    /// Two replicas on one database with so many queued registrations.
+    /// Two replicas on first database with `queued` registrations.
     async fn replicas(queued: u8) -> (Database, Store, Store) {
         let database = Database::new().await;
         let open = async || Store::open(&Settings::Postgres(database.url()), 1_000).await.unwrap();
-        let (one, other) = (open().await, open().await);
-        let (acceptor, intake) = AcceptHandle::new(one.clone());
-        tokio::spawn(intake.run(CancellationToken::new(), || {}));
-        let asked = |document| NewRegistration {
+        let (first, second) = (open().await, open().await);
+        let (handle, writer) = AcceptHandle::new(first.clone());
+        tokio::spawn(writer.run(CancellationToken::new(), || {}));
+        let request = |document| NewRegistration {
             pair: Pair {
                 document_hash: crate::registration::DocumentHash::new([document; 32]).unwrap(),
                 case_id: "a".parse().unwrap(),
@@ -108,8 +133,8 @@ mod tests {
             user_id: None,
             trace: crate::telemetry::propagation::extract(&http::HeaderMap::new()),
         };
-        try_join_all((1..=queued).map(|document| acceptor.accept(asked(document)))).await.unwrap();
-        (database, one, other)
+        try_join_all((1..=queued).map(|document| handle.accept(request(document)))).await.unwrap();
+        (database, first, second)
     }
 
     async fn claimed(store: &Store, signer: Address, limit: usize) -> Vec<RegistrationId> {
@@ -118,37 +143,37 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn no_two_lanes_claim_the_same() {
-        let (_database, one, other) = replicas(200).await;
-        let lanes = [
-            (&one, FIRST_SIGNER),
-            (&other, SECOND_SIGNER),
-            (&one, Address::repeat_byte(3)),
-            (&other, Address::repeat_byte(4)),
+    async fn no_two_signers_claim_the_same_registration() {
+        let (_database, first, second) = replicas(200).await;
+        let claimants = [
+            (&first, FIRST_SIGNER),
+            (&second, SECOND_SIGNER),
+            (&first, Address::repeat_byte(3)),
+            (&second, Address::repeat_byte(4)),
         ];
-        let claims = join_all(lanes.iter().map(|(store, signer)| claimed(store, *signer, 50))).await;
+        let claims = join_all(claimants.iter().map(|(store, signer)| claimed(store, *signer, 50))).await;
         let mut all = claims.concat();
         assert!(claims.iter().all(|claim| claim.is_sorted()), "not oldest first");
         all.sort_unstable();
         all.dedup();
-        // One that came while the others' claims were on their way passes them over.
+        // A claim skips rows that another first is claiming at the same moment.
         assert_eq!(all.len(), claims.iter().map(Vec::len).sum::<usize>());
         assert!(all.len() >= 50);
     }
 
     #[tokio::test]
-    async fn whoever_acts_for_the_signer_next_goes_on_with_its_claim_and_others_when_it_is_over() {
-        let (database, one, other) = replicas(3).await;
-        let all = claimed(&one, FIRST_SIGNER, 10).await;
+    async fn a_claim_passes_to_the_next_holder_of_its_signer_and_to_others_when_it_expires() {
+        let (database, first, second) = replicas(3).await;
+        let all = claimed(&first, FIRST_SIGNER, 10).await;
         assert_eq!(all.len(), 3);
-        assert_eq!(claimed(&other, SECOND_SIGNER, 10).await, []);
-        assert_eq!(claimed(&other, FIRST_SIGNER, 10).await, all);
+        assert_eq!(claimed(&second, SECOND_SIGNER, 10).await, []);
+        assert_eq!(claimed(&second, FIRST_SIGNER, 10).await, all);
 
         let now = Timestamp::from(std::time::SystemTime::now());
-        one.set_blocked_queued(&all[..1], BlockedReason::FeeCap, now, now).await.unwrap();
-        assert_eq!(claimed(&other, SECOND_SIGNER, 10).await, all[..1]);
+        first.set_blocked_queued(&all[..1], BlockedReason::FeeCap, now, now).await.unwrap();
+        assert_eq!(claimed(&second, SECOND_SIGNER, 10).await, all[..1]);
 
         database.run("UPDATE registrar.registrations SET claimed_until = claimed_until - 10000000").await;
-        assert_eq!(claimed(&other, SECOND_SIGNER, 10).await, all);
+        assert_eq!(claimed(&second, SECOND_SIGNER, 10).await, all);
     }
 }

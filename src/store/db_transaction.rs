@@ -1,9 +1,9 @@
-//! A database transaction that is committed or undone, or leaves nothing of itself behind.
+//! A database transaction that is committed, rolled back, or leaves nothing behind.
 //!
-//! sqlx counts how deep its transactions are nested, and loses count when SQLite rolls one back by itself, as it does on a full
-//! disk (<https://www.sqlite.org/lang_transaction.html#response_to_errors_within_a_transaction>): from then on its commits
-//! release savepoints of a transaction that is never committed, and report success. So a connection on which anything went
-//! wrong is closed here and never used again.
+//! sqlx counts how deep its transactions are nested, and loses count when SQLite rolls one back by itself, as it does
+//! on a full disk (<https://www.sqlite.org/lang_transaction.html#response_to_errors_within_a_transaction>): from then
+//! on its commits release savepoints of a transaction that is never committed, and report success. So a connection on
+//! which anything went wrong is closed here and never used again.
 
 use super::{
     StoreError,
@@ -11,36 +11,40 @@ use super::{
 };
 use std::ops::{Deref, DerefMut};
 
-/// A transaction. Dropped without [`Write::commit`] or [`Write::undo`], it closes its connection, which undoes it.
+/// Dropped before [`DbTransaction::commit_then`] or [`DbTransaction::rollback`] it closes its connection, which undoes
+/// it.
 #[derive(Debug)]
 pub(super) struct DbTransaction {
     connection: TimeoutConnection,
     is_finished: bool,
+    pub(super) unfinished: UnfinishedChange,
+}
+
+/// How a write changes the number of unfinished registrations; applied when it is committed.
+#[derive(Clone, Copy, Default, Debug)]
+pub(super) struct UnfinishedChange {
+    pub(super) added: u64,
+    pub(super) removed: u64,
 }
 
 impl DbTransaction {
-    /// Begins one.
     pub(super) async fn begin(pool: &TimeoutPool) -> Result<Self, StoreError> {
-        let mut write = Self { connection: pool.acquire().await?, is_finished: false };
-        sqlx::raw_sql("BEGIN").execute(&mut *write).await?;
-        Ok(write)
+        let connection = pool.acquire().await?;
+        let mut tx = Self { connection, is_finished: false, unfinished: UnfinishedChange::default() };
+        sqlx::raw_sql("BEGIN").execute(&mut *tx).await?;
+        Ok(tx)
     }
 
-    /// When this returns `Ok`, all of it is on disk.
-    pub(super) async fn commit(self) -> Result<(), StoreError> {
-        self.commit_then(|| ()).await
-    }
-
-    /// As [`Self::commit`]; and when it is on disk this is done, before anybody else has the connection. On SQLite, where one
-    /// connection writes, nobody else writes or counts in between.
-    pub(super) async fn commit_then(mut self, then: impl FnOnce()) -> Result<(), StoreError> {
+    /// When this returns `Ok`, the transaction is on disk. `then` runs before the connection is released: on SQLite,
+    /// which has one writer connection, nothing is written or counted in between.
+    pub(super) async fn commit_then(mut self, then: impl FnOnce(UnfinishedChange)) -> Result<(), StoreError> {
         sqlx::raw_sql("COMMIT").execute(&mut *self).await?;
         self.is_finished = true;
-        then();
+        then(self.unfinished);
         Ok(())
     }
 
-    /// Leaves nothing of it behind, for a reason of our own: nothing went wrong on the connection, and it is used again.
+    /// For a reason of our own: nothing went wrong on the connection, and it is used again.
     pub(super) async fn rollback(mut self) -> Result<(), StoreError> {
         sqlx::raw_sql("ROLLBACK").execute(&mut *self).await?;
         self.is_finished = true;

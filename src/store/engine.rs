@@ -1,24 +1,19 @@
-//! Which database engine serves, and what differs between the two. The statements do not.
+//! Which database engine is in use, and what differs between the two. The statements do not.
 
-use super::{notifications::NotificationOutbox, sqlite::FileLock};
+use super::{changes::NotificationOutbox, sqlite::FileLock};
 use sqlx::postgres::PgConnectOptions;
 use std::fmt;
 
-/// The engine of an open store, with what it needs as long as the store is open.
 pub(super) enum Engine {
-    /// A file that one process has for itself.
     Sqlite {
-        /// Ends with the process, however that dies.
         _lock: FileLock,
     },
-    /// A server that several replicas may share.
     Postgres {
-        /// How to reach it and our schema, for connections beside the pools.
+        /// For connections outside the pools; they select our schema.
         options: Box<PgConnectOptions>,
-        /// What the other replicas are to be told.
         outbox: NotificationOutbox,
     },
-    /// A file that several replicas of one test share; this one's name on its leases.
+    /// A file that several replicas of one test share; the id names this replica in its leases.
     #[cfg(test)]
     SharedFile(uuid::Uuid),
 }
@@ -41,7 +36,7 @@ impl Engine {
         }
     }
 
-    /// Whether it has locks that a transaction may hold: where it has none, one connection writes at a time.
+    /// Whether a transaction can hold an advisory lock. An engine without such locks has a single writer connection.
     pub(super) fn has_transaction_locks(&self) -> bool {
         match self {
             Self::Sqlite { .. } => false,

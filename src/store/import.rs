@@ -1,113 +1,103 @@
-//! Transactions of ours that are on chain and that this store does not know: made after the backup that it was restored from.
+//! Own transactions that are on chain but not in this database: sent after the backup from which it was restored.
 
 use super::{
-    Attempt, Store, StoreError, db_transaction::DbTransaction, new_transaction::insert_attempt, rows::RowReader,
+    Attempt, Store, StoreError,
+    bind::{bind_inclusion, clamp},
+    db_transaction::DbTransaction,
+    new_transaction::insert_attempt,
+    rows::RowReader,
+    transact::Fence,
 };
-use crate::registration::{Block, Cost, State, Timestamp, TransactionId};
+use crate::{
+    registration::{Block, Cost, State, Timestamp, TransactionId},
+    telemetry::spans,
+};
 use alloy::primitives::{Address, B256};
 use sqlx::any::AnyRow;
 
-/// One of our own transactions, as the chain tells it, in a block at confirmation depth.
+/// An own transaction as read from the chain, in a block at confirmation depth.
 #[derive(Clone, Debug)]
 pub struct ImportedTransaction {
-    /// Who signed it.
     pub signer: Address,
-    /// The signer's nonce.
     pub nonce: u64,
-    /// Its gas limit.
     pub gas_limit: u64,
     /// How many registrations it made.
     pub batch_size: usize,
-    /// Its bytes and what it offers.
     pub attempt: Attempt,
-    /// The block.
     pub block: Block,
-    /// What it cost.
     pub cost: Cost,
 }
 
-/// What the store has under a nonce.
+/// What the database holds under the nonce.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum ImportOutcome {
     /// This transaction, from now on.
     Imported(TransactionId),
-    /// This transaction, already.
+    /// This transaction, from before.
     Present(TransactionId),
-    /// One that is open: whoever follows it finds out which of its versions the chain has.
+    /// An open transaction: its follower finds out which of its attempts was included.
     StillOpen,
-    /// Another one, which is settled.
+    /// Another confirmed transaction.
     Conflicts,
 }
 
 impl Store {
-    /// Writes a transaction of ours that is on chain, unless it is known: as if this store had made it. One that was given up, for
-    /// its nonce seemed to be consumed by a stranger, is taken back.
-    ///
-    /// # Errors
-    /// When the database cannot be written; [`StoreError::Fenced`] when another replica acts for the signer.
+    /// Writes an own transaction from the chain, unless it is known, as if this database had signed it. A transaction
+    /// that was given up, because another sender seemed to have used its nonce, becomes confirmed.
     pub async fn import_transaction(
         &self,
-        one: &ImportedTransaction,
+        imported: &ImportedTransaction,
         at: Timestamp,
     ) -> Result<ImportOutcome, StoreError> {
-        let mut tx = self.write_for_signer(one.signer).await?;
-        let row = sqlx::query("SELECT id, state, hash FROM transactions WHERE signer = $1 AND nonce = $2")
-            .bind(one.signer.to_vec())
-            .bind(one.nonce.cast_signed())
-            .fetch_optional(&mut *tx)
-            .await?;
-        let known = import_outcome(row.as_ref(), one.attempt.hash)?;
-        if let ImportOutcome::Imported(id) = known {
-            if row.is_none() {
-                insert_imported(&mut tx, id, one).await?;
+        self.transact("import_transaction", Fence::Signer(imported.signer), async |tx| {
+            let row = sqlx::query("SELECT id, state, hash FROM transactions WHERE signer = $1 AND nonce = $2")
+                .bind(imported.signer.to_vec())
+                .bind(imported.nonce.cast_signed())
+                .fetch_optional(&mut **tx)
+                .await?;
+            let outcome = import_outcome(row.as_ref(), imported.attempt.hash)?;
+            if let ImportOutcome::Imported(id) = outcome {
+                if row.is_none() {
+                    insert_imported(tx, id, imported).await?;
+                }
+                insert_attempt_if_new(tx, id, &imported.attempt, imported.block.time).await?;
+                confirm_imported(tx, id, imported, at).await?;
             }
-            insert_attempt_if_new(&mut tx, id, &one.attempt, one.block.time).await?;
-            confirm_imported(&mut tx, id, one, at).await?;
-        }
-        tx.commit().await?;
-        Ok(known)
+            Ok(outcome)
+        })
+        .await
     }
 
-    /// A version of an open transaction is on chain that this store does not know.
-    ///
-    /// # Errors
-    /// When the database cannot be written; [`StoreError::Fenced`] when another replica acts for the signer.
+    /// Adds an attempt of an open transaction that is on chain but not in this database.
     pub async fn import_attempt(&self, id: TransactionId, attempt: &Attempt, at: Timestamp) -> Result<(), StoreError> {
-        let mut tx = self.write_for_tx(id).await?;
-        insert_attempt_if_new(&mut tx, id, attempt, at).await?;
-        tx.commit().await
+        self.transact("import_attempt", Fence::Transaction(id), async |tx| {
+            insert_attempt_if_new(tx, id, attempt, at).await
+        })
+        .await
     }
 
-    /// The nonces from `from` on that this signer was given here, in order.
-    ///
-    /// # Errors
-    /// When the database cannot be read.
+    /// The signer's nonces in this database, from `from` on, in order.
     pub async fn nonces_from(&self, signer: Address, from: u64) -> Result<Vec<u64>, StoreError> {
-        let found = sqlx::query("SELECT nonce FROM transactions WHERE signer = $1 AND nonce >= $2 ORDER BY nonce")
+        let query = sqlx::query("SELECT nonce FROM transactions WHERE signer = $1 AND nonce >= $2 ORDER BY nonce")
             .bind(signer.to_vec())
-            .bind(from.cast_signed())
-            .fetch_all(&self.reader)
-            .await?;
-        found.iter().map(|row| Ok(RowReader::new(row).unsigned()?.unwrap_or_default())).collect()
+            .bind(from.cast_signed());
+        let found = spans::db("nonces_from", query.fetch_all(&self.reader)).await?;
+        found.iter().map(|row| RowReader::new(row).number()).collect()
     }
 
-    /// The block of this signer's newest transaction that is known to be in one; `None` when there is none.
-    ///
-    /// # Errors
-    /// When the database cannot be read.
+    /// The block of the signer's newest included transaction.
     pub async fn newest_block(&self, signer: Address) -> Result<Option<u64>, StoreError> {
-        let found = sqlx::query(
-            "SELECT block_number FROM transactions WHERE signer = $1 AND nonce IS NOT NULL AND block_number IS NOT NULL \
-             ORDER BY nonce DESC LIMIT 1",
+        let query = sqlx::query(
+            "SELECT block_number FROM transactions WHERE signer = $1 AND nonce IS NOT NULL AND block_number IS NOT \
+             NULL ORDER BY nonce DESC LIMIT 1",
         )
-        .bind(signer.to_vec())
-        .fetch_optional(&self.reader)
-        .await?;
+        .bind(signer.to_vec());
+        let found = spans::db("newest_block", query.fetch_optional(&self.reader)).await?;
         found.map_or(Ok(None), |row| RowReader::new(&row).unsigned())
     }
 }
 
-/// The store's id for a transaction that it learns of from the chain: the first half of its hash, so that a second find is the
+/// The id of a transaction that is first seen on chain: the first half of its hash, so that finding it again yields the
 /// same row.
 pub(super) fn transaction_id_from_hash(hash: B256) -> TransactionId {
     let mut bytes = [0; 16];
@@ -115,11 +105,11 @@ pub(super) fn transaction_id_from_hash(hash: B256) -> TransactionId {
     TransactionId::from_bytes(bytes)
 }
 
-/// What the row under the transaction's nonce says about it.
+/// `row` is the one with the transaction's nonce.
 fn import_outcome(row: Option<&AnyRow>, hash: B256) -> Result<ImportOutcome, StoreError> {
     let Some(row) = row else { return Ok(ImportOutcome::Imported(transaction_id_from_hash(hash))) };
     let mut c = RowReader::new(row);
-    let (id, state, stored) = (TransactionId::from_bytes(c.bytes()?), c.get::<String>()?, c.bytes::<B256>()?);
+    let (id, state, stored) = (c.transaction_id()?, c.get::<String>()?, c.bytes::<B256>()?);
     Ok(match state.as_str() {
         "released" => ImportOutcome::Imported(id),
         "confirmed" if stored == hash => ImportOutcome::Present(id),
@@ -128,12 +118,12 @@ fn import_outcome(row: Option<&AnyRow>, hash: B256) -> Result<ImportOutcome, Sto
     })
 }
 
-/// When it was prepared, signed and sent is not known any more; the block's time is the latest that it can have been. One that was
-/// taken for a stranger's, by a replica that does not act for its signer, stands under the same id and is ours from now on.
+/// When it was prepared, signed and sent is unknown; the block's time is an upper bound. A replica without the signer's
+/// lease may have stored it as foreign, under the same id: it becomes an own transaction.
 async fn insert_imported(
     tx: &mut DbTransaction,
     id: TransactionId,
-    one: &ImportedTransaction,
+    imported: &ImportedTransaction,
 ) -> Result<(), StoreError> {
     sqlx::query(
         "INSERT INTO transactions (id, signer, nonce, state, hash, gas_limit, batch_size, prepared_at, signed_at) \
@@ -141,15 +131,15 @@ async fn insert_imported(
          gas_limit = excluded.gas_limit, batch_size = excluded.batch_size, prepared_at = excluded.prepared_at, \
          signed_at = excluded.signed_at",
     )
-    .bind(id.as_bytes().to_vec())
-    .bind(one.signer.to_vec())
-    .bind(one.nonce.cast_signed())
+    .bind(id)
+    .bind(imported.signer.to_vec())
+    .bind(imported.nonce.cast_signed())
     .bind(State::Confirmed.code())
-    .bind(one.attempt.hash.to_vec())
-    .bind(one.gas_limit.cast_signed())
-    .bind(i64::try_from(one.batch_size).unwrap_or(i64::MAX))
-    .bind(one.block.time.micros())
-    .bind(one.block.time.micros())
+    .bind(imported.attempt.hash.to_vec())
+    .bind(imported.gas_limit.cast_signed())
+    .bind(clamp(imported.batch_size))
+    .bind(imported.block.time)
+    .bind(imported.block.time)
     .execute(&mut **tx)
     .await?;
     Ok(())
@@ -158,54 +148,48 @@ async fn insert_imported(
 async fn confirm_imported(
     tx: &mut DbTransaction,
     id: TransactionId,
-    one: &ImportedTransaction,
+    imported: &ImportedTransaction,
     at: Timestamp,
 ) -> Result<(), StoreError> {
-    sqlx::query(
-        "UPDATE transactions SET state = $1, hash = $2, sent_at = COALESCE(sent_at, $3), included_at = $4, confirmed_at = $5, \
-         block_number = $6, block_hash = $7, block_time = $8, gas_used = $9, effective_gas_price = $10, l1_fee = $11 \
-         WHERE id = $12",
+    let query = sqlx::query(
+        "UPDATE transactions SET state = $1, hash = $2, sent_at = COALESCE(sent_at, $3), included_at = $4, \
+         confirmed_at = $5, block_number = $6, block_hash = $7, block_time = $8, gas_used = $9, effective_gas_price \
+         = $10, l1_fee = $11 WHERE id = $12",
     )
     .bind(State::Confirmed.code())
-    .bind(one.attempt.hash.to_vec())
-    .bind(one.block.time.micros())
-    // What it cost belongs to the budget of the day that it was paid on.
-    .bind(one.block.time.micros())
-    .bind(at.micros())
-    .bind(one.block.number.cast_signed())
-    .bind(one.block.hash.to_vec())
-    .bind(one.block.time.micros())
-    .bind(one.cost.gas_used.cast_signed())
-    .bind(one.cost.effective_gas_price.to_string())
-    .bind(one.cost.l1_fee.map(|fee| fee.to_string()))
-    .bind(id.as_bytes().to_vec())
-    .execute(&mut **tx)
-    .await?;
+    .bind(imported.attempt.hash.to_vec())
+    .bind(imported.block.time)
+    // Its cost belongs to the budget of the day on which it was paid.
+    .bind(imported.block.time)
+    .bind(at);
+    bind_inclusion(query, &imported.block, &imported.cost).bind(id).execute(&mut **tx).await?;
     Ok(())
 }
 
-/// Adds an attempt that is not known yet.
 async fn insert_attempt_if_new(
     tx: &mut DbTransaction,
     id: TransactionId,
     attempt: &Attempt,
     at: Timestamp,
 ) -> Result<(), StoreError> {
-    let row = sqlx::query("SELECT COALESCE(MAX(number), 0), SUM(CASE WHEN hash = $1 THEN 1 ELSE 0 END) FROM attempts WHERE transaction_id = $2")
-        .bind(attempt.hash.to_vec())
-        .bind(id.as_bytes().to_vec())
-        .fetch_one(&mut **tx)
-        .await?;
+    let row = sqlx::query(
+        "SELECT COALESCE(MAX(number), 0), SUM(CASE WHEN hash = $1 THEN 1 ELSE 0 END) FROM attempts WHERE \
+         transaction_id = $2",
+    )
+    .bind(attempt.hash.to_vec())
+    .bind(id)
+    .fetch_one(&mut **tx)
+    .await?;
     let mut c = RowReader::new(&row);
-    let (last, known) = (c.get::<i64>()?, c.unsigned()?.unwrap_or_default() > 0);
-    if known {
+    let (last, is_known) = (c.get::<i64>()?, c.number()? > 0);
+    if is_known {
         return Ok(());
     }
     insert_attempt(tx, id, (attempt, None), last + 1, at).await?;
     sqlx::query("UPDATE transactions SET attempts = $1, hash = $2 WHERE id = $3")
         .bind(last + 1)
         .bind(attempt.hash.to_vec())
-        .bind(id.as_bytes().to_vec())
+        .bind(id)
         .execute(&mut **tx)
         .await?;
     Ok(())

@@ -1,84 +1,91 @@
 //! Pages of registrations, newest first.
 //!
-//! However many are finished, a page reads about as many rows as it shows, from whichever place it begins: each state's newest come
-//! from an index in the order of ids, and the newest of those are the page. Two filters read more: a document reads its own
-//! registrations, one for each case; and a case with a state, other than failed, reads the case's.
+//! However many registrations are finished, and wherever a page begins, it reads about as many rows as it returns: the
+//! newest of each state come from an index in the order of ids, and the newest of those are the page. Two filters read
+//! more: a document reads all of its registrations, one for each case; and a case with a state other than failed reads
+//! all of the case's.
 
 use super::{Store, StoreError, rows};
-use crate::registration::{CaseId, DocumentHash, Pair, Registration, RegistrationId, State};
+use crate::{
+    registration::{CaseId, DocumentHash, Pair, Registration, RegistrationId, State},
+    telemetry::spans,
+};
 use sqlx::AssertSqlSafe;
 
-/// Which registrations a page lists.
+/// Restricts a page to some states, a case, a document, or a combination.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Filter {
-    /// Only these states; empty means all.
+    /// Empty means all.
     pub states: Vec<State>,
-    /// Only this case.
+    /// `None` means any case.
     pub case_id: Option<CaseId>,
-    /// Only this document.
+    /// `None` means any document.
     pub document_hash: Option<DocumentHash>,
 }
 
 impl Store {
-    /// One registration by its pair.
-    ///
-    /// # Errors
-    /// When the database cannot be read.
     pub async fn find_by_pair(&self, pair: &Pair) -> Result<Option<Registration>, StoreError> {
         let filter = Filter {
             document_hash: Some(pair.document_hash),
             case_id: Some(pair.case_id.clone()),
             ..Filter::default()
         };
-        Ok(self.list(&filter, None, 1).await?.pop())
+        Ok(self.select_page("find", &filter, None, 1).await?.pop())
     }
 
-    /// At most `limit` registrations, newest first, from those before `before` on.
-    ///
-    /// # Errors
-    /// When the database cannot be read.
+    /// At most `limit` registrations, newest first, that are older than `before`.
     pub async fn list(
         &self,
         filter: &Filter,
         before: Option<RegistrationId>,
         limit: u32,
     ) -> Result<Vec<Registration>, StoreError> {
+        self.select_page("list", filter, before, limit).await
+    }
+
+    async fn select_page(
+        &self,
+        name: &'static str,
+        filter: &Filter,
+        before: Option<RegistrationId>,
+        limit: u32,
+    ) -> Result<Vec<Registration>, StoreError> {
         let mut query = sqlx::query(AssertSqlSafe(list_sql(filter, before.is_some())));
         if let Some(before) = before {
-            query = query.bind(before.as_bytes().to_vec());
+            query = query.bind(before);
         }
-        if let Some(document) = filter.document_hash {
-            query = query.bind(document.as_bytes().to_vec());
+        if let Some(document_hash) = filter.document_hash {
+            query = query.bind(document_hash);
         }
         if let Some(case_id) = &filter.case_id {
-            query = query.bind(case_id.as_str().to_owned());
+            query = query.bind(case_id.clone());
         }
-        let found = query.bind(i64::from(limit)).fetch_all(&self.reader).await?;
+        let found = spans::db(name, query.bind(i64::from(limit)).fetch_all(&self.reader)).await?;
         found.iter().map(rows::read_registration).collect()
     }
 }
 
-/// The statement of a page. It binds, as far as they are asked for: before which, document, case, how many.
+/// Binds, in this order and as far as present: before, document, case, limit.
 pub(super) fn list_sql(filter: &Filter, before: bool) -> String {
     let mut bound = 0;
-    let mut place = |asked: bool| {
-        bound += usize::from(asked);
-        asked.then_some(bound)
+    let mut placeholder = |is_present: bool| {
+        bound += usize::from(is_present);
+        is_present.then_some(bound)
     };
-    let before = place(before).map(|number| format!("id < ${number}"));
-    let document = place(filter.document_hash.is_some()).map(|number| format!("document_hash = ${number}"));
-    let case = place(filter.case_id.is_some()).map(|number| format!("case_id = ${number}"));
+    let before = placeholder(before).map(|number| format!("id < ${number}"));
+    let document = placeholder(filter.document_hash.is_some()).map(|number| format!("document_hash = ${number}"));
+    let case = placeholder(filter.case_id.is_some()).map(|number| format!("case_id = ${number}"));
     let newest = format!("ORDER BY id DESC LIMIT ${}", bound + 1);
     let conditions = || [&before, &document, &case].into_iter().flatten().cloned();
 
-    let of_state = |state: &State| {
-        // In the text and not bound, for an index that holds one state is used only where the statement names it.
+    let newest_of_state = |state: &State| {
+        // In the text and not bound, for a partial index on one state is used only if the statement names the state.
         let only = conditions().chain([format!("state = '{}'", state.code())]);
         let alias = state.code();
         format!("SELECT id FROM (SELECT id FROM registrations WHERE {} {newest}) {alias}", join_and(only))
     };
     let ids = if filter.document_hash.is_some() {
-        // Concatenated with nothing, a column is in no index: the states' would be walked for a document of any age.
+        // The concatenation keeps the planner from the index on states, which it would scan for a document of any age.
         let codes: Vec<_> = filter.states.iter().map(|state| format!("'{}'", state.code())).collect();
         let states = (!codes.is_empty()).then(|| format!("(state || '') IN ({})", codes.join(", ")));
         format!("SELECT id FROM registrations WHERE {}", join_and(conditions().chain(states)))
@@ -87,7 +94,7 @@ pub(super) fn list_sql(filter: &Filter, before: bool) -> String {
         let any = if before.is_none() && case.is_none() { String::new() } else { format!(" WHERE {}", join_and(any)) };
         return format!("{}{any} ORDER BY r.id DESC LIMIT ${}", rows::SELECT_REGISTRATION, bound + 1);
     } else {
-        filter.states.iter().map(of_state).collect::<Vec<_>>().join(" UNION ALL ")
+        filter.states.iter().map(newest_of_state).collect::<Vec<_>>().join(" UNION ALL ")
     };
     format!("{} WHERE r.id IN ({ids}) ORDER BY r.id DESC LIMIT ${}", rows::SELECT_REGISTRATION, bound + 1)
 }

@@ -1,76 +1,75 @@
-//! What a diagnosis wants to know of a transaction that is out, so that every replica, and the next start, knows it too.
+//! What a diagnosis needs to know of a pending transaction, stored for other replicas and for the next start.
 //!
-//! Most of it is written with what is written anyway. What is written for itself is what goes wrong, once.
+//! Most of it is stored together with state changes. Only failures have a write of their own, once each.
 
-use super::{AcceptedBy, Store, StoreError, rows::RowReader};
+use super::{AcceptedBy, Store, StoreError, rows::RowReader, transact::Fence};
 use crate::registration::{
     Timestamp, TransactionId,
     diagnosis::{NodeRejection, RejectKind},
 };
 use serde::{Deserialize, Serialize};
 
-/// What was seen of a transaction by whoever acted for its signer.
+/// Made by the holder of the signer's lease.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct StoredObservations {
-    /// The endpoint that took the bytes, and the newest block then.
     pub accepted_by: AcceptedBy,
-    /// The block that held it until a reorg.
+    /// The block that included it until a reorg.
     pub reorged_from_block: Option<u64>,
-    /// What a node said when it refused the bytes the last time they went out.
+    /// How a node rejected the latest broadcast.
     pub last_rejection: Option<NodeRejection>,
-    /// Since when its nonce is consumed with no receipt for any of its hashes.
+    /// Since when its nonce is consumed without a receipt for any of its hashes.
     pub missing_since: Option<Timestamp>,
 }
 
-/// The columns of what is remembered; [`remembered`] reads them.
 pub(super) const OBSERVATION_COLUMNS: &str = "taken_by, taken_head, reorged_out, refusal, missing_since";
 
-/// Reads the columns of [`REMEMBERED`].
+/// Reads [`OBSERVATION_COLUMNS`].
 pub(super) fn read_observations(c: &mut RowReader<'_>) -> Result<StoredObservations, StoreError> {
     Ok(StoredObservations {
         accepted_by: AcceptedBy { endpoint: c.get()?, head: c.unsigned()? },
         reorged_from_block: c.unsigned()?,
-        // It is for a diagnosis alone: one that cannot be read must not keep the work from going on.
+        // Only for diagnoses: an unreadable one must not block the transaction.
         last_rejection: c.get::<Option<String>>()?.and_then(|text| decode_rejection(&text).ok()),
         missing_since: c.time()?,
     })
 }
 
 impl Store {
-    /// What a node said when it refused the bytes the last time they went out; `None` when one has taken them since.
-    ///
-    /// # Errors
-    /// When the database cannot be written.
+    /// How a node rejected the latest broadcast; `None` when one has accepted it since.
     pub async fn set_last_rejection(
         &self,
         id: TransactionId,
-        refusal: Option<&NodeRejection>,
+        rejection: Option<&NodeRejection>,
     ) -> Result<(), StoreError> {
-        let mut tx = self.write_for_tx(id).await?;
-        sqlx::query("UPDATE transactions SET refusal = $1 WHERE id = $2 AND state IN ('signed', 'submitted')")
-            .bind(refusal.map(encode_rejection).transpose()?)
-            .bind(id.as_bytes().to_vec())
-            .execute(&mut *tx)
-            .await?;
-        tx.commit().await
+        let rejection = rejection.map(encode_rejection).transpose()?;
+        self.transact("set_last_rejection", Fence::Transaction(id), async |tx| {
+            sqlx::query("UPDATE transactions SET refusal = $1 WHERE id = $2 AND state IN ('signed', 'submitted')")
+                .bind(rejection)
+                .bind(id)
+                .execute(&mut **tx)
+                .await?;
+            Ok(())
+        })
+        .await
     }
 
-    /// Its nonce is consumed, and there is no receipt for any of its hashes, since then; `None` when that is no longer so.
-    ///
-    /// # Errors
-    /// When the database cannot be written.
+    /// Since when its nonce is consumed without a receipt for any of its hashes; `None` when that has ended.
     pub async fn set_missing_since(&self, id: TransactionId, since: Option<Timestamp>) -> Result<(), StoreError> {
-        let mut tx = self.write_for_tx(id).await?;
-        sqlx::query("UPDATE transactions SET missing_since = $1 WHERE id = $2 AND state IN ('signed', 'submitted')")
-            .bind(since.map(Timestamp::micros))
-            .bind(id.as_bytes().to_vec())
-            .execute(&mut *tx)
+        self.transact("set_missing_since", Fence::Transaction(id), async |tx| {
+            sqlx::query(
+                "UPDATE transactions SET missing_since = $1 WHERE id = $2 AND state IN ('signed', 'submitted')",
+            )
+            .bind(since)
+            .bind(id)
+            .execute(&mut **tx)
             .await?;
-        tx.commit().await
+            Ok(())
+        })
+        .await
     }
 }
 
-/// A refusal as its column holds it.
+/// The JSON of a rejection in its column; its keys are those of the first release.
 #[derive(Serialize, Deserialize)]
 struct StoredRejection {
     endpoint: String,
@@ -81,7 +80,7 @@ struct StoredRejection {
     at: i64,
 }
 
-/// [`RejectKind`], by the names that are in the column.
+/// [`RejectKind`] by its names in the JSON, which stay when a variant is renamed.
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", remote = "RejectKind")]
 enum StoredRejectKind {
@@ -93,8 +92,8 @@ enum StoredRejectKind {
     Other,
 }
 
-fn encode_rejection(refusal: &NodeRejection) -> Result<String, StoreError> {
-    let NodeRejection { endpoint, code, message: words, kind: meaning, at } = refusal.clone();
+fn encode_rejection(rejection: &NodeRejection) -> Result<String, StoreError> {
+    let NodeRejection { endpoint, code, message: words, kind: meaning, at } = rejection.clone();
     let stored = StoredRejection { endpoint, code, words, meaning, at: at.micros() };
     serde_json::to_string(&stored).map_err(StoreError::corrupt)
 }
@@ -109,23 +108,27 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_refusal_is_read_as_it_was_written_whatever_it_means() {
-        for meaning in [
-            RejectKind::InsufficientFunds,
-            RejectKind::FeeTooLow,
-            RejectKind::SenderLimit,
-            RejectKind::GasLimit,
-            RejectKind::ReplacementUnderpriced,
-            RejectKind::Other,
+    fn a_stored_rejection_is_the_json_of_the_first_release_and_is_read_as_it_was_written() {
+        for (kind, name) in [
+            (RejectKind::InsufficientFunds, "insufficient_funds"),
+            (RejectKind::FeeTooLow, "fee_too_low"),
+            (RejectKind::SenderLimit, "sender_limit"),
+            (RejectKind::GasLimit, "gas_limit"),
+            (RejectKind::ReplacementUnderpriced, "replacement_underpriced"),
+            (RejectKind::Other, "other"),
         ] {
-            let refusal = NodeRejection {
+            let rejection = NodeRejection {
                 endpoint: "a.example".to_owned(),
                 code: -32000,
                 message: "no \"more\"".to_owned(),
-                kind: meaning,
+                kind,
                 at: Timestamp::from_seconds(7),
             };
-            assert_eq!(decode_rejection(&encode_rejection(&refusal).unwrap()).unwrap(), refusal);
+            let json = format!(
+                r#"{{"endpoint":"a.example","code":-32000,"words":"no \"more\"","meaning":"{name}","at":7000000}}"#
+            );
+            assert_eq!(encode_rejection(&rejection).unwrap(), json);
+            assert_eq!(decode_rejection(&json).unwrap(), rejection);
         }
     }
 }

@@ -1,7 +1,7 @@
-//! That no statement which is asked again and again looks through what is finished, however much that is: by the plans that SQLite
-//! makes for them.
+//! That no frequent statement scans finished registrations or transactions, however many there are: by SQLite's query
+//! plans.
 
-use super::{Filter, Settings, Store, daily_budget, list, open_transactions, prune, read, spent_cache};
+use super::{Filter, Settings, Store, daily_budget, handle, list, open_transactions, prune, read};
 use crate::registration::{DocumentHash, State};
 use sqlx::{AssertSqlSafe, Row};
 
@@ -18,7 +18,8 @@ impl PlanFixture {
         Self { store, _folder: folder }
     }
 
-    /// The steps that read rows; joining the transaction that carries a registration is a look-up by its key.
+    /// The steps that read rows, except for the join with the registration's transaction, which is a look-up by its
+    /// key.
     async fn query_plan(&self, statement: &str) -> Vec<String> {
         let plan = sqlx::query(AssertSqlSafe(format!("EXPLAIN QUERY PLAN {statement}")));
         let steps = plan.fetch_all(&self.store.reader).await.unwrap_or_else(|error| panic!("{statement}: {error}"));
@@ -28,7 +29,7 @@ impl PlanFixture {
         steps.filter(|step| reads(step) && step != join).collect()
     }
 
-    /// The plan of a page from its beginning, and of one from further on.
+    /// Of the first page, and of a later one.
     async fn page_plans(&self, filter: &Filter) -> [Vec<String>; 2] {
         [self.query_plan(&list::list_sql(filter, false)).await, self.query_plan(&list::list_sql(filter, true)).await]
     }
@@ -70,7 +71,7 @@ async fn a_page_of_some_states_is_merged_from_the_newest_of_each() {
 }
 
 #[tokio::test]
-async fn a_page_of_a_case_and_some_states_is_read_from_that_case_and_of_its_failures_from_them_alone() {
+async fn a_page_of_a_case_and_some_states_reads_that_case_and_only_its_failures_if_failed() {
     let [first, deep] = PlanFixture::new().await.page_plans(&filter(&THREE_STATES, true, false)).await;
     for (steps, range) in [(first, ""), (deep, " AND id<?")] {
         let of_case = format!("SEARCH registrations USING INDEX registrations_by_case (case_id=?{range})");
@@ -83,14 +84,14 @@ async fn a_page_of_a_case_and_some_states_is_read_from_that_case_and_of_its_fail
 
 #[tokio::test]
 async fn a_page_of_a_document_is_read_from_that_document_alone() {
-    let rig = PlanFixture::new().await;
+    let fixture = PlanFixture::new().await;
     let states: [&[State]; 3] = [&[], &[State::Confirmed], &THREE_STATES];
     for states in states {
-        for steps in rig.page_plans(&filter(states, false, true)).await {
+        for steps in fixture.page_plans(&filter(states, false, true)).await {
             let of_document = "SEARCH registrations USING INDEX sqlite_autoindex_registrations_2 (document_hash=?)";
             assert_eq!(steps, ["SEARCH r USING INDEX sqlite_autoindex_registrations_1 (id=?)", of_document]);
         }
-        for steps in rig.page_plans(&filter(states, true, true)).await {
+        for steps in fixture.page_plans(&filter(states, true, true)).await {
             let pair = "(document_hash=? AND case_id=?)";
             assert!(steps[1].ends_with(&format!("sqlite_autoindex_registrations_2 {pair}")), "{steps:?}");
         }
@@ -98,14 +99,14 @@ async fn a_page_of_a_document_is_read_from_that_document_alone() {
 }
 
 #[tokio::test]
-async fn what_is_looked_for_all_the_time_never_looks_through_what_is_finished() {
-    let rig = PlanFixture::new().await;
+async fn frequent_statements_never_scan_finished_rows() {
+    let fixture = PlanFixture::new().await;
     let by_state = "SEARCH registrations USING INDEX registrations_by_state (state=?)";
     let counted = "SEARCH registrations USING COVERING INDEX registrations_by_state (state=?)";
     for (statement, expected) in [
         (read::OLDEST_QUEUED_SQL, by_state),
         (&read::queued_sql(), by_state),
-        (super::open::COUNT_UNFINISHED_SQL, counted),
+        (handle::COUNT_UNFINISHED_SQL, counted),
         (read::UNFINISHED_BY_STATE_SQL, counted),
         (prune::PRUNABLE_SQL, "SEARCH transactions USING INDEX transactions_with_bytes (confirmed_at<?)"),
         (&open_transactions::open_count_by_signer_sql(), "SCAN transactions USING INDEX transactions_open"),
@@ -126,13 +127,13 @@ async fn what_is_looked_for_all_the_time_never_looks_through_what_is_finished() 
             "SEARCH registrations USING INDEX registrations_by_transaction (transaction_id=?)",
         ),
     ] {
-        assert_eq!(rig.query_plan(statement).await, [expected], "{statement}");
+        assert_eq!(fixture.query_plan(statement).await, [expected], "{statement}");
     }
 }
 
 #[tokio::test]
-async fn a_start_reads_what_is_open_and_what_may_be_reorged_and_nothing_else() {
-    let rig = PlanFixture::new().await;
+async fn a_start_reads_only_open_transactions_and_unfinalized_blocks() {
+    let fixture = PlanFixture::new().await;
     let open = "SEARCH transactions USING INDEX transactions_open (signer=?)";
     let which = "signer = $1";
     for (statement, expected) in [
@@ -145,21 +146,21 @@ async fn a_start_reads_what_is_open_and_what_may_be_reorged_and_nothing_else() {
             "registrations USING INDEX registrations_by_transaction (transaction_id=?)",
         ),
     ] {
-        assert_eq!(rig.query_plan(&statement).await, [&format!("SEARCH {expected}"), open], "{statement}");
+        assert_eq!(fixture.query_plan(&statement).await, [&format!("SEARCH {expected}"), open], "{statement}");
     }
     let newest = "SEARCH transactions USING INDEX transactions_not_final";
     let blocks = "SEARCH transactions USING INDEX transactions_not_final (block_number>?)";
-    assert_eq!(rig.query_plan(&open_transactions::unfinalized_within_depth_sql()).await, [blocks, newest]);
+    assert_eq!(fixture.query_plan(&open_transactions::unfinalized_within_depth_sql()).await, [blocks, newest]);
 }
 
 #[tokio::test]
-async fn what_is_spent_of_a_budget_is_summed_from_this_day_and_from_what_is_open_alone() {
-    let rig = PlanFixture::new().await;
-    let plan = rig.query_plan(daily_budget::SPENDING_SQL).await;
+async fn spending_is_summed_from_this_day_and_open_transactions_only() {
+    let fixture = PlanFixture::new().await;
+    let plan = fixture.query_plan(daily_budget::SPENDING_SQL).await;
     let [open, versions, today] = plan.as_slice() else { panic!("{plan:?}") };
     assert_eq!(open, "SCAN t USING INDEX transactions_open");
     assert!(versions.starts_with("SEARCH a USING INDEX"), "{versions}");
     assert_eq!(today, "SEARCH transactions USING INDEX transactions_by_inclusion (included_at>?)");
     let earlier = "SEARCH transactions USING INDEX transactions_by_inclusion (included_at>? AND included_at<?)";
-    assert_eq!(rig.query_plan(spent_cache::SPENT_BETWEEN_SQL).await, [earlier]);
+    assert_eq!(fixture.query_plan(daily_budget::SPENT_BETWEEN_SQL).await, [earlier]);
 }

@@ -1,12 +1,13 @@
-//! What becomes of single registrations without a transaction of ours: found on chain, failed, blocked.
+//! State changes of registrations outside an own transaction: found on chain, failed, blocked.
 
 use super::{
     Store, StoreError, UnfinalizedBlock,
+    bind::bind_ids,
     db_transaction::DbTransaction,
     import::transaction_id_from_hash,
     rows::RowReader,
-    sql::{chunks, placeholders},
-    transaction_state::state_guard,
+    sql::{chunks, placeholders, state_guard},
+    transact::Fence,
 };
 use crate::registration::{
     Block, BlockedReason, Failure, Finality, RegistrationId, State, StateEvent, Timestamp, TransactionId,
@@ -14,120 +15,108 @@ use crate::registration::{
 use alloy::primitives::{Address, B256};
 use sqlx::AssertSqlSafe;
 
-/// A registration that was found on chain: made by somebody else's transaction, or by one of ours that the store did not know.
+/// A registration that was found on chain, made by a foreign transaction or by an own one that was not in the database.
 #[derive(Clone, Copy, Debug)]
 pub struct FoundOnChain {
-    /// The registration.
     pub id: RegistrationId,
     /// The transaction that registered the pair.
     pub hash: B256,
-    /// Who registered it.
     pub registrar: Address,
-    /// The block.
     pub block: Block,
-    /// That transaction as the store has it by now, if it is one of ours.
+    /// The transaction's id, if it is an own one.
     pub own_transaction: Option<TransactionId>,
 }
 
 impl Store {
-    /// These were found on chain at confirmation depth. One that is not queued any more stays as it
-    /// is: it was looked up before another lane signed it. Returns those that were, each with the block that holds it.
-    ///
-    /// # Errors
-    /// When the database cannot be written.
+    /// Confirms registrations that were found on chain at confirmation depth. One that is not queued any more is left
+    /// unchanged: another sender has signed it since it was looked up. Returns those that were queued, each with its
+    /// block.
     pub async fn mark_found_on_chain(
         &self,
         found: &[FoundOnChain],
         at: Timestamp,
     ) -> Result<Vec<(RegistrationId, UnfinalizedBlock)>, StoreError> {
-        let mut tx = DbTransaction::begin(&self.writer).await?;
-        let mut moved = Vec::with_capacity(found.len());
-        for one in found {
-            let id = one.own_transaction.unwrap_or(transaction_id_from_hash(one.hash));
-            let updated = sqlx::query(
-                "UPDATE registrations SET state = $1, transaction_id = $2, blocked = '', revision = revision + 1, updated_at = $3 \
-                 WHERE id = $4 AND state = $5",
-            )
-            .bind(StateEvent::Confirm.target().code())
-            .bind(id.as_bytes().to_vec())
-            .bind(at.micros())
-            .bind(one.id.as_bytes().to_vec())
-            .bind(State::Queued.code())
-            .execute(&mut *tx)
-            .await?;
-            // A replica that looked before another one signed it must not call that one's transaction a stranger's.
-            if updated.rows_affected() == 0 {
-                continue;
+        self.transact("mark_found_on_chain", Fence::None, async |tx| {
+            let mut moved = Vec::with_capacity(found.len());
+            for one in found {
+                let id = one.own_transaction.unwrap_or(transaction_id_from_hash(one.hash));
+                let updated = sqlx::query(
+                    "UPDATE registrations SET state = $1, transaction_id = $2, blocked = '', revision = revision + 1, \
+                     updated_at = $3 WHERE id = $4 AND state = $5",
+                )
+                .bind(StateEvent::Confirm.target().code())
+                .bind(id)
+                .bind(at)
+                .bind(one.id)
+                .bind(State::Queued.code())
+                .execute(&mut **tx)
+                .await?;
+                // Signed by another replica since the lookup: the transaction is that replica's, not foreign.
+                if updated.rows_affected() == 0 {
+                    continue;
+                }
+                if one.own_transaction.is_none() {
+                    insert_foreign(tx, id, one, at).await?;
+                }
+                let (finality, Block { number, hash, .. }) = (Finality::Unsafe, one.block);
+                let signer = one.own_transaction.map(|_| one.registrar);
+                moved.push((one.id, UnfinalizedBlock { id, signer, finality, number, hash }));
             }
-            if one.own_transaction.is_none() {
-                insert_foreign(&mut tx, id, one, at).await?;
-            }
-            let (finality, Block { number, hash, .. }) = (Finality::Unsafe, one.block);
-            let block =
-                UnfinalizedBlock { id, signer: one.own_transaction.map(|_| one.registrar), finality, number, hash };
-            moved.push((one.id, block));
-        }
-        tx.commit_then(|| self.sub_unfinished(moved.len() as u64)).await?;
-        Ok(moved)
+            tx.unfinished.removed = moved.len() as u64;
+            Ok(moved)
+        })
+        .await
     }
 
-    /// Somebody else's transaction is no longer canonical: what it had registered is queued again. Returns that.
-    ///
-    /// # Errors
-    /// When the database cannot be written.
+    /// A foreign transaction is no longer canonical: queues its registrations again and returns them.
     pub async fn requeue_foreign_reorged(
         &self,
         id: TransactionId,
         at: Timestamp,
     ) -> Result<Vec<RegistrationId>, StoreError> {
-        let mut tx = DbTransaction::begin(&self.writer).await?;
-        // First, so that another replica that finds the same transaction just now waits, and writes it anew.
-        sqlx::query("DELETE FROM transactions WHERE id = $1 AND nonce IS NULL")
-            .bind(id.as_bytes().to_vec())
-            .execute(&mut *tx)
+        self.transact("requeue_foreign_reorged", Fence::None, async |tx| {
+            // First, so that another replica that finds the same transaction now waits and then inserts it again.
+            sqlx::query("DELETE FROM transactions WHERE id = $1 AND nonce IS NULL").bind(id).execute(&mut **tx).await?;
+            let queued = sqlx::query(AssertSqlSafe(format!(
+                "UPDATE registrations SET state = $1, transaction_id = NULL, revision = revision + 1, updated_at = $2 \
+                 WHERE transaction_id = $3 AND {} RETURNING id",
+                state_guard(StateEvent::ForeignReorged)
+            )))
+            .bind(StateEvent::ForeignReorged.target().code())
+            .bind(at)
+            .bind(id)
+            .fetch_all(&mut **tx)
             .await?;
-        let queued = sqlx::query(AssertSqlSafe(format!(
-            "UPDATE registrations SET state = $1, transaction_id = NULL, revision = revision + 1, updated_at = $2 \
-             WHERE transaction_id = $3 AND {} RETURNING id",
-            state_guard(StateEvent::ForeignReorged)
-        )))
-        .bind(StateEvent::ForeignReorged.target().code())
-        .bind(at.micros())
-        .bind(id.as_bytes().to_vec())
-        .fetch_all(&mut *tx)
-        .await?;
-        tx.commit_then(|| self.add_unfinished(queued.len() as u64)).await?;
-        queued.iter().map(|row| RowReader::new(row).registration_id()).collect()
+            tx.unfinished.added = queued.len() as u64;
+            queued.iter().map(|row| RowReader::new(row).registration_id()).collect()
+        })
+        .await
     }
 
-    /// This one is queued and cannot succeed as it stands. Returns whether it was queued still: what another lane has signed since it
-    /// was looked at is that one's to judge.
-    ///
-    /// # Errors
-    /// When the database cannot be written.
+    /// Fails a queued registration that cannot succeed. Returns whether it was still queued: one that another sender
+    /// has signed since it was read is left unchanged.
     pub async fn mark_failed(&self, id: RegistrationId, failure: &Failure, at: Timestamp) -> Result<bool, StoreError> {
-        let mut tx = DbTransaction::begin(&self.writer).await?;
-        let failed = sqlx::query(
-            "UPDATE registrations SET state = $1, failure_reason = $2, failure_message = $3, blocked = '', failed_at = $4, \
-             updated_at = $5, revision = revision + 1 WHERE id = $6 AND state = 'queued'",
-        )
-        .bind(StateEvent::Fail.target().code())
-        .bind(failure.reason.code())
-        .bind(failure.message.clone())
-        .bind(at.micros())
-        .bind(at.micros())
-        .bind(id.as_bytes().to_vec())
-        .execute(&mut *tx)
-        .await?;
-        tx.commit_then(|| self.sub_unfinished(failed.rows_affected())).await?;
-        Ok(failed.rows_affected() > 0)
+        self.transact("mark_failed", Fence::None, async |tx| {
+            let failed = sqlx::query(
+                "UPDATE registrations SET state = $1, failure_reason = $2, failure_message = $3, blocked = '', \
+                 failed_at = $4, updated_at = $5, revision = revision + 1 WHERE id = $6 AND state = 'queued'",
+            )
+            .bind(StateEvent::Fail.target().code())
+            .bind(failure.reason.code())
+            .bind(failure.message.clone())
+            .bind(at)
+            .bind(at)
+            .bind(id)
+            .execute(&mut **tx)
+            .await?;
+            tx.unfinished.removed = failed.rows_affected();
+            Ok(failed.rows_affected() > 0)
+        })
+        .await
     }
 
-    /// These are queued, wait for an operator and are looked at again at `retry_at`. What has gone on in the meantime stays as it is.
-    /// Returns how many did not say so before.
-    ///
-    /// # Errors
-    /// When the database cannot be written.
+    /// Sets why queued registrations are blocked and when they are tried again; others are left unchanged. Returns how
+    /// many had another reason or none.
     pub async fn set_blocked_queued(
         &self,
         ids: &[RegistrationId],
@@ -136,57 +125,52 @@ impl Store {
         at: Timestamp,
     ) -> Result<u64, StoreError> {
         let code = blocked.code();
-        let mut tx = DbTransaction::begin(&self.writer).await?;
-        let mut changed = 0;
-        for chunk in chunks(ids) {
-            let among = placeholders(4, chunk.len());
-            let mut news = sqlx::query(AssertSqlSafe(format!(
-                "UPDATE registrations SET blocked = $1, revision = revision + 1, updated_at = $2 \
-                 WHERE blocked <> $3 AND id IN ({among}) AND state = 'queued'"
-            )))
-            .bind(code)
-            .bind(at.micros())
-            .bind(code);
-            let mut later = sqlx::query(AssertSqlSafe(format!(
-                "UPDATE registrations SET retry_at = $1, claimed_until = 0 WHERE id IN ({}) AND state = 'queued'",
-                placeholders(2, chunk.len())
-            )))
-            .bind(retry_at.micros());
-            for id in chunk {
-                news = news.bind(id.as_bytes().to_vec());
-                later = later.bind(id.as_bytes().to_vec());
+        self.transact("set_blocked_queued", Fence::None, async |tx| {
+            let mut changed = 0;
+            for chunk in chunks(ids) {
+                let block = format!(
+                    "UPDATE registrations SET blocked = $1, revision = revision + 1, updated_at = $2 \
+                     WHERE blocked <> $3 AND id IN ({}) AND state = 'queued'",
+                    placeholders(4, chunk.len())
+                );
+                let block = sqlx::query(AssertSqlSafe(block)).bind(code).bind(at).bind(code);
+                let defer = format!(
+                    "UPDATE registrations SET retry_at = $1, claimed_until = 0 WHERE id IN ({}) AND state = 'queued'",
+                    placeholders(2, chunk.len())
+                );
+                let defer = sqlx::query(AssertSqlSafe(defer)).bind(retry_at);
+                changed += bind_ids(block, chunk).execute(&mut **tx).await?.rows_affected();
+                bind_ids(defer, chunk).execute(&mut **tx).await?;
             }
-            changed += news.execute(&mut *tx).await?.rows_affected();
-            later.execute(&mut *tx).await?;
-        }
-        tx.commit().await?;
-        Ok(changed)
+            Ok(changed)
+        })
+        .await
     }
 }
 
-/// The transaction of somebody else, in a canonical block.
+/// Inserts a foreign transaction in a canonical block.
 async fn insert_foreign(
     tx: &mut DbTransaction,
     id: TransactionId,
-    one: &FoundOnChain,
+    found: &FoundOnChain,
     at: Timestamp,
 ) -> Result<(), StoreError> {
     sqlx::query(
-        "INSERT INTO transactions (id, signer, state, hash, sent_at, included_at, confirmed_at, block_number, block_hash, \
-         block_time) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) ON CONFLICT (id) DO UPDATE SET \
+        "INSERT INTO transactions (id, signer, state, hash, sent_at, included_at, confirmed_at, block_number, \
+         block_hash, block_time) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) ON CONFLICT (id) DO UPDATE SET \
          block_number = excluded.block_number, block_hash = excluded.block_hash, block_time = excluded.block_time, \
          finality = excluded.finality WHERE transactions.block_hash <> excluded.block_hash",
     )
-    .bind(id.as_bytes().to_vec())
-    .bind(one.registrar.to_vec())
+    .bind(id)
+    .bind(found.registrar.to_vec())
     .bind(State::Confirmed.code())
-    .bind(one.hash.to_vec())
-    .bind(one.block.time.micros())
-    .bind(at.micros())
-    .bind(at.micros())
-    .bind(one.block.number.cast_signed())
-    .bind(one.block.hash.to_vec())
-    .bind(one.block.time.micros())
+    .bind(found.hash.to_vec())
+    .bind(found.block.time)
+    .bind(at)
+    .bind(at)
+    .bind(found.block.number.cast_signed())
+    .bind(found.block.hash.to_vec())
+    .bind(found.block.time)
     .execute(&mut **tx)
     .await?;
     Ok(())

@@ -1,28 +1,42 @@
 //! Rows to domain values.
 
-use super::{QueuedRegistration, StoreError, open::fixed_bytes};
+use super::StoreError;
 use crate::registration::{
     Block, Cost, Diagnosis, DocumentHash, Failure, NewRegistration, OwnTransaction, Pair, Registration, RegistrationId,
-    SpanId, StateTimes, Timestamp, TraceContext, TraceId, Transaction, UserId,
+    SpanId, StateTimes, Timestamp, TraceContext, TraceId, Transaction, TransactionId, UserId,
 };
 use alloy::primitives::{Address, B256};
 use serde::{Deserialize, Serialize};
 use sqlx::{Decode, Row, Type, any::AnyRow};
 use std::{collections::BTreeMap, str::FromStr};
 
-/// The columns of a registration and of the transaction that carries it; [`registration`] reads them by position.
-pub(super) const SELECT_REGISTRATION: &str = "SELECT r.id, r.document_hash, r.case_id, r.submitted_as, r.user_id, r.state, r.revision, r.blocked, \
-     r.failure_reason, r.failure_message, r.trace_id, r.parent_span_id, r.sampled, r.baggage, r.tracestate, \
-     r.created_at, r.failed_at, r.updated_at, \
-     t.hash, t.signer, t.nonce, t.batch_size, t.attempts, t.prepared_at, t.signed_at, t.sent_at, t.included_at, t.confirmed_at, \
-     t.timed_out_at, t.block_number, t.block_hash, t.block_time, t.gas_used, t.effective_gas_price, t.l1_fee, t.diagnosis, t.finality \
-     FROM registrations r LEFT JOIN transactions t ON t.id = r.transaction_id";
+/// Registrations with their transactions; [`read_registration`] reads a row by position.
+pub(super) const SELECT_REGISTRATION: &str = "SELECT r.id, r.document_hash, r.case_id, r.submitted_as, r.user_id, \
+    r.state, r.revision, r.blocked, r.failure_reason, r.failure_message, r.trace_id, r.parent_span_id, r.sampled, \
+    r.baggage, r.tracestate, r.created_at, r.failed_at, r.updated_at, t.hash, t.signer, t.nonce, t.batch_size, \
+    t.attempts, t.prepared_at, t.signed_at, t.sent_at, t.included_at, t.confirmed_at, t.timed_out_at, \
+    t.block_number, t.block_hash, t.block_time, t.gas_used, t.effective_gas_price, t.l1_fee, t.diagnosis, t.finality \
+    FROM registrations r LEFT JOIN transactions t ON t.id = r.transaction_id";
 
-/// The columns of what a lane needs to know, which [`queued`] reads, and the transaction that carries it.
+/// [`read_queued`] reads a row, except for its last column.
 pub(super) const SELECT_QUEUED: &str = "SELECT id, document_hash, case_id, user_id, trace_id, parent_span_id, sampled, \
      baggage, tracestate, created_at, reverts, transaction_id FROM registrations";
 
-/// Reads the columns of [`QUEUED`], but for the last one.
+/// What a sender needs to know of a registration.
+#[derive(Clone, Debug)]
+pub struct QueuedRegistration {
+    pub id: RegistrationId,
+    pub pair: Pair,
+    /// The caller's opaque id of its end user.
+    pub user_id: Option<UserId>,
+    /// The caller's trace, below which the registration's spans are reported.
+    pub trace: TraceContext,
+    pub created_at: Timestamp,
+    /// How many transactions that contained it have reverted.
+    pub reverts: u32,
+}
+
+/// Reads the columns of [`SELECT_QUEUED`]; `transaction_id` is left to be read.
 pub(super) fn read_queued(c: &mut RowReader<'_>) -> Result<QueuedRegistration, StoreError> {
     Ok(QueuedRegistration {
         id: c.registration_id()?,
@@ -30,11 +44,11 @@ pub(super) fn read_queued(c: &mut RowReader<'_>) -> Result<QueuedRegistration, S
         user_id: c.user_id()?,
         trace: c.trace()?,
         created_at: Timestamp::from_micros(c.get()?),
-        reverts: u32::try_from(c.unsigned()?.unwrap_or_default()).unwrap_or(u32::MAX),
+        reverts: u32::try_from(c.number()?).unwrap_or(u32::MAX),
     })
 }
 
-/// Reads columns from left to right.
+/// Reads the columns of a row from left to right.
 pub(super) struct RowReader<'r> {
     row: &'r AnyRow,
     next: usize,
@@ -61,6 +75,11 @@ impl<'r> RowReader<'r> {
 
     pub(super) fn unsigned(&mut self) -> Result<Option<u64>, StoreError> {
         Ok(self.get::<Option<i64>>()?.map(i64::cast_unsigned))
+    }
+
+    /// `NULL` is read as 0.
+    pub(super) fn number(&mut self) -> Result<u64, StoreError> {
+        Ok(self.unsigned()?.unwrap_or_default())
     }
 
     pub(super) fn time(&mut self) -> Result<Option<Timestamp>, StoreError> {
@@ -92,6 +111,10 @@ impl<'r> RowReader<'r> {
         UserId::parse_optional(&text).map_err(StoreError::corrupt)
     }
 
+    pub(super) fn transaction_id(&mut self) -> Result<TransactionId, StoreError> {
+        self.bytes().map(TransactionId::from_bytes)
+    }
+
     pub(super) fn registration_id(&mut self) -> Result<RegistrationId, StoreError> {
         self.bytes().map(RegistrationId::from_bytes)
     }
@@ -108,7 +131,7 @@ impl<'r> RowReader<'r> {
     }
 }
 
-/// Reads a row of [`REGISTRATION`].
+/// Reads a row of [`SELECT_REGISTRATION`].
 pub(super) fn read_registration(row: &AnyRow) -> Result<Registration, StoreError> {
     let mut columns = RowReader::new(row);
     let c = &mut columns;
@@ -128,10 +151,10 @@ pub(super) fn read_registration(row: &AnyRow) -> Result<Registration, StoreError
     let updated = Timestamp::from_micros(c.get()?);
     let mut times =
         StateTimes { created, submitted: None, included: None, confirmed: None, failed, timed_out: None, updated };
-    let carried = read_transaction(c, &mut times)?;
+    let transaction = read_transaction(c, &mut times)?;
     let diagnosis = c.get::<Option<String>>()?.map(|text| decode_diagnosis(&text)).transpose()?;
     let finality = c.get::<Option<String>>()?.map(|code| code.parse()).transpose().map_err(StoreError::corrupt)?;
-    let finality = finality.filter(|_| carried.as_ref().is_some_and(|transaction| transaction.block.is_some()));
+    let finality = finality.filter(|_| transaction.as_ref().is_some_and(|transaction| transaction.block.is_some()));
     Ok(Registration {
         id,
         request: NewRegistration { pair: Pair { document_hash, case_id }, submitted_as, user_id, trace },
@@ -139,7 +162,7 @@ pub(super) fn read_registration(row: &AnyRow) -> Result<Registration, StoreError
         finality,
         revision,
         blocked_reason: blocked,
-        transaction: carried,
+        transaction,
         failure,
         diagnosis,
         times,
@@ -156,8 +179,8 @@ fn read_transaction(c: &mut RowReader<'_>, times: &mut StateTimes) -> Result<Opt
     let hash = c.optional_bytes::<B256>()?;
     let from = c.optional_bytes::<Address>()?;
     let nonce = c.unsigned()?;
-    let batch_size = c.unsigned()?.unwrap_or_default();
-    let attempts = c.unsigned()?.unwrap_or_default();
+    let batch_size = c.number()?;
+    let attempts = c.number()?;
     let (prepared_at, signed_at) = (c.time()?, c.time()?);
     times.submitted = c.time()?;
     times.included = c.time()?;
@@ -168,7 +191,7 @@ fn read_transaction(c: &mut RowReader<'_>, times: &mut StateTimes) -> Result<Opt
     let cost =
         gas_used.zip(price).map(|(gas_used, effective_gas_price)| Cost { gas_used, effective_gas_price, l1_fee });
     let small = |number: u64| u32::try_from(number).unwrap_or(u32::MAX);
-    let ours = nonce.zip(prepared_at).zip(signed_at).map(|((nonce, prepared_at), signed_at)| OwnTransaction {
+    let own = nonce.zip(prepared_at).zip(signed_at).map(|((nonce, prepared_at), signed_at)| OwnTransaction {
         nonce,
         batch_size: small(batch_size),
         attempts: small(attempts),
@@ -176,10 +199,16 @@ fn read_transaction(c: &mut RowReader<'_>, times: &mut StateTimes) -> Result<Opt
         signed_at,
         cost,
     });
-    Ok(hash.zip(from).map(|(hash, from)| Transaction { hash, from, block, own: ours }))
+    Ok(hash.zip(from).map(|(hash, from)| Transaction { hash, from, block, own }))
 }
 
-/// A diagnosis as its column holds it.
+/// The bytes of a column as a value of fixed size.
+fn fixed_bytes<T: for<'a> TryFrom<&'a [u8]>>(column: Vec<u8>) -> Result<T, StoreError> {
+    T::try_from(&column)
+        .map_err(|_| StoreError::corrupt(format!("a value of {} bytes has the wrong length", column.len())))
+}
+
+/// The JSON of a diagnosis in its column.
 #[derive(Serialize, Deserialize)]
 struct StoredDiagnosis {
     cause: String,

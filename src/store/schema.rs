@@ -1,55 +1,58 @@
-//! Making our schema on a PostgreSQL server and bringing it up to date, one replica after the other.
+//! Creates our schema on a PostgreSQL server and migrates it, one replica at a time.
 //!
-//! Whatever happens meanwhile, the start goes on or ends: a server may fall silent between two statements, and another replica may
-//! be stopped while it has its turn.
+//! Every step has a timeout: the server may stop answering between two statements, and another replica may be stopped
+//! while it holds the migration lock.
 
 use super::{
-    OpenError, open,
-    postgres::{PG_STATEMENT_TIMEOUT, SCHEMA, SESSION_SETTINGS, is_connection_error, map_open_error, sqlstate},
+    OpenError,
+    migrations::{migrator, reject_foreign_tables},
+    postgres::{PG_STATEMENT_TIMEOUT, SCHEMA, SESSION_SETTINGS, map_open_error},
+    sql_errors::{is_connection_error, sqlstate, timeout_error, with_timeout},
 };
 use sqlx::{AnyConnection, AssertSqlSafe, Connection, Error, Row, migrate::MigrateError};
-use std::{future::Future, io, time::Duration};
+use std::time::Duration;
 use tokio::time::timeout;
 use tracing::info;
 
-/// Another replica has this long to make the schema or bring it up to date, and whoever has locked a table to let go of it.
+/// For another replica to create or migrate the schema, and for a session that has locked a table to release it.
 const MIGRATION_LOCK_TIMEOUT: Duration = Duration::from_secs(60);
-/// A migration takes at most this long: a new index on a large table takes its time. The server gives up first.
+/// A new index on a large table takes minutes. The server's own timeout, 10 minutes, comes first.
 const MIGRATION_TIMEOUT: Duration = Duration::from_secs(660);
-/// The limits of this one connection, over those of every session. They free the turn of a replica that is stopped while it has it.
-/// The last one is known since PostgreSQL 14.
+/// Overrides the timeouts of every other session. They release the lock of a replica that is stopped while it holds it.
+/// `idle_session_timeout` exists since PostgreSQL 14.
 const MIGRATION_SESSION_SQL: &str = "SET statement_timeout = '10min'; SET lock_timeout = '60s'; \
     SELECT set_config(name, '10s', false) FROM pg_catalog.pg_settings WHERE name = 'idle_session_timeout'";
-/// Whose turn it is: a lock of the database's, ended with its connection. The number says `register` in ASCII.
+/// The migration lock ends with its connection. The number is `register` in ASCII.
 const TRY_MIGRATION_LOCK_SQL: &str = "SELECT pg_try_advisory_lock(8243102910254802290)";
 const MIGRATION_LOCK_SQL: &str = "SELECT pg_advisory_lock(8243102910254802290)";
 
-/// Makes the schema when it is absent, and brings it up to date.
 pub(super) async fn migrate_schema(url: &str) -> Result<(), OpenError> {
-    let mut connection =
-        with_timeout(PG_STATEMENT_TIMEOUT, AnyConnection::connect(url)).await.map_err(map_open_error)?;
-    let set = SESSION_SETTINGS.map(|(name, value)| format!("SET {name} = '{value}'; ")).concat();
-    let set = AssertSqlSafe(format!("{set}{MIGRATION_SESSION_SQL}"));
-    with_timeout(PG_STATEMENT_TIMEOUT, sqlx::raw_sql(set).execute(&mut connection)).await.map_err(map_open_error)?;
+    let mut connection = answered(AnyConnection::connect(url)).await?;
+    let settings = SESSION_SETTINGS.map(|(name, value)| format!("SET {name} = '{value}'; ")).concat();
+    let settings = AssertSqlSafe(format!("{settings}{MIGRATION_SESSION_SQL}"));
+    answered(sqlx::raw_sql(settings).execute(&mut connection)).await?;
     acquire_migration_lock(&mut connection).await?;
-    let tables = with_timeout(PG_STATEMENT_TIMEOUT, list_tables(&mut connection)).await.map_err(map_open_error)?;
-    open::reject_foreign_tables(&tables)?;
-    with_timeout(PG_STATEMENT_TIMEOUT, create_schema_if_missing(&mut connection)).await.map_err(map_open_error)?;
-    let migrated = timeout(MIGRATION_TIMEOUT, open::migrator().run(&mut connection)).await;
-    migrated.map_err(|_| map_open_error(server_timeout_error()))?.map_err(map_migration_error)?;
-    with_timeout(PG_STATEMENT_TIMEOUT, connection.close()).await.map_err(map_open_error)
+    reject_foreign_tables(&answered(list_tables(&mut connection)).await?)?;
+    answered(create_schema_if_missing(&mut connection)).await?;
+    let migrated = timeout(MIGRATION_TIMEOUT, migrator().run(&mut connection)).await;
+    migrated.map_err(|_| map_open_error(timeout_error()))?.map_err(map_migration_error)?;
+    answered(connection.close()).await
 }
 
-/// Returns when no other replica makes or changes the schema, and none can until the connection ends.
+/// With the timeout of a short statement.
+async fn answered<T>(statement: impl Future<Output = Result<T, Error>>) -> Result<T, OpenError> {
+    with_timeout(PG_STATEMENT_TIMEOUT, statement).await.map_err(map_open_error)
+}
+
+/// Once this returns, no other replica creates or migrates the schema until the connection ends.
 async fn acquire_migration_lock(connection: &mut AnyConnection) -> Result<(), OpenError> {
-    let tried =
-        with_timeout(PG_STATEMENT_TIMEOUT, sqlx::query(TRY_MIGRATION_LOCK_SQL).fetch_one(&mut *connection)).await;
-    if tried.and_then(|row| row.try_get(0)).map_err(map_open_error)? {
+    let row = answered(sqlx::query(TRY_MIGRATION_LOCK_SQL).fetch_one(&mut *connection)).await?;
+    if row.try_get(0).map_err(map_open_error)? {
         return Ok(());
     }
     info!(
         at_most_seconds = MIGRATION_LOCK_TIMEOUT.as_secs(),
-        "another replica brings the database up to date: waiting for it"
+        "waiting for another replica to finish the database migration"
     );
     match timeout(MIGRATION_LOCK_TIMEOUT, sqlx::query(MIGRATION_LOCK_SQL).execute(connection)).await {
         Ok(locked) => locked.map(drop).map_err(map_lock_error),
@@ -57,11 +60,10 @@ async fn acquire_migration_lock(connection: &mut AnyConnection) -> Result<(), Op
     }
 }
 
-/// The tables that stand in the schema.
 async fn list_tables(connection: &mut AnyConnection) -> Result<Vec<String>, Error> {
     let tables = sqlx::query(
-        "SELECT CAST(c.relname AS TEXT) FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
-         WHERE CAST(n.nspname AS TEXT) = $1 AND c.relkind IN ('r', 'p', 'v', 'm', 'f')",
+        "SELECT CAST(c.relname AS TEXT) FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = \
+         c.relnamespace WHERE CAST(n.nspname AS TEXT) = $1 AND c.relkind IN ('r', 'p', 'v', 'm', 'f')",
     )
     .bind(SCHEMA)
     .fetch_all(connection)
@@ -69,30 +71,22 @@ async fn list_tables(connection: &mut AnyConnection) -> Result<Vec<String>, Erro
     tables.iter().map(|row| row.try_get(0)).collect()
 }
 
-/// Makes the schema, if it is not there: who may not make one may still use it.
+/// Not `IF NOT EXISTS`, which needs the right to create a schema even if it exists.
 async fn create_schema_if_missing(connection: &mut AnyConnection) -> Result<(), Error> {
-    let there = sqlx::query("SELECT 1 FROM pg_catalog.pg_namespace WHERE CAST(nspname AS TEXT) = $1").bind(SCHEMA);
-    if there.fetch_optional(&mut *connection).await?.is_none() {
+    let existing = sqlx::query("SELECT 1 FROM pg_catalog.pg_namespace WHERE CAST(nspname AS TEXT) = $1").bind(SCHEMA);
+    if existing.fetch_optional(&mut *connection).await?.is_none() {
         let create = AssertSqlSafe(format!("CREATE SCHEMA {SCHEMA}"));
         sqlx::raw_sql(create).execute(connection).await?;
     }
     Ok(())
 }
 
-async fn with_timeout<T>(limit: Duration, answer: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
-    timeout(limit, answer).await.unwrap_or_else(|_| Err(server_timeout_error()))
-}
-
-fn server_timeout_error() -> Error {
-    Error::Io(io::Error::new(io::ErrorKind::TimedOut, "the server did not answer in time"))
-}
-
-/// What the server says when a lock was not to be had in time: <https://www.postgresql.org/docs/current/errcodes-appendix.html>
+/// SQLSTATE 55P03 is `lock_not_available`: <https://www.postgresql.org/docs/current/errcodes-appendix.html>
 fn map_lock_error(error: Error) -> OpenError {
     if sqlstate(&error) == "55P03" { OpenError::Locked } else { map_open_error(error) }
 }
 
-/// A server that goes away while the schema is brought up to date is as one that was not there.
+/// A server that disappears during a migration is reported like one that was not there.
 fn map_migration_error(error: MigrateError) -> OpenError {
     let (MigrateError::Execute(cause) | MigrateError::ExecuteMigration(cause, _)) = &error else { return error.into() };
     if sqlstate(cause) == "55P03" {
@@ -107,14 +101,14 @@ mod tests {
     use crate::store::{Settings, Store, testing::server::Database};
     use sqlx::{Executor, PgConnection};
 
-    /// What a timer rounds up, and more.
+    /// More than a timer rounds up.
     const TIMER_SLACK: Duration = Duration::from_secs(1);
 
     async fn open(url: String) -> Result<Store, OpenError> {
         Store::open(&Settings::Postgres(url), 1).await
     }
 
-    /// Returns when somebody in the database waits for a lock.
+    /// Returns when a session waits for a lock.
     async fn wait_for_lock_waiter(connection: &mut PgConnection) {
         let waiting = "SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'";
         while connection.fetch_optional(waiting).await.unwrap().is_none() {
@@ -122,52 +116,52 @@ mod tests {
         }
     }
 
-    /// What a start ends with that waits for what is held, and after how long.
-    async fn open_while_locked(database: &Database, held: &str) -> (OpenError, Duration) {
+    /// Opens the database while a session holds a lock; the error, and the time until it.
+    async fn open_while_locked(database: &Database, lock: &str) -> (OpenError, Duration) {
         let mut holder = database.connect().await;
         let mut watcher = database.connect().await;
-        holder.execute(AssertSqlSafe(held.to_owned())).await.unwrap();
-        let pausing = async {
+        holder.execute(AssertSqlSafe(lock.to_owned())).await.unwrap();
+        let pause_clock = async {
             wait_for_lock_waiter(&mut watcher).await;
-            // From here on the clock runs to whatever is waited for, as long as the server says nothing.
+            // From here on the clock advances to the next timer whenever the server is silent.
             tokio::time::pause();
             tokio::time::Instant::now()
         };
-        let (started, begun) = tokio::join!(open(database.url()), pausing);
-        let waited = begun.elapsed();
+        let (opened, paused_at) = tokio::join!(open(database.url()), pause_clock);
+        let waited = paused_at.elapsed();
         tokio::time::resume();
-        (started.unwrap_err(), waited)
+        (opened.unwrap_err(), waited)
     }
 
     #[tokio::test]
-    async fn a_start_waits_for_another_replicas_turn_and_not_for_ever() {
+    async fn a_start_waits_for_another_replicas_migration_until_a_timeout() {
         let database = Database::new().await;
-        let (refusal, waited) = open_while_locked(&database, MIGRATION_LOCK_SQL).await;
-        assert!(matches!(refusal, OpenError::Locked) && refusal.is_transient(), "{refusal}");
+        let (error, waited) = open_while_locked(&database, MIGRATION_LOCK_SQL).await;
+        assert!(matches!(error, OpenError::Locked) && error.is_transient(), "{error}");
         assert!(waited < MIGRATION_LOCK_TIMEOUT + TIMER_SLACK, "{waited:?}");
         let after = open(database.url()).await;
-        assert!(after.is_ok(), "whoever had it is gone: {after:?}");
+        assert!(after.is_ok(), "the lock is free again: {after:?}");
     }
 
     #[tokio::test]
-    async fn a_start_ends_when_the_server_does_not_answer_while_the_schema_is_made() {
+    async fn a_start_fails_when_the_server_stops_answering_while_the_schema_is_created() {
         let database = Database::new().await;
-        let (refusal, waited) = open_while_locked(&database, "BEGIN; CREATE SCHEMA registrar").await;
-        assert!(matches!(refusal, OpenError::Unreachable(_)), "{refusal}");
+        let (error, waited) = open_while_locked(&database, "BEGIN; CREATE SCHEMA registrar").await;
+        assert!(matches!(error, OpenError::Unreachable(_)), "{error}");
         assert!(waited < PG_STATEMENT_TIMEOUT + TIMER_SLACK, "{waited:?}");
     }
 
     #[tokio::test]
-    async fn a_start_ends_when_the_server_does_not_answer_while_the_schema_is_brought_up_to_date() {
+    async fn a_start_fails_when_the_server_stops_answering_during_a_migration() {
         let database = Database::new().await;
         open(database.url()).await.unwrap();
-        let (refusal, waited) = open_while_locked(&database, "BEGIN; LOCK TABLE registrar._sqlx_migrations").await;
-        assert!(matches!(refusal, OpenError::Unreachable(_)), "{refusal}");
+        let (error, waited) = open_while_locked(&database, "BEGIN; LOCK TABLE registrar._sqlx_migrations").await;
+        assert!(matches!(error, OpenError::Unreachable(_)), "{error}");
         assert!(waited < MIGRATION_TIMEOUT + TIMER_SLACK, "{waited:?}");
     }
 
     #[tokio::test]
-    async fn a_table_that_somebody_keeps_locked_is_told_from_a_server_that_is_silent() {
+    async fn a_locked_table_is_distinguished_from_a_silent_server() {
         let database = Database::new().await;
         let mut connection = database.connect().await;
         let raise = "DO $$ BEGIN RAISE EXCEPTION 'so' USING ERRCODE = '55P03'; END $$";

@@ -1,13 +1,13 @@
-//! Which database.
+//! The database URL.
 
 use sqlx::postgres::{PgConnectOptions, PgSslMode};
 use std::{fmt, path::PathBuf, str::FromStr};
 use url::Url;
 
-/// Which database. A server's URL may hold a password and is not shown.
+/// A server's URL may hold a password: its `Debug` output omits it.
 #[derive(Clone, PartialEq, Eq)]
 pub enum Settings {
-    /// A file of this process alone.
+    /// A file that one process uses.
     Sqlite(PathBuf),
     /// The URL of a server that replicas may share.
     Postgres(String),
@@ -16,51 +16,48 @@ pub enum Settings {
     SharedFile(PathBuf),
 }
 
-/// A URL of no database that we can use. Never repeats it, but for the name of a parameter.
+/// Why a database URL is rejected. The message never repeats the URL, except for the name of a parameter.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidDatabaseUrl {
-    /// Neither SQLite nor PostgreSQL.
     #[error(
-        "is no database we can use: give sqlite://FILE, such as sqlite://registrar.db, or a postgres:// URL with user, password, \
-         host and database"
+        "is not a supported database; use sqlite://FILE, such as sqlite://registrar.db, or a postgres:// URL with \
+         user, password, host and database"
     )]
     UnsupportedScheme,
-    /// An SQLite URL without a file, or in memory.
-    #[error("names no file: what is accepted has to survive a restart")]
+    /// An SQLite database in memory is rejected too.
+    #[error("names no file; accepted registrations have to survive a restart")]
     MissingFile,
-    /// A PostgreSQL URL that cannot be read, or names no database.
     #[error(
-        "is no URL of a PostgreSQL database: behind postgres:// it needs a host and a database, and may have user and password, \
-         with %40 for an @ in them and so on"
+        "is not a valid PostgreSQL URL; after postgres:// it needs a host and a database, and may have a user and a \
+         password, percent-encoded (%40 for @)"
     )]
     InvalidServerUrl,
-    /// A root certificate that nothing would be held against.
+    /// A root certificate that would never be used.
     #[error(
-        "names a root certificate (sslrootcert) that nothing is held against: give sslmode=verify-full with it, for without it, or \
-         with another sslmode, the server's certificate is not looked at"
+        "names a root certificate (sslrootcert) but does not verify the server's certificate; add sslmode=verify-full"
     )]
     UncheckedRootCertificate,
-    /// A parameter that would do nothing.
-    #[error("has a parameter{} that is not read: give any of {SUPPORTED_PARAMETERS}", .0.as_ref().map(|name| format!(" {name}")).unwrap_or_default())]
+    /// A parameter that sqlx would ignore.
+    #[error(
+        "has an unknown parameter{}; supported are {SUPPORTED_PARAMETERS}",
+        .0.as_ref().map(|name| format!(" {name}")).unwrap_or_default()
+    )]
     UnknownParameter(Option<String>),
-    /// To the driver it means `disable`.
-    #[error("asks for sslmode=allow, with which TLS is never used here: give verify-full, require, prefer or disable")]
+    /// sqlx treats it as `disable`.
+    #[error("has sslmode=allow, with which TLS is never used here; use verify-full, require, prefer or disable")]
     SslModeAllow,
 }
 
-/// The parameters that are read, under the names that libpq has for them too.
+/// Under libpq's names.
 const SUPPORTED_PARAMETERS: &str =
     "sslmode, sslrootcert, sslcert, sslkey, host, hostaddr, port, user, password, dbname, application_name, options";
-/// The other names that sqlx has for them, and one of its own.
+/// sqlx's other names for them, and a parameter of its own.
 const PARAMETER_ALIASES: [&str; 7] =
     ["ssl-mode", "ssl-root-cert", "ssl-ca", "ssl-cert", "ssl-key", "statement-cache-capacity", "options["];
 
 impl Settings {
-    /// Reads a database URL: `sqlite://FILE`, relative to the working directory or absolute, or
+    /// `sqlite://FILE`, relative to the working directory or absolute, or
     /// `postgres://USER:PASSWORD@HOST/DATABASE` with some of libpq's parameters, such as `sslmode`.
-    ///
-    /// # Errors
-    /// When it is none that we can use.
     pub fn parse(url: &str) -> Result<Self, InvalidDatabaseUrl> {
         if url.starts_with("postgres://") || url.starts_with("postgresql://") {
             reject_unknown_parameters(url)?;
@@ -83,14 +80,12 @@ impl Settings {
         }
         Ok(Self::Sqlite(path.into()))
     }
-}
 
-impl Settings {
-    /// The database by engine and place, without user and password.
+    /// Engine and location of the database, without user and password.
     pub(super) fn display_name(&self) -> String {
         match self {
             Self::Sqlite(path) => format!("sqlite {}", path.display()),
-            // What cannot be read was refused before.
+            // `parse` has rejected an invalid URL.
             Self::Postgres(url) => PgConnectOptions::from_str(url).map_or_else(
                 |_| "postgres".to_owned(),
                 |options| {
@@ -105,7 +100,7 @@ impl Settings {
     }
 }
 
-/// Refuses a parameter that sqlx would pass over, with its value in the log.
+/// sqlx would ignore an unknown parameter and log its value.
 fn reject_unknown_parameters(url: &str) -> Result<(), InvalidDatabaseUrl> {
     let Ok(url) = Url::parse(url) else { return Ok(()) };
     let is_read = |name: &str| {
@@ -113,7 +108,7 @@ fn reject_unknown_parameters(url: &str) -> Result<(), InvalidDatabaseUrl> {
             || PARAMETER_ALIASES.iter().any(|read| *read == name || read.ends_with('[') && name.starts_with(read))
     };
     match url.query_pairs().map(|(name, _)| name).find(|name| !is_read(name)) {
-        // What does not look like a name may be a piece of a password.
+        // Text that does not look like a name may be part of a password.
         Some(name) => {
             let is_name =
                 name.len() <= 40 && name.bytes().all(|byte| byte.is_ascii_lowercase() || b"-_".contains(&byte));
@@ -123,8 +118,7 @@ fn reject_unknown_parameters(url: &str) -> Result<(), InvalidDatabaseUrl> {
     }
 }
 
-/// Whether it says whom to trust, in any of the ways that sqlx reads. libpq would check by that with `sslmode=require` too; sqlx
-/// does not.
+/// By any of sqlx's names. libpq would verify with `sslmode=require` too; sqlx does not.
 fn has_root_certificate(url: &str) -> bool {
     let is_root = |name: &str| matches!(name, "sslrootcert" | "ssl-root-cert" | "ssl-ca");
     Url::parse(url).is_ok_and(|url| url.query_pairs().any(|(name, _)| is_root(&name)))
@@ -147,7 +141,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_a_file_survives_a_restart() {
+    fn sqlite_urls_must_name_a_file() {
         for (url, path) in [
             ("sqlite://registrar.db", "registrar.db"),
             ("sqlite:///var/lib/r.db", "/var/lib/r.db"),
@@ -162,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn a_root_certificate_is_never_named_in_vain() {
+    fn a_root_certificate_requires_verification() {
         for (query, is_checked) in [
             ("sslmode=verify-full&sslrootcert=/ca.crt", true),
             ("sslrootcert=/ca.crt&sslmode=verify-ca", true),
@@ -179,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_said_of_a_wrong_url_is_not_taken_for_one() {
+    fn messages_about_an_invalid_url_are_not_redacted_as_urls() {
         use InvalidDatabaseUrl::*;
         for error in [UnsupportedScheme, MissingFile, InvalidServerUrl, UncheckedRootCertificate] {
             assert_eq!(crate::telemetry::redact(&error.to_string()), error.to_string());
@@ -187,31 +181,31 @@ mod tests {
     }
 
     #[test]
-    fn a_server_is_named_with_its_database() {
+    fn a_server_url_must_name_a_database() {
         for url in ["postgres://u:p@h:5433/d?sslmode=require", "postgresql://h/d", "postgres:///d?host=/run/postgresql"]
         {
             assert_eq!(Settings::parse(url), Ok(Settings::Postgres(url.to_owned())), "{url}");
         }
         for url in ["postgres://u:p@h", "postgres://u:p@h:port/d", "postgres://h/d?sslmode=perhaps"] {
-            let refused = Settings::parse(url);
-            assert_eq!(refused, Err(InvalidDatabaseUrl::InvalidServerUrl), "{url}");
+            let rejected = Settings::parse(url);
+            assert_eq!(rejected, Err(InvalidDatabaseUrl::InvalidServerUrl), "{url}");
         }
         assert!(!format!("{:?}", Settings::parse("postgres://u:s3cr3t@h/d")).contains("s3cr3t"));
     }
 
     #[test]
-    fn a_parameter_that_would_do_nothing_is_refused_by_its_name_alone() {
-        let refused = |query: &str| Settings::parse(&format!("postgres://u:p@h/d?{query}")).unwrap_err();
-        let unknown = refused("sslmode=require&connect_timeout=s3cr3t");
+    fn an_unknown_parameter_is_rejected_by_name_without_its_value() {
+        let rejected = |query: &str| Settings::parse(&format!("postgres://u:p@h/d?{query}")).unwrap_err();
+        let unknown = rejected("sslmode=require&connect_timeout=s3cr3t");
         assert_eq!(unknown, InvalidDatabaseUrl::UnknownParameter(Some("connect_timeout".to_owned())));
         assert!(
             unknown.to_string().contains("connect_timeout") && !unknown.to_string().contains("s3cr3t"),
             "{unknown}"
         );
-        assert_eq!(refused("S3cr3t"), InvalidDatabaseUrl::UnknownParameter(None));
-        assert_eq!(refused("sslmode=allow"), InvalidDatabaseUrl::SslModeAllow);
-        let read = "application_name=r&options=-c%20work_mem%3D8MB&options[work_mem]=8MB&hostaddr=127.0.0.1&user=u&password=p\
-                    &port=1&dbname=d&ssl-cert=/c&sslkey=/k&statement-cache-capacity=9";
+        assert_eq!(rejected("S3cr3t"), InvalidDatabaseUrl::UnknownParameter(None));
+        assert_eq!(rejected("sslmode=allow"), InvalidDatabaseUrl::SslModeAllow);
+        let read = "application_name=r&options=-c%20work_mem%3D8MB&options[work_mem]=8MB&hostaddr=127.0.0.1&user=u\
+                    &password=p&port=1&dbname=d&ssl-cert=/c&sslkey=/k&statement-cache-capacity=9";
         assert!(Settings::parse(&format!("postgres://h/d?{read}")).is_ok());
     }
 }

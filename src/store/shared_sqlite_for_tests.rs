@@ -1,42 +1,32 @@
-//! A file that several replicas of one test share, as they would share a server. Fence, token, expiry and renewal are PostgreSQL's,
-//! by the same statements; the time is the test's own. Two things are missing. The lock that ends with a replica's session: the
-//! signers of one that dies move when their leases expire. And notifications: replicas find out by looking.
+//! An SQLite file that several replicas of one test share, as they would share a server. Fencing tokens, expiry and
+//! renewal use the same statements as on PostgreSQL, with the test's clock. Two things are missing. There are no
+//! advisory locks that end with a replica's session: the signers of a crashed replica move when their leases expire.
+//! And there are no notifications: replicas poll.
 //!
-//! Each replica's connection watches what it writes: a row that only the holder of a signer's lease may write, and that another
-//! one wrote, is noted in a table for the auditor.
+//! Triggers on each replica's writer connection record in a table every row that only the holder of a signer's lease
+//! may write and that another replica wrote.
 
-use super::{
-    OpenError, QueuedRegistration, Store, StoreError, claim,
-    db_transaction::DbTransaction,
-    engine::Engine,
-    lease::{self, Lease},
-    open,
-    rows::{self, RowReader},
-    sqlite,
-    timeout_pool::TimeoutPool,
-};
-use crate::{clock, registration::Timestamp};
-use alloy::primitives::{Address, hex};
-use sqlx::{AssertSqlSafe, Row};
+use super::{OpenError, migrations::migrator, sqlite, timeout_pool::TimeoutPool};
+use alloy::primitives::hex;
 use std::path::Path;
 use uuid::Uuid;
 
-/// What was written without the right to, and nothing else.
 const STALE_WRITES_TABLE_SQL: &str = "CREATE TABLE IF NOT EXISTS stale_writes (what TEXT NOT NULL)";
 
-/// Opens the file beside whoever else has it open.
-pub(super) async fn open(path: &Path) -> Result<(Engine, TimeoutPool, TimeoutPool), OpenError> {
+/// Returns the id that names the replica in its leases, its writer and its readers.
+pub(super) async fn open(path: &Path) -> Result<(Uuid, TimeoutPool, TimeoutPool), OpenError> {
     let holder = Uuid::now_v7();
     let url = format!("sqlite://{}?mode=rwc", path.display());
     let writer = sqlite::connect_with(&url, 1, stale_write_triggers(holder)).await?;
-    open::migrator().run(&writer).await?;
+    migrator().run(&writer).await?;
     sqlx::raw_sql(STALE_WRITES_TABLE_SQL).execute(&writer).await?;
     let reader = sqlite::connect(&url, sqlite::SQLITE_READER_CONNECTIONS).await?;
     let pool = |connections| TimeoutPool::new(connections, sqlite::SQLITE_STATEMENT_TIMEOUT);
-    Ok((Engine::SharedFile(holder), pool(writer), pool(reader)))
+    Ok((holder, pool(writer), pool(reader)))
 }
 
-/// Triggers of one connection alone (<https://www.sqlite.org/lang_createtrigger.html#temp_triggers_on_non_temp_tables>).
+/// Temporary triggers belong to one connection
+/// (<https://www.sqlite.org/lang_createtrigger.html#temp_triggers_on_non_temp_tables>).
 fn stale_write_triggers(holder: Uuid) -> String {
     let holder = hex::encode(holder.as_bytes());
     let trigger = |name: &str, on: &str, signer: &str, guarded: &str| {
@@ -56,69 +46,9 @@ fn stale_write_triggers(holder: Uuid) -> String {
             "carries",
             "UPDATE ON registrations",
             &signer_of("OLD.transaction_id"),
-            // What has failed may begin again on any replica.
+            // Any replica may restart a failed registration.
             &format!("OLD.state <> 'failed' AND {}", is_ours("OLD.transaction_id")),
         ),
     ]
     .concat()
-}
-
-/// The database's own clock.
-fn now_micros_sql() -> String {
-    clock::now().micros().to_string()
-}
-
-/// Takes the lease if its holder is silent for too long.
-pub(super) async fn acquire(pool: &TimeoutPool, signer: Address, holder: Uuid) -> Result<Option<i64>, StoreError> {
-    let row = sqlx::query(AssertSqlSafe(lease::acquire_sql(&now_micros_sql())))
-        .bind(signer.to_vec())
-        .bind(holder.as_bytes().to_vec())
-        .bind(lease::lease_ttl_micros())
-        .bind(0_i64)
-        .fetch_optional(pool)
-        .await?;
-    row.map(|row| row.try_get(0)).transpose().map_err(StoreError::from)
-}
-
-/// Whether the lease is still the holder's.
-pub(super) async fn renew(pool: &TimeoutPool, lease: Lease, holder: Uuid) -> Result<bool, StoreError> {
-    let renewed = sqlx::query(AssertSqlSafe(lease::renew_sql(&now_micros_sql())))
-        .bind(lease::lease_ttl_micros())
-        .bind(0_i64)
-        .bind(lease.signer.to_vec())
-        .bind(holder.as_bytes().to_vec())
-        .bind(lease.token())
-        .execute(pool)
-        .await?;
-    Ok(renewed.rows_affected() == 1)
-}
-
-impl Store {
-    /// [`Store::claim`] in two statements, for SQLite has none that reads what it writes. Nobody else writes in between.
-    pub(super) async fn claim_in_shared_file(
-        &self,
-        signer: Address,
-        at: Timestamp,
-        limit: usize,
-    ) -> Result<Vec<QueuedRegistration>, StoreError> {
-        let (now, mut write) = (clock::now().micros(), DbTransaction::begin(&self.writer).await?);
-        let until = now + claim::claim_ttl_micros();
-        sqlx::query(AssertSqlSafe(format!(
-            "UPDATE registrations SET claimed_by = $1, claimed_until = {until} WHERE id IN (SELECT id FROM registrations \
-             WHERE state = 'queued' AND retry_at <= $2 AND (claimed_until < {now} OR claimed_by = $3) ORDER BY id LIMIT $4)"
-        )))
-        .bind(signer.to_vec())
-        .bind(at.micros())
-        .bind(signer.to_vec())
-        .bind(i64::try_from(limit).unwrap_or(i64::MAX))
-        .execute(&mut *write)
-        .await?;
-        let claimed = format!(
-            "{} WHERE state = 'queued' AND claimed_by = $1 AND claimed_until = {until} ORDER BY id",
-            rows::SELECT_QUEUED
-        );
-        let found = sqlx::query(AssertSqlSafe(claimed)).bind(signer.to_vec()).fetch_all(&mut *write).await?;
-        write.commit().await?;
-        found.iter().map(|row| rows::read_queued(&mut RowReader::new(row))).collect()
-    }
 }

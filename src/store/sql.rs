@@ -1,11 +1,17 @@
-//! Writing many rows with few statements.
+//! Fragments of SQL: conditions on states, and lists of placeholders for many rows.
 
+use crate::registration::StateEvent;
 use std::fmt::Write;
 
-/// Sizes in which rows are written together. Few different texts, so that each statement is prepared once and kept.
+/// Few sizes make few different statements, so that each is prepared once and cached.
 const CHUNK_SIZES: [usize; 4] = [128, 32, 8, 1];
 
-/// Splits rows into the longest chunks.
+/// The states from which an event may move a registration, as a condition.
+pub(super) fn state_guard(event: StateEvent) -> String {
+    let codes: Vec<_> = event.sources().map(|state| format!("'{}'", state.code())).collect();
+    format!("state IN ({})", codes.join(", "))
+}
+
 pub(super) fn chunks<T>(mut rows: &[T]) -> impl Iterator<Item = &[T]> {
     std::iter::from_fn(move || {
         let size = CHUNK_SIZES.into_iter().find(|size| *size <= rows.len())?;
@@ -42,7 +48,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn placeholders_are_counted_through() {
+    fn placeholders_are_numbered_consecutively() {
         assert_eq!(value_placeholders(1, 2, 2), "($1, $2), ($3, $4)");
         assert_eq!(placeholders(3, 3), "$3, $4, $5");
         assert_eq!(placeholders(1, 0), "");

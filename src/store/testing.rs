@@ -8,16 +8,14 @@ use tempfile::TempDir;
 #[allow(dead_code, reason = "the integration tests use all of it")]
 pub(super) mod server;
 
-/// What a store stands on.
 pub(super) enum TestDatabase {
-    /// A file, gone with its folder.
+    /// The file is deleted with its directory.
     Sqlite(TempDir),
-    /// A database in the cluster of this test process.
     Postgres(Database),
 }
 
 impl TestDatabase {
-    /// The engine's that the module is named for: the suite is compiled once for each.
+    /// Of the engine in the module's name: the suite is compiled once for each.
     pub(super) async fn for_suite(module: &str) -> Self {
         if module.ends_with("on_postgres") { Self::postgres().await } else { Self::sqlite() }
     }

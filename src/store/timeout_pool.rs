@@ -1,10 +1,10 @@
-//! Connections on which every statement is answered in time, or fails.
+//! Connections on which every statement completes within a time limit or fails.
 //!
-//! A database server may fall silent without closing its connections: a cable, a frozen machine, a firewall that forgets. sqlx
-//! would wait for it as long as the operating system does, which is a quarter of an hour. Whoever waits here is told after a
-//! stated time; the connection, of which it is not known what it still does, is closed and never used again.
+//! A database server may stop answering without closing its connections: a cable, a frozen machine, a firewall that
+//! drops its state. sqlx would wait as long as the operating system does, about 15 minutes. Here a statement fails
+//! after a stated time, and its connection, whose state is unknown, is closed and never used again.
 
-use super::{availability::report_if_unreachable, postgres::timeout_error};
+use super::sql_errors::{report_if_unreachable, timeout_error};
 use futures_util::{FutureExt, StreamExt, TryFutureExt, TryStreamExt, future::BoxFuture, stream, stream::BoxStream};
 use sqlx::{
     Any, AnyPool, Either, Error, Execute, Executor, SqlStr,
@@ -14,14 +14,13 @@ use sqlx::{
 use std::time::Duration;
 use tokio::time::timeout;
 
-/// Some connections.
 #[derive(Clone, Debug)]
 pub(super) struct TimeoutPool {
     connections: AnyPool,
     limit: Duration,
 }
 
-/// One of a [`Pool`]'s connections; goes back when it drops.
+/// Returns to its pool when dropped.
 #[derive(Debug)]
 pub(super) struct TimeoutConnection {
     connection: PoolConnection<Any>,
@@ -29,12 +28,11 @@ pub(super) struct TimeoutConnection {
 }
 
 impl TimeoutPool {
-    /// A pool on which no statement takes longer than `limit`.
     pub(super) fn new(connections: AnyPool, limit: Duration) -> Self {
         Self { connections, limit }
     }
 
-    /// One connection, or an error once the pool's own patience is at its end.
+    /// Fails when the pool's acquire timeout has passed.
     pub(super) async fn acquire(&self) -> Result<TimeoutConnection, Error> {
         Ok(TimeoutConnection {
             connection: report_if_unreachable(self.connections.acquire().await)?,
@@ -42,20 +40,18 @@ impl TimeoutPool {
         })
     }
 
-    /// The connections themselves.
     #[cfg(test)]
     pub(super) fn connections(&self) -> &AnyPool {
         &self.connections
     }
 
-    /// Lets go of every connection.
     pub(super) async fn close(&self) {
         self.connections.close().await;
     }
 }
 
 impl TimeoutConnection {
-    /// It is closed when it drops, and whatever it had begun is undone.
+    /// Closes it when it is dropped, which rolls back its transaction.
     pub(super) fn close_on_drop(&mut self) {
         self.connection.close_on_drop();
     }
@@ -67,7 +63,7 @@ impl TimeoutConnection {
         timeout(limit, answer).await.map_err(|_| timeout_error())
     }
 
-    /// Awaits the answer; one that does not come in time costs the connection.
+    /// Closes the connection on a timeout (the outer error) and unwraps the answer.
     fn close_if_timed_out<T>(&mut self, answer: Result<Result<T, Error>, Error>) -> Result<T, Error> {
         if answer.is_err() {
             self.close_on_drop();
@@ -162,7 +158,7 @@ mod tests {
     use std::time::Duration;
     use tokio::time::Instant;
 
-    /// What a quick statement does not take on a busy machine either.
+    /// More than a quick statement takes on a busy machine.
     const TEST_STATEMENT_TIMEOUT: Duration = Duration::from_secs(2);
 
     async fn pool(database: &Database) -> TimeoutPool {
@@ -175,27 +171,27 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn whoever_waits_too_long_is_told_and_the_connection_is_never_used_again() {
+    async fn a_statement_that_times_out_fails_and_its_connection_is_never_used_again() {
         let database = Database::new().await;
         let pool = pool(&database).await;
         let first = backend(&pool).await;
         assert_eq!(backend(&pool).await, first);
-        let begun = Instant::now();
+        let started = Instant::now();
         assert!(matches!(sqlx::query("SELECT pg_sleep(60)").fetch_all(&pool).await, Err(Error::Io(_))));
         assert!(matches!(sqlx::query("SELECT pg_sleep(60)").fetch_optional(&pool).await, Err(Error::Io(_))));
         assert_ne!(backend(&pool).await, first);
-        assert!(begun.elapsed() < Duration::from_secs(30), "{:?}", begun.elapsed());
+        assert!(started.elapsed() < Duration::from_secs(30), "{:?}", started.elapsed());
     }
 
     #[tokio::test]
-    async fn a_write_that_is_not_answered_in_time_is_undone() {
+    async fn a_write_that_times_out_is_rolled_back() {
         let database = Database::new().await;
         database.run("CREATE TABLE public.t (n INTEGER)").await;
         let pool = pool(&database).await;
-        let mut write = DbTransaction::begin(&pool).await.unwrap();
-        sqlx::query("INSERT INTO public.t VALUES (1)").execute(&mut *write).await.unwrap();
-        assert!(sqlx::query("SELECT pg_sleep(60)").execute(&mut *write).await.is_err());
-        drop(write);
+        let mut tx = DbTransaction::begin(&pool).await.unwrap();
+        sqlx::query("INSERT INTO public.t VALUES (1)").execute(&mut *tx).await.unwrap();
+        assert!(sqlx::query("SELECT pg_sleep(60)").execute(&mut *tx).await.is_err());
+        drop(tx);
         let count = sqlx::query("SELECT COUNT(*) FROM public.t").fetch_one(&pool).await.unwrap();
         assert_eq!(count.get::<i64, _>(0), 0);
     }

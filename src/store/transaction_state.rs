@@ -1,14 +1,16 @@
-//! What happens to a transaction and all it carries, written before it is acted on or said.
+//! State changes of a transaction and its members, written before they are acted on or reported.
 //!
-//! A batch moves with a few statements, however large it is. Each names the states it may move from, by
-//! [`Event::sources`], so that a late or repeated report changes nothing; and each is refused for a signer whose lease is another
-//! replica's ([`StoreError::Fenced`]).
+//! A batch moves with a few statements, however large it is. Each names the states that it may move from, by
+//! [`StateEvent::sources`], so that a late or repeated report changes nothing; and each is refused for a signer whose
+//! lease another replica holds ([`StoreError::Fenced`]).
 
 use super::{
     Store, StoreError,
+    bind::{bind_ids, bind_inclusion},
     db_transaction::DbTransaction,
     rows::{self, RowReader},
-    sql::placeholders,
+    sql::{placeholders, state_guard},
+    transact::Fence,
 };
 use crate::registration::{
     Block, Cost, Diagnosis, Failure, Finality, RegistrationId, State, StateEvent, Timestamp, TransactionId,
@@ -16,56 +18,56 @@ use crate::registration::{
 use alloy::primitives::B256;
 use sqlx::AssertSqlSafe;
 
-/// So many transactions that carried a registration have to revert, the last one with nothing else in it, before it fails.
+/// A registration fails after this many reverts, if it was alone in the last transaction.
 const MAX_REVERTS: i64 = 3;
 
-/// Who took a transaction, as far as that was said, and when by the chain's own time.
+/// The endpoint that accepted a transaction, and when in terms of the chain.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct AcceptedBy {
-    /// The endpoint; `None` when it is only known that somebody has it.
+    /// `None` when the transaction is known to the network but not through which endpoint.
     pub endpoint: Option<String>,
-    /// The newest block.
+    /// Block number of the head.
     pub head: Option<u64>,
 }
 
 /// A transaction in a canonical block.
 #[derive(Clone, Copy, Debug)]
 pub struct Inclusion {
-    /// Hash of the included attempt.
+    /// Of the included attempt.
     pub hash: B256,
-    /// The block.
     pub block: Block,
-    /// What it cost.
     pub cost: Cost,
 }
 
 impl Store {
-    /// A node has taken the transaction: the confirmation clock starts.
-    ///
-    /// # Errors
-    /// When the database cannot be written.
-    pub async fn mark_submitted(&self, id: TransactionId, taken: &AcceptedBy, at: Timestamp) -> Result<(), StoreError> {
-        let mut tx = self.write_for_tx(id).await?;
-        sqlx::query(
-            "UPDATE transactions SET state = $1, sent_at = $2, taken_by = $3, taken_head = $4, refusal = NULL \
-             WHERE id = $5 AND state = 'signed'",
-        )
-        .bind(State::Submitted.code())
-        .bind(at.micros())
-        .bind(taken.endpoint.clone())
-        .bind(taken.head.map(u64::cast_signed))
-        .bind(id.as_bytes().to_vec())
-        .execute(&mut *tx)
-        .await?;
-        transition_members(&mut tx, id, StateEvent::Submit, at).await?;
-        tx.commit().await
+    /// A node has accepted the transaction: the confirmation timeout starts.
+    pub async fn mark_submitted(
+        &self,
+        id: TransactionId,
+        accepted_by: &AcceptedBy,
+        at: Timestamp,
+    ) -> Result<(), StoreError> {
+        self.transact("sent", Fence::Transaction(id), async |tx| {
+            sqlx::query(
+                "UPDATE transactions SET state = $1, sent_at = $2, taken_by = $3, taken_head = $4, refusal = NULL \
+                 WHERE id = $5 AND state = 'signed'",
+            )
+            .bind(State::Submitted.code())
+            .bind(at)
+            .bind(accepted_by.endpoint.clone())
+            .bind(accepted_by.head.map(u64::cast_signed))
+            .bind(id)
+            .execute(&mut **tx)
+            .await?;
+            transition_members(tx, id, StateEvent::Submit, &[], at).await?;
+            Ok(())
+        })
+        .await
     }
 
-    /// The transaction is in a canonical block and has registered all it carries but `others`. Those stay as they are until the
-    /// block has its confirmation depth, and then go back to the queue; `deep` says whether it has that already.
-    ///
-    /// # Errors
-    /// When the database cannot be written.
+    /// The transaction is in a canonical block and has registered all members except `others`. Those keep their state
+    /// until the block has its confirmation depth, and then go back to the queue; `deep` is whether it has that
+    /// already.
     pub async fn mark_included(
         &self,
         id: TransactionId,
@@ -75,262 +77,228 @@ impl Store {
         at: Timestamp,
     ) -> Result<(), StoreError> {
         let event = if deep { StateEvent::Confirm } else { StateEvent::Include };
-        let mut tx = self.write_for_tx(id).await?;
-        // A node that included it had it, even if its answer never came: the clock then starts at inclusion.
-        sqlx::query(
-            "UPDATE transactions SET state = $1, hash = $2, sent_at = COALESCE(sent_at, $3), included_at = $4, \
-             block_number = $5, block_hash = $6, block_time = $7, gas_used = $8, effective_gas_price = $9, l1_fee = $10, \
-             confirmed_at = $11, reorged_out = NULL, refusal = NULL, missing_since = NULL WHERE id = $12",
-        )
-        .bind(event.target().code())
-        .bind(inclusion.hash.to_vec())
-        .bind(at.micros())
-        .bind(at.micros())
-        .bind(inclusion.block.number.cast_signed())
-        .bind(inclusion.block.hash.to_vec())
-        .bind(inclusion.block.time.micros())
-        .bind(inclusion.cost.gas_used.cast_signed())
-        .bind(inclusion.cost.effective_gas_price.to_string())
-        .bind(inclusion.cost.l1_fee.map(|fee| fee.to_string()))
-        .bind(deep.then(|| at.micros()))
-        .bind(id.as_bytes().to_vec())
-        .execute(&mut *tx)
-        .await?;
-        if deep {
-            requeue_some_members(&mut tx, id, others, at).await?;
-        }
-        let moved = transition_members_except(&mut tx, id, event, others, at).await?;
-        tx.commit_then(|| self.sub_unfinished(if deep { moved } else { 0 })).await?;
-        Ok(())
-    }
-
-    /// The including block has its confirmation depth. What the transaction has not registered goes back to the queue: returns
-    /// that.
-    ///
-    /// # Errors
-    /// When the database cannot be written.
-    pub async fn mark_confirmed(&self, id: TransactionId, at: Timestamp) -> Result<Vec<RegistrationId>, StoreError> {
-        let mut tx = self.write_for_tx(id).await?;
-        sqlx::query("UPDATE transactions SET state = $1, confirmed_at = $2 WHERE id = $3 AND state = 'included'")
-            .bind(State::Confirmed.code())
-            .bind(at.micros())
-            .bind(id.as_bytes().to_vec())
-            .execute(&mut *tx)
-            .await?;
-        let left = sqlx::query(
-            "UPDATE registrations SET state = $1, transaction_id = NULL, blocked = '', revision = revision + 1, updated_at = $2 \
-             WHERE transaction_id = $3 AND state IN ('signed', 'submitted') RETURNING id",
-        )
-        .bind(StateEvent::Requeue.target().code())
-        .bind(at.micros())
-        .bind(id.as_bytes().to_vec())
-        .fetch_all(&mut *tx)
-        .await?;
-        let moved = transition_members(&mut tx, id, StateEvent::Confirm, at).await?;
-        tx.commit_then(|| self.sub_unfinished(moved)).await?;
-        left.iter().map(|row| RowReader::new(row).registration_id()).collect()
-    }
-
-    /// The block that held the transaction is not canonical any more.
-    ///
-    /// # Errors
-    /// When the database cannot be written.
-    pub async fn mark_reorged(&self, id: TransactionId, at: Timestamp) -> Result<(), StoreError> {
-        let mut tx = self.write_for_tx(id).await?;
-        let was_confirmed =
-            sqlx::query("SELECT COUNT(*) FROM registrations WHERE transaction_id = $1 AND state = 'confirmed'")
-                .bind(id.as_bytes().to_vec())
-                .fetch_one(&mut *tx)
+        self.transact("mark_included", Fence::Transaction(id), async |tx| {
+            // A node had accepted it even if the response was lost: the confirmation timeout then starts at inclusion.
+            let query = sqlx::query(
+                "UPDATE transactions SET state = $1, hash = $2, sent_at = COALESCE(sent_at, $3), included_at = $4, \
+                 block_number = $5, block_hash = $6, block_time = $7, gas_used = $8, effective_gas_price = $9, \
+                 l1_fee = $10, confirmed_at = $11, reorged_out = NULL, refusal = NULL, missing_since = NULL WHERE id \
+                 = $12",
+            )
+            .bind(event.target().code())
+            .bind(inclusion.hash.to_vec())
+            .bind(at)
+            .bind(at);
+            bind_inclusion(query, &inclusion.block, &inclusion.cost)
+                .bind(deep.then_some(at))
+                .bind(id)
+                .execute(&mut **tx)
                 .await?;
-        let was_confirmed = RowReader::new(&was_confirmed).unsigned()?.unwrap_or_default();
-        sqlx::query(
-            // What was confirmed in time begins its clock anew.
-            "UPDATE transactions SET sent_at = CASE WHEN confirmed_at IS NULL THEN sent_at ELSE $4 END, \
-             hash = COALESCE((SELECT a.hash FROM attempts a WHERE a.transaction_id = transactions.id \
-             AND a.number = transactions.attempts), hash), \
-             reorged_out = block_number, refusal = NULL, missing_since = NULL, state = $1, finality = $2, included_at = NULL, confirmed_at = NULL, block_number = NULL, \
-             block_hash = NULL, block_time = NULL, gas_used = NULL, effective_gas_price = NULL, l1_fee = NULL WHERE id = $3",
-        )
-        .bind(State::Submitted.code())
-        .bind(Finality::Unsafe.code())
-        .bind(id.as_bytes().to_vec())
-        .bind(at.micros())
-        .execute(&mut *tx)
-        .await?;
-        transition_members(&mut tx, id, StateEvent::Reorg, at).await?;
-        tx.commit_then(|| self.add_unfinished(was_confirmed)).await?;
-        Ok(())
+            if deep {
+                requeue(tx, id, others, at).await?;
+            }
+            let moved = transition_members(tx, id, event, others, at).await?;
+            tx.unfinished.removed = if deep { moved } else { 0 };
+            Ok(())
+        })
+        .await
     }
 
-    /// The transaction can never register what it carries: its nonce is consumed at depth. All of it goes back to the queue, and
-    /// what reverted in smaller batches; what has reverted too often, and now alone, fails.
-    ///
-    /// # Errors
-    /// When the database cannot be written.
+    /// The block has its confirmation depth. Members that the transaction has not registered go back to the queue and
+    /// are returned.
+    pub async fn mark_confirmed(&self, id: TransactionId, at: Timestamp) -> Result<Vec<RegistrationId>, StoreError> {
+        self.transact("mark_confirmed", Fence::Transaction(id), async |tx| {
+            sqlx::query("UPDATE transactions SET state = $1, confirmed_at = $2 WHERE id = $3 AND state = 'included'")
+                .bind(State::Confirmed.code())
+                .bind(at)
+                .bind(id)
+                .execute(&mut **tx)
+                .await?;
+            let left = sqlx::query(
+                "UPDATE registrations SET state = $1, transaction_id = NULL, blocked = '', revision = revision + 1, \
+                 updated_at = $2 WHERE transaction_id = $3 AND state IN ('signed', 'submitted') RETURNING id",
+            )
+            .bind(StateEvent::Requeue.target().code())
+            .bind(at)
+            .bind(id)
+            .fetch_all(&mut **tx)
+            .await?;
+            tx.unfinished.removed = transition_members(tx, id, StateEvent::Confirm, &[], at).await?;
+            left.iter().map(|row| RowReader::new(row).registration_id()).collect()
+        })
+        .await
+    }
+
+    /// The transaction's block is no longer canonical.
+    pub async fn mark_reorged(&self, id: TransactionId, at: Timestamp) -> Result<(), StoreError> {
+        self.transact("mark_reorged", Fence::Transaction(id), async |tx| {
+            let confirmed = "SELECT COUNT(*) FROM registrations WHERE transaction_id = $1 AND state = 'confirmed'";
+            let confirmed = sqlx::query(confirmed).bind(id).fetch_one(&mut **tx).await?;
+            tx.unfinished.added = RowReader::new(&confirmed).number()?;
+            // The timeout of a transaction that was confirmed starts again.
+            sqlx::query(
+                "UPDATE transactions SET sent_at = CASE WHEN confirmed_at IS NULL THEN sent_at ELSE $4 END, hash = \
+                 COALESCE((SELECT a.hash FROM attempts a WHERE a.transaction_id = transactions.id AND a.number = \
+                 transactions.attempts), hash), reorged_out = block_number, refusal = NULL, missing_since = NULL, \
+                 state = $1, finality = $2, included_at = NULL, confirmed_at = NULL, block_number = NULL, block_hash \
+                 = NULL, block_time = NULL, gas_used = NULL, effective_gas_price = NULL, l1_fee = NULL WHERE id = $3",
+            )
+            .bind(State::Submitted.code())
+            .bind(Finality::Unsafe.code())
+            .bind(id)
+            .bind(at)
+            .execute(&mut **tx)
+            .await?;
+            transition_members(tx, id, StateEvent::Reorg, &[], at).await?;
+            Ok(())
+        })
+        .await
+    }
+
+    /// The transaction can never register its members: its nonce is consumed at confirmation depth. They go back to the
+    /// queue, after a revert to smaller batches; a member that was alone and has reverted [`MAX_REVERTS`] times fails.
     pub async fn requeue_members(
         &self,
         id: TransactionId,
         reverted: Option<&Failure>,
         at: Timestamp,
     ) -> Result<(), StoreError> {
-        let mut tx = self.write_for_tx(id).await?;
-        sqlx::query("UPDATE transactions SET state = 'released' WHERE id = $1")
-            .bind(id.as_bytes().to_vec())
-            .execute(&mut *tx)
-            .await?;
-        let members = sqlx::query("SELECT COUNT(*) FROM registrations WHERE transaction_id = $1")
-            .bind(id.as_bytes().to_vec())
-            .fetch_one(&mut *tx)
-            .await?;
-        let alone = RowReader::new(&members).unsigned()? == Some(1);
-        let mut failed = 0;
-        if let Some(failure) = reverted.filter(|_| alone) {
-            let marked = sqlx::query(AssertSqlSafe(format!(
-                "UPDATE registrations SET state = $1, failure_reason = $2, failure_message = $3, failed_at = $4, updated_at = $5, \
-                 revision = revision + 1 WHERE transaction_id = $6 AND reverts + 1 >= $7 AND {}",
-                state_guard(StateEvent::Fail)
+        self.transact("requeue_members", Fence::Transaction(id), async |tx| {
+            sqlx::query("UPDATE transactions SET state = 'released' WHERE id = $1").bind(id).execute(&mut **tx).await?;
+            if let Some(failure) = reverted {
+                tx.unfinished.removed = fail_if_alone(tx, id, failure, at).await?;
+            }
+            sqlx::query(AssertSqlSafe(format!(
+                "UPDATE registrations SET state = $1, transaction_id = NULL, blocked = '', reverts = reverts + $2, \
+                 revision = revision + 1, updated_at = $3 WHERE transaction_id = $4 AND {}",
+                state_guard(StateEvent::Requeue)
             )))
-            .bind(StateEvent::Fail.target().code())
-            .bind(failure.reason.code())
-            .bind(failure.message.clone())
-            .bind(at.micros())
-            .bind(at.micros())
-            .bind(id.as_bytes().to_vec())
-            .bind(MAX_REVERTS)
-            .execute(&mut *tx)
+            .bind(StateEvent::Requeue.target().code())
+            .bind(i64::from(reverted.is_some()))
+            .bind(at)
+            .bind(id)
+            .execute(&mut **tx)
             .await?;
-            failed = marked.rows_affected();
-        }
-        sqlx::query(AssertSqlSafe(format!(
-            "UPDATE registrations SET state = $1, transaction_id = NULL, blocked = '', reverts = reverts + $2, revision = revision + 1, \
-             updated_at = $3 WHERE transaction_id = $4 AND {}",
-            state_guard(StateEvent::Requeue)
-        )))
-        .bind(StateEvent::Requeue.target().code())
-        .bind(i64::from(reverted.is_some()))
-        .bind(at.micros())
-        .bind(id.as_bytes().to_vec())
-        .execute(&mut *tx)
-        .await?;
-        tx.commit_then(|| self.sub_unfinished(failed)).await?;
-        Ok(())
+            Ok(())
+        })
+        .await
     }
 
-    /// The confirmation clock of the transaction ran out, and this is why. Returns whether it was still open; what is settled
-    /// by now was not late.
-    ///
-    /// # Errors
-    /// When the database cannot be written.
+    /// The confirmation timeout has passed, for the reason in `diagnosis`. Returns whether the transaction was still
+    /// open: one that is confirmed or given up by now was not late.
     pub async fn mark_timed_out(
         &self,
         id: TransactionId,
         diagnosis: &Diagnosis,
         at: Timestamp,
     ) -> Result<bool, StoreError> {
-        let mut tx = self.write_for_tx(id).await?;
-        let late = sqlx::query(
-            "UPDATE transactions SET timed_out_at = $1, diagnosis = $2 \
-             WHERE id = $3 AND state IN ('signed', 'submitted', 'included')",
-        )
-        .bind(at.micros())
-        .bind(rows::encode_diagnosis(diagnosis)?)
-        .bind(id.as_bytes().to_vec())
-        .execute(&mut *tx)
-        .await?;
-        let late = late.rows_affected() > 0;
-        if late {
-            bump_member_revisions(&mut tx, id, at).await?;
-        }
-        tx.commit().await?;
-        Ok(late)
+        let diagnosis = rows::encode_diagnosis(diagnosis)?;
+        self.transact("mark_timed_out", Fence::Transaction(id), async |tx| {
+            let updated = sqlx::query(
+                "UPDATE transactions SET timed_out_at = $1, diagnosis = $2 \
+                 WHERE id = $3 AND state IN ('signed', 'submitted', 'included')",
+            )
+            .bind(at)
+            .bind(diagnosis)
+            .bind(id)
+            .execute(&mut **tx)
+            .await?;
+            let is_late = updated.rows_affected() > 0;
+            if is_late {
+                bump_member_revisions(tx, id, at).await?;
+            }
+            Ok(is_late)
+        })
+        .await
     }
 
-    /// The transaction's block is at or below the safe or finalized head. What another replica acts for by now is left to it.
-    ///
-    /// # Errors
-    /// When the database cannot be written.
+    /// The transactions' blocks are at or below the safe or finalized head. Those of signers whose lease another
+    /// replica holds are left unchanged.
     pub async fn raise_finality(
         &self,
         ids: &[TransactionId],
         finality: Finality,
         at: Timestamp,
     ) -> Result<(), StoreError> {
-        let mut tx = DbTransaction::begin(&self.writer).await?;
-        for id in ids {
-            let raised = sqlx::query(
-                "UPDATE transactions SET finality = $1 WHERE id = $2 AND state = 'confirmed' AND (nonce IS NULL OR EXISTS \
-                 (SELECT 1 FROM leases WHERE leases.signer = transactions.signer AND leases.holder = $3))",
-            )
-            .bind(finality.code())
-            .bind(id.as_bytes().to_vec())
-            .bind(self.holder_id())
-            .execute(&mut *tx)
-            .await?;
-            if raised.rows_affected() > 0 {
-                bump_member_revisions(&mut tx, *id, at).await?;
+        self.transact("raise_finality", Fence::None, async |tx| {
+            for id in ids {
+                let raised = sqlx::query(
+                    "UPDATE transactions SET finality = $1 WHERE id = $2 AND state = 'confirmed' AND (nonce IS NULL \
+                     OR EXISTS (SELECT 1 FROM leases WHERE leases.signer = transactions.signer AND leases.holder = \
+                     $3))",
+                )
+                .bind(finality.code())
+                .bind(*id)
+                .bind(self.leases.holder_id())
+                .execute(&mut **tx)
+                .await?;
+                if raised.rows_affected() > 0 {
+                    bump_member_revisions(tx, *id, at).await?;
+                }
             }
-        }
-        tx.commit().await
+            Ok(())
+        })
+        .await
     }
 }
 
-/// The states an event may move a registration from, as a condition.
-pub(super) fn state_guard(event: StateEvent) -> String {
-    let codes: Vec<_> = event.sources().map(|state| format!("'{}'", state.code())).collect();
-    format!("state IN ({})", codes.join(", "))
-}
-
-/// Moves all members but `others`.
-async fn transition_members_except(
+/// Moves all members except `others`. Returns how many it moved.
+async fn transition_members(
     tx: &mut DbTransaction,
     id: TransactionId,
     event: StateEvent,
     others: &[RegistrationId],
     at: Timestamp,
 ) -> Result<u64, StoreError> {
-    if others.is_empty() {
-        return transition_members(tx, id, event, at).await;
-    }
-    let sql = format!(
+    let except =
+        if others.is_empty() { String::new() } else { format!(" AND id NOT IN ({})", placeholders(4, others.len())) };
+    let query = sqlx::query(AssertSqlSafe(format!(
         "UPDATE registrations SET state = $1, blocked = '', revision = revision + 1, updated_at = $2 \
-         WHERE transaction_id = $3 AND {} AND id NOT IN ({})",
-        state_guard(event),
-        placeholders(4, others.len())
-    );
-    let query =
-        sqlx::query(AssertSqlSafe(sql)).bind(event.target().code()).bind(at.micros()).bind(id.as_bytes().to_vec());
-    let query = others.iter().fold(query, |query, other| query.bind(other.as_bytes().to_vec()));
-    Ok(query.execute(&mut **tx).await?.rows_affected())
-}
-
-async fn transition_members(
-    tx: &mut DbTransaction,
-    id: TransactionId,
-    event: StateEvent,
-    at: Timestamp,
-) -> Result<u64, StoreError> {
-    let moved = sqlx::query(AssertSqlSafe(format!(
-        "UPDATE registrations SET state = $1, blocked = '', revision = revision + 1, updated_at = $2 WHERE transaction_id = $3 AND {}",
+         WHERE transaction_id = $3 AND {}{except}",
         state_guard(event)
-    )))
-    .bind(event.target().code())
-    .bind(at.micros())
-    .bind(id.as_bytes().to_vec())
-    .execute(&mut **tx)
-    .await?;
-    Ok(moved.rows_affected())
+    )));
+    let query = query.bind(event.target().code()).bind(at).bind(id);
+    Ok(bind_ids(query, others).execute(&mut **tx).await?.rows_affected())
 }
 
 async fn bump_member_revisions(tx: &mut DbTransaction, id: TransactionId, at: Timestamp) -> Result<(), StoreError> {
     sqlx::query("UPDATE registrations SET revision = revision + 1, updated_at = $1 WHERE transaction_id = $2")
-        .bind(at.micros())
-        .bind(id.as_bytes().to_vec())
+        .bind(at)
+        .bind(id)
         .execute(&mut **tx)
         .await?;
     Ok(())
 }
 
-async fn requeue_some_members(
+/// Fails the only member of a reverted transaction, if it has reverted too often. Returns how many failed.
+async fn fail_if_alone(
+    tx: &mut DbTransaction,
+    id: TransactionId,
+    failure: &Failure,
+    at: Timestamp,
+) -> Result<u64, StoreError> {
+    let members = sqlx::query("SELECT COUNT(*) FROM registrations WHERE transaction_id = $1").bind(id);
+    if RowReader::new(&members.fetch_one(&mut **tx).await?).number()? != 1 {
+        return Ok(0);
+    }
+    let failed = sqlx::query(AssertSqlSafe(format!(
+        "UPDATE registrations SET state = $1, failure_reason = $2, failure_message = $3, failed_at = $4, updated_at \
+         = $5, revision = revision + 1 WHERE transaction_id = $6 AND reverts + 1 >= $7 AND {}",
+        state_guard(StateEvent::Fail)
+    )))
+    .bind(StateEvent::Fail.target().code())
+    .bind(failure.reason.code())
+    .bind(failure.message.clone())
+    .bind(at)
+    .bind(at)
+    .bind(id)
+    .bind(MAX_REVERTS)
+    .execute(&mut **tx)
+    .await?;
+    Ok(failed.rows_affected())
+}
+
+async fn requeue(
     tx: &mut DbTransaction,
     transaction: TransactionId,
     ids: &[RegistrationId],
@@ -338,14 +306,14 @@ async fn requeue_some_members(
 ) -> Result<(), StoreError> {
     for id in ids {
         sqlx::query(AssertSqlSafe(format!(
-            "UPDATE registrations SET state = $1, transaction_id = NULL, blocked = '', revision = revision + 1, updated_at = $2 \
-             WHERE id = $3 AND transaction_id = $4 AND {}",
+            "UPDATE registrations SET state = $1, transaction_id = NULL, blocked = '', revision = revision + 1, \
+             updated_at = $2 WHERE id = $3 AND transaction_id = $4 AND {}",
             state_guard(StateEvent::Requeue)
         )))
         .bind(StateEvent::Requeue.target().code())
-        .bind(at.micros())
-        .bind(id.as_bytes().to_vec())
-        .bind(transaction.as_bytes().to_vec())
+        .bind(at)
+        .bind(*id)
+        .bind(transaction)
         .execute(&mut **tx)
         .await?;
     }

@@ -2,7 +2,7 @@
 
 use crate::{
     chain::{self, CallError, EndpointResponse, EndpointStatus, FeeHistory, PoolStatus, Receipt},
-    pipeline::{Head, in_flight::PendingTx},
+    pipeline::{head::Head, in_flight::PendingTx},
     registration::diagnosis::{
         ChainSnapshot, EarlierTx, EndpointAnswer, EndpointSnapshot, FeeSnapshot, HeadSnapshot, ReceiptSnapshot,
         RevertReason, StallSnapshot,

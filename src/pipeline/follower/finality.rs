@@ -1,7 +1,10 @@
-//! From confirmed to safe to finalized. A block that was canonical is so as long as each head descends from the one before; a
-//! poll that finds the line broken looks at every block again first.
+//! From confirmed to safe to finalized. A block stays canonical as long as each head descends from the previous one; a
+//! poll that finds a reorg checks every tracked block first.
 
-use super::{CanonicalView, Follower};
+use super::{
+    Follower,
+    canonical_view::{CanonicalView, Canonicity},
+};
 use crate::{
     chain::{BlockTag, CallError, Header},
     pipeline::{error::PollError, now, resume},
@@ -15,19 +18,19 @@ use std::{
 };
 use tokio::time::Instant;
 
-/// How often the safe and finalized heads are asked for while a confirmed block is not final. They advance by whole L1
+/// Between two reads of the safe and finalized heads while a confirmed block is not final. They advance by whole L1
 /// batches, minutes apart on Base.
 const FINALITY_POLL_IDLE: Duration = Duration::from_secs(20);
-/// How often while somebody waits or work is out.
+/// While a caller waits or a transaction is pending.
 const FINALITY_POLL_BUSY: Duration = Duration::from_secs(1);
-/// How often where somebody may wait on another replica, of which nobody hears here: 24 calls a minute.
+/// With other replicas, whose callers may wait without this one knowing: 24 calls a minute.
 const FINALITY_POLL_SHARED: Duration = Duration::from_secs(5);
 
-/// How many transactions share a commit that says how final they are: with 650 registrations each, some 50 ms of the writer's time.
+/// Transactions per commit: with 650 registrations each, about 50 ms of the database writer's time.
 const FINALITY_WRITE_BATCH: usize = 8;
 
 impl Follower {
-    /// Raises the finality of confirmed blocks, and finds those that were reorged out.
+    /// Reads the safe and finalized heads when that is due, and raises the finality of the blocks they have reached.
     pub(super) async fn check_finality(&mut self, canonical: &mut CanonicalView) -> Result<(), PollError> {
         if !self.is_finality_poll_due() {
             return Ok(());
@@ -44,149 +47,152 @@ impl Follower {
             at if at <= safe => Finality::Safe,
             _ => Finality::Unsafe,
         };
-        let risen: Vec<_> = self.unfinalized.iter().filter(|block| reached(block) > block.finality).copied().collect();
-        match self.all_canonical(&risen, canonical).await? {
-            Some(true) => {}
-            Some(false) => {
-                // Some are gone: all are looked at with the next poll, before any of them is called safe.
+        let raised: Vec<_> = self.unfinalized.iter().filter(|block| reached(block) > block.finality).copied().collect();
+        match self.all_canonical(&raised, canonical).await? {
+            Canonicity::Canonical => {}
+            Canonicity::NotCanonical => {
+                // The next poll checks every block before the finality of any is raised.
                 (self.verified_head, self.last_finality_poll) = (None, None);
                 return Ok(());
             }
-            None => {
-                // It may be gone although nobody says so: whether that stays so is looked at with every poll.
+            Canonicity::Unknown => {
+                // The block may be gone: every poll checks again.
                 self.last_finality_poll = None;
                 return Ok(());
             }
         }
-        let (mut made_safe, mut made_final) = (Vec::new(), Vec::new());
-        for block in risen {
+        let (mut newly_safe, mut newly_final) = (Vec::new(), Vec::new());
+        for block in raised {
             match reached(&block) {
-                Finality::Finalized => made_final.push(block.id),
-                Finality::Safe | Finality::Unsafe => made_safe.push(block.id),
+                Finality::Finalized => newly_final.push(block.id),
+                Finality::Safe | Finality::Unsafe => newly_safe.push(block.id),
             }
         }
-        self.raise_finality(&made_safe, Finality::Safe).await?;
-        self.raise_finality(&made_final, Finality::Finalized).await?;
+        self.raise_finality(&newly_safe, Finality::Safe).await?;
+        self.raise_finality(&newly_final, Finality::Finalized).await?;
         self.unfinalized.retain(|block| block.finality != Finality::Finalized);
         self.stop_tracking_deep(canonical.head.block.number);
         Ok(())
     }
 
-    /// Writes it of a few at a time: a whole L1 batch of them becomes final at once, and what is accepted must not wait for all.
+    /// In several commits: a whole L1 batch of transactions becomes final at once, and new registrations must not wait
+    /// for all.
     async fn raise_finality(&mut self, ids: &[TransactionId], finality: Finality) -> Result<(), StoreError> {
-        for some in ids.chunks(FINALITY_WRITE_BATCH) {
-            self.context.store.raise_finality(some, finality, now()).await?;
-            for block in self.unfinalized.iter_mut().filter(|block| some.contains(&block.id)) {
+        for batch in ids.chunks(FINALITY_WRITE_BATCH) {
+            self.context.store.raise_finality(batch, finality, now()).await?;
+            for block in self.unfinalized.iter_mut().filter(|block| batch.contains(&block.id)) {
                 block.finality = finality;
             }
-            self.context.waiters.notify_transactions_changed(some).await;
+            self.context.waiters.notify_transactions_changed(batch).await;
         }
         Ok(())
     }
 
-    /// Whether the safe and finalized heads are to be asked for.
+    /// Whether the safe and finalized heads are to be read, or blocks are to be verified.
     pub(super) fn is_finality_poll_due(&mut self) -> bool {
         self.drain_new_blocks();
-        let every = match (self.has_waiters_or_pending(), self.context.store.is_shared()) {
+        let interval = match (self.has_waiters_or_pending(), self.context.store.is_shared()) {
             (true, _) => FINALITY_POLL_BUSY,
             (false, true) => FINALITY_POLL_SHARED,
             (false, false) => FINALITY_POLL_IDLE,
         };
-        let due = self.last_finality_poll.is_none_or(|looked| looked.elapsed() >= every);
+        let due = self.last_finality_poll.is_none_or(|polled| polled.elapsed() >= interval);
         !self.unverified.is_empty() || due && (self.has_untracked_deep || !self.unfinalized.is_empty())
     }
 
-    /// Whether work is out here, or somebody waits.
     fn has_waiters_or_pending(&self) -> bool {
         !(self.context.in_flight.is_empty() && self.context.waiters.is_empty())
     }
 
-    /// Whether the canonical chain holds these still; `None` when that cannot be said just now. Ours are all on the line that is
-    /// followed, so that the newest speaks for all; what a lane found was canonical when it was found, between two polls.
+    /// Our own blocks are all ancestors of the verified head, so that the newest proves the others. A foreign block was
+    /// canonical only when a sender found it, between two polls, so each is checked.
     async fn all_canonical(
         &self,
         blocks: &[UnfinalizedBlock],
         canonical: &mut CanonicalView,
-    ) -> Result<Option<bool>, CallError> {
+    ) -> Result<Canonicity, CallError> {
         let newest = blocks.iter().filter(|block| block.signer.is_some()).max_by_key(|block| block.number);
         for block in blocks.iter().filter(|block| block.signer.is_none()).chain(newest) {
-            let holds = canonical.is_canonical(block.number, block.hash).await?;
-            if holds != Some(true) {
-                return Ok(holds);
+            match canonical.is_canonical(block.number, block.hash).await? {
+                Canonicity::Canonical => {}
+                other @ (Canonicity::NotCanonical | Canonicity::Unknown) => return Ok(other),
             }
         }
-        Ok(Some(true))
+        Ok(Canonicity::Canonical)
     }
 
-    /// Looks once at the blocks that come with a lease, or that a lane found: nobody has followed them here until now. Those of one
-    /// lease were on one line when the newest of them was confirmed, so that of these the newest that is canonical speaks for all
-    /// below it.
+    /// Verifies the blocks that came with a lease or were found by a sender. The blocks of one lease were on one branch
+    /// when the newest was confirmed, so that the newest canonical one proves all below it.
     pub(super) async fn start_tracking(&mut self, canonical: &mut CanonicalView) -> Result<(), PollError> {
         self.drain_new_blocks();
         if self.unverified.is_empty() {
             return Ok(());
         }
-        // They stay arrived until all are looked at, for an endpoint may fail in the middle.
-        let mut arrived = self.unverified.clone();
-        arrived.sort_unstable_by_key(|block| (block.signer, std::cmp::Reverse(block.number)));
+        // They stay unverified until all are checked, because an endpoint may fail in between.
+        let mut blocks = self.unverified.clone();
+        blocks.sort_unstable_by_key(|block| (block.signer, std::cmp::Reverse(block.number)));
         canonical
-            .prefetch_headers(arrived.iter().filter(|block| block.signer.is_none()).map(|block| block.number))
+            .prefetch_headers(blocks.iter().filter(|block| block.signer.is_none()).map(|block| block.number))
             .await?;
-        let (mut held, mut unknown, mut proved) = (HashMap::new(), Vec::new(), None);
-        for block in arrived {
-            let spoken_for = block.signer.is_some() && proved == block.signer;
-            match if spoken_for { Some(true) } else { canonical.is_canonical(block.number, block.hash).await? } {
-                Some(true) => {
-                    proved = block.signer;
-                    held.insert(block.id, block);
+        let (mut verified, mut unknown, mut proved_signer) = (HashMap::new(), Vec::new(), None);
+        for block in blocks {
+            let is_proved = block.signer.is_some() && proved_signer == block.signer;
+            let canonicity = match is_proved {
+                true => Canonicity::Canonical,
+                false => canonical.is_canonical(block.number, block.hash).await?,
+            };
+            match canonicity {
+                Canonicity::Canonical => {
+                    proved_signer = block.signer;
+                    verified.insert(block.id, block);
                 }
-                Some(false) => {
+                Canonicity::NotCanonical => {
                     self.revert_confirmed_block(&block).await?;
                     self.unverified.retain(|other| other.id != block.id);
                 }
-                None => unknown.push(block),
+                Canonicity::Unknown => unknown.push(block),
             }
         }
         if !canonical.is_head_canonical().await? {
-            // The line that is followed may have been left: what was found on another one would speak for what is gone.
+            // A reorg happened meanwhile: the headers that verify these blocks may be of another branch.
             return Ok(());
         }
         self.unverified = unknown;
-        self.unfinalized.retain(|known| !held.contains_key(&known.id));
-        self.unfinalized.extend(held.into_values());
+        self.unfinalized.retain(|tracked| !verified.contains_key(&tracked.id));
+        self.unfinalized.extend(verified.into_values());
         Ok(())
     }
 
     fn drain_new_blocks(&mut self) {
-        let found = std::mem::take(&mut *self.context.new_unfinalized.lock());
-        if !found.is_empty() {
+        let new = self.context.follower_inbox.take_blocks();
+        if !new.is_empty() {
             let known = self.unfinalized.iter().chain(&self.unverified).map(|block| (block.id, block.hash));
             let known: HashSet<_> = known.collect();
-            self.unverified.extend(found.into_iter().filter(|block| !known.contains(&(block.id, block.hash))));
+            self.unverified.extend(new.into_iter().filter(|block| !known.contains(&(block.id, block.hash))));
         }
-        // What another replica acts for by now is watched there.
+        // The replica that holds a block's lease tracks it.
         self.unverified.retain(|block| self.context.store.holds_lease(block.lease_address()));
         self.unfinalized.retain(|block| self.context.store.holds_lease(block.lease_address()));
     }
 
-    /// Finds what a reorg took away, from the newest block down to the first that is still canonical. Returns whether that is known
-    /// of each: one that nobody shows just now is looked at again.
-    pub(super) async fn revert_reorged(&mut self, canonical: &mut CanonicalView) -> Result<bool, PollError> {
-        let mut known = true;
+    /// Reverts the tracked blocks that a reorg removed, from the newest down to the first that is still canonical.
+    /// Returns the number of blocks of which that is not known yet.
+    pub(super) async fn revert_reorged(&mut self, canonical: &mut CanonicalView) -> Result<usize, PollError> {
+        let mut undecided = 0;
         let mut newest_first = self.unfinalized.clone();
         newest_first.sort_unstable_by_key(|block| std::cmp::Reverse(block.number));
         for block in newest_first {
             match canonical.is_canonical(block.number, block.hash).await? {
-                Some(true) => break,
-                Some(false) => self.revert_confirmed_block(&block).await?,
-                None => known = false,
+                Canonicity::Canonical => break,
+                Canonicity::NotCanonical => self.revert_confirmed_block(&block).await?,
+                Canonicity::Unknown => undecided += 1,
             }
         }
-        Ok(known)
+        Ok(undecided)
     }
 
-    /// What was reported as confirmed is not on the canonical chain: our own bytes go out again, and what somebody else had
-    /// registered is queued. Only what is written is forgotten here.
+    /// A confirmed transaction's block is not canonical. Our own transaction is tracked again, and its bytes are
+    /// rebroadcast; the registrations of a foreign one are queued. The block is forgotten last, after the writes.
     async fn revert_confirmed_block(&mut self, block: &UnfinalizedBlock) -> Result<(), PollError> {
         let store = &self.context.store;
         if block.signer.is_some() {
@@ -196,18 +202,18 @@ impl Follower {
             if let Some(open) = store.open_transaction(block.id).await? {
                 let key = (open.signer, open.nonce);
                 resume::track(&self.context, open, Some(at));
-                if let Some(flight) = self.context.in_flight.get(key.0, key.1) {
-                    affected = (flight.members.len(), flight.sample_affected(), Some(flight.latest().0));
+                if let Some(tx) = self.context.in_flight.get(key.0, key.1) {
+                    affected = (tx.members.len(), tx.sample_affected(), Some(tx.latest().0));
                 }
             }
-            let (registrations, first, hash) = affected;
+            let (registrations, sample, hash) = affected;
             events::confirmed_transaction_reorged(
                 block.id,
                 block.signer,
                 hash,
                 block.number,
                 registrations,
-                first.as_ref(),
+                sample.as_ref(),
             );
             self.context.waiters.notify_transactions_changed(&[block.id]).await;
         } else {

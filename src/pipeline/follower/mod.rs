@@ -1,9 +1,12 @@
-//! Follows the chain for all senders: inclusion, confirmations, reorgs, timeouts and finality.
+//! Follows the chain for all senders: inclusion, confirmations, reorgs and finality.
 //!
 //! A poll reads the head and, for each signer with pending transactions, its nonce. Receipts are read only for
 //! transactions whose nonce the chain has consumed, and headers only for blocks at confirmation depth, so that the
 //! number of calls does not grow with the number of pending transactions. Receipts contain the contract's events;
 //! no `eth_getLogs` over a range is needed.
+//!
+//! Each poll has three phases: `observe` reads; `detect_reorg` and [`classify`] decide about the chain and each pending
+//! transaction; `act` writes, sends and notifies.
 //!
 //! # Reorgs
 //!
@@ -18,77 +21,78 @@
 //! - A block counts as lost only if no endpoint of the quorum has it (`CanonicalView::is_canonical`). Until that is
 //!   known, nothing is confirmed and no finality is raised.
 
+mod canonical_view;
+mod classify;
 mod finality;
 mod missing_blocks;
 mod receipts;
-mod timeouts;
-mod tracking_depth;
+pub(super) mod tracking_depth;
 
 use super::{
     Context, error::PollError, in_flight::PendingTx, observations::persist_observations, rebroadcast::rebroadcast,
-    tx_state::TxPhase,
 };
 use crate::{
-    chain::{Backoff, BlockTag, CallError, Chain, Header},
+    chain::{Backoff, CallError, Header},
     registration::Block,
     store::UnfinalizedBlock,
     telemetry::OngoingCondition,
 };
-use alloy::primitives::{Address, B256};
+use alloy::primitives::Address;
+use canonical_view::CanonicalView;
+use classify::{ChainSwitch, TxAction, classify};
 use futures_util::future::try_join_all;
 use missing_blocks::MissingBlocks;
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet},
     sync::Arc,
     time::Duration,
 };
-use timeouts::TimeoutWatcher;
 use tokio::{task::JoinSet, time::Instant};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
-pub(super) use tracking_depth::MAX_TRACKED_DEPTH;
 
-/// Between polls while work is out: half of Base's block time of 200 ms, and well inside the 250 ms that an answer may take.
+/// While transactions are pending: half of Base's block time of 200 ms, and well below the 250 ms that an answer may
+/// take.
 const BUSY_POLL: Duration = Duration::from_millis(100);
-/// Between polls while nothing is out, which ask nothing but, now and then, how final the last blocks are.
+/// While none is pending. Such a poll makes no call, except when the finality of the last blocks is due.
 const IDLE_POLL: Duration = Duration::from_secs(2);
-/// Bytes that no block has taken go out again this often, for a node may have forgotten them.
+/// A node may have dropped a transaction that no block includes.
 const REBROADCAST_INTERVAL: Duration = Duration::from_secs(3);
 
-/// Whether the chain that was followed is canonical no more.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum ChainSwitch {
-    Same,
-    Switched,
-    /// The node is behind where it was: asked again with the next poll.
-    Unknown,
-}
-
-/// The watcher.
 #[derive(Debug)]
-pub struct Follower {
+pub(super) struct Follower {
     context: Context,
+    /// Blocks of confirmed transactions, verified as canonical.
     unfinalized: Vec<UnfinalizedBlock>,
-    /// Whether there may be blocks that are not final and too deep to be followed.
+    /// Whether the store may have unfinalized blocks that are too deep to be tracked.
     has_untracked_deep: bool,
-    /// Those that nobody has looked at here yet.
+    /// Blocks that came with a lease or were found by a sender, before this process has verified them.
     unverified: Vec<UnfinalizedBlock>,
     last_finality_poll: Option<Instant>,
-    /// The newest head whose chain holds every block that is followed; `None` before the first poll.
+    /// The newest head that is known to descend from every block in `unfinalized`; `None` before the first poll.
     verified_head: Option<Header>,
-    /// How often the head had fallen when everything was last looked at.
+    /// The chain's count of head regressions at `verified_head`.
     head_regressions: u64,
-    /// Blocks below the head that nobody shows.
     missing_blocks: MissingBlocks,
-    /// The broadcasts of the last poll that had some: a node that does not answer them must not hold up the next polls.
+    /// Of the last poll that had any. They run beside the polls, because a node that does not answer must not delay
+    /// them.
     rebroadcasts: JoinSet<()>,
 }
 
+/// What one poll reads before it decides anything.
+struct Observation {
+    /// Read before the head, so that a regression in between counts for the next poll.
+    head_regressions: u64,
+    head: Header,
+    nonces: BTreeMap<Address, u64>,
+}
+
+type SharedPendingTx = Arc<PendingTx>;
+
 impl Follower {
-    /// A watcher; whoever takes a lease hands over what there is to be watched.
-    pub fn new(tools: Context) -> Self {
+    pub(super) fn new(context: Context) -> Self {
         Self {
-            context: tools,
+            context,
             unfinalized: Vec::new(),
             has_untracked_deep: true,
             unverified: Vec::new(),
@@ -100,126 +104,103 @@ impl Follower {
         }
     }
 
-    /// Watches until `stop`; ends between two polls. The clock runs beside the polls, for neither may hold up the other.
-    pub async fn run(self, stop: CancellationToken) {
-        let clocks = TimeoutWatcher::new(self.context.clone());
-        tokio::join!(clocks.run(&stop), self.poll_loop(&stop));
-    }
-
-    async fn poll_loop(mut self, stop: &CancellationToken) {
-        let mut delays = Backoff::new();
-        let hindered = OngoingCondition::new();
-        let mut changes = self.context.in_flight.subscribe();
-        let mut wanted = self.context.blockers.subscribe_fee_waiters();
+    /// Polls until `stop`, and ends between two polls.
+    pub(super) async fn run(mut self, stop: CancellationToken) {
+        let mut backoff = Backoff::new();
+        let failing = OngoingCondition::new();
+        let mut pending_changes = self.context.in_flight.subscribe();
+        let mut fee_waiters = self.context.blockers.subscribe_fee_waiters();
         while !stop.is_cancelled() {
-            let polled = self.poll().await;
-            self.context.poll_count.send_modify(|count| *count += 1);
-            let pause = match polled {
+            let result = self.poll().await;
+            self.context.follower_inbox.on_polled();
+            let pause = match result {
                 Ok(()) => {
-                    delays.reset();
-                    if let Some(lasted) = hindered.clear() {
-                        info!(seconds = lasted.as_secs(), "the follower finishes its polls again");
+                    backoff.reset();
+                    if let Some(lasted) = failing.clear() {
+                        info!(seconds = lasted.as_secs(), "polls succeed again");
                     }
                     if self.is_idle() { IDLE_POLL } else { BUSY_POLL }
                 }
                 Err(error) => {
-                    if error.is_reported_elsewhere() || !hindered.start() {
-                        debug!(error = %error, "the follower could not finish a poll");
+                    if error.is_reported_elsewhere() || !failing.start() {
+                        debug!(error = %error, "poll failed");
                     } else {
-                        warn!(error = %error, "the follower could not finish a poll, and goes on trying");
+                        warn!(error = %error, "poll failed, retrying");
                     }
-                    delays.next_delay()
+                    backoff.next_delay()
                 }
             };
-            let next = tokio::time::sleep(pause);
+            let sleep = tokio::time::sleep(pause);
             if self.is_idle() {
-                // The first transaction after a quiet time must not wait for the slow poll.
+                // The first transaction after an idle period must not wait for the idle interval.
                 tokio::select! {
                     () = stop.cancelled() => break,
-                    () = next => {}
-                    _ = changes.changed() => tokio::time::sleep(BUSY_POLL / 4).await,
-                    _ = wanted.changed() => {}
+                    () = sleep => {}
+                    _ = pending_changes.changed() => tokio::time::sleep(BUSY_POLL / 4).await,
+                    _ = fee_waiters.changed() => {}
                 }
             } else {
-                stop.run_until_cancelled(next).await;
+                stop.run_until_cancelled(sleep).await;
             }
-            changes.mark_unchanged();
-            wanted.mark_unchanged();
+            pending_changes.mark_unchanged();
+            fee_waiters.mark_unchanged();
         }
     }
 
-    /// Whether nothing is followed, nothing came with a lease, and nobody waits for the head's fees to fall.
+    /// Whether no transaction is pending, no block has to be verified, and no sender waits for lower fees.
     fn is_idle(&self) -> bool {
-        let nothing_came = self.unverified.is_empty() && self.context.new_unfinalized.lock().is_empty();
-        nothing_came
+        self.unverified.is_empty()
+            && self.context.follower_inbox.is_empty()
             && self.context.in_flight.is_empty()
             && *self.context.blockers.subscribe_fee_waiters().borrow() == 0
     }
 
     async fn poll(&mut self) -> Result<(), PollError> {
-        let flights = self.context.in_flight.all();
+        let pending = self.context.in_flight.all();
         if self.is_idle() && !self.is_finality_poll_due() {
-            // Nothing is followed: the probes' head is fresh enough for whoever wants to know it, once there is one.
-            let head = match self.context.chain.last_probed_head() {
-                Some(head) => head,
-                None => self.context.chain.head().await?,
-            };
-            self.context.update_head(head);
-            return Ok(());
+            return Ok(self.update_idle_head().await?);
         }
-        let falls = self.context.chain.head_regressions();
-        let signers: BTreeSet<Address> = flights.iter().map(|flight| flight.signer).collect();
-        let nonces = try_join_all(
-            signers
-                .iter()
-                .map(|signer| async { Ok::<_, CallError>((*signer, self.context.chain.nonce(*signer).await?)) }),
-        );
-        let (head, nonces) = tokio::try_join!(self.context.chain.head(), nonces)?;
-        let nonces: BTreeMap<Address, u64> = nonces.into_iter().collect();
-        self.context.update_head(head);
+        let observed = self.observe(&pending).await?;
+        let head_regressed = observed.head_regressions != self.head_regressions;
+        let (chain, missing_blocks) = (self.context.chain.clone(), self.missing_blocks.clone());
+        let mut canonical = CanonicalView::new(chain, observed.head, head_regressed, missing_blocks);
 
-        let mut canonical =
-            CanonicalView::new(self.context.chain.clone(), head, falls != self.head_regressions, &self.missing_blocks);
-        let left = self.detect_reorg(&mut canonical).await?;
-        // Before anything new is confirmed or taken over, so that what is confirmed is always on one line.
-        let known = left != ChainSwitch::Switched || self.revert_reorged(&mut canonical).await?;
-        canonical.is_consistent = left != ChainSwitch::Unknown && known;
-        if canonical.is_consistent {
-            self.start_tracking(&mut canonical).await?;
-        }
-        let (mut passed, mut unseen) = (Vec::new(), Vec::new());
-        for flight in flights {
-            let consumed = nonces.get(&flight.signer).is_some_and(|nonce| *nonce > flight.nonce);
-            let phase = flight.status().phase();
-            match phase {
-                TxPhase::Signed | TxPhase::Submitted if consumed => passed.push(flight),
-                TxPhase::Submitted => {
-                    flight.status().clear_nonce_consumed();
-                    persist_observations(&flight, &self.context.store).await;
-                    unseen.push(flight);
-                }
-                TxPhase::Signed => {}
-                TxPhase::Included { block, hash } => {
-                    let deep = self.depth(block.number, &canonical) >= self.context.settings.confirmations;
-                    if deep || left != ChainSwitch::Same {
-                        self.confirm_or_revert(&flight, (block, hash), deep, &mut canonical).await?;
-                    }
-                }
-            }
-        }
-        if canonical.is_consistent {
-            self.verified_head = Some(head);
-            self.head_regressions = falls;
-        }
-        self.rebroadcast_unseen(unseen);
-        self.resolve_consumed_nonces(passed, &mut canonical).await?;
-        match left {
-            ChainSwitch::Same | ChainSwitch::Switched => self.check_finality(&mut canonical).await,
-            ChainSwitch::Unknown => Ok(()),
-        }
+        let chain_switch = self.detect_reorg(&mut canonical).await?;
+        let confirmations = self.context.settings.confirmations;
+        let decide = |tx: SharedPendingTx| {
+            let is_nonce_consumed = observed.nonces.get(&tx.signer).is_some_and(|nonce| *nonce > tx.nonce);
+            let phase = tx.status().phase();
+            let at_confirmation_depth = |block: &Block| canonical.depth(block.number) >= confirmations;
+            (classify(phase, is_nonce_consumed, chain_switch, at_confirmation_depth), tx)
+        };
+        let actions = pending.into_iter().map(decide).collect();
+
+        self.act(chain_switch, actions, &observed, &mut canonical).await
     }
 
-    /// Whether the chain of the last head was left for another one, so that what is followed has to be looked at again.
+    /// The head of the last health probe is recent enough while nothing is tracked.
+    async fn update_idle_head(&self) -> Result<(), CallError> {
+        let head = match self.context.chain.last_probed_head() {
+            Some(head) => head,
+            None => self.context.chain.head().await?,
+        };
+        self.context.update_head(head);
+        Ok(())
+    }
+
+    async fn observe(&self, pending: &[SharedPendingTx]) -> Result<Observation, CallError> {
+        let chain = &self.context.chain;
+        let head_regressions = chain.head_regressions();
+        let signers: BTreeSet<Address> = pending.iter().map(|tx| tx.signer).collect();
+        let nonces = try_join_all(
+            signers.into_iter().map(|signer| async move { Ok::<_, CallError>((signer, chain.nonce(signer).await?)) }),
+        );
+        let (head, nonces) = tokio::try_join!(chain.head(), nonces)?;
+        self.context.update_head(head);
+        Ok(Observation { head_regressions, head, nonces: nonces.into_iter().collect() })
+    }
+
+    /// Whether the last verified head is still canonical.
     async fn detect_reorg(&self, canonical: &mut CanonicalView) -> Result<ChainSwitch, CallError> {
         let Some(last) = self.verified_head.filter(|_| !canonical.head_regressed) else {
             return Ok(ChainSwitch::Switched);
@@ -235,125 +216,62 @@ impl Follower {
         })
     }
 
-    /// The same bytes again, in case the node forgot them. What it answers changes nothing: the chain decides.
+    async fn act(
+        &mut self,
+        chain_switch: ChainSwitch,
+        actions: Vec<(TxAction, SharedPendingTx)>,
+        observed: &Observation,
+        canonical: &mut CanonicalView,
+    ) -> Result<(), PollError> {
+        // Before anything is confirmed, so that all confirmed blocks are on one branch.
+        let undecided = match chain_switch {
+            ChainSwitch::Switched => self.revert_reorged(canonical).await?,
+            ChainSwitch::Same | ChainSwitch::Unknown => 0,
+        };
+        canonical.is_consistent = chain_switch != ChainSwitch::Unknown && undecided == 0;
+        if canonical.is_consistent {
+            self.start_tracking(canonical).await?;
+        }
+        let (mut consumed, mut unseen) = (Vec::new(), Vec::new());
+        for (action, tx) in actions {
+            match action {
+                TxAction::Wait => {}
+                TxAction::FindReceipt => consumed.push(tx),
+                TxAction::Rebroadcast => {
+                    tx.status().clear_nonce_consumed();
+                    persist_observations(&tx, &self.context.store).await;
+                    unseen.push(tx);
+                }
+                TxAction::CheckBlock { block, hash, at_confirmation_depth } => {
+                    self.confirm_or_revert(&tx, (block, hash), at_confirmation_depth, canonical).await?;
+                }
+            }
+        }
+        // Not before every included transaction was checked: after an error the next poll finds the same reorg again.
+        if canonical.is_consistent {
+            self.verified_head = Some(observed.head);
+            self.head_regressions = observed.head_regressions;
+        }
+        self.rebroadcast_unseen(unseen);
+        self.resolve_consumed_nonces(consumed, canonical).await?;
+        match chain_switch {
+            ChainSwitch::Same | ChainSwitch::Switched => self.check_finality(canonical).await,
+            ChainSwitch::Unknown => Ok(()),
+        }
+    }
+
+    /// The answers are only recorded: whether a block includes the transaction decides.
     fn rebroadcast_unseen(&mut self, unseen: Vec<SharedPendingTx>) {
         while self.rebroadcasts.try_join_next().is_some() {}
         if !self.rebroadcasts.is_empty() {
             return;
         }
-        for flight in unseen {
-            let due = flight.status().start_rebroadcast(Instant::now(), REBROADCAST_INTERVAL);
+        for tx in unseen {
+            let due = tx.status().start_rebroadcast(Instant::now(), REBROADCAST_INTERVAL);
             if due {
                 let (chain, store) = (self.context.chain.clone(), self.context.store.clone());
-                self.rebroadcasts.spawn(async move { rebroadcast(&flight, &chain, &store).await });
+                self.rebroadcasts.spawn(async move { rebroadcast(&tx, &chain, &store).await });
             }
         }
     }
 }
-
-/// The canonical headers that one poll has asked for, each once.
-pub(super) struct CanonicalView {
-    chain: Chain,
-    head: Header,
-    /// Whether the head fell since the last look: then a block that nobody has is gone.
-    head_regressed: bool,
-    headers: HashMap<u64, Option<Header>>,
-    /// Whether the endpoints agree about a block and its depth.
-    quorum_cache: HashMap<B256, bool>,
-    /// Whether blocks are gone that are not shown.
-    gone_cache: HashMap<B256, bool>,
-    missing_blocks: MissingBlocks,
-    /// Whether the head is shown as canonical; `None` until that is asked.
-    head_canonical: Option<bool>,
-    /// Whether everything confirmed that is followed is known to be on the head's line. As long as it is not, nothing more is confirmed:
-    /// what is newer and on another line would speak for it.
-    is_consistent: bool,
-}
-
-impl CanonicalView {
-    fn new(chain: Chain, head: Header, fallen: bool, unshown: &MissingBlocks) -> Self {
-        let headers = HashMap::from([(head.block.number, Some(head))]);
-        let (agreed, gone) = (HashMap::new(), HashMap::new());
-        Self {
-            chain,
-            head,
-            head_regressed: fallen,
-            headers,
-            quorum_cache: agreed,
-            gone_cache: gone,
-            missing_blocks: unshown.clone(),
-            head_canonical: None,
-            is_consistent: false,
-        }
-    }
-
-    /// Whether the head is canonical now. The one that was believed last counts until it has fallen for certain, and meanwhile depth
-    /// must not be counted from it, nor may anything be settled that stands on another line. It is asked for again after every
-    /// header that was, so that a reorg between two questions is seen.
-    async fn is_head_canonical(&mut self) -> Result<bool, CallError> {
-        if let Some(stands) = self.head_canonical {
-            return Ok(stands);
-        }
-        let shown = self.chain.header(BlockTag::Number(self.head.block.number)).await?;
-        let stands = shown.is_some_and(|shown| shown.block.hash == self.head.block.hash);
-        self.head_canonical = Some(stands);
-        Ok(stands)
-    }
-
-    /// Asks for these headers at once, so that [`Self::header`] has them.
-    async fn prefetch_headers(&mut self, numbers: impl IntoIterator<Item = u64>) -> Result<(), CallError> {
-        let unknown: BTreeSet<u64> = numbers.into_iter().filter(|number| !self.headers.contains_key(number)).collect();
-        let chain = &self.chain;
-        let asked = unknown
-            .into_iter()
-            .map(|number| async move { Ok::<_, CallError>((number, chain.header(BlockTag::Number(number)).await?)) });
-        for (number, header) in try_join_all(asked).await? {
-            self.insert_header(number, header);
-        }
-        self.head_canonical = None;
-        Ok(())
-    }
-
-    /// Whether the endpoints agree that a block is `confirmations` deep: one of them alone may be mistaken, or lie.
-    async fn has_quorum(&mut self, block: &Block, confirmations: u64) -> bool {
-        if !self.is_consistent {
-            return false;
-        }
-        if let Some(agreed) = self.quorum_cache.get(&block.hash) {
-            return *agreed;
-        }
-        let agreed = self.chain.has_quorum(block, confirmations, self.head.block.number).await;
-        self.quorum_cache.insert(block.hash, agreed);
-        agreed
-    }
-
-    /// Whether a block is canonical; `None` when that cannot be said just now. As long as one healthy endpoint still shows it, it is
-    /// not taken back on another one's word; one that nobody shows is, when that stays so.
-    async fn is_canonical(&mut self, number: u64, hash: B256) -> Result<Option<bool>, CallError> {
-        match self.header(number).await? {
-            Some(header) if header.block.hash == hash => Ok(Some(true)),
-            None if !self.head_regressed => Ok(self.is_block_gone(number, hash).await.then_some(false)),
-            Some(_) | None => Ok((!self.chain.any_endpoint_has_block(number, hash).await).then_some(false)),
-        }
-    }
-
-    /// The canonical header of this number; `None` when the node has none.
-    async fn header(&mut self, number: u64) -> Result<Option<Header>, CallError> {
-        if let Some(header) = self.headers.get(&number) {
-            return Ok(*header);
-        }
-        let header = self.chain.header(BlockTag::Number(number)).await?;
-        self.insert_header(number, header);
-        self.head_canonical = None;
-        Ok(header)
-    }
-
-    fn insert_header(&mut self, number: u64, header: Option<Header>) {
-        self.headers.insert(number, header);
-        if header.is_some() {
-            self.missing_blocks.record_present(number);
-        }
-    }
-}
-
-type SharedPendingTx = Arc<PendingTx>;

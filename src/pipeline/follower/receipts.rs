@@ -1,13 +1,17 @@
-//! What became of a transaction whose nonce has passed: included, reverted, replaced, reorged.
+//! The outcome of a pending transaction whose nonce is consumed: included, reverted, displaced by another transaction,
+//! or reorged.
 
-use super::{CanonicalView, Follower, SharedPendingTx};
+use super::{
+    Follower, SharedPendingTx,
+    canonical_view::{CanonicalView, Canonicity},
+};
 use crate::{
     chain::{CallError, Chain, FanOut, MISSING_GRACE, Receipt, registration_topics, required_votes},
     pipeline::{
         error::PollError, now, observations::persist_observations, registration_trace::RegistrationTrace,
         tx_state::NonceConsumed,
     },
-    registration::{Block, Failure, FailureReason, Finality, RegistrationId, State},
+    registration::{Block, Failure, FailureReason, Finality, Registration, RegistrationId, State},
     store::{Inclusion, UnfinalizedBlock},
     telemetry::events,
 };
@@ -16,300 +20,295 @@ use futures_util::future::{join_all, try_join_all};
 use std::{collections::HashSet, time::Duration};
 use tokio::time::Instant;
 
-/// After this long it is written down: a receipt often comes a moment after the nonce.
+/// A receipt often appears a moment after the nonce is consumed; only a longer absence is stored.
 const MISSING_RECEIPT_PERSIST_AFTER: Duration = Duration::from_secs(1);
 
-/// Why a transaction can never register its work.
+/// Why a transaction can never register its members.
 #[derive(Clone, Copy, Debug)]
 enum RequeueReason {
-    /// It is in a block, and reverted.
     Reverted,
-    /// A stranger's transaction consumed its nonce.
+    /// By a transaction that is none of its attempts.
     NonceTaken,
 }
 
 impl Follower {
-    /// The nonces of these have passed: finds the receipts of whichever attempts were included, all at once, and settles one
-    /// after the other. One that cannot be looked for keeps none of the others; the first error is returned at the end.
+    /// Reads the receipts of all attempts concurrently, and then handles one transaction after the other. An error with
+    /// one does not keep the others from being handled; the first error is returned at the end.
     pub(super) async fn resolve_consumed_nonces(
         &mut self,
-        passed: Vec<SharedPendingTx>,
+        consumed: Vec<SharedPendingTx>,
         canonical: &mut CanonicalView,
     ) -> Result<(), PollError> {
         let chain = self.context.chain.clone();
-        let looked = join_all(passed.into_iter().map(|flight| find_receipt(&chain, flight))).await;
-        let (mut found, mut result) = (Vec::with_capacity(looked.len()), Ok(()));
-        for one in looked {
-            match one {
-                Ok(one) => found.push(one),
+        let reads = join_all(consumed.into_iter().map(|tx| find_receipt(&chain, tx))).await;
+        let (mut receipts, mut result) = (Vec::with_capacity(reads.len()), Ok(()));
+        for read in reads {
+            match read {
+                Ok(receipt) => receipts.push(receipt),
                 Err(error) => result = result.and(Err(error.into())),
             }
         }
         canonical
-            .prefetch_headers(found.iter().filter_map(|(_, receipt)| Some(receipt.as_ref()?.1.block_number)))
+            .prefetch_headers(receipts.iter().filter_map(|(_, receipt)| Some(receipt.as_ref()?.1.block_number)))
             .await?;
-        for (flight, receipt) in found {
-            let settled = match receipt {
-                Some((hash, receipt)) => self.apply_receipt(&flight, hash, receipt, canonical).await,
-                None => self.handle_missing_receipt(&flight, canonical).await,
+        for (tx, receipt) in receipts {
+            let handled = match receipt {
+                Some((hash, receipt)) => self.apply_receipt(&tx, hash, receipt, canonical).await,
+                None => self.handle_missing_receipt(&tx, canonical).await,
             };
-            result = result.and(settled);
+            result = result.and(handled);
         }
         result
     }
 
     async fn apply_receipt(
         &mut self,
-        flight: &SharedPendingTx,
+        tx: &SharedPendingTx,
         hash: B256,
         receipt: Receipt,
         canonical: &mut CanonicalView,
     ) -> Result<(), PollError> {
-        flight.status().clear_nonce_consumed();
+        tx.status().clear_nonce_consumed();
         let header = canonical.header(receipt.block_number).await?;
         let Some(header) = header.filter(|header| header.block.hash == receipt.block_hash) else {
-            // Between two blocks of a reorg, or two nodes: the next poll knows more.
+            // A reorg is under way, or the receipt and the header come from different nodes: the next poll decides.
             return Ok(());
         };
         if !canonical.is_head_canonical().await? {
             return Ok(());
         }
-        let depth = self.depth(header.block.number, canonical);
+        let depth = canonical.depth(header.block.number);
         let confirmations = self.context.settings.confirmations;
-        let deep = depth >= confirmations && canonical.has_quorum(&header.block, confirmations).await;
+        let is_confirmed = depth >= confirmations && canonical.has_quorum(&header.block, confirmations).await;
         if receipt.succeeded {
-            self.record_inclusion(flight, hash, &receipt, header.block, depth, deep).await
-        } else if deep {
-            // It has cost what it has cost, although it did nothing.
-            self.context.store.record_revert_cost(flight.id, &receipt.cost(), now()).await?;
-            self.requeue_members(flight, RequeueReason::Reverted).await
+            self.record_inclusion(tx, hash, &receipt, header.block, depth, is_confirmed).await
+        } else if is_confirmed {
+            // A reverted transaction is paid for too.
+            self.context.store.record_revert_cost(tx.id, &receipt.cost(), now()).await?;
+            self.requeue_members(tx, RequeueReason::Reverted).await
         } else {
             Ok(())
         }
     }
 
-    pub(super) fn depth(&self, number: u64, canonical: &CanonicalView) -> u64 {
-        (canonical.head.block.number + 1).saturating_sub(number).max(1)
-    }
-
-    /// In a canonical block: each registration is settled by its own event.
+    /// A canonical block includes it. Each registration counts as registered only if the receipt has its own event.
     async fn record_inclusion(
         &mut self,
-        flight: &SharedPendingTx,
+        tx: &SharedPendingTx,
         hash: B256,
         receipt: &Receipt,
         block: Block,
         depth: u64,
-        deep: bool,
+        is_confirmed: bool,
     ) -> Result<(), PollError> {
         let cost = receipt.cost();
-        let others = members_without_event(flight, receipt);
+        let unregistered = members_without_event(tx, receipt);
         let inclusion = Inclusion { hash, block, cost };
         let at = now();
-        self.context.store.mark_included(flight.id, &inclusion, &others, deep, at).await?;
-        let size = flight.members.len();
-        let (key, carried) = ((flight.signer, flight.nonce), (size, others.len()));
-        events::transaction_included(flight.id, key, hash, block.number, carried, &cost);
+        self.context.store.mark_included(tx.id, &inclusion, &unregistered, is_confirmed, at).await?;
+        let (key, counts) = ((tx.signer, tx.nonce), (tx.members.len(), unregistered.len()));
+        events::transaction_included(tx.id, key, hash, block.number, counts, &cost);
         {
-            let mut journeys = flight.traces();
-            let registered = journeys.iter_mut().filter(|journey| !others.contains(&journey.member.id));
-            registered.for_each(|journey| journey.on_included(&block, &cost));
+            let mut traces = tx.traces();
+            let registered = traces.iter_mut().filter(|trace| !unregistered.contains(&trace.member.id));
+            registered.for_each(|trace| trace.on_included(&block, &cost));
         }
-        flight.status().mark_included(block, hash, at);
-        if deep {
-            self.finish_confirmed(flight, (block, hash), &others, depth);
+        tx.status().mark_included(block, hash, at);
+        if is_confirmed {
+            self.finish_confirmed(tx, (block, hash), &unregistered, depth);
         }
-        self.context.waiters.notify_changed(&flight.members).await;
+        self.context.waiters.notify_changed(&tx.members).await;
         Ok(())
     }
 
-    /// Demoted if the including block is not canonical any more, else confirmed if it is `deep` enough.
+    /// An included transaction is submitted again if its block is not canonical, and confirmed if the block is deep
+    /// enough and a quorum agrees.
     pub(super) async fn confirm_or_revert(
         &mut self,
-        flight: &SharedPendingTx,
+        tx: &SharedPendingTx,
         (block, hash): (Block, B256),
-        deep: bool,
+        at_confirmation_depth: bool,
         canonical: &mut CanonicalView,
     ) -> Result<(), PollError> {
-        let Some(canonical_still) = canonical.is_canonical(block.number, block.hash).await? else { return Ok(()) };
-        if canonical_still {
-            let agreed = deep && canonical.has_quorum(&block, self.context.settings.confirmations).await;
-            if !agreed || !canonical.is_head_canonical().await? {
-                return Ok(());
+        match canonical.is_canonical(block.number, block.hash).await? {
+            Canonicity::Unknown => return Ok(()),
+            Canonicity::Canonical => {
+                let confirmations = self.context.settings.confirmations;
+                let is_confirmed = at_confirmation_depth && canonical.has_quorum(&block, confirmations).await;
+                if !is_confirmed || !canonical.is_head_canonical().await? {
+                    return Ok(());
+                }
+                let unregistered = self.context.store.mark_confirmed(tx.id, now()).await?;
+                self.finish_confirmed(tx, (block, hash), &unregistered, canonical.depth(block.number));
             }
-            let others = self.context.store.mark_confirmed(flight.id, now()).await?;
-            self.finish_confirmed(flight, (block, hash), &others, self.depth(block.number, canonical));
-        } else {
-            self.context.store.mark_reorged(flight.id, now()).await?;
-            let affected = flight.sample_affected();
-            let key = (flight.signer, flight.nonce);
-            events::transaction_reorged(flight.id, key, hash, block.number, affected.as_ref());
-            flight.status().mark_reorged(now());
+            Canonicity::NotCanonical => {
+                self.context.store.mark_reorged(tx.id, now()).await?;
+                let sample = tx.sample_affected();
+                events::transaction_reorged(tx.id, (tx.signer, tx.nonce), hash, block.number, sample.as_ref());
+                tx.status().mark_reorged(now());
+            }
         }
-        self.context.waiters.notify_changed(&flight.members).await;
+        self.context.waiters.notify_changed(&tx.members).await;
         Ok(())
     }
 
-    /// At confirmation depth: the flight is over, and what it has not registered is queued again; its block is watched until it
-    /// is final.
+    /// The transaction leaves memory. The members that it did not register are queued again, and its block is tracked
+    /// until it is final.
     fn finish_confirmed(
         &mut self,
-        flight: &SharedPendingTx,
+        tx: &SharedPendingTx,
         (block, hash): (Block, B256),
-        others: &[RegistrationId],
+        unregistered: &[RegistrationId],
         depth: u64,
     ) {
         let at = now();
-        let sent = flight.status().submitted_at().unwrap_or(flight.signed_at);
-        let mut journeys = std::mem::take(&mut *flight.traces());
-        journeys.retain(|journey| !others.contains(&journey.member.id));
-        let key = (flight.signer, flight.nonce);
-        events::transaction_confirmed(flight.id, key, hash, block.number, journeys.len(), at.since(sent));
-        for journey in journeys {
-            let member = &journey.member;
+        let submitted_at = tx.status().submitted_at().unwrap_or(tx.signed_at);
+        let mut traces = std::mem::take(&mut *tx.traces());
+        traces.retain(|trace| !unregistered.contains(&trace.member.id));
+        let key = (tx.signer, tx.nonce);
+        events::transaction_confirmed(tx.id, key, hash, block.number, traces.len(), at.since(submitted_at));
+        for trace in traces {
+            let member = &trace.member;
             let total = at.since(member.created_at);
-            events::registration_confirmed(member.id, (&member.trace, journey.span_id()), hash, block.number, total);
-            journey.on_confirmed(hash, &block, depth, at);
+            events::registration_confirmed(member.id, (&member.trace, trace.span_id()), hash, block.number, total);
+            trace.on_confirmed(hash, &block, depth, at);
         }
-        self.context.in_flight.remove(flight);
-        if !others.is_empty() {
+        self.context.in_flight.remove(tx);
+        if !unregistered.is_empty() {
             self.context.queue.notify();
         }
-        let finality = Finality::Unsafe;
         self.unfinalized.push(UnfinalizedBlock {
-            id: flight.id,
-            signer: Some(flight.signer),
-            finality,
+            id: tx.id,
+            signer: Some(tx.signer),
+            finality: Finality::Unsafe,
             number: block.number,
             hash: block.hash,
         });
     }
 
-    /// The nonce is consumed, and no receipt of ours is to be had: by a stranger's transaction, if that stays so.
+    /// The nonce is consumed, and no attempt has a receipt. If that lasts, an unknown transaction consumed it: one of
+    /// ours that the store does not know, which is imported, or a foreign one, after which the members are queued
+    /// again.
     async fn handle_missing_receipt(
         &mut self,
-        flight: &SharedPendingTx,
+        tx: &SharedPendingTx,
         canonical: &mut CanonicalView,
     ) -> Result<(), PollError> {
         let head = canonical.head.block.number;
-        // One that nobody has sent since the start is as the store had it, which may be an older backup.
-        let (first, consumed) = {
-            let mut status = flight.status();
-            let first = !status.is_nonce_consumed() && !status.was_broadcast();
-            (first, status.record_nonce_consumed(Instant::now(), head))
+        // Before the first broadcast everything known of it is from the store, which may be restored from an older
+        // backup.
+        let (may_be_outdated, consumed) = {
+            let mut status = tx.status();
+            let is_first_observation = !status.is_nonce_consumed();
+            (is_first_observation && !status.was_broadcast(), status.record_nonce_consumed(Instant::now(), head))
         };
         let Some(NonceConsumed { since, at_head }) = consumed else { return Ok(()) };
         if since.elapsed() >= MISSING_RECEIPT_PERSIST_AFTER {
-            self.persist_missing_receipt(flight, since.elapsed()).await;
+            tx.status().record_receipt_missing(now().minus(since.elapsed()));
+            persist_observations(tx, &self.context.store).await;
         }
-        let deep = head + 1 >= at_head + self.context.settings.confirmations;
-        let displaced =
-            deep && since.elapsed() >= MISSING_GRACE && self.is_nonce_taken(flight, since.elapsed(), head).await;
-        if (first || displaced)
-            && let Some((flight, hash, receipt)) = self.context.import_attempt(flight).await?
+        let at_confirmation_depth = head + 1 >= at_head + self.context.settings.confirmations;
+        let is_nonce_taken = at_confirmation_depth
+            && since.elapsed() >= MISSING_GRACE
+            && self.is_nonce_taken(tx, since.elapsed(), head).await;
+        if (may_be_outdated || is_nonce_taken)
+            && let Some((tx, hash, receipt)) = self.context.import_attempt(tx).await?
         {
-            return self.apply_receipt(&flight, hash, receipt, canonical).await;
+            return self.apply_receipt(&tx, hash, receipt, canonical).await;
         }
-        if displaced {
-            return self.requeue_members(flight, RequeueReason::NonceTaken).await;
+        if is_nonce_taken {
+            return self.requeue_members(tx, RequeueReason::NonceTaken).await;
         }
         Ok(())
     }
 
-    /// Keeps for other replicas and the next start that its nonce is consumed without a receipt.
-    async fn persist_missing_receipt(&self, flight: &SharedPendingTx, lasting: Duration) {
-        flight.status().record_receipt_missing(now().minus(lasting));
-        persist_observations(flight, &self.context.store).await;
-    }
-
-    /// Whether every endpoint that answers, and more than one where there are more, says that the nonce is consumed at confirmation
-    /// depth and that none of our attempts did it.
-    async fn is_nonce_taken(&self, flight: &SharedPendingTx, missing: Duration, head: u64) -> bool {
+    /// Whether a quorum says, and no endpoint that answers denies, that the nonce is consumed at confirmation depth and
+    /// that no attempt has a receipt.
+    async fn is_nonce_taken(&self, tx: &SharedPendingTx, missing_for: Duration, head: u64) -> bool {
         let chain = &self.context.chain;
         let fan_out = FanOut::to_quorum();
-        let deep = (head + 1).saturating_sub(self.context.settings.confirmations);
-        let nonces = chain.nonces_at_block_from_many(flight.signer, deep, fan_out).await;
-        let versions = flight.versions();
-        let asked = versions.attempts.iter().map(|attempt| chain.receipts_from_many(attempt.hash, fan_out));
-        let receipts = join_all(asked).await;
-        let consumed = nonces.iter().all(|witness| matches!(witness.result, Ok(nonce) if nonce > flight.nonce));
-        let unseen = receipts.iter().flatten().all(|witness| matches!(witness.result, Ok(None)));
-        let needed = required_votes(missing, chain.endpoint_count());
-        let enough = nonces.len() >= needed && receipts.iter().all(|heard| heard.len() >= needed);
-        enough && consumed && unseen
+        let confirmed_block = (head + 1).saturating_sub(self.context.settings.confirmations);
+        let nonces = chain.nonces_at_block_from_many(tx.signer, confirmed_block, fan_out).await;
+        let versions = tx.versions();
+        let reads = versions.attempts.iter().map(|attempt| chain.receipts_from_many(attempt.hash, fan_out));
+        let receipts = join_all(reads).await;
+        let is_consumed = nonces.iter().all(|response| matches!(response.result, Ok(nonce) if nonce > tx.nonce));
+        let has_no_receipt = receipts.iter().flatten().all(|response| matches!(response.result, Ok(None)));
+        let required = required_votes(missing_for, chain.endpoint_count());
+        let has_votes = nonces.len() >= required && receipts.iter().all(|responses| responses.len() >= required);
+        has_votes && is_consumed && has_no_receipt
     }
 
-    /// The transaction can never register its work, and its nonce is consumed at depth: the work is queued again.
-    async fn requeue_members(&mut self, flight: &SharedPendingTx, why: RequeueReason) -> Result<(), PollError> {
-        let (reason, reverted) = match why {
+    /// The nonce is consumed at confirmation depth, and the transaction registered nothing.
+    async fn requeue_members(&mut self, tx: &SharedPendingTx, reason: RequeueReason) -> Result<(), PollError> {
+        let (description, failure) = match reason {
             RequeueReason::NonceTaken => ("its nonce was consumed by another transaction", None),
             RequeueReason::Reverted => (
                 "it reverted",
                 Some(Failure {
                     reason: FailureReason::TransactionReverted,
-                    message: "its transactions were mined and reverted again and again, the last one with nothing else in it; \
-                              that one is in the log"
+                    message: "its transactions were included and reverted repeatedly, the last one with no other \
+                              registration in it; that transaction is in the log"
                         .to_owned(),
                 }),
             ),
         };
-        self.context.store.requeue_members(flight.id, reverted.as_ref(), now()).await?;
-        let affected = flight.sample_affected();
+        self.context.store.requeue_members(tx.id, failure.as_ref(), now()).await?;
+        let sample = tx.sample_affected();
         events::registrations_requeued(
-            flight.id,
-            (flight.signer, flight.nonce),
-            flight.latest().0,
-            reason,
-            flight.members.len(),
-            affected.as_ref(),
+            tx.id,
+            (tx.signer, tx.nonce),
+            tx.latest().0,
+            description,
+            tx.members.len(),
+            sample.as_ref(),
         );
-        self.context.in_flight.remove(flight);
-        let journeys = std::mem::take(&mut *flight.traces());
-        if let Some(failure) = &reverted {
-            self.report_failed(journeys, failure).await?;
+        self.context.in_flight.remove(tx);
+        let traces = std::mem::take(&mut *tx.traces());
+        if let Some(failure) = &failure {
+            self.report_failed(traces, failure).await?;
         }
-        self.context.waiters.notify_changed(&flight.members).await;
+        self.context.waiters.notify_changed(&tx.members).await;
         self.context.queue.notify();
         Ok(())
     }
-}
 
-impl Follower {
-    /// Of what was carried by a transaction that reverted, tells what has failed for good: the rest is queued again.
-    async fn report_failed(&self, journeys: Vec<RegistrationTrace>, failure: &Failure) -> Result<(), PollError> {
-        let ids: Vec<_> = journeys.iter().map(|journey| journey.member.id).collect();
+    /// After a revert the store decides which members have failed; the others are queued again.
+    async fn report_failed(&self, traces: Vec<RegistrationTrace>, failure: &Failure) -> Result<(), PollError> {
+        let ids: Vec<_> = traces.iter().map(|trace| trace.member.id).collect();
         let stored = self.context.store.get_all(&ids).await?;
-        let failed: HashSet<_> = stored.iter().filter(|one| one.state == State::Failed).map(|one| one.id).collect();
-        for journey in journeys.into_iter().filter(|journey| failed.contains(&journey.member.id)) {
-            events::registration_failed(&journey.affected(journey.span_id()), failure, "wait");
-            journey.on_failed(now());
+        let is_failed = |registration: &&Registration| registration.state == State::Failed;
+        let failed: HashSet<_> = stored.iter().filter(is_failed).map(|registration| registration.id).collect();
+        for trace in traces.into_iter().filter(|trace| failed.contains(&trace.member.id)) {
+            events::registration_failed(&trace.affected(trace.span_id()), failure, "wait");
+            trace.on_failed(now());
         }
         Ok(())
     }
 }
 
-/// The receipt of the attempt that was included, with its hash.
+/// The receipt of the included attempt, with the attempt's hash.
 async fn find_receipt(
     chain: &Chain,
-    flight: SharedPendingTx,
+    tx: SharedPendingTx,
 ) -> Result<(SharedPendingTx, Option<(B256, Receipt)>), CallError> {
-    let versions = flight.versions();
-    let asked = versions.attempts.iter().map(|attempt| chain.receipt(attempt.hash));
-    let receipts = try_join_all(asked).await?;
+    let versions = tx.versions();
+    let reads = versions.attempts.iter().map(|attempt| chain.receipt(attempt.hash));
+    let receipts = try_join_all(reads).await?;
     let found = versions.attempts.iter().zip(receipts).find_map(|(attempt, receipt)| Some((attempt.hash, receipt?)));
-    Ok((flight, found))
+    Ok((tx, found))
 }
 
-/// The registrations whose own event is not in the receipt: skipped as duplicates, and to be found on chain by the next look.
-fn members_without_event(flight: &SharedPendingTx, receipt: &Receipt) -> Vec<RegistrationId> {
+/// The contract skipped these because another transaction registered their pairs first; the sender finds them on chain.
+fn members_without_event(tx: &SharedPendingTx, receipt: &Receipt) -> Vec<RegistrationId> {
     let registered: HashSet<&[B256]> = receipt.events.iter().filter_map(|topics| topics.get(..3)).collect();
-    let journeys = flight.traces();
-    journeys
+    let traces = tx.traces();
+    traces
         .iter()
-        .filter(|journey| {
-            let topics = registration_topics(&journey.member.pair);
+        .filter(|trace| {
+            let topics = registration_topics(&trace.member.pair);
             !registered.contains(topics.as_slice())
         })
-        .map(|journey| journey.member.id)
+        .map(|trace| trace.member.id)
         .collect()
 }

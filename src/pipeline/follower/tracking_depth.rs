@@ -1,44 +1,44 @@
-//! How far back confirmed blocks are followed. Where blocks become final, all that are not are few. Where that stays out, for a node
-//! does not say what is final or L1 has stopped, they would fill memory without end; so the deepest are left to the store.
+//! How far back confirmed blocks are tracked. While blocks become final, few are not. When finality stops, because a
+//! node does not report it or L1 has stopped, the tracked blocks would fill memory without bound; so the deepest are
+//! left to the store.
 
 use super::Follower;
 use crate::store::StoreError;
 use std::collections::HashSet;
 use tracing::info;
 
-/// Blocks that are so much deeper than the newest are not followed: 13.9 hours of Base's 200 ms. No reorg reaches them: what a
-/// batch has not put on L1 within the sequencing window of 12 hours is replaced by then, and what it has is reorged with L1 alone
+/// Blocks below the head: 13.9 hours of Base's 200 ms. No reorg is deeper: a block that is not on L1 within the
+/// sequencing window of 12 hours is replaced by then, and one that is on L1 is reorged only with L1
 /// (<https://specs.optimism.io/glossary.html#sequencing-window>).
 pub(in crate::pipeline) const MAX_TRACKED_DEPTH: u64 = 250_000;
-/// How many of those that were left behind are taken up again at once, when they are final after all.
+/// Blocks that one finality poll resumes from the store.
 const MAX_RESUMED_AT_ONCE: u32 = 500;
 
 impl Follower {
-    /// Takes up what was left behind and is final by now, so that it is said of it too.
+    /// Tracks the deep blocks that have become final in the meantime, so that their finality is raised too.
     pub(super) async fn resume_deep_blocks(&mut self, head: u64, finalized: Option<u64>) -> Result<(), StoreError> {
         let (true, Some(finalized)) = (self.has_untracked_deep, finalized) else { return Ok(()) };
-        let horizon = head.saturating_sub(MAX_TRACKED_DEPTH);
-        let left = self.context.store.unfinalized_up_to(finalized.min(horizon), MAX_RESUMED_AT_ONCE).await?;
-        self.has_untracked_deep = left.len() == MAX_RESUMED_AT_ONCE as usize || finalized < horizon;
-        let followed: HashSet<_> = self.unfinalized.iter().map(|block| block.id).collect();
+        let oldest_tracked = head.saturating_sub(MAX_TRACKED_DEPTH);
+        let deep = self.context.store.unfinalized_up_to(finalized.min(oldest_tracked), MAX_RESUMED_AT_ONCE).await?;
+        self.has_untracked_deep = deep.len() == MAX_RESUMED_AT_ONCE as usize || finalized < oldest_tracked;
+        let tracked: HashSet<_> = self.unfinalized.iter().map(|block| block.id).collect();
         let store = &self.context.store;
         let ours =
-            left.into_iter().filter(|block| store.holds_lease(block.lease_address()) && !followed.contains(&block.id));
+            deep.into_iter().filter(|block| store.holds_lease(block.lease_address()) && !tracked.contains(&block.id));
         self.unfinalized.extend(ours);
         Ok(())
     }
 
-    /// Leaves the deepest behind.
     pub(super) fn stop_tracking_deep(&mut self, head: u64) {
         let before = self.unfinalized.len();
         self.unfinalized.retain(|block| block.number + MAX_TRACKED_DEPTH > head);
-        let left = before - self.unfinalized.len();
-        if left > 0 {
+        let removed = before - self.unfinalized.len();
+        if removed > 0 {
             self.has_untracked_deep = true;
             info!(
-                transactions = left,
+                transactions = removed,
                 blocks = MAX_TRACKED_DEPTH,
-                "transactions so deep are not followed until they are final"
+                "transactions too deep to be reorged are not tracked until they are final"
             );
         }
     }
@@ -61,7 +61,7 @@ mod tests {
 
     const SIGNER: Address = Address::repeat_byte(9);
 
-    /// A follower that knows nothing, on a store with a confirmed transaction in each of these blocks.
+    /// A new follower, on a store with a confirmed transaction in each of these blocks.
     async fn follower(folder: &tempfile::TempDir, blocks: &[u64]) -> Follower {
         let settings = store::Settings::parse(&format!("sqlite://{}/r.db", folder.path().display())).unwrap();
         let store = Store::open(&settings, 100).await.unwrap();
@@ -69,7 +69,7 @@ mod tests {
         let (acceptor, intake) = AcceptHandle::new(store.clone());
         tokio::spawn(intake.run(CancellationToken::new(), || {}));
         for (nonce, number) in (0_u8..).zip(blocks) {
-            let asked = NewRegistration {
+            let registration = NewRegistration {
                 pair: Pair {
                     document_hash: DocumentHash::new([nonce + 1; 32]).unwrap(),
                     case_id: "case".parse().unwrap(),
@@ -78,7 +78,7 @@ mod tests {
                 user_id: None,
                 trace: propagation::extract(&http::HeaderMap::new()),
             };
-            let member = acceptor.accept(asked).await.unwrap().registration.id;
+            let member = acceptor.accept(registration).await.unwrap().registration.id;
             let (id, at, hash) = (TransactionId::from(Uuid::now_v7()), now(), B256::repeat_byte(nonce));
             let fees = Fees { max_fee_per_gas: 1, max_priority_fee_per_gas: 1 };
             let attempt = Attempt { hash, raw: vec![nonce].into(), fees };
@@ -99,7 +99,7 @@ mod tests {
             let cost = Cost { gas_used: 1, effective_gas_price: 1, l1_fee: None };
             store.mark_included(id, &Inclusion { hash, block, cost }, &[], true, at).await.unwrap();
         }
-        // Another test may have installed it.
+        // Fails when another test has installed it.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let endpoints = vec![EndpointUrl::parse("http://127.0.0.1:1").unwrap()];
         let (signers, contract) = (Vec::new(), Address::repeat_byte(1));
@@ -114,14 +114,14 @@ mod tests {
         Follower::new(Context::new(Chain::new(&chain).unwrap(), store, settings, 1))
     }
 
-    fn followed(follower: &Follower) -> Vec<u64> {
+    fn tracked(follower: &Follower) -> Vec<u64> {
         let mut numbers: Vec<u64> = follower.unfinalized.iter().map(|block| block.number).collect();
         numbers.sort_unstable();
         numbers
     }
 
     #[tokio::test]
-    async fn what_no_reorg_reaches_is_left_to_the_store_and_taken_up_when_it_is_final_after_all() {
+    async fn blocks_too_deep_for_a_reorg_are_not_tracked_until_they_are_final() {
         let folder = tempfile::tempdir().unwrap();
         let mut follower = follower(&folder, &[10, 20, MAX_TRACKED_DEPTH]).await;
         let store = follower.context.store.clone();
@@ -130,24 +130,24 @@ mod tests {
 
         follower.stop_tracking_deep(head);
 
-        assert_eq!(followed(&follower), [MAX_TRACKED_DEPTH]);
+        assert_eq!(tracked(&follower), [MAX_TRACKED_DEPTH]);
         follower.resume_deep_blocks(head, None).await.unwrap();
-        assert_eq!(followed(&follower), [MAX_TRACKED_DEPTH], "nothing is final");
+        assert_eq!(tracked(&follower), [MAX_TRACKED_DEPTH], "nothing is final");
         follower.resume_deep_blocks(head, Some(15)).await.unwrap();
-        assert_eq!(followed(&follower), [10, MAX_TRACKED_DEPTH], "this one is to be told final");
+        assert_eq!(tracked(&follower), [10, MAX_TRACKED_DEPTH], "its finality can be raised");
         follower.resume_deep_blocks(head, Some(head)).await.unwrap();
-        assert_eq!(followed(&follower), [10, 20, MAX_TRACKED_DEPTH]);
+        assert_eq!(tracked(&follower), [10, 20, MAX_TRACKED_DEPTH]);
     }
 
     #[tokio::test]
-    async fn a_start_looks_once_for_what_an_earlier_run_left_behind() {
+    async fn a_start_resumes_the_deep_blocks_of_an_earlier_run_once() {
         let folder = tempfile::tempdir().unwrap();
         let mut follower = follower(&folder, &[10, MAX_TRACKED_DEPTH]).await;
         assert!(follower.has_untracked_deep);
 
         follower.resume_deep_blocks(MAX_TRACKED_DEPTH + 20, Some(MAX_TRACKED_DEPTH + 20)).await.unwrap();
 
-        assert_eq!(followed(&follower), [10], "the other one is followed by whoever took the lease");
+        assert_eq!(tracked(&follower), [10], "the other block is tracked by the holder of the lease");
         assert!(!follower.has_untracked_deep);
     }
 }

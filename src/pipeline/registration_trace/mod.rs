@@ -1,9 +1,10 @@
-//! One registration's story: prepare, send, wait, a span each under one `blockchain.register`.
+//! One registration as spans: prepare, send and wait under one `blockchain.register`.
 //!
-//! A journey outlives the request that began it, and the process. It remembers a few times and numbers, and its spans are told
-//! from them when it ends, or up to then when its confirmation clock runs out: so a journey that nobody wants to see costs
-//! nothing, and one that a restart interrupted is told whole, in the trace and under the span id that it always had. What comes
-//! after a timeout is a second episode, linked to the first; what is carried by another transaction is a journey of its own.
+//! A registration outlives its request, and may outlive the process. Only times and numbers are kept until the spans
+//! are made: when it ends, and when its confirmation timeout passes. So a trace that sampling drops costs nothing, and
+//! a registration that a restart interrupted still gets all its spans, in the same trace and under the same span id.
+//! What follows a timeout is another episode, linked to the first. A registration that another transaction carries
+//! later starts a new trace of this kind.
 
 mod spans;
 
@@ -17,68 +18,69 @@ use crate::{
     },
 };
 use alloy::primitives::{Address, B256};
-use spans::EpisodeEnd;
 use std::sync::Arc;
 
-/// What every journey of this service has in common.
+/// The same for every registration of this service.
 #[derive(Clone, Debug)]
-pub struct ChainInfo {
-    /// The network.
-    pub network: Arc<Network>,
+pub(super) struct ChainInfo {
+    pub(super) network: Arc<Network>,
     /// The DocumentRegistry.
-    pub contract: Address,
+    pub(super) contract: Address,
 }
 
-/// One registration on its way.
 #[derive(Debug)]
-pub struct RegistrationTrace {
-    /// The registration.
-    pub member: BatchMember,
+pub(super) struct RegistrationTrace {
+    pub(super) member: BatchMember,
     chain_info: Arc<ChainInfo>,
-    /// When prepare began.
     prepare_started_at: Timestamp,
-    /// Its span while no transaction carries it.
+    /// Of the root span while no transaction carries the registration.
     provisional_span_id: SpanId,
     tx: Option<TxContext>,
     submitted_at: Option<Timestamp>,
+    /// The canonical block, and the gas that the transaction used.
     included: Option<(Block, u64)>,
-    /// Up to when it was told already: at a timeout, or when it was confirmed and then reorged out.
+    /// Until when spans exist already: a timeout, or the reorg of a confirmed block.
     reported_until: Option<Timestamp>,
     resumed: bool,
     saw_failover: bool,
 }
 
-/// The transaction that carries a journey, and how it was sent.
+/// The transaction that carries a registration, and how it was sent.
 #[derive(Clone, Debug)]
 struct TxContext {
     tx: TxSummary,
     endpoint: Arc<str>,
+    /// The span that prepared the whole batch.
     batch: Option<(TraceId, SpanId)>,
 }
 
-/// What a transaction is, as the spans tell it.
+/// A transaction with its latest attempt.
 #[derive(Clone, Copy, Debug)]
-pub struct TxSummary {
-    /// The signer.
-    pub from: Address,
-    /// The signer's nonce.
-    pub nonce: u64,
-    /// How many registrations it carries.
-    pub batch_size: usize,
-    /// Its gas limit.
-    pub gas_limit: u64,
-    /// The hash of its latest signed version.
-    pub hash: B256,
-    /// What that offers.
-    pub fees: Fees,
-    /// The latest version's number, from 1 on.
-    pub attempt: usize,
-    /// When it was signed.
-    pub signed_at: Timestamp,
+pub(super) struct TxSummary {
+    pub(super) from: Address,
+    pub(super) nonce: u64,
+    pub(super) batch_size: usize,
+    pub(super) gas_limit: u64,
+    pub(super) hash: B256,
+    pub(super) fees: Fees,
+    /// Counts from 1.
+    pub(super) attempt: usize,
+    pub(super) signed_at: Timestamp,
 }
 
-/// The span of a registration's journey with the transaction that carries it. It is made of what is stored, so that every run of
-/// the service gives it the same; and what is carried again, or tried again after a failure, gets another one.
+/// How an episode ended.
+struct EpisodeEnd<'a> {
+    at: Timestamp,
+    status: &'static str,
+    cause: Option<Cause>,
+    /// The including block, and its depth.
+    block: Option<(&'a Block, u64)>,
+    /// Of the attempt that the block includes.
+    hash: Option<B256>,
+}
+
+/// The root span of a registration in this transaction. It is derived from stored values, so that a restart does not
+/// change it; another transaction, or another try after a failure, gives another one.
 fn registration_span_id(id: RegistrationId, from: Address, nonce: u64) -> SpanId {
     // The random half of a UUIDv7.
     let [.., a, b, c, d, e, f, g, h] = *id.as_bytes();
@@ -88,11 +90,11 @@ fn registration_span_id(id: RegistrationId, from: Address, nonce: u64) -> SpanId
 }
 
 impl RegistrationTrace {
-    /// The registration leaves the queue: prepare begins.
-    pub fn new(member: BatchMember, route: &Arc<ChainInfo>, at: Timestamp) -> Self {
+    /// The registration leaves the queue, and prepare starts.
+    pub(super) fn new(member: BatchMember, chain_info: &Arc<ChainInfo>, at: Timestamp) -> Self {
         Self {
             member,
-            chain_info: route.clone(),
+            chain_info: chain_info.clone(),
             prepare_started_at: at,
             provisional_span_id: telemetry_spans::new_span_id(),
             tx: None,
@@ -104,45 +106,44 @@ impl RegistrationTrace {
         }
     }
 
-    /// Goes on after a restart, in the stage the transaction is in.
-    pub fn resume(
+    /// After a restart, in the stage that the transaction has reached.
+    pub(super) fn resume(
         member: BatchMember,
-        route: &Arc<ChainInfo>,
-        vehicle: TxSummary,
-        (prepared, sent, told_until): (Timestamp, Option<Timestamp>, Option<Timestamp>),
+        chain_info: &Arc<ChainInfo>,
+        tx: TxSummary,
+        (prepare_started_at, submitted_at, reported_until): (Timestamp, Option<Timestamp>, Option<Timestamp>),
         endpoint: &Arc<str>,
     ) -> Self {
-        let mut journey = Self::new(member, route, prepared);
-        journey.on_signed(vehicle, endpoint, None);
-        Self { submitted_at: sent, reported_until: told_until, resumed: true, ..journey }
+        let mut trace = Self::new(member, chain_info, prepare_started_at);
+        trace.on_signed(tx, endpoint, None);
+        Self { submitted_at, reported_until, resumed: true, ..trace }
     }
 
-    /// Signed and on disk: send begins.
-    pub fn on_signed(&mut self, vehicle: TxSummary, endpoint: &Arc<str>, batch: Option<(TraceId, SpanId)>) {
-        self.tx = Some(TxContext { tx: vehicle, endpoint: endpoint.clone(), batch });
+    /// The transaction is signed and stored, and send starts.
+    pub(super) fn on_signed(&mut self, tx: TxSummary, endpoint: &Arc<str>, batch: Option<(TraceId, SpanId)>) {
+        self.tx = Some(TxContext { tx, endpoint: endpoint.clone(), batch });
     }
 
-    /// The transaction was signed again at its nonce.
-    pub fn on_replaced(&mut self, vehicle: TxSummary) {
-        if let Some(carried) = &mut self.tx {
-            carried.tx = vehicle;
+    pub(super) fn on_replaced(&mut self, tx: TxSummary) {
+        if let Some(context) = &mut self.tx {
+            context.tx = tx;
         }
     }
 
-    /// A node has the transaction: wait begins.
-    pub fn on_submitted(&mut self, at: Timestamp) {
+    /// An endpoint accepted the transaction, and wait starts.
+    pub(super) fn on_submitted(&mut self, at: Timestamp) {
         self.submitted_at.get_or_insert(at);
     }
 
-    /// Its span, or what will be it.
-    pub fn span_id(&self) -> SpanId {
-        self.tx.as_ref().map_or(self.provisional_span_id, |carried| {
-            registration_span_id(self.member.id, carried.tx.from, carried.tx.nonce)
+    /// Of the root span, which is made only when the episode ends.
+    pub(super) fn span_id(&self) -> SpanId {
+        self.tx.as_ref().map_or(self.provisional_span_id, |context| {
+            registration_span_id(self.member.id, context.tx.from, context.tx.nonce)
         })
     }
 
-    /// As a report names it; `span_id` is what it is about.
-    pub fn affected(&self, span_id: SpanId) -> AffectedRegistration {
+    /// For a report about the span `span_id`.
+    pub(super) fn affected(&self, span_id: SpanId) -> AffectedRegistration {
         let member = &self.member;
         AffectedRegistration {
             registration_id: member.id,
@@ -154,29 +155,26 @@ impl RegistrationTrace {
         }
     }
 
-    /// A request on its way had to be asked of another endpoint.
-    pub fn on_failover(&mut self) {
+    pub(super) fn on_failover(&mut self) {
         self.saw_failover = true;
     }
 
-    /// In a canonical block.
-    pub fn on_included(&mut self, block: &Block, cost: &Cost) {
+    pub(super) fn on_included(&mut self, block: &Block, cost: &Cost) {
         self.included = Some((*block, cost.gas_used));
     }
 
-    /// The confirmation clock ran out: the story so far is told, and the journey goes on. Returns the span of the wait.
-    pub fn on_timeout(&mut self, cause: Cause, confirmations: u64, at: Timestamp) -> SpanId {
-        let wait = telemetry_spans::new_span_id();
+    /// Ends the episode, not the trace. Returns the id of the wait span.
+    pub(super) fn on_timeout(&mut self, cause: Cause, confirmations: u64, at: Timestamp) -> SpanId {
+        let wait_id = telemetry_spans::new_span_id();
         let block = self.included.as_ref().map(|(block, _)| (block, confirmations));
         let end = EpisodeEnd { at, status: "deadline_exceeded", cause: Some(cause), block, hash: None };
-        self.emit(Some(KeepReason::Timeout), &end, wait);
+        self.emit(Some(KeepReason::Timeout), &end, wait_id);
         self.reported_until = Some(at);
-        wait
+        wait_id
     }
 
-    /// At confirmation depth: the journey ends.
-    pub fn on_confirmed(self, transaction: B256, block: &Block, confirmations: u64, at: Timestamp) {
-        let bumped = self.tx.as_ref().is_some_and(|carried| carried.tx.attempt > 1);
+    pub(super) fn on_confirmed(self, transaction: B256, block: &Block, confirmations: u64, at: Timestamp) {
+        let bumped = self.tx.as_ref().is_some_and(|context| context.tx.attempt > 1);
         let slow = at.since(self.member.created_at) >= telemetry_spans::SLOW_REGISTRATION;
         let reasons = [
             (self.reported_until.is_some(), KeepReason::Timeout),
@@ -184,20 +182,20 @@ impl RegistrationTrace {
             (bumped, KeepReason::FeeBump),
             (slow, KeepReason::Slow),
         ];
-        let why = reasons.into_iter().find_map(|(holds, reason)| holds.then_some(reason));
+        let keep = reasons.into_iter().find_map(|(applies, reason)| applies.then_some(reason));
         let block = Some((block, confirmations));
         let end = EpisodeEnd { at, status: "ok", cause: None, block, hash: Some(transaction) };
-        self.emit(why, &end, telemetry_spans::new_span_id());
+        self.emit(keep, &end, telemetry_spans::new_span_id());
     }
 
-    /// Failed for good: the journey ends. One that is registered again begins another journey.
-    pub fn on_failed(self, at: Timestamp) {
+    /// A pair that is registered again after this starts a new trace.
+    pub(super) fn on_failed(self, at: Timestamp) {
         let end = EpisodeEnd { at, status: "failed_precondition", cause: None, block: None, hash: None };
         self.emit(Some(KeepReason::Error), &end, telemetry_spans::new_span_id());
     }
 
-    fn emit(&self, why: Option<KeepReason>, end: &EpisodeEnd<'_>, wait: SpanId) {
-        let batch = self.tx.as_ref().and_then(|carried| carried.batch);
-        telemetry_spans::emit(&self.member.trace, why, batch.map(|(trace, _)| trace), || self.span_tree(end, wait));
+    fn emit(&self, keep: Option<KeepReason>, end: &EpisodeEnd<'_>, wait_id: SpanId) {
+        let batch = self.tx.as_ref().and_then(|context| context.batch);
+        telemetry_spans::emit(&self.member.trace, keep, batch.map(|(trace, _)| trace), || self.span_tree(end, wait_id));
     }
 }

@@ -1,48 +1,35 @@
-//! A journey as its spans tell it: one episode of it, from what the journey remembers.
+//! The spans of one episode of a [`RegistrationTrace`].
 
-use super::{RegistrationTrace, TxContext};
+use super::{EpisodeEnd, RegistrationTrace, TxContext};
 use crate::{
-    registration::{Block, Cause, SpanId, Timestamp},
+    registration::{SpanId, Timestamp},
     telemetry::{
         self,
         spans::{self, AttrValue, SpanLink, SpanRecord, SpanTree},
     },
 };
-use alloy::primitives::B256;
-
-/// How an episode ended.
-pub(super) struct EpisodeEnd<'a> {
-    pub(super) at: Timestamp,
-    pub(super) status: &'static str,
-    pub(super) cause: Option<Cause>,
-    /// The block that holds it, and how deep that is.
-    pub(super) block: Option<(&'a Block, u64)>,
-    /// The version that the block holds.
-    pub(super) hash: Option<B256>,
-}
 
 impl RegistrationTrace {
-    /// What is told of it at this end; `wait` is the span of its waiting.
-    pub(super) fn span_tree(&self, end: &EpisodeEnd<'_>, wait: SpanId) -> SpanTree {
+    pub(super) fn span_tree(&self, end: &EpisodeEnd<'_>, wait_id: SpanId) -> SpanTree {
         let member = &self.member;
-        let first = self.span_id();
+        let first_root_id = self.span_id();
         let (id, began) = match self.reported_until {
-            None => (first, member.created_at),
-            Some(told_until) => (spans::new_span_id(), told_until),
+            None => (first_root_id, member.created_at),
+            Some(reported_until) => (spans::new_span_id(), reported_until),
         };
-        let mut data: Vec<(&'static str, AttrValue)> = vec![
+        let mut attributes: Vec<(&'static str, AttrValue)> = vec![
             ("registrationId", member.id.to_string().into()),
             ("documentHash", member.pair.document_hash.to_string().into()),
             ("caseId", member.pair.case_id.as_str().into()),
             ("network", self.chain_info.network.name.as_str().into()),
             ("contractAddress", self.chain_info.contract.to_string().into()),
         ];
-        data.extend(member.user_id.as_ref().map(|user| ("user.id", telemetry::exported_user_id(user).into())));
-        let hash = end.hash.or(self.tx.as_ref().map(|carried| carried.tx.hash));
-        data.extend(hash.map(|hash| ("txHash", hash.to_string().into())));
-        data.extend(end.block.map(|(block, _)| ("blockNumber", block.number.into())));
-        data.extend(end.cause.map(|cause| ("cause", cause.code().into())));
-        data.extend(self.resumed.then_some(("resumed", true.into())));
+        attributes.extend(member.user_id.as_ref().map(|user| ("user.id", telemetry::exported_user_id(user).into())));
+        let hash = end.hash.or(self.tx.as_ref().map(|context| context.tx.hash));
+        attributes.extend(hash.map(|hash| ("txHash", hash.to_string().into())));
+        attributes.extend(end.block.map(|(block, _)| ("blockNumber", block.number.into())));
+        attributes.extend(end.cause.map(|cause| ("cause", cause.code().into())));
+        attributes.extend(self.resumed.then_some(("resumed", true.into())));
         let root = SpanRecord {
             op: "blockchain.register",
             name: "Register Document on Blockchain".to_owned(),
@@ -50,46 +37,47 @@ impl RegistrationTrace {
             began,
             ended: end.at,
             status: end.status,
-            attributes: data,
+            attributes,
         };
-        SpanTree { root, children: self.child_spans(end, wait), links: self.links(first) }
+        SpanTree { root, children: self.child_spans(end, wait_id), links: self.links(first_root_id) }
     }
 
-    fn links(&self, first: SpanId) -> Vec<SpanLink> {
+    fn links(&self, first_root_id: SpanId) -> Vec<SpanLink> {
         let (trace_id, sampled) = (self.member.trace.trace_id, self.member.trace.sampled.unwrap_or(false));
-        let earlier = self.reported_until.map(|_| SpanLink { trace_id, span_id: first, kind: "earlier", sampled });
+        let earlier =
+            self.reported_until.map(|_| SpanLink { trace_id, span_id: first_root_id, kind: "earlier", sampled });
         let request = self.member.trace.parent.filter(|_| self.resumed);
         let request = request.map(|span_id| SpanLink { trace_id, span_id, kind: "request", sampled });
-        let batch = self.tx.as_ref().and_then(|carried| carried.batch);
+        let batch = self.tx.as_ref().and_then(|context| context.batch);
         let batch = batch.map(|(trace_id, span_id)| SpanLink { trace_id, span_id, kind: "batch", sampled });
         earlier.into_iter().chain(request).chain(batch).collect()
     }
 
-    fn child_spans(&self, end: &EpisodeEnd<'_>, wait: SpanId) -> Vec<SpanRecord> {
-        let Some(carried) = &self.tx else { return vec![self.prepare_span(end.at, end.status)] };
-        // What an earlier episode has told is not told again.
+    fn child_spans(&self, end: &EpisodeEnd<'_>, wait_id: SpanId) -> Vec<SpanRecord> {
+        let Some(context) = &self.tx else { return vec![self.prepare_span(end.at, end.status)] };
+        // An earlier episode has the other spans.
         if self.reported_until.is_some() {
-            return vec![self.wait_span(carried, end, wait)];
+            return vec![self.wait_span(context, end, wait_id)];
         }
-        let mut stages = vec![self.prepare_span(carried.tx.signed_at, "ok")];
+        let mut stages = vec![self.prepare_span(context.tx.signed_at, "ok")];
         stages.push(self.send_span(
-            carried,
+            context,
             self.submitted_at.unwrap_or(end.at),
             if self.submitted_at.is_some() { "ok" } else { end.status },
         ));
-        stages.extend(self.submitted_at.map(|_| self.wait_span(carried, end, wait)));
+        stages.extend(self.submitted_at.map(|_| self.wait_span(context, end, wait_id)));
         stages
     }
 
     fn prepare_span(&self, ended: Timestamp, status: &'static str) -> SpanRecord {
-        let data = self.tx.as_ref().map_or_else(Vec::new, |carried| {
+        let attributes = self.tx.as_ref().map_or_else(Vec::new, |context| {
             vec![
-                ("nonce", carried.tx.nonce.into()),
-                ("from", carried.tx.from.to_string().into()),
-                ("batchSize", carried.tx.batch_size.into()),
-                ("gasLimit", carried.tx.gas_limit.into()),
-                ("maxFeePerGas", carried.tx.fees.max_fee_per_gas.into()),
-                ("maxPriorityFeePerGas", carried.tx.fees.max_priority_fee_per_gas.into()),
+                ("nonce", context.tx.nonce.into()),
+                ("from", context.tx.from.to_string().into()),
+                ("batchSize", context.tx.batch_size.into()),
+                ("gasLimit", context.tx.gas_limit.into()),
+                ("maxFeePerGas", context.tx.fees.max_fee_per_gas.into()),
+                ("maxPriorityFeePerGas", context.tx.fees.max_priority_fee_per_gas.into()),
             ]
         });
         let name = "Prepare Transaction Data".to_owned();
@@ -100,41 +88,41 @@ impl RegistrationTrace {
             began: self.prepare_started_at,
             ended,
             status,
-            attributes: data,
+            attributes,
         }
     }
 
-    fn send_span(&self, carried: &TxContext, ended: Timestamp, status: &'static str) -> SpanRecord {
-        let data = vec![
-            ("txHash", carried.tx.hash.to_string().into()),
-            ("gasLimit", carried.tx.gas_limit.into()),
-            ("endpoint", (&*carried.endpoint).into()),
-            ("attempt", carried.tx.attempt.into()),
+    fn send_span(&self, context: &TxContext, ended: Timestamp, status: &'static str) -> SpanRecord {
+        let attributes = vec![
+            ("txHash", context.tx.hash.to_string().into()),
+            ("gasLimit", context.tx.gas_limit.into()),
+            ("endpoint", (&*context.endpoint).into()),
+            ("attempt", context.tx.attempt.into()),
         ];
         let name = format!("Submit Transaction to {}", self.chain_info.network.title);
         SpanRecord {
             op: "blockchain.send",
             name,
             id: spans::new_span_id(),
-            began: carried.tx.signed_at,
+            began: context.tx.signed_at,
             ended,
             status,
-            attributes: data,
+            attributes,
         }
     }
 
-    fn wait_span(&self, carried: &TxContext, end: &EpisodeEnd<'_>, id: SpanId) -> SpanRecord {
-        let mut data: Vec<(&'static str, AttrValue)> =
-            vec![("txHash", end.hash.unwrap_or(carried.tx.hash).to_string().into())];
+    fn wait_span(&self, context: &TxContext, end: &EpisodeEnd<'_>, id: SpanId) -> SpanRecord {
+        let mut attributes: Vec<(&'static str, AttrValue)> =
+            vec![("txHash", end.hash.unwrap_or(context.tx.hash).to_string().into())];
         if let Some((block, confirmations)) = end.block {
-            data.push(("blockNumber", block.number.into()));
-            data.push(("confirmations", confirmations.into()));
+            attributes.push(("blockNumber", block.number.into()));
+            attributes.push(("confirmations", confirmations.into()));
         }
-        data.extend(self.included.map(|(_, gas_used)| ("gasUsed", gas_used.into())));
-        data.extend(end.cause.map(|cause| ("cause", cause.code().into())));
-        let began = self.reported_until.or(self.submitted_at).unwrap_or(carried.tx.signed_at);
+        attributes.extend(self.included.map(|(_, gas_used)| ("gasUsed", gas_used.into())));
+        attributes.extend(end.cause.map(|cause| ("cause", cause.code().into())));
+        let began = self.reported_until.or(self.submitted_at).unwrap_or(context.tx.signed_at);
         let name = "Wait for Transaction Confirmation".to_owned();
-        SpanRecord { op: "blockchain.wait", name, id, began, ended: end.at, status: end.status, attributes: data }
+        SpanRecord { op: "blockchain.wait", name, id, began, ended: end.at, status: end.status, attributes }
     }
 }
 
@@ -146,14 +134,14 @@ mod tests {
     };
     use crate::{
         chain::Network,
-        registration::{Cost, DocumentHash, Pair, RegistrationId, UserId, policy::fees::Fees},
+        registration::{Block, Cause, Cost, DocumentHash, Pair, RegistrationId, UserId, policy::fees::Fees},
         store::BatchMember,
         telemetry::propagation,
     };
-    use alloy::primitives::Address;
+    use alloy::primitives::{Address, B256};
     use std::sync::Arc;
 
-    /// What a span should hold: op, name, from and to in seconds, status, and some of the data.
+    /// Op, name, start and end in seconds, status, and some of the attributes.
     type Expected<'a> = (&'a str, &'a str, (u64, u64), &'a str, &'a [(&'a str, AttrValue)]);
 
     fn member() -> BatchMember {
@@ -171,47 +159,47 @@ mod tests {
         Timestamp::from_seconds(seconds)
     }
 
-    fn sent() -> RegistrationTrace {
-        let route = ChainInfo { network: Arc::new(Network::from_chain_id(84532)), contract: Address::repeat_byte(3) };
+    fn submitted() -> RegistrationTrace {
+        let chain_info =
+            ChainInfo { network: Arc::new(Network::from_chain_id(84532)), contract: Address::repeat_byte(3) };
         let fees = Fees { max_fee_per_gas: 40, max_priority_fee_per_gas: 2 };
         let from = Address::repeat_byte(4);
         let hash = B256::repeat_byte(9);
-        let vehicle =
-            TxSummary { from, nonce: 5, batch_size: 6, gas_limit: 70, hash, fees, attempt: 1, signed_at: at(3) };
-        let mut journey = RegistrationTrace::new(member(), &Arc::new(route), at(2));
-        journey.on_signed(vehicle, &Arc::from("base.example"), None);
-        journey.on_submitted(at(4));
-        journey
+        let tx = TxSummary { from, nonce: 5, batch_size: 6, gas_limit: 70, hash, fees, attempt: 1, signed_at: at(3) };
+        let mut trace = RegistrationTrace::new(member(), &Arc::new(chain_info), at(2));
+        trace.on_signed(tx, &Arc::from("base.example"), None);
+        trace.on_submitted(at(4));
+        trace
     }
 
     fn block() -> Block {
         Block { number: 8, hash: B256::repeat_byte(8), time: at(5) }
     }
 
-    fn story_of(journey: &RegistrationTrace, seconds: u64, status: &'static str, cause: Option<Cause>) -> SpanTree {
+    fn episode(trace: &RegistrationTrace, seconds: u64, status: &'static str, cause: Option<Cause>) -> SpanTree {
         let block = block();
         let block = cause.is_none().then_some((&block, 2));
         let end = EpisodeEnd { at: at(seconds), status, cause, block, hash: None };
-        journey.span_tree(&end, spans::new_span_id())
+        trace.span_tree(&end, spans::new_span_id())
     }
 
-    fn check(stage: &SpanRecord, (op, name, (from, to), status, data): Expected<'_>) {
-        assert_eq!((stage.op, stage.name.as_str(), stage.status), (op, name, status));
-        assert_eq!((stage.began, stage.ended), (at(from), at(to)), "{op}");
-        for (key, value) in data {
-            let found = stage.attributes.iter().find(|(name, _)| name == key).map(|(_, value)| value);
+    fn check(span: &SpanRecord, (op, name, (from, to), status, attributes): Expected<'_>) {
+        assert_eq!((span.op, span.name.as_str(), span.status), (op, name, status));
+        assert_eq!((span.began, span.ended), (at(from), at(to)), "{op}");
+        for (key, value) in attributes {
+            let found = span.attributes.iter().find(|(name, _)| name == key).map(|(_, value)| value);
             assert_eq!(found, Some(value), "{op} {key}");
         }
     }
 
     #[test]
-    fn a_journey_is_prepare_send_and_wait_under_one_span_with_the_data_people_search_by() {
-        let mut journey = sent();
-        journey.on_included(&block(), &Cost { gas_used: 60, effective_gas_price: 3, l1_fee: None });
-        let story = story_of(&journey, 6, "ok", None);
+    fn a_registration_is_prepare_send_and_wait_under_one_span_with_searchable_attributes() {
+        let mut trace = submitted();
+        trace.on_included(&block(), &Cost { gas_used: 60, effective_gas_price: 3, l1_fee: None });
+        let tree = episode(&trace, 6, "ok", None);
         let hash = AttrValue::from(B256::repeat_byte(9).to_string());
         check(
-            &story.root,
+            &tree.root,
             (
                 "blockchain.register",
                 "Register Document on Blockchain",
@@ -226,7 +214,7 @@ mod tests {
                 ],
             ),
         );
-        let [prepare, send, wait] = story.children.as_slice() else { panic!("{story:?}") };
+        let [prepare, send, wait] = tree.children.as_slice() else { panic!("{tree:?}") };
         let numbers = |all: [(&'static str, u64); 5]| all.map(|(key, number)| (key, AttrValue::from(number)));
         let prepared = numbers([
             ("nonce", 5),
@@ -246,11 +234,11 @@ mod tests {
             ("confirmations", 2_u64.into()),
         ];
         check(wait, ("blockchain.wait", "Wait for Transaction Confirmation", (4, 6), "ok", &waited));
-        assert!(story.links.is_empty());
+        assert!(tree.links.is_empty());
     }
 
     #[test]
-    fn a_journey_has_the_same_span_after_a_restart_and_another_one_with_another_transaction() {
+    fn the_root_span_id_survives_a_restart_and_differs_for_each_transaction() {
         let id = RegistrationId::from_bytes([7; 16]);
         let (signer, other) = (Address::repeat_byte(4), Address::repeat_byte(5));
         assert_eq!(registration_span_id(id, signer, 5), registration_span_id(id, signer, 5));
@@ -265,28 +253,28 @@ mod tests {
     }
 
     #[test]
-    fn a_timeout_is_told_at_once_and_what_comes_later_is_linked_to_it() {
-        let mut journey = sent();
-        let first = story_of(&journey, 34, "deadline_exceeded", Some(Cause::Pending));
-        assert_eq!(first.root.id, journey.span_id());
+    fn a_timeout_emits_its_spans_at_once_and_later_spans_are_linked_to_them() {
+        let mut trace = submitted();
+        let first = episode(&trace, 34, "deadline_exceeded", Some(Cause::Pending));
+        assert_eq!(first.root.id, trace.span_id());
         assert_eq!(first.children.len(), 3);
         let cause: [(&str, AttrValue); 1] = [("cause", "pending".into())];
         let wait = "Wait for Transaction Confirmation";
         check(&first.children[2], ("blockchain.wait", wait, (4, 34), "deadline_exceeded", &cause));
-        journey.on_timeout(Cause::Pending, 0, at(34));
-        let later = story_of(&journey, 50, "ok", None);
+        trace.on_timeout(Cause::Pending, 0, at(34));
+        let later = episode(&trace, 50, "ok", None);
         assert_ne!(later.root.id, first.root.id);
         let [only] = later.children.as_slice() else { panic!("{later:?}") };
         check(only, ("blockchain.wait", wait, (34, 50), "ok", &[]));
-        let trace_id = journey.member.trace.trace_id;
+        let trace_id = trace.member.trace.trace_id;
         assert_eq!(later.links, [SpanLink { trace_id, span_id: first.root.id, kind: "earlier", sampled: false }]);
     }
 
     #[test]
-    fn what_fails_in_prepare_has_no_other_stage() {
-        let journey = RegistrationTrace::new(member(), &sent().chain_info, at(2));
-        let story = story_of(&journey, 3, "failed_precondition", Some(Cause::Reverted));
-        let [prepare] = story.children.as_slice() else { panic!("{story:?}") };
+    fn a_failure_in_prepare_has_no_send_or_wait_span() {
+        let trace = RegistrationTrace::new(member(), &submitted().chain_info, at(2));
+        let tree = episode(&trace, 3, "failed_precondition", Some(Cause::Reverted));
+        let [prepare] = tree.children.as_slice() else { panic!("{tree:?}") };
         let name = "Prepare Transaction Data";
         check(prepare, ("blockchain.prepare", name, (2, 3), "failed_precondition", &[]));
     }

@@ -1,5 +1,5 @@
-//! What a blocked sender does. As long as another sender is not blocked it leaves the queue to it; only when every sender is
-//! blocked are the queued registrations marked with the reason.
+//! What a blocked sender does. As long as another sender is not blocked it leaves the queue to it; only when every
+//! sender is blocked are the queued registrations marked with the reason.
 
 use super::types::{MAX_CLAIM, Sender, StepOutcome};
 use crate::{
@@ -48,7 +48,8 @@ impl Sender {
         StepOutcome::RetryLater
     }
 
-    /// Whether the blocker still applies, as far as one cheap call shows; `false` where only a full attempt can show it.
+    /// Whether the blocker still applies, as far as one cheap call shows; `false` where only a full attempt can show
+    /// it.
     pub(super) async fn is_still_blocked(&self, blocker: &Blocker) -> bool {
         let chain = &self.context.chain;
         match blocker {
@@ -97,8 +98,8 @@ impl Sender {
     }
 }
 
-/// How many of `count` registrations the balance or budget covers if it does not cover all; `None` if a smaller batch does
-/// not help.
+/// How many of `count` registrations the balance or budget covers if it does not cover all; `None` if a smaller batch
+/// does not help.
 pub(super) fn max_affordable_batch(blocker: &Blocker, count: usize) -> Option<usize> {
     let (available, needed) = match blocker {
         Blocker::InsufficientFunds { balance, needed, .. } => (*balance, *needed),

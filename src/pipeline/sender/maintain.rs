@@ -1,5 +1,5 @@
-//! Maintains the pending transactions in the order of their nonces: broadcasts what no endpoint accepted, and rebroadcasts or
-//! replaces what no block includes.
+//! Maintains the pending transactions in the order of their nonces: broadcasts what no endpoint accepted, and
+//! rebroadcasts or replaces what no block includes.
 
 use super::types::{ChainConditions, Sender, Urgency};
 use crate::{
@@ -25,8 +25,8 @@ const STUCK_AFTER_BLOCKS: u64 = 3;
 const STUCK_AFTER: Duration = Duration::from_secs(1);
 
 impl Sender {
-    /// Maintains every pending transaction, or as many as it can before `stop`. Returns whether an endpoint has accepted all
-    /// of them, so that another one may be signed.
+    /// Maintains every pending transaction, or as many as it can before `stop`. Returns whether an endpoint has
+    /// accepted all of them, so that another one may be signed.
     pub(super) async fn maintain_pending(&mut self, stop: &CancellationToken) -> bool {
         let pending = self.context.in_flight.of_signer(self.address());
         if pending.is_empty() {

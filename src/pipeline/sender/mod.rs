@@ -1,5 +1,5 @@
-//! One signer's sender: it claims queued registrations and prepares, signs, stores and broadcasts them strictly in the order
-//! of its nonces, and maintains its pending transactions by rebroadcast, replacement, and filling nonce gaps.
+//! One signer's sender: it claims queued registrations and prepares, signs, stores and broadcasts them strictly in the
+//! order of its nonces, and maintains its pending transactions by rebroadcast, replacement, and filling nonce gaps.
 
 mod blocked;
 mod maintain;
@@ -146,8 +146,8 @@ impl Sender {
         }
     }
 
-    /// Starts tracking the transactions whose commit succeeded although its answer was lost. They come before anything new,
-    /// because every later nonce waits for them.
+    /// Starts tracking the transactions whose commit succeeded although its answer was lost. They come before anything
+    /// new, because every later nonce waits for them.
     async fn resync_from_store(&mut self) -> bool {
         match resume::resume_signer(&self.context, self.address()).await {
             Ok(()) => {

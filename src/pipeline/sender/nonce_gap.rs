@@ -1,7 +1,7 @@
 //! Fills nonces that the chain waits for and no pending transaction of the signer has.
 //!
-//! A gap appears when a transaction that consumed the nonce is gone: after a reorg, if another program with the same key sent
-//! it, or if an endpoint returned a nonce that was too high.
+//! A gap appears when a transaction that consumed the nonce is gone: after a reorg, if another program with the same
+//! key sent it, or if an endpoint returned a nonce that was too high.
 
 use super::types::{ChainConditions, Sender};
 use crate::{
@@ -55,10 +55,11 @@ impl Sender {
         nonces.iter().max().copied().filter(|_| nonces.len() >= required)
     }
 
-    /// Fills a nonce with the abandoned transaction of this nonce, if the store has one, or else with a transfer of nothing.
+    /// Fills a nonce with the abandoned transaction of this nonce, if the store has one, or else with a transfer of
+    /// nothing.
     ///
-    /// The abandoned transaction is tracked again without registrations. A transaction that was confirmed and reorged out is
-    /// left to the follower.
+    /// The abandoned transaction is tracked again without registrations. A transaction that was confirmed and reorged
+    /// out is left to the follower.
     async fn fill_nonce(&mut self, nonce: u64, conditions: ChainConditions) -> Result<(), StoreError> {
         let store = &self.context.store;
         let Some((id, is_abandoned)) = store.find_transaction_by_nonce(self.address(), nonce).await? else {
@@ -108,8 +109,8 @@ impl Sender {
             signed_at: at,
             attempt: attempt.clone(),
             max_cost: max_cost.wei(),
-            // Counted, but never delayed by the budget. The transactions behind it are reserved already: if it had to wait
-            // for room beside them, they would keep their reservation, and block it, on every following day too.
+            // Counted, but never delayed by the budget. The transactions behind it are reserved already: if it had to
+            // wait for room beside them, they would keep their reservation, and block it, on every following day too.
             daily_budget: None,
         };
         self.context.store.insert_signed_transaction(&new, &[]).await?;

@@ -18,10 +18,7 @@ use crate::{
         policy::batching,
     },
     store::{Attempt, FoundOnChain, NewTransaction, QueuedRegistration},
-    telemetry::{
-        events, metrics,
-        spans::{self, BatchSpan},
-    },
+    telemetry::{events, metrics, spans::BatchSpan},
 };
 use alloy::primitives::{Bytes, hex};
 use futures_util::{StreamExt, TryStreamExt, stream};
@@ -53,7 +50,8 @@ impl From<QuoteError> for PrepareError {
 }
 
 impl Sender {
-    /// Completes the registrations that are on chain already and signs a transaction with the rest; `None` if none remain.
+    /// Completes the registrations that are on chain already and signs a transaction with the rest; `None` if none
+    /// remain.
     pub(super) async fn prepare(
         &mut self,
         claim: &mut Claim,
@@ -123,8 +121,8 @@ impl Sender {
         Ok(())
     }
 
-    /// Confirms the registrations whose pairs are on chain with enough confirmations, postpones those with fewer, and keeps
-    /// the others in the claim. Returns their traces.
+    /// Confirms the registrations whose pairs are on chain with enough confirmations, postpones those with fewer, and
+    /// keeps the others in the claim. Returns their traces.
     async fn settle_already_registered(
         &self,
         claim: &mut Claim,
@@ -152,7 +150,7 @@ impl Sender {
         self.context.import_found(&mut found).await?;
         let (settled, blocks): (Vec<RegistrationId>, Vec<_>) =
             self.context.store.mark_found_on_chain(&found, now()).await?.into_iter().unzip();
-        self.context.new_unfinalized.lock().extend(blocks);
+        self.context.follower_inbox.add_blocks(blocks);
 
         let mut shallow = Vec::new();
         let (mut rows_left, mut traces_left) = (Vec::new(), Vec::new());
@@ -216,7 +214,7 @@ impl Sender {
             max_cost: max_cost.wei(),
             daily_budget: cost::daily_budget(self.context.settings.daily_budget),
         };
-        spans::db("sign", self.context.store.insert_signed_transaction(&new, &claim.ids())).await?;
+        self.context.store.insert_signed_transaction(&new, &claim.ids()).await?;
         self.next_nonce = Some(nonce + 1);
         events::transaction_signed(new.id, signer, nonce, hash, traces.len(), signed_at.since(prepared_at));
         let tx = self.track_signed(new, traces, batch);
@@ -246,7 +244,8 @@ impl Sender {
         tx
     }
 
-    /// The next nonce by the store, or the chain's if that is higher: the signer's key was then used by another program.
+    /// The next nonce by the store, or the chain's if that is higher: the signer's key was then used by another
+    /// program.
     async fn choose_nonce(&self, sender_state: &SenderState) -> u64 {
         let next = self.next_nonce.unwrap_or(0);
         let nonce = if sender_state.nonce > next { next.max(self.quorum_nonce(sender_state).await) } else { next };

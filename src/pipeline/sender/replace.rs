@@ -1,5 +1,5 @@
-//! Replaces a pending transaction at its nonce: the same calldata with higher fees, or a smaller batch. A replacement is stored
-//! before any node receives it, and a block may include any version.
+//! Replaces a pending transaction at its nonce: the same calldata with higher fees, or a smaller batch. A replacement
+//! is stored before any node receives it, and a block may include any version.
 
 use super::types::{ChainConditions, ReplacementOutcome, Sender, Urgency};
 use crate::{
@@ -30,8 +30,8 @@ use tokio::time::Instant;
 use tracing::warn;
 
 impl Sender {
-    /// Signs the same calldata at the same nonce with higher fees. Where the signer's whole queue waits for it, the daily
-    /// budget may reduce the fees.
+    /// Signs the same calldata at the same nonce with higher fees. Where the signer's whole queue waits for it, the
+    /// daily budget may reduce the fees.
     pub(super) async fn bump_fees(&mut self, tx: &PendingTx, fees: Fees, urgency: Urgency) -> ReplacementOutcome {
         let mut outcome = self.sign_replacement(tx, fees, urgency).await;
         if let ReplacementOutcome::OverBudget(over) = outcome
@@ -69,8 +69,8 @@ impl Sender {
         outcome
     }
 
-    /// Replaces a batch that fits into no block, or that a node rejects for its gas, by its first part at the same nonce. The
-    /// other registrations are queued again when the nonce is consumed.
+    /// Replaces a batch that fits into no block, or that a node rejects for its gas, by its first part at the same
+    /// nonce. The other registrations are queued again when the nonce is consumed.
     pub(super) async fn split_batch(
         &mut self,
         tx: &PendingTx,

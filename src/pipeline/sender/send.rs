@@ -44,8 +44,8 @@ fn classify_send_result(result: &Result<BroadcastResult, CallError>) -> SendVerd
 }
 
 impl Sender {
-    /// Broadcasts the latest version once. Returns whether an endpoint has it, or the nonce is consumed; otherwise the same
-    /// bytes are sent again later.
+    /// Broadcasts the latest version once. Returns whether an endpoint has it, or the nonce is consumed; otherwise the
+    /// same bytes are sent again later.
     pub(super) async fn broadcast(&mut self, tx: &PendingTx) -> bool {
         let versions = tx.versions();
         let Some(attempt) = versions.attempts.last() else { return true };
@@ -70,7 +70,8 @@ impl Sender {
                 let detail = result.err().map(|error| error.to_string()).unwrap_or_default();
                 persist_observations(tx, &self.context.store).await;
                 self.on_rejected(tx, reason, &detail).await;
-                // An endpoint may have accepted the bytes although its answer was lost, and the follower may have seen them.
+                // An endpoint may have accepted the bytes although its answer was lost, and the follower may have seen
+                // them.
                 !self.context.in_flight.contains(tx) || tx.status().phase() != TxPhase::Signed
             }
         }
@@ -93,7 +94,7 @@ impl Sender {
         let at = now();
         let head = self.context.head().map(|head| head.block.number);
         let accepted_by = tx.status().record_accepted_at(head);
-        match spans::db("sent", self.context.store.mark_submitted(tx.id, &accepted_by, at)).await {
+        match self.context.store.mark_submitted(tx.id, &accepted_by, at).await {
             Ok(()) => tx.status().mark_rejection_cleared(),
             // The bytes are stored and broadcast; the inclusion will be written as well.
             Err(error) => log_retry!(error, transaction_id = %tx.id, "failed to mark transaction as submitted"),

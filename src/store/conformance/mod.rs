@@ -1,5 +1,4 @@
-//! What every engine's store has to do, on a real database: a suite for each subject. Compiled as `on_sqlite` and as
-//! `on_postgres`.
+//! What the store has to do on every engine, tested on real databases. Compiled as `on_sqlite` and as `on_postgres`.
 
 mod accept;
 mod fencing;
@@ -31,13 +30,13 @@ struct StoreFixture {
 
 impl StoreFixture {
     async fn new(queue_limit: u64) -> Self {
-        let ground = TestDatabase::for_suite(module_path!()).await;
-        let settings = ground.settings();
+        let database = TestDatabase::for_suite(module_path!()).await;
+        let settings = database.settings();
         let store = Store::open(&settings, queue_limit).await.unwrap();
         store.acquire_lease(SIGNER).await.unwrap().unwrap();
-        let (acceptor, intake) = AcceptHandle::new(store.clone());
-        tokio::spawn(intake.run(CancellationToken::new(), || {}));
-        Self { store, accept_handle: acceptor, settings, _database: ground }
+        let (accept_handle, writer) = AcceptHandle::new(store.clone());
+        tokio::spawn(writer.run(CancellationToken::new(), || {}));
+        Self { store, accept_handle, settings, _database: database }
     }
 
     async fn accept(&self, document: u8, case: &str) -> Accepted {

@@ -1,4 +1,4 @@
-//! What was seen of a transaction that is out, for whoever looks at it next.
+//! Stored observations of a pending transaction.
 
 use super::*;
 use crate::registration::diagnosis::{NodeRejection, RejectKind};
@@ -13,58 +13,61 @@ fn rejection() -> NodeRejection {
     }
 }
 
-async fn observations(rig: &StoreFixture, id: TransactionId) -> StoredObservations {
-    rig.store.open_transaction(id).await.unwrap().unwrap().observations
+async fn observations(fixture: &StoreFixture, id: TransactionId) -> StoredObservations {
+    fixture.store.open_transaction(id).await.unwrap().unwrap().observations
 }
 
 #[tokio::test]
-async fn who_took_a_transaction_and_what_was_said_of_it_is_known_until_it_is_no_more_true() {
-    let rig = StoreFixture::new(100).await;
-    let id = rig.insert_signed(0, &[rig.accept(1, "a").await.registration.id]).await;
-    assert_eq!(observations(&rig, id).await, StoredObservations::default());
+async fn observations_are_kept_until_they_are_outdated() {
+    let fixture = StoreFixture::new(100).await;
+    let id = fixture.insert_signed(0, &[fixture.accept(1, "a").await.registration.id]).await;
+    assert_eq!(observations(&fixture, id).await, StoredObservations::default());
 
-    rig.store.set_last_rejection(id, Some(&rejection())).await.unwrap();
+    fixture.store.set_last_rejection(id, Some(&rejection())).await.unwrap();
     assert_eq!(
-        observations(&rig, id).await,
+        observations(&fixture, id).await,
         StoredObservations { last_rejection: Some(rejection()), ..StoredObservations::default() }
     );
 
-    let taken = AcceptedBy { endpoint: Some("b.example".to_owned()), head: Some(7) };
-    rig.store.mark_submitted(id, &taken, at(13)).await.unwrap();
+    let accepted_by = AcceptedBy { endpoint: Some("b.example".to_owned()), head: Some(7) };
+    fixture.store.mark_submitted(id, &accepted_by, at(13)).await.unwrap();
     assert_eq!(
-        observations(&rig, id).await,
-        StoredObservations { accepted_by: taken.clone(), ..StoredObservations::default() }
+        observations(&fixture, id).await,
+        StoredObservations { accepted_by: accepted_by.clone(), ..StoredObservations::default() }
     );
 
-    rig.store.set_last_rejection(id, Some(&rejection())).await.unwrap();
-    rig.store.set_missing_since(id, Some(at(14))).await.unwrap();
-    let told = observations(&rig, id).await;
-    assert_eq!((told.last_rejection, told.missing_since), (Some(rejection()), Some(at(14))));
-    rig.store.set_missing_since(id, None).await.unwrap();
-    assert_eq!(observations(&rig, id).await.missing_since, None, "it was found");
-    rig.store.insert_replacement(id, &replacement(2)).await.unwrap();
-    assert_eq!(observations(&rig, id).await.last_rejection, None, "it was another version");
+    fixture.store.set_last_rejection(id, Some(&rejection())).await.unwrap();
+    fixture.store.set_missing_since(id, Some(at(14))).await.unwrap();
+    let observed = observations(&fixture, id).await;
+    assert_eq!((observed.last_rejection, observed.missing_since), (Some(rejection()), Some(at(14))));
+    fixture.store.set_missing_since(id, None).await.unwrap();
+    assert_eq!(observations(&fixture, id).await.missing_since, None, "cleared");
+    fixture.store.insert_replacement(id, &replacement(2)).await.unwrap();
+    assert_eq!(observations(&fixture, id).await.last_rejection, None, "of an earlier attempt");
 
-    rig.store.set_last_rejection(id, Some(&rejection())).await.unwrap();
-    rig.store.mark_included(id, &inclusion(8), &[], false, at(15)).await.unwrap();
-    rig.store.set_last_rejection(id, Some(&rejection())).await.unwrap();
+    fixture.store.set_last_rejection(id, Some(&rejection())).await.unwrap();
+    fixture.store.mark_included(id, &inclusion(8), &[], false, at(15)).await.unwrap();
+    fixture.store.set_last_rejection(id, Some(&rejection())).await.unwrap();
     assert_eq!(
-        observations(&rig, id).await,
-        StoredObservations { accepted_by: taken.clone(), ..StoredObservations::default() }
+        observations(&fixture, id).await,
+        StoredObservations { accepted_by: accepted_by.clone(), ..StoredObservations::default() }
     );
-    rig.store.mark_reorged(id, at(16)).await.unwrap();
+    fixture.store.mark_reorged(id, at(16)).await.unwrap();
     assert_eq!(
-        observations(&rig, id).await,
-        StoredObservations { accepted_by: taken, reorged_from_block: Some(8), ..StoredObservations::default() }
+        observations(&fixture, id).await,
+        StoredObservations { accepted_by, reorged_from_block: Some(8), ..StoredObservations::default() }
     );
-    rig.store.mark_included(id, &inclusion(9), &[], false, at(17)).await.unwrap();
-    assert_eq!(observations(&rig, id).await.reorged_from_block, None);
+    fixture.store.mark_included(id, &inclusion(9), &[], false, at(17)).await.unwrap();
+    assert_eq!(observations(&fixture, id).await.reorged_from_block, None);
 }
 
 #[tokio::test]
-async fn a_refusal_that_cannot_be_read_keeps_no_work_from_going_on() {
-    let rig = StoreFixture::new(100).await;
-    let id = rig.insert_signed(0, &[rig.accept(1, "a").await.registration.id]).await;
-    sqlx::query("UPDATE transactions SET refusal = '{\"meaning\":\"new\"}'").execute(&rig.store.writer).await.unwrap();
-    assert_eq!(observations(&rig, id).await, StoredObservations::default());
+async fn an_unreadable_rejection_is_ignored() {
+    let fixture = StoreFixture::new(100).await;
+    let id = fixture.insert_signed(0, &[fixture.accept(1, "a").await.registration.id]).await;
+    sqlx::query("UPDATE transactions SET refusal = '{\"meaning\":\"new\"}'")
+        .execute(&fixture.store.writer)
+        .await
+        .unwrap();
+    assert_eq!(observations(&fixture, id).await, StoredObservations::default());
 }

@@ -1,23 +1,23 @@
-//! A store that is closed and opened again.
+//! Closing and opening a store.
 
 use super::*;
 
 #[tokio::test]
 async fn a_reopened_store_has_everything() {
-    let rig = StoreFixture::new(100).await;
-    let id = rig.accept(1, "a").await.registration.id;
-    let transaction = rig.insert_signed(0, &[id]).await;
+    let fixture = StoreFixture::new(100).await;
+    let id = fixture.accept(1, "a").await.registration.id;
+    let transaction = fixture.insert_signed(0, &[id]).await;
     let diagnosis = Diagnosis {
         cause: Cause::Pending,
         explanation: "still".into(),
         evidence: BTreeMap::from([("a".into(), "b".into())]),
         time: at(40),
     };
-    assert!(rig.store.mark_timed_out(transaction, &diagnosis, at(40)).await.unwrap());
-    let before = rig.get(id).await;
+    assert!(fixture.store.mark_timed_out(transaction, &diagnosis, at(40)).await.unwrap());
+    let before = fixture.get(id).await;
     assert_eq!(before.diagnosis, Some(diagnosis));
-    let StoreFixture { store, accept_handle: acceptor, settings, _database: _ground } = rig;
-    drop(acceptor);
+    let StoreFixture { store, accept_handle: handle, settings, _database: _kept } = fixture;
+    drop(handle);
     store.close().await;
     drop(store);
     let store = reopen(&settings).await;
@@ -28,8 +28,8 @@ async fn a_reopened_store_has_everything() {
 }
 
 #[tokio::test]
-async fn the_trace_a_caller_named_is_kept_through_a_restart() {
-    let rig = StoreFixture::new(100).await;
+async fn the_callers_trace_survives_a_restart() {
+    let fixture = StoreFixture::new(100).await;
     let headers = [
         ("traceparent", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00"),
         ("sentry-trace", "0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331"),
@@ -39,12 +39,13 @@ async fn the_trace_a_caller_named_is_kept_through_a_restart() {
     let headers = headers.map(|(name, value)| (http::HeaderName::from_static(name), value.parse().unwrap()));
     let trace = crate::telemetry::propagation::extract(&headers.into_iter().collect());
     assert!(trace.sampled.is_none() && !trace.tracestate.is_empty() && !trace.baggage.is_empty(), "{trace:?}");
-    let queued = rig.accept_handle.accept(NewRegistration { trace: trace.clone(), ..request(1, "a") }).await.unwrap();
+    let queued =
+        fixture.accept_handle.accept(NewRegistration { trace: trace.clone(), ..request(1, "a") }).await.unwrap();
     let in_flight =
-        rig.accept_handle.accept(NewRegistration { trace: trace.clone(), ..request(2, "a") }).await.unwrap();
-    rig.insert_signed(0, &[in_flight.registration.id]).await;
-    let StoreFixture { store, accept_handle: acceptor, settings, _database: _ground } = rig;
-    drop(acceptor);
+        fixture.accept_handle.accept(NewRegistration { trace: trace.clone(), ..request(2, "a") }).await.unwrap();
+    fixture.insert_signed(0, &[in_flight.registration.id]).await;
+    let StoreFixture { store, accept_handle: handle, settings, _database: _kept } = fixture;
+    drop(handle);
     store.close().await;
     drop(store);
 
@@ -55,7 +56,7 @@ async fn the_trace_a_caller_named_is_kept_through_a_restart() {
     assert_eq!(store.open_transactions(SIGNER).await.unwrap()[0].members[0].trace, trace);
 }
 
-/// The writing task drops its handle on the store a moment after its last acceptor is gone.
+/// The writer task drops its store shortly after its last handle is dropped.
 async fn reopen(settings: &Settings) -> Store {
     loop {
         match Store::open(settings, 100).await {
