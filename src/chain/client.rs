@@ -1,8 +1,8 @@
-//! The chain as the rest of the service sees it: which call answers a question, and when a response is good enough. The pool
-//! chooses the endpoints.
+//! The chain as the rest of the service sees it: which call answers a question, and when a response is good enough.
+//! The pool chooses the endpoints.
 
 use super::{
-    BlockTag, CallError, EndpointFault, FeeHistory, Header, Network, PoolStatus, Receipt, RejectReason, Settings,
+    BlockTag, CallError, EndpointFault, FeeHistory, Header, Network, Receipt, RejectReason, Settings,
     contract::{self, DocumentRegistry},
     endpoint::SetupError,
     fee_market::{FeeMarket, FeeMarketCache, fee_history},
@@ -10,7 +10,10 @@ use super::{
     pool::{AnswerQuality, BroadcastResult, EndpointPool},
     rpc_types::{BLOCK_BY_NUMBER, CallRequest, LogFilter, RpcHeader, RpcLog, RpcReceipt},
 };
-use crate::registration::{Block, Pair};
+use crate::registration::{
+    Block, Pair,
+    diagnosis::{ChainSnapshot, HeadSnapshot, StallSnapshot},
+};
 use alloy::{
     primitives::{Address, B256, Bytes, U64, U256},
     sol_types::SolCall,
@@ -96,7 +99,7 @@ impl Chain {
 
     /// Usable or not.
     pub(crate) fn endpoint_count(&self) -> usize {
-        self.pool.status().endpoints.len()
+        self.pool.endpoint_count()
     }
 
     /// Receives transactions first.
@@ -220,9 +223,14 @@ impl Chain {
         ))
     }
 
+    /// Makes no call; the pool does not know for how long the caller has had `head`.
+    pub(crate) fn snapshot(&self, head: Option<HeadSnapshot>) -> ChainSnapshot {
+        self.pool.snapshot(head)
+    }
+
     /// Makes no call.
-    pub(crate) fn pool_status(&self) -> PoolStatus {
-        self.pool.status()
+    pub(crate) fn stall(&self) -> Option<StallSnapshot> {
+        self.pool.stall()
     }
 
     pub(crate) async fn fee_history(&self, blocks: u64) -> Result<FeeHistory, CallError> {

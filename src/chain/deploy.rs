@@ -19,7 +19,11 @@ pub enum DeployError {
     Call(#[from] CallError),
     #[error("{0}; wait, or raise REGISTRAR_MAX_FEE_GWEI")]
     Fees(#[from] FeeCapExceeded),
-    #[error("{signer} has {} ETH, but deploying may cost {} ETH; fund it", format_ether(*balance), format_ether(*needed))]
+    #[error(
+        "{signer} has {} ETH, but deploying may cost {} ETH; fund it",
+        format_ether(*balance),
+        format_ether(*needed)
+    )]
     InsufficientFunds { signer: Address, balance: U256, needed: U256 },
     #[error(transparent)]
     Artifact(#[from] InvalidArtifact),

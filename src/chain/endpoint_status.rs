@@ -1,8 +1,6 @@
-//! State of the endpoints, for health checks and diagnoses.
+//! The health state of an endpoint, and its answer to one of several equal calls.
 
 use super::CallError;
-use crate::registration::Block;
-use std::time::Duration;
 
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum EndpointState {
@@ -37,34 +35,6 @@ impl EndpointState {
             Self::Down | Self::Quarantined => false,
         }
     }
-}
-
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct EndpointStatus {
-    pub name: String,
-    pub state: EndpointState,
-    pub head: Option<Block>,
-    /// How far its head is behind the others, by block time.
-    pub lag: Option<Duration>,
-    /// Mean response time.
-    pub latency: Option<Duration>,
-    pub consecutive_failures: u32,
-    /// Why the endpoint is not healthy.
-    pub error: Option<String>,
-}
-
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct PoolStatus {
-    /// In order of preference.
-    pub endpoints: Vec<EndpointStatus>,
-    /// Set while no endpoint's head advances.
-    pub stall: Option<ChainStall>,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct ChainStall {
-    pub head: Block,
-    pub duration: Duration,
 }
 
 #[derive(Clone, PartialEq, Eq, Debug)]

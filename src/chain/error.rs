@@ -1,6 +1,7 @@
 //! The result of a failed call.
 //!
-//! No error contains an endpoint's URL: alloy's errors do, so they are converted and dropped, and node messages are redacted.
+//! No error contains an endpoint's URL: alloy's errors do, so they are converted and dropped, and node messages are
+//! redacted.
 
 use super::{
     fault::{EndpointFault, RejectReason},
@@ -12,7 +13,6 @@ use alloy::{
     rpc::json_rpc::ErrorPayload,
     transports::{RpcError, TransportError, TransportErrorKind},
 };
-use std::time::Duration;
 
 const MAX_NODE_ERROR_CHARS: usize = 200;
 
@@ -133,7 +133,8 @@ fn classify_transport_error(error: &(dyn std::error::Error + Send + Sync + 'stat
 /// One line, shortened, without URLs and keys: proxies repeat them in error messages. All secrets of the endpoint's own
 /// URL are removed, also where they are plain words.
 fn sanitize_node_message(message: &str, own: &Redactor) -> String {
-    // First as received, because a secret may contain white space; then again, because joining lines may complete a secret.
+    // First as received, because a secret may contain white space; then again, because joining lines may complete a
+    // secret.
     let clean = own.redact(message);
     let line = clean.split_whitespace().collect::<Vec<_>>().join(" ");
     let line: String = line.chars().filter(|c| !c.is_control()).collect();
@@ -143,6 +144,7 @@ fn sanitize_node_message(message: &str, own: &Redactor) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::time::Duration;
 
     #[test]
     fn node_messages_are_shortened_and_lose_urls() {

@@ -1,7 +1,8 @@
-//! What an OP-stack chain charges in addition to gas: the L1 data fee and the operator fee. No field of a transaction limits them.
+//! What an OP-stack chain charges in addition to gas: the L1 data fee and the operator fee. No field of a transaction
+//! limits them.
 //!
-//! The predeploy `GasPriceOracle` returns both (<https://specs.optimism.io/protocol/predeploys.html#gaspriceoracle>); a chain
-//! without it charges neither.
+//! The predeploy `GasPriceOracle` returns both (<https://specs.optimism.io/protocol/predeploys.html#gaspriceoracle>); a
+//! chain without it charges neither.
 
 use super::{
     CallError, RejectReason,

@@ -24,27 +24,27 @@ mod url;
 mod verify;
 
 pub use client::Chain;
+pub use contract::{UnsignedTransaction, register_calldata, sign};
 pub use network::Network;
 pub use rpc_types::Header;
+pub use signer::Signer;
 pub use url::EndpointUrl;
 
 pub(crate) use backoff::Backoff;
 #[cfg(test)]
 pub(crate) use backoff::MAX_BACKOFF;
 pub(crate) use client::{OnChainRecord, SenderState};
-pub(crate) use contract::{
-    UnsignedTransaction, decode_not_registrar, register_calldata, registration_topics, resign_with_fees, sign,
-};
+pub(crate) use contract::{decode_not_registrar, registration_topics, resign_with_fees};
 pub(crate) use deploy::{DeployError, deploy};
 pub(crate) use endpoint::SetupError;
-pub(crate) use endpoint_status::{ChainStall, EndpointResponse, EndpointState, EndpointStatus, PoolStatus};
+pub(crate) use endpoint_status::{EndpointResponse, EndpointState};
 pub(crate) use error::CallError;
 pub(crate) use fault::{EndpointFault, RejectReason};
 pub(crate) use fee_market::FeeMarket;
 pub(crate) use pool::BroadcastResult;
 pub(crate) use quorum::{FanOut, MISSING_GRACE, QUORUM_TIMEOUT, quorum_size, required_votes};
 pub(crate) use rpc_types::{BlockTag, FeeHistory, Receipt};
-pub(crate) use signer::{InvalidKey, Signer};
+pub(crate) use signer::InvalidKey;
 pub(crate) use url::disambiguate_hosts;
 pub(crate) use verify::{ChainIdentity, VerifyError};
 

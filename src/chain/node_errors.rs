@@ -1,7 +1,8 @@
 //! Classifies node error messages. Each row names the clients and providers that send the message.
 //!
-//! Sources: go-ethereum `core/txpool/errors.go` and `core/error.go`, reth `rpc-eth-types/src/error`, anvil, Base's `proxyd`
-//! (`proxyd/backend.go`), and the providers' documentation. Codes alone say little: geth uses -32000 for everything.
+//! Sources: go-ethereum `core/txpool/errors.go` and `core/error.go`, reth `rpc-eth-types/src/error`, anvil, Base's
+//! `proxyd` (`proxyd/backend.go`), and the providers' documentation. Codes alone say little: geth uses -32000 for
+//! everything.
 
 use super::fault::{EndpointFault, RejectReason};
 use alloy::{
@@ -61,35 +62,35 @@ const MESSAGE_RULES: [(&str, Classification); 46] = [
     ("txpool is full", rejected(RejectReason::SenderLimit)), // geth, reth (also its cap per sender)
     ("account limit exceeded", rejected(RejectReason::SenderLimit)), // geth
     ("in-flight transaction limit", rejected(RejectReason::SenderLimit)), // geth, reth, for delegated accounts
-    ("sender is over rate limit", rejected(RejectReason::SenderLimit)), // proxyd -32017: the limit of the one sequencer behind all endpoints
-    ("exceeds block gas limit", rejected(RejectReason::GasLimit)),      // geth, reth
-    ("gas limit too high", rejected(RejectReason::GasLimit)),           // geth, reth, anvil
+    ("sender is over rate limit", rejected(RejectReason::SenderLimit)), // proxyd -32017: at the sequencer
+    ("exceeds block gas limit", rejected(RejectReason::GasLimit)), // geth, reth
+    ("gas limit too high", rejected(RejectReason::GasLimit)), // geth, reth, anvil
     ("maximum per-transaction gas limit", rejected(RejectReason::GasLimit)), // Base
-    ("max transaction gas limit", rejected(RejectReason::GasLimit)),    // reth
-    ("intrinsic gas too", rejected(RejectReason::GasLimit)),            // geth, reth, anvil
+    ("max transaction gas limit", rejected(RejectReason::GasLimit)), // reth
+    ("intrinsic gas too", rejected(RejectReason::GasLimit)), // geth, reth, anvil
     ("insufficient gas for floor data", rejected(RejectReason::GasLimit)), // geth
-    ("invalid chain id", rejected(RejectReason::WrongChainId)),         // geth, reth, anvil
-    ("header not found", rejected(RejectReason::UnknownBlock)),         // geth
-    ("block not found", rejected(RejectReason::UnknownBlock)),          // reth
-    ("unknown block", rejected(RejectReason::UnknownBlock)),            // erigon, nethermind
-    ("blockoutofrange", rejected(RejectReason::UnknownBlock)),          // anvil
+    ("invalid chain id", rejected(RejectReason::WrongChainId)), // geth, reth, anvil
+    ("header not found", rejected(RejectReason::UnknownBlock)), // geth
+    ("block not found", rejected(RejectReason::UnknownBlock)), // reth
+    ("unknown block", rejected(RejectReason::UnknownBlock)), // erigon, nethermind
+    ("blockoutofrange", rejected(RejectReason::UnknownBlock)), // anvil
     ("transaction confirmation timeout", Classification::Failed(EndpointFault::Timeout)), // anvil, the synchronous send
-    ("no backend is currently healthy", BACKEND_FAILURE),               // proxyd -32011
-    ("no backends available", BACKEND_FAILURE),                         // proxyd -32011
-    ("over capacity", BACKEND_FAILURE),                                 // proxyd -32012
+    ("no backend is currently healthy", BACKEND_FAILURE),    // proxyd -32011
+    ("no backends available", BACKEND_FAILURE),              // proxyd -32011
+    ("over capacity", BACKEND_FAILURE),                      // proxyd -32012
     ("gateway timeout", Classification::Failed(EndpointFault::Timeout)), // proxyd -32015
-    ("429 too many requests", THROTTLED), // a node that forwards its proxy's error as -32000
-    ("over rate limit", THROTTLED),       // proxyd -32016
-    ("rate limit", THROTTLED),            // most providers
-    ("rate exceeded", THROTTLED),         // Infura
-    ("too many requests", THROTTLED),     // most providers
-    ("exceeded its compute units", THROTTLED), // Alchemy 429
-    ("credits limited", THROTTLED),       // QuickNode -32012
-    ("request limit reached", THROTTLED), // QuickNode -32007
-    ("payment required", THROTTLED),      // Infura 402: the daily quota is used up
-    ("daily request count exceeded", THROTTLED), // Infura
-    ("capacity exceeded", THROTTLED),     // Alchemy
-    ("concurrent requests", THROTTLED),   // several providers
+    ("429 too many requests", THROTTLED),                    // a node that forwards its proxy's error as -32000
+    ("over rate limit", THROTTLED),                          // proxyd -32016
+    ("rate limit", THROTTLED),                               // most providers
+    ("rate exceeded", THROTTLED),                            // Infura
+    ("too many requests", THROTTLED),                        // most providers
+    ("exceeded its compute units", THROTTLED),               // Alchemy 429
+    ("credits limited", THROTTLED),                          // QuickNode -32012
+    ("request limit reached", THROTTLED),                    // QuickNode -32007
+    ("payment required", THROTTLED),                         // Infura 402: the daily quota is used up
+    ("daily request count exceeded", THROTTLED),             // Infura
+    ("capacity exceeded", THROTTLED),                        // Alchemy
+    ("concurrent requests", THROTTLED),                      // several providers
     ("request timed out", Classification::Failed(EndpointFault::Timeout)), // several providers
 ];
 
@@ -101,14 +102,14 @@ const CODE_RULES: [(i64, Classification); 7] = [
     (-32012, BACKEND_FAILURE),
     (-32011, BACKEND_FAILURE),
     (-32603, BACKEND_FAILURE),                           // JSON-RPC 2.0: internal error
-    (4, Classification::Failed(EndpointFault::Timeout)), // geth, reth: the synchronous send has not seen the receipt in time
+    (4, Classification::Failed(EndpointFault::Timeout)), // geth, reth: no receipt in time after a synchronous send
 ];
 
 pub(super) fn classify(answer: &RawError<'_>) -> Classification {
     let classified = answer.payload.and_then(classify_payload);
     match (classified, answer.status) {
         (Some(Classification::Failed(EndpointFault::Throttled { .. })), status) => throttled(answer, status),
-        (Some(meaning), _) => meaning,
+        (Some(classification), _) => classification,
         (None, Some(status @ (402 | 429))) => throttled(answer, Some(status)),
         (None, Some(503)) if answer.retry_after.is_some() => throttled(answer, Some(503)),
         (None, Some(status))
@@ -124,19 +125,19 @@ pub(super) fn classify(answer: &RawError<'_>) -> Classification {
 fn classify_payload(payload: &ErrorPayload) -> Option<Classification> {
     let data = payload.as_revert_data();
     let text = payload.message.to_lowercase();
-    // geth, reth and anvil use code 3 for a revert with data; without data only the message tells. anvil repeats the data in the
-    // message, which therefore must not be matched against the table.
+    // geth, reth and anvil use code 3 for a revert with data; without data only the message shows it. anvil repeats the
+    // data in the message, which therefore must not be matched against the table.
     if data.is_some() || (payload.code == 3 && text.contains("revert")) {
         return Some(Classification::Rejected(RejectReason::Reverted(data.unwrap_or_default())));
     }
-    if let Some((_, meaning)) = MESSAGE_RULES.iter().find(|(known, _)| text.contains(known)) {
-        return Some(meaning.clone());
+    if let Some((_, classification)) = MESSAGE_RULES.iter().find(|(known, _)| text.contains(known)) {
+        return Some(classification.clone());
     }
     if text.contains("execution reverted") {
         return Some(Classification::Rejected(RejectReason::Reverted(Bytes::new())));
     }
-    if let Some((_, meaning)) = CODE_RULES.iter().find(|(code, _)| *code == payload.code) {
-        return Some(meaning.clone());
+    if let Some((_, classification)) = CODE_RULES.iter().find(|(code, _)| *code == payload.code) {
+        return Some(classification.clone());
     }
     // alloy knows further throttling messages of providers.
     payload.is_retry_err().then_some(THROTTLED)
@@ -167,6 +168,7 @@ mod tests {
     fn rows() -> Vec<Row> {
         use RejectReason::*;
         let no = |reason| Classification::Rejected(reason);
+        let failed = |fault| Classification::Failed(fault);
         vec![
             ("geth, reth", None, -32000, "already known", no(AlreadyKnown)),
             ("anvil", None, -32003, "transaction already imported", no(AlreadyKnown)),
@@ -178,11 +180,15 @@ mod tests {
             ("geth, reth", None, -32000, "replacement transaction underpriced", no(ReplacementUnderpriced)),
             ("anvil", None, -32003, "replacement transaction underpriced", no(ReplacementUnderpriced)),
             ("geth, reth", None, -32000, "transaction underpriced", no(FeeTooLow)),
-            ("geth", None, -32000, "transaction gas price below minimum: gas tip cap 1, minimum needed 2", no(FeeTooLow)),
-            ("reth", None, -32003, "transaction priority fee below minimum required priority fee 1000000", no(FeeTooLow)),
+            ("geth", None, -32000,
+                "transaction gas price below minimum: gas tip cap 1, minimum needed 2", no(FeeTooLow)),
+            ("reth", None, -32003,
+                "transaction priority fee below minimum required priority fee 1000000", no(FeeTooLow)),
             ("anvil", None, -32003, "max fee per gas less than block base fee", no(FeeTooLow)),
-            ("geth", None, -32000, "max fee per gas less than block base fee: address 0x1, maxFeePerGas: 1, baseFee: 2", no(FeeTooLow)),
-            ("geth", None, -32000, "insufficient funds for gas * price + value: balance 0, tx cost 1, overshot 1", no(InsufficientFunds)),
+            ("geth", None, -32000,
+                "max fee per gas less than block base fee: address 0x1, maxFeePerGas: 1, baseFee: 2", no(FeeTooLow)),
+            ("geth", None, -32000,
+                "insufficient funds for gas * price + value: balance 0, tx cost 1, overshot 1", no(InsufficientFunds)),
             ("reth", None, -32003, "insufficient funds for gas * price + value: have 0 want 1", no(InsufficientFunds)),
             ("anvil", None, -32003, "Insufficient funds for gas * price + value", no(InsufficientFunds)),
             ("geth, reth", None, -32000, "exceeds block gas limit", no(GasLimit)),
@@ -198,7 +204,8 @@ mod tests {
             ("geth", None, -32000, "invalid sender: invalid chain id for signer: have 1 want 2", no(WrongChainId)),
             ("reth", None, -32000, "invalid chain ID", no(WrongChainId)),
             ("anvil", None, -32003, "invalid chain id for signer", no(WrongChainId)),
-            ("geth, reth", None, -32000, "tx fee (1.20 ether) exceeds the configured cap (1.00 ether)", no(FeeAboveNodeCap)),
+            ("geth, reth", None, -32000,
+                "tx fee (1.20 ether) exceeds the configured cap (1.00 ether)", no(FeeAboveNodeCap)),
             ("geth", None, -32000, "txpool is full", no(SenderLimit)),
             ("reth", None, -32003, "txpool is full", no(SenderLimit)),
             ("geth", None, -32000, "account limit exceeded: pooled 16 txs", no(SenderLimit)),
@@ -207,8 +214,9 @@ mod tests {
             ("geth, reth", None, 3, "execution reverted", no(Reverted(Bytes::new()))),
             ("any", None, -32000, "state was reverted, try again", no(Other)),
             ("any", None, 3, "something else", no(Other)),
-            ("geth, reth", None, 4, "The transaction was added to the mempool but wasn't processed in 2s.", Classification::Failed(EndpointFault::Timeout)),
-            ("anvil", None, -32603, "Transaction confirmation timeout", Classification::Failed(EndpointFault::Timeout)),
+            ("geth, reth", None, 4,
+                "The transaction was added to the mempool but wasn't processed in 2s.", failed(EndpointFault::Timeout)),
+            ("anvil", None, -32603, "Transaction confirmation timeout", failed(EndpointFault::Timeout)),
             ("geth", None, -32000, "header not found", no(UnknownBlock)),
             ("reth", None, -32001, "block not found: 0x10", no(UnknownBlock)),
             ("anvil", None, -32602, "BlockOutOfRangeError: block height is 1 but requested was 9", no(UnknownBlock)),
@@ -217,8 +225,9 @@ mod tests {
             ("proxyd", Some(503), -32011, "no backends available for method", BACKEND_FAILURE),
             ("proxyd", Some(503), -32011, "backend is tired", BACKEND_FAILURE),
             ("proxyd", Some(429), -32012, "over capacity", BACKEND_FAILURE),
-            ("proxyd", Some(504), -32015, "gateway timeout", Classification::Failed(EndpointFault::Timeout)),
-            ("Base's nodes", None, -32000, r#"429 Too Many Requests: {"jsonrpc":"2.0","error":{"code":-32016}}"#, THROTTLED),
+            ("proxyd", Some(504), -32015, "gateway timeout", failed(EndpointFault::Timeout)),
+            ("Base's nodes", None, -32000,
+                r#"429 Too Many Requests: {"jsonrpc":"2.0","error":{"code":-32016}}"#, THROTTLED),
             ("Alchemy", Some(429), 429, "Your app has exceeded its compute units per second capacity.", THROTTLED),
             ("Alchemy", None, 429, "slow down", THROTTLED),
             ("Infura", Some(429), -32005, "project ID request rate exceeded", THROTTLED),
@@ -226,9 +235,9 @@ mod tests {
             ("QuickNode", None, -32012, "credits limited to 6000/sec", THROTTLED),
             ("any", None, -32601, "the method does not exist", no(Other)),
             ("any", Some(400), -32602, "invalid params", no(Other)),
-            ("Alchemy", Some(401), -32600, "Must be authenticated!", Classification::Failed(EndpointFault::Status(401))),
-            ("Infura", Some(403), -32002, "rejected due to project ID settings", Classification::Failed(EndpointFault::Status(403))),
-            ("any", Some(500), -32000, "something", Classification::Failed(EndpointFault::Status(500))),
+            ("Alchemy", Some(401), -32600, "Must be authenticated!", failed(EndpointFault::Status(401))),
+            ("Infura", Some(403), -32002, "rejected due to project ID settings", failed(EndpointFault::Status(403))),
+            ("any", Some(500), -32000, "something", failed(EndpointFault::Status(500))),
             ("any", None, -32603, "something else", BACKEND_FAILURE),
         ]
     }

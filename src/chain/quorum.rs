@@ -1,4 +1,4 @@
-//! Questions that one endpoint alone cannot decide: the same call to several endpoints at once, with a vote for each answer.
+//! The same call to several endpoints at once, for decisions that one endpoint must not make alone.
 
 use super::{
     BlockTag, CallError, Chain, EndpointResponse, Header, Receipt, RejectReason,
@@ -16,8 +16,8 @@ use tokio::time::Instant;
 const QUORUM: usize = 2;
 /// How long the endpoints of a quorum have to answer.
 pub const QUORUM_TIMEOUT: Duration = Duration::from_secs(2);
-/// How long a block or receipt has to be missing before the endpoints vote on it: a node that is behind also answers `null`, and
-/// the nodes behind one load balancer differ by less than this.
+/// How long a block or receipt has to be missing before the endpoints vote on it: a node that is behind also answers
+/// `null`, and the nodes behind one load balancer differ by less than this.
 pub const MISSING_GRACE: Duration = Duration::from_secs(10);
 /// After this long one vote is enough, because the other endpoints cannot be reached.
 const SINGLE_ENDPOINT_GRACE: Duration = Duration::from_secs(60);
@@ -60,13 +60,14 @@ enum Vote {
 }
 
 impl Chain {
-    /// Whether two healthy endpoints (or the preferred one, with fewer) have this block, and a block of the number that makes it
-    /// `confirmations` deep: `head` may be of a chain that has been reorged since. An endpoint that does not answer keeps the
-    /// decision open until the head is [`QUORUM_GRACE_BLOCKS`] above; one that rejects the call has no vote.
+    /// Whether two healthy endpoints (or the preferred one, with fewer) have this block, and a block of the number that
+    /// makes it `confirmations` deep: `head` may be of a chain that has been reorged since. An endpoint that does not
+    /// answer keeps the decision open until the head is [`QUORUM_GRACE_BLOCKS`] above; one that rejects the call has no
+    /// vote.
     pub(crate) async fn has_quorum(&self, block: &Block, confirmations: u64, head: u64) -> bool {
         let required_head = block.number + confirmations.saturating_sub(1);
         let wait_for_all = head < required_head + QUORUM_GRACE_BLOCKS;
-        // A reorg may leave a number that no block ever has again, so past the grace another number is checked at each head.
+        // A reorg may leave a number without a block forever, so past the grace another number is checked at each head.
         let top = if wait_for_all { required_head } else { head - QUORUM_GRACE_BLOCKS / 2 };
         let top_votes = async {
             match top > block.number {

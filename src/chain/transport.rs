@@ -1,5 +1,5 @@
-//! JSON-RPC over HTTP. alloy's own transport drops the HTTP status and `Retry-After` when the body of a 429 or 5xx is a JSON-RPC
-//! error, and its spans contain the URL with the API key; this one keeps the status and hides the URL.
+//! JSON-RPC over HTTP. alloy's own transport drops the HTTP status and `Retry-After` when the body of a 429 or 5xx is a
+//! JSON-RPC error, and its spans contain the URL with the API key; this one keeps the status and hides the URL.
 
 use crate::telemetry::propagation;
 use alloy::{

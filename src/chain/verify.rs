@@ -14,11 +14,13 @@ pub enum ChainMismatch {
     #[error("{endpoint} is on chain {actual}, but REGISTRAR_CHAIN_ID is {expected}: correct one of them")]
     ChainId { endpoint: String, actual: u64, expected: u64 },
     #[error(
-        "no contract at {0}: `registrar deploy` deploys one and prints its address for REGISTRAR_CONTRACT_ADDRESS (a restarted anvil is a new chain without the old contract)"
+        "no contract at {0}: `registrar deploy` deploys one and prints its address for REGISTRAR_CONTRACT_ADDRESS \
+         (a restarted anvil is a new chain without the old contract)"
     )]
     NoCode(Address),
     #[error(
-        "the contract at {0} is not a DocumentRegistry of version {CONTRACT_VERSION}: correct REGISTRAR_CONTRACT_ADDRESS"
+        "the contract at {0} is not a DocumentRegistry of version {CONTRACT_VERSION}: \
+         correct REGISTRAR_CONTRACT_ADDRESS"
     )]
     WrongContract(Address),
 }

@@ -89,18 +89,18 @@ struct Unmined {
 /// Since when, and since which head, this process sees the nonce consumed without a receipt for any attempt.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct NonceConsumed {
-    pub since: Instant,
-    pub at_head: u64,
+    pub(super) since: Instant,
+    pub(super) at_head: u64,
 }
 
 /// How long the latest attempt has waited for a block, for the decision whether to replace it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct BlockWait {
-    pub pending_for: Duration,
-    pub blocks: u64,
+    pub(super) pending_for: Duration,
+    pub(super) blocks: u64,
     /// Whether it was underpriced at an earlier look, whatever it is now.
-    pub was_underpriced: bool,
-    pub last_rejection: Option<RejectKind>,
+    pub(super) was_underpriced: bool,
+    pub(super) last_rejection: Option<RejectKind>,
 }
 
 /// A pending transaction's state, and what survives its changes.
@@ -145,7 +145,7 @@ impl Unmined {
 }
 
 impl TxStatus {
-    pub fn signed() -> Self {
+    pub(super) fn signed() -> Self {
         Self {
             state: TxState::Signed { unmined: Unmined::new() },
             submitted_at: None,
@@ -157,7 +157,7 @@ impl TxStatus {
     }
 
     /// As the store has it, after a start or a change of the lease.
-    pub fn resume(
+    pub(super) fn resume(
         phase: TxPhase,
         submitted_at: Option<Timestamp>,
         timeout: TimeoutState,
@@ -183,7 +183,7 @@ impl TxStatus {
         Self { submitted_at, timeout, accepted_by, persisted, state, ..Self::signed() }
     }
 
-    pub fn phase(&self) -> TxPhase {
+    pub(super) fn phase(&self) -> TxPhase {
         match self.state {
             TxState::Signed { .. } => TxPhase::Signed,
             TxState::Submitted { .. } => TxPhase::Submitted,
@@ -195,7 +195,7 @@ impl TxStatus {
 
     /// An endpoint accepted the bytes, or says that the chain has settled them. A block may already include the
     /// transaction: then only the time is new.
-    pub fn mark_submitted(&mut self, at: Timestamp) {
+    pub(super) fn mark_submitted(&mut self, at: Timestamp) {
         if let TxState::Signed { unmined } = &self.state {
             self.state = TxState::Submitted { unmined: unmined.clone(), reorged_out_of: None };
         }
@@ -203,7 +203,7 @@ impl TxStatus {
     }
 
     /// A canonical block includes the attempt `hash`. The store forgets the observations with the same write.
-    pub fn mark_included(&mut self, block: Block, hash: B256, at: Timestamp) {
+    pub(super) fn mark_included(&mut self, block: Block, hash: B256, at: Timestamp) {
         self.state = TxState::Included { block, hash };
         self.persisted = PersistedObservations::default();
         // An endpoint must have accepted it, although no answer said so.
@@ -213,7 +213,7 @@ impl TxStatus {
 
     /// The including block is not canonical any more. Nodes may not put the transactions of a dropped block back into
     /// their mempools: nothing counts as broadcast, so that the follower sends the bytes at once.
-    pub fn mark_reorged(&mut self, at: Timestamp) {
+    pub(super) fn mark_reorged(&mut self, at: Timestamp) {
         let TxState::Included { block, .. } = self.state else { return };
         self.state = TxState::Submitted { unmined: Unmined::new(), reorged_out_of: Some(block.number) };
         self.persisted = PersistedObservations::default();
@@ -222,7 +222,7 @@ impl TxStatus {
 
     /// Another attempt is stored: what was observed of the previous one does not apply to it. The store forgets the
     /// rejection with the same write.
-    pub fn mark_replaced(&mut self) {
+    pub(super) fn mark_replaced(&mut self) {
         if let Some(unmined) = self.unmined_mut() {
             (unmined.pending_since, unmined.underpriced, unmined.blocked) = (None, false, BlockedState::Clear);
             unmined.last_rejection = None;
@@ -231,7 +231,7 @@ impl TxStatus {
     }
 
     /// Whether the confirmation timeout has just passed; true once.
-    pub fn start_timeout(&mut self, now: Timestamp, timeout: Duration) -> bool {
+    pub(super) fn start_timeout(&mut self, now: Timestamp, timeout: Duration) -> bool {
         let passed = self.submitted_at.is_some_and(|submitted| now.since(submitted) >= timeout);
         let starts = self.timeout == TimeoutState::Pending && passed;
         if starts {
@@ -240,14 +240,14 @@ impl TxStatus {
         starts
     }
 
-    pub fn mark_timed_out(&mut self) {
+    pub(super) fn mark_timed_out(&mut self) {
         self.timeout = TimeoutState::TimedOut;
     }
 
     // Observations.
 
     /// The latest attempt's bytes were sent at this head.
-    pub fn record_broadcast(&mut self, now: Instant, head: u64) {
+    pub(super) fn record_broadcast(&mut self, now: Instant, head: u64) {
         if let Some(unmined) = self.unmined_mut() {
             unmined.last_broadcast = Some(now);
             unmined.pending_since.get_or_insert((now, head));
@@ -256,7 +256,7 @@ impl TxStatus {
     }
 
     /// Whether the bytes are to be sent again; if so they count as sent now.
-    pub fn start_rebroadcast(&mut self, now: Instant, interval: Duration) -> bool {
+    pub(super) fn start_rebroadcast(&mut self, now: Instant, interval: Duration) -> bool {
         let Some(unmined) = self.unmined_mut() else { return false };
         let due = unmined.last_broadcast.is_none_or(|at| now.duration_since(at) >= interval);
         if due {
@@ -265,7 +265,7 @@ impl TxStatus {
         due
     }
 
-    pub fn record_acceptance(&mut self, endpoint: &str) {
+    pub(super) fn record_acceptance(&mut self, endpoint: &str) {
         if let Some(unmined) = self.unmined_mut() {
             unmined.last_rejection = None;
         }
@@ -273,27 +273,27 @@ impl TxStatus {
     }
 
     /// The head when an endpoint accepted it. Returns both, to be stored.
-    pub fn record_accepted_at(&mut self, head: Option<u64>) -> AcceptedBy {
+    pub(super) fn record_accepted_at(&mut self, head: Option<u64>) -> AcceptedBy {
         self.accepted_by.head = head;
         self.accepted_by.clone()
     }
 
     /// `None` where the endpoint rejected the bytes only because it, or the chain, had them already.
-    pub fn record_rejection(&mut self, rejection: Option<NodeRejection>) {
+    pub(super) fn record_rejection(&mut self, rejection: Option<NodeRejection>) {
         if let Some(unmined) = self.unmined_mut() {
             unmined.last_rejection = rejection;
         }
     }
 
     /// Replaces the rejection by the stored one.
-    pub fn reload_rejection(&mut self, stored: Option<NodeRejection>) {
+    pub(super) fn reload_rejection(&mut self, stored: Option<NodeRejection>) {
         self.persisted.last_rejection.clone_from(&stored);
         self.record_rejection(stored);
     }
 
     /// How long the latest attempt has waited at this head. An underpriced one counts as underpriced until the next
     /// broadcast.
-    pub fn observe_block_wait(&mut self, now: Instant, head: u64, is_underpriced: bool) -> BlockWait {
+    pub(super) fn observe_block_wait(&mut self, now: Instant, head: u64, is_underpriced: bool) -> BlockWait {
         let Some(unmined) = self.unmined_mut() else {
             return BlockWait { pending_for: Duration::ZERO, blocks: 0, was_underpriced: false, last_rejection: None };
         };
@@ -309,33 +309,33 @@ impl TxStatus {
     }
 
     /// The nonce is consumed, and no attempt has a receipt.
-    pub fn record_nonce_consumed(&mut self, now: Instant, head: u64) -> Option<NonceConsumed> {
+    pub(super) fn record_nonce_consumed(&mut self, now: Instant, head: u64) -> Option<NonceConsumed> {
         let unmined = self.unmined_mut()?;
         Some(*unmined.nonce_consumed.get_or_insert(NonceConsumed { since: now, at_head: head }))
     }
 
     /// That has lasted, and is to be stored.
-    pub fn record_receipt_missing(&mut self, since: Timestamp) {
+    pub(super) fn record_receipt_missing(&mut self, since: Timestamp) {
         if let Some(unmined) = self.unmined_mut() {
             unmined.receipt_missing_since.get_or_insert(since);
         }
     }
 
     /// The nonce is not consumed, or there is a receipt.
-    pub fn clear_nonce_consumed(&mut self) {
+    pub(super) fn clear_nonce_consumed(&mut self) {
         if let Some(unmined) = self.unmined_mut() {
             (unmined.nonce_consumed, unmined.receipt_missing_since) = (None, None);
         }
     }
 
-    pub fn set_blocked(&mut self, blocked: BlockedState) {
+    pub(super) fn set_blocked(&mut self, blocked: BlockedState) {
         if let Some(unmined) = self.unmined_mut() {
             unmined.blocked = blocked;
         }
     }
 
     /// A step for reports. The same step again is not repeated.
-    pub fn add_history(&mut self, step: String, at: Timestamp) {
+    pub(super) fn add_history(&mut self, step: String, at: Timestamp) {
         if self.history.len() < MAX_HISTORY_ENTRIES && self.history.last().is_none_or(|(_, last)| *last != step) {
             self.history.push((at, step));
         }
@@ -344,7 +344,7 @@ impl TxStatus {
     // What the store does not have yet.
 
     /// The observations to be written now. The same rejection at another time is no change.
-    pub fn unpersisted_observations(&self, now: Instant) -> Vec<ObservationChange> {
+    pub(super) fn unpersisted_observations(&self, now: Instant) -> Vec<ObservationChange> {
         if self.persisted.retry_at.is_some_and(|retry_at| now < retry_at) {
             return Vec::new();
         }
@@ -364,7 +364,7 @@ impl TxStatus {
         changes
     }
 
-    pub fn mark_persisted(&mut self, change: ObservationChange) {
+    pub(super) fn mark_persisted(&mut self, change: ObservationChange) {
         match change {
             ObservationChange::LastRejection(stored) => self.persisted.last_rejection = stored,
             ObservationChange::ReceiptMissingSince(stored) => self.persisted.receipt_missing_since = stored,
@@ -372,59 +372,59 @@ impl TxStatus {
     }
 
     /// The store forgot the rejection with another write.
-    pub fn mark_rejection_cleared(&mut self) {
+    pub(super) fn mark_rejection_cleared(&mut self) {
         self.persisted.last_rejection = None;
     }
 
-    pub fn set_persist_retry(&mut self, at: Option<Instant>) {
+    pub(super) fn set_persist_retry(&mut self, at: Option<Instant>) {
         self.persisted.retry_at = at;
     }
 
     // Views.
 
-    pub fn submitted_at(&self) -> Option<Timestamp> {
+    pub(super) fn submitted_at(&self) -> Option<Timestamp> {
         self.submitted_at
     }
 
-    pub fn accepted_by(&self) -> &AcceptedBy {
+    pub(super) fn accepted_by(&self) -> &AcceptedBy {
         &self.accepted_by
     }
 
-    pub fn history(&self) -> &[(Timestamp, String)] {
+    pub(super) fn history(&self) -> &[(Timestamp, String)] {
         &self.history
     }
 
-    pub fn reorged_out_of(&self) -> Option<u64> {
+    pub(super) fn reorged_out_of(&self) -> Option<u64> {
         match self.state {
             TxState::Submitted { reorged_out_of, .. } => reorged_out_of,
             TxState::Signed { .. } | TxState::Included { .. } => None,
         }
     }
 
-    pub fn last_rejection(&self) -> Option<&NodeRejection> {
+    pub(super) fn last_rejection(&self) -> Option<&NodeRejection> {
         self.unmined()?.last_rejection.as_ref()
     }
 
     /// Whether the latest bytes were sent since the process started or a reorg removed the transaction from its block.
-    pub fn was_broadcast(&self) -> bool {
+    pub(super) fn was_broadcast(&self) -> bool {
         self.unmined().is_some_and(|unmined| unmined.last_broadcast.is_some())
     }
 
-    pub fn pending_for(&self, now: Instant) -> Option<Duration> {
+    pub(super) fn pending_for(&self, now: Instant) -> Option<Duration> {
         self.unmined()?.pending_since.map(|(since, _)| now.duration_since(since))
     }
 
-    pub fn is_blocked(&self, blocked: BlockedState) -> bool {
+    pub(super) fn is_blocked(&self, blocked: BlockedState) -> bool {
         self.unmined().is_some_and(|unmined| unmined.blocked == blocked)
     }
 
-    pub fn is_nonce_consumed(&self) -> bool {
+    pub(super) fn is_nonce_consumed(&self) -> bool {
         self.unmined().is_some_and(|unmined| unmined.nonce_consumed.is_some())
     }
 
     /// For how long the nonce has been consumed without a receipt. After a lease changed hands, the stored time comes
     /// first: this process counts anew.
-    pub fn nonce_consumed_for(&self, wall_now: Timestamp, now: Instant) -> Option<Duration> {
+    pub(super) fn nonce_consumed_for(&self, wall_now: Timestamp, now: Instant) -> Option<Duration> {
         let unmined = self.unmined()?;
         let stored = unmined.receipt_missing_since.map(|since| wall_now.since(since));
         stored.or(unmined.nonce_consumed.map(|consumed| now.duration_since(consumed.since)))

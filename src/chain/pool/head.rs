@@ -1,4 +1,4 @@
-//! The head and the nonces. Other answers are judged by them, so they are validated first.
+//! The head and the nonces. Other answers are compared with them, so they are validated first.
 
 use super::{EndpointPool, read::AnswerQuality, watermark::HeadStep};
 use crate::chain::{
@@ -12,10 +12,10 @@ impl EndpointPool {
     /// The highest accepted head, until the chain's head regresses. A head that jumps is rejected when its endpoint
     /// cannot return the parent, or when it is far above all other heads.
     pub async fn head(&self) -> Result<Header, CallError> {
-        let mut doubted = Vec::new();
-        let mut doubt = None;
+        let mut rejected = Vec::new();
+        let mut rejection = None;
         loop {
-            let worth = |wire: &RpcHeader| {
+            let quality = |wire: &RpcHeader| {
                 let watermark = self.watermark();
                 match watermark.classify_head(&wire.clone().into()) {
                     HeadStep::Regress if !watermark.is_recently_raised(Instant::now()) => AnswerQuality::TryNext,
@@ -23,10 +23,10 @@ impl EndpointPool {
                 }
             };
             let answer =
-                self.read_excluding(&doubted, BLOCK_BY_NUMBER, (BlockTag::Latest.to_param(), false), worth).await;
+                self.read_excluding(&rejected, BLOCK_BY_NUMBER, (BlockTag::Latest.to_param(), false), quality).await;
             let (position, wire) = match answer {
                 Ok(answer) => answer,
-                Err(error) => return Err(doubt.unwrap_or(error)),
+                Err(error) => return Err(rejection.unwrap_or(error)),
             };
             let header = Header::from(wire);
             if self.validate_head(position, &header).await {
@@ -35,9 +35,9 @@ impl EndpointPool {
                 watermark.raise(header, Instant::now());
                 return Ok(watermark.head().unwrap_or(header));
             }
-            doubt =
+            rejection =
                 Some(CallError::unavailable(self.endpoint_name(position), BLOCK_BY_NUMBER, EndpointFault::Implausible));
-            doubted.push(position);
+            rejected.push(position);
         }
     }
 
@@ -50,21 +50,24 @@ impl EndpointPool {
             // The other heads are from their last probes: a correct head is accepted after the next ones.
             return false;
         }
-        let shown = self.has_parent(position, header).await;
-        let change =
-            self.0.members[position].health().record_parent_check(self.endpoint_name(position), shown, Instant::now());
+        let has_parent = self.has_parent(position, header).await;
+        let change = self.0.members[position].health().record_parent_check(
+            self.endpoint_name(position),
+            has_parent,
+            Instant::now(),
+        );
         self.report_state_change(position, change);
-        shown
+        has_parent
     }
 
     /// A lower nonce than before is accepted only when every reachable endpoint returns it: then a reorg removed
     /// transactions of the account.
     pub async fn nonce(&self, account: Address) -> Result<u64, CallError> {
-        let worth = |nonce: &U64| match self.watermark().is_stale_nonce(account, nonce.to()) {
+        let quality = |nonce: &U64| match self.watermark().is_stale_nonce(account, nonce.to()) {
             true => AnswerQuality::TryNext,
             false => AnswerQuality::Accept,
         };
-        let nonce = self.read("eth_getTransactionCount", (account, BlockTag::Latest.to_param()), worth).await?.to();
+        let nonce = self.read("eth_getTransactionCount", (account, BlockTag::Latest.to_param()), quality).await?.to();
         self.watermark().record_nonce(account, nonce);
         Ok(nonce)
     }

@@ -50,12 +50,12 @@ impl HeadTracker {
     }
 
     pub fn reset_highest_number(&mut self) {
-        self.highest_number = self.head.map_or(0, |seen| seen.header.block.number);
+        self.highest_number = self.head.map_or(0, |head| head.header.block.number);
     }
 
     /// However old.
     pub fn last_head(&self) -> Option<Header> {
-        self.head.map(|seen| seen.header)
+        self.head.map(|head| head.header)
     }
 
     pub fn fresh_head(&self, now: Instant) -> Option<ObservedHead> {

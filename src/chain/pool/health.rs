@@ -7,7 +7,10 @@ use super::{
     health_policy::{ChainIdCheck, HeadStatus, HealthInputs, HealthReason, next_state},
     latency::LatencyTracker,
 };
-use crate::chain::{Backoff, CallError, EndpointFault, EndpointState, EndpointStatus, Header, RejectReason};
+use crate::{
+    chain::{Backoff, CallError, EndpointFault, EndpointState, Header, RejectReason},
+    registration::diagnosis::EndpointSnapshot,
+};
 use std::{collections::VecDeque, time::Duration};
 use tokio::time::Instant;
 
@@ -42,8 +45,10 @@ pub struct EndpointHealth {
 #[derive(Clone, PartialEq, Debug)]
 pub struct StateChange {
     pub from: EndpointState,
-    pub status: EndpointStatus,
+    pub to: EndpointState,
     pub reason: HealthReason,
+    pub consecutive_failures: u32,
+    pub snapshot: EndpointSnapshot,
 }
 
 impl EndpointHealth {
@@ -110,17 +115,16 @@ impl EndpointHealth {
         self.head_tracker.fresh_head(now).filter(|_| self.state.is_usable() && self.consecutive_failures == 0)
     }
 
-    pub fn status(&self, name: &str) -> EndpointStatus {
-        EndpointStatus {
+    pub fn snapshot(&self, name: &str) -> EndpointSnapshot {
+        EndpointSnapshot {
             name: name.to_owned(),
-            state: self.state,
-            head: self.head_tracker.last_head().map(|header| header.block),
+            state: self.state.code(),
+            head: self.head_tracker.last_head().map(|header| header.block.number),
             lag: match self.head_tracker.status() {
                 HeadStatus::Lagging(lag) => Some(lag),
                 HeadStatus::InSync | HeadStatus::Implausible => None,
             },
             latency: self.latency.mean(),
-            consecutive_failures: self.consecutive_failures,
             error: match self.reason {
                 HealthReason::Ok if self.state == EndpointState::Healthy => None,
                 HealthReason::Ok | HealthReason::Unreachable | HealthReason::TimedOut => self.error.clone(),
@@ -132,6 +136,16 @@ impl EndpointHealth {
                 | HealthReason::ImplausibleHead
                 | HealthReason::Syncing => Some(self.reason.to_string()),
             },
+        }
+    }
+
+    pub fn change_from(&self, from: EndpointState, name: &str) -> StateChange {
+        StateChange {
+            from,
+            to: self.state,
+            reason: self.reason,
+            consecutive_failures: self.consecutive_failures,
+            snapshot: self.snapshot(name),
         }
     }
 
@@ -294,7 +308,7 @@ impl EndpointHealth {
             }
             EndpointState::Healthy | EndpointState::Degraded | EndpointState::Suspect | EndpointState::Quarantined => {}
         }
-        Some(StateChange { from, status: self.status(name), reason })
+        Some(self.change_from(from, name))
     }
 }
 
@@ -324,19 +338,19 @@ mod tests {
     }
 
     #[test]
-    fn a_timeout_is_reported_once_and_one_good_probe_ends_the_suspicion() {
+    fn a_timeout_is_reported_once_and_one_good_probe_ends_it() {
         let now = Instant::now();
         let mut health = healthy(now);
         let change = health.record_call("node", Some(&failure(EndpointFault::Timeout)), SECOND, now).unwrap();
-        assert_eq!((change.from, change.status.state), (EndpointState::Healthy, EndpointState::Suspect));
-        assert_eq!(change.status.error.as_deref(), Some("timed out"));
+        assert_eq!((change.from, change.to), (EndpointState::Healthy, EndpointState::Suspect));
+        assert_eq!(change.snapshot.error.as_deref(), Some("timed out"));
         assert_eq!(
             health.record_call("node", Some(&failure(EndpointFault::Timeout)), SECOND, now),
             None,
             "already reported"
         );
         assert_eq!(health.record_call("node", None, SECOND, now), None, "a late answer to another call is not a probe");
-        assert_eq!(probe(&mut health, now).unwrap().status.state, EndpointState::Healthy);
+        assert_eq!(probe(&mut health, now).unwrap().to, EndpointState::Healthy);
     }
 
     #[test]
@@ -359,13 +373,13 @@ mod tests {
     fn an_endpoint_that_was_down_needs_a_chain_id_check_and_two_probes() {
         let now = Instant::now();
         let mut health = healthy(now);
-        let mut fails = |took| health.record_call("node", Some(&failure(EndpointFault::Connect)), took, now);
-        assert_eq!((0..9).filter_map(|_| fails(SECOND)).count(), 0, "overlapping calls that fail are one failure");
-        let changes = (0..9).filter_map(|_| fails(Duration::ZERO)).count();
+        let mut fail = |took| health.record_call("node", Some(&failure(EndpointFault::Connect)), took, now);
+        assert_eq!((0..9).filter_map(|_| fail(SECOND)).count(), 0, "overlapping calls that fail are one failure");
+        let changes = (0..9).filter_map(|_| fail(Duration::ZERO)).count();
         assert_eq!((changes, health.state(), health.chain_id_check()), (1, EndpointState::Down, ChainIdCheck::Unknown));
         assert_eq!((probe(&mut health, now), probe(&mut health, now)), (None, None), "not before the chain id check");
-        let back = health.set_chain_id_check("node", ChainIdCheck::Match, now).unwrap();
-        assert_eq!((back.from, back.status.state), (EndpointState::Down, EndpointState::Healthy));
+        let recovery = health.set_chain_id_check("node", ChainIdCheck::Match, now).unwrap();
+        assert_eq!((recovery.from, recovery.to), (EndpointState::Down, EndpointState::Healthy));
     }
 
     #[test]
@@ -383,43 +397,43 @@ mod tests {
     fn a_head_lags_after_two_probes_and_recovers_after_three() {
         let now = Instant::now();
         let mut health = healthy(now);
-        let behind = HeadStatus::Lagging(Duration::from_secs(9));
-        assert_eq!(health.set_head_status("node", behind, true, now), None, "probed just before the others");
+        let lagging = HeadStatus::Lagging(Duration::from_secs(9));
+        assert_eq!(health.set_head_status("node", lagging, true, now), None, "probed just before the others");
         assert_eq!(
-            health.set_head_status("node", behind, false, now),
+            health.set_head_status("node", lagging, false, now),
             None,
             "another endpoint's probe is no new evidence"
         );
-        let change = health.set_head_status("node", behind, true, now).unwrap();
+        let change = health.set_head_status("node", lagging, true, now).unwrap();
         assert_eq!(
-            (change.status.state, change.reason),
+            (change.to, change.reason),
             (EndpointState::Degraded, HealthReason::Lagging(Duration::from_secs(9)))
         );
         health.set_head_status("node", HeadStatus::InSync, true, now);
         assert_eq!((probe(&mut health, now), probe(&mut health, now)), (None, None));
-        assert_eq!(probe(&mut health, now).unwrap().status.state, EndpointState::Healthy);
+        assert_eq!(probe(&mut health, now).unwrap().to, EndpointState::Healthy);
     }
 
     #[test]
     fn the_circuit_of_an_endpoint_that_fails_again_soon_stays_open_longer() {
         let mut now = Instant::now();
         let mut health = healthy(now);
-        let fall = |health: &mut EndpointHealth, now| {
+        let fail_until_down = |health: &mut EndpointHealth, now| {
             for _ in 0..5 {
                 health.record_call("node", Some(&failure(EndpointFault::Connect)), Duration::ZERO, now);
             }
             (0_u64..).find(|seconds| !health.is_circuit_open(now + *seconds as u32 * SECOND)).unwrap()
         };
-        let rise = |health: &mut EndpointHealth, now| {
+        let recover = |health: &mut EndpointHealth, now| {
             health.set_chain_id_check("node", ChainIdCheck::Match, now);
             probe(health, now);
             probe(health, now);
         };
-        assert_eq!(fall(&mut health, now), 5);
-        rise(&mut health, now);
-        assert_eq!(fall(&mut health, now), 10);
-        rise(&mut health, now);
+        assert_eq!(fail_until_down(&mut health, now), 5);
+        recover(&mut health, now);
+        assert_eq!(fail_until_down(&mut health, now), 10);
+        recover(&mut health, now);
         now += CIRCUIT_RESET_AFTER;
-        assert_eq!(fall(&mut health, now), 5, "healthy for a minute");
+        assert_eq!(fail_until_down(&mut health, now), 5, "healthy for a minute");
     }
 }

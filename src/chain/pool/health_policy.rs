@@ -1,5 +1,5 @@
-//! Derives an endpoint's state from its health. Degrading is immediate, recovery needs evidence, so that an endpoint does not
-//! flap between two states with each of its faults.
+//! Derives an endpoint's state from its health. Degrading is immediate, recovery needs evidence, so that an endpoint
+//! does not change its state with each fault.
 
 use crate::chain::EndpointState;
 use std::{fmt, time::Duration};
@@ -67,15 +67,15 @@ pub enum HealthReason {
 impl fmt::Display for HealthReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Ok => f.write_str("well"),
+            Self::Ok => f.write_str("healthy"),
             Self::WrongChainId(id) => write!(f, "on chain {id}"),
             Self::Unreachable => f.write_str("does not answer"),
-            Self::Flapping => f.write_str("comes and goes"),
-            Self::TimedOut => f.write_str("not answered in time"),
-            Self::HighErrorRate(percent) => write!(f, "{percent}% of its calls fail"),
-            Self::HighLatency(latency) => write!(f, "takes {} ms on average", latency.as_millis()),
+            Self::Flapping => f.write_str("repeated timeouts"),
+            Self::TimedOut => f.write_str("timed out"),
+            Self::HighErrorRate(percent) => write!(f, "{percent}% of calls fail"),
+            Self::HighLatency(latency) => write!(f, "mean latency {} ms", latency.as_millis()),
             Self::Lagging(lag) => write!(f, "{:.1} s behind the others", lag.as_secs_f64()),
-            Self::ImplausibleHead => f.write_str("shows a head that cannot be"),
+            Self::ImplausibleHead => f.write_str("implausible head"),
             Self::Syncing => f.write_str("still syncing"),
         }
     }
@@ -99,54 +99,56 @@ impl HealthReason {
     }
 }
 
-pub fn next_state(now: EndpointState, facts: &HealthInputs) -> (EndpointState, HealthReason) {
-    if let ChainIdCheck::Mismatch(id) = facts.chain_id_check {
+pub fn next_state(current: EndpointState, inputs: &HealthInputs) -> (EndpointState, HealthReason) {
+    if let ChainIdCheck::Mismatch(id) = inputs.chain_id_check {
         return (EndpointState::Quarantined, HealthReason::WrongChainId(id));
     }
-    let proved = facts.chain_id_check == ChainIdCheck::Match;
-    match now {
-        EndpointState::Quarantined => (now, HealthReason::WrongChainId(0)),
-        EndpointState::Down if proved && facts.good_probes >= PROBES_TO_CLOSE_CIRCUIT => {
-            state_when_responding(now, facts)
+    let is_verified = inputs.chain_id_check == ChainIdCheck::Match;
+    match current {
+        EndpointState::Quarantined => (current, HealthReason::WrongChainId(0)),
+        EndpointState::Down if is_verified && inputs.good_probes >= PROBES_TO_CLOSE_CIRCUIT => {
+            state_when_responding(current, inputs)
         }
-        EndpointState::Down => (now, HealthReason::Unreachable),
+        EndpointState::Down => (current, HealthReason::Unreachable),
         EndpointState::Healthy | EndpointState::Degraded | EndpointState::Suspect => {
-            if facts.consecutive_failures >= DOWN_AFTER_FAILURES {
+            if inputs.consecutive_failures >= DOWN_AFTER_FAILURES {
                 (EndpointState::Down, HealthReason::Unreachable)
-            } else if facts.consecutive_failures > 0 && facts.last_timed_out {
+            } else if inputs.consecutive_failures > 0 && inputs.last_timed_out {
                 (EndpointState::Suspect, HealthReason::TimedOut)
-            } else if now == EndpointState::Suspect && facts.good_probes == 0 {
-                (now, HealthReason::TimedOut)
+            } else if current == EndpointState::Suspect && inputs.good_probes == 0 {
+                (current, HealthReason::TimedOut)
             } else {
-                state_when_responding(now, facts)
+                state_when_responding(current, inputs)
             }
         }
     }
 }
 
-fn state_when_responding(now: EndpointState, facts: &HealthInputs) -> (EndpointState, HealthReason) {
-    let was_degraded = now == EndpointState::Degraded;
+fn state_when_responding(current: EndpointState, inputs: &HealthInputs) -> (EndpointState, HealthReason) {
+    let was_degraded = current == EndpointState::Degraded;
     // Failures from before an outage say nothing about the time after it.
-    let counts = now != EndpointState::Down && facts.calls >= MIN_CALLS_FOR_ERROR_RATE;
-    let share = if counts { f64::from(facts.failed) / f64::from(facts.calls) } else { 0.0 };
-    let fault = match facts.head_status {
+    let is_significant = current != EndpointState::Down && inputs.calls >= MIN_CALLS_FOR_ERROR_RATE;
+    let error_rate = if is_significant { f64::from(inputs.failed) / f64::from(inputs.calls) } else { 0.0 };
+    let reason = match inputs.head_status {
         HeadStatus::Lagging(lag) => Some(HealthReason::Lagging(lag)),
         HeadStatus::Implausible => Some(HealthReason::ImplausibleHead),
-        HeadStatus::InSync if facts.syncing => Some(HealthReason::Syncing),
-        HeadStatus::InSync if facts.recent_timeouts >= FLAPPING_AFTER_TIMEOUTS => Some(HealthReason::Flapping),
-        HeadStatus::InSync if share > if was_degraded { ERROR_RATE_ENTER_EXIT.1 } else { ERROR_RATE_ENTER_EXIT.0 } => {
-            Some(HealthReason::HighErrorRate((share * 100.0) as u32))
+        HeadStatus::InSync if inputs.syncing => Some(HealthReason::Syncing),
+        HeadStatus::InSync if inputs.recent_timeouts >= FLAPPING_AFTER_TIMEOUTS => Some(HealthReason::Flapping),
+        HeadStatus::InSync
+            if error_rate > if was_degraded { ERROR_RATE_ENTER_EXIT.1 } else { ERROR_RATE_ENTER_EXIT.0 } =>
+        {
+            Some(HealthReason::HighErrorRate((error_rate * 100.0) as u32))
         }
         HeadStatus::InSync
-            if facts.latency > if was_degraded { LATENCY_ENTER_EXIT.1 } else { LATENCY_ENTER_EXIT.0 } =>
+            if inputs.latency > if was_degraded { LATENCY_ENTER_EXIT.1 } else { LATENCY_ENTER_EXIT.0 } =>
         {
-            Some(HealthReason::HighLatency(facts.latency))
+            Some(HealthReason::HighLatency(inputs.latency))
         }
         HeadStatus::InSync => None,
     };
-    match fault {
+    match reason {
         Some(reason) => (EndpointState::Degraded, reason),
-        None if was_degraded && facts.good_probes < PROBES_TO_END_DEGRADED => (now, HealthReason::Ok),
+        None if was_degraded && inputs.good_probes < PROBES_TO_END_DEGRADED => (current, HealthReason::Ok),
         None => (EndpointState::Healthy, HealthReason::Ok),
     }
 }
@@ -155,8 +157,10 @@ fn state_when_responding(now: EndpointState, facts: &HealthInputs) -> (EndpointS
 mod tests {
     use super::*;
     use EndpointState::*;
+    use HealthInputs as Inputs;
+    use HealthReason as Reason;
 
-    const HEALTHY_INPUTS: HealthInputs = HealthInputs {
+    const BASE: Inputs = Inputs {
         chain_id_check: ChainIdCheck::Match,
         consecutive_failures: 0,
         last_timed_out: false,
@@ -170,44 +174,121 @@ mod tests {
     };
     const LAG: Duration = Duration::from_secs(4);
 
-    #[rustfmt::skip]
     #[test]
-    fn trust_is_lost_quickly_and_won_back_with_proof() {
+    fn degrading_is_immediate_and_recovery_needs_good_probes() {
         let ms = Duration::from_millis;
-        for (what, now, facts, state, reason) in [
-            ("nothing is wrong", Healthy, HEALTHY_INPUTS, Healthy, HealthReason::Ok),
-            ("one failure is no news", Healthy, HealthInputs { consecutive_failures: 1, ..HEALTHY_INPUTS }, Healthy, HealthReason::Ok),
-            ("one timeout is", Healthy, HealthInputs { consecutive_failures: 1, last_timed_out: true, ..HEALTHY_INPUTS }, Suspect, HealthReason::TimedOut),
-            ("a suspect stays one", Suspect, HealthInputs { good_probes: 0, ..HEALTHY_INPUTS }, Suspect, HealthReason::TimedOut),
-            ("until a probe is good", Suspect, HealthInputs { good_probes: 1, ..HEALTHY_INPUTS }, Healthy, HealthReason::Ok),
-            ("two suspicions", Healthy, HealthInputs { recent_timeouts: 2, ..HEALTHY_INPUTS }, Healthy, HealthReason::Ok),
-            ("three suspicions", Suspect, HealthInputs { recent_timeouts: 3, ..HEALTHY_INPUTS }, Degraded, HealthReason::Flapping),
-            ("four failures in a row", Healthy, HealthInputs { consecutive_failures: 4, ..HEALTHY_INPUTS }, Healthy, HealthReason::Ok),
-            ("five failures in a row", Healthy, HealthInputs { consecutive_failures: 5, ..HEALTHY_INPUTS }, Down, HealthReason::Unreachable),
-            ("a degraded one goes too", Degraded, HealthInputs { consecutive_failures: 5, ..HEALTHY_INPUTS }, Down, HealthReason::Unreachable),
-            ("down stays down", Down, HealthInputs { good_probes: 1, ..HEALTHY_INPUTS }, Down, HealthReason::Unreachable),
-            ("until two probes are good", Down, HealthInputs { good_probes: 2, ..HEALTHY_INPUTS }, Healthy, HealthReason::Ok),
-            ("what failed before is forgotten then", Down, HealthInputs { calls: 20, failed: 18, good_probes: 2, ..HEALTHY_INPUTS }, Healthy, HealthReason::Ok),
-            ("but not without its chain", Down, HealthInputs { chain_id_check: ChainIdCheck::Unknown, ..HEALTHY_INPUTS }, Down, HealthReason::Unreachable),
-            ("and back it may be behind", Down, HealthInputs { head_status: HeadStatus::Lagging(LAG), ..HEALTHY_INPUTS }, Degraded, HealthReason::Lagging(LAG)),
-            ("half of 19 calls say nothing", Healthy, HealthInputs { calls: 19, failed: 19, ..HEALTHY_INPUTS }, Healthy, HealthReason::Ok),
-            ("half of 20 is not more than half", Healthy, HealthInputs { calls: 20, failed: 10, ..HEALTHY_INPUTS }, Healthy, HealthReason::Ok),
-            ("more than half is", Healthy, HealthInputs { calls: 20, failed: 11, ..HEALTHY_INPUTS }, Degraded, HealthReason::HighErrorRate(55)),
-            ("a third is still too much then", Degraded, HealthInputs { calls: 30, failed: 10, ..HEALTHY_INPUTS }, Degraded, HealthReason::HighErrorRate(33)),
-            ("a quarter is not", Degraded, HealthInputs { calls: 20, failed: 5, ..HEALTHY_INPUTS }, Healthy, HealthReason::Ok),
-            ("slow", Healthy, HealthInputs { latency: ms(1001), ..HEALTHY_INPUTS }, Degraded, HealthReason::HighLatency(ms(1001))),
-            ("still slow", Degraded, HealthInputs { latency: ms(600), ..HEALTHY_INPUTS }, Degraded, HealthReason::HighLatency(ms(600))),
-            ("not slow enough", Healthy, HealthInputs { latency: ms(600), ..HEALTHY_INPUTS }, Healthy, HealthReason::Ok),
-            ("behind", Healthy, HealthInputs { head_status: HeadStatus::Lagging(LAG), ..HEALTHY_INPUTS }, Degraded, HealthReason::Lagging(LAG)),
-            ("a head that cannot be", Healthy, HealthInputs { head_status: HeadStatus::Implausible, ..HEALTHY_INPUTS }, Degraded, HealthReason::ImplausibleHead),
-            ("syncing", Healthy, HealthInputs { syncing: true, ..HEALTHY_INPUTS }, Degraded, HealthReason::Syncing),
-            ("well again, but not for long", Degraded, HealthInputs { good_probes: 2, ..HEALTHY_INPUTS }, Degraded, HealthReason::Ok),
-            ("well again", Degraded, HealthInputs { good_probes: 3, ..HEALTHY_INPUTS }, Healthy, HealthReason::Ok),
-            ("another chain", Healthy, HealthInputs { chain_id_check: ChainIdCheck::Mismatch(1), ..HEALTHY_INPUTS }, Quarantined, HealthReason::WrongChainId(1)),
-            ("while it was down", Down, HealthInputs { chain_id_check: ChainIdCheck::Mismatch(1), ..HEALTHY_INPUTS }, Quarantined, HealthReason::WrongChainId(1)),
-            ("for good", Quarantined, HEALTHY_INPUTS, Quarantined, HealthReason::WrongChainId(0)),
+        for (what, current, inputs, state, reason) in [
+            ("no fault", Healthy, BASE, Healthy, Reason::Ok),
+            ("one failure", Healthy, Inputs { consecutive_failures: 1, ..BASE }, Healthy, Reason::Ok),
+            (
+                "one timeout",
+                Healthy,
+                Inputs { consecutive_failures: 1, last_timed_out: true, ..BASE },
+                Suspect,
+                Reason::TimedOut,
+            ),
+            ("suspect, no good probe", Suspect, Inputs { good_probes: 0, ..BASE }, Suspect, Reason::TimedOut),
+            ("suspect, one good probe", Suspect, Inputs { good_probes: 1, ..BASE }, Healthy, Reason::Ok),
+            ("two recent timeouts", Healthy, Inputs { recent_timeouts: 2, ..BASE }, Healthy, Reason::Ok),
+            ("three recent timeouts", Suspect, Inputs { recent_timeouts: 3, ..BASE }, Degraded, Reason::Flapping),
+            ("four failures in a row", Healthy, Inputs { consecutive_failures: 4, ..BASE }, Healthy, Reason::Ok),
+            ("five failures in a row", Healthy, Inputs { consecutive_failures: 5, ..BASE }, Down, Reason::Unreachable),
+            (
+                "degraded, five failures in a row",
+                Degraded,
+                Inputs { consecutive_failures: 5, ..BASE },
+                Down,
+                Reason::Unreachable,
+            ),
+            ("down, one good probe", Down, Inputs { good_probes: 1, ..BASE }, Down, Reason::Unreachable),
+            ("down, two good probes", Down, Inputs { good_probes: 2, ..BASE }, Healthy, Reason::Ok),
+            (
+                "failures before the outage do not count",
+                Down,
+                Inputs { calls: 20, failed: 18, good_probes: 2, ..BASE },
+                Healthy,
+                Reason::Ok,
+            ),
+            (
+                "down, chain id not checked",
+                Down,
+                Inputs { chain_id_check: ChainIdCheck::Unknown, ..BASE },
+                Down,
+                Reason::Unreachable,
+            ),
+            (
+                "down, good probes with an old head",
+                Down,
+                Inputs { head_status: HeadStatus::Lagging(LAG), ..BASE },
+                Degraded,
+                Reason::Lagging(LAG),
+            ),
+            (
+                "19 calls are too few for an error rate",
+                Healthy,
+                Inputs { calls: 19, failed: 19, ..BASE },
+                Healthy,
+                Reason::Ok,
+            ),
+            ("half of the calls failed", Healthy, Inputs { calls: 20, failed: 10, ..BASE }, Healthy, Reason::Ok),
+            (
+                "more than half failed",
+                Healthy,
+                Inputs { calls: 20, failed: 11, ..BASE },
+                Degraded,
+                Reason::HighErrorRate(55),
+            ),
+            (
+                "degraded, a third failed",
+                Degraded,
+                Inputs { calls: 30, failed: 10, ..BASE },
+                Degraded,
+                Reason::HighErrorRate(33),
+            ),
+            ("degraded, a quarter failed", Degraded, Inputs { calls: 20, failed: 5, ..BASE }, Healthy, Reason::Ok),
+            ("high latency", Healthy, Inputs { latency: ms(1001), ..BASE }, Degraded, Reason::HighLatency(ms(1001))),
+            (
+                "degraded, latency above the exit threshold",
+                Degraded,
+                Inputs { latency: ms(600), ..BASE },
+                Degraded,
+                Reason::HighLatency(ms(600)),
+            ),
+            ("latency below the entry threshold", Healthy, Inputs { latency: ms(600), ..BASE }, Healthy, Reason::Ok),
+            (
+                "lagging",
+                Healthy,
+                Inputs { head_status: HeadStatus::Lagging(LAG), ..BASE },
+                Degraded,
+                Reason::Lagging(LAG),
+            ),
+            (
+                "implausible head",
+                Healthy,
+                Inputs { head_status: HeadStatus::Implausible, ..BASE },
+                Degraded,
+                Reason::ImplausibleHead,
+            ),
+            ("syncing", Healthy, Inputs { syncing: true, ..BASE }, Degraded, Reason::Syncing),
+            ("degraded, two good probes", Degraded, Inputs { good_probes: 2, ..BASE }, Degraded, Reason::Ok),
+            ("degraded, three good probes", Degraded, Inputs { good_probes: 3, ..BASE }, Healthy, Reason::Ok),
+            (
+                "wrong chain id",
+                Healthy,
+                Inputs { chain_id_check: ChainIdCheck::Mismatch(1), ..BASE },
+                Quarantined,
+                Reason::WrongChainId(1),
+            ),
+            (
+                "down, wrong chain id",
+                Down,
+                Inputs { chain_id_check: ChainIdCheck::Mismatch(1), ..BASE },
+                Quarantined,
+                Reason::WrongChainId(1),
+            ),
+            ("quarantine does not end", Quarantined, BASE, Quarantined, Reason::WrongChainId(0)),
         ] {
-            assert_eq!(next_state(now, &facts), (state, reason), "{what}");
+            assert_eq!(next_state(current, &inputs), (state, reason), "{what}");
         }
     }
 }

@@ -1,8 +1,8 @@
 //! The endpoint pool: routing, failover, hedged reads and validation of heads.
 //!
-//! Decisions are pure functions: `health_policy` (state of an endpoint), `head_consensus` (comparison of heads), `watermark`
-//! (stale answers) and `route` (order of endpoints). `health` holds their inputs, with `latency`, `error_window` and
-//! `head_tracker`. `read`, `send`, `head` and `probe` make the calls.
+//! Decisions are pure functions: `health_policy` (state of an endpoint), `head_consensus` (comparison of heads),
+//! `watermark` (stale answers) and `route` (order of endpoints). `health` holds their inputs, with `latency`,
+//! `error_window` and `head_tracker`. `read`, `send`, `head` and `probe` make the calls.
 
 mod error_window;
 mod head;
@@ -21,19 +21,23 @@ pub use read::AnswerQuality;
 pub use send::BroadcastResult;
 
 use super::{
-    CallError, ChainStall, EndpointFault, EndpointState, EndpointUrl, Header, PoolStatus,
+    CallError, EndpointFault, EndpointState, EndpointUrl, Header,
     endpoint::{Endpoint, SetupError},
 };
 use crate::{
     clock,
-    registration::Block,
+    registration::{
+        Block,
+        diagnosis::{ChainSnapshot, HeadSnapshot, StallSnapshot},
+    },
     telemetry::{events, metrics},
 };
 use alloy::primitives::Address;
 use health::{EndpointHealth, StateChange};
 use health_policy::{ChainIdCheck, HealthReason};
+use parking_lot::{Mutex, MutexGuard};
 use route::{Candidate, route};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use tokio::{sync::watch, time::Instant};
 use watermark::{TrustedHead, Watermark};
 
@@ -81,8 +85,8 @@ impl EndpointPool {
             PoolMember { endpoint, health, state }
         };
         let members = endpoints.into_iter().map(member).collect();
-        let (watermark, told) = (Mutex::default(), Mutex::default());
-        Self(Arc::new(Inner { members, chain_id, local, watermark, reported: told }))
+        let (watermark, reported) = (Mutex::default(), Mutex::default());
+        Self(Arc::new(Inner { members, chain_id, local, watermark, reported }))
     }
 
     pub fn is_usable(&self) -> bool {
@@ -91,15 +95,28 @@ impl EndpointPool {
 
     /// The preferred endpoint, or the last one while none is usable.
     pub fn primary(&self) -> &str {
-        let told = lock(&self.0.reported);
-        let first = told.primary.or(told.previous_primary).unwrap_or_default();
-        self.0.members.get(first).map_or("", |member| member.endpoint.name())
+        let reported = self.0.reported.lock();
+        let primary = reported.primary.or(reported.previous_primary).unwrap_or_default();
+        self.0.members.get(primary).map_or("", |member| member.endpoint.name())
     }
 
-    pub fn status(&self) -> PoolStatus {
-        let endpoints = self.0.members.iter().map(|member| member.health().status(member.endpoint.name())).collect();
-        let stalled = lock(&self.0.reported).stall.map(|(head, since)| ChainStall { head, duration: since.elapsed() });
-        PoolStatus { endpoints, stall: stalled }
+    pub fn endpoint_count(&self) -> usize {
+        self.0.members.len()
+    }
+
+    pub fn snapshot(&self, head: Option<HeadSnapshot>) -> ChainSnapshot {
+        let (mut usable, mut unusable) = (Vec::new(), Vec::new());
+        for member in &self.0.members {
+            let health = member.health();
+            let list = if health.state().is_usable() { &mut usable } else { &mut unusable };
+            list.push(health.snapshot(member.endpoint.name()));
+        }
+        ChainSnapshot { usable, unusable, stalled: self.stall(), head, mines_on_demand: self.0.local }
+    }
+
+    pub fn stall(&self) -> Option<StallSnapshot> {
+        let stall = self.0.reported.lock().stall;
+        stall.map(|(head, since)| StallSnapshot { head: head.number, duration: since.elapsed() })
     }
 
     /// `None` before the first probe.
@@ -116,7 +133,7 @@ impl EndpointPool {
     }
 
     fn watermark(&self) -> MutexGuard<'_, Watermark> {
-        lock(&self.0.watermark)
+        self.0.watermark.lock()
     }
 
     fn route(&self) -> Vec<usize> {
@@ -136,11 +153,12 @@ impl EndpointPool {
             Some(CallError::unavailable(member.endpoint.name(), method, EndpointFault::Throttled { retry_after }))
         });
         throttled.unwrap_or_else(|| {
-            let why = |member: &PoolMember| {
-                let view = member.health().status(member.endpoint.name());
-                format!("{}: {}", view.name, view.error.unwrap_or_else(|| view.state.code().to_owned()))
+            let describe = |member: &PoolMember| {
+                let snapshot = member.health().snapshot(member.endpoint.name());
+                format!("{}: {}", snapshot.name, snapshot.error.as_deref().unwrap_or(snapshot.state))
             };
-            CallError::NoEndpoint { method, details: self.0.members.iter().map(why).collect::<Vec<_>>().join("; ") }
+            let details = self.0.members.iter().map(describe).collect::<Vec<_>>().join("; ");
+            CallError::NoEndpoint { method, details }
         })
     }
 
@@ -154,40 +172,40 @@ impl EndpointPool {
     fn update_head_statuses(&self, own: usize) {
         let now = Instant::now();
         let heads: Vec<_> = self.0.members.iter().map(|member| member.health().fresh_head(now)).collect();
-        let review = head_consensus::compare_heads(&heads, now, clock::now());
-        for (position, (member, standing)) in self.0.members.iter().zip(review.statuses).enumerate() {
+        let comparison = head_consensus::compare_heads(&heads, now, clock::now());
+        for (position, (member, status)) in self.0.members.iter().zip(comparison.statuses).enumerate() {
             if heads[position].is_none() {
                 continue;
             }
-            let change = member.health().set_head_status(member.endpoint.name(), standing, position == own, now);
+            let change = member.health().set_head_status(member.endpoint.name(), status, position == own, now);
             self.report_state_change(position, change);
         }
         let trusted: Vec<_> = self
             .trusted_heads()
             .map(|(header, highest)| TrustedHead { head: header.block, highest_number: highest })
             .collect();
-        let fallen = self.watermark().detect_regression(&trusted, now);
-        if let Some((from, to)) = fallen {
+        let regression = self.watermark().detect_regression(&trusted, now);
+        if let Some((from, to)) = regression {
             self.0.members.iter().for_each(|member| member.health().reset_head());
             events::head_regressed(from.number, to.number);
         }
         self.report_stall(
-            review.stalled_since,
-            trusted.into_iter().map(|one| one.head).max_by_key(|block| block.number),
+            comparison.stalled_since,
+            trusted.into_iter().map(|trusted| trusted.head).max_by_key(|block| block.number),
         );
     }
 
-    fn report_stall(&self, still_since: Option<Instant>, head: Option<Block>) {
-        let mut told = lock(&self.0.reported);
-        match (still_since.zip(head), told.stall) {
+    fn report_stall(&self, stalled_since: Option<Instant>, head: Option<Block>) {
+        let mut reported = self.0.reported.lock();
+        match (stalled_since.zip(head), reported.stall) {
             (Some((since, head)), None) => {
-                told.stall = Some((head, since));
+                reported.stall = Some((head, since));
                 events::chain_stalled(head.number, since.elapsed(), self.0.local);
             }
             // Without an answer nothing is known to have advanced.
-            (None, Some((still, since))) if head.is_some_and(|head| head.hash != still.hash) => {
-                told.stall = None;
-                events::chain_resumed(still.number, since.elapsed(), self.0.local);
+            (None, Some((stalled, since))) if head.is_some_and(|head| head.hash != stalled.hash) => {
+                reported.stall = None;
+                events::chain_resumed(stalled.number, since.elapsed(), self.0.local);
             }
             (_, Some(_)) | (None, None) => {}
         }
@@ -196,9 +214,8 @@ impl EndpointPool {
     fn report_state_change(&self, position: usize, change: Option<StateChange>) {
         let Some(change) = change else { return };
         let member = &self.0.members[position];
-        let state = change.status.state;
         self.publish_state(position);
-        if state == EndpointState::Healthy {
+        if change.to == EndpointState::Healthy {
             events::endpoint_healthy(member.endpoint.name(), change.from.code());
         } else {
             events::endpoint_unhealthy(&endpoint_unhealthy_event(&change));
@@ -209,10 +226,10 @@ impl EndpointPool {
     /// At startup: the endpoints that did not answer.
     pub fn report_down_endpoints(&self) {
         for (position, member) in self.0.members.iter().enumerate() {
-            let view = member.health().status(member.endpoint.name());
-            if view.state == EndpointState::Down {
-                let (from, reason) = (EndpointState::Down, HealthReason::Unreachable);
-                events::endpoint_unhealthy(&endpoint_unhealthy_event(&StateChange { from, status: view, reason }));
+            let change = member.health().change_from(EndpointState::Down, member.endpoint.name());
+            if change.to == EndpointState::Down {
+                let change = StateChange { reason: HealthReason::Unreachable, ..change };
+                events::endpoint_unhealthy(&endpoint_unhealthy_event(&change));
                 self.publish_state(position);
             }
         }
@@ -229,22 +246,22 @@ impl EndpointPool {
     fn report_primary_change(&self, reason: &'static str) {
         let name = |position: usize| self.endpoint_name(position);
         // Lock order: no health lock is held here.
-        let mut told = lock(&self.0.reported);
+        let mut reported = self.0.reported.lock();
         // Throttling does not change the primary.
         let states = self.0.members.iter().map(|member| member.health().state());
         let first = route(states.map(|state| Candidate { state, throttled: false })).first().copied();
-        if first == told.primary {
+        if first == reported.primary {
             return;
         }
-        let was_available = told.primary.is_some();
-        told.previous_primary = told.primary.or(told.previous_primary);
-        told.primary = first;
+        let was_available = reported.primary.is_some();
+        reported.previous_primary = reported.primary.or(reported.previous_primary);
+        reported.primary = first;
         let Some(first) = first else {
             events::all_endpoints_unavailable(self.0.members.len());
             return;
         };
         // No previous primary: the service is starting.
-        let Some(before) = told.previous_primary else { return };
+        let Some(before) = reported.previous_primary else { return };
         if !was_available {
             events::endpoints_available_again(name(first));
         }
@@ -256,24 +273,20 @@ impl EndpointPool {
 
 impl PoolMember {
     fn health(&self) -> MutexGuard<'_, EndpointHealth> {
-        lock(&self.health)
+        self.health.lock()
     }
 }
 
 fn endpoint_unhealthy_event(change: &StateChange) -> events::EndpointUnhealthy<'_> {
-    let view = &change.status;
+    let snapshot = &change.snapshot;
     events::EndpointUnhealthy {
-        endpoint: &view.name,
-        state: view.state.code(),
+        endpoint: &snapshot.name,
+        state: snapshot.state,
         reason: change.reason.code(),
-        error: view.error.as_deref().unwrap_or_default(),
-        block_number: view.head.map(|head| head.number),
-        lag: view.lag,
-        latency: view.latency,
-        consecutive_failures: view.consecutive_failures,
+        error: snapshot.error.as_deref().unwrap_or_default(),
+        block_number: snapshot.head,
+        lag: snapshot.lag,
+        latency: snapshot.latency,
+        consecutive_failures: change.consecutive_failures,
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -34,8 +34,8 @@ struct ProbeSchedule {
 }
 
 impl ProbeSchedule {
-    fn is_due(asked: Option<Instant>, every: Duration) -> bool {
-        asked.is_none_or(|asked| asked.elapsed() >= every)
+    fn is_due(checked_at: Option<Instant>, interval: Duration) -> bool {
+        checked_at.is_none_or(|checked_at| checked_at.elapsed() >= interval)
     }
 }
 
@@ -77,20 +77,20 @@ impl EndpointPool {
 
     /// Each endpoint has its own loop, so that a slow one delays no other.
     pub async fn run_probes(&self, stop: &CancellationToken) {
-        let watched = (0..self.0.members.len()).map(|position| self.probe_loop(position));
-        stop.run_until_cancelled(join_all(watched)).await;
+        let loops = (0..self.0.members.len()).map(|position| self.probe_loop(position));
+        stop.run_until_cancelled(join_all(loops)).await;
     }
 
     async fn probe_loop(&self, position: usize) {
-        let mut asked = ProbeSchedule { chain_id_checked_at: Some(Instant::now()), syncing_checked_at: None };
+        let mut schedule = ProbeSchedule { chain_id_checked_at: Some(Instant::now()), syncing_checked_at: None };
         loop {
-            let pause = self.probe(position, &mut asked).await;
+            let pause = self.probe(position, &mut schedule).await;
             tokio::time::sleep(pause).await;
         }
     }
 
     /// Returns the delay until the next probe.
-    async fn probe(&self, position: usize, asked: &mut ProbeSchedule) -> Duration {
+    async fn probe(&self, position: usize, schedule: &mut ProbeSchedule) -> Duration {
         let member = &self.0.members[position];
         let now = Instant::now();
         let (state, throttled, open) = {
@@ -101,7 +101,7 @@ impl EndpointPool {
         if state == EndpointState::Quarantined || throttled || (open && !self.route().is_empty()) {
             return PROBE_INTERVAL;
         }
-        let good = self.run_due_checks(position, asked).await;
+        let good = self.run_due_checks(position, schedule).await;
         let mut health = member.health();
         match (health.state(), good) {
             (EndpointState::Down, true) => {
@@ -120,22 +120,22 @@ impl EndpointPool {
     }
 
     /// Returns whether all checks succeeded.
-    async fn run_due_checks(&self, position: usize, asked: &mut ProbeSchedule) -> bool {
+    async fn run_due_checks(&self, position: usize, schedule: &mut ProbeSchedule) -> bool {
         let member = &self.0.members[position];
         let name = member.endpoint.name();
         let span = spans::health_check(name);
         let checks = async {
             if member.health().chain_id_check() == ChainIdCheck::Unknown
-                || ProbeSchedule::is_due(asked.chain_id_checked_at, CHAIN_ID_CHECK_INTERVAL)
+                || ProbeSchedule::is_due(schedule.chain_id_checked_at, CHAIN_ID_CHECK_INTERVAL)
             {
-                asked.chain_id_checked_at = Some(Instant::now());
+                schedule.chain_id_checked_at = Some(Instant::now());
                 self.check_chain_id(position).await;
                 if member.health().chain_id_check() != ChainIdCheck::Match {
                     return false;
                 }
             }
-            if ProbeSchedule::is_due(asked.syncing_checked_at, SYNCING_CHECK_INTERVAL) {
-                asked.syncing_checked_at = Some(Instant::now());
+            if ProbeSchedule::is_due(schedule.syncing_checked_at, SYNCING_CHECK_INTERVAL) {
+                schedule.syncing_checked_at = Some(Instant::now());
                 if let Ok(RpcSyncing(syncing)) = self.call(position, "eth_syncing", (), 1).await {
                     member.health().set_syncing(syncing);
                 }
@@ -143,12 +143,12 @@ impl EndpointPool {
             self.check_head(position).await.is_ok()
         };
         let good = checks.instrument(span.clone()).await;
-        let view = member.health().status(name);
-        if let Some(head) = view.head {
-            span.record("blockNumber", head.number.cast_signed());
-            metrics().set_rpc_endpoint_head(name, head.number);
+        let snapshot = member.health().snapshot(name);
+        if let Some(head) = snapshot.head {
+            span.record("blockNumber", head.cast_signed());
+            metrics().set_rpc_endpoint_head(name, head);
         }
-        span.record("lag", view.lag.unwrap_or_default().as_secs_f64());
+        span.record("lag", snapshot.lag.unwrap_or_default().as_secs_f64());
         good
     }
 
@@ -157,8 +157,8 @@ impl EndpointPool {
         let member = &self.0.members[position];
         let Ok(id) = self.probe_call::<_, U64>(position, "eth_chainId", ()).await else { return };
         let id = id.to::<u64>();
-        let chain = if id == self.0.chain_id { ChainIdCheck::Match } else { ChainIdCheck::Mismatch(id) };
-        let change = member.health().set_chain_id_check(member.endpoint.name(), chain, Instant::now());
+        let check = if id == self.0.chain_id { ChainIdCheck::Match } else { ChainIdCheck::Mismatch(id) };
+        let change = member.health().set_chain_id_check(member.endpoint.name(), check, Instant::now());
         self.report_state_change(position, change);
     }
 
@@ -169,13 +169,13 @@ impl EndpointPool {
         method: &'static str,
         params: P,
     ) -> Result<R, CallError> {
-        let begun = Instant::now();
+        let started = Instant::now();
         let endpoint = &self.0.members[position].endpoint;
         let answer = endpoint.read(method, params, 1).await.map_err(|error| match error {
             CallError::Rejected { .. } => CallError::unavailable(endpoint.name(), method, EndpointFault::Backend),
             CallError::Unavailable { .. } | CallError::NoEndpoint { .. } => error,
         });
-        self.record_call(position, answer.as_ref().err(), begun.elapsed());
+        self.record_call(position, answer.as_ref().err(), started.elapsed());
         answer
     }
 
@@ -199,8 +199,8 @@ impl EndpointPool {
     }
 
     async fn is_plausible(&self, position: usize, head: &Header) -> bool {
-        let leaps = self.is_far_ahead(position, head);
-        let doubted = self.0.members[position].health().is_suspect_head();
-        !(leaps || doubted) || self.has_parent(position, head).await
+        let is_far_ahead = self.is_far_ahead(position, head);
+        let is_suspect = self.0.members[position].health().is_suspect_head();
+        !(is_far_ahead || is_suspect) || self.has_parent(position, head).await
     }
 }

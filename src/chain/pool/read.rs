@@ -38,9 +38,9 @@ impl EndpointPool {
         params: P,
         attempt: u32,
     ) -> Result<R, CallError> {
-        let begun = Instant::now();
+        let started = Instant::now();
         let result = self.0.members[position].endpoint.read(method, params, attempt).await;
-        self.record_call(position, result.as_ref().err(), begun.elapsed());
+        self.record_call(position, result.as_ref().err(), started.elapsed());
         result
     }
 
@@ -54,33 +54,33 @@ impl EndpointPool {
         &self,
         method: &'static str,
         params: P,
-        worth: impl Fn(&R) -> AnswerQuality,
+        quality: impl Fn(&R) -> AnswerQuality,
     ) -> Result<R, CallError>
     where
         P: RpcSend + 'static,
         R: RpcRecv + 'static,
     {
-        Ok(self.read_excluding(&[], method, params, worth).await?.1)
+        Ok(self.read_excluding(&[], method, params, quality).await?.1)
     }
 
     /// Returns the position of the endpoint too.
     pub(super) async fn read_excluding<P, R>(
         &self,
-        but: &[usize],
+        excluded: &[usize],
         method: &'static str,
         params: P,
-        worth: impl Fn(&R) -> AnswerQuality,
+        quality: impl Fn(&R) -> AnswerQuality,
     ) -> Result<(usize, R), CallError>
     where
         P: RpcSend + 'static,
         R: RpcRecv + 'static,
     {
         let mut route = self.route();
-        route.retain(|position| !but.contains(position));
+        route.retain(|position| !excluded.contains(position));
         match *route.as_slice() {
             [] => Err(self.no_endpoint_error(method)),
             [only] => Ok((only, self.call(only, method, params, 1).await?)),
-            _ => self.read_hedged(&route, method, params, worth).await,
+            _ => self.read_hedged(&route, method, params, quality).await,
         }
     }
 
@@ -89,22 +89,22 @@ impl EndpointPool {
         route: &[usize],
         method: &'static str,
         params: P,
-        worth: impl Fn(&R) -> AnswerQuality,
+        quality: impl Fn(&R) -> AnswerQuality,
     ) -> Result<(usize, R), CallError>
     where
         P: RpcSend + 'static,
         R: RpcRecv + 'static,
     {
         let mut attempt = 0;
-        let mut waiting = route.iter().copied();
-        let mut ask = |position: usize| -> PendingRead<R> {
+        let mut remaining = route.iter().copied();
+        let mut start = |position: usize| -> PendingRead<R> {
             attempt += 1;
             let (pool, params, attempt) = (self.clone(), params.clone(), attempt);
             Box::pin(async move { (position, pool.call(position, method, params, attempt).await) })
         };
         let mut running = FuturesUnordered::new();
         let mut last = route[0];
-        running.extend(waiting.next().map(&mut ask));
+        running.extend(remaining.next().map(&mut start));
         let hedge = tokio::time::sleep(self.0.members[last].health().hedge_after());
         tokio::pin!(hedge);
         let mut hedged = false;
@@ -112,15 +112,15 @@ impl EndpointPool {
         loop {
             let reason = tokio::select! {
                 biased;
-                Some((position, result)) = running.next() => match evaluate(result, &worth) {
+                Some((position, result)) = running.next() => match evaluate(result, &quality) {
                     ReadStep::Done(result) => {
                         finish_in_background(running);
                         return Ok((position, result?));
                     }
                     ReadStep::TryNext(reason, result) => {
                         // The first answer counts, unless a later endpoint was unreachable: it might have known more.
-                        let away = result.as_ref().err().is_some_and(CallError::is_unreachable);
-                        if first.as_ref().is_none_or(|(_, first)| first.is_ok() && away) {
+                        let is_unreachable = result.as_ref().err().is_some_and(CallError::is_unreachable);
+                        if first.as_ref().is_none_or(|(_, first)| first.is_ok() && is_unreachable) {
                             first = Some((position, result));
                         }
                         reason
@@ -132,11 +132,11 @@ impl EndpointPool {
                 }
             };
             // A suspect endpoint is used when others fail, but not for data they do not have.
-            let asked = |next: &usize| reason != REASON_STALE || !self.is_suspect(*next);
-            if let Some(next) = waiting.by_ref().find(asked) {
+            let may_answer = |next: &usize| reason != REASON_STALE || !self.is_suspect(*next);
+            if let Some(next) = remaining.by_ref().find(may_answer) {
                 self.record_failover(last, next, reason);
                 last = next;
-                running.push(ask(next));
+                running.push(start(next));
             } else if running.is_empty() {
                 let (position, result) = first.unwrap_or_else(|| (last, Err(self.no_endpoint_error(method))));
                 return Ok((position, result?));
@@ -149,46 +149,51 @@ impl EndpointPool {
     }
 
     /// Calls the preferred endpoint alone when fewer than two are healthy.
-    pub async fn fan_out_healthy<P, R>(&self, method: &'static str, params: P, most: usize) -> Vec<Result<R, CallError>>
+    pub async fn fan_out_healthy<P, R>(
+        &self,
+        method: &'static str,
+        params: P,
+        max_endpoints: usize,
+    ) -> Vec<Result<R, CallError>>
     where
         P: RpcSend,
         R: RpcRecv,
     {
         let healthy = |position: &usize| self.0.members[*position].health().state() == EndpointState::Healthy;
         let route = self.route();
-        let mut asked: Vec<usize> = route.iter().copied().filter(healthy).take(most).collect();
-        if asked.len() < 2 {
-            asked = route.into_iter().take(1).collect();
+        let mut selected: Vec<usize> = route.iter().copied().filter(healthy).take(max_endpoints).collect();
+        if selected.len() < 2 {
+            selected = route.into_iter().take(1).collect();
         }
-        let asked = asked.into_iter().map(|position| self.call(position, method, params.clone(), 1));
-        futures_util::future::join_all(asked).await
+        let calls = selected.into_iter().map(|position| self.call(position, method, params.clone(), 1));
+        futures_util::future::join_all(calls).await
     }
 
-    /// An endpoint without an answer by `until` has timed out.
+    /// An endpoint without an answer by `deadline` has timed out.
     pub async fn fan_out<P, R>(
         &self,
         method: &'static str,
         params: P,
-        most: usize,
-        until: Instant,
+        max_endpoints: usize,
+        deadline: Instant,
     ) -> Vec<(String, Result<R, CallError>)>
     where
         P: RpcSend + 'static,
         R: RpcRecv + 'static,
     {
-        let asked = self.route().into_iter().take(most).map(|position| {
+        let calls = self.route().into_iter().take(max_endpoints).map(|position| {
             let (pool, params) = (self.clone(), params.clone());
             let mut call = async move { pool.call(position, method, params, 1).await }.boxed();
             async move {
                 let name = self.endpoint_name(position).to_owned();
-                let answer = timeout_at(until, &mut call).await.unwrap_or_else(|_| {
+                let answer = timeout_at(deadline, &mut call).await.unwrap_or_else(|_| {
                     finish_in_background(FuturesUnordered::from_iter([call]));
                     Err(CallError::unavailable(&name, method, EndpointFault::Timeout))
                 });
                 (name, answer)
             }
         });
-        futures_util::future::join_all(asked).await
+        futures_util::future::join_all(calls).await
     }
 
     pub(super) fn record_failover(&self, from: usize, to: usize, reason: &'static str) {
@@ -211,9 +216,9 @@ pub(super) fn finish_in_background<T: Send + 'static>(mut running: FuturesUnorde
     }
 }
 
-fn evaluate<R>(result: Result<R, CallError>, worth: impl Fn(&R) -> AnswerQuality) -> ReadStep<R> {
+fn evaluate<R>(result: Result<R, CallError>, quality: impl Fn(&R) -> AnswerQuality) -> ReadStep<R> {
     match result {
-        Ok(answer) => match worth(&answer) {
+        Ok(answer) => match quality(&answer) {
             AnswerQuality::Accept => ReadStep::Done(Ok(answer)),
             AnswerQuality::TryNext => ReadStep::TryNext(REASON_STALE, Ok(answer)),
         },

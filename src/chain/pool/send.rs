@@ -78,23 +78,23 @@ impl EndpointPool {
         self.send_to(&self.route(), raw, Err(self.no_endpoint_error(SEND_METHOD))).await
     }
 
-    /// Returns the first acceptance, else a rejection, else the error of `begun`.
+    /// Returns the first acceptance, else a rejection, else the error of `first`.
     async fn send_to(
         &self,
         route: &[usize],
         raw: &Bytes,
-        begun: Result<(), CallError>,
+        first: Result<(), CallError>,
     ) -> Result<BroadcastResult, CallError> {
         let mut sending: FuturesUnordered<PendingSend> =
             route.iter().map(|position| self.start_send(*position, raw, 2)).collect();
-        let mut error = begun.err().unwrap_or_else(|| self.no_endpoint_error(SEND_METHOD));
+        let mut error = first.err().unwrap_or_else(|| self.no_endpoint_error(SEND_METHOD));
         while let Some((position, result)) = sending.next().await {
             match (classify_send(&result), result) {
                 (SendOutcome::Accepted, _) => {
                     finish_in_background(sending);
                     return Ok(self.accepted_by(position));
                 }
-                (SendOutcome::Rejected, Err(refused)) => error = refused,
+                (SendOutcome::Rejected, Err(rejection)) => error = rejection,
                 (SendOutcome::TryOthers, Err(other)) if error.reject_reason().is_none() => error = other,
                 (SendOutcome::Rejected | SendOutcome::TryOthers, _) => {}
             }
@@ -105,9 +105,9 @@ impl EndpointPool {
     fn start_send(&self, position: usize, raw: &Bytes, attempt: u32) -> PendingSend {
         let (pool, raw) = (self.clone(), raw.clone());
         async move {
-            let begun = Instant::now();
+            let started = Instant::now();
             let result = pool.0.members[position].endpoint.broadcast(&raw, attempt).await;
-            pool.record_call(position, result.as_ref().err(), begun.elapsed());
+            pool.record_call(position, result.as_ref().err(), started.elapsed());
             if result.as_ref().err().and_then(CallError::reject_reason) == Some(&RejectReason::WrongChainId) {
                 // The transaction is signed for the right chain, so the node is on another one.
                 pool.check_chain_id(position).await;
@@ -124,9 +124,9 @@ impl EndpointPool {
     async fn becomes_unhealthy(&self, position: usize) {
         let mut state = self.0.members[position].state.subscribe();
         let was_healthy = *state.borrow() == EndpointState::Healthy;
-        let ill = async { state.wait_for(|state| *state != EndpointState::Healthy).await.is_ok() };
+        let becomes_unhealthy = async { state.wait_for(|state| *state != EndpointState::Healthy).await.is_ok() };
         // An endpoint that is unhealthy already gets its full timeout.
-        if !was_healthy || !ill.await {
+        if !was_healthy || !becomes_unhealthy.await {
             std::future::pending::<()>().await;
         }
     }
@@ -139,31 +139,31 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_same_bytes_go_elsewhere_when_it_is_unclear_or_only_this_node_minds() {
-        let refused = |refusal| {
+    fn the_other_endpoints_are_tried_unless_all_would_answer_the_same() {
+        let rejected = |reason| {
             Err(CallError::Rejected {
                 endpoint: String::new(),
                 method: SEND_METHOD,
-                reason: refusal,
+                reason,
                 code: 0,
                 message: String::new(),
             })
         };
-        let silent = |fault| Err(CallError::unavailable("", SEND_METHOD, fault));
+        let unavailable = |fault| Err(CallError::unavailable("", SEND_METHOD, fault));
         for (result, expected) in [
             (Ok(()), SendOutcome::Accepted),
-            (refused(RejectReason::AlreadyKnown), SendOutcome::Accepted),
-            (silent(EndpointFault::Timeout), SendOutcome::TryOthers),
-            (silent(EndpointFault::Connect), SendOutcome::TryOthers),
-            (silent(EndpointFault::Status(502)), SendOutcome::TryOthers),
-            (silent(EndpointFault::Backend), SendOutcome::TryOthers),
-            (silent(EndpointFault::Throttled { retry_after: None }), SendOutcome::TryOthers),
-            (refused(RejectReason::FeeAboveNodeCap), SendOutcome::TryOthers),
-            (refused(RejectReason::WrongChainId), SendOutcome::TryOthers),
-            (refused(RejectReason::SenderLimit), SendOutcome::Rejected),
-            (refused(RejectReason::NonceTooLow), SendOutcome::Rejected),
-            (refused(RejectReason::InsufficientFunds), SendOutcome::Rejected),
-            (refused(RejectReason::Other), SendOutcome::TryOthers),
+            (rejected(RejectReason::AlreadyKnown), SendOutcome::Accepted),
+            (unavailable(EndpointFault::Timeout), SendOutcome::TryOthers),
+            (unavailable(EndpointFault::Connect), SendOutcome::TryOthers),
+            (unavailable(EndpointFault::Status(502)), SendOutcome::TryOthers),
+            (unavailable(EndpointFault::Backend), SendOutcome::TryOthers),
+            (unavailable(EndpointFault::Throttled { retry_after: None }), SendOutcome::TryOthers),
+            (rejected(RejectReason::FeeAboveNodeCap), SendOutcome::TryOthers),
+            (rejected(RejectReason::WrongChainId), SendOutcome::TryOthers),
+            (rejected(RejectReason::SenderLimit), SendOutcome::Rejected),
+            (rejected(RejectReason::NonceTooLow), SendOutcome::Rejected),
+            (rejected(RejectReason::InsufficientFunds), SendOutcome::Rejected),
+            (rejected(RejectReason::Other), SendOutcome::TryOthers),
         ] {
             assert_eq!(classify_send(&result), expected, "{result:?}");
         }

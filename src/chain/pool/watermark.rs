@@ -28,7 +28,7 @@ pub struct Watermark {
     head: Option<Header>,
     raised_at: Option<Instant>,
     nonces: BTreeMap<Address, u64>,
-    /// By number: tells whether a lower head is from the same chain.
+    /// By number: shows whether a lower head is of the same chain.
     history: BTreeMap<u64, B256>,
     /// Since when no endpoint returns the highest head, and the highest trusted head then.
     below_since: Option<(Instant, Block)>,
@@ -96,10 +96,10 @@ impl Watermark {
     }
 
     /// Returns the old and the new highest head when all trusted endpoints have stayed below the highest head. The next
-    /// head is then accepted afresh.
+    /// head is then accepted without comparison.
     pub fn detect_regression(&mut self, trusted: &[TrustedHead], now: Instant) -> Option<(Block, Block)> {
         let seen = self.head?.block;
-        let highest = trusted.iter().map(|one| one.head).max_by_key(|block| block.number)?;
+        let highest = trusted.iter().map(|trusted| trusted.head).max_by_key(|block| block.number)?;
         if highest.number >= seen.number {
             self.below_since = None;
             return None;
@@ -111,14 +111,14 @@ impl Watermark {
             self.below_since = Some((now, highest));
             return None;
         }
-        let was_there = trusted.iter().any(|one| one.highest_number >= seen.number);
-        let lasting = now.saturating_duration_since(low_since);
-        if lasting < if was_there { HEAD_REGRESSION_GRACE } else { UNSEEN_HEAD_GRACE } {
+        let had_head = trusted.iter().any(|trusted| trusted.highest_number >= seen.number);
+        let below_for = now.saturating_duration_since(low_since);
+        if below_for < if had_head { HEAD_REGRESSION_GRACE } else { UNSEEN_HEAD_GRACE } {
             return None;
         }
         // Blocks are known to be gone only if the endpoint once had them.
-        let falls = self.regressions + u64::from(was_there);
-        *self = Self { regressions: falls, ..Self::default() };
+        let regressions = self.regressions + u64::from(had_head);
+        *self = Self { regressions, ..Self::default() };
         Some((seen, highest))
     }
 }
@@ -134,16 +134,16 @@ mod tests {
     }
 
     #[test]
-    fn a_head_is_next_or_a_leap_or_behind() {
+    fn a_head_advances_or_jumps_or_regresses() {
         let (mut watermark, now) = (Watermark::default(), Instant::now());
-        assert_eq!(watermark.classify_head(&header(9, 9, 8)), HeadStep::Jump, "the first one has to show its parent");
+        assert_eq!(watermark.classify_head(&header(9, 9, 8)), HeadStep::Jump, "the first head needs its parent");
         watermark.raise(header(9, 9, 8), now);
         for (what, head, expected) in [
             ("the same", header(9, 9, 8), HeadStep::Advance),
             ("its child", header(10, 10, 9), HeadStep::Advance),
             ("its grandchild", header(11, 11, 10), HeadStep::Jump),
-            ("another of the same height", header(9, 99, 8), HeadStep::Jump),
-            ("a child of another", header(10, 10, 99), HeadStep::Jump),
+            ("another block of the same height", header(9, 99, 8), HeadStep::Jump),
+            ("a child of another block", header(10, 10, 99), HeadStep::Jump),
             ("its hash with another number", header(99, 9, 8), HeadStep::Jump),
             ("its child with another number", header(99, 10, 9), HeadStep::Jump),
             ("its parent", header(8, 8, 7), HeadStep::Regress),
@@ -151,11 +151,11 @@ mod tests {
             assert_eq!(watermark.classify_head(&head), expected, "{what}");
         }
         watermark.raise(header(8, 8, 7), now);
-        assert_eq!(watermark.head(), Some(header(9, 9, 8)), "a lower one never lowers it");
+        assert_eq!(watermark.head(), Some(header(9, 9, 8)), "a lower head does not replace it");
     }
 
     #[test]
-    fn the_head_has_fallen_when_all_who_are_trusted_stay_below_it() {
+    fn the_head_has_regressed_when_all_trusted_endpoints_stay_below_it() {
         let (mut watermark, start) = (Watermark::default(), Instant::now());
         watermark.raise(header(9, 9, 8), start);
         watermark.record_nonce(Address::ZERO, 5);
@@ -164,44 +164,44 @@ mod tests {
         let low = TrustedHead { head: low_block, highest_number: 9 };
         let after = |millis| start + Duration::from_millis(millis);
         assert_eq!(watermark.detect_regression(&[low], after(0)), None);
-        assert_eq!(watermark.detect_regression(&[low], after(2_900)), None, "not yet");
-        assert_eq!(watermark.detect_regression(&[low, high], after(3_000)), None, "somebody shows it still");
-        assert_eq!(watermark.detect_regression(&[], after(4_000)), None, "nobody answers: that says nothing");
-        assert_eq!(watermark.detect_regression(&[low, low], after(5_000)), None, "patience begins again");
+        assert_eq!(watermark.detect_regression(&[low], after(2_900)), None, "within the grace period");
+        assert_eq!(watermark.detect_regression(&[low, high], after(3_000)), None, "one endpoint still has it");
+        assert_eq!(watermark.detect_regression(&[], after(4_000)), None, "no endpoint answers");
+        assert_eq!(watermark.detect_regression(&[low, low], after(5_000)), None, "the grace period starts again");
         assert!(watermark.is_stale_nonce(Address::ZERO, 4));
         assert_eq!(watermark.detect_regression(&[low], after(8_000)), Some((high_block, low_block)));
         assert_eq!((watermark.head(), watermark.regressions()), (None, 1));
-        assert!(!watermark.is_stale_nonce(Address::ZERO, 4), "nonces fall with the head");
+        assert!(!watermark.is_stale_nonce(Address::ZERO, 4), "nonces are reset with the head");
     }
 
     #[test]
-    fn one_that_has_never_been_as_high_is_behind_and_no_proof_of_a_fall() {
+    fn an_endpoint_that_never_had_the_head_does_not_prove_a_regression() {
         let (mut watermark, start) = (Watermark::default(), Instant::now());
         watermark.raise(header(9, 9, 8), start);
-        let behind = TrustedHead { head: header(7, 7, 6).block, highest_number: 7 };
+        let lagging = TrustedHead { head: header(7, 7, 6).block, highest_number: 7 };
         let after = |seconds| start + Duration::from_secs(seconds);
-        assert_eq!(watermark.detect_regression(&[behind], after(0)), None);
-        assert_eq!(watermark.detect_regression(&[behind], after(59)), None);
+        assert_eq!(watermark.detect_regression(&[lagging], after(0)), None);
+        assert_eq!(watermark.detect_regression(&[lagging], after(59)), None);
         assert!(
-            watermark.detect_regression(&[behind], after(60)).is_some(),
-            "nobody else is left, and it has had its time"
+            watermark.detect_regression(&[lagging], after(60)).is_some(),
+            "no other endpoint answered within the grace period"
         );
-        assert_eq!(watermark.regressions(), 0, "but nothing is known to be gone");
+        assert_eq!(watermark.regressions(), 0, "no block is known to be gone");
     }
 
     #[test]
-    fn one_that_catches_up_on_the_same_chain_is_waited_for_and_one_on_another_is_not() {
+    fn catching_up_on_the_same_chain_is_no_regression_and_on_another_chain_it_is() {
         let start = Instant::now();
         let after = |seconds| start + Duration::from_secs(seconds);
-        let shows = |number, hash| [TrustedHead { head: header(number, hash, 0).block, highest_number: 9 }];
+        let trusted = |number, hash| [TrustedHead { head: header(number, hash, 0).block, highest_number: 9 }];
         for (what, hash, expected) in [("the same chain", 8, 0), ("another chain", 88, 1)] {
             let mut watermark = Watermark::default();
             watermark.raise(header(8, 8, 7), start);
             watermark.raise(header(9, 9, 8), start);
-            watermark.detect_regression(&shows(6, 6), after(0));
-            watermark.detect_regression(&shows(7, 7), after(2));
-            watermark.detect_regression(&shows(8, hash), after(4));
-            watermark.detect_regression(&shows(8, hash), after(6));
+            watermark.detect_regression(&trusted(6, 6), after(0));
+            watermark.detect_regression(&trusted(7, 7), after(2));
+            watermark.detect_regression(&trusted(8, hash), after(4));
+            watermark.detect_regression(&trusted(8, hash), after(6));
             assert_eq!(watermark.regressions(), expected, "{what}");
         }
     }

@@ -1,4 +1,4 @@
-//! The DocumentRegistry as `contracts/src/DocumentRegistry.sol` has it: a pair is registered once and skipped from then on.
+//! The DocumentRegistry as in `contracts/src/DocumentRegistry.sol`: a registered pair is skipped.
 
 use super::{
     ledger::{ChainState, MinedTransaction, PairKey},
@@ -11,10 +11,10 @@ use alloy::{
 };
 use std::collections::HashSet;
 
-/// The selector of `ZeroDocumentHash()`, which stands for whatever the contract has against a pair.
+/// The selector of `ZeroDocumentHash()`, as an example of an error of the contract.
 const ZERO_DOCUMENT_HASH_SELECTOR: [u8; 4] = [0x1f, 0x0f, 0x8b, 0x0b];
 
-/// The pairs that a call registers; `None` when it is no such call.
+/// `None` when the call is not a registration.
 pub(super) fn decode_registered_pairs(input: &[u8]) -> Option<Vec<PairKey>> {
     if let Ok(call) = DocumentRegistry::registerDocumentCall::abi_decode(input) {
         return Some(vec![(call.documentHash, call.caseId)]);
@@ -23,15 +23,15 @@ pub(super) fn decode_registered_pairs(input: &[u8]) -> Option<Vec<PairKey>> {
     Some(call.documentHashes.into_iter().zip(call.caseIds).collect())
 }
 
-/// Runs a transaction that is in a block.
+/// Executes a transaction of a block.
 pub(super) fn run(
     state: &mut ChainState,
     transaction: &SimulatedTransaction,
     (block, number, base_fee): (usize, u64, u128),
-    poisoned: &HashSet<PairKey>,
+    rejected: &HashSet<PairKey>,
 ) {
     *state.nonces.entry(transaction.from).or_default() += 1;
-    let succeeded = !transaction.pairs.iter().any(|pair| is_refused(state, pair, poisoned));
+    let succeeded = !transaction.pairs.iter().any(|pair| is_rejected(state, pair, rejected));
     let mut registered = Vec::new();
     for pair in transaction.pairs.iter().filter(|_| succeeded) {
         if !state.records.contains_key(pair) {
@@ -50,14 +50,14 @@ pub(super) fn run(
     state.mined.insert(transaction.hash, mined);
 }
 
-fn is_refused(state: &ChainState, pair: &PairKey, poisoned: &HashSet<PairKey>) -> bool {
-    poisoned.contains(pair) && !state.records.contains_key(pair)
+fn is_rejected(state: &ChainState, pair: &PairKey, rejected: &HashSet<PairKey>) -> bool {
+    rejected.contains(pair) && !state.records.contains_key(pair)
 }
 
-/// Answers a call at a block; `Err` holds the data that it reverts with.
-pub(super) fn call(state: &ChainState, poisoned: &HashSet<PairKey>, input: &[u8], time: u64) -> Result<Bytes, Bytes> {
+/// Executes a call on the state after a block; `Err` has the revert data.
+pub(super) fn call(state: &ChainState, rejected: &HashSet<PairKey>, input: &[u8], time: u64) -> Result<Bytes, Bytes> {
     if let Some(pairs) = decode_registered_pairs(input) {
-        if pairs.iter().any(|pair| is_refused(state, pair, poisoned)) {
+        if pairs.iter().any(|pair| is_rejected(state, pair, rejected)) {
             return Err(ZERO_DOCUMENT_HASH_SELECTOR.into());
         }
         let new: HashSet<_> = pairs.iter().filter(|pair| !state.records.contains_key(pair)).collect();
@@ -81,7 +81,8 @@ pub(super) fn call(state: &ChainState, poisoned: &HashSet<PairKey>, input: &[u8]
 }
 
 fn record(state: &ChainState, pair: &(B256, String), time: u64) -> DocumentRegistry::Record {
-    let (registrar, number) = state.records.get(pair).map_or((Address::ZERO, 0), |(who, _, number)| (*who, *number));
-    let fit = alloy::primitives::aliases::U48::from::<u64>;
-    DocumentRegistry::Record { registrar, blockNumber: fit(number), time: fit(time) }
+    let (registrar, number) =
+        state.records.get(pair).map_or((Address::ZERO, 0), |(registrar, _, number)| (*registrar, *number));
+    let to_u48 = alloy::primitives::aliases::U48::from::<u64>;
+    DocumentRegistry::Record { registrar, blockNumber: to_u48(number), time: to_u48(time) }
 }

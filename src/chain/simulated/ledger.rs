@@ -1,4 +1,4 @@
-//! Blocks, what they hold, and how the newest of them are replaced.
+//! Blocks, their state, and reorgs.
 
 use super::{
     contract,
@@ -13,23 +13,23 @@ use std::{
 
 /// Base Sepolia's.
 pub(super) const CHAIN_ID: u64 = 84532;
-/// The registry; it is there from block 0 on.
+/// The registry, deployed in block 0.
 pub(crate) const CONTRACT_ADDRESS: Address = Address::repeat_byte(0xc0);
-/// Blocks that are there when a story begins; no reorg goes below them.
+/// Blocks at the start of a scenario; no reorg removes them.
 const INITIAL_BLOCKS: u64 = 4;
-/// How far the safe head and the finalized head are behind, in blocks; no reorg goes below the finalized head.
+/// Distance of the safe head from the head, in blocks.
 const SAFE_DEPTH: u64 = 12;
+/// Distance of the finalized head, in blocks; no reorg goes below it.
 const FINALIZED_DEPTH: u64 = 24;
-/// What a block may hold of gas, and what it asks per gas, in wei, unless the story says otherwise.
+/// Of a block, unless the scenario changes it.
 pub(crate) const GAS_LIMIT: u64 = 30_000_000;
+/// In wei per gas, unless the scenario changes it.
 pub(crate) const BASE_FEE: u128 = 5_000_000;
-/// The priority fee that nodes suggest, in wei per gas.
+/// The suggested priority fee, in wei per gas.
 pub(super) const TIP: u128 = 1_000_000;
 
-/// A pair, as the contract knows it.
 pub(crate) type PairKey = (B256, String);
 
-/// A transaction in a block.
 #[derive(Clone, Debug)]
 pub(super) struct MinedTransaction {
     pub(super) block: usize,
@@ -37,15 +37,15 @@ pub(super) struct MinedTransaction {
     pub(super) succeeded: bool,
     pub(super) gas_used: u64,
     pub(super) price: u128,
-    /// The pairs that it has registered, each with an event.
+    /// Each has an event.
     pub(super) registered_pairs: Vec<PairKey>,
 }
 
-/// What the chain knows after a block.
+/// The state after a block.
 #[derive(Clone, Default, Debug)]
 pub(super) struct ChainState {
     pub(super) nonces: HashMap<Address, u64>,
-    /// Who registered a pair, in which transaction, and in which block.
+    /// Registrar, transaction hash and block number.
     pub(super) records: HashMap<PairKey, (Address, B256, u64)>,
     pub(super) mined: HashMap<B256, MinedTransaction>,
 }
@@ -69,30 +69,30 @@ pub(super) struct SimulatedBlock {
     pub(super) state: Arc<ChainState>,
 }
 
-/// The chain: every block there ever was, and which of them is the head now.
+/// Reorged blocks are kept.
 pub(crate) struct Ledger {
     pub(super) blocks: Vec<SimulatedBlock>,
     pub(super) head: usize,
     pub(super) finalized: u64,
     pub(super) mempool: Mempool,
-    /// Pairs that the contract refuses.
+    /// Pairs that the contract rejects, in calls and in blocks.
     pub(super) rejected_pairs: HashSet<PairKey>,
-    /// Pairs that it refuses in a block, although a call says that it would not.
+    /// Pairs that the contract rejects in blocks, although the simulated call succeeds.
     reverting_pairs: HashSet<PairKey>,
     confirmations: u64,
-    /// What blocks ask per gas from now on, in wei.
+    /// Of the next blocks, in wei per gas.
     pub(crate) base_fee: u128,
-    /// How much gas blocks hold from now on.
+    /// Of the next blocks.
     pub(crate) gas_limit: u64,
-    /// Whether our signers have money.
+    /// Whether the signers have a balance.
     pub(crate) funded: bool,
-    /// Blocks that no node shows, although there are blocks above them.
+    /// Blocks that no node returns, although there are blocks above them.
     pub(super) missing_blocks: HashSet<B256>,
     /// Blocks that were once at confirmation depth.
     ever_confirmed: HashSet<B256>,
-    /// The highest nonces that were once at confirmation depth: everything below is consumed.
+    /// The highest nonces that were once at confirmation depth; lower ones are consumed.
     confirmed_nonces: HashMap<Address, u64>,
-    /// Every transaction that a node was ever given, in order.
+    /// Every transaction that a node has received, in order.
     pub(crate) broadcasts: Vec<SimulatedTransaction>,
 }
 
@@ -135,7 +135,7 @@ impl Ledger {
         &self.blocks[self.head].state
     }
 
-    /// The block of this number, seen from a head; `None` above it.
+    /// An ancestor of `head`; `None` above it.
     pub(super) fn at(&self, head: usize, number: u64) -> Option<&SimulatedBlock> {
         let mut block = &self.blocks[head];
         if number > block.number {
@@ -147,46 +147,46 @@ impl Ledger {
         Some(block)
     }
 
-    /// Its position in the arena.
+    /// The position of an ancestor of `head` in `blocks`.
     pub(super) fn block_index(&self, head: usize, number: u64) -> usize {
-        let mut at = head;
-        while self.blocks[at].number > number {
-            at = self.blocks[at].parent;
+        let mut position = head;
+        while self.blocks[position].number > number {
+            position = self.blocks[position].parent;
         }
-        at
+        position
     }
 
     pub(super) fn safe(&self) -> u64 {
         self.blocks[self.head].number.saturating_sub(SAFE_DEPTH).max(self.finalized)
     }
 
-    /// Mines a block with what the pool has, or an empty one.
+    /// With transactions of the mempool if `full`, otherwise empty.
     pub(crate) fn mine(&mut self, full: bool) {
         let state = self.state().clone();
-        let taken = match full {
+        let selected = match full {
             true => self.mempool.select_for_block(&state, self.base_fee, self.gas_limit, self.funded),
             false => Vec::new(),
         };
-        self.append(taken);
+        self.append(selected);
     }
 
-    /// Mines a block with a transaction of our signer that is not ours; whatever pends with that nonce is displaced.
+    /// A transaction by the same key from outside the service replaces the pending one with its nonce.
     pub(crate) fn mine_foreign(&mut self, from: Address) {
         let foreign = SimulatedTransaction::new_foreign(from, self.state().nonce(from), self.blocks.len() as u64);
         self.append(vec![foreign]);
     }
 
-    /// Mines a block in which somebody else registers a pair.
+    /// Another sender registers the pair.
     pub(crate) fn mine_foreign_registration(&mut self, key: PairKey) {
-        let rival = Address::repeat_byte(0x77);
+        let foreign = Address::repeat_byte(0x77);
         let mut transaction =
-            SimulatedTransaction::new_foreign(rival, self.state().nonce(rival), self.blocks.len() as u64);
+            SimulatedTransaction::new_foreign(foreign, self.state().nonce(foreign), self.blocks.len() as u64);
         transaction.to = Some(CONTRACT_ADDRESS);
         transaction.pairs = vec![key];
         self.append(vec![transaction]);
     }
 
-    /// Replaces the newest `depth` blocks by `length` empty ones. What was in them goes back to the pool, or is forgotten.
+    /// Replaces the newest `depth` blocks by `length` empty ones. Their transactions return to the mempool if `keep`.
     pub(crate) fn reorg(&mut self, depth: u64, length: u64, keep: bool) {
         let head = self.blocks[self.head].number;
         let lowest = self.finalized.max(INITIAL_BLOCKS);
@@ -197,15 +197,15 @@ impl Ledger {
             self.head = self.blocks[self.head].parent;
         }
         if keep {
-            dropped.into_iter().filter(|one| !one.raw.is_empty()).for_each(|one| self.mempool.put_back(one));
+            dropped.into_iter().filter(|tx| !tx.raw.is_empty()).for_each(|tx| self.mempool.put_back(tx));
         }
         for _ in 0..length {
             self.append(Vec::new());
         }
     }
 
-    /// No node shows the block so far below the head any more, if it is empty and not final: as anvil does where a block was mined beside
-    /// `anvil_reorg`.
+    /// No node returns the block at this depth any more, if it is empty and not final. anvil does the same after a
+    /// block that is mined during `anvil_reorg`.
     pub(crate) fn hide_block(&mut self, depth: u64) {
         let number = self.blocks[self.head].number.saturating_sub(depth);
         let block = &self.blocks[self.block_index(self.head, number)];
@@ -214,36 +214,33 @@ impl Ledger {
         }
     }
 
-    /// The contract refuses this pair from now on, unless it has it.
+    /// Unless the contract already has the pair.
     pub(crate) fn reject_pair(&mut self, key: PairKey) {
         self.rejected_pairs.insert(key);
     }
 
-    /// A transaction with this pair reverts from now on, although a call says that it would not.
+    /// The simulated call still succeeds.
     pub(crate) fn revert_on_execution(&mut self, key: PairKey) {
         self.reverting_pairs.insert(key);
     }
 
-    /// Whether the contract refuses this pair.
     pub(crate) fn is_rejected_pair(&self, key: &PairKey) -> bool {
         self.rejected_pairs.contains(key) || self.reverting_pairs.contains(key)
     }
 
-    /// Forgets a pending transaction.
     pub(crate) fn drop_pending(&mut self, nth: usize) {
         self.mempool.drop_nth(nth);
     }
 
-    /// Bytes that were seen before arrive once more.
+    /// A transaction that a node has received before arrives again.
     pub(crate) fn rebroadcast(&mut self, nth: usize) {
         if !self.broadcasts.is_empty() {
             let again = self.broadcasts[nth % self.broadcasts.len()].clone();
-            // Refused or not: nobody listens.
+            // A rejection has no effect.
             let _ = self.submit(again);
         }
     }
 
-    /// A transaction arrives at the pool.
     pub(super) fn submit(&mut self, transaction: SimulatedTransaction) -> Result<B256, super::mempool::Rejection> {
         self.mempool.check(&transaction, self.state(), self.gas_limit, self.funded)?;
         Ok(self.mempool.put(transaction))
@@ -253,10 +250,10 @@ impl Ledger {
         let (position, parent) = (self.blocks.len(), self.head);
         let number = self.blocks[parent].number + 1;
         let mut state = self.blocks[parent].state.clone();
-        let refused: HashSet<PairKey> = self.rejected_pairs.union(&self.reverting_pairs).cloned().collect();
+        let rejected: HashSet<PairKey> = self.rejected_pairs.union(&self.reverting_pairs).cloned().collect();
         for transaction in &transactions {
             let state = Arc::make_mut(&mut state);
-            contract::run(state, transaction, (position, number, self.base_fee), &refused);
+            contract::run(state, transaction, (position, number, self.base_fee), &rejected);
         }
         self.blocks.push(SimulatedBlock {
             number,
@@ -291,30 +288,30 @@ impl Ledger {
         self.confirmed_nonces.get(&account).is_some_and(|consumed| nonce < *consumed)
     }
 
-    /// Whether the canonical chain has this block at confirmation depth.
+    /// On the canonical chain.
     pub(crate) fn is_confirmed(&self, number: u64, hash: &B256) -> bool {
         let deep = number + self.confirmations <= self.blocks[self.head].number + 1;
         deep && self.at(self.head, number).is_some_and(|block| block.hash == *hash)
     }
 
-    /// How many events on the canonical chain register this pair.
+    /// On the canonical chain.
     pub(crate) fn registration_event_count(&self, key: &PairKey) -> usize {
-        self.state().mined.values().flat_map(|mined| &mined.registered_pairs).filter(|one| *one == key).count()
+        self.state().mined.values().flat_map(|mined| &mined.registered_pairs).filter(|pair| *pair == key).count()
     }
 
-    /// Whether a transaction on the canonical chain has registered this pair.
+    /// On the canonical chain; false when the pair was registered before.
     pub(crate) fn has_registered(&self, hash: &B256, key: &PairKey) -> bool {
         self.state().mined.get(hash).is_some_and(|mined| mined.registered_pairs.contains(key))
     }
 
-    /// A sentence about where the chain stands, for whoever reads a failed story.
+    /// For the output of a failed scenario.
     pub(crate) fn describe(&self) -> String {
         let head = &self.blocks[self.head];
         format!("head {} nonces {:?} pending {:?}", head.number, head.state.nonces, self.mempool)
     }
 }
 
-/// Ether that is more than any story spends.
+/// More wei than any scenario spends.
 pub(super) const FUNDS: U256 = U256::from_limbs([0, 1 << 10, 0, 0]);
 
 fn now_seconds() -> u64 {

@@ -1,4 +1,5 @@
-//! What a node takes, keeps and refuses, in the words of reth (`crates/rpc/rpc-eth-types/src/error`, `crates/transaction-pool`).
+//! Accepts and rejects transactions as reth does, with its messages (`crates/rpc/rpc-eth-types/src/error`,
+//! `crates/transaction-pool`).
 
 use super::{
     contract,
@@ -11,28 +12,22 @@ use alloy::{
 };
 use std::{collections::BTreeMap, fmt};
 
-/// reth's limit on what one sender may have in the pool (`max_account_slots`).
+/// reth's `max_account_slots`.
 const MAX_PENDING_PER_SENDER: usize = 16;
 
-/// A refusal: code and words.
+/// JSON-RPC code and message.
 pub(super) type Rejection = (i64, &'static str);
 
-/// A signed transaction, taken apart.
+/// Decoded.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct SimulatedTransaction {
-    /// Its hash.
     pub(crate) hash: B256,
-    /// Its bytes; empty for one that came another way than through our nodes.
+    /// EIP-2718; empty for a transaction that was not sent through the simulated nodes.
     pub(crate) raw: Bytes,
-    /// Who signed it.
     pub(crate) from: Address,
-    /// The sender's nonce.
     pub(crate) nonce: u64,
-    /// Whom it calls.
     pub(crate) to: Option<Address>,
-    /// The call itself.
     pub(crate) input: Bytes,
-    /// The pairs that it registers.
     pub(crate) pairs: Vec<PairKey>,
     pub(super) gas_limit: u64,
     pub(super) max_fee: u128,
@@ -41,7 +36,7 @@ pub(crate) struct SimulatedTransaction {
 }
 
 impl SimulatedTransaction {
-    /// Takes bytes apart; `None` when they are no signed transaction.
+    /// `None` when the bytes are not a signed transaction.
     pub(crate) fn decode(raw: &Bytes) -> Option<Self> {
         let envelope = envelope(raw)?;
         Some(Self {
@@ -59,12 +54,11 @@ impl SimulatedTransaction {
         })
     }
 
-    /// The transaction with its signature, as it was sent.
     pub(super) fn envelope(&self) -> Option<TxEnvelope> {
         envelope(&self.raw)
     }
 
-    /// One that came another way than through our nodes.
+    /// A transaction that was not sent through the simulated nodes.
     pub(super) fn new_foreign(from: Address, nonce: u64, salt: u64) -> Self {
         Self {
             hash: keccak256([b"foreign".as_slice(), &salt.to_be_bytes()].concat()),
@@ -82,20 +76,19 @@ impl SimulatedTransaction {
     }
 }
 
-/// What pends.
+/// Pending transactions by sender and nonce.
 #[derive(Default)]
 pub(super) struct Mempool(BTreeMap<(Address, u64), SimulatedTransaction>);
 
 impl Mempool {
     pub(super) fn pending_from(&self, account: Address) -> impl Iterator<Item = &SimulatedTransaction> {
-        self.0.range((account, 0)..=(account, u64::MAX)).map(|(_, one)| one)
+        self.0.range((account, 0)..=(account, u64::MAX)).map(|(_, transaction)| transaction)
     }
 
     pub(super) fn get(&self, hash: &B256) -> Option<&SimulatedTransaction> {
-        self.0.values().find(|one| one.hash == *hash)
+        self.0.values().find(|transaction| transaction.hash == *hash)
     }
 
-    /// Whether a transaction would be taken.
     pub(super) fn check(
         &self,
         new: &SimulatedTransaction,
@@ -122,7 +115,7 @@ impl Mempool {
         if self.pending_from(new.from).count() >= MAX_PENDING_PER_SENDER && new.nonce != next {
             return Err((-32003, "txpool is full"));
         }
-        let others = self.pending_from(new.from).filter(|one| one.nonce != new.nonce).map(cost).sum::<U256>();
+        let others = self.pending_from(new.from).filter(|other| other.nonce != new.nonce).map(cost).sum::<U256>();
         if !funded || others + cost(new) > FUNDS {
             return Err((-32003, "insufficient funds for gas * price + value"));
         }
@@ -140,12 +133,12 @@ impl Mempool {
         hash
     }
 
-    /// After a reorg: what is newer stays.
+    /// After a reorg; a newer transaction with the same nonce stays.
     pub(super) fn put_back(&mut self, old: SimulatedTransaction) {
         self.0.entry((old.from, old.nonce)).or_insert(old);
     }
 
-    /// What the next block holds: of each sender in the order of nonces, as far as they go without a gap and can pay.
+    /// By sender in the order of nonces, up to the first gap and within the gas limit.
     pub(super) fn select_for_block(
         &mut self,
         state: &ChainState,
@@ -154,16 +147,20 @@ impl Mempool {
         funded: bool,
     ) -> Vec<SimulatedTransaction> {
         let mut next = state.nonces.clone();
-        let (mut taken, mut gas) = (Vec::new(), 0);
-        for ((from, nonce), one) in &self.0 {
+        let (mut selected, mut gas) = (Vec::new(), 0);
+        for ((from, nonce), transaction) in &self.0 {
             let expected = next.entry(*from).or_default();
-            if funded && nonce == expected && one.max_fee >= base_fee && gas + one.gas_limit <= gas_limit {
+            if funded
+                && nonce == expected
+                && transaction.max_fee >= base_fee
+                && gas + transaction.gas_limit <= gas_limit
+            {
                 *expected += 1;
-                gas += one.gas_limit;
-                taken.push(one.clone());
+                gas += transaction.gas_limit;
+                selected.push(transaction.clone());
             }
         }
-        taken
+        selected
     }
 
     pub(super) fn forget_consumed(&mut self, state: &ChainState) {
@@ -171,16 +168,16 @@ impl Mempool {
     }
 
     pub(super) fn drop_nth(&mut self, nth: usize) {
-        // One of ours, whose sender is there to send it again.
-        let ours: Vec<_> = self.0.iter().filter(|(_, one)| !one.raw.is_empty()).map(|(key, _)| *key).collect();
-        let forgotten = ours.get(nth % ours.len().max(1));
-        forgotten.into_iter().for_each(|key| drop(self.0.remove(key)));
+        // Only the service sends a dropped transaction again.
+        let ours: Vec<_> = self.0.iter().filter(|(_, tx)| !tx.raw.is_empty()).map(|(key, _)| *key).collect();
+        let dropped = ours.get(nth % ours.len().max(1));
+        dropped.into_iter().for_each(|key| drop(self.0.remove(key)));
     }
 }
 
 impl fmt::Debug for Mempool {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_list().entries(self.0.values().map(|one| (one.nonce, one.hash, one.max_fee, one.pairs.len()))).finish()
+        f.debug_list().entries(self.0.values().map(|tx| (tx.nonce, tx.hash, tx.max_fee, tx.pairs.len()))).finish()
     }
 }
 
@@ -188,11 +185,11 @@ fn envelope(raw: &Bytes) -> Option<TxEnvelope> {
     TxEnvelope::decode_2718(&mut raw.as_ref()).ok()
 }
 
-/// reth's rule: at least a tenth more, rounded up (`TransactionPool` `PriceBumpConfig`, with `div_ceil`).
+/// reth requires a tenth more, rounded up (`PriceBumpConfig`).
 fn meets_price_bump(new: u128, old: u128) -> bool {
     new >= old + old.div_ceil(10)
 }
 
-fn cost(one: &SimulatedTransaction) -> U256 {
-    U256::from(one.gas_limit).saturating_mul(U256::from(one.max_fee))
+fn cost(transaction: &SimulatedTransaction) -> U256 {
+    U256::from(transaction.gas_limit).saturating_mul(U256::from(transaction.max_fee))
 }

@@ -1,8 +1,8 @@
-//! A simulated chain behind the endpoint pool, for tests in virtual time that need one which misbehaves on command.
+//! A simulated chain behind the endpoint pool, for tests in virtual time with faults on command.
 //!
-//! Everything of the service is real; only what is beyond the endpoints is not. `ledger` holds the blocks and mines and reorgs
-//! them, `mempool` takes and refuses transactions as reth does, `contract` runs the registry, `rpc` answers what nodes are asked,
-//! and `node` is the way there: one endpoint, with a fault of its own.
+//! The endpoint pool and everything above it are the real ones; only the nodes are simulated. `ledger` holds the
+//! blocks, mines and reorgs them, `mempool` accepts and rejects transactions as reth does, `contract` executes the
+//! registry, `rpc` implements the RPC methods, and `node` is one endpoint with its own fault.
 
 mod contract;
 mod ledger;
@@ -17,27 +17,27 @@ pub(crate) use node::{Node, NodeFault};
 use super::{Chain, Network, endpoint::Endpoint, pool::EndpointPool};
 use alloy::primitives::Bytes;
 use futures_util::future::BoxFuture;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use parking_lot::{Mutex, MutexGuard};
+use std::sync::Arc;
 
-/// Sees the bytes of every broadcast before the node does.
+/// Receives the bytes of every broadcast before the node does.
 pub(crate) type BroadcastHook = Arc<dyn Fn(Bytes) -> BoxFuture<'static, ()> + Send + Sync>;
 
-/// The one chain that all simulated nodes are on.
+/// Shared by all simulated nodes.
 #[derive(Clone)]
 pub(crate) struct SimulatedChain(Arc<Mutex<Ledger>>);
 
 impl SimulatedChain {
-    /// A chain with a few blocks, the newest from now.
     pub(crate) fn new(confirmations: u64) -> Self {
         Self(Arc::new(Mutex::new(Ledger::new(confirmations))))
     }
 
-    /// The blocks and the pool; never held across an await.
+    /// The guard is never held across an await.
     pub(crate) fn ledger(&self) -> MutexGuard<'_, Ledger> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 
-    /// The service's own view of the chain, through these nodes in order of preference.
+    /// `nodes` are in order of preference.
     pub(crate) fn chain(&self, nodes: &[Node], max_fee_per_gas: u128) -> Chain {
         let endpoints = nodes.iter().map(|node| Endpoint::simulated(node.name(), node.clone())).collect();
         let pool = EndpointPool::from_endpoints(endpoints, ledger::CHAIN_ID, false);

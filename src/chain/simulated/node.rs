@@ -1,4 +1,4 @@
-//! One endpoint onto the simulated chain: an alloy transport without a network, with a fault of its own while the story says so.
+//! One endpoint of the simulated chain: an alloy transport without a network, with its own fault.
 
 use super::{
     BroadcastHook, SimulatedChain,
@@ -11,47 +11,44 @@ use alloy::{
     rpc::json_rpc::{ErrorPayload, RequestPacket, Response, ResponsePacket, ResponsePayload, SerializedRequest},
     transports::{TransportError, TransportErrorKind, TransportFut},
 };
+use parking_lot::{Mutex, MutexGuard};
 use serde_json::{Value, json, value::to_raw_value};
 use std::{
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::Arc,
     task::{Context, Poll},
 };
 use tower::Service;
 
-/// What is wrong with an endpoint.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum NodeFault {
-    /// It answers with HTTP status 502.
+    /// HTTP status 502.
     BadGateway,
-    /// It takes nothing and never answers.
+    /// Processes nothing and never answers.
     Unresponsive,
-    /// It does what it is asked, and its answers are lost.
+    /// Processes requests and never answers.
     LosesResponses,
-    /// It wants to be left alone.
+    /// HTTP status 429.
     Throttled,
-    /// Its head is so many blocks behind.
+    /// By this many blocks.
     Lagging(u8),
-    /// It stays at the head that it had, also when that is canonical no more.
+    /// Keeps the head of the time when the fault began, even after a reorg of that block.
     FrozenHead,
-    /// It has no receipts.
     NoReceipts,
-    /// It says that accounts have sent more than they have.
+    /// By 2.
     NonceTooHigh,
-    /// It says that accounts have sent less than they have.
+    /// By 1.
     NonceTooLow,
-    /// It says that it takes transactions, and keeps none.
+    /// Accepts transactions and drops them.
     DropsTransactions,
 }
 
-/// How its fault stands.
 #[derive(Clone, Copy, Default)]
 struct FaultState {
     fault: Option<NodeFault>,
-    /// The block that it takes for the head for ever.
+    /// The position of the head of [`NodeFault::FrozenHead`].
     frozen_at: Option<usize>,
 }
 
-/// An endpoint.
 #[derive(Clone)]
 pub(crate) struct Node {
     name: Arc<str>,
@@ -62,34 +59,31 @@ pub(crate) struct Node {
 
 enum Reply {
     Answer(RpcResult),
-    Silence,
+    NoResponse,
     Status(u16),
 }
 
 impl Node {
-    /// A node of this name, without faults.
     pub(crate) fn new(name: &str, chain: &SimulatedChain, on_broadcast: BroadcastHook) -> Self {
         Self { name: name.into(), chain: chain.clone(), fault_state: Arc::default(), on_broadcast }
     }
 
-    /// Its name.
     pub(crate) fn name(&self) -> &str {
         &self.name
     }
 
-    /// What is wrong with it.
     pub(crate) fn fault(&self) -> Option<NodeFault> {
         self.fault_state().fault
     }
 
-    /// From now on it has this fault, and no other; `None` mends it.
+    /// Replaces the previous fault.
     pub(crate) fn set_fault(&self, fault: Option<NodeFault>) {
-        let stuck_at = (fault == Some(NodeFault::FrozenHead)).then(|| self.chain.ledger().head);
-        *self.fault_state() = FaultState { fault, frozen_at: stuck_at };
+        let frozen_at = (fault == Some(NodeFault::FrozenHead)).then(|| self.chain.ledger().head);
+        *self.fault_state() = FaultState { fault, frozen_at };
     }
 
     fn fault_state(&self) -> MutexGuard<'_, FaultState> {
-        self.fault_state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.fault_state.lock()
     }
 
     async fn serve(self, packet: RequestPacket) -> Result<ResponsePacket, TransportError> {
@@ -113,51 +107,51 @@ impl Node {
         };
         let answer = match reply {
             Reply::Answer(answer) => answer,
-            Reply::Silence => std::future::pending().await,
+            Reply::NoResponse => std::future::pending().await,
             Reply::Status(status) => {
-                let refusal = HttpError { status, retry_after: None, payload: None };
-                return Err(TransportErrorKind::custom(refusal));
+                let error = HttpError { status, retry_after: None, payload: None };
+                return Err(TransportErrorKind::custom(error));
             }
         };
         let payload = match answer {
             Ok(value) => ResponsePayload::Success(to_raw_value(&value).map_err(TransportError::ser_err)?),
-            Err((code, words, data)) => {
+            Err((code, message, data)) => {
                 let data = data.map(|data| to_raw_value(&data)).transpose().map_err(TransportError::ser_err)?;
-                ResponsePayload::Failure(ErrorPayload { code, message: words.into(), data })
+                ResponsePayload::Failure(ErrorPayload { code, message: message.into(), data })
             }
         };
         Ok(Response { id: request.id().clone(), payload })
     }
 
     fn read(&self, method: &str, params: &Value) -> Reply {
-        let FaultState { fault, frozen_at: stuck_at } = *self.fault_state();
+        let FaultState { fault, frozen_at } = *self.fault_state();
         let ledger = self.chain.ledger();
         let newest = ledger.blocks[ledger.head].number;
         let head = match fault {
             Some(NodeFault::BadGateway) => return Reply::Status(502),
-            Some(NodeFault::Unresponsive | NodeFault::LosesResponses) => return Reply::Silence,
+            Some(NodeFault::Unresponsive | NodeFault::LosesResponses) => return Reply::NoResponse,
             Some(NodeFault::Throttled) => return Reply::Status(429),
             Some(NodeFault::Lagging(blocks)) => {
                 ledger.block_index(ledger.head, newest.saturating_sub(blocks.into()).max(1))
             }
-            Some(NodeFault::FrozenHead) => stuck_at.unwrap_or(ledger.head),
+            Some(NodeFault::FrozenHead) => frozen_at.unwrap_or(ledger.head),
             Some(
                 NodeFault::NoReceipts | NodeFault::NonceTooHigh | NodeFault::NonceTooLow | NodeFault::DropsTransactions,
             )
             | None => ledger.head,
         };
         let answer = rpc::read(NodeView { ledger: &ledger, head }, method, params);
-        let lie = |answer: Value, by: fn(u64) -> u64| {
+        let change_nonce = |answer: Value, change: fn(u64) -> u64| {
             let nonce: alloy::primitives::U64 = serde_json::from_value(answer).unwrap_or_default();
-            json!(alloy::primitives::U64::from(by(nonce.to())))
+            json!(alloy::primitives::U64::from(change(nonce.to())))
         };
         Reply::Answer(match (fault, method) {
             (Some(NodeFault::NoReceipts), "eth_getTransactionReceipt") => answer.map(|_| Value::Null),
             (Some(NodeFault::NonceTooHigh), "eth_getTransactionCount") => {
-                answer.map(|value| lie(value, |nonce| nonce + 2))
+                answer.map(|value| change_nonce(value, |nonce| nonce + 2))
             }
             (Some(NodeFault::NonceTooLow), "eth_getTransactionCount") => {
-                answer.map(|value| lie(value, |nonce| nonce.saturating_sub(1)))
+                answer.map(|value| change_nonce(value, |nonce| nonce.saturating_sub(1)))
             }
             (_, _) => answer,
         })
@@ -166,7 +160,7 @@ impl Node {
     async fn broadcast(&self, params: &Value) -> Reply {
         let fault = self.fault_state().fault;
         let Ok(raw) = serde_json::from_value::<Bytes>(params[0].clone()) else { return Reply::Status(400) };
-        // Whatever becomes of them, the bytes have left the service.
+        // With every fault, the bytes have left the service.
         (self.on_broadcast)(raw.clone()).await;
         let mut ledger = self.chain.ledger();
         if let Some(signed) = SimulatedTransaction::decode(&raw).filter(|signed| !ledger.broadcasts.contains(signed)) {
@@ -174,12 +168,12 @@ impl Node {
         }
         match fault {
             Some(NodeFault::BadGateway) => Reply::Status(502),
-            Some(NodeFault::Unresponsive) => Reply::Silence,
+            Some(NodeFault::Unresponsive) => Reply::NoResponse,
             Some(NodeFault::Throttled) => Reply::Status(429),
             Some(NodeFault::LosesResponses) => {
-                // Taken or refused, nobody hears of it.
+                // Acceptance and rejection are lost alike.
                 let _ = rpc::broadcast(&mut ledger, &raw);
-                Reply::Silence
+                Reply::NoResponse
             }
             Some(NodeFault::DropsTransactions) => Reply::Answer(Ok(json!(alloy::primitives::keccak256(&raw)))),
             Some(

@@ -1,4 +1,4 @@
-//! What a node answers: the methods that the service uses, and no more.
+//! The RPC methods that the service uses.
 
 use super::{
     contract,
@@ -14,18 +14,16 @@ use alloy::{
 };
 use serde_json::{Value, json};
 
-/// An answer, or a refusal with its code, words and data.
+/// The error has the JSON-RPC code, message and data.
 pub(super) type RpcResult = Result<Value, (i64, String, Option<Bytes>)>;
 
-/// What a node sees of the chain.
 #[derive(Clone, Copy)]
 pub(super) struct NodeView<'l> {
     pub(super) ledger: &'l Ledger,
-    /// The block that it takes for the head.
+    /// Position of the node's head, which may be older than the ledger's.
     pub(super) head: usize,
 }
 
-/// Answers a read.
 pub(super) fn read(view: NodeView<'_>, method: &str, params: &Value) -> RpcResult {
     let NodeView { ledger, head } = view;
     let latest = &ledger.blocks[head];
@@ -44,10 +42,10 @@ pub(super) fn read(view: NodeView<'_>, method: &str, params: &Value) -> RpcResul
         }
         "eth_getBlockByNumber" => {
             let number = resolve_block_number(view, &params[0])?;
-            // The newest block is always there.
-            let is_shown =
+            // The newest block is never missing.
+            let is_visible =
                 |block: &&SimulatedBlock| block.hash == latest.hash || !ledger.missing_blocks.contains(&block.hash);
-            ledger.at(head, number).filter(is_shown).map_or(Value::Null, |block| header(ledger, block))
+            ledger.at(head, number).filter(is_visible).map_or(Value::Null, |block| header(ledger, block))
         }
         "eth_getTransactionReceipt" => {
             let hash: B256 = parsed(&params[0])?;
@@ -64,11 +62,11 @@ pub(super) fn read(view: NodeView<'_>, method: &str, params: &Value) -> RpcResul
     })
 }
 
-/// Answers a broadcast, as the one sequencer behind all nodes does.
+/// All nodes forward to one sequencer.
 pub(super) fn broadcast(ledger: &mut Ledger, raw: &Bytes) -> RpcResult {
     let signed = SimulatedTransaction::decode(raw)
         .ok_or_else(|| (-32602, "failed to decode signed transaction".to_owned(), None))?;
-    ledger.submit(signed).map(|hash| json!(hash)).map_err(|(code, words)| (code, words.to_owned(), None))
+    ledger.submit(signed).map(|hash| json!(hash)).map_err(|(code, message)| (code, message.to_owned(), None))
 }
 
 fn call(view: NodeView<'_>, params: &Value) -> RpcResult {
@@ -87,29 +85,29 @@ fn call(view: NodeView<'_>, params: &Value) -> RpcResult {
 fn logs(view: NodeView<'_>, filter: &Value) -> RpcResult {
     let (from, to) =
         (resolve_block_number(view, &filter["fromBlock"])?, resolve_block_number(view, &filter["toBlock"])?);
-    let wanted: Vec<Option<B256>> = parsed(&filter["topics"])?;
-    let is_wanted = |log: &Value| {
+    let filter: Vec<Option<B256>> = parsed(&filter["topics"])?;
+    let matches = |log: &Value| {
         let topics: Vec<B256> = parsed(&log["topics"]).unwrap_or_default();
-        wanted.len() <= topics.len()
-            && wanted.iter().zip(&topics).all(|(wanted, topic)| wanted.is_none_or(|one| one == *topic))
+        filter.len() <= topics.len()
+            && filter.iter().zip(&topics).all(|(filter, topic)| filter.is_none_or(|filter| filter == *topic))
     };
     let mut found = Vec::new();
     for number in from..=to {
         let block = view.ledger.at(view.head, number).ok_or_else(unknown_block)?;
         for transaction in &block.transactions {
             if let Some(mined) = block.state.mined.get(&transaction.hash) {
-                found.extend(events(view.ledger, transaction.hash, mined).into_iter().filter(is_wanted));
+                found.extend(events(view.ledger, transaction.hash, mined).into_iter().filter(matches));
             }
         }
     }
     Ok(found.into())
 }
 
-/// A transaction that pends or is in a block, with its signature. Of one that came another way there are no bytes, and little is told.
+/// Pending or included. A foreign transaction has no bytes, so that only its hash and sender are returned.
 fn transaction(NodeView { ledger, head }: NodeView<'_>, hash: B256) -> Value {
     let mined = ledger.blocks[head].state.mined.get(&hash);
     let block = mined.map(|mined| &ledger.blocks[mined.block]);
-    let in_block = block.and_then(|block| block.transactions.iter().position(|one| one.hash == hash));
+    let in_block = block.and_then(|block| block.transactions.iter().position(|transaction| transaction.hash == hash));
     let signed = match (block, in_block) {
         (Some(block), Some(index)) => Some(&block.transactions[index]),
         (_, _) => ledger.mempool.get(&hash),
@@ -166,7 +164,7 @@ fn events(ledger: &Ledger, hash: B256, mined: &MinedTransaction) -> Vec<Value> {
     mined.registered_pairs.iter().map(event).collect()
 }
 
-fn fee_history(view: NodeView<'_>, params: &Value) -> Result<Value, (i64, String, Option<Bytes>)> {
+fn fee_history(view: NodeView<'_>, params: &Value) -> RpcResult {
     let count = parsed::<U64>(&params[0])?.to::<u64>();
     let newest = view.ledger.blocks[view.head].number;
     let oldest = (newest + 1).saturating_sub(count);
@@ -182,7 +180,6 @@ fn fee_history(view: NodeView<'_>, params: &Value) -> Result<Value, (i64, String
     }))
 }
 
-/// Which block is meant.
 fn resolve_block_number(view: NodeView<'_>, tag: &Value) -> Result<u64, (i64, String, Option<Bytes>)> {
     let latest = view.ledger.blocks[view.head].number;
     match tag.as_str().unwrap_or_default() {

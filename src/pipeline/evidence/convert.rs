@@ -1,12 +1,10 @@
-//! From what the chain room and the pipeline know to what a diagnosis is made from.
+//! The parts of `chain`'s and the pipeline's types that a diagnosis needs. `Receipt`, `FeeHistory` and
+//! `EndpointResponse` have more: events and costs for the follower, base fees for pricing, typed errors.
 
 use crate::{
-    chain::{self, CallError, EndpointResponse, EndpointStatus, FeeHistory, PoolStatus, Receipt},
+    chain::{self, CallError, EndpointResponse, FeeHistory, Receipt},
     pipeline::{head::Head, in_flight::PendingTx},
-    registration::diagnosis::{
-        ChainSnapshot, EarlierTx, EndpointAnswer, EndpointSnapshot, FeeSnapshot, HeadSnapshot, ReceiptSnapshot,
-        RevertReason, StallSnapshot,
-    },
+    registration::diagnosis::{EarlierTx, EndpointAnswer, FeeSnapshot, HeadSnapshot, ReceiptSnapshot, RevertReason},
 };
 use alloy::primitives::Bytes;
 
@@ -19,39 +17,20 @@ pub(super) fn head_snapshot(head: &Head) -> HeadSnapshot {
     }
 }
 
-pub(super) fn chain_snapshot(overview: PoolStatus, head: Option<HeadSnapshot>, mines_on_demand: bool) -> ChainSnapshot {
-    let stalled = overview.stall.map(|stall| StallSnapshot { head: stall.head.number, duration: stall.duration });
-    let (usable, unusable): (Vec<_>, Vec<_>) =
-        overview.endpoints.into_iter().partition(|endpoint| endpoint.state.is_usable());
-    let seen = |endpoints: Vec<EndpointStatus>| endpoints.into_iter().map(endpoint_snapshot).collect();
-    ChainSnapshot { usable: seen(usable), unusable: seen(unusable), stalled, head, mines_on_demand }
+pub(super) fn earlier_tx(tx: &PendingTx) -> EarlierTx {
+    EarlierTx { nonce: tx.nonce, hash: tx.latest().0, registration_id: tx.members.first().copied() }
 }
 
-fn endpoint_snapshot(view: EndpointStatus) -> EndpointSnapshot {
-    EndpointSnapshot {
-        name: view.name,
-        state: view.state.code(),
-        head: view.head.map(|block| block.number),
-        lag: view.lag,
-        latency: view.latency,
-        error: view.error,
-    }
-}
-
-pub(super) fn earlier_tx(flight: &PendingTx) -> EarlierTx {
-    EarlierTx { nonce: flight.nonce, hash: flight.latest().0, registration_id: flight.members.first().copied() }
-}
-
-/// Those who answered.
+/// Without the endpoints that did not answer.
 pub(super) fn endpoint_answers<T, U>(
-    witnesses: &[EndpointResponse<T>],
-    says: impl Fn(&T) -> U,
+    responses: &[EndpointResponse<T>],
+    convert: impl Fn(&T) -> U,
 ) -> Vec<EndpointAnswer<U>> {
-    let answered = |witness: &EndpointResponse<T>| {
-        let says = says(witness.result.as_ref().ok()?);
-        Some(EndpointAnswer { endpoint: witness.endpoint.clone(), value: says })
+    let answer = |response: &EndpointResponse<T>| {
+        let value = convert(response.result.as_ref().ok()?);
+        Some(EndpointAnswer { endpoint: response.endpoint.clone(), value })
     };
-    witnesses.iter().filter_map(answered).collect()
+    responses.iter().filter_map(answer).collect()
 }
 
 pub(super) fn receipt_snapshot(receipt: &Receipt) -> ReceiptSnapshot {
@@ -63,7 +42,7 @@ pub(super) fn receipt_snapshot(receipt: &Receipt) -> ReceiptSnapshot {
     }
 }
 
-/// Fees of blocks that hold `gas_limit` each.
+/// For blocks with this gas limit.
 pub(super) fn fees_snapshot(history: &FeeHistory, gas_limit: u64) -> FeeSnapshot {
     FeeSnapshot { next_base_fee: history.next_base_fee, blocks: history.block_observations(gas_limit) }
 }
@@ -72,11 +51,10 @@ pub(super) fn revert_cause(data: &Bytes) -> RevertReason {
     chain::decode_not_registrar(data).map_or_else(|| RevertReason::Data(data.clone()), RevertReason::NotRegistrar)
 }
 
-/// Why a call brought no answer, in a few words.
 pub(super) fn error_text(error: &CallError) -> String {
     match error {
         CallError::Unavailable { fault, .. } => fault.to_string(),
         CallError::Rejected { message, code, .. } => format!("{message} (code {code})"),
-        CallError::NoEndpoint { details: why, .. } => why.clone(),
+        CallError::NoEndpoint { details, .. } => details.clone(),
     }
 }

@@ -85,7 +85,7 @@ fn build_evidence(
 
 fn chain_snapshot(context: &Context) -> ChainSnapshot {
     let head = context.head.get().as_ref().map(convert::head_snapshot);
-    convert::chain_snapshot(context.chain.pool_status(), head, context.chain.network().is_local())
+    context.chain.snapshot(head)
 }
 
 /// The blocker of a sender of this process, if it is the one that blocks the registration.

@@ -61,7 +61,7 @@ impl Sender {
     fn chain_conditions(&self) -> Option<ChainConditions> {
         let chain = &self.context.chain;
         // A development node mines on demand, so that a head that does not move is no stall.
-        let stalled = chain.pool_status().stall.is_some() && !chain.network().is_local();
+        let stalled = chain.stall().is_some() && !chain.network().is_local();
         self.context.head().map(|head| ChainConditions { head, stalled })
     }
 

@@ -96,7 +96,7 @@ fn the_error_reasons_and_their_codes_are_those_of_the_code() {
     let documented: BTreeSet<_> = column(reasons, 0).into_iter().zip(column(reasons, 1)).collect();
     let codes = ErrorReason::CODES.into_iter().filter(|(_, code)| !FALLBACK_CODES.contains(code));
     let expected = codes.map(|(reason, code)| (reason.grpc_code().name().to_owned(), code.to_owned()));
-    assert_eq!(documented, expected.collect());
+    assert_eq!(documented, expected.collect::<BTreeSet<_>>());
 }
 
 #[test]

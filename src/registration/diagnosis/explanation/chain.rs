@@ -86,7 +86,7 @@ pub(super) fn receipts_differ(shows: &str, block: u64, differs: &str) -> Explana
             endpoint_name(shows),
             endpoint_name(differs)
         ),
-        "It counts as included when the primary endpoint has it there.",
+        "The receipt of the primary endpoint counts.",
     )
     .field("includedBlock", block)
 }
