@@ -36,26 +36,19 @@ pub enum Error {
     /// The chain or the contract is wrong, or no endpoint responded.
     #[error(transparent)]
     Verify(#[from] VerifyError),
-    /// The database cannot be opened.
     #[error(transparent)]
     OpenStore(#[from] OpenError),
-    /// Unfinished registrations cannot be resumed.
     #[error(transparent)]
     Resume(#[from] ResumeError),
-    /// The database failed.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// A port cannot be opened.
     #[error("{setting}: {address} {}; choose another address", bind_problem(*kind))]
-    #[allow(missing_docs)]
     Bind { setting: &'static str, address: SocketAddr, kind: ErrorKind },
-    /// The server failed.
     #[error(transparent)]
     Serve(#[from] api::ServeError),
     /// The TLS stack cannot be set up.
     #[error(transparent)]
     Setup(#[from] chain::SetupError),
-    /// The contract was not deployed.
     #[error(transparent)]
     Deploy(#[from] DeployError),
     /// A task that should run until shutdown has ended.

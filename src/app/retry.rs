@@ -52,28 +52,28 @@ mod tests {
     async fn connect_when_ready(ready_after: u64, error: &'static str) -> (Option<Result<(), &'static str>>, Duration) {
         let start = Instant::now();
         let connect = async || if start.elapsed().as_secs() >= ready_after { Ok(()) } else { Err(error) };
-        let result = retry_until_ready("it", &CancellationToken::new(), connect, |error| *error == "away").await;
+        let result = retry_until_ready("it", &CancellationToken::new(), connect, |error| *error == "transient").await;
         (result, start.elapsed())
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_dependency_is_used_as_soon_as_it_is_ready() {
-        assert_eq!(connect_when_ready(0, "away").await, (Some(Ok(())), Duration::ZERO));
-        let (result, took) = connect_when_ready(20, "away").await;
+        assert_eq!(connect_when_ready(0, "transient").await, (Some(Ok(())), Duration::ZERO));
+        let (result, took) = connect_when_ready(20, "transient").await;
         assert_eq!(result, Some(Ok(())));
         assert!(took < Duration::from_secs(23), "{took:?}");
     }
 
     #[tokio::test(start_paused = true)]
     async fn the_timeout_is_half_a_minute() {
-        let (result, took) = connect_when_ready(3600, "away").await;
-        assert_eq!(result, Some(Err("away")));
+        let (result, took) = connect_when_ready(3600, "transient").await;
+        assert_eq!(result, Some(Err("transient")));
         assert!((DEPENDENCY_TIMEOUT..DEPENDENCY_TIMEOUT + MAX_BACKOFF * 2).contains(&took), "{took:?}");
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_permanent_error_is_returned_at_once() {
-        assert_eq!(connect_when_ready(3600, "wrong").await, (Some(Err("wrong")), Duration::ZERO));
+        assert_eq!(connect_when_ready(3600, "permanent").await, (Some(Err("permanent")), Duration::ZERO));
     }
 
     #[tokio::test(start_paused = true)]

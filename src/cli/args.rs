@@ -86,7 +86,6 @@ pub struct DeployArgs {
     #[arg(long, value_name = "ADDRESS", value_parser = parse_address)]
     pub owner: Option<Address>,
     #[command(flatten)]
-    #[allow(missing_docs)]
     pub network: NetworkArgs,
 }
 
@@ -118,7 +117,7 @@ pub struct RegisterArgs {
     /// State to wait for
     #[arg(long, value_name = "LEVEL", default_value = "confirmed")]
     pub wait_for: WaitForArg,
-    /// Maximum wait, for example 30s or 2m; afterwards processing continues [default: the server's]
+    /// Maximum wait, for example 30s or 2m; processing continues afterwards [default: the server's]
     #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
     pub wait_timeout: Option<Duration>,
     /// Opaque id of your end user, stored with the registration; never an e-mail address
@@ -206,7 +205,7 @@ pub struct InfoArgs {
 
 #[derive(ValueEnum, Clone, Copy, PartialEq, Eq, Debug)]
 pub enum WaitForArg {
-    /// On the server's disk; survives any crash
+    /// Stored on the server's disk; survives a crash
     Accepted,
     /// A node has accepted the transaction
     Submitted,

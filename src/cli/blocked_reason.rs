@@ -11,7 +11,7 @@ pub(super) fn describe(reason: &str) -> String {
         BlockedReason::FeeCap => "fees are above REGISTRAR_MAX_FEE_GWEI",
         BlockedReason::DailyBudget => "REGISTRAR_DAILY_BUDGET_ETH is used up",
         BlockedReason::NoEndpoint => "no RPC endpoint of the server is usable",
-        BlockedReason::AwaitingConfirmations => "on chain, not deep enough yet",
+        BlockedReason::AwaitingConfirmations => "on chain, waiting for confirmations",
         BlockedReason::NodeRefuses => "the node rejects the transaction",
         BlockedReason::TooLarge => "it needs more gas than a block has",
     };

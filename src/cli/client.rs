@@ -80,18 +80,18 @@ impl Client {
     /// The server ends the wait, so only a call that does not wait has a timeout here.
     pub(super) async fn register(&self, request: proto::RegisterDocumentRequest) -> CliResult<proto::Registration> {
         let mut service = self.service.clone();
-        let answer = if request.wait_for() == proto::WaitFor::Accepted {
+        let response = if request.wait_for() == proto::WaitFor::Accepted {
             service.register_document(with_call_timeout(request)).await
         } else {
             service.register_document(request).await
         };
-        self.require_registration(answer.map(|answer| answer.into_inner().registration))
+        self.require_registration(response.map(|response| response.into_inner().registration))
     }
 
     pub(super) async fn get(&self, key: proto::get_registration_request::Key) -> CliResult<proto::Registration> {
         let request = proto::GetRegistrationRequest { key: Some(key) };
-        let answer = self.service.clone().get_registration(with_call_timeout(request)).await;
-        self.require_registration(answer.map(|answer| answer.into_inner().registration))
+        let response = self.service.clone().get_registration(with_call_timeout(request)).await;
+        self.require_registration(response.map(|response| response.into_inner().registration))
             .map_err(CliError::mark_read_only)
     }
 
@@ -106,10 +106,10 @@ impl Client {
         &self,
         request: proto::WatchRegistrationRequest,
     ) -> CliResult<impl Stream<Item = CliResult<proto::Registration>> + Unpin + use<>> {
-        let answer =
+        let response =
             self.service.clone().watch_registration(request).await.map_err(|status| self.to_read_error(&status))?;
         let client = self.clone();
-        Ok(answer
+        Ok(response
             .into_inner()
             .map_err(move |status| client.to_read_error(&status))
             .try_filter_map(|item| std::future::ready(Ok(item.registration))))
@@ -138,9 +138,9 @@ impl Client {
 
     fn require_registration(
         &self,
-        answer: Result<Option<proto::Registration>, Status>,
+        response: Result<Option<proto::Registration>, Status>,
     ) -> CliResult<proto::Registration> {
-        answer
+        response
             .and_then(|found| found.ok_or_else(|| Status::internal("the response has no registration")))
             .map_err(|status| self.to_cli_error(&status))
     }

@@ -26,7 +26,7 @@ pub(super) struct Document {
 
 #[derive(Debug, thiserror::Error)]
 pub(super) enum DocumentError {
-    #[error("`{0}`: no such file, and not a valid hash or CID: {1}")]
+    #[error("`{0}`: no such file, and not a valid hash: it {1}")]
     NotFileOrHash(String, DocumentHashError),
     #[error("`{0}` is a directory; name one file")]
     IsDirectory(String),

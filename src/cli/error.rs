@@ -1,9 +1,13 @@
 //! Errors of client commands, and the exit code of each.
 
-use super::{Exit, document::DocumentError};
+use super::{
+    Exit,
+    document::DocumentError,
+    reason::{ClientReason, Reason},
+};
 use crate::{
     api::proto::{self, RegistrationErrorDetail, WaitFor},
-    registration::GrpcCode,
+    registration::{ErrorReason, GrpcCode},
     telemetry::redact,
 };
 use prost::Message;
@@ -11,20 +15,12 @@ use std::{collections::BTreeMap, error::Error, time::Duration};
 use tonic::{Code, Status};
 use tonic_types::StatusExt;
 
-pub(super) const SERVER_UNREACHABLE: &str = "SERVER_UNREACHABLE";
-pub(super) const CONNECTION_LOST: &str = "CONNECTION_LOST";
-pub(super) const ALL_RPC_ENDPOINTS_UNAVAILABLE: &str = "ALL_RPC_ENDPOINTS_UNAVAILABLE";
-pub(super) const STORE_UNAVAILABLE: &str = "STORE_UNAVAILABLE";
-pub(super) const INVALID_ARGUMENTS: &str = "INVALID_ARGUMENTS";
-const INTERRUPTED: &str = "INTERRUPTED";
-
 pub(super) type CliResult<T> = Result<T, Box<CliError>>;
 
 #[derive(Clone, Debug)]
 pub(super) struct CliError {
     pub code: Code,
-    /// Stable; empty if the server sent none.
-    pub reason: String,
+    pub reason: Reason,
     /// One line.
     pub message: String,
     /// Data of the reason, such as `cause` and `explanation`.
@@ -47,10 +43,10 @@ pub(super) struct CliError {
 }
 
 impl CliError {
-    pub(super) fn new(code: Code, reason: &str, message: String) -> Box<Self> {
+    pub(super) fn new(code: Code, reason: impl Into<Reason>, message: String) -> Box<Self> {
         Box::new(Self {
             code,
-            reason: reason.to_owned(),
+            reason: reason.into(),
             message,
             metadata: BTreeMap::new(),
             fields: Vec::new(),
@@ -65,11 +61,11 @@ impl CliError {
     }
 
     pub(super) fn invalid_arguments(message: impl Into<String>) -> Box<Self> {
-        Self::new(Code::InvalidArgument, INVALID_ARGUMENTS, message.into())
+        Self::new(Code::InvalidArgument, ClientReason::InvalidArguments, message.into())
     }
 
     pub(super) fn not_found(message: &str) -> Box<Self> {
-        Self::new(Code::NotFound, "REGISTRATION_NOT_FOUND", message.to_owned())
+        Self::new(Code::NotFound, ErrorReason::RegistrationNotFound, message.to_owned())
     }
 
     pub(super) fn server_unreachable(server: &str, error: &dyn Error) -> Box<Self> {
@@ -82,21 +78,20 @@ impl CliError {
         let has_port = rest.rsplit_once(':').is_some_and(|(_, port)| port.starts_with(|c: char| c.is_ascii_digit()));
         let hint = if has_port { "" } else { "; the URL has no port (the default of the service is 50051)" };
         let message = format!("cannot connect to {server}: {cause}{hint}");
-        Self::new(Code::Unavailable, SERVER_UNREACHABLE, redact(&message).into_owned())
+        Self::new(Code::Unavailable, ClientReason::ServerUnreachable, redact(&message).into_owned())
     }
 
     /// The server ended the stream before the level that was waited for.
     pub(super) fn stream_ended() -> Box<Self> {
-        Self::new(Code::Unavailable, CONNECTION_LOST, "the server ended the stream".to_owned())
+        Self::new(Code::Unavailable, ClientReason::ConnectionLost, "the server ended the stream".to_owned())
     }
 
-    /// Ctrl-C while waiting.
     pub(super) fn interrupted() -> Box<Self> {
-        Self::new(Code::Cancelled, INTERRUPTED, "interrupted while waiting".to_owned())
+        Self::new(Code::Cancelled, ClientReason::Interrupted, "interrupted while waiting".to_owned())
     }
 
     pub(super) fn is_interrupted(&self) -> bool {
-        self.reason == INTERRUPTED
+        self.reason == Reason::Client(ClientReason::Interrupted)
     }
 
     /// From an error of the server or of the transport.
@@ -105,7 +100,7 @@ impl CliError {
         if status.source().is_some() {
             let deadline = matches!(status.code(), Code::DeadlineExceeded | Code::Cancelled);
             let message = if deadline { "the server did not respond in time" } else { "the connection was lost" };
-            return Self::new(Code::Unavailable, CONNECTION_LOST, message.to_owned());
+            return Self::new(Code::Unavailable, ClientReason::ConnectionLost, message.to_owned());
         }
         let trailer =
             |name| status.metadata().get(name).and_then(|text| text.to_str().ok()).unwrap_or_default().to_owned();
@@ -117,7 +112,7 @@ impl CliError {
         let registration = detail.as_ref().and_then(|detail| detail.registration.clone());
         Box::new(Self {
             code: status.code(),
-            reason: info.map_or_else(|| trailer("x-error-reason"), |info| info.reason.clone()),
+            reason: Reason::from_server(&info.map_or_else(|| trailer("x-error-reason"), |info| info.reason.clone())),
             message: clean(status.message()),
             metadata: info
                 .map(|info| info.metadata.iter().map(|(k, v)| (k.clone(), clean(v))).collect())
@@ -170,7 +165,10 @@ impl CliError {
             // The server responded, but cannot answer.
             Code::Unavailable
                 if self.read_only
-                    && matches!(self.reason.as_str(), ALL_RPC_ENDPOINTS_UNAVAILABLE | STORE_UNAVAILABLE) =>
+                    && matches!(
+                        self.reason,
+                        Reason::Server(ErrorReason::AllRpcEndpointsUnavailable | ErrorReason::StoreUnavailable)
+                    ) =>
             {
                 Exit::Failed
             }
@@ -216,7 +214,7 @@ pub(in crate::cli) mod tests {
     use tonic_types::{ErrorDetails, pb};
 
     fn error_for(code: Code, id: &str) -> Box<CliError> {
-        let mut error = CliError::new(code, "", String::new());
+        let mut error = CliError::new(code, Reason::Unknown(String::new()), String::new());
         error.registration_id = id.to_owned();
         error
     }
@@ -266,7 +264,7 @@ pub(in crate::cli) mod tests {
     #[test]
     fn the_details_of_an_error_are_read() {
         let error = CliError::from_status(&timeout_status());
-        assert_eq!((error.reason.as_str(), error.exit()), ("CONFIRMATION_TIMEOUT", Exit::Unfinished));
+        assert_eq!((error.reason.code(), error.exit()), ("CONFIRMATION_TIMEOUT", Exit::Unfinished));
         assert_eq!(error.registration.unwrap().id, "the-id");
     }
 }

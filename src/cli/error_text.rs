@@ -28,7 +28,7 @@ pub(super) fn to_json(error: &CliError, invocation: &Invocation) -> Value {
             json[key] = value;
         }
     };
-    put("reason", error.reason.clone().into());
+    put("reason", error.reason.code().into());
     put("registrationId", error.registration_id.clone().into());
     put("traceId", error.trace_id.clone().into());
     put("advice", hint(error, invocation).into());
@@ -43,7 +43,7 @@ pub(super) fn to_json(error: &CliError, invocation: &Invocation) -> Value {
 }
 
 fn to_text(error: &CliError, output: &Output) -> String {
-    let reason = if error.reason.is_empty() { code_name(error.code) } else { &error.reason };
+    let reason = if error.reason.code().is_empty() { code_name(error.code) } else { error.reason.code() };
     let style = &output.stderr_style;
     let heading = if error.exit() == Exit::Unfinished {
         style.clone().yellow().apply_to("not finished")
@@ -76,14 +76,14 @@ fn to_text(error: &CliError, output: &Output) -> String {
 #[cfg(test)]
 mod tests {
     use super::{
-        super::error::{STORE_UNAVAILABLE, tests::timeout_status},
+        super::{error::tests::timeout_status, reason::Reason},
         *,
     };
-    use crate::config::Environment;
+    use crate::{config::Environment, registration::ErrorReason};
     use tonic::Code;
 
     fn error_for(code: Code, id: &str) -> Box<CliError> {
-        let mut error = CliError::new(code, "", String::new());
+        let mut error = CliError::new(code, Reason::Unknown(String::new()), String::new());
         error.registration_id = id.to_owned();
         error
     }
@@ -105,7 +105,7 @@ mod tests {
     fn nothing_is_repeated() {
         let output = Output::from_process(false, &Environment::default());
         let mut timeout = error_for(Code::DeadlineExceeded, "the-id");
-        timeout.reason = "CONFIRMATION_TIMEOUT".into();
+        timeout.reason = ErrorReason::ConfirmationTimeout.into();
         timeout.message = "not confirmed in time; processing continues. No node knows it.".into();
         timeout.metadata =
             [("cause", "pending"), ("explanation", "No node knows it.")].map(|(k, v)| (k.into(), v.into())).into();
@@ -113,12 +113,12 @@ mod tests {
         assert_eq!(text.matches("No node knows it.").count(), 1, "{text}");
 
         let mut waited = error_for(Code::DeadlineExceeded, "the-id");
-        waited.reason = "WAIT_TIMEOUT".into();
+        waited.reason = ErrorReason::WaitTimeout.into();
         waited.message = "still QUEUED; processing continues, check again with the id".into();
         let text = to_text(&waited, &output);
         assert_eq!(text.matches("processing continues").count(), 1, "{text}");
 
-        let mut store = CliError::new(Code::Unavailable, STORE_UNAVAILABLE, String::new());
+        let mut store = CliError::new(Code::Unavailable, ErrorReason::StoreUnavailable, String::new());
         store.message = "the database is not usable; this call changed nothing, try again".into();
         let text = to_text(&store, &output);
         assert_eq!(text.matches("try again").count(), 1, "{text}");

@@ -5,7 +5,7 @@ Start here:
   registrar dev --once contract.pdf               try it on this machine: needs
                                                   no account, key or network
   registrar dev                                   keep the same stack running
-                                                  for calls of your own
+                                                  for your own calls
   registrar register contract.pdf --case CASE-1   register the file's hash and
                                                   wait until it is confirmed
   registrar verify contract.pdf --case CASE-1     look it up on the chain
@@ -39,10 +39,10 @@ the variable with _FILE names, for example REGISTRAR_SIGNER_KEYS_FILE:
 
 pub(super) const SERVE: &str = concat!(
     secrets_help!(),
-    "\
-  SENTRY_DSN              Sentry project for errors and kept traces
+    // Not after `\`, which would remove the indentation.
+    "  SENTRY_DSN              Sentry project for errors and kept traces
                           [default: none]
-  REGISTRAR_USER_ID_SALT  if set, user ids leave the service as a keyed hash
+  REGISTRAR_USER_ID_SALT  if set, user ids are exported as a keyed hash
                           [default: none]
 
 Every option can also be set by the variable beside it. All invalid settings are
@@ -68,8 +68,8 @@ Example:
 
 pub(super) const DEV: &str = "\
 Needs anvil, which `make demo` or `npm ci --prefix contracts` installs. Uses
-REGISTRAR_ANVIL, else contracts/node_modules in the working directory or above,
-else `anvil` on the PATH.
+REGISTRAR_ANVIL, else contracts/node_modules in the working directory or in a
+parent of it, else `anvil` on the PATH.
 
 Each run has a new chain, a database in a temporary directory, and signers whose
 keys anvil publishes; your own keys, endpoints and database are not used. Only

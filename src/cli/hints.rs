@@ -2,64 +2,105 @@
 
 use super::{
     Exit,
-    error::{
-        ALL_RPC_ENDPOINTS_UNAVAILABLE, CONNECTION_LOST, CliError, INVALID_ARGUMENTS, SERVER_UNREACHABLE,
-        STORE_UNAVAILABLE,
-    },
+    error::CliError,
     invocation::Invocation,
+    reason::{ClientReason, Reason},
     time,
 };
-use crate::api::proto::WaitFor;
+use crate::{api::proto::WaitFor, registration::ErrorReason};
 use tonic::Code;
 
+const INVALID_INPUT_HINT: &str = "fix this and try again; see --help for examples";
+
 pub(super) fn hint(error: &CliError, invocation: &Invocation) -> String {
+    if error.exit() == Exit::Unfinished {
+        return unfinished_hint(error, invocation);
+    }
+    match &error.reason {
+        Reason::Client(reason) => client_hint(*reason, error.read_only, invocation),
+        Reason::Server(reason) => server_hint(*reason, error, invocation),
+        Reason::Unknown(_) => generic_hint(error, invocation),
+    }
+}
+
+/// The registration was accepted.
+fn unfinished_hint(error: &CliError, invocation: &Invocation) -> String {
     let id = &error.registration_id;
-    let is_unfinished = error.exit() == Exit::Unfinished;
     let watch = invocation.server_command(&format!("watch {id}{}", until_flag(error.wait_for)));
     let explain = invocation.server_command(&format!("explain {id}"));
-    let retry = error.retry_after.map_or("later".to_owned(), |delay| format!("in {}", time::format_duration(delay)));
-    let not_accepted = if error.read_only { "" } else { "nothing was accepted; " };
-    match (error.reason.as_str(), id.is_empty()) {
-        (SERVER_UNREACHABLE, _) => {
+    if error.reason == Reason::Server(ErrorReason::ConfirmationTimeout) {
+        format!("it stays accepted; `{explain}` diagnoses it again, `{watch}` follows it")
+    } else if error.blocked_reason().is_some() {
+        format!("`{explain}` shows why it is blocked and how to fix it")
+    } else if error.reason == Reason::Server(ErrorReason::WaitTimeout) {
+        format!("`{watch}` follows it")
+    } else {
+        format!("it is accepted and processing continues; `{watch}` follows it")
+    }
+}
+
+fn client_hint(reason: ClientReason, read_only: bool, invocation: &Invocation) -> String {
+    match reason {
+        ClientReason::InvalidArguments => INVALID_INPUT_HINT.to_owned(),
+        ClientReason::ServerUnreachable => {
             let (dev, serve) = (invocation.local_command("dev"), invocation.local_command("serve"));
             format!("start a server with `{dev}` or `{serve}`, or name another one with --server or REGISTRAR_SERVER")
         }
-        (CONNECTION_LOST, true) if error.read_only => "run the same command again".into(),
-        (CONNECTION_LOST, true) => {
+        ClientReason::ConnectionLost | ClientReason::Interrupted if read_only => "run the same command again".into(),
+        ClientReason::ConnectionLost | ClientReason::Interrupted => {
             "run the same command again; a document is registered once per case, however often it is sent".into()
         }
-        ("CONFIRMATION_TIMEOUT", false) => {
-            format!("it stays accepted; `{explain}` diagnoses it again, `{watch}` follows it")
-        }
-        (_, false) if is_unfinished && error.blocked_reason().is_some() => {
-            format!("`{explain}` says what it waits for and what to do")
-        }
-        ("WAIT_TIMEOUT", false) => format!("`{watch}` follows it"),
-        (_, false) if is_unfinished => format!("it is accepted and processing continues; `{watch}` follows it"),
-        ("REGISTRATION_NOT_FOUND", _) => {
+    }
+}
+
+fn server_hint(reason: ErrorReason, error: &CliError, invocation: &Invocation) -> String {
+    match reason {
+        ErrorReason::InvalidField => INVALID_INPUT_HINT.to_owned(),
+        ErrorReason::RegistrationNotFound => {
             let (list, verify) = (invocation.server_command("list"), invocation.local_command("verify"));
             format!("`{list}` shows what this server has, `{verify}` checks the chain")
         }
-        (STORE_UNAVAILABLE, true) => "see the server's log for what is wrong with its database".into(),
-        ("NO_CONTRACT", _) => {
+        ErrorReason::NoContract => {
             format!("`{}` shows the server's chain and contract", invocation.server_command("info"))
         }
-        (ALL_RPC_ENDPOINTS_UNAVAILABLE, true) => {
-            format!("{not_accepted}the server cannot reach the chain; try again {retry}")
+        ErrorReason::StoreUnavailable => "see the server's log for what is wrong with its database".into(),
+        ErrorReason::AllRpcEndpointsUnavailable => {
+            format!("{}the server cannot reach the chain; {}", not_accepted(error), try_again(error))
         }
-        ("INVALID_FIELD" | INVALID_ARGUMENTS, _) => "fix this and try again; see --help for examples".into(),
-        (_, false) => {
-            let status = invocation.server_command(&format!("status {id}"));
-            format!("fix the cause, then register it again to restart it; `{status}` shows it")
+        ErrorReason::QueueFull | ErrorReason::TooManyWaiters | ErrorReason::ShuttingDown => {
+            format!("{}{}", not_accepted(error), try_again(error))
         }
-        _ if error.code == Code::Unimplemented => {
-            "the server at this address does not have this method; is it a registrar?".into()
-        }
-        _ if error.code == Code::ResourceExhausted || error.code == Code::Unavailable => {
-            format!("{not_accepted}try again {retry}")
-        }
-        _ => "see the server's log for this trace id".into(),
+        ErrorReason::RejectedByContract
+        | ErrorReason::TransactionReverted
+        | ErrorReason::Failed
+        | ErrorReason::WaitTimeout
+        | ErrorReason::ConfirmationTimeout => generic_hint(error, invocation),
     }
+}
+
+/// From the status code and the registration alone.
+fn generic_hint(error: &CliError, invocation: &Invocation) -> String {
+    let id = &error.registration_id;
+    if !id.is_empty() {
+        let status = invocation.server_command(&format!("status {id}"));
+        format!("fix the cause, then register it again to restart it; `{status}` shows it")
+    } else if error.code == Code::Unimplemented {
+        "the server at this address does not have this method; is it a registrar?".into()
+    } else if error.code == Code::ResourceExhausted || error.code == Code::Unavailable {
+        format!("{}{}", not_accepted(error), try_again(error))
+    } else {
+        "see the server's log for this trace id".into()
+    }
+}
+
+fn not_accepted(error: &CliError) -> &'static str {
+    if error.read_only { "" } else { "nothing was accepted; " }
+}
+
+fn try_again(error: &CliError) -> String {
+    error
+        .retry_after
+        .map_or("try again later".to_owned(), |delay| format!("try again in {}", time::format_duration(delay)))
 }
 
 /// The option of `watch` for the same level. Empty for the default.
@@ -90,7 +131,7 @@ mod tests {
             (WaitFor::Safe, "`registrar watch the-id --until safe`"),
             (WaitFor::Finalized, "`registrar watch the-id --until finalized`"),
         ] {
-            let error = CliError::new(Code::DeadlineExceeded, "WAIT_TIMEOUT", String::new());
+            let error = CliError::new(Code::DeadlineExceeded, ErrorReason::WaitTimeout, String::new());
             let hint = hint_for(&error.with_registration(&registration, level));
             assert!(hint.contains(command), "{hint}");
         }
@@ -98,11 +139,11 @@ mod tests {
 
     #[test]
     fn a_blocked_registration_is_explained_instead_of_watched() {
-        let mut error = CliError::new(Code::DeadlineExceeded, "WAIT_TIMEOUT", String::new());
+        let mut error = CliError::new(Code::DeadlineExceeded, ErrorReason::WaitTimeout, String::new());
         error.registration_id = "the-id".into();
         error.metadata.insert("blockedReason".into(), "INSUFFICIENT_FUNDS".into());
         let hint = hint_for(&error);
-        assert!(hint.contains("`registrar explain the-id` says what it waits for"), "{hint}");
+        assert!(hint.contains("`registrar explain the-id` shows why it is blocked"), "{hint}");
         assert!(!hint.contains("watch"), "{hint}");
     }
 
@@ -112,26 +153,27 @@ mod tests {
         status.metadata_mut().insert("x-error-reason", "SHUTTING_DOWN".parse().unwrap());
         status.metadata_mut().insert("x-registration-id", "the-id".parse().unwrap());
         let error = CliError::from_status(&status);
-        assert_eq!((error.reason.as_str(), error.exit()), ("SHUTTING_DOWN", Exit::Unfinished));
+        assert_eq!((error.reason.code(), error.exit()), ("SHUTTING_DOWN", Exit::Unfinished));
         assert!(hint_for(&error).contains("`registrar watch the-id`"));
     }
 
     #[test]
     fn a_failed_read_does_not_count_as_an_unreachable_server() {
         for (reason, reading, registering) in [
-            (ALL_RPC_ENDPOINTS_UNAVAILABLE, Exit::Failed, Exit::ServerUnreachable),
-            (STORE_UNAVAILABLE, Exit::Failed, Exit::ServerUnreachable),
-            ("SHUTTING_DOWN", Exit::ServerUnreachable, Exit::ServerUnreachable),
-            (SERVER_UNREACHABLE, Exit::ServerUnreachable, Exit::ServerUnreachable),
-            (CONNECTION_LOST, Exit::ServerUnreachable, Exit::ServerUnreachable),
+            (Reason::from(ErrorReason::AllRpcEndpointsUnavailable), Exit::Failed, Exit::ServerUnreachable),
+            (ErrorReason::StoreUnavailable.into(), Exit::Failed, Exit::ServerUnreachable),
+            (ErrorReason::ShuttingDown.into(), Exit::ServerUnreachable, Exit::ServerUnreachable),
+            (ClientReason::ServerUnreachable.into(), Exit::ServerUnreachable, Exit::ServerUnreachable),
+            (ClientReason::ConnectionLost.into(), Exit::ServerUnreachable, Exit::ServerUnreachable),
         ] {
-            let error = CliError::new(Code::Unavailable, reason, String::new());
-            assert_eq!(error.exit(), registering, "{reason}");
+            let error = CliError::new(Code::Unavailable, reason.clone(), String::new());
+            assert_eq!(error.exit(), registering, "{reason:?}");
             let read = error.mark_read_only();
-            assert_eq!(read.exit(), reading, "{reason}");
+            assert_eq!(read.exit(), reading, "{reason:?}");
             assert!(!hint_for(&read).contains("accepted"), "{}", hint_for(&read));
         }
-        let verify = CliError::new(Code::Unavailable, ALL_RPC_ENDPOINTS_UNAVAILABLE, String::new()).mark_read_only();
+        let reason = ErrorReason::AllRpcEndpointsUnavailable;
+        let verify = CliError::new(Code::Unavailable, reason, String::new()).mark_read_only();
         assert!(hint_for(&verify).contains("the server cannot reach the chain"));
     }
 }

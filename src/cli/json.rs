@@ -1,6 +1,6 @@
 //! Messages as canonical protobuf JSON (<https://protobuf.dev/programming-guides/json/>): camelCase names, 64-bit
-//! numbers as strings. Fields with their default value are written too: a script that reads `.registered` expects `false`. Only
-//! absent optional fields and messages are left out.
+//! numbers as strings. Fields with their default value are written too: a script that reads `.registered` expects
+//! `false`. Only absent optional fields and messages are left out.
 
 use crate::api::proto;
 use prost::Name;

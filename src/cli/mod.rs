@@ -22,6 +22,7 @@ mod parse;
 mod progress;
 mod progress_steps;
 mod read_commands;
+mod reason;
 mod register;
 mod signals;
 mod summary;

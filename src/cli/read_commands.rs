@@ -26,7 +26,6 @@ use uuid::Uuid;
 /// The server's maximum.
 const MAX_PAGE_SIZE: u32 = 500;
 
-/// Runs a client command.
 pub async fn run(command: ClientCommand, environment: &Environment) -> Exit {
     let ConnectionArgs { server, json } = connection_args(&command);
     let mut output = Output::from_process(*json, environment);
@@ -106,7 +105,7 @@ async fn status(args: StatusArgs, output: &Output) -> CliResult<Exit> {
 }
 
 fn not_id_or_document(error: &DocumentError, invocation: &Invocation) -> String {
-    format!("{error}; nor a {}", args::registration_id_description(invocation))
+    format!("{error}; also not a {}", args::registration_id_description(invocation))
 }
 
 fn print_registration(registration: &Registration, output: &Output) {
@@ -212,29 +211,29 @@ pub(super) async fn verify_pair(
     document_hash: String,
     case_id: String,
 ) -> CliResult<Exit> {
-    let answer = client.verify(VerifyDocumentRequest { document_hash, case_id }).await?;
+    let response = client.verify(VerifyDocumentRequest { document_hash, case_id }).await?;
     if output.json {
-        print_line(&json::to_line(&answer));
+        print_line(&json::to_line(&response));
     } else {
-        print(&summary::render_verification(&answer, &output.stdout_style));
+        print(&summary::render_verification(&response, &output.stdout_style));
     }
-    Ok(if answer.registered { Exit::Done } else { Exit::Failed })
+    Ok(if response.registered { Exit::Done } else { Exit::Failed })
 }
 
 async fn explain(args: ExplainArgs, output: &Output) -> CliResult<Exit> {
     let client = Client::connect(&args.connection.server).await?;
-    let answer = client.diagnose(args.id.to_string()).await?;
+    let response = client.diagnose(args.id.to_string()).await?;
     if output.json {
-        print_line(&json::to_line(&answer));
+        print_line(&json::to_line(&response));
         return Ok(Exit::Done);
     }
-    let state = answer.registration.as_ref().map(Registration::state);
-    if let Some(registration) = answer.registration {
+    let state = response.registration.as_ref().map(Registration::state);
+    if let Some(registration) = response.registration {
         // The current diagnosis follows; the stored one may be outdated.
         let registration = Registration { diagnosis: None, ..registration };
         print(&summary::render_registration(&registration, &output.stdout_style));
     }
-    match (&answer.diagnosis, state) {
+    match (&response.diagnosis, state) {
         (Some(diagnosis), _) => print(&format!("\n{}", summary::render_diagnosis(diagnosis, &output.stdout_style))),
         (None, Some(State::Failed)) => print("\nNothing to explain: it has failed for the reason above.\n"),
         (None, _) => print("\nNothing to explain: it is confirmed.\n"),

@@ -59,13 +59,13 @@ pub(super) async fn register(client: &Client, output: &Output, request: Register
     if output.shows_progress {
         eprintln!("{}", summary::document_heading(&request.document, &request.case));
     }
-    let answer = accept_and_wait(client, output, &request).await;
-    let known = match &answer {
+    let result = accept_and_wait(client, output, &request).await;
+    let known = match &result {
         Ok(registration) => Some(registration),
         Err(error) => error.registration.as_ref(),
     };
     match known {
-        Some(registration) if output.json && answer.is_ok() => print_line(&json::to_line(registration)),
+        Some(registration) if output.json && result.is_ok() => print_line(&json::to_line(registration)),
         Some(registration) if !output.json => {
             if output.shows_progress {
                 eprintln!();
@@ -79,7 +79,7 @@ pub(super) async fn register(client: &Client, output: &Output, request: Register
         }
         Some(_) | None => {}
     }
-    answer.map(|registration| if registration.state() == State::Failed { Exit::Failed } else { Exit::Done })
+    result.map(|registration| if registration.state() == State::Failed { Exit::Failed } else { Exit::Done })
 }
 
 /// The first call registers, the second one waits. With a single call, a connection lost before the registration was
@@ -91,22 +91,22 @@ async fn accept_and_wait(client: &Client, output: &Output, request: &RegisterReq
     if progress_steps::has_reached(&accepted, request.wait_for) {
         return Ok(accepted);
     }
-    let answer = {
+    let result = {
         let waiting = client.register(request.to_proto(request.wait_for));
         let following = show_progress(client, &accepted, request.wait_for, &mut progress);
         tokio::select! {
             biased;
-            answer = waiting => answer,
+            result = waiting => result,
             never = following => match never {},
             _ = tokio::signal::ctrl_c() => Err(CliError::interrupted()),
         }
     };
-    let answer =
-        answer.map_err(|error| error.with_registration(progress.last_shown().unwrap_or(&accepted), request.wait_for));
-    if let Ok(registration) = &answer {
+    let result =
+        result.map_err(|error| error.with_registration(progress.last_shown().unwrap_or(&accepted), request.wait_for));
+    if let Ok(registration) = &result {
         progress.show(registration);
     }
-    answer
+    result
 }
 
 /// Shows the steps while another call waits. Errors are ignored: that call reports them.

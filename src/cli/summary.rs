@@ -1,4 +1,4 @@
-//! Answers as text for people.
+//! Responses as text for people.
 
 use super::{blocked_reason, document::Document, format, time};
 use crate::{
@@ -89,19 +89,22 @@ pub(super) fn render_diagnosis(diagnosis: &Diagnosis, style: &Style) -> String {
     text
 }
 
-pub(super) fn render_verification(answer: &VerifyDocumentResponse, style: &Style) -> String {
-    let (color, head) =
-        if answer.registered { (Color::Green, "registered on chain") } else { (Color::Red, "not registered on chain") };
+pub(super) fn render_verification(response: &VerifyDocumentResponse, style: &Style) -> String {
+    let (color, head) = if response.registered {
+        (Color::Green, "registered on chain")
+    } else {
+        (Color::Red, "not registered on chain")
+    };
     let mut text = format!("{}\n", style.clone().fg(color).apply_to(head));
     let mut add = |label, value: &str| text.push_str(&labelled_row(label, value, style));
-    add("document", &answer.document_hash);
-    add("case", &answer.case_id);
-    add("registrar", &answer.registrar);
-    add("block", &format_block(answer.block_number, answer.confirmations, answer.finality()));
-    add("block time", &answer.block_time.as_ref().map(time::format_timestamp).unwrap_or_default());
-    add("transaction", &answer.transaction_hash);
-    add("explorer", &answer.explorer_url);
-    add("contract", &format!("{} on chain {}", answer.contract_address, answer.chain_id));
+    add("document", &response.document_hash);
+    add("case", &response.case_id);
+    add("registrar", &response.registrar);
+    add("block", &format_block(response.block_number, response.confirmations, response.finality()));
+    add("block time", &response.block_time.as_ref().map(time::format_timestamp).unwrap_or_default());
+    add("transaction", &response.transaction_hash);
+    add("explorer", &response.explorer_url);
+    add("contract", &format!("{} on chain {}", response.contract_address, response.chain_id));
     text
 }
 

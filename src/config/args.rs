@@ -40,16 +40,18 @@ pub struct ServeArgs {
     /// Time from submission to confirmation after which a transaction is diagnosed and reported [default: 30s]
     #[arg(long, env = "REGISTRAR_CONFIRMATION_TIMEOUT", value_name = "DURATION", help_heading = "Registrations")]
     pub(crate) confirmation_timeout: Option<String>,
-    /// Maximum wait timeout of a call [default: 5m]
+    /// Maximum time that a call may wait [default: 5m]
     #[arg(long, env = "REGISTRAR_MAX_WAIT", value_name = "DURATION", help_heading = "Registrations")]
     pub(crate) max_wait: Option<String>,
-    /// Calls and streams that may wait at the same time; more get TOO_MANY_WAITERS [default: 10000]
+    /// Maximum number of calls and streams that wait at the same time; others are rejected with TOO_MANY_WAITERS
+    /// [default: 10000]
     #[arg(long, env = "REGISTRAR_MAX_WAITERS", value_name = "N", help_heading = "Registrations")]
     pub(crate) max_waiters: Option<String>,
-    /// Unfinished registrations; more get QUEUE_FULL [default: 100000]
+    /// Maximum number of unfinished registrations; others are rejected with QUEUE_FULL [default: 100000]
     #[arg(long, env = "REGISTRAR_QUEUE_LIMIT", value_name = "N", help_heading = "Registrations")]
     pub(crate) queue_limit: Option<String>,
-    /// Maximum spend per UTC day in ETH, over all replicas of one database; what exceeds it waits [default: no limit]
+    /// Maximum spend per UTC day in ETH, over all replicas of one database; beyond it, registrations wait
+    /// [default: no limit]
     #[arg(long, env = "REGISTRAR_DAILY_BUDGET_ETH", value_name = "ETH", help_heading = "Registrations")]
     pub(crate) daily_budget_eth: Option<String>,
     /// How long the signed bytes of a transaction are kept after its confirmation; longer while it is not final
@@ -60,7 +62,7 @@ pub struct ServeArgs {
     #[arg(long, env = "REGISTRAR_SHUTDOWN_GRACE", value_name = "DURATION", help_heading = "Registrations")]
     pub(crate) shutdown_grace: Option<String>,
 
-    /// Create spans and reports; `false` leaves logs, metrics and trace ids [default: true]
+    /// Create spans and reports; with `false`, only logs, metrics and trace ids [default: true]
     #[arg(long, env = "TRACING_ENABLED", value_name = "BOOL", help_heading = "Telemetry")]
     pub(crate) tracing_enabled: Option<String>,
     /// Share of successful traces that is kept, 0 to 1; failures are always kept [default: 0.01, and 1 in `dev`]

@@ -124,7 +124,7 @@ fn redact_path(path: &str) -> Option<Cow<'_, str>> {
 impl fmt::Display for ConfigErrors {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let count = self.0.len();
-        writeln!(f, "{count} setting{} wrong:", if count == 1 { " is" } else { "s are" })?;
+        writeln!(f, "{count} invalid setting{}:", if count == 1 { "" } else { "s" })?;
         for ConfigError { variable, problem } in &self.0 {
             writeln!(f, "  {variable}: {problem}")?;
         }

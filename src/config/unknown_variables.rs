@@ -39,7 +39,12 @@ fn known_variables() -> Vec<String> {
     options.chain(plain).chain(files).filter(|name| name.starts_with("REGISTRAR_")).collect()
 }
 
+/// A setting that begins with this name, such as one whose unit was left out; else the most similar one.
 fn suggest_name(name: &str, known: &[String]) -> Option<String> {
+    let beginning = format!("{name}_");
+    if let Some(longer) = known.iter().filter(|other| other.starts_with(&beginning)).min_by_key(|other| other.len()) {
+        return Some(longer.clone());
+    }
     let similarity = |other: &&String| strsim::normalized_damerau_levenshtein(name, other);
     let best = known.iter().max_by(|a, b| similarity(a).total_cmp(&similarity(b)))?;
     (similarity(&best) >= MIN_NAME_SIMILARITY).then(|| best.clone())
@@ -54,6 +59,7 @@ mod tests {
         let unknown = |name: &str| unknown_variables(&Environment::default().with([(name, "1".to_owned())]));
         for (name, meant) in [
             ("REGISTRAR_CHAIN_IDD", Some("REGISTRAR_CHAIN_ID")),
+            ("REGISTRAR_MAX_FEE", Some("REGISTRAR_MAX_FEE_GWEI")),
             ("REGISTRAR_SIGNER_KEY", Some("REGISTRAR_SIGNER_KEYS")),
             ("REGISTRAR_DATABASE_URL_FIEL", Some("REGISTRAR_DATABASE_URL_FILE")),
             ("REGISTRAR_WHATEVER_THIS_IS", None),

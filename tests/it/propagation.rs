@@ -185,7 +185,7 @@ async fn an_invalid_trace_host_is_rejected_and_not_repeated() {
     let failed = Service::expect_start_failure(&settings).await;
 
     assert_eq!(failed.code, 64, "{failed:?}");
-    for words in ["2 settings are wrong", "REGISTRAR_TRACE_HOSTS: entry 2", "REGISTRAR_TRACE_HOSTS: entry 3"] {
+    for words in ["2 invalid settings", "REGISTRAR_TRACE_HOSTS: entry 2", "REGISTRAR_TRACE_HOSTS: entry 3"] {
         assert!(failed.output.contains(words), "{words} in {failed:?}");
     }
     assert!(!failed.output.contains("s3cr3t"), "{failed:?}");

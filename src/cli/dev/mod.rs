@@ -150,7 +150,7 @@ async fn register_once(
             // The registration is deleted with this stack, so it cannot be followed.
             Err(error) if error.is_interrupted() => Exit::Interrupted,
             Err(error) if error.exit() == Exit::Unfinished => {
-                eprintln!("error: not confirmed before the stack stopped ({})", error.reason);
+                eprintln!("error: not confirmed before the stack stopped ({})", error.reason.code());
                 Exit::Failed
             }
             Err(error) => report(&error, output),
