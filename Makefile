@@ -59,6 +59,7 @@ bench: $(ANVIL) ## Measure performance and compare it with the targets
 .PHONY: lint
 lint: $(ANVIL) ## Check format, lints, proto and contract artifact
 	$(need_rust)
+	tests/lint/words.sh
 	cargo fmt --check
 	cargo clippy --locked --all-targets -- -D warnings
 	contracts/node_modules/.bin/buf lint proto

@@ -31,6 +31,7 @@ mod sender;
 mod settings;
 mod single_flight;
 mod timeouts;
+mod tx_phase;
 mod tx_state;
 mod waiters;
 mod workers;

@@ -9,8 +9,10 @@
 //! A transaction leaves memory when it is confirmed or can never be included; no state here says so. Each transition
 //! follows the write that stores it. Nothing here reads a clock or does I/O.
 
+pub(super) use super::tx_phase::{BlockWait, BlockedState, NonceConsumed, ObservationChange, TimeoutState, TxPhase};
+
 use crate::{
-    registration::{Block, BlockedReason, Timestamp, diagnosis::NodeRejection, diagnosis::RejectKind},
+    registration::{Block, Timestamp, diagnosis::NodeRejection},
     store::{AcceptedBy, StoredObservations},
 };
 use alloy::primitives::B256;
@@ -39,35 +41,6 @@ enum TxState {
     },
 }
 
-/// [`TxState`] without its data, to be compared and matched on outside of the lock.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub(super) enum TxPhase {
-    Signed,
-    Submitted,
-    Included { block: Block, hash: B256 },
-}
-
-/// Whether the confirmation timeout has passed.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum TimeoutState {
-    /// Not yet, or nothing was sent.
-    Pending,
-    /// It has passed, and evidence is being collected.
-    Diagnosing,
-    /// It has passed, and that is stored and reported.
-    TimedOut,
-}
-
-/// The blocked reason that a transaction's registrations show while no block includes it.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum BlockedState {
-    /// Only the store has it: this run has written none yet.
-    Unknown,
-    /// None: they wait for a block.
-    Clear,
-    Blocked(BlockedReason),
-}
-
 /// What matters about a transaction only as long as no block includes it. A reorg starts it anew.
 #[derive(Clone, Debug)]
 struct Unmined {
@@ -84,23 +57,6 @@ struct Unmined {
     receipt_missing_since: Option<Timestamp>,
     /// Of the last broadcast.
     last_rejection: Option<NodeRejection>,
-}
-
-/// Since when, and since which head, this process sees the nonce consumed without a receipt for any attempt.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) struct NonceConsumed {
-    pub(super) since: Instant,
-    pub(super) at_head: u64,
-}
-
-/// How long the latest attempt has waited for a block, for the decision whether to replace it.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) struct BlockWait {
-    pub(super) pending_for: Duration,
-    pub(super) blocks: u64,
-    /// Whether it was underpriced at an earlier look, whatever it is now.
-    pub(super) was_underpriced: bool,
-    pub(super) last_rejection: Option<RejectKind>,
 }
 
 /// A pending transaction's state, and what survives its changes.
@@ -121,13 +77,6 @@ struct PersistedObservations {
     receipt_missing_since: Option<Timestamp>,
     /// After a failed write.
     retry_at: Option<Instant>,
-}
-
-/// An observation that differs from what the store has.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub(super) enum ObservationChange {
-    LastRejection(Option<NodeRejection>),
-    ReceiptMissingSince(Option<Timestamp>),
 }
 
 impl Unmined {

@@ -129,6 +129,8 @@ impl Leases {
     }
 
     /// Whether the lease is still this process's; if not, it is no longer held here. On an error that is not known.
+    // Only the shared file of the simulation uses the pool.
+    #[cfg_attr(not(test), expect(unused_variables))]
     pub(super) async fn renew(&self, pool: &TimeoutPool, lease: Lease) -> Result<bool, StoreError> {
         let sent_at = Instant::now();
         let renewed = match &self.mode {

@@ -104,36 +104,34 @@ impl SourceFile {
         self.text.lines().take_while(|line| !line.starts_with("#[cfg(test)]")).count()
     }
 
-    /// Every function outside of `#[cfg(test)]` that has a body.
+    /// Every function before the module of unit tests that has a body, by its indentation: `cargo fmt` puts the closing
+    /// brace below the `fn`.
     pub fn functions(&self) -> Vec<Function> {
         let mut found = Vec::new();
-        collect_functions(without_tests(self.tokens.clone()), &mut found);
+        let mut open: Option<(usize, Function)> = None;
+        for (number, line) in self.text.lines().take(self.lines_before_tests()).enumerate() {
+            let indentation = line.len() - line.trim_start().len();
+            if let Some(name) = function_name(line) {
+                open = Some((indentation, Function { name, line: number + 1, lines: 1 }));
+            }
+            if line.trim() == "}"
+                && let Some((_, mut function)) = open.take_if(|(start, _)| *start == indentation)
+            {
+                function.lines = number + 2 - function.line;
+                found.push(function);
+            }
+        }
         found
     }
 }
 
-fn collect_functions(stream: TokenStream, found: &mut Vec<Function>) {
-    let mut trees = stream.into_iter().peekable();
-    let mut open: Option<(String, usize)> = None;
-    while let Some(tree) = trees.next() {
-        match tree {
-            TokenTree::Ident(ident) if ident == "fn" => {
-                if let Some(TokenTree::Ident(name)) = trees.peek() {
-                    open = Some((name.to_string(), ident.span().start().line));
-                }
-            }
-            TokenTree::Punct(punct) if punct.as_char() == ';' => open = None,
-            TokenTree::Group(group) => {
-                if group.delimiter() == Delimiter::Brace
-                    && let Some((name, line)) = open.take()
-                {
-                    found.push(Function { name, line, lines: group.span_close().end().line - line + 1 });
-                }
-                collect_functions(group.stream(), found);
-            }
-            TokenTree::Ident(_) | TokenTree::Punct(_) | TokenTree::Literal(_) => {}
-        }
-    }
+/// The name of the function whose first line this is.
+fn function_name(line: &str) -> Option<String> {
+    let mut words = line.trim_start().split_whitespace().skip_while(|word| {
+        word.starts_with("pub") || word.starts_with("in") || ["const", "async", "crate::pipeline)"].contains(word)
+    });
+    (words.next()? == "fn").then_some(())?;
+    Some(words.next()?.split(['(', '<']).next()?.to_owned())
 }
 
 /// The code without items, fields and arms under `#[cfg(test)]`.
@@ -154,11 +152,7 @@ fn without_tests(stream: TokenStream) -> TokenStream {
             continue;
         }
         kept.push(match tree {
-            TokenTree::Group(group) => {
-                let mut outside = Group::new(group.delimiter(), without_tests(group.stream()));
-                outside.set_span(group.span());
-                TokenTree::Group(outside)
-            }
+            TokenTree::Group(group) => TokenTree::Group(Group::new(group.delimiter(), without_tests(group.stream()))),
             TokenTree::Ident(_) | TokenTree::Punct(_) | TokenTree::Literal(_) => tree,
         });
     }
@@ -209,7 +203,7 @@ fn names(tokens: &[String]) -> Names {
         for (path, alias) in found.into_iter().filter(|(path, _)| !path.is_empty()) {
             if public {
                 names.reexported.push((alias.unwrap_or_else(|| path.last().unwrap().clone()), path));
-            } else {
+            } else if is_use || path.len() > 1 {
                 names.used.push(path);
             }
         }
