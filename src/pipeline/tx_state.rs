@@ -401,6 +401,7 @@ impl TxStatus {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::registration::{BlockedReason, diagnosis::RejectKind};
     use tokio::time::Instant;
 
     type Transition = (&'static str, fn(&mut TxStatus));
