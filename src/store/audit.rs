@@ -126,7 +126,7 @@ impl Audit {
         .bind(signer.to_vec())
         .fetch_one(&self.0)
         .await?;
-        Ok(RowReader::new(&row).number()?)
+        RowReader::new(&row).number()
     }
 }
 

@@ -38,7 +38,7 @@ impl Modules {
     /// The file that holds what `path` names in `module`; `None` for what is not ours.
     fn resolve(&self, module: &CodePath, path: &[String], depth: usize) -> Option<CodePath> {
         let (first, rest) = path.split_first()?;
-        let child = [module.as_slice(), &[first.clone()]].concat();
+        let child = [module.as_slice(), std::slice::from_ref(first)].concat();
         match first.as_str() {
             _ if depth > MAX_REEXPORTS => None,
             "crate" => Some(self.descend(Vec::new(), rest, depth)),
@@ -55,7 +55,7 @@ impl Modules {
     /// Follows the segments through modules and re-exports as far as they lead.
     fn descend(&self, mut module: CodePath, mut rest: &[String], depth: usize) -> CodePath {
         while let Some((segment, after)) = rest.split_first() {
-            let child = [module.as_slice(), &[segment.clone()]].concat();
+            let child = [module.as_slice(), std::slice::from_ref(segment)].concat();
             if self.0.contains_key(&child) {
                 (module, rest) = (child, after);
                 continue;

@@ -127,7 +127,7 @@ impl SourceFile {
 
 /// The name of the function whose first line this is.
 fn function_name(line: &str) -> Option<String> {
-    let mut words = line.trim_start().split_whitespace().skip_while(|word| {
+    let mut words = line.split_whitespace().skip_while(|word| {
         word.starts_with("pub") || word.starts_with("in") || ["const", "async", "crate::pipeline)"].contains(word)
     });
     (words.next()? == "fn").then_some(())?;

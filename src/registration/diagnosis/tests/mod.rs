@@ -26,7 +26,7 @@ fn changed(mut seen: Evidence, change: impl Fn(&mut Evidence)) -> Evidence {
 }
 
 fn blocked(blocked: BlockedReason, blocker: Option<Blocker>) -> Evidence {
-    evidence_for(Subject::Unsent(Unsent { blocked_reason: Some(blocked), blocker: blocker, ..Unsent::default() }))
+    evidence_for(Subject::Unsent(Unsent { blocked_reason: Some(blocked), blocker, ..Unsent::default() }))
 }
 
 fn in_a_block() -> Evidence {
