@@ -182,11 +182,13 @@ impl Tasks {
         let remaining = deadline.saturating_duration_since(Instant::now());
         let workers = async { while self.workers.join_next().await.is_some() {} };
         if timeout_at(deadline - remaining / 4, workers).await.is_err() {
-            warn!("aborting workers that did not end in time; their work resumes at the next start");
+            warn!(
+                "workers did not stop within the shutdown timeout; aborting them, their work resumes at the next start"
+            );
             self.workers.shutdown().await;
         }
         if !self.accept_writer.is_finished() && timeout_at(deadline, &mut self.accept_writer).await.is_err() {
-            warn!("accept writer did not end in time");
+            warn!("pending writes did not finish within the shutdown timeout");
         }
         if timeout_at(deadline.max(Instant::now() + MIN_STORE_CLOSE_TIMEOUT), store.close()).await.is_err() {
             warn!("database did not close in time");

@@ -80,7 +80,7 @@ impl Drop for ActiveCall {
         if is_server_error(self.code) {
             self.span.record("otel.status_code", "error");
         }
-        // An example that leads to a trace leads to one that is kept.
+        // An exemplar must link to a trace that is kept.
         let kept = self.sampled || ![Code::Ok, Code::Cancelled].contains(&self.code);
         metrics().observe_grpc_request(
             self.method,

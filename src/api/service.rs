@@ -155,7 +155,7 @@ struct WatchStream {
     service: GrpcService,
     waiter: Subscription,
     until: WaitFor,
-    /// The last one sent.
+    /// The revision of the last update sent to the client.
     last_revision: i64,
     trace_id: TraceId,
     id: RegistrationId,

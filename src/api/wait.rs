@@ -66,12 +66,12 @@ fn wait_deadline(registrar: &Registrar, current: &Registration, wait: &WaitOptio
     if !wait.bounded_by_confirmation_timeout {
         return longest;
     }
-    let clock = registrar.confirmation_timeout();
-    let by_clock = current.times.submitted.map_or(wait.started_at + clock, |submitted| {
-        let gone = clock::now().since(submitted);
-        Instant::now() + clock.saturating_sub(gone) + TIMEOUT_REPORT_SLACK
+    let timeout = registrar.confirmation_timeout();
+    let reported_at = current.times.submitted.map_or(wait.started_at + timeout, |submitted| {
+        let elapsed = clock::now().since(submitted);
+        Instant::now() + timeout.saturating_sub(elapsed) + TIMEOUT_REPORT_SLACK
     });
-    longest.min(by_clock)
+    longest.min(reported_at)
 }
 
 fn timeout_error(registrar: &Registrar, current: &Arc<Registration>) -> ApiError {

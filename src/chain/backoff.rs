@@ -16,7 +16,7 @@ const JITTER: f64 = 0.2;
 pub struct Backoff(ExponentialBackoff);
 
 impl Backoff {
-    /// Up to [`MAX_BACKOFF`].
+    /// Delays grow up to [`MAX_BACKOFF`].
     pub fn new() -> Self {
         Self::with_max_delay(MAX_BACKOFF)
     }

@@ -142,7 +142,7 @@ impl TxStatus {
 
     // Transitions.
 
-    /// An endpoint accepted the bytes, or says that the chain has settled them. A block may already include the
+    /// An endpoint accepted the bytes, or reports that their nonce is consumed. A block may already include the
     /// transaction: then only the time is new.
     pub(super) fn mark_submitted(&mut self, at: Timestamp) {
         if let TxState::Signed { unmined } = &self.state {
@@ -160,7 +160,7 @@ impl TxStatus {
         self.add_history(format!("included in block {}", block.number), at);
     }
 
-    /// The including block is not canonical any more. Nodes may not put the transactions of a dropped block back into
+    /// The including block is not canonical any more. Some nodes do not return the transactions of a dropped block to
     /// their mempools: nothing counts as broadcast, so that the follower sends the bytes at once.
     pub(super) fn mark_reorged(&mut self, at: Timestamp) {
         let TxState::Included { block, .. } = self.state else { return };

@@ -19,7 +19,7 @@ coded_enum! {
         NoContract = "NO_CONTRACT",
         RejectedByContract = "REJECTED_BY_CONTRACT",
         TransactionReverted = "TRANSACTION_REVERTED",
-        /// Of a failed registration whose failure is not in the store, which no code path writes.
+        /// The fallback for a failed registration without a stored failure; only an edited database has one.
         Failed = "FAILED",
     }
 }

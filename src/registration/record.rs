@@ -54,7 +54,7 @@ pub struct StateTimes {
     pub failed: Option<Timestamp>,
     /// When the confirmation timeout passed, if it did.
     pub timed_out: Option<Timestamp>,
-    /// Of the latest change.
+    /// Time of the latest change.
     pub updated: Timestamp,
 }
 
@@ -72,7 +72,7 @@ pub struct Transaction {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct OwnTransaction {
     pub nonce: u64,
-    /// Registrations in it.
+    /// Number of registrations that the transaction carries.
     pub batch_size: u32,
     /// How many times it was signed.
     pub attempts: u32,

@@ -81,7 +81,7 @@ struct LockSession {
 }
 
 impl fmt::Debug for LockSession {
-    /// The options hold the password.
+    /// Omits the connection options, which contain the password.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("LockSession").field("locked", &self.locked).finish_non_exhaustive()
     }

@@ -75,7 +75,7 @@ impl UnfinalizedBlock {
 /// How much of an open transaction is read.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Detail {
-    /// To act on it.
+    /// With the signed bytes and every member, for a replica that acts for the signer.
     Full,
     /// For a diagnosis: without the signed bytes, and with the first member only.
     Summary,

@@ -135,7 +135,7 @@ impl Store {
             let confirmed = "SELECT COUNT(*) FROM registrations WHERE transaction_id = $1 AND state = 'confirmed'";
             let confirmed = sqlx::query(confirmed).bind(id).fetch_one(&mut **tx).await?;
             tx.unfinished.added = RowReader::new(&confirmed).number()?;
-            // The timeout of a transaction that was confirmed starts again.
+            // If the transaction had been confirmed, its timeout restarts.
             sqlx::query(
                 "UPDATE transactions SET sent_at = CASE WHEN confirmed_at IS NULL THEN sent_at ELSE $4 END, hash = \
                  COALESCE((SELECT a.hash FROM attempts a WHERE a.transaction_id = transactions.id AND a.number = \

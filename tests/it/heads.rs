@@ -128,7 +128,7 @@ async fn a_frozen_backup_alone_is_not_taken_for_a_reorg() {
 }
 
 #[tokio::test]
-async fn a_backup_that_inventeds_about_the_head_is_not_believed_when_it_is_the_only_one_left() {
+async fn a_backup_that_reports_an_invented_head_is_not_believed_when_it_is_the_only_one_left() {
     let builder = endpoints(2).set("REGISTRAR_CONFIRMATIONS", 3);
     let (scenario, _invented) = LoadScenario::run_with_load(builder, async |scenario| {
         let invented = scenario.backup().inject_all(Fault::Ahead { blocks: 1000, seconds: 0 });
@@ -224,22 +224,22 @@ async fn assert_invented_head_is_not_trusted(count: usize, faulty: usize) {
 }
 
 #[tokio::test]
-async fn a_primary_that_inventeds_about_the_head_does_not_lead_with_two_endpoints() {
+async fn a_primary_that_reports_an_invented_head_does_not_lead_with_two_endpoints() {
     assert_invented_head_is_not_trusted(2, 0).await;
 }
 
 #[tokio::test]
-async fn a_backup_that_inventeds_about_the_head_does_not_lead_with_two_endpoints() {
+async fn a_backup_that_reports_an_invented_head_does_not_lead_with_two_endpoints() {
     assert_invented_head_is_not_trusted(2, 1).await;
 }
 
 #[tokio::test]
-async fn a_primary_that_inventeds_about_the_head_does_not_lead_with_three_endpoints() {
+async fn a_primary_that_reports_an_invented_head_does_not_lead_with_three_endpoints() {
     assert_invented_head_is_not_trusted(3, 0).await;
 }
 
 #[tokio::test]
-async fn a_backup_that_inventeds_about_the_head_does_not_lead_with_three_endpoints() {
+async fn a_backup_that_reports_an_invented_head_does_not_lead_with_three_endpoints() {
     assert_invented_head_is_not_trusted(3, 2).await;
 }
 
@@ -312,7 +312,7 @@ async fn a_stalled_chain_is_logged_once_and_no_endpoint_becomes_unhealthy() {
 async fn a_local_chain_that_mines_on_demand_is_not_reported_as_stalled() {
     let scenario = LoadScenario::new(StackBuilder::on_demand().endpoints(2).start().await);
 
-    scenario.expect_log([LogLine::new("INFO", "chain head does not move, local chain mines on demand")]).await;
+    scenario.expect_log([LogLine::new("INFO", "no new block; expected on a local chain that mines on demand")]).await;
     scenario.register(0..10).await;
 
     assert_eq!(scenario.count(&LogLine::new("WARN", "chain stalled")), 0);

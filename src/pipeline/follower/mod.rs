@@ -91,7 +91,7 @@ pub(super) struct Follower {
     parts: FollowerParts,
     /// Blocks of confirmed transactions, verified as canonical.
     unfinalized: Vec<UnfinalizedBlock>,
-    /// Whether the store may have unfinalized blocks that are too deep to be tracked.
+    /// Whether the store may have unfinalized blocks below `MAX_TRACKED_DEPTH`.
     has_untracked_deep: bool,
     /// Blocks that came with a lease or were found by a sender, before this process has verified them.
     unverified: Vec<UnfinalizedBlock>,
@@ -101,8 +101,8 @@ pub(super) struct Follower {
     /// The chain's count of head regressions at `verified_head`.
     head_regressions: u64,
     missing_blocks: MissingBlocks,
-    /// Of the last poll that had any. They run beside the polls, because a node that does not answer must not delay
-    /// them.
+    /// The rebroadcasts that the last poll with any has started. They run beside the polls, because a node that does not
+    /// answer must not delay a poll.
     rebroadcasts: JoinSet<()>,
 }
 
@@ -144,7 +144,7 @@ impl Follower {
                 Ok(()) => {
                     backoff.reset();
                     if let Some(lasted) = failing.clear() {
-                        info!(seconds = lasted.as_secs(), "polls succeed again");
+                        info!(seconds = lasted.as_secs(), "chain polling recovered");
                     }
                     if self.is_idle() { IDLE_POLL } else { BUSY_POLL }
                 }

@@ -144,11 +144,11 @@ mod tests {
             (spending(60, &[(1, 30)]), (2, 10), Ok(())),
             (spending(60, &[(1, 30)]), (2, 11), over(90, 11)),
             (spending(60, &[(1, 20), (2, 10)]), (3, 11), over(90, 11)),
-            // Another version counts for what it may cost more than the dearest that is out.
+            // A replacement is charged only what it costs above the most expensive pending attempt.
             (spending(60, &[(1, 30)]), (1, 40), Ok(())),
             (spending(60, &[(1, 30)]), (1, 41), over(90, 11)),
             (spending(60, &[(1, 20), (1, 30), (1, 10)]), (1, 40), Ok(())),
-            // And one that may cost no more is as good as the one that is out, whatever is spent by now.
+            // A replacement that costs no more is always allowed, whatever is spent.
             (spending(100, &[(1, 30)]), (1, 30), Ok(())),
             (spending(100, &[(1, 30)]), (1, 31), over(130, 1)),
             (spending(u128::MAX, &[(1, 30)]), (2, 1), over(u128::MAX, 1)),

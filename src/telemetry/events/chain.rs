@@ -80,7 +80,7 @@ pub(crate) fn endpoints_available_again(endpoint: &str) {
 pub(crate) fn chain_stalled(block_number: u64, duration: Duration, local: bool) {
     let seconds = duration.as_secs();
     if local {
-        info!(block_number, seconds, "chain head does not move, local chain mines on demand");
+        info!(block_number, seconds, "no new block; expected on a local chain that mines on demand");
     } else {
         Report::default().fingerprint(&["chain stalled"]).emit(|| {
             warn!(target: REPORT_TARGET, block_number, seconds, "chain stalled");

@@ -251,7 +251,7 @@ pub(crate) fn confirmed_transaction_reorged(
             tx_hash = hash.map(tracing::field::display),
             block_number,
             registrations,
-            "confirmed transaction was reorged out, its registrations are registered again"
+            "confirmed transaction was reorged out; it is rebroadcast, or its registrations are queued again"
         );
     });
 }

@@ -22,7 +22,7 @@ const LIBRARIES: [(&str, &[&str]); 9] = [
     ("clap", &["cli", "config", "main"]),
 ];
 
-/// Which areas an area may import. `app` and `config` build on all of them, for areas own their settings.
+/// Which areas an area may import. `config` imports the areas whose settings it builds.
 const AREAS: [(&str, &[&str]); 12] = [
     ("main", &["app", "cli", "config", "telemetry"]),
     ("app", &["api", "chain", "clock", "config", "pipeline", "registration", "store", "telemetry"]),
@@ -73,7 +73,7 @@ fn only_the_chain_area_speaks_to_a_node() {
 }
 
 #[test]
-fn the_domain_awaits_nothing_and_reads_no_clock() {
+fn registration_is_synchronous_and_reads_no_clock() {
     let dependencies = dependencies();
     let mut wrong = Vec::new();
     for (file, area, path) in paths() {
