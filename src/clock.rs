@@ -12,8 +12,8 @@ pub fn now() -> Timestamp {
     Timestamp::from(SystemTime::now())
 }
 
-/// In a test with tokio's clock paused, the wall clock follows it. Each thread has its own: a simulation runs its whole service
-/// on one.
+/// In a test with tokio's clock paused, the wall clock follows it. Each thread has its own: a simulation runs its whole
+/// service on one.
 #[cfg(test)]
 pub(crate) mod simulated {
     use super::Timestamp;

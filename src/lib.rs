@@ -42,8 +42,8 @@
 //!    it, and any of them may be the one that is included.
 //! 6. `pipeline::follower` reads the receipt once the nonce is consumed, checks its block against the canonical one,
 //!    completes each registration by its own event, counts confirmations, and wakes waiting calls.
-//! 7. A reorg returns an own transaction to step 5, and registrations that a foreign transaction had confirmed to step 4.
-//!    So does a nonce that something else consumed.
+//! 7. A reorg returns an own transaction to step 5, and registrations that a foreign transaction had confirmed to step
+//!    4. So does a nonce that something else consumed.
 //! 8. A late registration, or one that a caller asks about, is diagnosed: `pipeline::evidence` collects observations,
 //!    once for all callers, and `registration::diagnosis` names one cause, an explanation and the values. A diagnosis
 //!    ends waits, never the work.

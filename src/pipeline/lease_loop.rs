@@ -1,5 +1,6 @@
-//! Acting for a signer, from acquiring its lease until losing it or shutdown. A new holder first resumes the transactions that
-//! the last holder left, and only then signs anything new. A holder that loses the lease drops them: another replica has them.
+//! Acting for a signer, from acquiring its lease until losing it or shutdown. A new holder first resumes the
+//! transactions that the last holder left, and only then signs anything new. A holder that loses the lease drops them:
+//! another replica has them.
 
 use super::{
     blockers::SenderBlockers,
@@ -18,7 +19,8 @@ use alloy::primitives::Address;
 use std::{sync::Arc, time::Duration};
 use tokio_util::sync::CancellationToken;
 
-/// Between two attempts to acquire a lease that another replica holds: its signers are served within two seconds of its death.
+/// Between two attempts to acquire a lease that another replica holds: its signers are served within two seconds of its
+/// death.
 const LEASE_RETRY_INTERVAL: Duration = Duration::from_millis(500);
 /// Several times within `LEASE_TTL`.
 const LEASE_RENEW_INTERVAL: Duration = Duration::from_secs(1);
@@ -137,8 +139,8 @@ impl LeaseLoop {
         self.parts.blockers.set_at_limit(signer, false);
     }
 
-    /// Renews until another replica has the lease. While the database does not answer, the lease's state is unknown; nothing
-    /// can be written then either.
+    /// Renews until another replica has the lease. While the database does not answer, the lease's state is unknown;
+    /// nothing can be written then either.
     async fn renew_loop(&self, lease: Lease, lost: &CancellationToken) {
         if !self.parts.store.is_shared() {
             return lost.cancelled().await;

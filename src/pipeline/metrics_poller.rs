@@ -29,7 +29,8 @@ impl MetricsPoller {
         Self { chain, store, in_flight, signers }
     }
 
-    /// Runs until `stop`. Each gauge is independent: an endpoint or a database that does not answer delays only its own.
+    /// Runs until `stop`. Each gauge is independent: an endpoint or a database that does not answer delays only its
+    /// own.
     pub(super) async fn run(self, stop: CancellationToken) {
         tokio::join!(self.in_flight_loop(&stop), self.queue_loop(&stop), self.balance_loop(&stop));
     }

@@ -1,8 +1,9 @@
 //! Takes accepted registrations from the queue to finality.
 //!
-//! A `sender` per signer claims queued registrations, signs and broadcasts transactions, and maintains the pending ones; one
-//! `follower` reads new blocks for all of them; `timeouts` reports what is late, as the `diagnoser` explains it from
-//! `evidence`; `lease_loop` decides which replica acts for which signer. `workers` wires the modules. The store is written first: everything in memory can be lost, and `resume` reads it back.
+//! A `sender` per signer claims queued registrations, signs and broadcasts transactions, and maintains the pending
+//! ones; one `follower` reads new blocks for all of them; `timeouts` reports what is late, as the `diagnoser` explains
+//! it from `evidence`; `lease_loop` decides which replica acts for which signer. `workers` wires the modules. The store
+//! is written first: everything in memory can be lost, and `resume` reads it back.
 
 mod blockers;
 mod cost;

@@ -1,5 +1,5 @@
-//! Claims of queued registrations. The store holds the queue and, where replicas share it, which replica has claimed what;
-//! this keeps two senders of one process from claiming the same registration.
+//! Claims of queued registrations. The store holds the queue and, where replicas share it, which replica has claimed
+//! what; this keeps two senders of one process from claiming the same registration.
 
 use crate::{
     clock::now,
@@ -67,7 +67,8 @@ impl Queue {
         .await
     }
 
-    /// Claims at most `max`, oldest first, to set their blocked reason: whether they fit one transaction does not matter.
+    /// Claims at most `max`, oldest first, to set their blocked reason: whether they fit one transaction does not
+    /// matter.
     ///
     /// # Errors
     /// When the store cannot be used.

@@ -1,5 +1,5 @@
-//! Replicas on one database notify each other of changes, so that a caller may wait on any of them. Notifications can be
-//! lost, so each replica also polls what is awaited.
+//! Replicas on one database notify each other of changes, so that a caller may wait on any of them. Notifications can
+//! be lost, so each replica also polls what is awaited.
 
 use super::{queue::Queue, waiters::Waiters};
 use crate::{

@@ -55,8 +55,8 @@ impl Tracker {
         Self { in_flight, ..self.clone() }
     }
 
-    /// Tracks the signer's open transactions that are not in memory: those of the last holder of its lease, and those of a
-    /// commit whose answer was lost.
+    /// Tracks the signer's open transactions that are not in memory: those of the last holder of its lease, and those
+    /// of a commit whose answer was lost.
     pub(super) async fn resume_signer(&self, signer: Address) -> Result<(), StoreError> {
         let tracked: Vec<_> = self.in_flight.of_signer(signer).iter().map(|tx| tx.id).collect();
         let mut open = self.store.open_transactions(signer).await?;

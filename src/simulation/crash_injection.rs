@@ -1,5 +1,5 @@
-//! Ends the service at any of its awaits, as a crashed process ends: everything that it holds is dropped at once. Or freezes it
-//! there, as SIGSTOP or a suspended machine does, to resume later as if no time had passed.
+//! Ends the service at any of its awaits, as a crashed process ends: everything that it holds is dropped at once. Or
+//! freezes it there, as SIGSTOP or a suspended machine does, to resume later as if no time had passed.
 
 use crate::store::Store;
 use futures_util::future::{BoxFuture, LocalBoxFuture};

@@ -61,8 +61,8 @@ impl Invariants {
         self.promised_at_backup.clone_from(&self.promised);
     }
 
-    /// The backup was restored: later promises are lost with it, and nonces that it does not know may be used again. Returns the
-    /// lost pairs.
+    /// The backup was restored: later promises are lost with it, and nonces that it does not know may be used again.
+    /// Returns the lost pairs.
     pub(super) async fn record_restore(
         &mut self,
         audit: &Audit,
@@ -109,8 +109,8 @@ impl Invariants {
         }
     }
 
-    /// I2: no nonce is used for two different things. A batch that is too large may be replaced by a part of it, and an empty
-    /// self-transfer may fill a nonce gap.
+    /// I2: no nonce is used for two different things. A batch that is too large may be replaced by a part of it, and an
+    /// empty self-transfer may fill a nonce gap.
     fn check_nonce_reuse(&mut self, ledger: &Ledger) -> Result<(), String> {
         for signed in &ledger.broadcasts[self.checked_broadcasts..] {
             let first = self.first_use_of_nonce.entry((signed.from, signed.nonce)).or_insert_with(|| signed.clone());
@@ -125,8 +125,8 @@ impl Invariants {
         Ok(())
     }
 
-    /// I1, I4 and I6: an accepted registration is stored, once; revisions never decrease; a confirmed one was at depth, and a failed
-    /// one had a reason.
+    /// I1, I4 and I6: an accepted registration is stored, once; revisions never decrease; a confirmed one was at depth,
+    /// and a failed one had a reason.
     fn check_promises(&mut self, rows: &[Registration], ledger: &Ledger) -> Result<(), String> {
         let by_id: HashMap<_, _> = rows.iter().map(|row| (row.id, row)).collect();
         if let Some((id, key)) =

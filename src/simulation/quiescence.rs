@@ -8,8 +8,8 @@ use std::time::Duration;
 const QUIET_TURNS: u32 = 4;
 /// Length of a turn that waits for SQLite's threads.
 const DATABASE_WAIT: Duration = Duration::from_micros(20);
-/// A task that waits for SQLite this many turns in a row waits for the clock too: the pool retries a failed connection after a
-/// delay.
+/// A task that waits for SQLite this many turns in a row waits for the clock too: the pool retries a failed connection
+/// after a delay.
 const STALLED_TURNS: u32 = 2_000;
 /// More turns without quiescence mean that a task spins.
 const MAX_TURNS: u32 = 500_000;

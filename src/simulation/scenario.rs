@@ -1,4 +1,5 @@
-//! The events of a scenario: generated at random, shrunk when an invariant breaks, and printed as a test that can be pasted.
+//! The events of a scenario: generated at random, shrunk when an invariant breaks, and printed as a test that can be
+//! pasted.
 
 use crate::chain::simulated::NodeFault;
 use proptest::{collection::vec, prelude::*};

@@ -105,8 +105,8 @@ async fn verify_chain(chain: &Chain) -> Result<Registry, String> {
     }
 }
 
-/// Retries as a supervisor would: the tasks of a crashed process may still hold the file, and on a busy machine SQLite's threads
-/// may take longer than the scenario's clock allows a connection.
+/// Retries as a supervisor would: the tasks of a crashed process may still hold the file, and on a busy machine
+/// SQLite's threads may take longer than the scenario's clock allows a connection.
 async fn open_store(settings: &store::Settings, queue_limit: u64) -> Result<Store, String> {
     loop {
         match Store::open(settings, queue_limit).await {

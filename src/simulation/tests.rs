@@ -10,8 +10,8 @@ use std::{cell::Cell, env, thread, time::SystemTime};
 
 /// Overridden by `REGISTRAR_SIMULATION_CASES`.
 const CASES: u32 = 250;
-/// Fixed, so that a run judges the change and not the luck of the draw. With `REGISTRAR_SIMULATION_CASES` the seed is random,
-/// unless `REGISTRAR_SIMULATION_SEED` gives one.
+/// Fixed, so that a run judges the change and not the luck of the draw. With `REGISTRAR_SIMULATION_CASES` the seed is
+/// random, unless `REGISTRAR_SIMULATION_SEED` gives one.
 const SEED: u64 = 1;
 const MAX_EVENTS: usize = 30;
 /// Runs of a shrunk scenario before it counts as one that passes: backoff and SQLite's threads are not deterministic.

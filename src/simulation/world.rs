@@ -36,8 +36,8 @@ const START_TIME: u64 = 1_790_000_000;
 const EVENT_STEP: Duration = Duration::from_millis(100);
 const WAIT_STEP: Duration = Duration::from_millis(250);
 const BLOCK_STEP: Duration = Duration::from_millis(500);
-/// Within this many seconds after the last fault is cleared, every registration is settled. A single endpoint is believed after one
-/// minute, and a regressed head after another.
+/// Within this many seconds after the last fault is cleared, every registration is settled. A single endpoint is
+/// believed after one minute, and a regressed head after another.
 const FINISH_SECONDS: u32 = 240;
 /// Between two checks of the invariants meanwhile.
 const CHECK_EVERY_SECONDS: u32 = 3;
@@ -151,8 +151,8 @@ impl World {
         }
     }
 
-    /// An operator stops all replicas, restores the backup and starts them again. Callers whose accepted registration is lost with
-    /// it register again.
+    /// An operator stops all replicas, restores the backup and starts them again. Callers whose accepted registration
+    /// is lost with it register again.
     async fn restore_backup(&mut self) -> Result<(), String> {
         for replica in &mut self.replicas {
             replica.kill().await;
@@ -242,7 +242,8 @@ impl World {
         self.invariants.check(&self.database.audit, &self.chain, &self.addresses).await
     }
 
-    /// A wrong nonce can only be detected where another endpoint contradicts it, so at most one of several endpoints reports one.
+    /// A wrong nonce can only be detected where another endpoint contradicts it, so at most one of several endpoints
+    /// reports one.
     fn inject_fault(&self, endpoint: u8, fault: NodeFault) {
         let node = self.node(endpoint);
         let lies = |other: &Node| other.name() != node.name() && other.fault() == Some(NodeFault::NonceTooHigh);

@@ -145,7 +145,8 @@ async fn extreme_deadlines_are_answered_and_do_not_affect_later_calls() {
 
     for expired in ["1n", "0S"] {
         let code = call(expired).await.unwrap_err();
-        // The client's own timer and the service's answer race: `Cancelled` is the former, `DeadlineExceeded` the latter.
+        // The client's own timer and the service's answer race: `Cancelled` is the former, `DeadlineExceeded` the
+        // latter.
         assert!(matches!(code, Code::Cancelled | Code::DeadlineExceeded), "{expired}: {code:?}");
     }
     call("99999999H").await.unwrap();

@@ -101,8 +101,8 @@ pub(super) struct Follower {
     /// The chain's count of head regressions at `verified_head`.
     head_regressions: u64,
     missing_blocks: MissingBlocks,
-    /// The rebroadcasts that the last poll with any has started. They run beside the polls, because a node that does not
-    /// answer must not delay a poll.
+    /// The rebroadcasts that the last poll with any has started. They run beside the polls, because a node that does
+    /// not answer must not delay a poll.
     rebroadcasts: JoinSet<()>,
 }
 

@@ -2,8 +2,8 @@
 
 use crate::registration::{observations::BlockFullness, units::format_gwei};
 
-/// Headroom above the current base fee. Base blocks of 200 ms (since its Denim upgrade) can raise the base fee by about 14% each, so a factor
-/// of eight lasts for about three seconds of full blocks; what is not needed is not paid.
+/// Headroom above the current base fee. Base blocks of 200 ms (since its Denim upgrade) can raise the base fee by about
+/// 14% each, so a factor of eight lasts for about three seconds of full blocks; what is not needed is not paid.
 const BASE_FEE_MULTIPLIER: u128 = 8;
 /// The headroom ends at this part of the cap, so that a pending transaction can still be replaced: nodes accept a
 /// replacement only when both fees are a tenth higher.

@@ -2,7 +2,8 @@
 
 use super::redaction::{REPLACEMENT, Redaction, is_plain_word};
 
-/// Trailing characters that belong to the sentence and not to the URL. The brackets of [`REPLACEMENT`] are not included.
+/// Trailing characters that belong to the sentence and not to the URL. The brackets of [`REPLACEMENT`] are not
+/// included.
 const PUNCTUATION: [char; 10] = ['.', ',', ';', ':', '!', '\'', ')', '}', '|', '\\'];
 
 /// What to remove of the URL whose `://` ends at `begin`.
