@@ -35,7 +35,7 @@ async fn a_chain_without_new_blocks_is_chain_stalled() {
     assert_evidence(&diagnosis, &[("stalledAtBlock", &head.to_string())]);
     assert_explains(
         &diagnosis,
-        &["No endpoint has shown a new block", &format!("block {head}"), "nothing is replaced"],
+        &["No endpoint has reported a new block", &format!("block {head}"), "not replaced"],
     );
     stack.anvil.mine(2).await;
     let id = stack.client.get_pair(&document(1), CASE).await.unwrap().id;
@@ -50,7 +50,7 @@ async fn an_anvil_that_mines_nothing_is_chain_stalled_with_advice() {
 
     let diagnosis = assert_late(&mut stack, 1, Cause::ChainStalled).await;
 
-    assert_explains(&diagnosis, &["this node mines nothing", "--block-time 1"]);
+    assert_explains(&diagnosis, &["this node mines only on demand", "--block-time 1"]);
 }
 
 #[tokio::test]
@@ -69,7 +69,7 @@ async fn an_endpoint_that_lacks_the_block_is_rpc_disagreement() {
         &diagnosis,
         &[("state", "included"), ("blockShownBy", "127.0.0.1#1"), ("blockNotShownBy", "127.0.0.1#2")],
     );
-    assert_explains(&diagnosis, &[&format!("127.0.0.1#1 shows block {block}"), "127.0.0.1#2 does not"]);
+    assert_explains(&diagnosis, &[&format!("127.0.0.1#1 has block {block}"), "127.0.0.1#2 does not"]);
     hides.release();
     let id = stack.client.get_pair(&document(1), CASE).await.unwrap().id;
     stack.client.wait_for_state(&id, State::Confirmed).await;
@@ -95,7 +95,7 @@ async fn endpoints_that_disagree_about_a_receipt_are_rpc_disagreement() {
         &diagnosis,
         &[("receiptFrom", "127.0.0.1#2"), ("noReceiptFrom", "127.0.0.1#1"), ("includedBlock", &block)],
     );
-    assert_explains(&diagnosis, &["127.0.0.1#2 shows the transaction in block", "127.0.0.1#1 does not"]);
+    assert_explains(&diagnosis, &["127.0.0.1#2 has the transaction in block", "127.0.0.1#1 does not"]);
     drop(stuck);
     stack.anvil.mine_on_demand().await;
     let id = stack.client.get_pair(&document(1), CASE).await.unwrap().id;

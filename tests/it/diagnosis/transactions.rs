@@ -55,7 +55,7 @@ async fn a_base_fee_above_the_max_fee_is_fee_too_low() {
     let diagnosis = assert_late(&mut stack, 1, Cause::FeeTooLow).await;
 
     assert_evidence(&diagnosis, &[("maxFeePerGasWei", "2500000000")]);
-    assert_explains(&diagnosis, &["at most 2.5 gwei per gas", "REGISTRAR_MAX_FEE_GWEI"]);
+    assert_explains(&diagnosis, &["maximum fee is 2.5 gwei per gas", "REGISTRAR_MAX_FEE_GWEI"]);
     assert_eq!(stack.client.get_pair(&document(1), CASE).await.unwrap().blocked_reason, "FEE_CAP");
     stack.anvil.rpc().run("anvil_setNextBlockBaseFeePerGas", json!([U256::from(GWEI)])).await;
     mine_until_confirmed(&stack, 1).await;
@@ -228,7 +228,7 @@ async fn an_external_pending_transaction_with_higher_fees_is_replaced_externally
 
     let diagnosis = assert_late(&mut stack, 1, Cause::ReplacedExternally).await;
 
-    assert_explains(&diagnosis, &["holds another transaction with nonce 0", "offers more"]);
+    assert_explains(&diagnosis, &["has another transaction with nonce 0", "higher fees"]);
     stack.anvil.mine(1).await;
     mine_until_confirmed(&stack, 1).await;
 }
