@@ -33,10 +33,7 @@ async fn a_chain_without_new_blocks_is_chain_stalled() {
 
     let head = stack.anvil.head().await;
     assert_evidence(&diagnosis, &[("stalledAtBlock", &head.to_string())]);
-    assert_explains(
-        &diagnosis,
-        &["No endpoint has reported a new block", &format!("block {head}"), "not replaced"],
-    );
+    assert_explains(&diagnosis, &["No endpoint has reported a new block", &format!("block {head}"), "not replaced"]);
     stack.anvil.mine(2).await;
     let id = stack.client.get_pair(&document(1), CASE).await.unwrap().id;
     stack.client.wait_for_state(&id, State::Confirmed).await;

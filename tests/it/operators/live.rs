@@ -18,10 +18,10 @@ const METRIC_TIMEOUT: Duration = Duration::from_secs(30);
 const EXTERNAL_PREFIXES: [&str; 2] = ["kube_", "node_"];
 /// Label values that occur only with failures, and the source file that sets them.
 const FAILURE_VALUES: [(&str, &str, &str); 5] = [
-    ("code", "internal", "api/call.rs"),
-    ("code", "unknown", "api/call.rs"),
-    ("code", "unavailable", "api/call.rs"),
-    ("code", "resource_exhausted", "api/call.rs"),
+    ("code", "internal", "registration/grpc_code.rs"),
+    ("code", "unknown", "registration/grpc_code.rs"),
+    ("code", "unavailable", "registration/grpc_code.rs"),
+    ("code", "resource_exhausted", "registration/grpc_code.rs"),
     ("outcome", "refused", "chain/error.rs"),
 ];
 

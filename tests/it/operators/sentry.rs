@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 
 /// The source files that define Sentry events.
 fn event_sources() -> String {
-    ["events/chain.rs", "events/database.rs", "events/mod.rs", "events/timeout.rs", "timeout.rs"]
+    ["events/chain.rs", "events/database.rs", "events/mod.rs", "events/timeout.rs", "timeout_report.rs"]
         .map(|file| source(&format!("telemetry/{file}")))
         .concat()
 }
