@@ -14,7 +14,7 @@ use tokio::time::Instant;
 impl Sender {
     /// Records the blocker of a claimed batch. Returns whether the claim is to be released, for another sender.
     pub(super) async fn on_blocked(&mut self, ids: &[RegistrationId], blocker: Blocker) -> bool {
-        let blockers = self.blockers.clone();
+        let blockers = self.parts.blockers.clone();
         blockers.set(self.address(), blocker.clone());
         self.timers.on_blocked(Instant::now());
         match blocker {
@@ -38,10 +38,10 @@ impl Sender {
 
     /// Marks the queued registrations as blocked unless another sender can take them.
     pub(super) async fn report_queue_blocked(&mut self, blocker: &Blocker) -> StepOutcome {
-        if self.blockers.other_sender_available(self.address()) {
+        if self.parts.blockers.other_sender_available(self.address()) {
             return StepOutcome::RetryLater;
         }
-        match self.queue.claim_for_blocking(self.address(), MAX_CLAIM).await {
+        match self.parts.queue.claim_for_blocking(self.address(), MAX_CLAIM).await {
             Ok(claim) => self.mark_queued_blocked(&claim.ids(), blocker).await,
             Err(error) => return self.on_store_error(&error),
         }
@@ -51,7 +51,7 @@ impl Sender {
     /// Whether the blocker still applies, as far as one cheap call shows; `false` where only a full attempt can show
     /// it.
     pub(super) async fn is_still_blocked(&self, blocker: &Blocker) -> bool {
-        let chain = &self.chain;
+        let chain = &self.parts.chain;
         match blocker {
             Blocker::InsufficientFunds { needed, .. } => {
                 chain.balance(self.address()).await.is_ok_and(|balance| balance < *needed)
@@ -59,24 +59,24 @@ impl Sender {
             Blocker::SignerNotAllowed(account) => chain.is_registrar(*account).await.is_ok_and(|allowed| !allowed),
             Blocker::FeeCap(_) => !self.is_fee_wait_over(),
             Blocker::DailyBudget(over) => {
-                let limit = self.settings.daily_budget;
-                cost::over_budget(&self.store, limit, over.next_cost).await.is_some()
+                let limit = self.parts.settings.daily_budget;
+                cost::over_budget(&self.parts.store, limit, over.next_cost).await.is_some()
             }
             Blocker::TooLarge(large) => {
-                self.head.header().is_some_and(|head| batching::max_tx_gas(head.gas_limit) < large.gas_limit)
+                self.parts.head.header().is_some_and(|head| batching::max_tx_gas(head.gas_limit) < large.gas_limit)
             }
             Blocker::NoEndpoint(_) | Blocker::NoContract { .. } | Blocker::Rejected(_) | Blocker::Other(_) => false,
         }
     }
 
     pub(super) fn is_fee_wait_over(&self) -> bool {
-        let cap = self.chain.max_fee_per_gas();
-        self.fee_wait.is_some() && self.head.header().is_some_and(|head| head.base_fee <= cap)
+        let cap = self.parts.chain.max_fee_per_gas();
+        self.fee_wait.is_some() && self.parts.head.header().is_some_and(|head| head.base_fee <= cap)
     }
 
     async fn mark_queued_blocked(&mut self, ids: &[RegistrationId], blocker: &Blocker) {
         let (reason, now) = (blocker.blocked_reason(), now());
-        match self.store.set_blocked_queued(ids, reason, now, now).await {
+        match self.parts.store.set_blocked_queued(ids, reason, now, now).await {
             Ok(0) => {}
             Ok(_) => self.report_blocked(ids, reason, &blocker.to_string()).await,
             Err(error) => log_retry!(error, "failed to write blocked reason"),
@@ -88,7 +88,7 @@ impl Sender {
         let since = self.reported_blocker.map_or_else(Instant::now, |(_, since)| since);
         self.reported_blocker = Some((reason, since));
         events::registrations_blocked(self.address(), reason, ids.len(), detail, is_new);
-        self.waiters.notify_changed(ids).await;
+        self.parts.waiters.notify_changed(ids).await;
     }
 
     pub(super) fn report_unblocked(&mut self) {

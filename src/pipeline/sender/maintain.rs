@@ -28,7 +28,7 @@ impl Sender {
     /// Maintains every pending transaction, or as many as it can before `stop`. Returns whether an endpoint has
     /// accepted all of them, so that another one may be signed.
     pub(super) async fn maintain_pending(&mut self, stop: &CancellationToken) -> bool {
-        let pending = self.in_flight.of_signer(self.address());
+        let pending = self.parts.in_flight.of_signer(self.address());
         if pending.is_empty() {
             return true;
         }
@@ -59,10 +59,10 @@ impl Sender {
     }
 
     fn chain_conditions(&self) -> Option<ChainConditions> {
-        let chain = &self.chain;
+        let chain = &self.parts.chain;
         // A development node mines on demand, so that a head that does not move is no stall.
         let stalled = chain.stall().is_some() && !chain.network().is_local();
-        self.head.header().map(|head| ChainConditions { head, stalled })
+        self.parts.head.header().map(|head| ChainConditions { head, stalled })
     }
 
     /// For a transaction that no endpoint is known to have. Returns whether one has it now.
@@ -132,7 +132,7 @@ impl Sender {
             ReplacementAction::SplitBatch => self.split_batch(tx, conditions).await.is_replaced(),
         };
         if must_rebroadcast {
-            rebroadcast(tx, &self.chain, &self.store).await;
+            rebroadcast(tx, &self.parts.chain, &self.parts.store).await;
             self.record_broadcast(tx);
         }
     }
@@ -151,11 +151,11 @@ impl Sender {
         let BlockWait { pending_for, blocks, was_underpriced, last_rejection } = wait;
         let may_be_stuck = blocks >= STUCK_AFTER_BLOCKS && pending_for >= STUCK_AFTER;
         let market = if !stalled && (may_be_stuck || is_underpriced || last_rejection.is_some()) {
-            self.chain.fee_market().await.ok()
+            self.parts.chain.fee_market().await.ok()
         } else {
             None
         };
-        let cap = self.chain.max_fee_per_gas();
+        let cap = self.parts.chain.max_fee_per_gas();
         next_action(&PendingTxView {
             fees,
             gas_limit: versions.gas_limit,
@@ -176,7 +176,7 @@ impl Sender {
         if tx.status().is_blocked(BlockedState::Blocked(reason)) {
             return;
         }
-        match self.store.set_blocked_tx(tx.id, Some(reason), now()).await {
+        match self.parts.store.set_blocked_tx(tx.id, Some(reason), now()).await {
             Ok(_) => {
                 tx.status().set_blocked(BlockedState::Blocked(reason));
                 tx.add_history(format!("blocked: {blocker}"), now());
@@ -190,11 +190,11 @@ impl Sender {
         if tx.status().is_blocked(BlockedState::Clear) {
             return;
         }
-        match self.store.set_blocked_tx(tx.id, None, now()).await {
+        match self.parts.store.set_blocked_tx(tx.id, None, now()).await {
             Ok(_) => {
                 tx.status().set_blocked(BlockedState::Clear);
                 self.report_unblocked();
-                self.waiters.notify_changed(&tx.members).await;
+                self.parts.waiters.notify_changed(&tx.members).await;
             }
             Err(error) => log_retry!(error, transaction_id = %tx.id, "failed to clear blocked reason"),
         }

@@ -27,8 +27,8 @@ impl Sender {
     /// Runs until `stop`, and ends only between two actions, so that everything begun is either stored or undone.
     pub(in crate::pipeline) async fn run(mut self, stop: CancellationToken) {
         let _active = self.blockers().register(self.address());
-        let (mut enqueued, mut heads) = (self.queue.subscribe(), self.head.subscribe());
-        let mut pending_changes = self.in_flight.subscribe();
+        let (mut enqueued, mut heads) = (self.parts.queue.subscribe(), self.parts.head.subscribe());
+        let mut pending_changes = self.parts.in_flight.subscribe();
         let mut round = Round::Start;
         while !stop.is_cancelled() {
             let is_blocked = self.blockers().get(self.address()).is_some();
@@ -79,20 +79,20 @@ impl Sender {
     }
 
     fn blockers(&self) -> &SenderBlockers {
-        &self.blockers
+        &self.parts.blockers
     }
 
     fn has_in_flight_room(&self) -> bool {
-        let is_at_limit = self.in_flight.count_of_signer(self.address()) >= self.in_flight_limit.get();
+        let is_at_limit = self.parts.in_flight.count_of_signer(self.address()) >= self.in_flight_limit.get();
         self.blockers().set_at_limit(self.address(), is_at_limit);
         !is_at_limit
     }
 
     /// While transactions are in flight, a short wait lets more registrations share the next one.
     async fn wait_for_batch(&self) {
-        let sent: usize = self.in_flight.all().iter().map(|tx| tx.members.len()).sum();
-        let unfinished = usize::try_from(self.store.unfinished_count()).unwrap_or(usize::MAX);
-        let in_flight = self.in_flight.count_of_signer(self.address());
+        let sent: usize = self.parts.in_flight.all().iter().map(|tx| tx.members.len()).sum();
+        let unfinished = usize::try_from(self.parts.store.unfinished_count()).unwrap_or(usize::MAX);
+        let in_flight = self.parts.in_flight.count_of_signer(self.address());
         tokio::time::sleep(batching::batch_delay(in_flight, unfinished.saturating_sub(sent), MAX_CLAIM)).await;
     }
 
@@ -104,7 +104,7 @@ impl Sender {
     }
 
     async fn send_next_batch(&mut self) -> StepOutcome {
-        let mut claim = match self.queue.claim(self.address(), self.max_batch).await {
+        let mut claim = match self.parts.queue.claim(self.address(), self.max_batch).await {
             Ok(claim) if claim.registrations.is_empty() => return StepOutcome::Idle,
             Ok(claim) => claim,
             Err(error) => return self.on_store_error(&error),
@@ -134,7 +134,7 @@ impl Sender {
                     batch.mark_repeat();
                 }
                 if self.on_blocked(&claim.ids(), blocker).await {
-                    self.queue.release(claim).await;
+                    self.parts.queue.release(claim).await;
                 }
                 StepOutcome::RetryLater
             }
@@ -149,7 +149,7 @@ impl Sender {
     /// Starts tracking the transactions whose commit succeeded although its answer was lost. They come before anything
     /// new, because every later nonce waits for them.
     async fn resync_from_store(&mut self) -> bool {
-        match self.tracker.resume_signer(self.address()).await {
+        match self.parts.tracker.resume_signer(self.address()).await {
             Ok(()) => {
                 self.timers.set_needs_resync(false);
                 true

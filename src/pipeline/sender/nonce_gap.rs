@@ -37,7 +37,7 @@ impl Sender {
         self.timers.on_nonce_gap_check(now);
         let Some(next) = self.next_nonce_by_quorum().await else { return };
         // A nonce seen as consumed, and not taken back by a head regression since, is no gap: the endpoint lags.
-        let next = next.max(self.chain.last_seen_nonce(self.address()).unwrap_or_default());
+        let next = next.max(self.parts.chain.last_seen_nonce(self.address()).unwrap_or_default());
         for nonce in (next..lowest.nonce).take(MAX_GAP_FILLS) {
             if let Err(error) = self.fill_nonce(nonce, conditions).await {
                 self.on_store_error(&error);
@@ -48,8 +48,8 @@ impl Sender {
 
     /// The highest nonce that a quorum returns; `None` without a quorum.
     async fn next_nonce_by_quorum(&self) -> Option<u64> {
-        let answers = self.chain.nonces_from_many(self.address(), FanOut::to_quorum()).await;
-        let required = chain::quorum_size(self.chain.endpoint_count());
+        let answers = self.parts.chain.nonces_from_many(self.address(), FanOut::to_quorum()).await;
+        let required = chain::quorum_size(self.parts.chain.endpoint_count());
         let nonces: Vec<u64> = answers.into_iter().filter_map(|answer| answer.result.ok()).collect();
         nonces.iter().max().copied().filter(|_| nonces.len() >= required)
     }
@@ -60,7 +60,7 @@ impl Sender {
     /// The abandoned transaction is tracked again without registrations. A transaction that was confirmed and reorged
     /// out is left to the follower.
     async fn fill_nonce(&mut self, nonce: u64, conditions: ChainConditions) -> Result<(), StoreError> {
-        let store = &self.store;
+        let store = &self.parts.store;
         let Some((id, is_abandoned)) = store.find_transaction_by_nonce(self.address(), nonce).await? else {
             return self.fill_with_transfer(nonce, conditions).await;
         };
@@ -71,14 +71,14 @@ impl Sender {
         if let Some(open) = store.open_transaction(id).await? {
             let hash = open.attempts.last().map(|attempt| attempt.hash).unwrap_or_default();
             events::nonce_gap_filled(id, self.address(), nonce, hash, "its own transaction");
-            self.tracker.track(open, None);
+            self.parts.tracker.track(open, None);
         }
         Ok(())
     }
 
     /// Signs an empty transfer from the signer to itself. Gives up silently where the next check may succeed.
     async fn fill_with_transfer(&mut self, nonce: u64, conditions: ChainConditions) -> Result<(), StoreError> {
-        let (chain, signer) = (&self.chain, self.address());
+        let (chain, signer) = (&self.parts.chain, self.address());
         let cap = chain.max_fee_per_gas();
         let Ok(market) = chain.fee_market().await else { return Ok(()) };
         // No congestion tip: the transactions behind it wait for the same blocks.
@@ -112,10 +112,10 @@ impl Sender {
             // wait for room beside them, they would keep their reservation, and block it, on every following day too.
             daily_budget: None,
         };
-        self.store.insert_signed_transaction(&new, &[]).await?;
+        self.parts.store.insert_signed_transaction(&new, &[]).await?;
         let versions = Versions { attempts: vec![attempt], gas_limit: TRANSFER_GAS, batch_size: 0 };
         let tx = PendingTx::new(id, (signer, nonce), at, versions, Vec::new(), TxStatus::signed());
-        self.in_flight.insert(Arc::new(tx));
+        self.parts.in_flight.insert(Arc::new(tx));
         events::nonce_gap_filled(id, signer, nonce, hash, "a transfer of nothing to itself");
         Ok(())
     }

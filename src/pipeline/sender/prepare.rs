@@ -59,19 +59,20 @@ impl Sender {
     ) -> Result<Option<Arc<PendingTx>>, PrepareError> {
         let prepared_at = now();
         if self.next_nonce.is_none() {
-            self.next_nonce = self.store.next_nonce(self.address()).await?;
+            self.next_nonce = self.parts.store.next_nonce(self.address()).await?;
         }
-        let block_gas_limit = self.head.header().map_or(DEFAULT_BLOCK_GAS_LIMIT, |head| head.gas_limit);
+        let block_gas_limit = self.parts.head.header().map_or(DEFAULT_BLOCK_GAS_LIMIT, |head| head.gas_limit);
         let case_id_lengths = claim.registrations.iter().map(|row| row.pair.case_id.as_str().len());
         claim.truncate(batching::max_that_fit(case_id_lengths, block_gas_limit));
         let traces: Vec<_> = claim
             .registrations
             .iter()
-            .map(|row| RegistrationTrace::new(row.clone(), &self.chain_info, prepared_at))
+            .map(|row| RegistrationTrace::new(row.clone(), &self.parts.chain_info, prepared_at))
             .collect();
         let call = RegisterCall::new(&pairs(&claim.registrations));
         call.check_size(block_gas_limit).map_err(PrepareError::Blocked)?;
-        let Simulation { sender_state, new_pairs } = preflight::simulate(&self.chain, self.address(), &call).await;
+        let Simulation { sender_state, new_pairs } =
+            preflight::simulate(&self.parts.chain, self.address(), &call).await;
         let sender_state = sender_state?;
         metrics().set_signer_balance(self.address(), sender_state.balance);
         let new_pairs = match new_pairs {
@@ -105,18 +106,18 @@ impl Sender {
             reason: FailureReason::RejectedByContract,
             message: format!(
                 "the contract {} refuses this registration: {error}, revert data {}",
-                self.chain.contract(),
+                self.parts.chain.contract(),
                 hex::encode_prefixed(data)
             ),
         };
-        if !self.store.mark_failed(row.id, &failure, now()).await? {
+        if !self.parts.store.mark_failed(row.id, &failure, now()).await? {
             return Ok(());
         }
         for trace in traces {
             events::registration_failed(&trace.affected(trace.span_id()), &failure, "prepare");
             trace.on_failed(now());
         }
-        self.waiters.notify_changed(&[row.id]).await;
+        self.parts.waiters.notify_changed(&[row.id]).await;
         Ok(())
     }
 
@@ -128,9 +129,9 @@ impl Sender {
         traces: Vec<RegistrationTrace>,
         sender_state: &SenderState,
     ) -> Result<Vec<RegistrationTrace>, PrepareError> {
-        let records = self.chain.records(&pairs(&claim.registrations)).await?;
+        let records = self.parts.chain.records(&pairs(&claim.registrations)).await?;
         let head = sender_state.head.block.number;
-        let confirmations = self.settings.confirmations;
+        let confirmations = self.parts.settings.confirmations;
         let depth = |block: u64| (head + 1).saturating_sub(block);
         let lookups: Vec<_> = claim
             .registrations
@@ -139,17 +140,17 @@ impl Sender {
             .filter_map(|(row, record)| Some((row.clone(), (*record)?)))
             .filter(|(_, record)| depth(record.block_number) >= confirmations)
             .collect();
-        let chain = &self.chain;
+        let chain = &self.parts.chain;
         let lookups = lookups
             .into_iter()
             .map(|(row, record)| find_original_registration(chain.clone(), row, record, confirmations));
         let found: Vec<Option<FoundOnChain>> =
             stream::iter(lookups).buffered(ORIGINAL_LOOKUP_CONCURRENCY).try_collect().await?;
         let mut found: Vec<FoundOnChain> = found.into_iter().flatten().collect();
-        self.importer.import_found(&mut found).await?;
+        self.parts.importer.import_found(&mut found).await?;
         let (settled, blocks): (Vec<RegistrationId>, Vec<_>) =
-            self.store.mark_found_on_chain(&found, now()).await?.into_iter().unzip();
-        self.follower_inbox.add_blocks(blocks);
+            self.parts.store.mark_found_on_chain(&found, now()).await?.into_iter().unzip();
+        self.parts.follower_inbox.add_blocks(blocks);
 
         let mut shallow = Vec::new();
         let (mut rows_left, mut traces_left) = (Vec::new(), Vec::new());
@@ -171,10 +172,10 @@ impl Sender {
         claim.registrations = rows_left;
         if !shallow.is_empty() {
             let (now, later) = (now(), now().plus(SHALLOW_RECORD_RECHECK));
-            self.store.set_blocked_queued(&shallow, BlockedReason::AwaitingConfirmations, later, now).await?;
+            self.parts.store.set_blocked_queued(&shallow, BlockedReason::AwaitingConfirmations, later, now).await?;
         }
         let changed = [settled, shallow].concat();
-        self.waiters.notify_changed(&changed).await;
+        self.parts.waiters.notify_changed(&changed).await;
         Ok(traces_left)
     }
 
@@ -186,8 +187,9 @@ impl Sender {
         batch: &BatchSpan,
     ) -> Result<Arc<PendingTx>, PrepareError> {
         let Prepared { call, sender_state, traces, prepared_at } = prepared;
-        let (signer, chain) = (self.address(), &self.chain);
-        let Quote { fees, max_cost } = preflight::quote(chain, &self.in_flight, signer, &sender_state, &call).await?;
+        let (signer, chain) = (self.address(), &self.parts.chain);
+        let Quote { fees, max_cost } =
+            preflight::quote(chain, &self.parts.in_flight, signer, &sender_state, &call).await?;
         let nonce = self.choose_nonce(&sender_state).await;
         let gas_limit = call.gas_limit;
         let unsigned = UnsignedTransaction {
@@ -210,13 +212,13 @@ impl Sender {
             signed_at,
             attempt: Attempt { hash, raw, fees },
             max_cost: max_cost.wei(),
-            daily_budget: cost::daily_budget(self.settings.daily_budget),
+            daily_budget: cost::daily_budget(self.parts.settings.daily_budget),
         };
-        self.store.insert_signed_transaction(&new, &claim.ids()).await?;
+        self.parts.store.insert_signed_transaction(&new, &claim.ids()).await?;
         self.next_nonce = Some(nonce + 1);
         events::transaction_signed(new.id, signer, nonce, hash, traces.len(), signed_at.since(prepared_at));
         let tx = self.track_signed(new, traces, batch);
-        self.waiters.notify_changed(&tx.members).await;
+        self.parts.waiters.notify_changed(&tx.members).await;
         Ok(tx)
     }
 
@@ -230,7 +232,7 @@ impl Sender {
         let (hash, batch_size) = (attempt.hash, traces.len());
         let versions = Versions { attempts: vec![attempt], gas_limit, batch_size };
         let summary = versions.summary((signer, nonce), signed_at);
-        let (endpoint, batch_id) = (Arc::from(self.chain.primary()), batch.id());
+        let (endpoint, batch_id) = (Arc::from(self.parts.chain.primary()), batch.id());
         batch.record_transaction(&signer, nonce, &hash, batch_size);
         for trace in &mut traces {
             trace.on_signed(summary, &endpoint, batch_id);
@@ -238,7 +240,7 @@ impl Sender {
         }
         let tx = PendingTx::new(id, (signer, nonce), signed_at, versions, traces, TxStatus::signed());
         let tx = Arc::new(tx);
-        self.in_flight.insert(tx.clone());
+        self.parts.in_flight.insert(tx.clone());
         tx
     }
 
@@ -249,14 +251,14 @@ impl Sender {
         let nonce = if sender_state.nonce > next { next.max(self.quorum_nonce(sender_state).await) } else { next };
         // Without an own next nonce the signer's history is older than the store, and none of ours.
         if let Some(next) = self.next_nonce.filter(|next| *next < nonce) {
-            self.importer.account_for_nonces(self.address(), next..nonce, sender_state.head.block.number).await;
+            self.parts.importer.account_for_nonces(self.address(), next..nonce, sender_state.head.block.number).await;
         }
         nonce
     }
 
     /// The lowest nonce that two endpoints return: one endpoint that is wrong must not leave a nonce gap.
     async fn quorum_nonce(&self, sender_state: &SenderState) -> u64 {
-        let answers = self.chain.nonces_from_many(self.address(), FanOut::to_quorum()).await;
+        let answers = self.parts.chain.nonces_from_many(self.address(), FanOut::to_quorum()).await;
         answers.into_iter().filter_map(|answer| answer.result.ok()).fold(sender_state.nonce, u64::min)
     }
 }

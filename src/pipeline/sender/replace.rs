@@ -1,7 +1,7 @@
 //! Replaces a pending transaction at its nonce: the same calldata with higher fees, or a smaller batch. A replacement
 //! is stored before any node receives it, and a block may include any version.
 
-use super::types::{ChainConditions, ReplacementOutcome, Sender, Urgency};
+use super::types::{ChainConditions, ReplacementOutcome, Sender, SenderParts, Urgency};
 use crate::{
     chain::{self, UnsignedTransaction},
     clock::now,
@@ -85,8 +85,8 @@ impl Sender {
             return ReplacementOutcome::NotReplaced;
         };
         let RegisterCall { calldata, gas_limit } = RegisterCall::new(part);
-        let market = self.chain.fee_market().await.ok();
-        let market = fee_market_view(market, (&head, stalled), gas_limit, self.chain.max_fee_per_gas());
+        let market = self.parts.chain.fee_market().await.ok();
+        let market = fee_market_view(market, (&head, stalled), gas_limit, self.parts.chain.max_fee_per_gas());
         let fees = match replacement::bumped_fees(tx.latest().1, &market) {
             Ok(fees) => fees,
             Err(exceeded) => {
@@ -95,9 +95,9 @@ impl Sender {
             }
         };
         let unsigned = UnsignedTransaction {
-            chain_id: self.chain.network().chain_id,
+            chain_id: self.parts.chain.network().chain_id,
             nonce: tx.nonce,
-            to: Some(self.chain.contract()),
+            to: Some(self.parts.chain.contract()),
             calldata,
             gas_limit,
             fees,
@@ -152,7 +152,7 @@ impl Sender {
         tx.status().mark_replaced();
         let summary = tx.summary();
         tx.traces().iter_mut().for_each(|trace| trace.on_replaced(summary));
-        self.waiters.notify_changed(&tx.members).await;
+        self.parts.waiters.notify_changed(&tx.members).await;
         ReplacementOutcome::Replaced
     }
 
@@ -163,7 +163,7 @@ impl Sender {
         (gas_limit, batch_size): (u64, usize),
         urgency: Urgency,
     ) -> Result<(), PrepareError> {
-        let Self { chain, store, settings, .. } = self;
+        let SenderParts { chain, store, settings, .. } = &self.parts;
         let max_cost = cost::max_cost(chain, attempt.raw.len(), gas_limit, attempt.fees).await?.wei();
         // A nonce gap transaction carries no registrations and is not limited: the ones behind it are reserved already.
         let budget = cost::daily_budget(settings.daily_budget).filter(|_| !tx.members.is_empty());
@@ -177,7 +177,7 @@ impl Sender {
     }
 
     async fn reload_attempts(&self, tx: &PendingTx) {
-        match self.store.open_transaction(tx.id).await {
+        match self.parts.store.open_transaction(tx.id).await {
             Ok(Some(open)) => {
                 tx.status().reload_rejection(open.observations.last_rejection);
                 for attempt in open.attempts.into_iter().skip(tx.versions().attempts.len()) {

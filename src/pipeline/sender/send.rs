@@ -49,7 +49,7 @@ impl Sender {
     pub(super) async fn broadcast(&mut self, tx: &PendingTx) -> bool {
         let versions = tx.versions();
         let Some(attempt) = versions.attempts.last() else { return true };
-        let result = self.chain.send(&attempt.raw).await;
+        let result = self.parts.chain.send(&attempt.raw).await;
         self.record_broadcast(tx);
         tx.record_send_result(&result, now());
         match classify_send_result(&result) {
@@ -57,7 +57,7 @@ impl Sender {
                 self.on_accepted(tx).await;
                 self.in_flight_limit.on_accepted();
                 self.backoff.reset();
-                let endpoint = result.map_or_else(|_| self.chain.primary().to_owned(), |sent| sent.endpoint);
+                let endpoint = result.map_or_else(|_| self.parts.chain.primary().to_owned(), |sent| sent.endpoint);
                 let since_signed = now().since(tx.signed_at);
                 events::transaction_sent(tx.id, tx.signer, tx.nonce, attempt.hash, &endpoint, since_signed);
                 true
@@ -65,20 +65,20 @@ impl Sender {
             SendVerdict::Retry(reason) => {
                 self.timers.resend_after(Instant::now(), self.backoff.next_delay());
                 if result.as_ref().err().and_then(CallError::reject_reason) == Some(&RejectReason::SenderLimit) {
-                    self.in_flight_limit.on_sender_limit(self.in_flight.count_of_signer(self.address()));
+                    self.in_flight_limit.on_sender_limit(self.parts.in_flight.count_of_signer(self.address()));
                 }
                 let detail = result.err().map(|error| error.to_string()).unwrap_or_default();
-                persist_observations(tx, &self.store).await;
+                persist_observations(tx, &self.parts.store).await;
                 self.on_rejected(tx, reason, &detail).await;
                 // An endpoint may have accepted the bytes although its answer was lost, and the follower may have seen
                 // them.
-                !self.in_flight.contains(tx) || tx.status().phase() != TxPhase::Signed
+                !self.parts.in_flight.contains(tx) || tx.status().phase() != TxPhase::Signed
             }
         }
     }
 
     async fn on_rejected(&mut self, tx: &PendingTx, reason: BlockedReason, detail: &str) {
-        match self.store.set_blocked_unsent(tx.id, reason, now()).await {
+        match self.parts.store.set_blocked_unsent(tx.id, reason, now()).await {
             Ok(0) => {}
             Ok(_) => self.report_blocked(&tx.members, reason, detail).await,
             Err(error) => log_retry!(error, transaction_id = %tx.id, "failed to write blocked reason"),
@@ -86,15 +86,15 @@ impl Sender {
     }
 
     pub(super) fn record_broadcast(&self, tx: &PendingTx) {
-        let head = self.head.header().map_or(0, |head| head.block.number);
+        let head = self.parts.head.header().map_or(0, |head| head.block.number);
         tx.status().record_broadcast(Instant::now(), head);
     }
 
     async fn on_accepted(&self, tx: &PendingTx) {
         let at = now();
-        let head = self.head.header().map(|head| head.block.number);
+        let head = self.parts.head.header().map(|head| head.block.number);
         let accepted_by = tx.status().record_accepted_at(head);
-        match self.store.mark_submitted(tx.id, &accepted_by, at).await {
+        match self.parts.store.mark_submitted(tx.id, &accepted_by, at).await {
             Ok(()) => tx.status().mark_rejection_cleared(),
             // The bytes are stored and broadcast; the inclusion will be written as well.
             Err(error) => log_retry!(error, transaction_id = %tx.id, "failed to mark transaction as submitted"),
@@ -107,7 +107,7 @@ impl Sender {
             }
         }
         tx.status().mark_submitted(at);
-        self.waiters.notify_changed(&tx.members).await;
+        self.parts.waiters.notify_changed(&tx.members).await;
     }
 }
 

@@ -47,18 +47,7 @@ pub(in crate::pipeline) struct SenderParts {
 /// Sends the queued registrations with one signer, strictly in the order of its nonces.
 #[derive(Debug)]
 pub(in crate::pipeline) struct Sender {
-    pub(super) chain: Chain,
-    pub(super) store: Store,
-    pub(super) settings: Arc<Settings>,
-    pub(super) in_flight: Arc<PendingTxs>,
-    pub(super) waiters: Waiters,
-    pub(super) queue: Queue,
-    pub(super) head: HeadWatch,
-    pub(super) blockers: SenderBlockers,
-    pub(super) follower_inbox: FollowerInbox,
-    pub(super) chain_info: Arc<ChainInfo>,
-    pub(super) tracker: Tracker,
-    pub(super) importer: Importer,
+    pub(super) parts: SenderParts,
     pub(super) signer: Signer,
     /// The nonce after the last one assigned; `None` until it is read from the store.
     pub(super) next_nonce: Option<u64>,
@@ -75,20 +64,8 @@ pub(in crate::pipeline) struct Sender {
 
 impl Sender {
     pub(in crate::pipeline) fn new(parts: SenderParts, signer: Signer) -> Self {
-        let SenderParts { chain, store, settings, in_flight, waiters, queue, .. } = parts;
         Self {
-            chain,
-            store,
-            settings,
-            in_flight,
-            waiters,
-            queue,
-            head: parts.head,
-            blockers: parts.blockers,
-            follower_inbox: parts.follower_inbox,
-            chain_info: parts.chain_info,
-            tracker: parts.tracker,
-            importer: parts.importer,
+            parts,
             signer,
             next_nonce: None,
             max_batch: MAX_CLAIM,
