@@ -7,6 +7,7 @@ SHELL := /bin/bash
 FOREIGN := tests/foreign
 CALLERS := $(FOREIGN)/node_modules/.stamp $(FOREIGN)/.venv/.stamp
 BROWSER := tests/browser
+WEB := tests/web
 SPOTLIGHT := deploy/spotlight
 ANVIL := contracts/node_modules/.stamp
 VIEWER := $(SPOTLIGHT)/node_modules/.stamp
@@ -22,7 +23,7 @@ need_rust = @command -v cargo >/dev/null || \
 
 .PHONY: help
 help: ## List the commands
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
 
 .PHONY: demo
 demo: $(ANVIL) ## Build, register a real file on a local chain, and show what happened
@@ -37,13 +38,38 @@ watch: $(ANVIL) $(VIEWER) ## Show every step and a timeout in Spotlight, a local
 	exec node $(SPOTLIGHT)/watch.mjs target/debug/registrar
 
 .PHONY: test
-test: $(ANVIL) $(VIEWER) $(CALLERS) $(BROWSER)/node_modules/.stamp ## Run every test, on real anvil and PostgreSQL
+test: $(ANVIL) $(VIEWER) $(CALLERS) $(BROWSER)/node_modules/.stamp $(WEB)/node_modules/.stamp ## Run every test, on real anvil and PostgreSQL
 	$(need_rust)
 	$(call need,{ command -v chromium || command -v chromium-browser || command -v google-chrome; },chromium)
 	$(call need,{ promtool --version && amtool --version; },prometheus prometheus-alertmanager,--no-install-recommends)
 	$(call need,{ command -v initdb || ls /usr/lib/postgresql/*/bin/initdb; },postgresql)
+	$(call need,command -v pgbouncer,pgbouncer)
 	# The tests wait for blocks more than they compute.
-	RUST_TEST_THREADS=$${RUST_TEST_THREADS:-4} cargo test --locked
+	RUST_TEST_THREADS=$${RUST_TEST_THREADS:-6} cargo test --locked
+
+.PHONY: test-kms
+test-kms: $(ANVIL) tests/kms/.venv/.stamp ## Test signers in AWS KMS, with the feature aws-kms and an emulator
+	$(need_rust)
+	cargo test --locked --features aws-kms --test it -- signers::aws_kms
+	cargo test --locked --features aws-kms --lib -- chain::signer
+
+# libFuzzer on stable Rust: the instrumentation that cargo-fuzz would ask a nightly compiler for.
+FUZZ_SECONDS ?= 30
+FUZZ_TARGET := $(CURDIR)/target/fuzz
+FUZZ_FLAGS := --cfg fuzzing -Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 \
+	-Cllvm-args=-sanitizer-coverage-inline-8bit-counters -Cllvm-args=-sanitizer-coverage-pc-table \
+	-Cllvm-args=-sanitizer-coverage-trace-compares -Ccodegen-units=1 -Cdebug-assertions
+
+.PHONY: fuzz
+fuzz: ## Read generated JSON-RPC answers for FUZZ_SECONDS, 30 by default
+	$(need_rust)
+	$(call need,c++ --version,g++)
+	cd tests/fuzz
+	host=$$(rustc -vV | sed -n 's/^host: //p')
+	CARGO_TARGET_DIR=$(FUZZ_TARGET) cargo run --quiet --locked --bin seeds -- $(FUZZ_TARGET)/corpus
+	CARGO_TARGET_DIR=$(FUZZ_TARGET) RUSTFLAGS="$(FUZZ_FLAGS)" cargo build --locked --release --target $$host --bin json_rpc
+	$(FUZZ_TARGET)/$$host/release/json_rpc -max_total_time=$(FUZZ_SECONDS) -max_len=4096 -timeout=5 -rss_limit_mb=512 \
+		-print_final_stats=1 -artifact_prefix=$(FUZZ_TARGET)/ $(FUZZ_TARGET)/corpus
 
 .PHONY: torture
 torture: $(ANVIL) ## Kill the service under load with injected faults, then compare chain and database
@@ -75,8 +101,8 @@ deny: ## Check licences, bans and sources of every dependency
 	npm ci --prefix $* --no-audit --no-fund --loglevel=error
 	touch $@
 
-$(FOREIGN)/.venv/.stamp: $(FOREIGN)/requirements.txt
+%/.venv/.stamp: %/requirements.txt
 	$(call need,python3 -c 'import ensurepip',python3 python3-venv)
-	python3 -m venv $(FOREIGN)/.venv
-	$(FOREIGN)/.venv/bin/pip install --quiet -r $(FOREIGN)/requirements.txt
+	python3 -m venv $*/.venv
+	$*/.venv/bin/pip install --quiet -r $*/requirements.txt
 	touch $@

@@ -12,7 +12,9 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     fs::write(out.join("registrar.fds"), descriptors.encode_to_vec())?;
     let mut config = tonic_prost_build::Config::new();
     config.enable_type_names();
-    tonic_prost_build::configure().compile_fds_with_config(descriptors, config)?;
+    tonic_prost_build::configure()
+        .codec_path("crate::api::codec::MessageCodec")
+        .compile_fds_with_config(descriptors, config)?;
 
     println!("cargo:rerun-if-env-changed=REGISTRAR_COMMIT");
     let commit = env::var("REGISTRAR_COMMIT").ok().or_else(release_commit).unwrap_or_default();

@@ -1,19 +1,25 @@
 //! Wires the areas together, spawns the tasks, and shuts them down in order.
 
+mod contract;
+mod keys;
 mod retry;
 mod startup_log;
 
 use crate::{
-    api,
-    chain::{self, Chain, ChainIdentity, DeployError, Signer, VerifyError},
+    api, auth,
+    chain::{
+        self, Chain, ChainIdentity, DeployError, KeystoreError, OpenSignersError, OwnershipError, Signer, VerifyError,
+    },
     clock,
-    config::{DeploySettings, Settings},
+    config::Settings,
     pipeline::{self, Pipeline, ResumeError},
     store::{AcceptHandle, OpenError, Registry, Store, StoreError},
-    telemetry::{metrics, redact},
+    telemetry::metrics,
 };
 use alloy::primitives::Address;
+pub use contract::{deploy, ownership, set_registrar};
 use futures_util::future::join_all;
+pub use keys::{create_keystore, signer_addresses};
 use retry::retry_until_ready;
 pub use startup_log::BoundAddrs;
 use startup_log::StartupInfo;
@@ -50,7 +56,16 @@ pub enum Error {
     #[error(transparent)]
     Setup(#[from] chain::SetupError),
     #[error(transparent)]
+    Signers(#[from] OpenSignersError),
+    #[error(transparent)]
     Deploy(#[from] DeployError),
+    /// Without them no token could be checked.
+    #[error("the keys of the issuer in REGISTRAR_JWT_ISSUER cannot be fetched: {0}")]
+    JwtKeys(#[from] auth::FetchError),
+    #[error(transparent)]
+    Ownership(#[from] OwnershipError),
+    #[error("{path} {error}")]
+    Keystore { path: String, error: KeystoreError },
     /// A task that should run until shutdown has ended.
     #[error(
         "a task of the service ended unexpectedly (see the log); accepted registrations are on disk and resume at the \
@@ -60,13 +75,36 @@ pub enum Error {
 }
 
 impl Error {
+    /// Whether waiting for the database server may resolve it.
+    fn is_transient(&self) -> bool {
+        match self {
+            Self::OpenStore(error) => error.is_transient(),
+            Self::Resume(ResumeError::Store(error)) | Self::Store(error) => error.is_transient(),
+            Self::Resume(ResumeError::MissingKey { .. })
+            | Self::Verify(_)
+            | Self::Bind { .. }
+            | Self::Serve(_)
+            | Self::Setup(_)
+            | Self::Signers(_)
+            | Self::Deploy(_)
+            | Self::JwtKeys(_)
+            | Self::Ownership(_)
+            | Self::Keystore { .. }
+            | Self::TaskExited => false,
+        }
+    }
+
     /// Whether other settings would fix it. What may resolve itself is not.
     pub fn is_configuration_error(&self) -> bool {
         match self {
             Self::OpenStore(error) if error.is_transient() || error.is_locked_by_other_process() => false,
             Self::Bind { kind: ErrorKind::AddrInUse, .. } => false,
+            Self::JwtKeys(error) => !error.is_transient(),
+            Self::Signers(error) => error.is_configuration_error(),
             Self::Verify(VerifyError::Mismatch(_))
             | Self::Deploy(DeployError::Verify(VerifyError::Mismatch(_)))
+            | Self::Ownership(OwnershipError::Verify(VerifyError::Mismatch(_)) | OwnershipError::NotOwner { .. })
+            | Self::Keystore { .. }
             | Self::OpenStore(_)
             | Self::Resume(ResumeError::MissingKey { .. })
             | Self::Bind { .. } => true,
@@ -76,6 +114,7 @@ impl Error {
             | Self::Serve(_)
             | Self::Setup(_)
             | Self::Deploy(_)
+            | Self::Ownership(_)
             | Self::TaskExited => false,
         }
     }
@@ -98,9 +137,15 @@ pub async fn serve(
         );
     }
     let drain_timeout = settings.shutdown_grace.saturating_sub(settings.telemetry_flush_timeout());
-    let Some(Dependencies { chain_identity, store, mut workers }) =
-        connect_dependencies(&settings, &chain, &shutdown).await?
-    else {
+    let opening = chain::open_signers(&settings.chain.signers);
+    let Some(signers) = shutdown.run_until_cancelled(opening).await else {
+        info!("stopped before the service was ready");
+        return Ok(());
+    };
+    let signers = signers?;
+    let protection = settings.protection.clone().start().await?;
+    let dependencies = connect_dependencies(&settings, &chain, &signers, &shutdown).await?;
+    let Some(Dependencies { store, mut workers }) = dependencies else {
         info!("stopped before the service was ready");
         return Ok(());
     };
@@ -110,26 +155,29 @@ pub async fn serve(
         grpc: listener.local_addr().unwrap_or(settings.api.listen),
         admin: admin_listener.local_addr().unwrap_or(settings.admin_listen),
     };
-    store.bind_registry(&registry_identity(&chain, &chain_identity), clock::now()).await?;
-    let max_waiters = usize::try_from(settings.api.max_waiters).unwrap_or(usize::MAX);
-    pipeline::check_signer_keys(&store, &settings.chain.signers).await?;
-    let startup_info = StartupInfo::new(&settings, &chain, &store);
-    log_signer_statuses(&chain, &settings.chain.signers).await;
-    let pipeline = Pipeline::new(chain, store.clone(), settings.pipeline.clone(), max_waiters);
+    let startup_info = StartupInfo::new(&settings, &chain, &signers, &store);
+    log_signer_statuses(&chain, &signers).await;
+    let pipeline = Pipeline::new(chain, store.clone(), settings.pipeline.clone(), settings.api.max_waiters);
 
     let (accept_handle, accept_writer) = AcceptHandle::new(store.clone());
-    let signers = settings.chain.signers.iter().map(Signer::address).collect();
-    let registrar = pipeline.registrar(accept_handle, signers);
-    for worker in pipeline.workers(settings.chain.signers, &shutdown).await? {
+    let registrar = pipeline.registrar(accept_handle, signers.iter().map(Signer::address).collect());
+    for worker in pipeline.workers(signers, &shutdown).await? {
         workers.spawn(worker);
     }
+    workers.spawn(protection.clone().run_reload(shutdown.clone()));
     let calls_drained = CancellationToken::new();
     let mut tasks = Tasks {
         workers,
         accept_writer: tokio::spawn(accept_writer.run(calls_drained.clone(), pipeline.on_accepted())),
         calls_drained,
-        admin: tokio::spawn(api::serve_admin(admin_listener, registrar.clone(), shutdown.clone())),
-        server: tokio::spawn(api::serve(listener, registrar, settings.api, shutdown.clone())),
+        admin: tokio::spawn(api::serve_admin(
+            admin_listener,
+            registrar.clone(),
+            protection.clone(),
+            settings.admin_hosts,
+            shutdown.clone(),
+        )),
+        server: tokio::spawn(api::serve(listener, registrar, protection, settings.api, shutdown.clone())),
     };
     startup_info.log(addresses);
     ready(addresses);
@@ -148,7 +196,7 @@ struct Tasks {
     accept_writer: JoinHandle<()>,
     /// Cancelled when all calls have ended: the writer then writes what it has and ends.
     calls_drained: CancellationToken,
-    admin: JoinHandle<std::io::Result<()>>,
+    admin: JoinHandle<()>,
     server: JoinHandle<Result<(), api::ServeError>>,
 }
 
@@ -196,22 +244,7 @@ impl Tasks {
     }
 }
 
-/// Deploys a DocumentRegistry that is owned by `owner`, or else the first signer, and allows every configured signer.
-///
-/// # Errors
-/// The chain is unreachable or another one, or the deployment fails.
-pub async fn deploy(settings: DeploySettings, owner: Option<Address>) -> Result<Address, Error> {
-    redact::install(settings.secrets);
-    let chain = Chain::new(&settings.chain)?;
-    let never = CancellationToken::new();
-    tokio::select! {
-        deployed = chain::deploy(&chain, &settings.chain.signers, owner) => Ok(deployed?),
-        () = chain.run_probes(&never) => Err(Error::TaskExited),
-    }
-}
-
 struct Dependencies {
-    chain_identity: ChainIdentity,
     store: Store,
     /// Has the probes of the endpoints.
     workers: JoinSet<()>,
@@ -222,6 +255,7 @@ struct Dependencies {
 async fn connect_dependencies(
     settings: &Settings,
     chain: &Chain,
+    signers: &[Signer],
     shutdown: &CancellationToken,
 ) -> Result<Option<Dependencies>, Error> {
     let is_unreachable = |error: &VerifyError| matches!(error, VerifyError::Call(_));
@@ -232,15 +266,21 @@ async fn connect_dependencies(
         is_unreachable,
     );
     let Some(chain_identity) = verification.await else { return Ok(None) };
-    let chain_identity = chain_identity?;
+    let registry = registry_identity(chain, &chain_identity?);
     let mut workers = JoinSet::new();
     let (probed_chain, probe_shutdown) = (chain.clone(), shutdown.clone());
     workers.spawn(async move { probed_chain.run_probes(&probe_shutdown).await });
-    let open = async || Store::open(&settings.store, settings.pipeline.queue_limit).await;
+    // All that a start reads and writes, because the server may be switched over between two statements.
+    let open = async || -> Result<Store, Error> {
+        let store = Store::open(&settings.store, settings.pipeline.queue_limit).await?;
+        store.bind_registry(&registry, clock::now()).await?;
+        pipeline::check_signer_keys(&store, signers).await?;
+        Ok(store)
+    };
     let opening =
-        retry_until_ready("the database server of REGISTRAR_DATABASE_URL", shutdown, open, OpenError::is_transient);
+        retry_until_ready("the database server of REGISTRAR_DATABASE_URL", shutdown, open, Error::is_transient);
     let Some(store) = opening.await else { return Ok(None) };
-    Ok(Some(Dependencies { chain_identity, store: store?, workers }))
+    Ok(Some(Dependencies { store: store?, workers }))
 }
 
 /// Logs problems of signers that an operator should fix. They do not stop the start: registrations wait with a blocked

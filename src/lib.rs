@@ -8,7 +8,8 @@
 //! | [`pipeline`] | who moves it along: a sender per signer, a follower of the chain, waiters, registration traces | |
 //! | [`chain`] | the endpoint pool, node errors, signing, the contract | alloy's provider |
 //! | [`store`] | everything that survives a restart | sqlx |
-//! | [`api`] | the gRPC server and the admin HTTP server | tonic, axum |
+//! | [`api`] | the server for gRPC, gRPC-Web and Connect, and the admin HTTP server | tonic, axum |
+//! | [`auth`] | who may call: TLS of the listeners, credentials, callers, scopes, rates | rustls, jsonwebtoken, governor, toml |
 //! | [`telemetry`] | logs, spans, reports, metrics, trace ids, redaction of all of them | opentelemetry, sentry |
 //! | [`config`] | the environment to validated settings, with all errors at once | the environment |
 //! | [`cli`] | client commands and the development stack; calls the service through its public gRPC | clap |
@@ -18,9 +19,9 @@
 //! # Dependencies
 //!
 //! `main -> cli -> app, config, telemetry, api::proto, registration` · `app -> all areas` ·
-//! `api -> pipeline, registration, telemetry` ·
+//! `api -> auth, pipeline, registration, telemetry` · `auth -> registration, telemetry` ·
 //! `pipeline -> registration, chain, store, telemetry` · `chain, store -> registration, telemetry` ·
-//! `app, api, pipeline, chain, store -> clock -> registration` ·
+//! `app, api, auth, pipeline, chain, store -> clock -> registration` ·
 //! `telemetry -> registration` · `config -> settings of all areas` · `registration -> no area`.
 //! `tests/it/architecture` checks this.
 //!
@@ -67,6 +68,7 @@
 
 pub mod api;
 pub mod app;
+pub(crate) mod auth;
 pub mod chain;
 pub mod cli;
 pub mod clock;

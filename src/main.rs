@@ -3,10 +3,13 @@
 use registrar::{
     app,
     cli::{self, Command, DeployArgs, Exit},
-    config::{DeploySettings, Environment, ServeArgs, Settings, unknown_variables},
+    config::{ContractSettings, Environment, ServeArgs, Settings, exposed_secret_files, unknown_variables},
     telemetry,
 };
-use std::process::ExitCode;
+use std::{process::ExitCode, time::Duration};
+
+/// A reader of the log that stalls delays the end of the process by no more.
+const LOG_FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
 
 fn main() -> ExitCode {
     telemetry::panic::install();
@@ -18,7 +21,11 @@ fn main() -> ExitCode {
     };
     let runtime = match tokio::runtime::Runtime::new() {
         Ok(runtime) => runtime,
-        Err(error) => return cli::print_error(&error, Exit::Failed).into(),
+        Err(error) => {
+            let exit = cli::print_error(&error, Exit::Failed);
+            telemetry::stderr::flush(LOG_FLUSH_TIMEOUT);
+            return exit.into();
+        }
     };
     let environment = Environment::from_process();
     let exit = runtime.block_on(async {
@@ -26,11 +33,20 @@ fn main() -> ExitCode {
             Command::Serve(args) => serve(&args, &environment).await,
             Command::Dev(args) => cli::dev(*args, environment).await,
             Command::Deploy(args) => deploy(&args, &environment).await,
+            Command::Token(command) => cli::token(&command),
+            Command::Callers(command) => cli::callers(&command),
+            Command::Signer(command) => cli::signer(&command, &environment).await,
+            Command::Allow(args) => cli::set_registrar(&args, true, &environment).await,
+            Command::Revoke(args) => cli::set_registrar(&args, false, &environment).await,
+            Command::Owner(args) => cli::owner(&args, &environment).await,
+            Command::Completions { shell } => cli::completions(shell),
+            Command::Man { command } => cli::man(&command),
             Command::Client(command) => cli::client(command, &environment).await,
         }
     });
     // After a second signal, running tasks are not waited for.
     runtime.shutdown_background();
+    telemetry::stderr::flush(LOG_FLUSH_TIMEOUT);
     exit.into()
 }
 
@@ -45,6 +61,9 @@ async fn serve(args: &ServeArgs, environment: &Environment) -> Exit {
     };
     for (name, suggestion) in unknown_variables(environment) {
         telemetry::events::unknown_setting(&name, suggestion.as_deref());
+    }
+    for variable in exposed_secret_files(environment) {
+        telemetry::events::exposed_secret_file(&variable);
     }
     let flush_timeout = settings.telemetry_flush_timeout();
     cli::run_until_signal(|shutdown| async {
@@ -66,7 +85,7 @@ async fn serve(args: &ServeArgs, environment: &Environment) -> Exit {
 }
 
 async fn deploy(args: &DeployArgs, environment: &Environment) -> Exit {
-    let settings = match DeploySettings::read(&args.network, environment) {
+    let settings = match ContractSettings::for_deployment(&args.network, environment) {
         Ok(settings) => settings,
         Err(errors) => return cli::print_error(&errors, Exit::UsageError),
     };

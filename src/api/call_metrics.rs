@@ -1,21 +1,21 @@
-//! The span status and metric of a finished call.
+//! The span status and metric of a finished call, and the end of a stream that has none of its own.
 
+use super::{connections::Connection, encode::ProtoEncoder, error::ApiError, refusal::Refusal};
 use crate::{
     registration::{GrpcCode, TraceId},
     telemetry::metrics,
 };
-use http::Response;
+use http::{HeaderMap, HeaderValue, Response, StatusCode};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use std::{
     pin::Pin,
+    sync::{Arc, OnceLock},
     task::{Context, Poll, ready},
 };
 use tokio::time::Instant;
+use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 use tonic::{Code, Status, body::Body};
 use tracing::Span;
-
-/// Its call lasts until the response stream ends.
-const STREAMING_METHOD: &str = "/registrar.v1.RegistrarService/WatchRegistration";
 
 /// If the client disconnects, it is dropped without a response and counts as cancelled.
 pub(super) struct ActiveCall {
@@ -25,29 +25,105 @@ pub(super) struct ActiveCall {
     pub(super) trace_id: TraceId,
     pub(super) sampled: bool,
     pub(super) code: Code,
+    pub(super) connection: Arc<Connection>,
 }
 
 impl ActiveCall {
-    /// The answer is there: the call is over, but for a stream, which ends with its trailers.
-    pub(super) fn track_response(mut self, response: Response<Body>) -> Response<Body> {
-        match Status::from_header_map(response.headers()) {
-            Some(status) => self.code = status.code(),
-            None if self.method == STREAMING_METHOD => {
-                return response.map(|inner| Body::new(TrackedBody { inner, call: Some(self) }));
-            }
-            None => self.code = Code::Ok,
-        }
+    /// The answer is there, and the call is over.
+    pub(super) fn finish(mut self, response: Response<Body>) -> Response<Body> {
+        self.code = match Status::from_header_map(response.headers()) {
+            Some(status) => status.code(),
+            None if response.status() == StatusCode::OK => Code::Ok,
+            // It was no call.
+            None => Code::InvalidArgument,
+        };
         response
+    }
+
+    /// The call lasts until its stream ends, with its trailers or by `end`.
+    pub(super) fn track_stream(self, response: Response<Body>, end: StreamEnd) -> Response<Body> {
+        if response.status() != StatusCode::OK || Status::from_header_map(response.headers()).is_some() {
+            return self.finish(response);
+        }
+        response.map(|inner| Body::new(TrackedStream { inner, call: Some(self), end: Some(end) }))
+    }
+}
+
+/// Ends a stream at the shutdown, or when its connection has to end.
+pub(super) struct StreamEnd {
+    signal: Pin<Box<WaitForCancellationFutureOwned>>,
+    credentials_end: Option<Pin<Box<dyn Future<Output = Refusal> + Send>>>,
+    stop: CancellationToken,
+    encoder: Arc<ProtoEncoder>,
+    /// What was wrong with its requests.
+    problem: Arc<OnceLock<Status>>,
+}
+
+impl StreamEnd {
+    pub(super) fn new(
+        connection: &Connection,
+        credentials_end: Option<impl Future<Output = Refusal> + Send + 'static>,
+        stop: CancellationToken,
+        encoder: Arc<ProtoEncoder>,
+        problem: Arc<OnceLock<Status>>,
+    ) -> Self {
+        let signal = Box::pin(connection.streams_end().cancelled_owned());
+        let credentials_end = credentials_end.map(|end| Box::pin(end) as _);
+        Self { signal, credentials_end, stop, encoder, problem }
+    }
+
+    /// Why the stream has to end, if it has to.
+    fn poll_status(&mut self, context: &mut Context<'_>) -> Poll<Status> {
+        let credentials_end = self.credentials_end.as_mut().map(|end| end.as_mut().poll(context));
+        let error = match credentials_end {
+            Some(Poll::Ready(refusal)) => refusal.into(),
+            Some(Poll::Pending) | None => {
+                ready!(self.signal.as_mut().poll(context));
+                if self.stop.is_cancelled() { ApiError::ShuttingDown(None) } else { ApiError::ConnectionAge }
+            }
+        };
+        Poll::Ready(error.into_status(&self.encoder))
     }
 }
 
 /// A stream, and the call that lasts as long.
-struct TrackedBody {
+struct TrackedStream {
     inner: Body,
     call: Option<ActiveCall>,
+    /// `None` when it is over.
+    end: Option<StreamEnd>,
 }
 
-impl HttpBody for TrackedBody {
+impl TrackedStream {
+    /// The trailers, if the stream has to end although the handler does not end it.
+    fn poll_end(&mut self, context: &mut Context<'_>) -> Option<HeaderMap> {
+        let Poll::Ready(status) = self.end.as_mut()?.poll_status(context) else { return None };
+        Some(self.end_with(&status))
+    }
+
+    /// Of a stream whose requests could not be read; the library ends it without an error.
+    fn problem(&mut self, frame: &Option<Result<Frame<<Body as HttpBody>::Data>, Status>>) -> Option<HeaderMap> {
+        let is_end = frame.as_ref().is_none_or(|frame| frame.as_ref().is_ok_and(Frame::is_trailers));
+        let status = self.end.as_ref()?.problem.get().filter(|_| is_end)?.clone();
+        Some(self.end_with(&status))
+    }
+
+    fn end_with(&mut self, status: &Status) -> HeaderMap {
+        let mut trailers = HeaderMap::new();
+        // Its headers are made of plain ASCII.
+        let _ = status.add_header(&mut trailers);
+        if let Some(call) = &self.call
+            && let Ok(trace_id) = HeaderValue::from_str(&call.trace_id.to_string())
+        {
+            trailers.insert("x-trace-id", trace_id);
+        }
+        self.end = None;
+        self.inner = Body::empty();
+        trailers
+    }
+}
+
+impl HttpBody for TrackedStream {
     type Data = <Body as HttpBody>::Data;
     type Error = <Body as HttpBody>::Error;
 
@@ -56,7 +132,16 @@ impl HttpBody for TrackedBody {
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Self::Data>, Self::Error>>> {
         let span = self.call.as_ref().map_or_else(Span::none, |call| call.span.clone());
-        let frame = ready!(span.in_scope(|| Pin::new(&mut self.inner).poll_frame(context)));
+        let frame = match span.in_scope(|| Pin::new(&mut self.inner).poll_frame(context)) {
+            Poll::Ready(frame) => match self.problem(&frame) {
+                Some(trailers) => Some(Ok(Frame::trailers(trailers))),
+                None => frame,
+            },
+            Poll::Pending => match self.poll_end(context) {
+                Some(trailers) => Some(Ok(Frame::trailers(trailers))),
+                None => return Poll::Pending,
+            },
+        };
         let trailers = frame.as_ref().and_then(|frame| frame.as_ref().ok()?.trailers_ref());
         let code = trailers.and_then(Status::from_header_map).map(|status| status.code());
         if let Some(mut call) = self.call.take_if(|_| frame.is_none() || code.is_some()) {
@@ -70,12 +155,15 @@ impl HttpBody for TrackedBody {
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.inner.size_hint()
+        SizeHint::default()
     }
 }
 
 impl Drop for ActiveCall {
     fn drop(&mut self) {
+        if self.code == Code::Cancelled {
+            self.connection.count_cancel();
+        }
         self.span.record("rpc.grpc.status_code", i64::from(i32::from(self.code)));
         if is_server_error(self.code) {
             self.span.record("otel.status_code", "error");

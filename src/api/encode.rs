@@ -3,16 +3,21 @@
 use super::proto;
 use crate::{
     pipeline::{Header, Network, OnChainRegistration, Registrar},
-    registration::{Cause, Diagnosis, Failure, Finality, Pair, Registration, State, Timestamp, Transaction},
+    registration::{
+        Cause, Diagnosis, DocumentWarning, Failure, Finality, Pair, Registration, State, Timestamp, Transaction,
+        diagnosis::EndpointSnapshot,
+    },
     telemetry::redact,
 };
-use alloy::primitives::B256;
+use alloy::primitives::{Address, B256, U256};
+use std::time::Duration;
 
 #[derive(Clone, Debug)]
 pub(super) struct ProtoEncoder {
     network: Network,
     head: Option<Header>,
     confirmations: u64,
+    shows_callers: bool,
 }
 
 impl ProtoEncoder {
@@ -21,11 +26,17 @@ impl ProtoEncoder {
     }
 
     pub(super) fn from_parts(network: Network, head: Option<Header>, confirmations: u64) -> Self {
-        Self { network, head, confirmations }
+        Self { network, head, confirmations, shows_callers: false }
+    }
+
+    /// For who may see who asked for a registration.
+    pub(super) fn showing_callers(self, shows_callers: bool) -> Self {
+        Self { shows_callers, ..self }
     }
 
     pub(super) fn registration(&self, registration: &Registration) -> proto::Registration {
         let times = &registration.times;
+        let caller = registration.request.caller.as_ref().filter(|_| self.shows_callers);
         proto::Registration {
             id: registration.id.to_string(),
             document_hash: registration.request.pair.document_hash.to_string(),
@@ -45,6 +56,9 @@ impl ProtoEncoder {
             fail_time: times.failed.map(encode_timestamp),
             update_time: Some(encode_timestamp(times.updated)),
             trace_id: registration.request.trace.trace_id.to_string(),
+            warning: registration.request.warning().map(|warning| warning.to_string()).unwrap_or_default(),
+            caller: caller.map(ToString::to_string).unwrap_or_default(),
+            user_id: registration.request.user_id.as_ref().map(|user| user.as_str().to_owned()).unwrap_or_default(),
         }
     }
 
@@ -76,6 +90,7 @@ impl ProtoEncoder {
         &self,
         registrar: &Registrar,
         pair: &Pair,
+        warning: Option<DocumentWarning>,
         found: Option<OnChainRegistration>,
     ) -> proto::VerifyDocumentResponse {
         let transaction = found.and_then(|found| found.transaction);
@@ -94,6 +109,7 @@ impl ProtoEncoder {
             explorer_url: transaction.map(|hash| self.explorer_url(hash)).unwrap_or_default(),
             contract_address: registrar.contract().to_string(),
             chain_id: self.network.chain_id,
+            warning: warning.map(|warning| warning.to_string()).unwrap_or_default(),
         }
     }
 
@@ -125,6 +141,24 @@ impl ProtoEncoder {
             sign_time: ours.map(|ours| encode_timestamp(ours.signed_at)),
         }
     }
+}
+
+pub(super) fn encode_signers(signers: Vec<(Address, Option<U256>)>) -> Vec<proto::SignerStatus> {
+    let signer = |(address, balance): (Address, Option<U256>)| proto::SignerStatus {
+        address: address.to_string(),
+        balance_wei: balance.map(|wei| wei.to_string()).unwrap_or_default(),
+    };
+    signers.into_iter().map(signer).collect()
+}
+
+pub(super) fn encode_endpoints(endpoints: Vec<EndpointSnapshot>) -> Vec<proto::EndpointStatus> {
+    let endpoint = |endpoint: EndpointSnapshot| proto::EndpointStatus {
+        name: endpoint.name,
+        state: endpoint.state.to_owned(),
+        head_block: endpoint.head,
+        error: endpoint.error.map(|error| redact(&error).into_owned()).unwrap_or_default(),
+    };
+    endpoints.into_iter().map(endpoint).collect()
 }
 
 fn encode_failure(failure: &Failure) -> proto::Failure {
@@ -160,8 +194,15 @@ fn encode_cause(cause: Cause) -> proto::Cause {
     }
 }
 
-fn encode_timestamp(at: Timestamp) -> prost_types::Timestamp {
+pub(super) fn encode_timestamp(at: Timestamp) -> prost_types::Timestamp {
     let micros = at.micros();
     let nanos = i32::try_from(micros.rem_euclid(1_000_000) * 1000).unwrap_or_default();
     prost_types::Timestamp { seconds: micros.div_euclid(1_000_000), nanos }
+}
+
+pub(super) fn encode_duration(duration: Duration) -> prost_types::Duration {
+    prost_types::Duration {
+        seconds: i64::try_from(duration.as_secs()).unwrap_or(i64::MAX),
+        nanos: i32::try_from(duration.subsec_nanos()).unwrap_or_default(),
+    }
 }

@@ -1,11 +1,16 @@
 //! The one place that turns an error into a gRPC status: few codes, a stable reason, typed details, plain trailers.
 //! Every text in it is redacted here, whatever its source.
 
-use super::{encode::ProtoEncoder, proto};
+use super::{
+    encode::ProtoEncoder,
+    error_detail::{blocked_reason, cause_metadata, error_detail, explanation, state_name},
+    fields::{Field, shown_fields},
+    refusal::{CallerLimit, Refusal},
+};
 use crate::{
-    pipeline::{AcceptError, StoreError, TooManyWaiters},
-    registration::{Diagnosis, ErrorReason, Registration, diagnosis},
-    telemetry::redact,
+    pipeline::{self, AcceptError, StoreError, TooManyWaiters},
+    registration::{Diagnosis, ErrorReason, Registration, TraceId},
+    telemetry::{OngoingCondition, redact},
 };
 use prost::Message;
 use std::{collections::HashMap, sync::Arc, time::Duration};
@@ -18,18 +23,30 @@ const ERROR_DOMAIN: &str = "registrar.v1";
 const MAX_DETAILS_BYTES: usize = 2400;
 /// Percent-encoded, as it is sent.
 const MAX_STATUS_MESSAGE_BYTES: usize = 500;
-/// The limit of a failure's message in the short form of the details.
-const MAX_SHORT_FAILURE_BYTES: usize = 300;
+/// As [`MAX_STATUS_MESSAGE_BYTES`], where the message names fields.
+const MAX_FIELDS_MESSAGE_BYTES: usize = 800;
+/// A failure of many calls is one condition.
+const FAILURE_REPORT_INTERVAL: Duration = Duration::from_secs(60);
 const RETRY_AFTER_FULL: Duration = Duration::from_secs(1);
 const RETRY_AFTER_UNAVAILABLE: Duration = Duration::from_secs(2);
 
 #[derive(Debug)]
 pub(super) enum ApiError {
     /// Every invalid field of the request with its problem.
-    InvalidFields(Vec<(&'static str, String)>),
+    InvalidFields(Vec<(Field, String)>),
+    /// The message cannot be read, and why.
+    MalformedRequest(String),
+    /// The maximum of bytes.
+    MessageTooLarge(usize),
     NotFound,
+    /// Of another database, or of a time that a restored backup does not have.
+    ForeignCursor,
+    Refused(Refusal),
     QueueFull,
     TooManyWaiters,
+    TooManyCalls(TooManyCalls),
+    /// The connection of a stream has reached its age.
+    ConnectionAge,
     StoreUnavailable,
     /// No endpoint responds; with the registration if one was accepted.
     EndpointsUnavailable(Option<Arc<Registration>>),
@@ -37,18 +54,45 @@ pub(super) enum ApiError {
     NoContract(String),
     /// With the registration if one was accepted.
     ShuttingDown(Option<Arc<Registration>>),
+    /// No node had its transaction in time.
+    QueueTimeout(Arc<Registration>),
     ConfirmationTimeout(Arc<Registration>),
     /// The caller's wait or deadline ended before the registration was done.
     WaitTimeout(Arc<Registration>),
     RegistrationFailed(Arc<Registration>),
 }
 
+/// What a caller has as many of as it may have.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum TooManyCalls {
+    UnfinishedMessages,
+    UtilityStreams,
+    Pages,
+    BatchCalls,
+}
+
 impl From<AcceptError> for ApiError {
     fn from(error: AcceptError) -> Self {
         match error {
             AcceptError::QueueFull { .. } => Self::QueueFull,
+            AcceptError::CallerLimit(pipeline::CallerLimit::Unfinished { limit }) => {
+                Self::Refused(Refusal::Limit(CallerLimit {
+                    key: "max_unfinished",
+                    limit,
+                    retry_after: RETRY_AFTER_FULL,
+                }))
+            }
+            AcceptError::CallerLimit(pipeline::CallerLimit::Daily { limit, resets_in }) => {
+                Self::Refused(Refusal::Limit(CallerLimit { key: "daily_limit", limit, retry_after: resets_in }))
+            }
             AcceptError::Store(error) => error.into(),
         }
+    }
+}
+
+impl From<Refusal> for ApiError {
+    fn from(refusal: Refusal) -> Self {
+        Self::Refused(refusal)
     }
 }
 
@@ -62,10 +106,11 @@ impl From<StoreError> for ApiError {
             | StoreError::Conflict
             | StoreError::Fenced
             | StoreError::OverBudget(_) => {
-                if error.is_reported_elsewhere() {
+                static REPORTED: OngoingCondition = OngoingCondition::new();
+                if error.is_reported_elsewhere() || !REPORTED.start_every(FAILURE_REPORT_INTERVAL) {
                     tracing::debug!(error = %error, "database query of a call failed");
                 } else {
-                    tracing::error!(error = %error, "database query of a call failed");
+                    tracing::error!(error = %error, "database query of a call failed; reported at most once a minute");
                 }
                 Self::StoreUnavailable
             }
@@ -74,22 +119,34 @@ impl From<StoreError> for ApiError {
 }
 
 impl From<TooManyWaiters> for ApiError {
-    fn from(_: TooManyWaiters) -> Self {
-        Self::TooManyWaiters
+    fn from(error: TooManyWaiters) -> Self {
+        match error {
+            TooManyWaiters::All => Self::TooManyWaiters,
+            TooManyWaiters::OfCaller { limit } => {
+                Self::Refused(Refusal::Limit(CallerLimit { key: "max_waiting", limit, retry_after: RETRY_AFTER_FULL }))
+            }
+        }
     }
 }
 
 impl ApiError {
-    fn reason(&self) -> ErrorReason {
+    pub(super) fn reason(&self) -> ErrorReason {
         match self {
             Self::InvalidFields(_) => ErrorReason::InvalidField,
+            Self::MalformedRequest(_) => ErrorReason::MalformedRequest,
+            Self::MessageTooLarge(_) => ErrorReason::MessageTooLarge,
+            Self::TooManyCalls(_) => ErrorReason::TooManyCalls,
+            Self::ConnectionAge => ErrorReason::ConnectionAge,
             Self::NotFound => ErrorReason::RegistrationNotFound,
+            Self::ForeignCursor => ErrorReason::CursorForeign,
+            Self::Refused(refusal) => refusal.reason(),
             Self::QueueFull => ErrorReason::QueueFull,
             Self::TooManyWaiters => ErrorReason::TooManyWaiters,
             Self::StoreUnavailable => ErrorReason::StoreUnavailable,
             Self::EndpointsUnavailable(_) => ErrorReason::AllRpcEndpointsUnavailable,
             Self::NoContract(_) => ErrorReason::NoContract,
             Self::ShuttingDown(_) => ErrorReason::ShuttingDown,
+            Self::QueueTimeout(_) => ErrorReason::QueueTimeout,
             Self::ConfirmationTimeout(_) => ErrorReason::ConfirmationTimeout,
             Self::WaitTimeout(_) => ErrorReason::WaitTimeout,
             Self::RegistrationFailed(registration) => {
@@ -100,13 +157,19 @@ impl ApiError {
 
     fn retry_after(&self) -> Option<Duration> {
         match self {
-            Self::QueueFull | Self::TooManyWaiters => Some(RETRY_AFTER_FULL),
+            Self::QueueFull | Self::TooManyWaiters | Self::TooManyCalls(_) => Some(RETRY_AFTER_FULL),
+            Self::Refused(refusal) => refusal.retry_after(),
+            Self::ConnectionAge => Some(Duration::ZERO),
             Self::StoreUnavailable | Self::EndpointsUnavailable(_) | Self::ShuttingDown(_) => {
                 Some(RETRY_AFTER_UNAVAILABLE)
             }
             Self::InvalidFields(_)
+            | Self::MalformedRequest(_)
+            | Self::MessageTooLarge(_)
             | Self::NotFound
+            | Self::ForeignCursor
             | Self::NoContract(_)
+            | Self::QueueTimeout(_)
             | Self::ConfirmationTimeout(_)
             | Self::WaitTimeout(_)
             | Self::RegistrationFailed(_) => None,
@@ -117,13 +180,20 @@ impl ApiError {
     fn registration(&self) -> Option<&Registration> {
         match self {
             Self::InvalidFields(_)
+            | Self::MalformedRequest(_)
+            | Self::MessageTooLarge(_)
             | Self::NotFound
+            | Self::ForeignCursor
+            | Self::Refused(_)
             | Self::QueueFull
             | Self::TooManyWaiters
+            | Self::TooManyCalls(_)
+            | Self::ConnectionAge
             | Self::StoreUnavailable
             | Self::NoContract(_) => None,
             Self::EndpointsUnavailable(registration) | Self::ShuttingDown(registration) => registration.as_deref(),
-            Self::ConfirmationTimeout(registration)
+            Self::QueueTimeout(registration)
+            | Self::ConfirmationTimeout(registration)
             | Self::WaitTimeout(registration)
             | Self::RegistrationFailed(registration) => Some(registration),
         }
@@ -132,15 +202,36 @@ impl ApiError {
     fn message(&self, encoder: &ProtoEncoder) -> String {
         match self {
             Self::InvalidFields(fields) => {
+                let fields = shown_fields(fields);
                 fields.iter().map(|(field, problem)| format!("{field} {problem}")).collect::<Vec<_>>().join("; ")
             }
-            Self::NotFound => "no such registration".to_owned(),
-            Self::QueueFull => "too many registrations are unfinished; nothing was accepted, retry shortly".to_owned(),
-            Self::TooManyWaiters => {
-                "too many calls and streams are waiting; nothing was accepted, retry shortly or with \
-                                     wait_for = WAIT_FOR_ACCEPTED"
-                    .to_owned()
+            Self::MalformedRequest(problem) => {
+                format!("the request cannot be read: {problem}; send one message of the method's request type")
             }
+            Self::MessageTooLarge(max) => format!("the message has more than {max} bytes, the limit of this method"),
+            Self::NotFound => "no such registration".to_owned(),
+            Self::ForeignCursor => "after_cursor is of another database, or of a time that was lost when a backup was \
+                                    restored; read again with from_beginning, and replace what was made of this feed"
+                .to_owned(),
+            Self::Refused(refusal) => refusal.message(),
+            Self::QueueFull => "too many registrations are unfinished, in all or of this connection; nothing was \
+                                accepted, retry shortly"
+                .to_owned(),
+            Self::TooManyWaiters => "too many calls and streams are waiting, in all or of this connection; nothing \
+                                     was accepted, retry shortly or with wait_for = WAIT_FOR_ACCEPTED"
+                .to_owned(),
+            Self::TooManyCalls(what) => {
+                let what = match what {
+                    TooManyCalls::UnfinishedMessages => "calls whose message is not complete",
+                    TooManyCalls::UtilityStreams => "streams of health and reflection",
+                    TooManyCalls::Pages => "pages that are read or not yet received",
+                    TooManyCalls::BatchCalls => "calls with many documents",
+                };
+                format!("too many {what}, in all or of this connection; this call changed nothing, retry shortly")
+            }
+            Self::ConnectionAge => "the connection has reached its maximum age; open the stream again, on a new \
+                                    connection"
+                .to_owned(),
             Self::StoreUnavailable => "the database cannot be used now; this call changed nothing, retry".to_owned(),
             Self::EndpointsUnavailable(Some(_)) => {
                 "accepted, but no RPC endpoint responds; processing continues when one does".to_owned()
@@ -155,14 +246,20 @@ impl ApiError {
                 "the server is shutting down; processing continues when it is back".to_owned()
             }
             Self::ShuttingDown(None) => "the server is shutting down; nothing was accepted".to_owned(),
-            Self::ConfirmationTimeout(registration) => format!(
-                "sent, but not confirmed in time; processing continues. {}",
-                registration.diagnosis.as_ref().map_or("", |diagnosis| &diagnosis.explanation)
-            ),
-            Self::WaitTimeout(registration) => format!(
-                "still {} when the wait ended; processing continues, check again with the id",
-                state_name(registration, encoder)
-            ),
+            Self::QueueTimeout(registration) => {
+                format!("not sent in time; processing continues. {}", explanation(registration))
+            }
+            Self::ConfirmationTimeout(registration) => {
+                format!("sent, but not confirmed in time; processing continues. {}", explanation(registration))
+            }
+            Self::WaitTimeout(registration) => {
+                let blocked = registration.blocked_reason.map(|reason| format!(" ({})", reason.code()));
+                format!(
+                    "still {}{} when the wait ended; processing continues, check again with the id",
+                    state_name(registration, encoder),
+                    blocked.unwrap_or_default()
+                )
+            }
             Self::RegistrationFailed(registration) => registration
                 .failure
                 .as_ref()
@@ -173,25 +270,35 @@ impl ApiError {
     /// `metadata` of the `ErrorInfo`.
     fn metadata(&self, encoder: &ProtoEncoder) -> Vec<(&'static str, String)> {
         match self {
+            Self::QueueTimeout(registration) => {
+                let mut metadata = cause_metadata(registration);
+                metadata.push(("blockedReason", blocked_reason(registration)));
+                metadata
+            }
             Self::ConfirmationTimeout(registration) => {
-                let diagnosis = registration.diagnosis.as_ref();
                 let hash = registration.transaction.as_ref().map(|transaction| transaction.hash);
-                let explanation = diagnosis.map_or("", |diagnosis| diagnosis.explanation.as_str());
-                vec![
-                    ("cause", diagnosis.map_or("pending", |diagnosis| diagnosis.cause.code()).to_owned()),
-                    ("explanation", explanation.chars().take(diagnosis::MAX_EXPLANATION_CHARS).collect()),
+                let mut metadata = cause_metadata(registration);
+                metadata.extend([
                     ("transactionHash", hash.map(|hash| hash.to_string()).unwrap_or_default()),
                     ("explorerUrl", hash.map(|hash| encoder.explorer_url(hash)).unwrap_or_default()),
-                ]
+                ]);
+                metadata
             }
             Self::WaitTimeout(registration) => vec![
                 ("state", state_name(registration, encoder).to_owned()),
-                ("blockedReason", registration.blocked_reason.map_or("", |blocked| blocked.code()).to_owned()),
+                ("blockedReason", blocked_reason(registration)),
             ],
+            Self::Refused(Refusal::Limit(CallerLimit { key, .. })) => vec![("limit", (*key).to_owned())],
             Self::InvalidFields(_)
+            | Self::MalformedRequest(_)
+            | Self::MessageTooLarge(_)
             | Self::NotFound
+            | Self::ForeignCursor
+            | Self::Refused(_)
             | Self::QueueFull
             | Self::TooManyWaiters
+            | Self::TooManyCalls(_)
+            | Self::ConnectionAge
             | Self::StoreUnavailable
             | Self::EndpointsUnavailable(_)
             | Self::NoContract(_)
@@ -202,7 +309,18 @@ impl ApiError {
 
     /// The diagnosis that is sent besides the registration's own.
     fn diagnosis(&self) -> Option<&Diagnosis> {
-        if let Self::ConfirmationTimeout(registration) = self { registration.diagnosis.as_ref() } else { None }
+        if let Self::QueueTimeout(registration) | Self::ConfirmationTimeout(registration) = self {
+            registration.diagnosis.as_ref()
+        } else {
+            None
+        }
+    }
+
+    /// Ends a stream. Its trailers name the trace here, since the middleware does not see them.
+    pub(super) fn into_stream_status(self, encoder: &ProtoEncoder, trace_id: TraceId) -> Status {
+        let mut status = self.into_status(encoder);
+        insert_ascii(status.metadata_mut(), "x-trace-id", &trace_id.to_string());
+        status
     }
 
     /// `encoder` renders the registration as the caller would see it.
@@ -218,13 +336,20 @@ impl ApiError {
         }
         let mut message = redact(&self.message(encoder)).into_owned();
         if let Self::InvalidFields(fields) = &self {
-            let violation = |(field, problem): &(&'static str, String)| FieldViolation::new(*field, redact(problem));
-            details.set_bad_request(fields.iter().map(violation).collect::<Vec<_>>());
+            let violation =
+                |(field, problem): &(Field, String)| FieldViolation::new(field.to_string(), redact(problem));
+            details.set_bad_request(shown_fields(fields).iter().map(violation).collect::<Vec<_>>());
+            message = truncate_encoded(&message, MAX_FIELDS_MESSAGE_BYTES);
         } else {
             message = truncate_encoded(&message, MAX_STATUS_MESSAGE_BYTES);
         }
         let mut trailers = MetadataMap::new();
         insert_ascii(&mut trailers, "x-error-reason", reason.code());
+        if let Self::Refused(refusal) = &self
+            && let Some(challenge) = refusal.challenge()
+        {
+            insert_ascii(&mut trailers, "www-authenticate", challenge);
+        }
         if let Some(registration) = self.registration() {
             insert_ascii(&mut trailers, "x-registration-id", &registration.id.to_string());
         }
@@ -245,10 +370,6 @@ impl ApiError {
     }
 }
 
-fn state_name(registration: &Registration, encoder: &ProtoEncoder) -> &'static str {
-    encoder.state(registration.state).as_str_name().trim_start_matches("STATE_")
-}
-
 /// What is not plain ASCII is percent-encoded, byte by byte
 /// (<https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-HTTP2.md#responses>).
 fn truncate_encoded(message: &str, max_bytes: usize) -> String {
@@ -258,35 +379,6 @@ fn truncate_encoded(message: &str, max_bytes: usize) -> String {
         bytes <= max_bytes
     };
     message.chars().take_while(fits).collect()
-}
-
-/// The registration's own diagnosis is left out where another is given; the `short` form leaves out what is long and
-/// available from `GetRegistration`.
-fn error_detail(
-    registration: &Registration,
-    diagnosis: Option<&Diagnosis>,
-    short: bool,
-    encoder: &ProtoEncoder,
-) -> prost_types::Any {
-    let mut message = encoder.registration(registration);
-    let mut diagnosis = diagnosis.map(|diagnosis| encoder.diagnosis(diagnosis));
-    if diagnosis.is_some() || short {
-        message.diagnosis = None;
-    }
-    if short {
-        message.submitted_as.clear();
-        if let Some(diagnosis) = &mut diagnosis {
-            diagnosis.evidence.clear();
-        }
-        if let Some(failure) = &mut message.failure {
-            failure.message.truncate(failure.message.floor_char_boundary(MAX_SHORT_FAILURE_BYTES));
-        }
-    }
-    let detail = proto::RegistrationErrorDetail { registration: Some(message), diagnosis };
-    prost_types::Any {
-        type_url: "type.googleapis.com/registrar.v1.RegistrationErrorDetail".to_owned(),
-        value: detail.encode_to_vec(),
-    }
 }
 
 /// Reasons and ids are plain ASCII, so that they always fit a header.
@@ -315,7 +407,8 @@ mod tests {
                 },
                 submitted_as: "x".repeat(100),
                 user_id: UserId::parse_optional(&"u".repeat(128)).unwrap(),
-                trace: crate::telemetry::propagation::extract(&http::HeaderMap::new()),
+                caller: "x".repeat(63).parse().ok(),
+                trace: crate::telemetry::propagation::extract(&http::HeaderMap::new()).into(),
             },
             state: State::Failed,
             finality: None,
@@ -329,6 +422,8 @@ mod tests {
             diagnosis: None,
             times: StateTimes {
                 created: at,
+                queued: at,
+                delayed: None,
                 submitted: Some(at),
                 included: Some(at),
                 confirmed: None,
@@ -368,6 +463,16 @@ mod tests {
             ..failed()
         };
         let size = size_of(ApiError::ConfirmationTimeout(Arc::new(late)));
+        assert!(size < 4096 - 128, "{size} bytes");
+    }
+
+    #[test]
+    fn a_thousand_invalid_documents_stay_under_4_kib() {
+        let problem = |name| format!("has {}", "a".repeat(100) + name);
+        let fields = (0..1_000).flat_map(|index| {
+            ["document_hash", "case_id"].map(|name| (Field::OfDocument { index, name }, problem(name)))
+        });
+        let size = size_of(ApiError::InvalidFields(fields.step_by(3).collect()));
         assert!(size < 4096 - 128, "{size} bytes");
     }
 

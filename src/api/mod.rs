@@ -1,20 +1,37 @@
 //! The gRPC and admin servers, and the only area that names tonic. Requests are decoded, responses encoded and errors
-//! turned into a status in one place each.
+//! turned into a status in one place each; [`front`] translates the other protocols into gRPC.
 
+mod access;
 mod admin;
 mod call_metrics;
+mod change_cursor;
+mod changes;
+mod codec;
+mod connections;
 mod decode;
 mod encode;
 mod error;
+mod error_detail;
+mod fields;
+mod front;
 mod health;
 mod layer;
+mod limits;
+mod message;
+mod method;
+mod page;
 mod page_token;
+mod reflection_requests;
+mod refusal;
 mod server;
 mod service;
 mod wait;
+mod watch;
 
-pub use admin::serve_admin;
-pub use server::{ServeError, serve};
+pub(crate) use admin::serve_admin;
+pub(crate) use front::AllowedOrigins;
+pub use server::ServeError;
+pub(crate) use server::serve;
 
 use std::{net::SocketAddr, time::Duration};
 
@@ -34,4 +51,13 @@ pub struct Settings {
     pub(crate) max_wait: Duration,
     /// Calls and streams that may wait at the same time.
     pub(crate) max_waiters: u64,
+    /// Of the gRPC port.
+    pub(crate) max_connections: u64,
+    pub(crate) max_connection_age: Duration,
+    pub(crate) cors_origins: AllowedOrigins,
+}
+
+/// The limit of open files of this process; `None` if there is none.
+fn open_file_limit() -> Option<u64> {
+    rustix::process::getrlimit(rustix::process::Resource::Nofile).current
 }

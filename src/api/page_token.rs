@@ -1,6 +1,9 @@
 //! Page tokens: the last registration of a page, bound to the filter of the request.
 
-use crate::{pipeline::Filter, registration::RegistrationId};
+use crate::{
+    pipeline::{Filter, Order},
+    registration::RegistrationId,
+};
 use alloy::primitives::hex;
 use sha2::{Digest, Sha256};
 
@@ -37,21 +40,58 @@ pub(super) fn resume_after(token: Option<PageToken>, filter: &Filter) -> Result<
         None => Ok(None),
         Some((last, bound)) if bound == filter_digest(filter) => Ok(Some(last)),
         Some(_) => Err(
-            "belongs to another filter: a page token goes with the states, case_id and document_hash it was made with",
+            "belongs to another filter: a page token goes with the filters and the order of the request that it was made \
+             for",
         ),
     }
 }
 
 fn filter_digest(filter: &Filter) -> [u8; FILTER_DIGEST_BYTES] {
+    let Filter {
+        states,
+        case_id,
+        document_hash,
+        user_id,
+        caller,
+        blocked_reasons,
+        created_from,
+        created_before,
+        transaction_hash,
+        order,
+    } = filter;
     let mut hasher = Sha256::new();
-    for state in &filter.states {
-        hasher.update(state.code());
-        hasher.update([0]);
+    let mut add = |name: &str, value: &[u8]| {
+        hasher.update(name);
+        hasher.update((value.len() as u64).to_be_bytes());
+        hasher.update(value);
+    };
+    states.iter().for_each(|state| add("state", state.code().as_bytes()));
+    blocked_reasons.iter().for_each(|reason| add("blocked", reason.code().as_bytes()));
+    if let Some(case) = case_id {
+        add("case", case.as_str().as_bytes());
     }
-    hasher.update([1]);
-    hasher.update(filter.case_id.as_ref().map_or("", |case| case.as_str()));
-    hasher.update([1]);
-    hasher.update(filter.document_hash.as_ref().map_or(&[][..], |hash| hash.as_bytes()));
+    if let Some(hash) = document_hash {
+        add("document", hash.as_bytes());
+    }
+    if let Some(user) = user_id {
+        add("user", user.as_str().as_bytes());
+    }
+    if let Some(caller) = caller {
+        add("caller", caller.as_str().as_bytes());
+    }
+    if let Some(from) = created_from {
+        add("from", &from.micros().to_be_bytes());
+    }
+    if let Some(before) = created_before {
+        add("before", &before.micros().to_be_bytes());
+    }
+    if let Some(hash) = transaction_hash {
+        add("transaction", hash.as_slice());
+    }
+    match order {
+        Order::NewestFirst => {}
+        Order::OldestFirst => add("order", b"oldest"),
+    }
     let mut digest = [0; FILTER_DIGEST_BYTES];
     digest.copy_from_slice(&hasher.finalize()[..FILTER_DIGEST_BYTES]);
     digest
@@ -60,7 +100,8 @@ fn filter_digest(filter: &Filter) -> [u8; FILTER_DIGEST_BYTES] {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::registration::State;
+    use crate::registration::{BlockedReason, DocumentHash, State, Timestamp, UserId};
+    use alloy::primitives::B256;
 
     #[test]
     fn a_token_goes_with_its_filter_alone() {
@@ -71,6 +112,23 @@ mod tests {
         assert_eq!(resume_after(made_token, &filter), Ok(Some(id)));
         assert_eq!((decode_page_token(""), resume_after(None, &filter)), (Ok(None), Ok(None)));
         assert!(resume_after(made_token, &Filter::default()).unwrap_err().contains("another filter"));
+        let time = |seconds| Some(Timestamp::from_seconds(seconds));
+        for other in [
+            Filter { states: vec![State::Failed], ..filter.clone() },
+            Filter { case_id: "a".parse().ok(), ..filter.clone() },
+            Filter { document_hash: DocumentHash::new([1; 32]).ok(), ..filter.clone() },
+            Filter { user_id: UserId::parse_optional("a").unwrap(), ..filter.clone() },
+            Filter { caller: "a".parse().ok(), ..filter.clone() },
+            Filter { blocked_reasons: vec![BlockedReason::FeeCap], ..filter.clone() },
+            Filter { created_from: time(1), ..filter.clone() },
+            Filter { created_before: time(1), ..filter.clone() },
+            Filter { transaction_hash: Some(B256::repeat_byte(1)), ..filter.clone() },
+            Filter { order: Order::OldestFirst, ..filter.clone() },
+        ] {
+            assert!(resume_after(made_token, &other).is_err(), "{other:?}");
+            let token = decode_page_token(&encode_page_token(id, &other)).unwrap();
+            assert_eq!(resume_after(token, &other), Ok(Some(id)));
+        }
         for bad in ["x", "00", &made[1..], &format!("{made}00"), "é"] {
             assert!(decode_page_token(bad).is_err(), "{bad}");
         }

@@ -2,48 +2,57 @@
 
 use super::{
     Settings,
-    decode::{self, RegistrationKey},
-    encode::ProtoEncoder,
-    error::ApiError,
+    access::Access,
+    changes::{self, ChangeStream, View},
+    connections::{HeldUntilSent, Turn},
+    decode::{self, Batch, BatchDocument, ChangeFilter, NamedPair, RegistrationKey},
+    encode::{ProtoEncoder, encode_duration, encode_endpoints, encode_signers, encode_timestamp},
+    error::{ApiError, TooManyCalls},
     layer::CallContext,
+    limits::{MAX_PAGES, MAX_WAITING_LISTS, PAGE_WAIT},
+    page::{self, Page},
     page_token,
     proto::{self, registrar_service_server::RegistrarService},
+    refusal::Refusal,
     wait::{self, WaitOptions},
+    watch::Watch,
 };
 use crate::{
-    pipeline::{Registrar, Subscription},
+    auth::Scope,
+    pipeline::{Accepted, NoPlace, Places, Registrar, VerificationError},
     registration::{
-        Registration, RegistrationId, State, TraceId,
+        DocumentWarning, Registration, RegistrationId,
         policy::wait_deadline::{WaitFor, bounded_by_confirmation_timeout, effective_wait},
     },
 };
-use futures_util::{Stream, StreamExt, stream};
-use std::{pin::Pin, sync::Arc, time::Duration};
+use futures_util::{Stream, StreamExt};
+use std::{pin::Pin, sync::Arc};
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status};
-
-/// A watched registration that does not change is read again this often.
-const WATCH_REFRESH_INTERVAL: Duration = Duration::from_secs(15);
 
 /// The service on the wire.
 #[derive(Clone)]
 pub(super) struct GrpcService {
-    registrar: Registrar,
+    registrar: Arc<Registrar>,
     settings: Settings,
+    pages: Places,
+    waiting_lists: Places,
     stop: CancellationToken,
 }
 
 impl GrpcService {
     pub(super) fn new(registrar: Registrar, settings: Settings, stop: CancellationToken) -> Self {
-        Self { registrar, settings, stop }
+        let (pages, waiting_lists) = (Places::new(MAX_PAGES), Places::new(MAX_WAITING_LISTS));
+        Self { registrar: Arc::new(registrar), settings, pages, waiting_lists, stop }
     }
 
-    fn encoder(&self) -> ProtoEncoder {
-        ProtoEncoder::new(&self.registrar)
+    fn encoder(&self, access: &Access) -> ProtoEncoder {
+        ProtoEncoder::new(&self.registrar).showing_callers(access.sees_callers())
     }
 
-    fn status(&self, error: ApiError) -> Status {
-        error.into_status(&self.encoder())
+    fn status(&self, error: ApiError, access: &Access) -> Status {
+        access.audit_error(&error);
+        error.into_status(&self.encoder(access))
     }
 
     fn reject_if_stopping(&self) -> Result<(), ApiError> {
@@ -53,21 +62,31 @@ impl GrpcService {
     async fn register(
         &self,
         request: proto::RegisterDocumentRequest,
-        context: CallContext,
-    ) -> Result<Arc<Registration>, ApiError> {
+        context: &mut CallContext,
+    ) -> Result<(Arc<Registration>, Option<DocumentWarning>), ApiError> {
         self.reject_if_stopping()?;
-        let params = decode::decode_register(request, context.trace, self.settings.max_wait)?;
+        let access = &context.access;
+        let params =
+            decode::decode_register(request, context.trace.clone(), access.caller_name(), self.settings.max_wait)?;
+        access.check_case(&params.registration.pair.case_id)?;
+        let warning = params.warning;
         let max_wait = effective_wait(params.wait_timeout, context.deadline, self.settings.max_wait);
         let bounded_by_confirmation_timeout = bounded_by_confirmation_timeout(params.wait_for, params.wait_timeout);
         // The wait slot comes first: if there is none, the call is rejected before anything is accepted.
         let slot = match params.wait_for {
             WaitFor::Accepted => None,
             WaitFor::Submitted | WaitFor::Included | WaitFor::Confirmed | WaitFor::Safe | WaitFor::Finalized => {
-                Some(self.registrar.acquire_slot()?)
+                Some(self.registrar.acquire_slot(access.caller_id(), access.max_waiting())?)
             }
         };
-        let accepted = self.registrar.accept(params.registration).await?;
-        let Some(slot) = slot else { return Ok(Arc::new(accepted.registration)) };
+        // Boxed, so that a call that waits does not keep its size.
+        let accept = self.registrar.accept(params.registration, access.caller_id(), access.quota());
+        let accepted = Box::pin(accept).await?;
+        context.turn = None;
+        if accepted.is_new {
+            access.audit_accepted(accepted.registration.id);
+        }
+        let Some(slot) = slot else { return Ok((Arc::new(accepted.registration), warning)) };
         let accepted = accepted.registration;
         let waiter = self.registrar.subscribe(accepted.id, slot);
         let wait = WaitOptions {
@@ -76,138 +95,166 @@ impl GrpcService {
             max_wait,
             bounded_by_confirmation_timeout,
         };
-        wait::wait_until_reached(&self.registrar, accepted, waiter, &wait, &self.stop).await
+        let reached = wait::wait_until_reached(&self.registrar, accepted, waiter, &wait, &self.stop).await?;
+        Ok((reached, warning))
     }
 
-    async fn get(&self, request: proto::GetRegistrationRequest) -> Result<Registration, ApiError> {
-        let found = match decode::decode_key(request.key)? {
-            RegistrationKey::Id(id) => self.registrar.get(id).await?,
-            RegistrationKey::Pair(pair) => self.registrar.find(&pair).await?,
+    async fn register_all(
+        &self,
+        request: proto::RegisterDocumentsRequest,
+        context: &mut CallContext,
+    ) -> Result<proto::RegisterDocumentsResponse, ApiError> {
+        self.reject_if_stopping()?;
+        let access = &context.access;
+        let Batch { registrations, documents } =
+            decode::decode_batch(&request, context.trace.clone(), access.caller_name())?;
+        drop(request);
+        access.check_cases(documents.iter().map(|document| &registrations[document.registration].pair.case_id))?;
+        let accept = self.registrar.accept_all(registrations, access.caller_id(), access.quota());
+        let accepted = Box::pin(accept).await?;
+        context.turn = None;
+        for Accepted { registration, .. } in accepted.iter().filter(|accepted| accepted.is_new) {
+            access.audit_accepted(registration.id);
+        }
+        let encoder = self.encoder(access);
+        let present = |document: BatchDocument| {
+            let mut registration = encoder.registration(&accepted.get(document.registration)?.registration);
+            replace_warning(&mut registration, document.warning);
+            Some(registration)
         };
-        found.ok_or(ApiError::NotFound)
+        Ok(proto::RegisterDocumentsResponse { registrations: documents.into_iter().filter_map(present).collect() })
+    }
+
+    async fn get(&self, request: proto::GetRegistrationRequest, access: &Access) -> Result<Registration, ApiError> {
+        match decode::decode_key(request.key)? {
+            RegistrationKey::Id(id) => self.find(id, access).await,
+            RegistrationKey::Pair(pair) => visible(self.registrar.find(&pair).await?, access),
+        }
+    }
+
+    async fn find(&self, id: RegistrationId, access: &Access) -> Result<Registration, ApiError> {
+        visible(self.registrar.get(id).await?, access)
     }
 
     async fn list(
         &self,
         request: proto::ListRegistrationsRequest,
+        access: &Access,
     ) -> Result<proto::ListRegistrationsResponse, ApiError> {
         let params = decode::decode_list(&request)?;
-        let mut found = self.registrar.list(&params.filter, params.before, params.page_size + 1).await?;
-        let more = found.len() > params.page_size as usize;
-        found.truncate(params.page_size as usize);
-        let next_page_token =
-            found.last().filter(|_| more).map(|last| page_token::encode_page_token(last.id, &params.filter));
-        let encoder = self.encoder();
+        if params.filter.caller.is_some() && !access.sees_callers() {
+            return Err(Refusal::ScopeMissing(Scope::Admin).into());
+        }
+        let Page { registrations, next } = page::read(&self.registrar, &params, access).await?;
+        let next = next.map(|last| page_token::encode_page_token(last, &params.filter));
+        let encoder = self.encoder(access);
         Ok(proto::ListRegistrationsResponse {
-            registrations: found.iter().map(|registration| encoder.registration(registration)).collect(),
-            next_page_token: next_page_token.unwrap_or_default(),
+            registrations: registrations.iter().map(|registration| encoder.registration(registration)).collect(),
+            next_page_token: next.unwrap_or_default(),
         })
     }
 
-    async fn diagnose(&self, id: &str) -> Result<proto::DiagnoseRegistrationResponse, ApiError> {
-        let registration = self.registrar.get(decode::decode_id(id)?).await?.ok_or(ApiError::NotFound)?;
+    async fn diagnose(
+        &self,
+        id: &str,
+        access: &Access,
+        turn: Option<Turn>,
+    ) -> Result<proto::DiagnoseRegistrationResponse, ApiError> {
+        let registration = self.find(decode::decode_id(id)?, access).await?;
+        // It asks the chain.
+        drop(turn);
         let diagnosis = self.registrar.diagnose(&registration).await;
-        let encoder = self.encoder();
+        let encoder = self.encoder(access);
         Ok(proto::DiagnoseRegistrationResponse {
             registration: Some(encoder.registration(&registration)),
             diagnosis: diagnosis.map(|diagnosis| encoder.diagnosis(&diagnosis)),
         })
     }
 
-    async fn verify(&self, request: &proto::VerifyDocumentRequest) -> Result<proto::VerifyDocumentResponse, ApiError> {
-        let pair = decode::decode_pair(request)?;
-        let found = self.registrar.verify(&pair).await.map_err(|error| {
-            tracing::warn!(error = %error, "document verification failed");
-            if error.is_contract_missing() {
+    async fn verify(
+        &self,
+        request: &proto::VerifyDocumentRequest,
+        access: &Access,
+    ) -> Result<proto::VerifyDocumentResponse, ApiError> {
+        let NamedPair { pair, warning, .. } = decode::decode_pair(request)?;
+        access.check_case(&pair.case_id)?;
+        let found = self.registrar.verify(&pair).await.map_err(|error| match error {
+            VerificationError::Busy => ApiError::TooManyWaiters,
+            VerificationError::Call(error) if error.is_contract_missing() => {
                 ApiError::NoContract(self.registrar.contract().to_string())
-            } else {
-                ApiError::EndpointsUnavailable(None)
             }
+            VerificationError::Call(_) => ApiError::EndpointsUnavailable(None),
         })?;
-        Ok(self.encoder().verify_response(&self.registrar, &pair, found))
+        Ok(self.encoder(access).verify_response(&self.registrar, &pair, warning, found))
     }
 
     async fn watch(
         &self,
         request: &proto::WatchRegistrationRequest,
-        trace_id: TraceId,
-    ) -> Result<WatchStream, ApiError> {
+        context: &CallContext,
+    ) -> Result<<Self as RegistrarService>::WatchRegistrationStream, ApiError> {
         self.reject_if_stopping()?;
         let params = decode::decode_watch(request)?;
-        let slot = self.registrar.acquire_slot()?;
+        let access = &context.access;
+        let slot = self.registrar.acquire_slot(access.caller_id(), access.max_waiting())?;
         let waiter = self.registrar.subscribe(params.id, slot);
-        let current = self.registrar.get(params.id).await?.ok_or(ApiError::NotFound)?;
-        Ok(WatchStream {
-            service: self.clone(),
+        let current = self.find(params.id, access).await?;
+        let watch = Watch {
+            registrar: self.registrar.clone(),
+            access: access.clone(),
             waiter,
             until: params.until,
             last_revision: params.after_revision,
-            trace_id,
+            trace_id: context.trace.trace_id,
             id: params.id,
-            last: None,
-            next_change: Some(Arc::new(current)),
-            done: false,
-        })
+            stop: self.stop.clone(),
+        };
+        Ok(watch.updates(current).boxed())
     }
 }
 
-struct WatchStream {
-    service: GrpcService,
-    waiter: Subscription,
-    until: WaitFor,
-    /// The revision of the last update sent to the client.
-    last_revision: i64,
-    trace_id: TraceId,
-    id: RegistrationId,
-    last: Option<Arc<Registration>>,
-    next_change: Option<Arc<Registration>>,
-    done: bool,
-}
-
-impl WatchStream {
-    /// The end of a stream is in its trailers, which the middleware does not see.
-    fn shutting_down_status(&self) -> Status {
-        let mut status = self.service.status(ApiError::ShuttingDown(self.last.clone()));
-        if let Ok(trace_id) = self.trace_id.to_string().parse() {
-            status.metadata_mut().insert("x-trace-id", trace_id);
-        }
-        status
+impl GrpcService {
+    fn view(&self, access: &Access, filter: ChangeFilter) -> View {
+        View { registrar: self.registrar.clone(), access: access.clone(), filter }
     }
 
-    /// `None` at the end of the stream.
-    async fn next_update(mut self) -> Option<(Result<proto::WatchRegistrationResponse, Status>, Self)> {
-        while !self.done {
-            let current = match self.next_change.take() {
-                Some(current) => current,
-                None => tokio::select! {
-                    changed = self.waiter.next_change() => changed,
-                    // A change whose notification was lost is in the store.
-                    () = tokio::time::sleep(WATCH_REFRESH_INTERVAL) => match self.service.registrar.get(self.id).await {
-                        Ok(Some(registration)) => Arc::new(registration),
-                        Ok(None) | Err(_) => continue,
-                    },
-                    () = self.service.stop.cancelled() => {
-                        self.done = true;
-                        return Some((Err(self.shutting_down_status()), self));
-                    }
-                },
-            };
-            self.last = Some(current.clone());
-            self.done = self.until.is_reached(current.state, current.finality) || current.state == State::Failed;
-            if current.revision > self.last_revision {
-                self.last_revision = current.revision;
-                let registration = Some(self.service.encoder().registration(&current));
-                return Some((Ok(proto::WatchRegistrationResponse { registration }), self));
-            }
-        }
-        None
+    async fn open_changes(
+        &self,
+        request: proto::WatchChangesRequest,
+        context: &CallContext,
+    ) -> Result<<Self as RegistrarService>::WatchChangesStream, ApiError> {
+        self.reject_if_stopping()?;
+        let proto::WatchChangesRequest { after_cursor, from_beginning, states, case_id } = request;
+        let request = proto::ListChangesRequest { after_cursor, from_beginning, states, case_id, page_size: 0 };
+        let params = decode::decode_changes(&request)?;
+        let access = &context.access;
+        let slot = self.registrar.acquire_slot(access.caller_id(), access.max_waiting())?;
+        let start = self.registrar.change_start(params.start).await?;
+        let reader = self.registrar.read_changes(start, slot);
+        let stream = ChangeStream::new(self.view(access, params.filter), reader, context.trace.trace_id);
+        Ok(stream.messages().boxed())
+    }
+
+    async fn page_of_changes(
+        &self,
+        request: &proto::ListChangesRequest,
+        access: &Access,
+    ) -> Result<proto::ListChangesResponse, ApiError> {
+        let params = decode::decode_changes(request)?;
+        let start = self.registrar.change_start(params.start).await?;
+        changes::page(&self.view(access, params.filter), start, params.page_size as usize).await
     }
 }
 
-fn encode_duration(duration: Duration) -> prost_types::Duration {
-    prost_types::Duration {
-        seconds: i64::try_from(duration.as_secs()).unwrap_or(i64::MAX),
-        nanos: i32::try_from(duration.subsec_nanos()).unwrap_or_default(),
+/// What the caller may not see does not exist for it.
+fn visible(found: Option<Registration>, access: &Access) -> Result<Registration, ApiError> {
+    found.filter(|found| access.sees(&found.request.pair.case_id)).ok_or(ApiError::NotFound)
+}
+
+/// The first request for the pair may have named the document in another way.
+fn replace_warning(registration: &mut proto::Registration, warning: Option<DocumentWarning>) {
+    if let Some(warning) = warning {
+        registration.warning = warning.to_string();
     }
 }
 
@@ -215,23 +262,37 @@ fn encode_duration(duration: Duration) -> prost_types::Duration {
 impl RegistrarService for GrpcService {
     type WatchRegistrationStream =
         Pin<Box<dyn Stream<Item = Result<proto::WatchRegistrationResponse, Status>> + Send + 'static>>;
+    type WatchChangesStream = Pin<Box<dyn Stream<Item = Result<proto::WatchChangesResponse, Status>> + Send + 'static>>;
 
     async fn register_document(
         &self,
         request: Request<proto::RegisterDocumentRequest>,
     ) -> Result<Response<proto::RegisterDocumentResponse>, Status> {
-        let context = CallContext::from_request(&request);
-        let registration = self.register(request.into_inner(), context).await.map_err(|error| self.status(error))?;
-        let registration = Some(self.encoder().registration(&registration));
-        Ok(Response::new(proto::RegisterDocumentResponse { registration }))
+        let mut context = CallContext::from_request(&request)?;
+        let registered = self.register(request.into_inner(), &mut context).await;
+        let (registration, warning) = registered.map_err(|error| self.status(error, &context.access))?;
+        let mut registration = self.encoder(&context.access).registration(&registration);
+        replace_warning(&mut registration, warning);
+        Ok(Response::new(proto::RegisterDocumentResponse { registration: Some(registration) }))
+    }
+
+    async fn register_documents(
+        &self,
+        request: Request<proto::RegisterDocumentsRequest>,
+    ) -> Result<Response<proto::RegisterDocumentsResponse>, Status> {
+        let mut context = CallContext::from_request(&request)?;
+        let registered = self.register_all(request.into_inner(), &mut context).await;
+        registered.map(Response::new).map_err(|error| self.status(error, &context.access))
     }
 
     async fn get_registration(
         &self,
         request: Request<proto::GetRegistrationRequest>,
     ) -> Result<Response<proto::GetRegistrationResponse>, Status> {
-        let registration = self.get(request.into_inner()).await.map_err(|error| self.status(error))?;
-        let registration = Some(self.encoder().registration(&registration));
+        let _turn = CallContext::turn(&request);
+        let access = CallContext::from_request(&request)?.access;
+        let found = self.get(request.into_inner(), &access).await.map_err(|error| self.status(error, &access))?;
+        let registration = Some(self.encoder(&access).registration(&found));
         Ok(Response::new(proto::GetRegistrationResponse { registration }))
     }
 
@@ -239,37 +300,85 @@ impl RegistrarService for GrpcService {
         &self,
         request: Request<proto::ListRegistrationsRequest>,
     ) -> Result<Response<proto::ListRegistrationsResponse>, Status> {
-        self.list(request.into_inner()).await.map(Response::new).map_err(|error| self.status(error))
+        let access = CallContext::from_request(&request)?.access;
+        // Its turn is over: lists have places of their own.
+        let request = request.into_inner();
+        let page = self.pages.take_or_wait(&self.waiting_lists, access.caller_id(), PAGE_WAIT).await;
+        let page = page.map_err(|NoPlace| self.status(ApiError::TooManyCalls(TooManyCalls::Pages), &access))?;
+        let listed = self.list(request, &access).await.map_err(|error| self.status(error, &access))?;
+        let mut response = Response::new(listed);
+        response.extensions_mut().insert(HeldUntilSent::new(page));
+        Ok(response)
     }
 
     async fn watch_registration(
         &self,
         request: Request<proto::WatchRegistrationRequest>,
     ) -> Result<Response<Self::WatchRegistrationStream>, Status> {
-        let trace_id = CallContext::from_request(&request).trace.trace_id;
-        let watching = self.watch(request.get_ref(), trace_id).await.map_err(|error| self.status(error))?;
-        Ok(Response::new(stream::unfold(watching, WatchStream::next_update).boxed()))
+        let context = CallContext::from_request(&request)?;
+        let updates = self.watch(request.get_ref(), &context).await;
+        updates.map(Response::new).map_err(|error| self.status(error, &context.access))
     }
 
     async fn diagnose_registration(
         &self,
         request: Request<proto::DiagnoseRegistrationRequest>,
     ) -> Result<Response<proto::DiagnoseRegistrationResponse>, Status> {
-        self.diagnose(&request.get_ref().id).await.map(Response::new).map_err(|error| self.status(error))
+        let CallContext { access, turn, .. } = CallContext::from_request(&request)?;
+        let request = request.into_inner();
+        let diagnosed = self.diagnose(&request.id, &access, turn).await;
+        diagnosed.map(Response::new).map_err(|error| self.status(error, &access))
     }
 
     async fn verify_document(
         &self,
         request: Request<proto::VerifyDocumentRequest>,
     ) -> Result<Response<proto::VerifyDocumentResponse>, Status> {
-        self.verify(request.get_ref()).await.map(Response::new).map_err(|error| self.status(error))
+        let access = CallContext::from_request(&request)?.access;
+        // Its turn is over: it asks the chain.
+        let request = request.into_inner();
+        let verified = self.verify(&request, &access).await;
+        verified.map(Response::new).map_err(|error| self.status(error, &access))
+    }
+
+    async fn watch_changes(
+        &self,
+        request: Request<proto::WatchChangesRequest>,
+    ) -> Result<Response<Self::WatchChangesStream>, Status> {
+        let context = CallContext::from_request(&request)?;
+        let changes = self.open_changes(request.into_inner(), &context).await;
+        changes.map(Response::new).map_err(|error| self.status(error, &context.access))
+    }
+
+    async fn list_changes(
+        &self,
+        request: Request<proto::ListChangesRequest>,
+    ) -> Result<Response<proto::ListChangesResponse>, Status> {
+        let access = CallContext::from_request(&request)?.access;
+        // Its turn is over: pages have places of their own.
+        let request = request.into_inner();
+        let page = self.pages.take_or_wait(&self.waiting_lists, access.caller_id(), PAGE_WAIT).await;
+        let page = page.map_err(|NoPlace| self.status(ApiError::TooManyCalls(TooManyCalls::Pages), &access))?;
+        let listed = self.page_of_changes(&request, &access).await.map_err(|error| self.status(error, &access))?;
+        let mut response = Response::new(listed);
+        response.extensions_mut().insert(HeldUntilSent::new(page));
+        Ok(response)
     }
 
     async fn get_service_info(
         &self,
-        _request: Request<proto::GetServiceInfoRequest>,
+        request: Request<proto::GetServiceInfoRequest>,
     ) -> Result<Response<proto::GetServiceInfoResponse>, Status> {
+        let access = CallContext::from_request(&request)?.access;
+        // Its turn is over: it asks the chain.
+        drop(request);
         let registrar = &self.registrar;
+        let queue = registrar.queue_status().await.ok();
+        let (signers, endpoints) = if access.sees_callers() {
+            (encode_signers(registrar.balances().await), encode_endpoints(registrar.endpoints()))
+        } else {
+            (Vec::new(), Vec::new())
+        };
         Ok(Response::new(proto::GetServiceInfoResponse {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             commit: env!("REGISTRAR_COMMIT").to_owned(),
@@ -280,6 +389,11 @@ impl RegistrarService for GrpcService {
             confirmations: u32::try_from(registrar.confirmations()).unwrap_or(u32::MAX),
             confirmation_timeout: Some(encode_duration(registrar.confirmation_timeout())),
             max_wait: Some(encode_duration(self.settings.max_wait)),
+            queue_timeout: Some(encode_duration(registrar.queue_timeout())),
+            signers,
+            endpoints,
+            queued: queue.map(|queue| queue.queued),
+            oldest_queued_time: queue.and_then(|queue| queue.oldest).map(encode_timestamp),
         }))
     }
 }

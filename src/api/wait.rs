@@ -20,13 +20,24 @@ pub(super) struct WaitOptions {
     pub(super) bounded_by_confirmation_timeout: bool,
 }
 
-fn outcome_if_reached(current: &Arc<Registration>, wait_for: WaitFor) -> Option<Result<Arc<Registration>, ApiError>> {
+fn outcome_if_reached(
+    registrar: &Registrar,
+    current: &Arc<Registration>,
+    wait_for: WaitFor,
+) -> Option<Result<Arc<Registration>, ApiError>> {
+    let is_unsent = matches!(current.state, State::Queued | State::Signed);
     if wait_for.is_reached(current.state, current.finality) {
         Some(Ok(current.clone()))
     } else if current.state == State::Failed {
         Some(Err(ApiError::RegistrationFailed(current.clone())))
     } else if current.times.timed_out.is_some() && current.state != State::Confirmed {
         Some(Err(ApiError::ConfirmationTimeout(current.clone())))
+    } else if current.times.delayed.is_some() && is_unsent {
+        Some(Err(if registrar.is_chain_healthy() {
+            ApiError::QueueTimeout(current.clone())
+        } else {
+            ApiError::EndpointsUnavailable(Some(current.clone()))
+        }))
     } else {
         None
     }
@@ -40,19 +51,20 @@ pub(super) async fn wait_until_reached(
     stop: &CancellationToken,
 ) -> Result<Arc<Registration>, ApiError> {
     // It may have changed between the commit and the subscription. It stays accepted even if the store cannot be read
-    // now.
-    let moved = registrar.get(accepted.id).await.ok().flatten();
+    // now. Boxed, so that a call that waits does not keep its size.
+    let moved = Box::pin(registrar.get(accepted.id)).await.ok().flatten();
     let mut current = Arc::new(moved.unwrap_or(accepted));
     loop {
-        if let Some(answer) = outcome_if_reached(&current, wait.wait_for) {
+        if let Some(answer) = outcome_if_reached(registrar, &current, wait.wait_for) {
             return answer;
         }
         tokio::select! {
             changed = waiter.next_change() => current = changed,
             () = tokio::time::sleep_until(wait_deadline(registrar, &current, wait)) => {
                 // A change whose notification was lost is in the store.
-                let last = registrar.get(current.id).await.ok().flatten().map_or(current, Arc::new);
-                return outcome_if_reached(&last, wait.wait_for).unwrap_or_else(|| Err(timeout_error(registrar, &last)));
+                let last = Box::pin(registrar.get(current.id)).await.ok().flatten().map_or(current, Arc::new);
+                return outcome_if_reached(registrar, &last, wait.wait_for)
+                    .unwrap_or_else(|| Err(timeout_error(registrar, &last)));
             }
             () = stop.cancelled() => return Err(ApiError::ShuttingDown(Some(current))),
         }

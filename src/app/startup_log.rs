@@ -1,7 +1,12 @@
 //! The log line of a completed start: version, chain, signers, database and addresses.
 
-use crate::{chain::Chain, config::Settings, store::Store};
-use alloy::primitives::Address;
+use crate::{
+    chain::{Chain, Signer},
+    config::Settings,
+    registration::units,
+    store::Store,
+};
+use alloy::primitives::{Address, U256};
 use std::net::SocketAddr;
 use tracing::info;
 
@@ -20,12 +25,13 @@ pub(super) struct StartupInfo {
     signers: String,
     endpoints: String,
     database: String,
+    daily_budget: String,
 }
 
 impl StartupInfo {
     /// Has no secrets: endpoints are named by host, the database without user and password.
-    pub(super) fn new(settings: &Settings, chain: &Chain, store: &Store) -> Self {
-        let signers: Vec<_> = settings.chain.signers.iter().map(|signer| signer.address().to_string()).collect();
+    pub(super) fn new(settings: &Settings, chain: &Chain, signers: &[Signer], store: &Store) -> Self {
+        let signers: Vec<_> = signers.iter().map(|signer| signer.address().to_string()).collect();
         let endpoints: Vec<_> = settings.chain.endpoints.iter().map(|endpoint| endpoint.name()).collect();
         Self {
             chain_id: chain.network().chain_id,
@@ -33,6 +39,10 @@ impl StartupInfo {
             signers: signers.join(", "),
             endpoints: endpoints.join(", "),
             database: store.display_name().to_owned(),
+            daily_budget: settings
+                .pipeline
+                .daily_budget
+                .map_or_else(|| "unlimited".to_owned(), |wei| units::format_eth(U256::from(wei))),
         }
     }
 
@@ -44,6 +54,7 @@ impl StartupInfo {
             signers = self.signers,
             database = self.database,
             endpoints = self.endpoints,
+            daily_budget = self.daily_budget,
             grpc = %addresses.grpc,
             admin = %addresses.admin,
             "listening"

@@ -7,18 +7,22 @@ use super::{
     endpoint::SetupError,
     fee_market::{FeeMarket, FeeMarketCache, fee_history},
     l1_fee::GasPriceOracle,
+    log_range::LogRange,
     pool::{AnswerQuality, BroadcastResult, EndpointPool},
-    rpc_types::{BLOCK_BY_NUMBER, CallRequest, LogFilter, RpcHeader, RpcLog, RpcReceipt},
+    quantity::{Quantity, Wei},
+    rpc_types::{BLOCK_BY_NUMBER, CallRequest, RpcHeader, RpcReceipt},
 };
 use crate::registration::{
     Block, Pair,
     diagnosis::{ChainSnapshot, HeadSnapshot, StallSnapshot},
+    policy::batching::TRANSACTION_GAS_CAP,
 };
 use alloy::{
     primitives::{Address, B256, Bytes, U64, U256},
     sol_types::SolCall,
 };
-use std::sync::Arc;
+use parking_lot::Mutex;
+use std::{collections::BTreeSet, sync::Arc};
 use tokio_util::sync::CancellationToken;
 
 /// The contract on its chain, reached through the endpoint pool.
@@ -30,6 +34,9 @@ pub struct Chain {
     max_fee_per_gas: u128,
     fee_market_cache: FeeMarketCache,
     gas_price_oracle: GasPriceOracle,
+    pub(super) log_range: LogRange,
+    /// Finality tags that were reported as not offered.
+    pub(super) missing_tags: Arc<Mutex<BTreeSet<BlockTag>>>,
 }
 
 /// What the preparation of a transaction needs to know.
@@ -77,6 +84,8 @@ impl Chain {
             max_fee_per_gas,
             fee_market_cache: FeeMarketCache::default(),
             gas_price_oracle: GasPriceOracle::default(),
+            log_range: LogRange::default(),
+            missing_tags: Arc::default(),
         }
     }
 
@@ -95,6 +104,11 @@ impl Chain {
 
     pub(crate) fn is_healthy(&self) -> bool {
         self.pool.is_usable()
+    }
+
+    /// Whether a usable endpoint limits the rate now.
+    pub(crate) fn is_throttled(&self) -> bool {
+        self.pool.is_throttled()
     }
 
     /// Usable or not.
@@ -138,12 +152,16 @@ impl Chain {
 
     /// `None` when no endpoint has the block.
     pub(crate) async fn header(&self, tag: BlockTag) -> Result<Option<Header>, CallError> {
-        let quality = |header: &Option<RpcHeader>| prefer_nonempty(header.is_some());
-        match self.pool.read(BLOCK_BY_NUMBER, (tag.to_param(), false), quality).await {
-            Ok(header) => Ok(header.map(Header::from)),
+        match self.read_header(tag).await {
             Err(error) if error.reject_reason() == Some(&RejectReason::UnknownBlock) => Ok(None),
-            Err(error) => Err(error),
+            header => header,
         }
+    }
+
+    pub(super) async fn read_header(&self, tag: BlockTag) -> Result<Option<Header>, CallError> {
+        let quality = |header: &Option<RpcHeader>| prefer_nonempty(header.is_some());
+        let header = self.pool.read(BLOCK_BY_NUMBER, (tag.to_param(), false), quality).await?;
+        Ok(header.map(Header::from))
     }
 
     /// Of a block that every node has.
@@ -153,29 +171,46 @@ impl Chain {
             .ok_or_else(|| self.primary_error(BLOCK_BY_NUMBER, EndpointFault::Unreadable))
     }
 
-    /// At the head: how many of the account's transactions are included.
-    pub(crate) async fn nonce(&self, account: Address) -> Result<u64, CallError> {
-        self.pool.nonce(account).await
-    }
-
     /// In wei.
     ///
     /// # Errors
     /// When no endpoint answers.
     pub async fn balance(&self, account: Address) -> Result<U256, CallError> {
-        self.pool.read("eth_getBalance", (account, "latest"), |_| AnswerQuality::Accept).await
+        let balance = self.pool.read("eth_getBalance", (account, "latest"), |_: &Wei| AnswerQuality::Accept).await?;
+        Ok(balance.get())
+    }
+
+    /// The head with what would block work compared with other endpoints, where there are any: the lowest base fee, if
+    /// the head's is above the fee cap, and the highest block gas limit, if the head's is below a transaction's. Makes no
+    /// call.
+    pub(crate) fn checked_head(&self, head: Header) -> Header {
+        if self.endpoint_count() < 2 {
+            return head;
+        }
+        let mut checked = head;
+        for other in self.pool.last_probed_heads() {
+            if head.base_fee > self.max_fee_per_gas {
+                checked.base_fee = checked.base_fee.min(other.base_fee);
+            }
+            if head.gas_limit < TRANSACTION_GAS_CAP {
+                checked.gas_limit = checked.gas_limit.max(other.gas_limit);
+            }
+        }
+        checked
     }
 
     pub(crate) async fn sender_state(&self, account: Address) -> Result<SenderState, CallError> {
-        let (head, nonce, balance, market) =
-            tokio::try_join!(self.head(), self.nonce(account), self.balance(account), self.fee_market())?;
-        Ok(SenderState { head, nonce, balance, fee_market: market })
+        let state = async { tokio::try_join!(self.head(), self.nonce(account), self.balance(account)) };
+        let (state, fee_market) = tokio::join!(state, self.fee_market());
+        let (head, nonce, balance) = state?;
+        Ok(SenderState { head, nonce, balance, fee_market })
     }
 
     /// Executes the calldata at the head without sending it; returns how many pairs it would register. A revert is the
     /// error [`RejectReason::Reverted`].
     pub(crate) async fn simulate(&self, from: Address, calldata: &Bytes, gas_limit: u64) -> Result<usize, CallError> {
-        let answer = self.call(Some(from), Some(gas_limit), calldata, prefer_nonempty_bytes).await?;
+        let call = self.call_request(Some(from), Some(gas_limit), calldata);
+        let answer = self.execute_compared(call, prefer_nonempty_bytes).await?;
         contract::decode_registered_count(&answer).ok_or_else(|| self.undecodable_answer_error(&answer))
     }
 
@@ -198,31 +233,6 @@ impl Chain {
         Ok(records.into_iter().map(found).collect())
     }
 
-    /// By the event in the record's block; `None` when the node does not have it (yet, or any more).
-    pub(crate) async fn find_registration(
-        &self,
-        pair: &Pair,
-        record: OnChainRecord,
-    ) -> Result<Option<RegistrationEvent>, CallError> {
-        let number = BlockTag::Number(record.block_number);
-        let filter = LogFilter {
-            from_block: number.to_param(),
-            to_block: number.to_param(),
-            address: self.contract,
-            topics: contract::registration_topics(pair).map(Some).to_vec(),
-        };
-        let logs = self.pool.read("eth_getLogs", (filter,), |logs: &Vec<RpcLog>| prefer_nonempty(!logs.is_empty()));
-        let (logs, header) = tokio::try_join!(logs, self.header(number))?;
-        let event = logs.into_iter().find_map(|log| Some((log.transaction_hash?, log.block_hash?)));
-        Ok(event.zip(header).filter(|((_, block_hash), header)| *block_hash == header.block.hash).map(
-            |((transaction, _), header)| RegistrationEvent {
-                registrar: record.registrar,
-                transaction,
-                block: header.block,
-            },
-        ))
-    }
-
     /// Makes no call; the pool does not know for how long the caller has had `head`.
     pub(crate) fn snapshot(&self, head: Option<HeadSnapshot>) -> ChainSnapshot {
         self.pool.snapshot(head)
@@ -237,7 +247,7 @@ impl Chain {
         fee_history(&self.pool, blocks).await
     }
 
-    pub(crate) async fn fee_market(&self) -> Result<FeeMarket, CallError> {
+    pub(crate) async fn fee_market(&self) -> FeeMarket {
         self.fee_market_cache.get(&self.pool).await
     }
 
@@ -253,12 +263,7 @@ impl Chain {
         gas_limit: u64,
         number: u64,
     ) -> Result<Option<Bytes>, CallError> {
-        let call = CallRequest {
-            from: Some(from),
-            to: self.contract,
-            gas: Some(U64::from(gas_limit)),
-            data: calldata.clone(),
-        };
+        let call = self.call_request(Some(from), Some(gas_limit), calldata);
         match self
             .pool
             .read("eth_call", (call, BlockTag::Number(number).to_param()), |_: &Bytes| AnswerQuality::Accept)
@@ -274,7 +279,7 @@ impl Chain {
 
     /// `None` proves nothing.
     pub(crate) async fn receipt(&self, hash: B256) -> Result<Option<Receipt>, CallError> {
-        let quality = |receipt: &Option<RpcReceipt>| prefer_nonempty(receipt.is_some());
+        let quality = |receipt: &Option<RpcReceipt>| prefer_nonempty(RpcReceipt::is_mined(receipt));
         let receipt = self.pool.read("eth_getTransactionReceipt", (hash,), quality).await?;
         Ok(receipt.and_then(|wire| Receipt::from_rpc(wire, self.contract)))
     }
@@ -290,16 +295,25 @@ impl Chain {
         self.pool.send_to_all(raw).await
     }
 
-    pub(super) async fn estimate_deploy(&self, from: Address, code: &Bytes) -> Result<u64, CallError> {
-        let call = serde_json::json!({ "from": from, "data": code });
-        let gas = self.pool.read("eth_estimateGas", (call,), |_: &U64| AnswerQuality::Accept).await?;
-        Ok(gas.to())
+    pub(super) async fn estimate_gas(
+        &self,
+        from: Address,
+        to: Option<Address>,
+        data: &Bytes,
+    ) -> Result<u64, CallError> {
+        let mut call = serde_json::json!({ "from": from, "data": data });
+        if let Some(to) = to {
+            call["to"] = to.to_string().into();
+        }
+        let gas = self.pool.read("eth_estimateGas", (call,), |_: &Quantity| AnswerQuality::Accept).await?;
+        Ok(gas.get().min(TRANSACTION_GAS_CAP))
     }
 
     pub(super) async fn view<C: SolCall>(&self, call: &C) -> Result<Option<C::Return>, CallError> {
-        match self.call(None, None, &call.abi_encode().into(), prefer_nonempty_bytes).await {
+        let call = self.call_request(None, None, &call.abi_encode().into());
+        match self.execute_compared(call, prefer_nonempty_bytes).await {
             Ok(answer) => Ok(C::abi_decode_returns(&answer).ok()),
-            Err(error) if matches!(error.reject_reason(), Some(RejectReason::Reverted(_))) => Ok(None),
+            Err(error) if error.is_revert() => Ok(None),
             Err(error) => Err(error),
         }
     }
@@ -311,8 +325,28 @@ impl Chain {
         data: &Bytes,
         quality: impl Fn(&Bytes) -> AnswerQuality,
     ) -> Result<Bytes, CallError> {
-        let call = CallRequest { from, to: self.contract, gas: gas.map(U64::from), data: data.clone() };
-        self.pool.read("eth_call", (call, BlockTag::Latest.to_param()), quality).await
+        self.execute(&self.call_request(from, gas, data), quality).await
+    }
+
+    fn call_request(&self, from: Option<Address>, gas: Option<u64>, data: &Bytes) -> CallRequest {
+        CallRequest { from, to: self.contract, gas: gas.map(U64::from), data: data.clone() }
+    }
+
+    /// At the head. A revert that may have consequences is compared with a second endpoint.
+    async fn execute_compared(
+        &self,
+        call: CallRequest,
+        quality: impl Fn(&Bytes) -> AnswerQuality,
+    ) -> Result<Bytes, CallError> {
+        match self.execute(&call, quality).await {
+            Err(error) if error.is_revert() => self.compare_revert(call, error).await,
+            answer => answer,
+        }
+    }
+
+    /// At the head.
+    async fn execute(&self, call: &CallRequest, quality: impl Fn(&Bytes) -> AnswerQuality) -> Result<Bytes, CallError> {
+        self.pool.read("eth_call", (call.clone(), BlockTag::Latest.to_param()), quality).await
     }
 
     fn undecodable_answer_error(&self, answer: &Bytes) -> CallError {

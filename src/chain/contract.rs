@@ -1,12 +1,8 @@
 //! The DocumentRegistry's interface, and the transactions that call it.
 
-use super::{InvalidKey, Signer};
-use crate::registration::{Pair, policy::fees::Fees};
+use crate::registration::Pair;
 use alloy::{
-    consensus::{SignableTransaction, TxEip1559, TxEnvelope},
-    eips::eip2718::{Decodable2718, Encodable2718},
-    network::TxSignerSync,
-    primitives::{Address, B256, Bytes, TxKind, U256, hex},
+    primitives::{Address, B256, Bytes, U256, hex},
     sol,
     sol_types::{SolCall, SolConstructor, SolError, SolEvent},
 };
@@ -32,6 +28,12 @@ sol! {
         function recordOf(bytes32 documentHash, string caseId) view returns (Record);
         function recordsOf(bytes32[] documentHashes, string[] caseIds) view returns (Record[]);
         function isRegistrar(address account) view returns (bool);
+        function addRegistrar(address account);
+        function removeRegistrar(address account);
+        function owner() view returns (address);
+        function pendingOwner() view returns (address);
+        function transferOwnership(address newOwner);
+        function acceptOwnership();
         function version() view returns (string);
         function deployBlock() view returns (uint256);
     }
@@ -89,49 +91,6 @@ fn split(pairs: &[Pair]) -> (Vec<B256>, Vec<String>) {
     pairs.iter().map(|pair| (pair.document_hash.as_b256(), pair.case_id.as_str().to_owned())).unzip()
 }
 
-#[derive(Clone, Debug)]
-pub struct UnsignedTransaction {
-    pub chain_id: u64,
-    pub nonce: u64,
-    /// `None` deploys a contract.
-    pub to: Option<Address>,
-    pub calldata: Bytes,
-    pub gas_limit: u64,
-    pub fees: Fees,
-}
-
-/// Returns hash and EIP-2718 bytes.
-pub fn sign(signer: &Signer, unsigned: &UnsignedTransaction) -> Result<(B256, Bytes), InvalidKey> {
-    let transaction = TxEip1559 {
-        chain_id: unsigned.chain_id,
-        nonce: unsigned.nonce,
-        gas_limit: unsigned.gas_limit,
-        max_fee_per_gas: unsigned.fees.max_fee_per_gas,
-        max_priority_fee_per_gas: unsigned.fees.max_priority_fee_per_gas,
-        to: unsigned.to.map_or(TxKind::Create, TxKind::Call),
-        value: U256::ZERO,
-        access_list: Default::default(),
-        input: unsigned.calldata.clone(),
-    };
-    seal(signer, transaction)
-}
-
-/// Keeps nonce, calldata and gas limit. Fails when the bytes are not an EIP-1559 transaction.
-pub fn resign_with_fees(signer: &Signer, raw: &Bytes, fees: Fees) -> Result<(B256, Bytes), InvalidKey> {
-    let envelope = TxEnvelope::decode_2718(&mut raw.as_ref()).map_err(|_| InvalidKey)?;
-    let TxEnvelope::Eip1559(signed) = envelope else { return Err(InvalidKey) };
-    let mut transaction = signed.strip_signature();
-    transaction.max_fee_per_gas = fees.max_fee_per_gas;
-    transaction.max_priority_fee_per_gas = fees.max_priority_fee_per_gas;
-    seal(signer, transaction)
-}
-
-fn seal(signer: &Signer, mut transaction: TxEip1559) -> Result<(B256, Bytes), InvalidKey> {
-    let signature = signer.key().sign_transaction_sync(&mut transaction).map_err(|_| InvalidKey)?;
-    let envelope = TxEnvelope::from(transaction.into_signed(signature));
-    Ok((*envelope.tx_hash(), envelope.encoded_2718().into()))
-}
-
 pub(super) fn deploy_calldata(owner: Address, registrars: &[Address]) -> Result<Bytes, InvalidArtifact> {
     let artifact: serde_json::Value = serde_json::from_str(ARTIFACT).map_err(|_| InvalidArtifact)?;
     let mut code = artifact["bytecode"].as_str().and_then(|code| hex::decode(code).ok()).ok_or(InvalidArtifact)?;
@@ -153,29 +112,6 @@ mod tests {
     fn the_embedded_artifact_has_initcode() {
         let code = deploy_calldata(Address::repeat_byte(1), &[Address::repeat_byte(2)]).unwrap();
         assert!(code.len() > 1000 && code.len() < 24_576);
-    }
-
-    #[test]
-    fn resigning_changes_only_the_fees() {
-        let signer = Signer::parse(&"11".repeat(32)).unwrap();
-        let fees = |max, tip| Fees { max_fee_per_gas: max, max_priority_fee_per_gas: tip };
-        let calldata = Bytes::from(vec![1, 2, 3]);
-        let unsigned = UnsignedTransaction {
-            chain_id: 84532,
-            nonce: 7,
-            to: Some(Address::repeat_byte(5)),
-            calldata,
-            gas_limit: 60_000,
-            fees: fees(100, 1),
-        };
-        let (hash, raw) = sign(&signer, &unsigned).unwrap();
-
-        let again = resign_with_fees(&signer, &raw, fees(110, 2)).unwrap();
-
-        assert_ne!(again.0, hash);
-        assert_eq!(again, sign(&signer, &UnsignedTransaction { fees: fees(110, 2), ..unsigned }).unwrap());
-        assert_eq!(resign_with_fees(&signer, &raw, fees(100, 1)).unwrap(), (hash, raw));
-        assert_eq!(resign_with_fees(&signer, &Bytes::new(), fees(1, 1)), Err(InvalidKey));
     }
 
     #[test]

@@ -1,9 +1,12 @@
 //! One RPC endpoint: its client, its timeouts, and one span and one metric sample per call.
 
-use super::{CallError, EndpointFault, EndpointUrl, transport::HttpTransport};
+use super::{
+    CallError, EndpointFault, EndpointUrl, RejectReason,
+    transport::{ConnectionSettings, Connections, HttpTransport},
+};
 use crate::telemetry::{metrics, redact::Redactor, spans};
 use alloy::{
-    primitives::{B256, Bytes},
+    primitives::{B256, Bytes, keccak256},
     rpc::{
         client::RpcClient,
         json_rpc::{RpcRecv, RpcSend},
@@ -17,6 +20,7 @@ const READ_TIMEOUT: Duration = Duration::from_secs(2);
 /// A node may simulate the transaction before it answers.
 const SEND_TIMEOUT: Duration = Duration::from_secs(5);
 const IDLE_CONNECTIONS: usize = 16;
+const SEND_METHOD: &str = "eth_sendRawTransaction";
 
 #[derive(Debug, thiserror::Error)]
 #[error("failed to initialize the HTTP client")]
@@ -28,6 +32,8 @@ pub struct Endpoint {
     /// Removes parts of this endpoint's URL from node messages, independent of the global redactor.
     redactor: Arc<Redactor>,
     client: RpcClient,
+    /// A simulated node has none.
+    connections: Option<Arc<Connections>>,
 }
 
 impl fmt::Debug for Endpoint {
@@ -37,23 +43,36 @@ impl fmt::Debug for Endpoint {
 }
 
 impl Endpoint {
-    /// Does not connect. Proxies of the environment are not used, because the URLs contain keys.
+    /// Does not connect.
     pub fn new(url: &EndpointUrl) -> Result<Self, SetupError> {
-        let http = reqwest::Client::builder()
-            .timeout(SEND_TIMEOUT)
-            .connect_timeout(READ_TIMEOUT)
-            .pool_max_idle_per_host(IDLE_CONNECTIONS)
-            .tcp_nodelay(true)
-            .no_proxy()
-            .build()
-            .map_err(|error| SetupError(error.without_url()))?;
-        let client = RpcClient::new(HttpTransport::new(http, url.expose_url().clone()), url.is_loopback());
-        Ok(Self { name: url.name().into(), redactor: Redactor::new(url.secrets()).into(), client })
+        let settings = ConnectionSettings {
+            timeout: SEND_TIMEOUT,
+            connect_timeout: READ_TIMEOUT,
+            max_idle: IDLE_CONNECTIONS,
+            use_proxy: !url.is_loopback(),
+        };
+        let connections = Connections::new(settings).map_err(|error| SetupError(error.without_url()))?;
+        let connections = Arc::new(connections);
+        let transport = HttpTransport::new(connections.clone(), url.expose_url().clone());
+        Ok(Self {
+            name: url.name().into(),
+            redactor: Redactor::new(url.secrets()).into(),
+            client: RpcClient::new(transport, url.is_loopback()),
+            connections: Some(connections),
+        })
     }
 
     #[cfg(test)]
     pub(super) fn simulated(name: &str, node: super::simulated::Node) -> Self {
-        Self { name: name.into(), redactor: Redactor::new([""; 0]).into(), client: RpcClient::new(node, true) }
+        let redactor = Redactor::new([""; 0]).into();
+        Self { name: name.into(), redactor, client: RpcClient::new(node, true), connections: None }
+    }
+
+    /// The next calls do not use the connections of earlier ones.
+    pub fn reconnect(&self) {
+        if let Some(connections) = &self.connections {
+            connections.renew();
+        }
     }
 
     pub fn name(&self) -> &str {
@@ -72,8 +91,12 @@ impl Endpoint {
 
     /// After a timeout the node may have the transaction all the same.
     pub async fn broadcast(&self, raw: &Bytes, attempt: u32) -> Result<(), CallError> {
-        let hash: Result<B256, _> = self.call("eth_sendRawTransaction", (raw.clone(),), attempt, SEND_TIMEOUT).await;
-        hash.map(drop)
+        let hash: B256 = self.call(SEND_METHOD, (raw.clone(),), attempt, SEND_TIMEOUT).await?;
+        match hash == keccak256(raw) {
+            true => Ok(()),
+            // Besu with `sendEmptyHashOnInvalidBlock`, old Parity: accepted by its form, and refused.
+            false => Err(CallError::unavailable(&self.name, SEND_METHOD, EndpointFault::OtherTransaction)),
+        }
     }
 
     async fn call<P: RpcSend, R: RpcRecv>(
@@ -88,9 +111,10 @@ impl Endpoint {
         let request = self.client.request(method, params);
         let answer = async { tokio::time::timeout(timeout, request).await }.instrument(span.clone()).await;
         let result = match answer {
-            Ok(answer) => {
-                answer.map_err(|error| CallError::from_transport_error(&self.name, &self.redactor, method, &error))
-            }
+            Ok(answer) => answer.or_else(|error| {
+                let error = CallError::from_transport_error(&self.name, &self.redactor, method, &error);
+                null_instead_of(error)
+            }),
             Err(_) => Err(CallError::unavailable(&self.name, method, EndpointFault::Timeout)),
         };
         let outcome = result.as_ref().map_or_else(CallError::outcome_label, |_| "ok");
@@ -104,5 +128,13 @@ impl Endpoint {
         }
         metrics().observe_rpc_request(&self.name, method, outcome, begun.elapsed());
         result
+    }
+}
+
+/// Some nodes have an error where others answer `null`: for a transaction that they do not have, or not indexed yet.
+fn null_instead_of<R: RpcRecv>(error: CallError) -> Result<R, CallError> {
+    match error.reject_reason() {
+        Some(RejectReason::UnknownTransaction) => serde_json::from_str("null").map_err(|_| error),
+        _ => Err(error),
     }
 }

@@ -6,15 +6,19 @@
 use super::{
     fault::{EndpointFault, RejectReason},
     node_errors::{Classification, RawError, classify},
-    transport::{HttpError, MalformedResponse},
+    quantity::OUT_OF_RANGE,
+    transport::{GatewayError, NoAnswer},
 };
 use crate::telemetry::redact::{Redactor, redact};
 use alloy::{
+    primitives::Bytes,
     rpc::json_rpc::ErrorPayload,
     transports::{RpcError, TransportError, TransportErrorKind},
 };
 
 const MAX_NODE_ERROR_CHARS: usize = 200;
+/// What an unknown error of these means may depend on our request. The others ask what every node knows.
+const EVALUATING_METHODS: [&str; 3] = ["eth_sendRawTransaction", "eth_call", "eth_estimateGas"];
 
 /// Split by what the caller can do: try again later, change the request, or wait for an endpoint.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -40,6 +44,18 @@ pub enum CallError {
 }
 
 impl CallError {
+    pub fn is_revert(&self) -> bool {
+        self.revert_data().is_some()
+    }
+
+    /// May be empty.
+    pub fn revert_data(&self) -> Option<&Bytes> {
+        match self.reject_reason() {
+            Some(RejectReason::Reverted(data)) => Some(data),
+            _ => None,
+        }
+    }
+
     /// A node answered, from a chain without our contract.
     pub fn is_contract_missing(&self) -> bool {
         matches!(self, Self::Unavailable { fault: EndpointFault::NoContract, .. })
@@ -54,13 +70,21 @@ impl CallError {
         error: &TransportError,
     ) -> Self {
         let answer = match error {
-            RpcError::ErrorResp(payload) => RawError { status: None, retry_after: None, payload: Some(payload) },
-            RpcError::Transport(TransportErrorKind::Custom(cause)) => match cause.downcast_ref::<HttpError>() {
-                Some(HttpError { status, retry_after, payload }) => {
-                    RawError { status: Some(*status), retry_after: *retry_after, payload: payload.as_ref() }
-                }
+            RpcError::ErrorResp(payload) => {
+                RawError { status: None, retry_after: None, payload: Some(payload), addressed: true }
+            }
+            RpcError::Transport(TransportErrorKind::Custom(cause)) => match cause.downcast_ref::<GatewayError>() {
+                Some(GatewayError { status, retry_after, payload, addressed }) => RawError {
+                    status: *status,
+                    retry_after: *retry_after,
+                    payload: payload.as_ref(),
+                    addressed: *addressed,
+                },
                 None => return Self::unavailable(endpoint, method, classify_transport_error(cause.as_ref())),
             },
+            RpcError::DeserError { err, .. } if err.to_string().contains(OUT_OF_RANGE) => {
+                return Self::unavailable(endpoint, method, EndpointFault::OutOfRange);
+            }
             // Responses that do not match the request.
             RpcError::Transport(_)
             | RpcError::NullResp
@@ -69,16 +93,16 @@ impl CallError {
             | RpcError::SerError(_)
             | RpcError::DeserError { .. } => return Self::unavailable(endpoint, method, EndpointFault::Unreadable),
         };
-        match (classify(&answer), answer.payload) {
-            (Classification::Rejected(reason), Some(ErrorPayload { code, message, .. })) => Self::Rejected {
-                endpoint: endpoint.to_owned(),
-                method,
-                reason,
-                code: *code,
-                message: sanitize_node_message(message, redactor),
-            },
-            (Classification::Rejected(_), None) => Self::unavailable(endpoint, method, EndpointFault::Unreadable),
+        match (classify(method, &answer), answer.payload) {
             (Classification::Failed(fault), _) => Self::unavailable(endpoint, method, fault),
+            (Classification::Rejected(_), None) => Self::unavailable(endpoint, method, EndpointFault::Unreadable),
+            (Classification::Rejected(reason), Some(ErrorPayload { code, message, .. })) => {
+                let (code, message) = (*code, sanitize_node_message(message, redactor));
+                if reason == RejectReason::Other && !EVALUATING_METHODS.contains(&method) {
+                    return Self::unavailable(endpoint, method, EndpointFault::Refused { code, message });
+                }
+                Self::Rejected { endpoint: endpoint.to_owned(), method, reason, code, message }
+            }
         }
     }
 
@@ -89,8 +113,28 @@ impl CallError {
     /// A throttling or rejecting endpoint has answered.
     pub(super) fn is_unreachable(&self) -> bool {
         match self {
-            Self::Unavailable { fault, .. } => !matches!(fault, EndpointFault::Throttled { .. }),
+            Self::Unavailable { fault, .. } => {
+                !matches!(fault, EndpointFault::Throttled { .. } | EndpointFault::QuotaSpent { .. })
+            }
             Self::Rejected { .. } | Self::NoEndpoint { .. } => false,
+        }
+    }
+
+    /// The endpoint answered that it does not do this.
+    pub fn is_refusal(&self) -> bool {
+        match self {
+            Self::Rejected { .. } => true,
+            Self::Unavailable { fault, .. } => matches!(fault, EndpointFault::Refused { .. }),
+            Self::NoEndpoint { .. } => false,
+        }
+    }
+
+    /// The result has more entries or bytes than the endpoint, or we, allow.
+    pub(super) fn is_range_too_large(&self) -> bool {
+        match self {
+            Self::Rejected { reason, .. } => *reason == RejectReason::LogRange,
+            Self::Unavailable { fault, .. } => *fault == EndpointFault::TooLarge,
+            Self::NoEndpoint { .. } => false,
         }
     }
 
@@ -120,8 +164,12 @@ impl CallError {
 }
 
 fn classify_transport_error(error: &(dyn std::error::Error + Send + Sync + 'static)) -> EndpointFault {
-    if error.is::<MalformedResponse>() {
-        return EndpointFault::Unreadable;
+    match error.downcast_ref::<NoAnswer>() {
+        Some(NoAnswer::Malformed) => return EndpointFault::Unreadable,
+        Some(NoAnswer::Foreign) => return EndpointFault::Foreign,
+        Some(NoAnswer::TooLarge) => return EndpointFault::TooLarge,
+        Some(NoAnswer::Redirect) => return EndpointFault::Redirect,
+        None => {}
     }
     match error.downcast_ref::<reqwest::Error>() {
         Some(error) if error.is_timeout() => EndpointFault::Timeout,
@@ -132,7 +180,7 @@ fn classify_transport_error(error: &(dyn std::error::Error + Send + Sync + 'stat
 
 /// One line, shortened, without URLs and keys: proxies repeat them in error messages. All secrets of the endpoint's own
 /// URL are removed, also where they are plain words.
-fn sanitize_node_message(message: &str, own: &Redactor) -> String {
+pub(super) fn sanitize_node_message(message: &str, own: &Redactor) -> String {
     // First as received, because a secret may contain white space; then again, because joining lines may complete a
     // secret.
     let clean = own.redact(message);
@@ -173,12 +221,13 @@ mod tests {
     #[test]
     fn a_json_rpc_error_in_a_429_keeps_its_status_and_its_retry_after() {
         let payload = ErrorPayload { code: -32000, message: "go away".into(), data: None };
-        let http_error = HttpError { status: 429, retry_after: Some(Duration::from_secs(3)), payload: Some(payload) };
+        let retry_after = Some(Duration::from_secs(3));
+        let gateway_error = GatewayError { status: Some(429), retry_after, payload: Some(payload), addressed: true };
         let error = CallError::from_transport_error(
             "node",
             &Redactor::new([""; 0]),
             "eth_call",
-            &TransportErrorKind::custom(http_error),
+            &TransportErrorKind::custom(gateway_error),
         );
         assert_eq!(
             error.endpoint_fault(),

@@ -13,6 +13,19 @@ pub enum EndpointFault {
     /// Says nothing about the endpoint's health.
     #[error("rate limited{}", retry_after.map_or_else(String::new, |delay| format!(" for {} s", delay.as_secs())))]
     Throttled { retry_after: Option<Duration> },
+    /// The plan's requests of the day or month are used up: waiting for seconds does not help.
+    #[error("the plan's quota is spent")]
+    QuotaSpent { retry_after: Option<Duration> },
+    /// Never followed: the other host would get the key and the signed transaction.
+    #[error("redirects; use the URL it redirects to")]
+    Redirect,
+    /// The node does not answer a question that every node can answer.
+    #[error("refused: {message} (code {code})")]
+    Refused {
+        code: i64,
+        /// Shortened and redacted.
+        message: String,
+    },
     /// An HTTP status without a JSON-RPC response.
     #[error("HTTP status {0}")]
     Status(u16),
@@ -22,6 +35,18 @@ pub enum EndpointFault {
     /// Not JSON-RPC, or not a response to this request.
     #[error("malformed response")]
     Unreadable,
+    /// More than the method's limit.
+    #[error("response too large")]
+    TooLarge,
+    /// The id is of another request: a proxy on the way mixes up its connections.
+    #[error("answered another request")]
+    Foreign,
+    /// A send was answered with a hash that is not the transaction's: some nodes do so for one that they refuse.
+    #[error("answered with the hash of another transaction")]
+    OtherTransaction,
+    /// A number that no chain can have.
+    #[error("implausible value")]
+    OutOfRange,
     #[error("connection lost")]
     Lost,
     /// The endpoint returned a head without being able to return its parent.
@@ -58,6 +83,14 @@ pub enum RejectReason {
     Reverted(Bytes),
     /// The node does not have the requested block; another one may.
     UnknownBlock,
+    /// The node has the block no more, or not its state; another one may. Says nothing about the chain.
+    Pruned,
+    /// The node does not have the transaction, or has not indexed it yet: as null.
+    UnknownTransaction,
+    /// The logs of fewer blocks may be read.
+    LogRange,
+    /// This endpoint does not offer the method.
+    UnknownMethod,
     /// The endpoint is quarantined.
     WrongChainId,
     Other,
@@ -68,12 +101,14 @@ impl EndpointFault {
         match self {
             Self::Connect => "connect",
             Self::Timeout => "timeout",
-            Self::Throttled { .. } => "throttled",
+            Self::Throttled { .. } | Self::QuotaSpent { .. } => "throttled",
+            Self::Redirect => "redirect",
+            Self::Refused { .. } => "refused",
             Self::Status(_) => "status",
             Self::Backend => "backend",
-            Self::Unreadable => "unreadable",
+            Self::Unreadable | Self::TooLarge | Self::Foreign | Self::OtherTransaction => "unreadable",
             Self::Lost => "lost",
-            Self::Implausible => "implausible",
+            Self::Implausible | Self::OutOfRange => "implausible",
             Self::NoContract => "no_contract",
         }
     }

@@ -6,7 +6,7 @@
 
 use super::{
     CallError, RejectReason,
-    pool::{AnswerQuality, EndpointPool},
+    pool::{AnswerQuality, EndpointPool, QUORUM, SECOND_OPINION_TIMEOUT},
     rpc_types::{BlockTag, CallRequest},
 };
 use alloy::{
@@ -17,6 +17,12 @@ use alloy::{
 use parking_lot::Mutex;
 use std::{sync::Arc, time::Duration};
 use tokio::{sync::OnceCell, time::Instant};
+
+/// In wei. A second endpoint is asked about a higher fee, which may stop work: 0.001 ETH, a thousand times what the largest
+/// transaction cost on Base in 2026.
+const HIGH_L1_FEE: U256 = U256::from_limbs([1_000_000_000_000_000, 0, 0, 0]);
+/// Ten ETH; sums with it do not overflow.
+const MAX_L1_FEE: U256 = U256::from_limbs([10_000_000_000_000_000_000, 0, 0, 0]);
 
 /// The same on every OP-stack chain.
 const GAS_PRICE_ORACLE_ADDRESS: Address = address!("420000000000000000000000000000000000000F");
@@ -58,11 +64,20 @@ impl GasPriceOracle {
         if let Some(cached) = cached.filter(covers) {
             return Ok(cached.fees);
         }
+        let data_call = getL1FeeUpperBoundCall { unsignedTxSize: U256::from(size) };
+        let operator_call = getOperatorFeeCall { gasUsed: U256::from(gas) };
         let (data, operator) = tokio::try_join!(
-            call_gas_price_oracle(pool, getL1FeeUpperBoundCall { unsignedTxSize: U256::from(size) }),
-            call_gas_price_oracle(pool, getOperatorFeeCall { gasUsed: U256::from(gas) }),
+            call_gas_price_oracle(pool, data_call.clone()),
+            call_gas_price_oracle(pool, operator_call.clone()),
         )?;
-        let fees = data.saturating_add(operator);
+        let mut fees = data.saturating_add(operator);
+        if fees > HIGH_L1_FEE {
+            let (data, operator) = tokio::join!(lowest_fee(pool, &data_call), lowest_fee(pool, &operator_call));
+            if let (Some(data), Some(operator)) = (data, operator) {
+                fees = fees.min(data.saturating_add(operator));
+            }
+        }
+        let fees = fees.min(MAX_L1_FEE);
         *state.cached_fee.lock() = Some(CachedL1Fee { fetched_at: Instant::now(), size, gas, fees });
         Ok(fees)
     }
@@ -76,11 +91,23 @@ async fn has_oracle(pool: &EndpointPool) -> Result<bool, CallError> {
 
 /// An oracle of an older version reverts on a function it does not have: the chain does not charge that fee.
 async fn call_gas_price_oracle<C: SolCall<Return = U256>>(pool: &EndpointPool, call: C) -> Result<U256, CallError> {
-    let call =
-        CallRequest { from: None, to: GAS_PRICE_ORACLE_ADDRESS, gas: None::<U64>, data: call.abi_encode().into() };
-    match pool.read("eth_call", (call, BlockTag::Latest.to_param()), |_: &Bytes| AnswerQuality::Accept).await {
+    match pool.read("eth_call", call_params(&call), |_: &Bytes| AnswerQuality::Accept).await {
         Ok(result) => Ok(C::abi_decode_returns(&result).unwrap_or_default()),
         Err(error) if matches!(error.reject_reason(), Some(RejectReason::Reverted(_))) => Ok(U256::ZERO),
         Err(error) => Err(error),
     }
+}
+
+fn call_params(call: &impl SolCall) -> (CallRequest, String) {
+    let call =
+        CallRequest { from: None, to: GAS_PRICE_ORACLE_ADDRESS, gas: None::<U64>, data: call.abi_encode().into() };
+    (call, BlockTag::Latest.to_param())
+}
+
+/// The lowest that two endpoints return; `None` without an answer.
+async fn lowest_fee<C: SolCall<Return = U256>>(pool: &EndpointPool, call: &C) -> Option<U256> {
+    let deadline = Instant::now() + SECOND_OPINION_TIMEOUT;
+    let answers = pool.fan_out::<_, Bytes>("eth_call", call_params(call), QUORUM, deadline).await;
+    let decoded = answers.into_iter().filter_map(|(_, answer)| C::abi_decode_returns(&answer.ok()?).ok());
+    decoded.min()
 }

@@ -1,5 +1,7 @@
 //! The endpoint pool, node errors, fees, signing and the contract. Only this area uses alloy's provider.
 
+mod address;
+mod agreement;
 mod backoff;
 mod client;
 mod contract;
@@ -9,11 +11,21 @@ mod endpoint_status;
 mod error;
 mod fault;
 mod fee_market;
+mod finality;
+mod json_rpc;
+#[cfg(test)]
+mod json_rpc_answers;
 mod l1_fee;
+mod log_range;
 mod network;
 mod node_errors;
+mod nonce;
+mod one_transaction;
+mod ownership;
 mod pool;
+mod quantity;
 mod quorum;
+mod registrations;
 mod rpc_types;
 mod signer;
 #[cfg(test)]
@@ -24,27 +36,33 @@ mod url;
 mod verify;
 
 pub use client::Chain;
-pub use contract::{UnsignedTransaction, register_calldata, sign};
+pub use contract::register_calldata;
 pub use network::Network;
 pub use rpc_types::Header;
-pub use signer::Signer;
+pub use signer::{Password, Signer, SignerSettings, SignerSpec, UnsignedTransaction};
 pub use url::EndpointUrl;
 
+pub(crate) use address::parse_address;
+pub(crate) use agreement::ReceiptComparison;
 pub(crate) use backoff::Backoff;
 #[cfg(test)]
 pub(crate) use backoff::MAX_BACKOFF;
 pub(crate) use client::{OnChainRecord, SenderState};
-pub(crate) use contract::{decode_not_registrar, registration_topics, resign_with_fees};
+pub(crate) use contract::{decode_not_registrar, registration_topics};
 pub(crate) use deploy::{DeployError, deploy};
 pub(crate) use endpoint::SetupError;
-pub(crate) use endpoint_status::{EndpointResponse, EndpointState};
+pub(crate) use endpoint_status::{EndpointResponse, EndpointState, real_answers};
 pub(crate) use error::CallError;
 pub(crate) use fault::{EndpointFault, RejectReason};
 pub(crate) use fee_market::FeeMarket;
+pub(crate) use log_range::MAX_LOG_RANGE;
+pub(crate) use ownership::{Ownership, OwnershipError, read_ownership, set_registrar, transfer_ownership};
 pub(crate) use pool::BroadcastResult;
-pub(crate) use quorum::{FanOut, MISSING_GRACE, QUORUM_TIMEOUT, quorum_size, required_votes};
+pub(crate) use quorum::{FanOut, MISSING_GRACE, QUORUM_TIMEOUT, SINGLE_ENDPOINT_GRACE, quorum_size, required_votes};
 pub(crate) use rpc_types::{BlockTag, FeeHistory, Receipt};
-pub(crate) use signer::InvalidKey;
+pub(crate) use signer::{
+    KeystoreError, OpenSignersError, SignError, SignerTls, create_keystore, is_published, open_signers,
+};
 pub(crate) use url::disambiguate_hosts;
 pub(crate) use verify::{ChainIdentity, VerifyError};
 
@@ -58,7 +76,7 @@ pub struct Settings {
     /// In order of preference; never empty.
     pub endpoints: Vec<EndpointUrl>,
     /// Never empty, except where nothing is sent.
-    pub signers: Vec<Signer>,
+    pub signers: SignerSettings,
     /// The DocumentRegistry.
     pub contract: Address,
     /// In wei per gas.

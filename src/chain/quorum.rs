@@ -1,28 +1,29 @@
 //! The same call to several endpoints at once, for decisions that one endpoint must not make alone.
 
 use super::{
-    BlockTag, CallError, Chain, EndpointResponse, Header, Receipt, RejectReason,
+    BlockTag, Chain, EndpointResponse, Header, Receipt, RejectReason,
+    pool::{QUORUM, Silence},
+    quantity::Wei,
+    real_answers,
     rpc_types::{BLOCK_BY_NUMBER, RpcHeader, RpcReceipt},
 };
 use crate::registration::Block;
 use alloy::{
-    primitives::{Address, B256, U64},
+    primitives::{Address, B256, U256},
     rpc::json_rpc::{RpcRecv, RpcSend},
 };
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// How many endpoints have to agree, where that many are configured.
-const QUORUM: usize = 2;
 /// How long the endpoints of a quorum have to answer.
 pub const QUORUM_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long a block or receipt has to be missing before the endpoints vote on it: a node that is behind also answers
 /// `null`, and the nodes behind one load balancer differ by less than this.
 pub const MISSING_GRACE: Duration = Duration::from_secs(10);
 /// After this long one vote is enough, because the other endpoints cannot be reached.
-const SINGLE_ENDPOINT_GRACE: Duration = Duration::from_secs(60);
-/// A block this much deeper than required needs no vote of an endpoint that does not answer.
-const QUORUM_GRACE_BLOCKS: u64 = 150;
+pub const SINGLE_ENDPOINT_GRACE: Duration = Duration::from_secs(60);
+/// A block this much deeper than required counts as deep although its exact number is missing.
+const MISSING_TOP_GRACE_BLOCKS: u64 = 150;
 
 /// The votes needed for a decision about something that has been missing for `missing_for`.
 pub fn required_votes(missing_for: Duration, endpoints: usize) -> usize {
@@ -48,60 +49,54 @@ impl FanOut {
     }
 }
 
-/// One endpoint's answer about a block.
+/// A real answer of an endpoint about a block. One that does not have the number (yet) has not the block.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Vote {
-    Confirms,
-    /// It has no block of this number, or another one.
-    Contradicts,
-    /// It rejects the call.
-    Abstains,
-    NoAnswer,
+enum BlockAnswer {
+    Has,
+    HasNot,
 }
 
 impl Chain {
-    /// Whether two healthy endpoints (or the preferred one, with fewer) have this block, and a block of the number that
-    /// makes it `confirmations` deep: `head` may be of a chain that has been reorged since. An endpoint that does not
-    /// answer keeps the decision open until the head is [`QUORUM_GRACE_BLOCKS`] above; one that rejects the call has no
-    /// vote.
-    pub(crate) async fn has_quorum(&self, block: &Block, confirmations: u64, head: u64) -> bool {
+    /// Whether two endpoints have this block, and a block of the number that makes it `confirmations` deep: `head` may
+    /// be of a chain that has been reorged since. `pool::quorum_answers` decides who is waited for.
+    pub(crate) async fn is_confirmed_by_quorum(&self, block: &Block, confirmations: u64, head: u64) -> bool {
         let required_head = block.number + confirmations.saturating_sub(1);
-        let wait_for_all = head < required_head + QUORUM_GRACE_BLOCKS;
         // A reorg may leave a number without a block forever, so past the grace another number is checked at each head.
-        let top = if wait_for_all { required_head } else { head - QUORUM_GRACE_BLOCKS / 2 };
-        let top_votes = async {
-            match top > block.number {
-                true => self.block_votes(top, None).await,
-                false => Vec::new(),
+        let top = match head < required_head + MISSING_TOP_GRACE_BLOCKS {
+            true => required_head,
+            false => head - MISSING_TOP_GRACE_BLOCKS / 2,
+        };
+        let ask = |position| async move {
+            let has_block = self.ask_block(position, block.number, Some(block.hash));
+            if top <= block.number {
+                return has_block.await;
+            }
+            match tokio::join!(has_block, self.ask_block(position, top, None)) {
+                (Ok(BlockAnswer::HasNot), _) | (_, Ok(BlockAnswer::HasNot)) => Ok(BlockAnswer::HasNot),
+                (Err(silence), _) | (_, Err(silence)) => Err(silence),
+                (Ok(BlockAnswer::Has), Ok(BlockAnswer::Has)) => Ok(BlockAnswer::Has),
             }
         };
-        let (votes, top_votes) = tokio::join!(self.block_votes(block.number, Some(block.hash)), top_votes);
-        votes.into_iter().chain(top_votes).all(|vote| match vote {
-            Vote::Confirms | Vote::Abstains => true,
-            Vote::Contradicts => false,
-            Vote::NoAnswer => !wait_for_all,
-        })
+        self.pool.ask_quorum(ask).await.is_unanimous(|answer| *answer == BlockAnswer::Has)
     }
 
-    /// Whether one of two healthy endpoints (or the preferred one, with fewer) still has this block.
-    pub(crate) async fn any_endpoint_has_block(&self, number: u64, hash: B256) -> bool {
-        self.block_votes(number, Some(hash)).await.contains(&Vote::Confirms)
+    /// Whether two endpoints do not have this block, and none that answers has it. Which endpoints are waited for:
+    /// `pool::quorum_answers`.
+    pub(crate) async fn is_denied_by_quorum(&self, number: u64, hash: B256) -> bool {
+        let answers = self.pool.ask_quorum(|position| self.ask_block(position, number, Some(hash))).await;
+        answers.is_unanimous(|answer| *answer == BlockAnswer::HasNot)
     }
 
-    /// Without a `hash`, any block of this number confirms.
-    async fn block_votes(&self, number: u64, hash: Option<B256>) -> Vec<Vote> {
+    /// Without a `hash`, any block of this number will do.
+    async fn ask_block(&self, position: usize, number: u64, hash: Option<B256>) -> Result<BlockAnswer, Silence> {
         let params = (BlockTag::Number(number).to_param(), false);
-        let answers = self.pool.fan_out_healthy::<_, Option<RpcHeader>>(BLOCK_BY_NUMBER, params, QUORUM).await;
-        let vote = |answer: Result<Option<RpcHeader>, CallError>| match answer {
-            Ok(header) => match header.map(Header::from) {
-                Some(header) if hash.is_none_or(|hash| header.block.hash == hash) => Vote::Confirms,
-                Some(_) | None => Vote::Contradicts,
-            },
-            Err(error) if error.reject_reason() == Some(&RejectReason::UnknownBlock) => Vote::Contradicts,
-            Err(error) if error.reject_reason().is_some() => Vote::Abstains,
-            Err(_) => Vote::NoAnswer,
-        };
-        answers.into_iter().map(vote).collect()
+        let answer = self.pool.call::<_, Option<RpcHeader>>(position, BLOCK_BY_NUMBER, params, 1).await;
+        match answer.map(|header| header.map(Header::from)) {
+            Ok(Some(header)) if hash.is_none_or(|hash| header.block.hash == hash) => Ok(BlockAnswer::Has),
+            Ok(Some(_) | None) => Ok(BlockAnswer::HasNot),
+            Err(error) if error.reject_reason() == Some(&RejectReason::UnknownBlock) => Ok(BlockAnswer::HasNot),
+            Err(error) => Err(Silence::from(&error)),
+        }
     }
 
     pub(crate) async fn receipts_from_many(
@@ -119,21 +114,11 @@ impl Chain {
         self.query_many("eth_getTransactionByHash", (hash,), fan_out, is_known).await
     }
 
-    /// The account's nonce at each endpoint's head.
-    pub(crate) async fn nonces_from_many(&self, account: Address, fan_out: FanOut) -> Vec<EndpointResponse<u64>> {
-        let nonce = |nonce: U64| nonce.to();
-        self.query_many("eth_getTransactionCount", (account, "latest"), fan_out, nonce).await
-    }
-
-    /// The account's nonce as of the end of block `number`.
-    pub(crate) async fn nonces_at_block_from_many(
-        &self,
-        account: Address,
-        number: u64,
-        fan_out: FanOut,
-    ) -> Vec<EndpointResponse<u64>> {
-        let params = (account, BlockTag::Number(number).to_param());
-        self.query_many("eth_getTransactionCount", params, fan_out, |nonce: U64| nonce.to()).await
+    /// The highest that two endpoints report, in wei: one that is wrong, or behind, must not stop a signer. A balance that
+    /// is too high costs nothing, because a node rejects what the account cannot pay. `None` without an answer.
+    pub(crate) async fn highest_balance(&self, account: Address) -> Option<U256> {
+        let balances = self.query_many("eth_getBalance", (account, "latest"), FanOut::to_quorum(), Wei::get);
+        real_answers(balances.await).into_iter().max()
     }
 
     pub(crate) async fn headers_from_many(
@@ -146,7 +131,7 @@ impl Chain {
         self.query_many(BLOCK_BY_NUMBER, params, fan_out, header).await
     }
 
-    async fn query_many<P: RpcSend + 'static, W: RpcRecv + 'static, R>(
+    pub(super) async fn query_many<P: RpcSend + 'static, W: RpcRecv + 'static, R>(
         &self,
         method: &'static str,
         params: P,

@@ -38,13 +38,30 @@ impl Chain {
         Ok(found.and_then(|found| decode_transaction(found.inner.inner())).filter(|found| found.hash == hash))
     }
 
-    /// Between two blocks, at most 10,000 apart: the range that public nodes allow.
+    /// From one block to another, in as many requests as the endpoints' limits make necessary.
     pub(crate) async fn registrations_by(
         &self,
         registrar: Address,
         from: u64,
         to: u64,
     ) -> Result<Vec<B256>, CallError> {
+        let (mut from, mut hashes) = (from, Vec::new());
+        while from <= to {
+            let end = self.log_range.end(from, to);
+            match self.registrations_in(registrar, from, end).await {
+                Ok(found) => {
+                    hashes.extend(found);
+                    from = end + 1;
+                }
+                Err(error) if error.is_range_too_large() && self.log_range.shrink(from, end) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        hashes.dedup();
+        Ok(hashes)
+    }
+
+    async fn registrations_in(&self, registrar: Address, from: u64, to: u64) -> Result<Vec<B256>, CallError> {
         let filter = LogFilter {
             from_block: BlockTag::Number(from).to_param(),
             to_block: BlockTag::Number(to).to_param(),
@@ -53,13 +70,11 @@ impl Chain {
         };
         let logs =
             self.pool.read("eth_getLogs", (filter,), |logs: &Vec<RpcLog>| prefer_nonempty(!logs.is_empty())).await?;
-        let mut hashes: Vec<B256> = logs.into_iter().filter_map(|log| log.transaction_hash).collect();
-        hashes.dedup();
-        Ok(hashes)
+        Ok(logs.into_iter().filter_map(|log| log.transaction_hash).collect())
     }
 }
 
-fn decode_transaction(envelope: &TxEnvelope) -> Option<SignedTransaction> {
+pub(super) fn decode_transaction(envelope: &TxEnvelope) -> Option<SignedTransaction> {
     let max_fee_per_gas = envelope.max_fee_per_gas();
     Some(SignedTransaction {
         // Computed from the bytes: the hash in a node's response is not verified.
@@ -79,11 +94,11 @@ fn decode_transaction(envelope: &TxEnvelope) -> Option<SignedTransaction> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::chain::{Signer, UnsignedTransaction, sign};
+    use crate::chain::{Signer, UnsignedTransaction};
     use alloy::{consensus::transaction::Recovered, eips::eip2718::Decodable2718};
 
-    #[test]
-    fn sender_and_hash_come_from_the_signature_and_not_from_the_node() {
+    #[tokio::test]
+    async fn sender_and_hash_come_from_the_signature_and_not_from_the_node() {
         let signer =
             Signer::parse("0x59c6995e998f97a5a0044966f0945389dc9e86dae88c7a8412f4603b6b78690d").expect("a key");
         let fees = Fees { max_fee_per_gas: 7, max_priority_fee_per_gas: 2 };
@@ -96,7 +111,7 @@ mod tests {
             gas_limit: 9,
             fees,
         };
-        let (hash, raw) = sign(&signer, &unsigned).expect("a signature");
+        let (hash, raw) = signer.sign(&unsigned).await.expect("a signature");
         let envelope = TxEnvelope::decode_2718(&mut raw.as_ref()).expect("a transaction");
         let response = Transaction {
             inner: Recovered::new_unchecked(envelope, Address::repeat_byte(8)),

@@ -66,6 +66,24 @@ impl EndpointUrl {
         path.chain(query).chain(user).filter(|piece| piece.len() >= MIN_SECRET_LEN).collect()
     }
 
+    /// Equal for two spellings of one URL.
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        self.normalized() == other.normalized()
+    }
+
+    fn normalized(&self) -> (String, String, Option<u16>, String, Option<&str>, &str, Option<&str>) {
+        let host = if self.is_loopback() { "localhost" } else { self.url.host_str().unwrap_or_default() };
+        (
+            self.url.scheme().to_owned(),
+            host.trim_end_matches('.').to_owned(),
+            self.url.port_or_known_default(),
+            self.url.path().trim_end_matches('/').to_owned(),
+            self.url.query().filter(|query| !query.is_empty()),
+            self.url.username(),
+            self.url.password(),
+        )
+    }
+
     pub(super) fn expose_url(&self) -> &Url {
         &self.url
     }
@@ -106,6 +124,24 @@ mod tests {
     fn every_part_that_may_be_a_key_is_a_secret() {
         let url = EndpointUrl::parse("https://someone:pass-word@base.example/v2/secretkey?apikey=another-key").unwrap();
         assert_eq!(url.secrets(), ["secretkey", "apikey", "another-key", "someone", "pass-word", "someone:pass-word"]);
+    }
+
+    #[test]
+    fn two_spellings_of_a_url_are_the_same() {
+        let url = |text| EndpointUrl::parse(text).unwrap();
+        for (a, b, expected) in [
+            ("https://base.example/v2/k3y", "https://base.example/v2/k3y", true),
+            ("https://base.example/v2/k3y", "HTTPS://Base.Example.:443/v2/k3y/?#top", true),
+            ("http://127.0.0.1:8545", "http://localhost:8545/", true),
+            ("http://127.0.0.1:8545", "http://[::1]:8545", true),
+            ("http://127.0.0.1:8545", "http://127.0.0.1:8546", false),
+            ("https://base.example/v2/k3y", "http://base.example/v2/k3y", false),
+            ("https://base.example/v2/k3y", "https://base.example/v2/K3y", false),
+            ("https://base.example/?key=1", "https://base.example/?key=2", false),
+            ("https://a:1@base.example", "https://b:1@base.example", false),
+        ] {
+            assert_eq!(url(a).is_same(&url(b)), expected, "{a} {b}");
+        }
     }
 
     #[test]

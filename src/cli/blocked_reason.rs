@@ -14,6 +14,8 @@ pub(super) fn describe(reason: &str) -> String {
         BlockedReason::AwaitingConfirmations => "on chain, waiting for confirmations",
         BlockedReason::NodeRefuses => "the node rejects the transaction",
         BlockedReason::TooLarge => "it needs more gas than a block has",
+        BlockedReason::SignerUnavailable => "the server's signer does not sign",
+        BlockedReason::SignerThrottled => "the server's signer limits the rate",
     };
     format!("{reason}: {meaning}")
 }
@@ -36,6 +38,8 @@ mod tests {
             "AWAITING_CONFIRMATIONS",
             "NODE_REFUSES",
             "TOO_LARGE",
+            "SIGNER_UNAVAILABLE",
+            "SIGNER_THROTTLED",
         ] {
             assert!(describe(reason).len() > reason.len() && describe(reason).len() <= 66, "{}", describe(reason));
         }

@@ -1,17 +1,21 @@
 //! The generated client with trace headers on every call and errors as [`CliError`].
 
-use super::error::{CliError, CliResult};
+use super::{
+    error::{CliError, CliResult},
+    server::Server,
+    tls_problem::TlsProblem,
+};
 use crate::{
     api::proto::{self, registrar_service_client::RegistrarServiceClient},
     telemetry::propagation,
 };
 use futures_util::{Stream, TryStreamExt};
-use std::time::Duration;
+use std::{error::Error, time::Duration};
 use tonic::{
     Request, Response, Status,
     metadata::{KeyAndValueRef, MetadataMap},
     service::{Interceptor, interceptor::InterceptedService},
-    transport::{Channel, Endpoint},
+    transport::Channel,
 };
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -24,15 +28,18 @@ const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Clones share the connection.
 #[derive(Clone)]
 pub(super) struct Client {
-    service: RegistrarServiceClient<InterceptedService<Channel, TraceHeaders>>,
+    service: RegistrarServiceClient<InterceptedService<Channel, CallHeaders>>,
+    /// For calls that only follow what another one does: they are not part of its trace, and not exported.
+    follower: RegistrarServiceClient<InterceptedService<Channel, CallHeaders>>,
     trace_id: String,
+    uses_tls: bool,
 }
 
-/// One trace for all calls of this process, in the headers of W3C and of Sentry.
+/// The trace of a call, and the caller's token.
 #[derive(Clone)]
-struct TraceHeaders(MetadataMap);
+struct CallHeaders(MetadataMap);
 
-impl Interceptor for TraceHeaders {
+impl Interceptor for CallHeaders {
     fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
         for header in self.0.iter() {
             if let KeyAndValueRef::Ascii(name, value) = header {
@@ -44,33 +51,33 @@ impl Interceptor for TraceHeaders {
 }
 
 impl Client {
-    pub(super) async fn connect(server: &str) -> CliResult<Self> {
-        let url = if server.contains("://") { server.to_owned() } else { format!("http://{server}") };
-        let endpoint = match Endpoint::from_shared(url) {
-            Ok(endpoint) if endpoint.uri().scheme_str() == Some("http") => endpoint,
-            Ok(_) => {
-                return Err(CliError::invalid_arguments(
-                    "only http:// is supported for the server, because there is no TLS yet; use http://HOST:PORT",
-                ));
-            }
-            Err(_) => {
-                return Err(CliError::invalid_arguments(
-                    "the server's address is not a URL; use for example http://127.0.0.1:50051",
-                ));
-            }
-        };
-        let channel = endpoint
+    pub(super) async fn connect(server: &Server) -> CliResult<Self> {
+        let channel = server
+            .endpoint
+            .clone()
             .connect_timeout(CONNECT_TIMEOUT)
             .http2_keep_alive_interval(KEEPALIVE_INTERVAL)
             .keep_alive_timeout(KEEPALIVE_TIMEOUT)
             .keep_alive_while_idle(true)
             .connect()
             .await
-            .map_err(|error| CliError::server_unreachable(server, &error))?;
-        let (trace_id, headers) = propagation::new_client_trace();
-        let headers = TraceHeaders(MetadataMap::from_headers(headers));
-        let service = RegistrarServiceClient::with_interceptor(channel, headers);
-        Ok(Self { service, trace_id: trace_id.to_string() })
+            .map_err(|error| CliError::server_unreachable(&server.name, &error))?;
+        let with_headers = |headers| {
+            let mut headers = MetadataMap::from_headers(headers);
+            if let Some(authorization) = &server.authorization {
+                headers.insert("authorization", authorization.clone());
+            }
+            RegistrarServiceClient::with_interceptor(channel.clone(), CallHeaders(headers))
+        };
+        let (trace_id, headers) = propagation::new_client_trace(true);
+        let (service, follower) = (with_headers(headers), with_headers(propagation::new_client_trace(false).1));
+        let uses_tls = server.endpoint.uri().scheme_str() == Some("https");
+        Ok(Self { service, follower, trace_id: trace_id.to_string(), uses_tls })
+    }
+
+    /// A client whose calls are not exported.
+    pub(super) fn follower(&self) -> Self {
+        Self { service: self.follower.clone(), ..self.clone() }
     }
 
     pub(super) fn trace_id(&self) -> &str {
@@ -86,6 +93,20 @@ impl Client {
             service.register_document(request).await
         };
         self.require_registration(response.map(|response| response.into_inner().registration))
+    }
+
+    /// One registration for each document, in their order.
+    pub(super) async fn register_all(
+        &self,
+        request: proto::RegisterDocumentsRequest,
+    ) -> CliResult<Vec<proto::Registration>> {
+        let asked = request.documents.len();
+        let response = self.service.clone().register_documents(with_call_timeout(request)).await;
+        let registrations = response.map(|response| response.into_inner().registrations).and_then(|registrations| {
+            let is_complete = registrations.len() == asked;
+            is_complete.then_some(registrations).ok_or_else(|| Status::internal("the response is not complete"))
+        });
+        registrations.map_err(|status| self.to_cli_error(&status))
     }
 
     pub(super) async fn get(&self, key: proto::get_registration_request::Key) -> CliResult<proto::Registration> {
@@ -115,11 +136,22 @@ impl Client {
             .try_filter_map(|item| std::future::ready(Ok(item.registration))))
     }
 
+    pub(super) async fn watch_changes(
+        &self,
+        request: proto::WatchChangesRequest,
+    ) -> CliResult<impl Stream<Item = CliResult<proto::WatchChangesResponse>> + Unpin + use<>> {
+        let response =
+            self.service.clone().watch_changes(request).await.map_err(|status| self.to_read_error(&status))?;
+        let client = self.clone();
+        Ok(response.into_inner().map_err(move |status| client.to_read_error(&status)))
+    }
+
     pub(super) async fn verify(
         &self,
         request: proto::VerifyDocumentRequest,
     ) -> CliResult<proto::VerifyDocumentResponse> {
-        self.read_result(self.service.clone().verify_document(with_call_timeout(request)).await)
+        let verified = self.service.clone().verify_document(with_call_timeout(request)).await;
+        self.read_result(verified).map_err(CliError::mark_chain_query)
     }
 
     pub(super) async fn diagnose(&self, id: String) -> CliResult<proto::DiagnoseRegistrationResponse> {
@@ -150,7 +182,8 @@ impl Client {
     }
 
     fn to_cli_error(&self, status: &Status) -> Box<CliError> {
-        let mut error = CliError::from_status(status);
+        let problem = status.source().filter(|_| self.uses_tls).and_then(TlsProblem::of_call);
+        let mut error = problem.map_or_else(|| CliError::from_status(status), CliError::tls_failed);
         if error.trace_id.is_empty() {
             error.trace_id.clone_from(&self.trace_id);
         }
@@ -169,16 +202,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_call_has_the_trace_headers_of_w3c_and_sentry() {
-        let (trace_id, headers) = propagation::new_client_trace();
-        let mut headers = TraceHeaders(MetadataMap::from_headers(headers));
+    fn every_call_names_the_same_trace_and_no_parent() {
+        let (trace_id, headers) = propagation::new_client_trace(true);
+        let mut headers = CallHeaders(MetadataMap::from_headers(headers));
         let mut sent = || {
             let metadata = headers.call(Request::new(())).unwrap().metadata().clone();
-            ["sentry-trace", "traceparent"].map(|name| metadata.get(name).unwrap().to_str().unwrap().to_owned())
+            assert_eq!(metadata.len(), 1, "{metadata:?}");
+            metadata.get("sentry-trace").unwrap().to_str().unwrap().to_owned()
         };
-        let [sentry, w3c] = sent();
-        assert!(sentry.starts_with(&format!("{trace_id}-")) && sentry.ends_with("-1"), "{sentry}");
-        assert!(w3c.starts_with(&format!("00-{trace_id}-")) && w3c.ends_with("-01"), "{w3c}");
-        assert_eq!(sent(), [sentry, w3c]);
+        assert_eq!([sent(), sent()], [(); 2].map(|()| format!("{trace_id}-1")));
     }
 }

@@ -1,6 +1,6 @@
 //! A document on the command line: a file that is hashed locally, or a hash.
 
-use crate::registration::{DocumentHash, DocumentHashError};
+use crate::registration::{DocumentHash, DocumentHashError, GivenDocument};
 use indicatif::{ProgressBar, ProgressStyle};
 use sha2::{Digest, Sha256};
 use std::{
@@ -28,16 +28,50 @@ pub(super) struct Document {
 pub(super) enum DocumentError {
     #[error("`{0}`: no such file, and not a valid hash: it {1}")]
     NotFileOrHash(String, DocumentHashError),
-    #[error("`{0}` is a directory; name one file")]
+    #[error("`{0}` is a folder; name a file in it, or register all of them with -r")]
     IsDirectory(String),
     #[error("`{0}` cannot be read")]
     Unreadable(String, #[source] io::Error),
+    /// A registration is public and permanent, and an empty file is almost always a failed export.
+    #[error("{0} is empty (0 bytes); to register it nevertheless, use --allow-empty")]
+    Empty(String),
 }
 
 #[derive(PartialEq, Eq, Debug)]
 enum ArgumentKind {
-    Hash(DocumentHash),
+    Hash(GivenDocument),
     File,
+}
+
+impl Document {
+    pub(super) fn from_hash(GivenDocument { hash, text, .. }: GivenDocument) -> Self {
+        Self { submitted_as: text, hash, file: None }
+    }
+}
+
+/// As [`resolve`], for a document to register.
+pub(super) async fn resolve_to_register(
+    argument: &OsStr,
+    progress: bool,
+    allow_empty: bool,
+) -> Result<Document, DocumentError> {
+    let document = resolve(argument, progress).await?;
+    match &document.file {
+        Some((path, 0)) if !allow_empty => Err(DocumentError::Empty(format!("`{}`", path.to_string_lossy()))),
+        Some(_) | None => Ok(document),
+    }
+}
+
+/// Hashes standard input until its end.
+pub(super) async fn of_standard_input(allow_empty: bool) -> Result<Document, DocumentError> {
+    let hashed = tokio::task::spawn_blocking(|| hash_reader(io::stdin().lock(), &ProgressBar::hidden()));
+    let name = || "standard input".to_owned();
+    let hashed = hashed.await.unwrap_or_else(|join_error| Err(io::Error::other(join_error)));
+    let (hash, length) = hashed.map_err(|error| DocumentError::Unreadable(name(), error))?;
+    if length == 0 && !allow_empty {
+        return Err(DocumentError::Empty(name()));
+    }
+    Ok(Document { submitted_as: hash.to_string(), hash, file: Some((PathBuf::from(name()), length)) })
 }
 
 /// Hashes a file, with a progress bar if it is large and `progress` allows.
@@ -45,7 +79,7 @@ pub(super) async fn resolve(argument: &OsStr, progress: bool) -> Result<Document
     let path = PathBuf::from(argument);
     let name = argument.to_string_lossy().into_owned();
     match classify_argument(&name, path.exists(), path.is_dir())? {
-        ArgumentKind::Hash(hash) => Ok(Document { submitted_as: name, hash, file: None }),
+        ArgumentKind::Hash(given) => Ok(Document::from_hash(given)),
         ArgumentKind::File => {
             let file = path.clone();
             let (hash, length) = tokio::task::spawn_blocking(move || hash_file(&file, progress))
@@ -68,14 +102,18 @@ fn classify_argument(name: &str, exists: bool, directory: bool) -> Result<Argume
 }
 
 fn hash_file(path: &Path, progress: bool) -> io::Result<(DocumentHash, u64)> {
-    let mut file = File::open(path)?;
+    let file = File::open(path)?;
     let length = file.metadata()?.len();
     let bar = if progress && length > PROGRESS_BAR_MIN_BYTES { hashing_bar(length) } else { ProgressBar::hidden() };
+    hash_reader(file, &bar)
+}
+
+fn hash_reader(mut input: impl Read, bar: &ProgressBar) -> io::Result<(DocumentHash, u64)> {
     let mut digest = Sha256::new();
     let mut chunk = vec![0; READ_CHUNK_BYTES];
     let mut read = 0;
     loop {
-        let bytes = match file.read(&mut chunk) {
+        let bytes = match input.read(&mut chunk) {
             Ok(0) => break,
             Ok(bytes) => bytes,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
@@ -103,8 +141,9 @@ mod tests {
 
     #[test]
     fn a_file_takes_precedence_over_a_hash_of_that_name() {
-        let hash: DocumentHash = ABC.parse().unwrap();
-        assert_eq!(classify_argument(ABC, false, false).unwrap(), ArgumentKind::Hash(hash));
+        let given: GivenDocument = ABC.parse().unwrap();
+        assert_eq!(classify_argument(&format!("{ABC}\n"), false, false).unwrap(), ArgumentKind::Hash(given.clone()));
+        assert_eq!(classify_argument(ABC, false, false).unwrap(), ArgumentKind::Hash(given));
         assert_eq!(classify_argument(ABC, true, false).unwrap(), ArgumentKind::File);
         assert_eq!(classify_argument("a.pdf", true, false).unwrap(), ArgumentKind::File);
         assert!(matches!(classify_argument(".", true, true), Err(DocumentError::IsDirectory(_))));
@@ -114,6 +153,18 @@ mod tests {
     fn an_argument_that_is_neither_file_nor_hash_is_explained() {
         assert!(classify_argument("nope.pdf", false, false).unwrap_err().to_string().contains("no such file"));
         assert!(classify_argument(&ABC[1..], false, false).unwrap_err().to_string().contains("63 hex digits"));
+    }
+
+    #[tokio::test]
+    async fn an_empty_file_is_not_registered_and_can_be_looked_up() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let path = file.path().as_os_str();
+        let error = resolve_to_register(path, false, false).await.unwrap_err().to_string();
+        assert!(error.contains("is empty (0 bytes)") && error.contains("--allow-empty"), "{error}");
+        let allowed = resolve_to_register(path, false, true).await.unwrap();
+        assert_eq!(allowed.hash, resolve(path, false).await.unwrap().hash);
+        std::fs::write(path, "abc").unwrap();
+        assert!(resolve_to_register(path, false, false).await.is_ok());
     }
 
     #[tokio::test]

@@ -3,10 +3,14 @@
 use super::{
     Exit,
     document::DocumentError,
+    exit::error_chain,
     reason::{ClientReason, Reason},
+    tls_problem::TlsProblem,
 };
 use crate::{
     api::proto::{self, RegistrationErrorDetail, WaitFor},
+    app,
+    config::ConfigErrors,
     registration::{ErrorReason, GrpcCode},
     telemetry::redact,
 };
@@ -27,8 +31,12 @@ pub(super) struct CliError {
     pub metadata: BTreeMap<String, String>,
     /// Invalid fields, with descriptions.
     pub fields: Vec<(String, String)>,
+    /// Documents of the command that earlier calls have registered, of how many.
+    pub accepted: Option<(usize, usize)>,
     /// Whether the call only reads, so that there was nothing to accept.
     pub read_only: bool,
+    /// Whether the call asks the chain: any failure is then the lack of an answer, not one.
+    pub asks_chain: bool,
     /// When a retry is useful.
     pub retry_after: Option<Duration>,
     /// Empty unless the registration was accepted.
@@ -50,7 +58,9 @@ impl CliError {
             message,
             metadata: BTreeMap::new(),
             fields: Vec::new(),
+            accepted: None,
             read_only: false,
+            asks_chain: false,
             retry_after: None,
             registration_id: String::new(),
             registration: None,
@@ -64,11 +74,28 @@ impl CliError {
         Self::new(Code::InvalidArgument, ClientReason::InvalidArguments, message.into())
     }
 
+    pub(super) fn invalid_settings(errors: &ConfigErrors) -> Box<Self> {
+        Self::invalid_arguments(errors.to_string())
+    }
+
+    /// Of a command that calls no service.
+    pub(super) fn failed(error: &app::Error) -> Box<Self> {
+        let message = redact(&error_chain(error)).into_owned();
+        if error.is_configuration_error() {
+            Self::invalid_arguments(message)
+        } else {
+            Self::new(Code::FailedPrecondition, ClientReason::CommandFailed, message)
+        }
+    }
+
     pub(super) fn not_found(message: &str) -> Box<Self> {
         Self::new(Code::NotFound, ErrorReason::RegistrationNotFound, message.to_owned())
     }
 
     pub(super) fn server_unreachable(server: &str, error: &dyn Error) -> Box<Self> {
+        if let Some(problem) = TlsProblem::of(error) {
+            return Self::tls_failed(problem);
+        }
         let mut cause = error;
         while let Some(next) = cause.source() {
             cause = next;
@@ -79,6 +106,10 @@ impl CliError {
         let hint = if has_port { "" } else { "; the URL has no port (the default of the service is 50051)" };
         let message = format!("cannot connect to {server}: {cause}{hint}");
         Self::new(Code::Unavailable, ClientReason::ServerUnreachable, redact(&message).into_owned())
+    }
+
+    pub(super) fn tls_failed(problem: TlsProblem) -> Box<Self> {
+        Self::new(Code::Unavailable, ClientReason::TlsFailed(problem), problem.message().to_owned())
     }
 
     /// The server ended the stream before the level that was waited for.
@@ -97,7 +128,10 @@ impl CliError {
     /// From an error of the server or of the transport.
     pub(super) fn from_status(status: &Status) -> Box<Self> {
         // Only an error of the client side has a source.
-        if status.source().is_some() {
+        if let Some(error) = status.source() {
+            if let Some(problem) = TlsProblem::of(error) {
+                return Self::tls_failed(problem);
+            }
             let deadline = matches!(status.code(), Code::DeadlineExceeded | Code::Cancelled);
             let message = if deadline { "the server did not respond in time" } else { "the connection was lost" };
             return Self::new(Code::Unavailable, ClientReason::ConnectionLost, message.to_owned());
@@ -121,7 +155,9 @@ impl CliError {
                 .bad_request()
                 .map(|bad| bad.field_violations.iter().map(|f| (f.field.clone(), clean(&f.description))).collect())
                 .unwrap_or_default(),
+            accepted: None,
             read_only: false,
+            asks_chain: false,
             retry_after: details.retry_info().and_then(|retry| retry.retry_delay),
             registration_id: registration
                 .as_ref()
@@ -145,8 +181,23 @@ impl CliError {
         self
     }
 
+    /// Of a command that registers many documents.
+    pub(super) fn with_accepted(mut self: Box<Self>, accepted: usize, all: usize) -> Box<Self> {
+        if accepted > 0 {
+            self.message = format!("{}; {accepted} of {all} documents were accepted before", self.message);
+            self.accepted = Some((accepted, all));
+        }
+        self
+    }
+
     pub(super) fn mark_read_only(mut self: Box<Self>) -> Box<Self> {
         self.read_only = true;
+        self
+    }
+
+    /// Of `verify`, whose exit code 1 means that the pair is not registered.
+    pub(super) fn mark_chain_query(mut self: Box<Self>) -> Box<Self> {
+        self.asks_chain = true;
         self
     }
 
@@ -156,7 +207,12 @@ impl CliError {
     }
 
     pub(super) fn exit(&self) -> Exit {
-        let accepted = !self.registration_id.is_empty();
+        let exit = self.exit_of_call();
+        if self.asks_chain && exit == Exit::Failed { Exit::ServerUnreachable } else { exit }
+    }
+
+    fn exit_of_call(&self) -> Exit {
+        let accepted = !self.registration_id.is_empty() || self.accepted.is_some();
         match self.code {
             Code::InvalidArgument => Exit::UsageError,
             Code::DeadlineExceeded | Code::Unavailable | Code::Cancelled | Code::ResourceExhausted if accepted => {

@@ -1,6 +1,9 @@
 //! Exit codes, and errors without a reason code.
 
-use crate::{app, telemetry::redact};
+use crate::{
+    app,
+    telemetry::{redact, stderr},
+};
 use std::{error::Error, process::ExitCode};
 
 /// Exit code of a command. 64, 69 and 75 are those of sysexits.h.
@@ -45,9 +48,9 @@ impl From<Exit> for ExitCode {
     }
 }
 
-/// Prints the error with its causes on standard error.
+/// Prints the error with its causes on standard error, without waiting for it: main does so at the end.
 pub fn print_error(error: &dyn Error, exit: Exit) -> Exit {
-    eprintln!("error: {}", redact(&error_chain(error)));
+    stderr::write_urgent(&format!("error: {}", redact(&error_chain(error))));
     exit
 }
 

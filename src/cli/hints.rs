@@ -13,6 +13,10 @@ use tonic::Code;
 const INVALID_INPUT_HINT: &str = "fix this and try again; see --help for examples";
 
 pub(super) fn hint(error: &CliError, invocation: &Invocation) -> String {
+    if error.accepted.is_some() {
+        let fix = if error.exit() == Exit::Unfinished { "" } else { "fix this, then " };
+        return format!("{fix}run the same command again; it continues, and registers nothing twice");
+    }
     if error.exit() == Exit::Unfinished {
         return unfinished_hint(error, invocation);
     }
@@ -28,7 +32,7 @@ fn unfinished_hint(error: &CliError, invocation: &Invocation) -> String {
     let id = &error.registration_id;
     let watch = invocation.server_command(&format!("watch {id}{}", until_flag(error.wait_for)));
     let explain = invocation.server_command(&format!("explain {id}"));
-    if error.reason == Reason::Server(ErrorReason::ConfirmationTimeout) {
+    if matches!(error.reason, Reason::Server(ErrorReason::ConfirmationTimeout | ErrorReason::QueueTimeout)) {
         format!("it stays accepted; `{explain}` diagnoses it again, `{watch}` follows it")
     } else if error.blocked_reason().is_some() {
         format!("`{explain}` shows why it is blocked and how to fix it")
@@ -46,6 +50,8 @@ fn client_hint(reason: ClientReason, read_only: bool, invocation: &Invocation) -
             let (dev, serve) = (invocation.local_command("dev"), invocation.local_command("serve"));
             format!("start a server with `{dev}` or `{serve}`, or name another one with --server or REGISTRAR_SERVER")
         }
+        ClientReason::CommandFailed => "fix this and run the same command again; what is done is not done twice".into(),
+        ClientReason::TlsFailed(problem) => problem.hint().to_owned(),
         ClientReason::ConnectionLost | ClientReason::Interrupted if read_only => "run the same command again".into(),
         ClientReason::ConnectionLost | ClientReason::Interrupted => {
             "run the same command again; a document is registered once per case, however often it is sent".into()
@@ -60,6 +66,20 @@ fn server_hint(reason: ErrorReason, error: &CliError, invocation: &Invocation) -
             let (list, verify) = (invocation.server_command("list"), invocation.local_command("verify"));
             format!("`{list}` shows what this server has, `{verify}` checks the chain")
         }
+        ErrorReason::CursorForeign => {
+            let changes = invocation.server_command("changes --from-beginning");
+            format!("`{changes}` reads this database from its beginning; replace what the old cursor belonged to")
+        }
+        ErrorReason::CredentialsMissing => "set REGISTRAR_TOKEN or REGISTRAR_TOKEN_FILE to the token of a caller, or \
+                                            REGISTRAR_CLIENT_CERT_FILE and REGISTRAR_CLIENT_KEY_FILE"
+            .into(),
+        ErrorReason::CredentialsInvalid | ErrorReason::CredentialsExpired => {
+            "ask the operator of the server; its audit log has this trace id".into()
+        }
+        ErrorReason::ScopeMissing | ErrorReason::CaseNotAllowed => {
+            "ask the operator of the server to change the scopes or case_prefixes of this caller".into()
+        }
+        ErrorReason::RateLimited | ErrorReason::CallerLimit => format!("{}{}", not_accepted(error), try_again(error)),
         ErrorReason::NoContract => {
             format!("`{}` shows the server's chain and contract", invocation.server_command("info"))
         }
@@ -74,7 +94,12 @@ fn server_hint(reason: ErrorReason, error: &CliError, invocation: &Invocation) -
         | ErrorReason::TransactionReverted
         | ErrorReason::Failed
         | ErrorReason::WaitTimeout
-        | ErrorReason::ConfirmationTimeout => generic_hint(error, invocation),
+        | ErrorReason::QueueTimeout
+        | ErrorReason::ConfirmationTimeout
+        | ErrorReason::MalformedRequest
+        | ErrorReason::MessageTooLarge
+        | ErrorReason::TooManyCalls
+        | ErrorReason::ConnectionAge => generic_hint(error, invocation),
     }
 }
 
@@ -118,6 +143,10 @@ mod tests {
     use super::*;
     use crate::api::proto::Registration;
     use tonic::Status;
+
+    fn tonic_code(reason: ErrorReason) -> Code {
+        Code::from_i32(reason.grpc_code().number())
+    }
 
     fn hint_for(error: &CliError) -> String {
         hint(error, &Invocation::from_argv0("registrar".as_ref()))
@@ -175,5 +204,11 @@ mod tests {
         let reason = ErrorReason::AllRpcEndpointsUnavailable;
         let verify = CliError::new(Code::Unavailable, reason, String::new()).mark_read_only();
         assert!(hint_for(&verify).contains("the server cannot reach the chain"));
+        for reason in [ErrorReason::AllRpcEndpointsUnavailable, ErrorReason::NoContract, ErrorReason::ScopeMissing] {
+            let error = CliError::new(tonic_code(reason), reason, String::new()).mark_read_only();
+            assert_eq!(error.mark_chain_query().exit(), Exit::ServerUnreachable, "{reason:?}");
+        }
+        let invalid = CliError::invalid_arguments("no hash").mark_chain_query();
+        assert_eq!(invalid.exit(), Exit::UsageError);
     }
 }

@@ -16,6 +16,16 @@ pub(super) fn to_value<M: Name>(message: &M) -> serde_json::Value {
         .unwrap_or_default()
 }
 
+/// As [`to_line`], with another key at the end.
+pub(super) fn to_line_with<M: Name>(message: &M, key: &str, text: &str) -> String {
+    let line = to_line(message);
+    format!("{},{}:{}}}", line.strip_suffix('}').unwrap_or(&line), json_text(key), json_text(text))
+}
+
+fn json_text(text: &str) -> String {
+    serde_json::Value::from(text).to_string()
+}
+
 /// One line of JSON, in the order of the fields.
 pub(super) fn to_line<M: Name>(message: &M) -> String {
     let mut json = serde_json::Serializer::new(Vec::new());
@@ -61,9 +71,17 @@ mod tests {
                 r#""transaction":{"hash":"","fromAddress":"","nonce":"0","blockNumber":"18446744073709551615","#,
                 r#""blockHash":"","#,
                 r#""effectiveGasPriceWei":"","feeWei":"","l1FeeWei":"","batchSize":3,"attempts":0,"explorerUrl":""},"#,
-                r#""createTime":"2023-11-14T22:13:20.005Z","traceId":""}"#
+                r#""createTime":"2023-11-14T22:13:20.005Z","traceId":"","warning":"","caller":"","userId":""}"#
             )
         );
+    }
+
+    #[test]
+    fn another_key_comes_last() {
+        let info = proto::GetServiceInfoResponse { max_wait: Some(Default::default()), ..Default::default() };
+        let line = to_line_with(&info, "name", "a \"b\"");
+        assert!(line.ends_with(r#","name":"a \"b\""}"#), "{line}");
+        assert!(serde_json::from_str::<serde_json::Value>(&line).unwrap()["maxWait"].is_string(), "{line}");
     }
 
     #[test]

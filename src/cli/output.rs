@@ -15,6 +15,7 @@ pub(super) struct Output {
     pub json: bool,
     /// Whether progress is drawn on standard error.
     pub shows_progress: bool,
+    pub stdout_is_terminal: bool,
     /// Columns of standard output.
     pub width: usize,
     /// Base style of standard output; plain where colors are off.
@@ -30,6 +31,12 @@ pub(super) fn print(text: &str) {
     let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
 }
 
+/// Whether standard output is still read. For a command that has no other end.
+pub(super) fn print_line_if_read(text: &str) -> bool {
+    let mut out = io::stdout().lock();
+    writeln!(out, "{text}").and_then(|()| out.flush()).is_ok()
+}
+
 pub(super) fn print_line(text: &str) {
     print(&format!("{text}\n"));
 }
@@ -43,6 +50,7 @@ impl Output {
         Self {
             json,
             shows_progress: err && !json,
+            stdout_is_terminal: out,
             width: width.min(MAX_COLUMNS),
             stdout_style: Style::new().force_styling(color && out && !json),
             stderr_style: Style::new().force_styling(color && err && !json),

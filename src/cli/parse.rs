@@ -6,7 +6,9 @@ use super::{
     args::{Arguments, Command},
     error::CliError,
     error_text::to_json,
+    help,
     invocation::Invocation,
+    leading_options::move_behind_command,
     output::print_line,
 };
 use crate::config::may_contain_private_key;
@@ -76,7 +78,7 @@ impl EarlyExit {
 /// # Errors
 /// Help, the version, or a usage error.
 pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Command, EarlyExit> {
-    let arguments: Vec<OsString> = arguments.into_iter().collect();
+    let arguments = move_behind_command(arguments.into_iter().collect());
     try_parse(&arguments).map_err(|error| {
         let invocation = arguments.first().map_or_else(Invocation::from_process, |name| Invocation::from_argv0(name));
         let words: Vec<_> = arguments.iter().map(|argument| argument.to_string_lossy()).collect();
@@ -85,14 +87,30 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Command, E
 }
 
 fn try_parse(arguments: &[OsString]) -> Result<Command, clap::Error> {
-    let command = Arguments::command()
-        .mut_subcommands(|command| command.mut_args(|arg| arg.hide_env_values(true)))
+    let matches = command().try_get_matches_from(arguments)?;
+    Ok(Arguments::from_arg_matches(&matches)?.command)
+}
+
+/// The program with all its commands.
+pub(super) fn command() -> clap::Command {
+    Arguments::command()
+        .mut_subcommands(|command| with_exit_codes(command.mut_args(|arg| arg.hide_env_values(true))))
         // `dev` sets these itself.
         .mut_subcommand("dev", |dev| {
             dev.mut_arg("contract_address", |arg| arg.hide(true)).mut_arg("chain_id", |arg| arg.hide(true))
-        });
-    let matches = command.try_get_matches_from(arguments)?;
-    Ok(Arguments::from_arg_matches(&matches)?.command)
+        })
+}
+
+/// Adds the exit codes to the help of a command whose own text does not state them.
+fn with_exit_codes(command: clap::Command) -> clap::Command {
+    let command = command.mut_subcommands(with_exit_codes);
+    let text = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+    if text.contains("Exit codes:") {
+        return command;
+    }
+    let calls_service = command.get_arguments().any(|argument| argument.get_id() == "server");
+    let codes = if calls_service { help::CLIENT_EXIT_CODES } else { help::EXIT_CODES };
+    command.after_help(if text.is_empty() { codes.to_owned() } else { format!("{text}\n\n{codes}") })
 }
 
 fn to_early_exit(mut error: clap::Error, invocation: &Invocation, words: &[Cow<'_, str>]) -> EarlyExit {
@@ -229,13 +247,14 @@ mod tests {
             vec!["deploy", "--owner", SECRET, SECRET],
             vec!["dev", "--block-time", SECRET],
             vec!["dev", "--once", "a", SECRET],
-            vec!["watch", SECRET],
+            vec!["watch", "a", SECRET],
+            vec!["list", "--since", SECRET],
             vec!["list", "--limit", SECRET],
             vec!["list", "--state", SECRET],
-            vec!["register", "a", SECRET, "--case", "1"],
+            vec!["verify", "a", SECRET, "--case", "1"],
             vec!["register", "a", "--case", "c", "--wait-for", SECRET],
             vec!["register", "a", "--case", "c", "--wait-timeout", SECRET],
-            vec!["register", "a", "--case", "c", "--json", SECRET],
+            vec!["verify", "a", "--case", "c", "--json", SECRET],
             vec!["list", "--json", "--", SECRET],
             vec!["list", "--json=", SECRET],
             vec!["help", SECRET],
@@ -326,9 +345,9 @@ mod tests {
     fn an_unexpected_file_is_named() {
         let file = tempfile::NamedTempFile::new().unwrap();
         let path = file.path().to_str().unwrap();
-        let text = parse_usage_error(&["register", "a", path, "--case", "1"]);
+        let text = parse_usage_error(&["verify", "a", path, "--case", "1"]);
         assert!(text.contains(&format!("unexpected argument '{path}'")) && text.contains("<FILE-OR-HASH>"), "{text}");
-        assert!(parse_usage_error(&["register", "a", "hunter2", "--case", "1"]).contains("'[hidden]'"));
+        assert!(parse_usage_error(&["verify", "a", "hunter2", "--case", "1"]).contains("'[hidden]'"));
     }
 
     #[test]
@@ -341,18 +360,14 @@ mod tests {
         assert!(parse_usage_error(&["register", "a", "--case"]).contains("a value is required for '--case <ID>'"));
         assert!(parse_usage_error(&["register", "a", "--case", "x", "--wait-for", "soon"]).contains("finalized"));
         assert!(parse_usage_error(&["register", "a", "--case", "a@b"]).contains("--case"));
-        assert!(parse_usage_error(&["explain", SECRET]).contains("status HASH` finds the registrations of a document"));
-        for command in ["watch", "explain"] {
-            let text = parse_usage_error(&[command, "foo"]);
-            assert!(text.contains("for '<ID>': not a registration id (a UUID, as `"), "{text}");
-        }
+        assert!(parse_usage_error(&["list", "--since", "noon"]).contains("2h for two hours ago"));
         assert!(parse_usage_error(&["frobnicate"]).contains("unrecognized subcommand"));
     }
 
     #[test]
     fn usage_errors_are_json_with_json_flag() {
         for (arguments, message) in [
-            (&["explain", "nosuch", "--json"][..], "for '<ID>': not a registration id"),
+            (&["explain", "--json"][..], "not provided: <ID-OR-HASH-OR-FILE>"),
             (&["list", "--limit", "0", "--json"], "--limit"),
             (&["register", "a", "--json"], "not provided: --case <ID>"),
             (&["list", "--json", "--frobnicate"], "unexpected argument '--frobnicate'"),
@@ -393,7 +408,7 @@ mod tests {
             vec!["register", SECRET, "--case", "a b"],
             vec!["list", "--page-tokn", "x"],
             vec!["list", "--page-token"],
-            vec!["watch", "foo"],
+            vec!["list", "--since", "noon"],
             vec!["frobnicate"],
         ] {
             assert!(!parse_usage_error(&arguments).contains("Secrets are never arguments"), "{arguments:?}");
@@ -421,6 +436,16 @@ mod tests {
     fn help_and_version_are_not_errors() {
         for arguments in [["registrar", "--help"], ["registrar", "--version"]] {
             assert!(matches!(parse(arguments.iter().map(OsString::from)), Err(EarlyExit::Help(_))));
+        }
+        let mut commands = vec![command()];
+        while let Some(mut command) = commands.pop() {
+            let help = command.render_help().to_string();
+            // Added by clap when the program is built.
+            if command.get_name() == "help" {
+                continue;
+            }
+            assert!(help.contains("Exit codes: 0 "), "{}: {help}", command.get_name());
+            commands.extend(command.get_subcommands().cloned());
         }
         let subcommand_help = ["registrar", "help", "register"].iter().map(OsString::from);
         assert!(

@@ -2,20 +2,24 @@
 
 use super::{
     Exit,
-    args::{self, ClientCommand, ConnectionArgs, ExplainArgs, InfoArgs, ListArgs, StatusArgs, VerifyArgs, WatchArgs},
+    args::{ClientCommand, ConnectionArgs, ExplainArgs, ListArgs, StatusArgs, TargetArgs, VerifyArgs, WatchArgs},
+    changes,
     client::Client,
-    document::{self, DocumentError},
+    document::{self, Document},
     error::{CliError, CliResult},
     error_text::report,
-    invocation::Invocation,
     json,
     output::{Output, print, print_line},
     progress::ProgressView,
-    progress_steps, register, summary, time, waterfall,
+    progress_steps, register,
+    server::Server,
+    summary,
+    target::{self, OTHER_HASH_HINT, Target},
+    time, waterfall,
 };
 use crate::{
     api::proto::{
-        DocumentKey, ListRegistrationsRequest, Registration, State, VerifyDocumentRequest, WaitFor,
+        ListOrder, ListRegistrationsRequest, Registration, State, VerifyDocumentRequest, WaitFor,
         WatchRegistrationRequest, get_registration_request::Key,
     },
     config::Environment,
@@ -27,17 +31,22 @@ use uuid::Uuid;
 const MAX_PAGE_SIZE: u32 = 500;
 
 pub async fn run(command: ClientCommand, environment: &Environment) -> Exit {
-    let ConnectionArgs { server, json } = connection_args(&command);
-    let mut output = Output::from_process(*json, environment);
-    output.invocation = output.invocation.with_server(server, environment);
+    let connection = connection_args(&command);
+    let mut output = Output::from_process(connection.json, environment);
+    output.invocation = output.invocation.with_server(&connection.server, environment);
+    let server = match Server::new(connection, environment) {
+        Ok(server) => server,
+        Err(error) => return report(&error, &output),
+    };
     let result = match command {
-        ClientCommand::Register(args) => register::run(args, &output).await,
-        ClientCommand::Status(args) => status(args, &output).await,
-        ClientCommand::Watch(args) => watch(args, &output).await,
-        ClientCommand::List(args) => list(args, &output).await,
-        ClientCommand::Verify(args) => verify(args, &output).await,
-        ClientCommand::Explain(args) => explain(args, &output).await,
-        ClientCommand::Info(args) => info(args, &output).await,
+        ClientCommand::Register(args) => register::run(*args, &server, &output).await,
+        ClientCommand::Status(args) => status(args, &server, &output).await,
+        ClientCommand::Watch(args) => watch(args, &server, &output).await,
+        ClientCommand::List(args) => list(*args, &server, &output).await,
+        ClientCommand::Changes(args) => changes::run(args, &server, &output).await,
+        ClientCommand::Verify(args) => verify(args, &server, &output).await,
+        ClientCommand::Explain(args) => explain(args, &server, &output).await,
+        ClientCommand::Info(_) => info(&server, &output).await,
     };
     result.unwrap_or_else(|error| report(&error, &output))
 }
@@ -48,64 +57,30 @@ fn connection_args(command: &ClientCommand) -> &ConnectionArgs {
         ClientCommand::Status(args) => &args.connection,
         ClientCommand::Watch(args) => &args.connection,
         ClientCommand::List(args) => &args.connection,
+        ClientCommand::Changes(args) => &args.connection,
         ClientCommand::Verify(args) => &args.connection,
         ClientCommand::Explain(args) => &args.connection,
         ClientCommand::Info(args) => &args.connection,
     }
 }
 
-async fn status(args: StatusArgs, output: &Output) -> CliResult<Exit> {
-    if let Some(id) = args.target.to_str().and_then(|text| text.parse::<Uuid>().ok()) {
-        let client = Client::connect(&args.connection.server).await?;
-        print_registration(&client.get(Key::Id(id.to_string())).await?, output);
-        return Ok(Exit::Done);
-    }
-    let document = match document::resolve(&args.target, output.shows_progress).await {
-        Err(error @ DocumentError::NotFileOrHash(..)) => {
-            return Err(CliError::invalid_arguments(not_id_or_document(&error, &output.invocation)));
+async fn status(args: StatusArgs, server: &Server, output: &Output) -> CliResult<Exit> {
+    let target = Target::resolve(&args.target, output).await?;
+    let client = Client::connect(server).await?;
+    let found = match (target, args.target.case) {
+        (Target::Id(id), _) => vec![client.get(Key::Id(id.to_string())).await?],
+        (Target::Document(document), Some(case)) => {
+            vec![client.get(target::pair_key(&document, case.to_string())).await?]
         }
-        resolved => resolved?,
+        (Target::Document(document), None) => target::find_all(&document, &client, output).await?,
     };
-    let (document_hash, is_hash) = (document.submitted_as, document.file.is_none());
-    let client = Client::connect(&args.connection.server).await?;
-    if let Some(case) = args.case {
-        let key = DocumentKey { document_hash, case_id: case.to_string() };
-        print_registration(&client.get(Key::Document(key)).await?, output);
-        return Ok(Exit::Done);
-    }
-    let mut request = ListRegistrationsRequest { document_hash, ..Default::default() };
-    let mut found = false;
-    loop {
-        let page = client.list(request.clone()).await?;
-        for registration in &page.registrations {
-            if found && !output.json {
-                print("\n");
-            }
-            print_registration(registration, output);
-            found = true;
+    for (index, registration) in found.iter().enumerate() {
+        if index > 0 && !output.json {
+            print("\n");
         }
-        request.page_token = page.next_page_token;
-        if request.page_token.is_empty() {
-            break;
-        }
+        print_registration(registration, output);
     }
-    if found {
-        return Ok(Exit::Done);
-    }
-    // The hash may be that of a transaction, which may contain many registrations.
-    let hint = if is_hash {
-        format!(
-            "; if this is the hash of a transaction, `{} | grep HASH` finds its registrations",
-            output.invocation.server_command("list --json --limit 10000")
-        )
-    } else {
-        String::new()
-    };
-    Err(CliError::not_found(&format!("this document is not registered for any case{hint}")))
-}
-
-fn not_id_or_document(error: &DocumentError, invocation: &Invocation) -> String {
-    format!("{error}; also not a {}", args::registration_id_description(invocation))
+    Ok(Exit::Done)
 }
 
 fn print_registration(registration: &Registration, output: &Output) {
@@ -120,11 +95,19 @@ fn print_registration(registration: &Registration, output: &Output) {
     }
 }
 
-async fn watch(args: WatchArgs, output: &Output) -> CliResult<Exit> {
+/// An id is not looked up: the call that uses it is.
+async fn registration_id(args: &TargetArgs, client: &Client, output: &Output) -> CliResult<String> {
+    match args.target.to_str().and_then(|text| text.parse::<Uuid>().ok()) {
+        Some(id) => Ok(id.to_string()),
+        None => Ok(target::find_one(args, client, output).await?.id),
+    }
+}
+
+async fn watch(args: WatchArgs, server: &Server, output: &Output) -> CliResult<Exit> {
     let until = WaitFor::from(args.until);
-    let client = Client::connect(&args.connection.server).await?;
-    let request =
-        WatchRegistrationRequest { id: args.id.to_string(), until: until.into(), after_revision: args.after_revision };
+    let client = Client::connect(server).await?;
+    let id = registration_id(&args.target, &client, output).await?;
+    let request = WatchRegistrationRequest { id: id.clone(), until: until.into(), after_revision: args.after_revision };
     let mut last: Option<Registration> = None;
     let mut states = client.watch(request).await?;
     let mut progress = ProgressView::new(output, true);
@@ -145,7 +128,7 @@ async fn watch(args: WatchArgs, output: &Output) -> CliResult<Exit> {
     let registration = match (last, &stream_error) {
         (Some(registration), _) => registration,
         // All revisions were skipped because of --after-revision.
-        (None, None) => client.get(Key::Id(args.id.to_string())).await?,
+        (None, None) => client.get(Key::Id(id)).await?,
         (None, Some(_)) => return Err(stream_error.unwrap_or_else(CliError::stream_ended)),
     };
     if !output.json {
@@ -160,29 +143,40 @@ async fn watch(args: WatchArgs, output: &Output) -> CliResult<Exit> {
     }
 }
 
-async fn list(args: ListArgs, output: &Output) -> CliResult<Exit> {
+async fn list(args: ListArgs, server: &Server, output: &Output) -> CliResult<Exit> {
     let document_hash = match &args.hash {
         Some(argument) => document::resolve(argument, output.shows_progress).await?.submitted_as,
         None => String::new(),
     };
-    let client = Client::connect(&args.connection.server).await?;
+    let client = Client::connect(server).await?;
     let mut request = ListRegistrationsRequest {
         page_token: args.page_token.unwrap_or_default(),
         states: args.state.into_iter().map(|state| State::from(state).into()).collect(),
         case_id: args.case.map(|case| case.to_string()).unwrap_or_default(),
         document_hash,
+        caller: args.caller.unwrap_or_default(),
         page_size: 0,
+        user_id: args.user.map(|user| user.as_str().to_owned()).unwrap_or_default(),
+        blocked_reasons: args.blocked.iter().map(|reason| reason.to_uppercase()).collect(),
+        create_time_from: args.since,
+        create_time_to: args.until,
+        transaction_hash: args.transaction.unwrap_or_default(),
+        order: if args.oldest { ListOrder::OldestFirst } else { ListOrder::NewestFirst }.into(),
     };
+    let mut needs_header = output.stdout_is_terminal && !output.json;
     let mut remaining = args.limit;
     while remaining > 0 {
         let size = remaining.min(MAX_PAGE_SIZE);
         request.page_size = i32::try_from(size).unwrap_or_default();
         let page = client.list(request.clone()).await?;
         for registration in &page.registrations {
+            if std::mem::take(&mut needs_header) {
+                print_line(&summary::list_header(args.wide, &output.stdout_style));
+            }
             if output.json {
                 print_line(&json::to_line(registration));
             } else {
-                print_line(&summary::render_list_line(registration, &output.stdout_style));
+                print_line(&summary::render_list_line(registration, args.wide, &output.stdout_style));
             }
         }
         remaining -= u32::try_from(page.registrations.len()).unwrap_or(remaining).min(remaining);
@@ -198,20 +192,24 @@ async fn list(args: ListArgs, output: &Output) -> CliResult<Exit> {
     Ok(Exit::Done)
 }
 
-async fn verify(args: VerifyArgs, output: &Output) -> CliResult<Exit> {
+async fn verify(args: VerifyArgs, server: &Server, output: &Output) -> CliResult<Exit> {
     let document = document::resolve(&args.document, output.shows_progress).await?;
-    let client = Client::connect(&args.connection.server).await?;
-    verify_pair(&client, output, document.submitted_as, args.case.to_string()).await
+    let client = Client::connect(server).await?;
+    verify_pair(&client, output, &document, args.case.to_string()).await
 }
 
 /// Prints the on-chain record of a pair, read through the service.
 pub(super) async fn verify_pair(
     client: &Client,
     output: &Output,
-    document_hash: String,
+    document: &Document,
     case_id: String,
 ) -> CliResult<Exit> {
-    let response = client.verify(VerifyDocumentRequest { document_hash, case_id }).await?;
+    let request = VerifyDocumentRequest { document_hash: document.submitted_as.clone(), case_id };
+    let mut response = client.verify(request).await?;
+    if !response.registered && response.warning.is_empty() && document.file.is_some() {
+        OTHER_HASH_HINT.clone_into(&mut response.warning);
+    }
     if output.json {
         print_line(&json::to_line(&response));
     } else {
@@ -220,9 +218,10 @@ pub(super) async fn verify_pair(
     Ok(if response.registered { Exit::Done } else { Exit::Failed })
 }
 
-async fn explain(args: ExplainArgs, output: &Output) -> CliResult<Exit> {
-    let client = Client::connect(&args.connection.server).await?;
-    let response = client.diagnose(args.id.to_string()).await?;
+async fn explain(args: ExplainArgs, server: &Server, output: &Output) -> CliResult<Exit> {
+    let client = Client::connect(server).await?;
+    let id = registration_id(&args.target, &client, output).await?;
+    let response = client.diagnose(id).await?;
     if output.json {
         print_line(&json::to_line(&response));
         return Ok(Exit::Done);
@@ -241,8 +240,8 @@ async fn explain(args: ExplainArgs, output: &Output) -> CliResult<Exit> {
     Ok(Exit::Done)
 }
 
-async fn info(args: InfoArgs, output: &Output) -> CliResult<Exit> {
-    let info = Client::connect(&args.connection.server).await?.info().await?;
+async fn info(server: &Server, output: &Output) -> CliResult<Exit> {
+    let info = Client::connect(server).await?.info().await?;
     if output.json {
         print_line(&json::to_line(&info));
     } else {

@@ -1,5 +1,6 @@
 //! Why a command failed, as a stable code.
 
+use super::tls_problem::TlsProblem;
 use crate::registration::ErrorReason;
 
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -15,8 +16,11 @@ pub(super) enum Reason {
 pub(super) enum ClientReason {
     InvalidArguments,
     ServerUnreachable,
+    TlsFailed(TlsProblem),
     /// After a call was sent, so it may have been processed.
     ConnectionLost,
+    /// A command that calls no service.
+    CommandFailed,
     /// Ctrl-C while waiting.
     Interrupted,
 }
@@ -26,7 +30,9 @@ impl ClientReason {
         match self {
             Self::InvalidArguments => "INVALID_ARGUMENTS",
             Self::ServerUnreachable => "SERVER_UNREACHABLE",
+            Self::TlsFailed(_) => "TLS_FAILED",
             Self::ConnectionLost => "CONNECTION_LOST",
+            Self::CommandFailed => "COMMAND_FAILED",
             Self::Interrupted => "INTERRUPTED",
         }
     }

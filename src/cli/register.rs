@@ -4,19 +4,29 @@ use super::{
     Exit,
     args::RegisterArgs,
     client::Client,
-    document::{self, Document},
+    collect::{self, NamedDocument},
+    document::Document,
     error::{CliError, CliResult},
     json,
     output::{Output, print, print_line},
     progress::ProgressView,
-    progress_steps, summary, time, waterfall,
+    register_many,
+    server::Server,
+    summary, time, waterfall,
 };
 use crate::{
-    api::proto::{RegisterDocumentRequest, Registration, State, WaitFor, WatchRegistrationRequest},
+    api::proto::{
+        DocumentKey, RegisterDocumentRequest, Registration, State, WaitFor, WatchRegistrationRequest,
+        get_registration_request::Key,
+    },
     registration::CaseId,
 };
 use futures_util::TryStreamExt;
 use std::{convert::Infallible, future, time::Duration};
+use tonic::Code;
+
+/// Between two looks for a registration that is being accepted.
+const FIND_INTERVAL: Duration = Duration::from_millis(100);
 
 pub(super) struct RegisterRequest {
     pub document: Document,
@@ -27,26 +37,30 @@ pub(super) struct RegisterRequest {
 }
 
 impl RegisterRequest {
-    /// All calls have all fields, so that the first one, which registers, is rejected if any field is invalid.
-    fn to_proto(&self, wait_for: WaitFor) -> RegisterDocumentRequest {
+    fn to_proto(&self) -> RegisterDocumentRequest {
         // The server rejects what does not fit a protobuf duration, too.
         let max = prost_types::Duration { seconds: i64::MAX, nanos: 0 };
         RegisterDocumentRequest {
             document_hash: self.document.submitted_as.clone(),
             case_id: self.case.to_string(),
-            wait_for: wait_for.into(),
+            wait_for: self.wait_for.into(),
             wait_timeout: self.wait_timeout.map(|wait| wait.try_into().unwrap_or(max)),
             user_id: self.user_id.clone(),
         }
     }
 }
 
-pub(super) async fn run(args: RegisterArgs, output: &Output) -> CliResult<Exit> {
-    let document = document::resolve(&args.document, output.shows_progress).await?;
-    let client = Client::connect(&args.connection.server).await?;
+pub(super) async fn run(args: RegisterArgs, server: &Server, output: &Output) -> CliResult<Exit> {
+    let mut documents = collect::collect(&args, output.shows_progress).await?;
+    let one = if args.names_one_document() { documents.pop() } else { None };
+    let Some(NamedDocument { document, case, .. }) = one else {
+        let client = Client::connect(server).await?;
+        return register_many::register_all(&args, &documents, &client, output).await;
+    };
+    let client = Client::connect(server).await?;
     let request = RegisterRequest {
         document,
-        case: args.case,
+        case,
         wait_for: args.wait_for.into(),
         wait_timeout: args.wait_timeout,
         user_id: args.user_id.map(|user| user.as_str().to_owned()).unwrap_or_default(),
@@ -82,18 +96,18 @@ pub(super) async fn register(client: &Client, output: &Output, request: Register
     result.map(|registration| if registration.state() == State::Failed { Exit::Failed } else { Exit::Done })
 }
 
-/// The first call registers, the second one waits. With a single call, a connection lost before the registration was
-/// accepted would look like one lost afterwards. Both have the same pair, so it is registered once.
+/// One call registers and waits: its trace is that of the registration. Others follow it outside of that trace.
 async fn accept_and_wait(client: &Client, output: &Output, request: &RegisterRequest) -> CliResult<Registration> {
     let mut progress = ProgressView::new(output, false);
-    let accepted = client.register(request.to_proto(WaitFor::Accepted)).await?;
-    progress.show(&accepted);
-    if progress_steps::has_reached(&accepted, request.wait_for) {
+    let waiting = client.register(request.to_proto());
+    if request.wait_for == WaitFor::Accepted {
+        let accepted = waiting.await?;
+        progress.show(&accepted);
         return Ok(accepted);
     }
+    let mut accepted = None;
     let result = {
-        let waiting = client.register(request.to_proto(request.wait_for));
-        let following = show_progress(client, &accepted, request.wait_for, &mut progress);
+        let following = follow(client.follower(), request, &mut accepted, &mut progress);
         tokio::select! {
             biased;
             result = waiting => result,
@@ -101,25 +115,34 @@ async fn accept_and_wait(client: &Client, output: &Output, request: &RegisterReq
             _ = tokio::signal::ctrl_c() => Err(CliError::interrupted()),
         }
     };
-    let result =
-        result.map_err(|error| error.with_registration(progress.last_shown().unwrap_or(&accepted), request.wait_for));
-    if let Ok(registration) = &result {
-        progress.show(registration);
+    match &result {
+        Ok(registration) => progress.show(registration),
+        Err(error) => accepted = progress.last_shown().cloned().or(accepted).or_else(|| error.registration.clone()),
     }
-    result
+    result.map_err(|error| match &accepted {
+        Some(registration) => error.with_registration(registration, request.wait_for),
+        None => error,
+    })
 }
 
-/// Shows the steps while another call waits. Errors are ignored: that call reports them.
-async fn show_progress(
-    client: &Client,
-    accepted: &Registration,
-    until: WaitFor,
+/// Looks for the registration while another call waits, so that it is known to be accepted if that call is lost, and
+/// shows its steps. Errors are ignored: that call reports them.
+async fn follow(
+    client: Client,
+    request: &RegisterRequest,
+    accepted: &mut Option<Registration>,
     progress: &mut ProgressView,
 ) -> Infallible {
-    let request =
-        WatchRegistrationRequest { id: accepted.id.clone(), until: until.into(), after_revision: accepted.revision };
+    let Some(found) = find_accepted(&client, request).await else { return future::pending().await };
+    progress.show(&found);
+    let watch = WatchRegistrationRequest {
+        id: found.id.clone(),
+        until: request.wait_for.into(),
+        after_revision: found.revision,
+    };
+    *accepted = Some(found);
     if progress.is_enabled()
-        && let Ok(mut states) = client.watch(request).await
+        && let Ok(mut states) = client.watch(watch).await
     {
         while let Ok(Some(registration)) = states.try_next().await {
             progress.show(&registration);
@@ -128,14 +151,33 @@ async fn show_progress(
     future::pending().await
 }
 
+/// `None` when the caller may not read it, or the server cannot be reached. A failed one is of an earlier call.
+async fn find_accepted(client: &Client, request: &RegisterRequest) -> Option<Registration> {
+    let key = DocumentKey { document_hash: request.document.submitted_as.clone(), case_id: request.case.to_string() };
+    loop {
+        tokio::time::sleep(FIND_INTERVAL).await;
+        match client.get(Key::Document(key.clone())).await {
+            Ok(found) if found.state() != State::Failed => return Some(found),
+            Ok(_) => {}
+            Err(error) if error.code == Code::NotFound => {}
+            Err(_) => return None,
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn the_first_call_has_all_fields_of_the_second() {
+    fn a_wait_that_does_not_fit_is_the_longest_one() {
         let hash = crate::registration::DocumentHash::new([1; 32]).unwrap();
-        for wait_timeout in [None, Some(Duration::from_secs(36_000)), Some(Duration::MAX)] {
+        let longest = prost_types::Duration { seconds: i64::MAX, nanos: 0 };
+        for (wait_timeout, expected) in [
+            (None, None),
+            (Some(Duration::from_secs(9)), Some(prost_types::Duration { seconds: 9, nanos: 0 })),
+            (Some(Duration::MAX), Some(longest)),
+        ] {
             let request = RegisterRequest {
                 document: Document { submitted_as: hash.to_string(), hash, file: None },
                 case: "CASE-1".parse().unwrap(),
@@ -143,9 +185,7 @@ mod tests {
                 wait_timeout,
                 user_id: "user-1".to_owned(),
             };
-            let (first, second) = (request.to_proto(WaitFor::Accepted), request.to_proto(WaitFor::Confirmed));
-            assert_eq!(first.wait_timeout.is_some(), wait_timeout.is_some());
-            assert_eq!(RegisterDocumentRequest { wait_for: WaitFor::Confirmed.into(), ..first }, second);
+            assert_eq!(request.to_proto().wait_timeout, expected);
         }
     }
 }

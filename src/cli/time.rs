@@ -7,6 +7,18 @@ pub(super) fn now() -> Timestamp {
     SystemTime::now().into()
 }
 
+/// A date, a time in UTC, or a duration before now.
+///
+/// # Errors
+/// When it is none of these.
+pub(super) fn parse_time(text: &str) -> Result<Timestamp, String> {
+    let date = || humantime::parse_rfc3339_weak(&format!("{text}T00:00:00"));
+    let ago = || humantime::parse_duration(text).ok().and_then(|ago| SystemTime::now().checked_sub(ago));
+    let time = humantime::parse_rfc3339_weak(text).or_else(|_| date()).ok().or_else(ago);
+    time.map(Timestamp::from)
+        .ok_or("is not a time: use 2026-11-30, 2026-11-30T08:00:00Z, or 2h for two hours ago".into())
+}
+
 /// Zero if the clock went backward.
 pub(super) fn elapsed_between(start: &Timestamp, end: &Timestamp) -> Duration {
     let nanos = |time: &Timestamp| i128::from(time.seconds) * 1_000_000_000 + i128::from(time.nanos);
@@ -53,6 +65,19 @@ mod tests {
             assert_eq!(format_duration(Duration::from_millis(millis)), text);
         }
         assert_eq!(format_duration(Duration::from_nanos(1)), "<1 ms");
+    }
+
+    #[test]
+    fn times_are_dates_times_or_durations_before_now() {
+        let seconds = |text| parse_time(text).map(|time| time.seconds);
+        assert_eq!(seconds("2026-11-30"), Ok(1_795_996_800));
+        assert_eq!(seconds("2026-11-30T00:00:01Z"), Ok(1_795_996_801));
+        assert_eq!(seconds("2026-11-30 00:00:01"), Ok(1_795_996_801));
+        let ago = now().seconds - seconds("2h").unwrap();
+        assert!((7_199..=7_201).contains(&ago), "{ago}");
+        for text in ["", "yesterday", "2026-13-01", "-2h", "12"] {
+            assert!(parse_time(text).unwrap_err().contains("2h for two hours ago"), "{text}");
+        }
     }
 
     #[test]

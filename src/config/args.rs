@@ -6,7 +6,7 @@ use clap::Args;
 #[derive(Args, Clone, Debug, Default)]
 #[command(next_help_heading = "Network")]
 pub struct NetworkArgs {
-    /// EIP-155 chain id; an endpoint that reports another one is never used [default: 84532, Base Sepolia]
+    /// EIP-155 chain id; an endpoint that reports another one is not used [default: 84532, Base Sepolia]
     #[arg(long, env = "REGISTRAR_CHAIN_ID", value_name = "ID")]
     pub(crate) chain_id: Option<String>,
     /// Hard cap on the fee per gas, in gwei; never exceeded [default: 5]
@@ -14,19 +14,79 @@ pub struct NetworkArgs {
     pub(crate) max_fee_gwei: Option<String>,
 }
 
+/// Arguments of every command that reads or changes the contract.
+#[derive(Args, Clone, Debug, Default)]
+#[command(next_help_heading = "Network")]
+pub struct ContractArgs {
+    #[command(flatten)]
+    pub(crate) network: NetworkArgs,
+    /// Address of the DocumentRegistry contract (required)
+    #[arg(long, env = "REGISTRAR_CONTRACT_ADDRESS", value_name = "ADDRESS")]
+    pub(crate) contract_address: Option<String>,
+}
+
 /// Arguments of `registrar serve`.
 #[derive(Args, Clone, Debug, Default)]
 pub struct ServeArgs {
-    /// Address of the gRPC server [default: 127.0.0.1:50051]
+    /// Address of the server for gRPC, gRPC-Web and Connect [default: 127.0.0.1:50051]
     #[arg(long, env = "REGISTRAR_LISTEN", value_name = "ADDR", help_heading = "Addresses")]
     pub(crate) listen: Option<String>,
     /// Address of the HTTP server for /metrics, /healthz and /readyz [default: 127.0.0.1:9464]
     #[arg(long, env = "REGISTRAR_ADMIN_LISTEN", value_name = "ADDR", help_heading = "Addresses")]
     pub(crate) admin_listen: Option<String>,
-    /// Allow addresses that other machines can reach, although there is no TLS or authentication [default: false]
+    /// Host names, separated by commas, under which the admin server is reached, besides addresses, loopback names and
+    /// names without a dot [default: none]
+    #[arg(long, env = "REGISTRAR_ADMIN_HOSTS", value_name = "HOSTS", help_heading = "Addresses")]
+    pub(crate) admin_hosts: Option<String>,
+    /// Allow addresses that other machines can reach without TLS and REGISTRAR_AUTH=enforce [default: false]
     #[arg(long, env = "REGISTRAR_ALLOW_INSECURE", value_name = "BOOL", help_heading = "Addresses", num_args = 0..=1,
           default_missing_value = "true")]
     pub(crate) allow_insecure: Option<String>,
+
+    /// Maximum number of connections to the gRPC server; beyond it, idle ones are closed, then new ones refused
+    /// [default: 1000]
+    #[arg(long, env = "REGISTRAR_MAX_CONNECTIONS", value_name = "N", help_heading = "Addresses")]
+    pub(crate) max_connections: Option<String>,
+    /// How long a gRPC connection is used; calls in progress continue, new ones go to another connection [default: 10m]
+    #[arg(long, env = "REGISTRAR_MAX_CONNECTION_AGE", value_name = "DURATION", help_heading = "Addresses")]
+    pub(crate) max_connection_age: Option<String>,
+    /// Origins of web pages that may call, separated by commas, for example https://app.example.com [default: none]
+    #[arg(long, env = "REGISTRAR_CORS_ORIGINS", value_name = "ORIGINS", help_heading = "Addresses")]
+    pub(crate) cors_origins: Option<String>,
+
+    /// Who is refused: off (callers are not identified), audit (calls that enforce would refuse are logged and counted) or
+    /// enforce [default: off]
+    #[arg(long, env = "REGISTRAR_AUTH", value_name = "MODE", help_heading = "Callers")]
+    pub(crate) auth: Option<String>,
+    /// TOML file with the callers, their credentials and their limits; read again when it changes [default: none]
+    #[arg(long, env = "REGISTRAR_CALLERS_FILE", value_name = "FILE", help_heading = "Callers")]
+    pub(crate) callers_file: Option<String>,
+    /// File with the certificate of both servers (PEM), followed by those of its intermediate authorities; read again
+    /// when it changes [default: none, so no TLS]
+    #[arg(long, env = "REGISTRAR_TLS_CERT_FILE", value_name = "FILE", help_heading = "TLS")]
+    pub(crate) tls_cert_file: Option<String>,
+    /// File with the private key of that certificate (PEM)
+    #[arg(long, env = "REGISTRAR_TLS_KEY_FILE", value_name = "FILE", help_heading = "TLS")]
+    pub(crate) tls_key_file: Option<String>,
+    /// File with the authorities (PEM) that sign the certificates of clients [default: none, so clients are not asked
+    /// for a certificate]
+    #[arg(long, env = "REGISTRAR_TLS_CLIENT_CA_FILE", value_name = "FILE", help_heading = "TLS")]
+    pub(crate) tls_client_ca_file: Option<String>,
+    /// Whether clients need a certificate: required or optional [default: required, with
+    /// REGISTRAR_TLS_CLIENT_CA_FILE]
+    #[arg(long, env = "REGISTRAR_TLS_CLIENT_AUTH", value_name = "MODE", help_heading = "TLS")]
+    pub(crate) tls_client_auth: Option<String>,
+
+    /// Issuer (`iss`) whose JSON Web Tokens are accepted; its keys come from its discovery document unless
+    /// REGISTRAR_JWT_JWKS is set [default: none]
+    #[arg(long, env = "REGISTRAR_JWT_ISSUER", value_name = "URL", help_heading = "Callers")]
+    pub(crate) jwt_issuer: Option<String>,
+    /// Audience (`aud`) of tokens for this service; required with REGISTRAR_JWT_ISSUER
+    #[arg(long, env = "REGISTRAR_JWT_AUDIENCE", value_name = "NAME", help_heading = "Callers")]
+    pub(crate) jwt_audience: Option<String>,
+    /// Keys of the issuer (JWKS): an https:// URL or a file [default: from the issuer's discovery document]
+    #[arg(long, env = "REGISTRAR_JWT_JWKS", value_name = "URL-OR-FILE", help_heading = "Callers")]
+    pub(crate) jwt_jwks: Option<String>,
 
     #[command(flatten)]
     pub(crate) network: NetworkArgs,
@@ -40,18 +100,22 @@ pub struct ServeArgs {
     /// Time from submission to confirmation after which a transaction is diagnosed and reported [default: 30s]
     #[arg(long, env = "REGISTRAR_CONFIRMATION_TIMEOUT", value_name = "DURATION", help_heading = "Registrations")]
     pub(crate) confirmation_timeout: Option<String>,
+    /// Time in the queue after which a registration is diagnosed and reported, if no node has its transaction
+    /// [default: 60s]
+    #[arg(long, env = "REGISTRAR_QUEUE_TIMEOUT", value_name = "DURATION", help_heading = "Registrations")]
+    pub(crate) queue_timeout: Option<String>,
     /// Maximum time that a call may wait [default: 5m]
     #[arg(long, env = "REGISTRAR_MAX_WAIT", value_name = "DURATION", help_heading = "Registrations")]
     pub(crate) max_wait: Option<String>,
     /// Maximum number of calls and streams that wait at the same time; others are rejected with TOO_MANY_WAITERS
-    /// [default: 10000]
+    /// [default: 5000]
     #[arg(long, env = "REGISTRAR_MAX_WAITERS", value_name = "N", help_heading = "Registrations")]
     pub(crate) max_waiters: Option<String>,
     /// Maximum number of unfinished registrations; others are rejected with QUEUE_FULL [default: 100000]
     #[arg(long, env = "REGISTRAR_QUEUE_LIMIT", value_name = "N", help_heading = "Registrations")]
     pub(crate) queue_limit: Option<String>,
-    /// Maximum spend per UTC day in ETH, over all replicas of one database; beyond it, registrations wait
-    /// [default: no limit]
+    /// Maximum spend per UTC day in ETH, over all replicas of one database, or `unlimited`; beyond it, registrations
+    /// wait [default: 0.1]
     #[arg(long, env = "REGISTRAR_DAILY_BUDGET_ETH", value_name = "ETH", help_heading = "Registrations")]
     pub(crate) daily_budget_eth: Option<String>,
     /// How long the signed bytes of a transaction are kept after its confirmation; longer while it is not final

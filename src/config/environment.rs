@@ -93,6 +93,20 @@ impl ConfigErrors {
         self.0.is_empty()
     }
 
+    /// Adds errors that are shown under another variable.
+    pub(super) fn add_all(&mut self, variable: &'static str, errors: Self) {
+        self.0.extend(errors.0.into_iter().map(|error| ConfigError { variable, ..error }));
+    }
+
+    pub(super) fn into_result<T>(self, settings: T) -> Result<T, Self> {
+        if self.is_empty() { Ok(settings) } else { Err(self) }
+    }
+
+    /// In one line, for a command with one setting.
+    pub(crate) fn first(&self) -> Option<String> {
+        self.0.first().map(|ConfigError { variable, problem }| format!("{variable}: {problem}"))
+    }
+
     /// Parses a value. An invalid one is added to the errors, and `default` is returned to find further errors.
     pub(crate) fn parse_or_default<T, E: fmt::Display>(
         &mut self,
@@ -117,7 +131,7 @@ fn redact_value(text: &str) -> Cow<'_, str> {
 }
 
 /// The path as it may be shown. `None` if it does not look like a path: it may be the secret itself.
-fn redact_path(path: &str) -> Option<Cow<'_, str>> {
+pub(super) fn redact_path(path: &str) -> Option<Cow<'_, str>> {
     path.starts_with(['/', '.', '~']).then(|| redact_value(path))
 }
 

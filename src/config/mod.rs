@@ -5,15 +5,25 @@
 //! Secrets come from the environment, or from a file named by the same variable with `_FILE`. No message repeats one.
 
 mod args;
+mod auth;
+mod commands;
 mod environment;
+mod jwt;
+mod network;
+mod otlp_certificates;
+mod otlp_proxy;
 mod parsers;
 mod secrets;
 mod settings;
+mod signers;
 mod telemetry;
+mod tls;
 mod unknown_variables;
 
-pub use args::{NetworkArgs, ServeArgs};
+pub(crate) use crate::chain::parse_address;
+pub use args::{ContractArgs, NetworkArgs, ServeArgs};
+pub use commands::{ContractSettings, KeystoreSettings, SignerListSettings};
 pub use environment::{ConfigErrors, Environment};
-pub(crate) use parsers::{may_contain_private_key, parse_address, parse_duration};
-pub use settings::{DeploySettings, Settings};
-pub use unknown_variables::unknown_variables;
+pub(crate) use parsers::{may_contain_private_key, parse_duration};
+pub use settings::Settings;
+pub use unknown_variables::{exposed_secret_files, unknown_variables};

@@ -1,6 +1,5 @@
 //! Parsers of single values. Their errors continue a sentence that begins with the value.
 
-use alloy::primitives::Address;
 use std::time::Duration;
 
 const PRIVATE_KEY_HEX_DIGITS: usize = 64;
@@ -45,14 +44,6 @@ pub(super) fn parse_duration_up_to(
         duration if duration.is_zero() => Err("is zero; use for example 30s or 5m"),
         duration if duration > max => Err(too_long),
         duration => Ok(duration),
-    }
-}
-
-pub(crate) fn parse_address(text: &str) -> Result<Address, &'static str> {
-    match text.parse() {
-        Ok(Address::ZERO) => Err("is the zero address"),
-        Ok(address) => Ok(address),
-        Err(_) => Err("is not an address (0x and 40 hex digits)"),
     }
 }
 

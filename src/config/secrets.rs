@@ -2,7 +2,7 @@
 //! what is invalid.
 
 use super::{ConfigErrors, Environment, parsers::split_list};
-use crate::{chain::EndpointUrl, telemetry::Secrets};
+use crate::{chain::EndpointUrl, store, telemetry::Secrets};
 use percent_encoding::percent_decode_str;
 use url::Url;
 
@@ -28,7 +28,14 @@ pub(super) fn collect_secrets(environment: &Environment) -> Secrets {
         }
     }
     split_list(&read("REGISTRAR_SIGNER_KEYS")).for_each(|key| secrets.add(key));
-    add_url_passwords(&mut secrets, &read("REGISTRAR_DATABASE_URL"));
+    for uri in split_list(&read("REGISTRAR_SIGNERS")) {
+        // A key may have been given in its place.
+        let url = uri.strip_prefix("web3signer:").unwrap_or(uri);
+        add_url_passwords(&mut secrets, url);
+        add_endpoint_secrets(&mut secrets, url.split('#').next().unwrap_or_default());
+    }
+    secrets.add(&read("REGISTRAR_KEYSTORE_PASSWORD"));
+    store::split_hosts(&read("REGISTRAR_DATABASE_URL")).iter().for_each(|url| add_url_passwords(&mut secrets, url));
     for name in ["OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"] {
         let url = environment.get(name).unwrap_or_default();
         add_url_passwords(&mut secrets, url);
@@ -39,6 +46,7 @@ pub(super) fn collect_secrets(environment: &Environment) -> Secrets {
         add_headers(&mut secrets, &list);
     }
     secrets.add(&read("REGISTRAR_USER_ID_SALT"));
+    secrets.add(&read("REGISTRAR_TOKEN"));
     for name in PROXY_VARIABLES {
         add_url_passwords(&mut secrets, environment.get(name).unwrap_or_default());
     }
@@ -107,6 +115,7 @@ mod tests {
             ("OTEL_EXPORTER_OTLP_HEADERS", "authorization=Bearer%20b3arer-value,x-dataset=traces, x-team = t3am-value"),
             ("OTEL_EXPORTER_OTLP_TRACES_HEADERS", "api-key=tracingword"),
             ("REGISTRAR_USER_ID_SALT", "saltandpepper"),
+            ("REGISTRAR_TOKEN", "rgs_t0ken-of-the-commands"),
             ("https_proxy", "http://proxyuser:proxyword@proxy.example:3128"),
         ];
         let secrets =
@@ -128,6 +137,7 @@ mod tests {
             "t3am-value",
             "tracingword",
             "saltandpepper",
+            "rgs_t0ken-of-the-commands",
             "proxyword",
         ] {
             assert_eq!(redactor.redact(secret), "[redacted]");

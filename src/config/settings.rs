@@ -1,47 +1,44 @@
-//! Validates the settings of `registrar serve` and `registrar deploy`.
+//! Validates the settings of `registrar serve`.
 
 use super::{
-    ConfigErrors, Environment, NetworkArgs, ServeArgs,
-    parsers::{parse_address, parse_bool, parse_duration_setting, parse_duration_up_to, parse_integer_in, split_list},
-    secrets,
+    ConfigErrors, Environment, ServeArgs,
+    auth::read_auth,
+    jwt::read_jwt,
+    network::{self, ANVIL_CHAIN_ID, NeedsSigners, read_contract},
+    parsers::{parse_bool, parse_duration_setting, parse_duration_up_to, parse_integer_in, split_list},
     telemetry::read_telemetry,
+    tls::read_tls,
 };
-use crate::{api, chain, pipeline, store, telemetry};
-use alloy::primitives::Address;
+use crate::{api, auth::Protection, chain, pipeline, store, telemetry};
 use std::{net::SocketAddr, time::Duration};
 
 const DEFAULT_LISTEN: SocketAddr = loopback(50051);
 const DEFAULT_ADMIN_LISTEN: SocketAddr = loopback(9464);
-const BASE_SEPOLIA_CHAIN_ID: u64 = 84532;
 /// A slow receiver must not delay the shutdown by more.
 const MAX_TELEMETRY_FLUSH: Duration = Duration::from_secs(3);
-const ANVIL_CHAIN_ID: u64 = 31337;
-const PUBLIC_BASE_SEPOLIA_RPC_URL: &str = "https://sepolia.base.org";
 /// A week: longer than a confirmed transaction is diagnosed.
 const DEFAULT_SIGNED_BYTES_RETENTION: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 const MAX_SIGNED_BYTES_RETENTION: Duration = Duration::from_secs(10 * 365 * 24 * 60 * 60);
-const BASE_SEPOLIA_RPC_VARIABLES: [&str; 3] =
-    ["BASE_SEPOLIA_RPC_PRIMARY", "BASE_SEPOLIA_RPC_BACKUP_1", "BASE_SEPOLIA_RPC_BACKUP_2"];
+
+/// 0.1 ETH: tens of thousands of documents on a day of usual fees, and a bearable loss on another one.
+const DEFAULT_DAILY_BUDGET_WEI: u128 = 100_000_000_000_000_000;
 
 /// The settings of `registrar serve`.
 #[derive(Debug)]
 pub struct Settings {
     pub(crate) api: api::Settings,
     pub(crate) admin_listen: SocketAddr,
+    /// Host names in the URLs of scrapers.
+    pub(crate) admin_hosts: Vec<String>,
+    /// Of both listeners.
+    pub(crate) protection: Protection,
+    /// `None`: no JSON Web Token is accepted.
     pub(crate) chain: chain::Settings,
     pub(crate) store: store::Settings,
     pub(crate) pipeline: pipeline::Settings,
     pub(crate) shutdown_grace: Duration,
     /// Logs, spans and reports.
     pub telemetry: telemetry::Settings,
-}
-
-/// The settings of `registrar deploy`.
-#[derive(Debug)]
-pub struct DeploySettings {
-    /// The contract address is not used.
-    pub(crate) chain: chain::Settings,
-    pub(crate) secrets: telemetry::Secrets,
 }
 
 impl Settings {
@@ -53,70 +50,42 @@ impl Settings {
         let mut errors = ConfigErrors::default();
         let allow_insecure =
             errors.parse_or_default("REGISTRAR_ALLOW_INSECURE", args.allow_insecure.as_deref(), false, parse_bool);
-        let api = read_api(args, allow_insecure, &mut errors);
+        let protection = Protection {
+            tls: read_tls(args, &mut errors),
+            authenticator: read_auth(args, &mut errors),
+            jwt: read_jwt(args, &mut errors),
+        };
+        let is_protected = allow_insecure || protection.is_complete();
+        let api = read_api(args, is_protected, &mut errors);
         let admin_listen = read_listen(
             "REGISTRAR_ADMIN_LISTEN",
             args.admin_listen.as_deref(),
             DEFAULT_ADMIN_LISTEN,
-            allow_insecure,
+            is_protected,
             &mut errors,
         );
-        let contract = match args.contract_address.as_deref().map(str::trim).filter(|text| !text.is_empty()) {
-            Some(text) => {
-                errors.parse_or_default("REGISTRAR_CONTRACT_ADDRESS", Some(text), Address::ZERO, parse_contract_address)
-            }
-            None => {
-                errors.add(
-                    "REGISTRAR_CONTRACT_ADDRESS",
-                    "is required; `registrar deploy` deploys a contract and prints its address",
-                );
-                Address::ZERO
-            }
-        };
-        let chain = read_chain(&args.network, contract, environment, &mut errors);
+        let contract = read_contract(args.contract_address.as_deref(), &mut errors);
+        let chain = network::read_chain(&args.network, contract, NeedsSigners::Yes, environment, &mut errors);
         let store = read_store(environment, &mut errors);
-        let default_confirmations = if chain.chain_id == ANVIL_CHAIN_ID { 1 } else { 2 };
-        let pipeline = pipeline::Settings {
-            confirmations: errors.parse_or_default(
-                "REGISTRAR_CONFIRMATIONS",
-                args.confirmations.as_deref(),
-                default_confirmations,
-                parse_integer_in(1, 10_000),
-            ),
-            confirmation_timeout: errors.parse_or_default(
-                "REGISTRAR_CONFIRMATION_TIMEOUT",
-                args.confirmation_timeout.as_deref(),
-                Duration::from_secs(30),
-                parse_duration_setting,
-            ),
-            queue_limit: errors.parse_or_default(
-                "REGISTRAR_QUEUE_LIMIT",
-                args.queue_limit.as_deref(),
-                100_000,
-                parse_integer_in(1, 100_000_000),
-            ),
-            daily_budget: errors.parse_or_default(
-                "REGISTRAR_DAILY_BUDGET_ETH",
-                args.daily_budget_eth.as_deref(),
-                None,
-                |text| chain::parse_ether(text).map(Some),
-            ),
-            keep_signed_bytes: errors.parse_or_default(
-                "REGISTRAR_KEEP_SIGNED_BYTES",
-                args.keep_signed_bytes.as_deref(),
-                DEFAULT_SIGNED_BYTES_RETENTION,
-                parse_duration_up_to(MAX_SIGNED_BYTES_RETENTION, "is longer than the maximum of ten years"),
-            ),
-        };
+        let pipeline = read_pipeline(args, chain.chain_id, &mut errors);
         let shutdown_grace = errors.parse_or_default(
             "REGISTRAR_SHUTDOWN_GRACE",
             args.shutdown_grace.as_deref(),
             Duration::from_secs(20),
             parse_duration_setting,
         );
-        let telemetry = read_telemetry(args, environment, &mut errors);
-        let settings = Self { api, admin_listen, chain, store, pipeline, shutdown_grace, telemetry };
-        if errors.is_empty() { Ok(settings) } else { Err(errors) }
+        let settings = Self {
+            api,
+            admin_listen,
+            admin_hosts: read_admin_hosts(args, &mut errors),
+            protection,
+            chain,
+            store,
+            pipeline,
+            shutdown_grace,
+            telemetry: read_telemetry(args, environment, &mut errors),
+        };
+        errors.into_result(settings)
     }
 
     /// The part of the shutdown grace that is reserved for exporting telemetry.
@@ -125,21 +94,9 @@ impl Settings {
     }
 }
 
-impl DeploySettings {
-    /// Validates the arguments and the environment.
-    ///
-    /// # Errors
-    /// All invalid settings at once.
-    pub fn read(args: &NetworkArgs, environment: &Environment) -> Result<Self, ConfigErrors> {
-        let mut errors = ConfigErrors::default();
-        let chain = read_chain(args, Address::ZERO, environment, &mut errors);
-        if errors.is_empty() { Ok(Self { chain, secrets: secrets::collect_secrets(environment) }) } else { Err(errors) }
-    }
-}
-
-fn read_api(args: &ServeArgs, allow_insecure: bool, errors: &mut ConfigErrors) -> api::Settings {
+fn read_api(args: &ServeArgs, is_protected: bool, errors: &mut ConfigErrors) -> api::Settings {
     api::Settings {
-        listen: read_listen("REGISTRAR_LISTEN", args.listen.as_deref(), DEFAULT_LISTEN, allow_insecure, errors),
+        listen: read_listen("REGISTRAR_LISTEN", args.listen.as_deref(), DEFAULT_LISTEN, is_protected, errors),
         max_wait: errors.parse_or_default(
             "REGISTRAR_MAX_WAIT",
             args.max_wait.as_deref(),
@@ -149,17 +106,48 @@ fn read_api(args: &ServeArgs, allow_insecure: bool, errors: &mut ConfigErrors) -
         max_waiters: errors.parse_or_default(
             "REGISTRAR_MAX_WAITERS",
             args.max_waiters.as_deref(),
-            10_000,
+            // About 6 KiB each: together as much as the service without a call.
+            5_000,
             parse_integer_in(1, 1_000_000),
         ),
+        max_connections: errors.parse_or_default(
+            "REGISTRAR_MAX_CONNECTIONS",
+            args.max_connections.as_deref(),
+            1_000,
+            parse_integer_in(1, 1_000_000),
+        ),
+        max_connection_age: errors.parse_or_default(
+            "REGISTRAR_MAX_CONNECTION_AGE",
+            args.max_connection_age.as_deref(),
+            Duration::from_secs(600),
+            parse_duration_setting,
+        ),
+        cors_origins: errors.parse_or_default(
+            "REGISTRAR_CORS_ORIGINS",
+            args.cors_origins.as_deref(),
+            api::AllowedOrigins::default(),
+            str::parse,
+        ),
     }
+}
+
+fn read_admin_hosts(args: &ServeArgs, errors: &mut ConfigErrors) -> Vec<String> {
+    errors.parse_or_default("REGISTRAR_ADMIN_HOSTS", args.admin_hosts.as_deref(), Vec::new(), |text| {
+        let is_name = |name: &str| name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte));
+        let hosts: Vec<_> = split_list(text).map(str::to_owned).collect();
+        if hosts.iter().all(|host| is_name(host)) {
+            Ok(hosts)
+        } else {
+            Err("has an entry that is not a host name; use for example registrar.example.com, without scheme and port")
+        }
+    })
 }
 
 fn read_listen(
     name: &'static str,
     text: Option<&str>,
     default: SocketAddr,
-    allow_insecure: bool,
+    is_protected: bool,
     errors: &mut ConfigErrors,
 ) -> SocketAddr {
     let address = errors.parse_or_default(name, text, default, |text| {
@@ -167,91 +155,56 @@ fn read_listen(
             .parse::<SocketAddr>()
             .map_err(|_| "is not an address with a port; use for example 127.0.0.1:50051")
     });
-    if !address.ip().is_loopback() && !allow_insecure {
+    if !address.ip().is_loopback() && !is_protected {
         let problem = format!(
-            "{address} is reachable from other machines without TLS or authentication; set \
-             REGISTRAR_ALLOW_INSECURE=true to allow this"
+            "{address} is reachable from other machines without TLS and authentication; set REGISTRAR_TLS_CERT_FILE, \
+             REGISTRAR_TLS_KEY_FILE and REGISTRAR_AUTH=enforce, or REGISTRAR_ALLOW_INSECURE=true to allow this"
         );
         errors.add(name, problem);
     }
     address
 }
 
-fn read_chain(
-    args: &NetworkArgs,
-    contract: Address,
-    environment: &Environment,
-    errors: &mut ConfigErrors,
-) -> chain::Settings {
-    let chain_id =
-        errors.parse_or_default("REGISTRAR_CHAIN_ID", args.chain_id.as_deref(), BASE_SEPOLIA_CHAIN_ID, |text| {
-            text.parse::<u64>().ok().filter(|id| *id > 0).ok_or("is not a chain id (a positive integer)")
-        });
-    let endpoints = read_endpoints(environment, errors);
-    let signers = read_signers(environment, errors);
-    let is_public_chain = chain_id != ANVIL_CHAIN_ID && !endpoints.iter().all(chain::EndpointUrl::is_loopback);
-    for signer in signers.iter().filter(|signer| is_public_chain && signer.is_anvil_key()) {
-        let problem = format!(
-            "the private key of {} is published with anvil, so anyone can spend its funds; use a key of your own \
-             (accepted only on chain {ANVIL_CHAIN_ID} or with endpoints on loopback)",
-            signer.address()
-        );
-        errors.add("REGISTRAR_SIGNER_KEYS", problem);
+fn read_pipeline(args: &ServeArgs, chain_id: u64, errors: &mut ConfigErrors) -> pipeline::Settings {
+    let default_confirmations = if chain_id == ANVIL_CHAIN_ID { 1 } else { 2 };
+    pipeline::Settings {
+        confirmations: errors.parse_or_default(
+            "REGISTRAR_CONFIRMATIONS",
+            args.confirmations.as_deref(),
+            default_confirmations,
+            parse_integer_in(1, 10_000),
+        ),
+        confirmation_timeout: errors.parse_or_default(
+            "REGISTRAR_CONFIRMATION_TIMEOUT",
+            args.confirmation_timeout.as_deref(),
+            Duration::from_secs(30),
+            parse_duration_setting,
+        ),
+        queue_timeout: errors.parse_or_default(
+            "REGISTRAR_QUEUE_TIMEOUT",
+            args.queue_timeout.as_deref(),
+            Duration::from_secs(60),
+            parse_duration_setting,
+        ),
+        queue_limit: errors.parse_or_default(
+            "REGISTRAR_QUEUE_LIMIT",
+            args.queue_limit.as_deref(),
+            100_000,
+            parse_integer_in(1, 100_000_000),
+        ),
+        daily_budget: errors.parse_or_default(
+            "REGISTRAR_DAILY_BUDGET_ETH",
+            args.daily_budget_eth.as_deref(),
+            Some(DEFAULT_DAILY_BUDGET_WEI),
+            parse_daily_budget,
+        ),
+        keep_signed_bytes: errors.parse_or_default(
+            "REGISTRAR_KEEP_SIGNED_BYTES",
+            args.keep_signed_bytes.as_deref(),
+            DEFAULT_SIGNED_BYTES_RETENTION,
+            parse_duration_up_to(MAX_SIGNED_BYTES_RETENTION, "is longer than the maximum of ten years"),
+        ),
     }
-    let max_fee_per_gas = errors.parse_or_default(
-        "REGISTRAR_MAX_FEE_GWEI",
-        args.max_fee_gwei.as_deref(),
-        5_000_000_000,
-        chain::parse_gwei,
-    );
-    chain::Settings { chain_id, endpoints, signers, contract, max_fee_per_gas }
-}
-
-fn read_endpoints(environment: &Environment, errors: &mut ConfigErrors) -> Vec<chain::EndpointUrl> {
-    let listed = environment.secret("REGISTRAR_RPC_URLS", errors);
-    let urls: Vec<(&'static str, String)> = match listed {
-        Some(list) => split_list(&list).map(|url| ("REGISTRAR_RPC_URLS", url.to_owned())).collect(),
-        None => BASE_SEPOLIA_RPC_VARIABLES
-            .into_iter()
-            .filter_map(|name| Some((name, environment.secret(name, errors)?)))
-            .collect(),
-    };
-    let urls =
-        if urls.is_empty() { vec![("REGISTRAR_RPC_URLS", PUBLIC_BASE_SEPOLIA_RPC_URL.to_owned())] } else { urls };
-    let mut endpoints = Vec::new();
-    for (position, (name, url)) in urls.iter().enumerate() {
-        match chain::EndpointUrl::parse(url) {
-            Ok(endpoint) => endpoints.push(endpoint),
-            Err(error) => errors.add(name, format!("entry {} {error}", position + 1)),
-        }
-    }
-    chain::disambiguate_hosts(&mut endpoints);
-    endpoints
-}
-
-fn read_signers(environment: &Environment, errors: &mut ConfigErrors) -> Vec<chain::Signer> {
-    const SIGNER_KEYS_VARIABLE: &str = "REGISTRAR_SIGNER_KEYS";
-    let before = errors.clone();
-    let Some(list) = environment.secret(SIGNER_KEYS_VARIABLE, errors) else {
-        if *errors == before {
-            errors.add(
-                SIGNER_KEYS_VARIABLE,
-                "is required: private keys separated by commas; or set REGISTRAR_SIGNER_KEYS_FILE to a file with them",
-            );
-        }
-        return Vec::new();
-    };
-    let mut signers: Vec<chain::Signer> = Vec::new();
-    for (position, key) in split_list(&list).enumerate() {
-        match chain::Signer::parse(key) {
-            Ok(signer) if signers.iter().any(|known| known.address() == signer.address()) => {
-                errors.add(SIGNER_KEYS_VARIABLE, format!("entry {} repeats an earlier key; remove it", position + 1));
-            }
-            Ok(signer) => signers.push(signer),
-            Err(error) => errors.add(SIGNER_KEYS_VARIABLE, format!("entry {} {error}", position + 1)),
-        }
-    }
-    signers
 }
 
 fn read_store(environment: &Environment, errors: &mut ConfigErrors) -> store::Settings {
@@ -267,14 +220,19 @@ const fn loopback(port: u16) -> SocketAddr {
     SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), port)
 }
 
-fn parse_contract_address(text: &str) -> Result<Address, String> {
-    parse_address(text)
-        .map_err(|error| format!("{error}; `registrar deploy` deploys a contract and prints its address"))
+fn parse_daily_budget(text: &str) -> Result<Option<u128>, &'static str> {
+    if text.eq_ignore_ascii_case("unlimited") {
+        return Ok(None);
+    }
+    chain::parse_ether(text)
+        .map(Some)
+        .map_err(|_| "is neither a positive amount of ETH, such as 0.1 or 2, nor unlimited")
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::NetworkArgs;
 
     const KEY: &str = "0x59c6995e998f97a5a0044966f0945389dc9e86dae88c7a8412f4603b6b78690d";
     const OWN_KEY: &str = "0x1111111111111111111111111111111111111111111111111111111111111111";
@@ -296,6 +254,9 @@ mod tests {
         assert_eq!(settings.chain.chain_id, 84532);
         assert_eq!(settings.pipeline.confirmations, 2);
         assert_eq!(settings.pipeline.confirmation_timeout, Duration::from_secs(30));
+        assert_eq!(settings.pipeline.queue_timeout, Duration::from_secs(60));
+        assert_eq!(settings.pipeline.daily_budget, Some(100_000_000_000_000_000));
+        assert_eq!(settings.api.max_connection_age, Duration::from_secs(600));
         assert_eq!(settings.pipeline.keep_signed_bytes, Duration::from_secs(7 * 24 * 60 * 60));
         assert_eq!(settings.chain.max_fee_per_gas, 5_000_000_000);
         assert_eq!(settings.chain.endpoints[0].name(), "sepolia.base.org");
@@ -308,6 +269,7 @@ mod tests {
             admin_listen: Some("nonsense".into()),
             confirmations: Some("0".into()),
             confirmation_timeout: Some("soon".into()),
+            queue_timeout: Some("later".into()),
             max_wait: Some("0s".into()),
             queue_limit: Some("-1".into()),
             network: NetworkArgs { chain_id: Some("base".into()), max_fee_gwei: Some("free".into()) },
@@ -327,6 +289,7 @@ mod tests {
             "REGISTRAR_ADMIN_LISTEN",
             "REGISTRAR_CONFIRMATIONS",
             "REGISTRAR_CONFIRMATION_TIMEOUT",
+            "REGISTRAR_QUEUE_TIMEOUT",
             "REGISTRAR_MAX_WAIT",
             "REGISTRAR_QUEUE_LIMIT",
             "REGISTRAR_CHAIN_ID",
@@ -345,6 +308,15 @@ mod tests {
     }
 
     #[test]
+    fn the_daily_budget_is_an_amount_or_unlimited() {
+        assert_eq!(parse_daily_budget("0.5"), Ok(Some(500_000_000_000_000_000)));
+        assert_eq!((parse_daily_budget("unlimited"), parse_daily_budget("Unlimited")), (Ok(None), Ok(None)));
+        for text in ["0", "-1", "none", "infinite", ""] {
+            assert!(parse_daily_budget(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
     fn a_published_key_is_rejected_on_public_chains_and_accepted_on_anvil() {
         let secrets = environment(&[("REGISTRAR_SIGNER_KEYS", KEY)]);
         assert!(Settings::read(&args(), &secrets).unwrap_err().to_string().contains("published"));
@@ -356,12 +328,24 @@ mod tests {
     }
 
     #[test]
+    fn one_endpoint_is_not_given_twice() {
+        let error = |urls| {
+            let environment = environment(&[("REGISTRAR_SIGNER_KEYS", OWN_KEY), ("REGISTRAR_RPC_URLS", urls)]);
+            Settings::read(&args(), &environment).err().map(|errors| errors.to_string())
+        };
+        let text = error("https://a.example/s3cr3t,https://b.example,https://A.example:443/s3cr3t/").unwrap();
+        assert!(text.contains("REGISTRAR_RPC_URLS: entry 3 repeats an earlier URL"), "{text}");
+        assert!(!text.contains("s3cr3t"), "{text}");
+        assert_eq!(error("https://a.example/one,https://a.example/two"), None);
+    }
+
+    #[test]
     fn a_secret_is_read_from_a_file_but_not_from_both() {
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), format!("{OWN_KEY}\n")).unwrap();
         let path = file.path().to_str().unwrap();
         let from_file = environment(&[("REGISTRAR_SIGNER_KEYS_FILE", path)]);
-        assert_eq!(Settings::read(&args(), &from_file).unwrap().chain.signers.len(), 1);
+        assert_eq!(Settings::read(&args(), &from_file).unwrap().chain.signers.specs.len(), 1);
         let both = environment(&[("REGISTRAR_SIGNER_KEYS_FILE", path), ("REGISTRAR_SIGNER_KEYS", OWN_KEY)]);
         assert!(Settings::read(&args(), &both).unwrap_err().to_string().contains("set only one of them"));
         let missing = environment(&[("REGISTRAR_SIGNER_KEYS_FILE", "/nonexistent")]);

@@ -2,7 +2,8 @@
 //! platforms.
 
 use super::{
-    ConfigErrors, Environment, ServeArgs,
+    ConfigErrors, Environment, ServeArgs, otlp_certificates,
+    otlp_proxy::unusable_proxy,
     parsers::{parse_bool, parse_integer_in, split_list},
     secrets,
 };
@@ -11,6 +12,10 @@ use crate::telemetry::{
     propagation::{TraceHost, TraceHosts},
     spans::DEFAULT_OTLP_QUEUE_SPANS,
 };
+use std::time::Duration;
+
+/// Of the specification.
+const DEFAULT_OTLP_TIMEOUT_MS: u64 = 10_000;
 
 pub(super) fn read_telemetry(args: &ServeArgs, environment: &Environment, errors: &mut ConfigErrors) -> Settings {
     let disabled =
@@ -89,18 +94,43 @@ fn read_otlp(args: &ServeArgs, environment: &Environment, errors: &mut ConfigErr
         (None, Some(text)) => ("OTEL_EXPORTER_OTLP_ENDPOINT", text, false),
         (None, None) => return None,
     };
-    if environment.get("OTEL_TRACES_EXPORTER") == Some("none") {
-        return None;
+    match environment.get("OTEL_TRACES_EXPORTER") {
+        None | Some("otlp") => {}
+        Some("none") => return None,
+        Some(_) => errors.add("OTEL_TRACES_EXPORTER", "is not a supported exporter; use otlp or none"),
     }
     check_otlp(environment, errors);
+    let timeout = read_otlp_timeout(environment, errors);
     match OtlpEndpoint::parse(text, for_traces, protocol) {
-        Ok(endpoint) => Some(OtlpSettings { endpoint, max_queue_size: usize::try_from(queue).unwrap_or(usize::MAX) }),
+        Ok(endpoint) => {
+            if let Some(proxy) = unusable_proxy(environment, &endpoint) {
+                errors.add(
+                    name,
+                    format!(
+                        "{proxy} applies to this collector, but the export over gRPC uses no proxy; add the \
+                         collector's host to NO_PROXY, or set OTEL_EXPORTER_OTLP_PROTOCOL=http/protobuf and the port \
+                         for it (4318)"
+                    ),
+                );
+            }
+            let tls = otlp_certificates::read(environment, endpoint.is_https(), errors);
+            let max_queue_size = usize::try_from(queue).unwrap_or(usize::MAX);
+            Some(OtlpSettings { endpoint, tls, timeout, max_queue_size })
+        }
         Err(error) => {
             // The URL is not repeated: it may contain a key.
             errors.add(name, error.to_string());
             None
         }
     }
+}
+
+fn read_otlp_timeout(environment: &Environment, errors: &mut ConfigErrors) -> Duration {
+    let names = ["OTEL_EXPORTER_OTLP_TRACES_TIMEOUT", "OTEL_EXPORTER_OTLP_TIMEOUT"];
+    let [for_traces, general] = names.map(|name| {
+        errors.parse_or_default(name, environment.get(name), None, |text| parse_integer_in(1, 600_000)(text).map(Some))
+    });
+    Duration::from_millis(for_traces.or(general).unwrap_or(DEFAULT_OTLP_TIMEOUT_MS))
 }
 
 /// Rejects what the exporter would ignore silently.
@@ -110,8 +140,9 @@ fn check_otlp(environment: &Environment, errors: &mut ConfigErrors) {
             errors.add(name, "is not a supported compression; use gzip or none");
         }
     }
-    for name in ["OTEL_EXPORTER_OTLP_TRACES_TIMEOUT", "OTEL_EXPORTER_OTLP_TIMEOUT"] {
-        errors.parse_or_default(name, environment.get(name), 0, parse_integer_in(1, 600_000));
+    // Read by the SDK, which ignores what is not a number.
+    for name in ["OTEL_BSP_SCHEDULE_DELAY", "OTEL_BSP_MAX_EXPORT_BATCH_SIZE"] {
+        errors.parse_or_default(name, environment.get(name), 1, parse_integer_in(1, 600_000));
     }
     for name in ["OTEL_EXPORTER_OTLP_TRACES_HEADERS", "OTEL_EXPORTER_OTLP_HEADERS"] {
         let is_header = |entry: &str| entry.split_once('=').is_some_and(|(key, _)| !key.trim().is_empty());

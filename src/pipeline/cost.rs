@@ -85,10 +85,12 @@ pub(super) fn fee_market_view(
     let history = market.as_ref().and_then(|market| market.history.as_ref());
     let blocks: Vec<BlockFullness> =
         history.map(|history| history.block_observations(head.gas_limit)).unwrap_or_default();
+    let max_tip = market.as_ref().map_or(0, |market| market.max_tip);
     FeeMarketView {
         base_fee: head.base_fee,
+        tip: market.as_ref().map_or(0, |market| market.tip),
         suggested_tip: market.as_ref().map_or(0, |market| market.suggested_tip),
-        congestion_tip: fees::congestion_tip(&blocks, gas_limit),
+        congestion_tip: fees::congestion_tip(&blocks, gas_limit).map(|tip| tip.min(max_tip)),
         block_gas_limit: head.gas_limit,
         fee_cap,
         is_chain_stalled,

@@ -2,6 +2,7 @@
 //! and together they cost one set of RPC calls.
 
 use super::{
+    caller_budget::CallerBudget,
     evidence::{self, Sources},
     in_flight::{PendingTx, PendingTxs},
     resume::Tracker,
@@ -10,7 +11,7 @@ use super::{
 };
 use crate::{
     registration::{
-        BlockedReason, Diagnosis, Registration, RegistrationId, State, TransactionId,
+        BlockedReason, Diagnosis, Pair, Registration, RegistrationId, State, TransactionId,
         diagnosis::{Evidence, diagnose},
     },
     telemetry::log_retry,
@@ -44,24 +45,45 @@ pub(super) struct Diagnoser {
     sources: Sources,
     tracker: Tracker,
     runs: Arc<SingleFlight<DiagnosisKey, Arc<DiagnosisRun>>>,
+    budget: CallerBudget,
+}
+
+/// RPC calls of a diagnosis: about the mean of what the kinds of subjects need.
+const DIAGNOSIS_CALLS: u32 = 8;
+
+/// Who asks for a diagnosis.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Asker {
+    /// Within the callers' budget.
+    Caller,
+    /// The confirmation timeout.
+    Pipeline,
 }
 
 impl Diagnoser {
-    pub(super) fn new(sources: Sources, tracker: Tracker) -> Self {
-        Self { sources, tracker, runs: Arc::default() }
+    pub(super) fn new(sources: Sources, tracker: Tracker, budget: CallerBudget) -> Self {
+        Self { sources, tracker, runs: Arc::default(), budget }
     }
 
-    pub(super) async fn diagnose(&self, tx: &PendingTx, blocked: Option<BlockedReason>) -> Arc<DiagnosisRun> {
-        let run = async { DiagnosisRun::new(evidence::collect_for_pending(&self.sources, tx, blocked).await) };
+    async fn diagnose(&self, tx: &PendingTx, blocked: Option<BlockedReason>, asker: Asker) -> Arc<DiagnosisRun> {
+        let collect =
+            async || Arc::new(DiagnosisRun::new(evidence::collect_for_pending(&self.sources, tx, blocked).await));
+        let within_budget = async {
+            let _slot = match asker {
+                Asker::Caller => self.budget.take(DIAGNOSIS_CALLS).await,
+                Asker::Pipeline => None,
+            };
+            collect().await
+        };
         match diagnosis_key(tx, blocked) {
             // It only waits for confirmations: the evidence comes from memory and is not worth caching.
             DiagnosisKey::Transaction(_, TxPhase::Included { block, .. }, _)
                 if !evidence::is_at_confirmation_depth(&self.sources, &block) =>
             {
-                Arc::new(run.await)
+                collect().await
             }
             key @ (DiagnosisKey::Transaction(..) | DiagnosisKey::Registration(..)) => {
-                self.runs.get(key, async { Arc::new(run.await) }).await
+                self.runs.get(key, within_budget).await
             }
         }
     }
@@ -69,7 +91,25 @@ impl Diagnoser {
     /// As [`Self::diagnose`], but not from the cache: at most it joins a running diagnosis.
     pub(super) async fn diagnose_fresh(&self, tx: &PendingTx) -> Arc<DiagnosisRun> {
         self.runs.invalidate(diagnosis_key(tx, None));
-        self.diagnose(tx, None).await
+        self.diagnose(tx, None, Asker::Pipeline).await
+    }
+
+    /// As [`Self::diagnose_fresh`], of a signed transaction that no node has accepted.
+    pub(super) async fn diagnose_unsent(&self, tx: &PendingTx, blocked: Option<BlockedReason>) -> Arc<DiagnosisRun> {
+        self.runs.invalidate(diagnosis_key(tx, blocked));
+        self.diagnose(tx, blocked, Asker::Pipeline).await
+    }
+
+    /// Why registrations with this blocked reason are still queued. `pair` is that of one of them; what is true of it
+    /// alone is left out.
+    pub(super) async fn diagnose_queue(
+        &self,
+        blocked: Option<BlockedReason>,
+        pair: &Pair,
+        signers: &[Address],
+    ) -> DiagnosisRun {
+        let sources = self.with_remote_pending(signers, None).await.sources;
+        DiagnosisRun::new(evidence::collect_for_queue(&sources, (blocked, pair), None, signers).await)
     }
 
     /// Why a registration is not confirmed; `None` if it is confirmed or failed.
@@ -93,10 +133,11 @@ impl Diagnoser {
             None => None,
         };
         let run = match pending {
-            Some((diagnoser, tx)) => diagnoser.diagnose(&tx, blocked).await,
+            Some((diagnoser, tx)) => diagnoser.diagnose(&tx, blocked, Asker::Caller).await,
             None => {
                 // It may wait for a pending transaction of any signer.
                 let run = async {
+                    let _slot = self.budget.take(DIAGNOSIS_CALLS).await;
                     let diagnoser = self.with_remote_pending(signers, None).await;
                     Arc::new(DiagnosisRun::new(
                         evidence::collect_for_queued(&diagnoser.sources, registration, signers).await,

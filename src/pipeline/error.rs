@@ -1,6 +1,10 @@
 //! Errors that several parts of the pipeline share.
 
-use crate::{chain::CallError, registration::diagnosis::Blocker, store::StoreError};
+use crate::{
+    chain::{CallError, SignError},
+    registration::diagnosis::Blocker,
+    store::StoreError,
+};
 
 /// Why a poll of the chain did not finish; the next one repeats it.
 #[derive(Debug, thiserror::Error)]
@@ -43,6 +47,17 @@ impl From<StoreError> for PrepareError {
             | StoreError::Closed => Self::Store(error),
         }
     }
+}
+
+impl From<SignError> for PrepareError {
+    fn from(error: SignError) -> Self {
+        Self::Blocked(signer_blocker(&error))
+    }
+}
+
+pub(super) fn signer_blocker(error: &SignError) -> Blocker {
+    let blocker = if error.is_throttled() { Blocker::SignerThrottled } else { Blocker::SignerUnavailable };
+    blocker(error.to_string())
 }
 
 impl From<PollError> for PrepareError {

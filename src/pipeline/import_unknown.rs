@@ -10,7 +10,7 @@ use super::{
     resume::Tracker,
 };
 use crate::{
-    chain::{BlockTag, Chain, Receipt},
+    chain::{BlockTag, Chain, MAX_LOG_RANGE, Receipt},
     clock::now,
     registration::{Block, Finality, Pair},
     store::{Attempt, FoundOnChain, ImportOutcome, ImportedTransaction, Store, UnfinalizedBlock},
@@ -29,8 +29,6 @@ use std::{
 const UNSEEN_TX_GIVE_UP_DEPTH: u64 = 100;
 /// Transactions that are read concurrently.
 const IMPORT_CONCURRENCY: usize = 8;
-/// The range for which public nodes return events.
-const LOG_RANGE_BLOCKS: u64 = 10_000;
 /// Two million blocks are 4.6 days of Base's 200 ms.
 const MAX_LOG_RANGES: u64 = 200;
 /// The registration event has its registrar in the fourth topic; the contract's other events have fewer topics.
@@ -126,39 +124,37 @@ impl Importer {
     /// them, and reports the others.
     pub(super) async fn account_for_nonces(&self, signer: Address, nonces: Range<u64>, head: u64) {
         match self.find_unknown_nonces(signer, nonces, head).await {
-            Ok(external) => {
-                if let Some(first) = external.first() {
-                    events::external_nonce_use(signer, *first, external.len());
-                }
-            }
+            Ok(Some((first, count))) => events::external_nonce_use(signer, first, count),
+            Ok(None) => {}
             Err(error) => {
                 log_retry!(error, %signer, "failed to find the transactions that consumed the signer's nonces")
             }
         }
     }
 
+    /// The first nonce that none of our transactions consumed, and how many there are. `nonces` comes from an endpoint
+    /// and may be any range: memory and time depend only on our own transactions in it.
     async fn find_unknown_nonces(
         &self,
         signer: Address,
         nonces: Range<u64>,
         head: u64,
-    ) -> Result<BTreeSet<u64>, PollError> {
-        let known = self.store.nonces_from(signer, nonces.start).await?;
-        let mut unexplained: BTreeSet<u64> = nonces.collect();
-        unexplained.retain(|nonce| known.binary_search(nonce).is_err());
-        let oldest = head.saturating_sub(LOG_RANGE_BLOCKS * MAX_LOG_RANGES);
+    ) -> Result<Option<(u64, u64)>, PollError> {
+        let mut known: BTreeSet<u64> = self.store.nonces_from(signer, nonces.start).await?.into_iter().collect();
+        known.retain(|nonce| nonces.contains(nonce));
+        let oldest = head.saturating_sub(MAX_LOG_RANGE * MAX_LOG_RANGES);
         let mut from = self.store.newest_block(signer).await?.map_or(oldest, |newest| newest.max(oldest));
-        while !unexplained.is_empty() && from <= head {
-            let to = head.min(from + LOG_RANGE_BLOCKS - 1);
+        while unknown_nonces(&nonces, &known).is_some() && from <= head {
+            let to = head.min(from + MAX_LOG_RANGE - 1);
             let hashes = self.chain.registrations_by(signer, from, to).await?;
             for tx in self.fetch_registrations(hashes.into_iter().map(|hash| (hash, signer)).collect()).await? {
-                if unexplained.remove(&tx.nonce) {
+                if nonces.contains(&tx.nonce) && known.insert(tx.nonce) {
                     self.import_transaction(&tx).await?;
                 }
             }
             from = to + 1;
         }
-        Ok(unexplained)
+        Ok(unknown_nonces(&nonces, &known))
     }
 
     async fn import_transaction(&self, tx: &ImportedTransaction) -> Result<ImportOutcome, PollError> {
@@ -197,5 +193,30 @@ impl Importer {
             block: header.block,
             cost: receipt.cost(),
         }))
+    }
+}
+
+/// The first of these nonces that is not known, and how many are not. All of `known` are in the range.
+fn unknown_nonces(nonces: &Range<u64>, known: &BTreeSet<u64>) -> Option<(u64, u64)> {
+    let count = (nonces.end - nonces.start).saturating_sub(known.len() as u64);
+    let first = nonces.clone().find(|nonce| !known.contains(nonce))?;
+    (count > 0).then_some((first, count))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn unknown_nonces_are_counted_without_listing_them() {
+        for (nonces, known, expected) in [
+            (5..8, vec![], Some((5, 3))),
+            (5..8, vec![5, 7], Some((6, 1))),
+            (5..8, vec![5, 6, 7], None),
+            (5..5, vec![], None),
+            (0..1 << 40, vec![0, 1, 9], Some((2, (1 << 40) - 3))),
+        ] {
+            assert_eq!(unknown_nonces(&nonces, &known.iter().copied().collect()), expected, "{nonces:?} {known:?}");
+        }
     }
 }

@@ -99,8 +99,28 @@ fn simulation_error(chain: &Chain, error: CallError) -> SimulationError {
     })
 }
 
-/// The fees to offer, if the fee cap and the signer's balance allow them.
+/// The fees to offer, if the fee cap and the signer's balance allow them. What would block is checked with a second
+/// endpoint first.
 pub(super) async fn quote(
+    chain: &Chain,
+    in_flight: &PendingTxs,
+    signer: Address,
+    sender_state: &SenderState,
+    call: &RegisterCall,
+) -> Result<Quote, QuoteError> {
+    let mut checked = sender_state.clone();
+    checked.head = chain.checked_head(checked.head);
+    match quote_from_state(chain, in_flight, signer, &checked, call).await {
+        Err(QuoteError::Blocked(Blocker::InsufficientFunds { .. })) if chain.endpoint_count() > 1 => {
+            let balance = chain.highest_balance(signer).await.unwrap_or_default();
+            checked.balance = checked.balance.max(balance);
+            quote_from_state(chain, in_flight, signer, &checked, call).await
+        }
+        quoted => quoted,
+    }
+}
+
+async fn quote_from_state(
     chain: &Chain,
     in_flight: &PendingTxs,
     signer: Address,
@@ -110,7 +130,7 @@ pub(super) async fn quote(
     let cap = chain.max_fee_per_gas();
     let market =
         fee_market_view(Some(sender_state.fee_market.clone()), (&sender_state.head, false), call.gas_limit, cap);
-    let tip = fees::priority_fee(market.suggested_tip, market.congestion_tip, market.base_fee, cap);
+    let tip = fees::priority_fee(market.tip, market.congestion_tip, market.base_fee, cap);
     let fees =
         fees::price(market.base_fee, tip, cap).map_err(|exceeded| QuoteError::Blocked(Blocker::FeeCap(exceeded)))?;
     let size = call.calldata.len() + TX_ENVELOPE_BYTES;

@@ -1,15 +1,19 @@
 //! Claims of queued registrations. The store holds the queue and, where replicas share it, which replica has claimed
 //! what; this keeps two senders of one process from claiming the same registration.
 
+use super::turns::Turns;
 use crate::{
     clock::now,
-    registration::{RegistrationId, policy::batching},
+    registration::{CallerId, RegistrationId, Timestamp, policy::batching},
     store::{Changes, QueuedRegistration, Store, StoreError},
     telemetry::log_retry,
 };
 use alloy::primitives::Address;
 use parking_lot::Mutex;
-use std::{collections::HashSet, sync::Arc};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
 use tokio::sync::{Mutex as AsyncMutex, watch};
 
 /// Shared by all senders of this process.
@@ -17,6 +21,7 @@ use tokio::sync::{Mutex as AsyncMutex, watch};
 pub(super) struct Queue {
     store: Store,
     claimed: Arc<Mutex<HashSet<RegistrationId>>>,
+    turns: Arc<Mutex<Turns>>,
     claim_lock: Arc<AsyncMutex<()>>,
     enqueued: Arc<watch::Sender<u64>>,
 }
@@ -24,7 +29,7 @@ pub(super) struct Queue {
 /// Queued registrations that one sender has claimed; those still queued when this drops can be claimed again.
 #[derive(Debug)]
 pub(super) struct Claim {
-    /// Oldest first.
+    /// Those of callers with few first, then by age.
     pub(super) registrations: Vec<QueuedRegistration>,
     ids: Vec<RegistrationId>,
     claimed: Arc<Mutex<HashSet<RegistrationId>>>,
@@ -33,13 +38,18 @@ pub(super) struct Claim {
 impl Queue {
     pub(super) fn new(store: Store) -> Self {
         let enqueued = Arc::new(watch::Sender::new(0));
-        Self { store, claimed: Arc::default(), claim_lock: Arc::default(), enqueued }
+        Self { store, claimed: Arc::default(), turns: Arc::default(), claim_lock: Arc::default(), enqueued }
     }
 
     /// Something was queued here. Only a hint to read the store.
     pub(super) fn notify(&self) {
         self.store.enqueue_notification(|| Changes { queued: true, ..Changes::default() });
         self.on_remote_notify();
+    }
+
+    /// The caller of registrations that were queued here.
+    pub(super) fn record(&self, caller: CallerId, ids: impl IntoIterator<Item = RegistrationId>) {
+        self.turns.lock().record(caller, ids);
     }
 
     /// Another replica queued something.
@@ -52,14 +62,15 @@ impl Queue {
         self.enqueued.subscribe()
     }
 
-    /// Claims at most `max` for one transaction of this signer, oldest first: only registrations that were in as many
-    /// reverted transactions as the oldest one, and no more than may share a transaction after that many reverts.
+    /// Claims at most `max` for one transaction of this signer: up to half of them in turn of their callers, the others
+    /// by age. Only registrations that were in as many reverted transactions as the first one, and no more than may
+    /// share a transaction after that many reverts.
     ///
     /// # Errors
     /// When the store cannot be used.
     pub(super) async fn claim(&self, signer: Address, max: usize) -> Result<Claim, StoreError> {
         self.claim_with(signer, max, |free| {
-            let reverts = free.first().map_or(0, |oldest| oldest.reverts);
+            let reverts = free.first().map_or(0, |first| first.reverts);
             let size = batching::max_batch_after_reverts(reverts);
             free.retain(|row| batching::max_batch_after_reverts(row.reverts) == size);
             free.truncate(size);
@@ -67,8 +78,7 @@ impl Queue {
         .await
     }
 
-    /// Claims at most `max`, oldest first, to set their blocked reason: whether they fit one transaction does not
-    /// matter.
+    /// Claims at most `max` to set their blocked reason: whether they fit one transaction does not matter.
     ///
     /// # Errors
     /// When the store cannot be used.
@@ -95,19 +105,49 @@ impl Queue {
     ) -> Result<Claim, StoreError> {
         let _claiming = self.claim_lock.lock().await;
         let now = now();
-        let queued = if self.store.is_shared() {
+        let next = self.turns.lock().next(max.div_ceil(2));
+        let in_turn = self.queued_in_turn(signer, now, &next).await?;
+        let by_age = if self.store.is_shared() {
             self.store.claim_queued(signer, now, max).await?
         } else {
             let claimed = self.claimed.lock().len();
             self.store.queued(now, max + claimed).await?
         };
+        let first: HashSet<_> = in_turn.iter().map(|row| row.id).collect();
+        {
+            let mut turns = self.turns.lock();
+            turns.forget(&next.into_iter().filter(|id| !first.contains(id)).collect());
+            if let Some(last) = by_age.last() {
+                turns.forget_up_to(last.id);
+            }
+        }
+        let queued = in_turn.into_iter().chain(by_age.into_iter().filter(|row| !first.contains(&row.id)));
         let mut claimed = self.claimed.lock();
-        let mut registrations: Vec<_> = queued.into_iter().filter(|row| !claimed.contains(&row.id)).collect();
+        let mut registrations: Vec<_> = queued.filter(|row| !claimed.contains(&row.id)).collect();
         choose(&mut registrations);
         registrations.truncate(max);
         let ids: Vec<_> = registrations.iter().map(|row| row.id).collect();
         claimed.extend(&ids);
         Ok(Claim { registrations, ids, claimed: self.claimed.clone() })
+    }
+
+    /// Of these, the ones that can be claimed, in this order.
+    async fn queued_in_turn(
+        &self,
+        signer: Address,
+        now: Timestamp,
+        next: &[RegistrationId],
+    ) -> Result<Vec<QueuedRegistration>, StoreError> {
+        if next.is_empty() {
+            return Ok(Vec::new());
+        }
+        let found = if self.store.is_shared() {
+            self.store.claim_queued_among(signer, now, next).await?
+        } else {
+            self.store.queued_among(now, next).await?
+        };
+        let mut by_id: HashMap<_, _> = found.into_iter().map(|row| (row.id, row)).collect();
+        Ok(next.iter().filter_map(|id| by_id.remove(id)).collect())
     }
 }
 

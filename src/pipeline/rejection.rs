@@ -23,6 +23,10 @@ pub(super) fn node_rejection(error: &CallError, at: Timestamp) -> Option<NodeRej
         | RejectReason::FeeAboveNodeCap
         | RejectReason::Reverted(_)
         | RejectReason::UnknownBlock
+        | RejectReason::Pruned
+        | RejectReason::UnknownTransaction
+        | RejectReason::LogRange
+        | RejectReason::UnknownMethod
         | RejectReason::WrongChainId
         | RejectReason::Other => RejectKind::Other,
     };

@@ -1,7 +1,7 @@
 //! Replicas on one database notify each other of changes, so that a caller may wait on any of them. Notifications can
 //! be lost, so each replica also polls what is awaited.
 
-use super::{queue::Queue, waiters::Waiters};
+use super::{change_feed::ChangeFeed, queue::Queue, waiters::Waiters};
 use crate::{
     chain::Backoff,
     store::{Changes, Store, StoreError},
@@ -20,11 +20,12 @@ pub(super) struct ReplicaSync {
     store: Store,
     queue: Queue,
     waiters: Waiters,
+    change_feed: ChangeFeed,
 }
 
 impl ReplicaSync {
-    pub(super) fn new(store: Store, queue: Queue, waiters: Waiters) -> Self {
-        Self { store, queue, waiters }
+    pub(super) fn new(store: Store, queue: Queue, waiters: Waiters, change_feed: ChangeFeed) -> Self {
+        Self { store, queue, waiters, change_feed }
     }
 
     /// Runs until `stop`. Where no other process may use the store there is nothing to do.
@@ -70,6 +71,7 @@ impl ReplicaSync {
         self.waiters.poll_changes().await;
         loop {
             let Changes { queued, registrations, transactions } = listener.next_changes().await?;
+            self.change_feed.on_remote_changes();
             if queued {
                 self.queue.on_remote_notify();
             }

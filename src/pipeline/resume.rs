@@ -17,8 +17,8 @@ use tracing::info;
 #[derive(Debug, thiserror::Error)]
 pub enum ResumeError {
     #[error(
-        "signer {signer} has {transactions} pending transactions and its key is not in REGISTRAR_SIGNER_KEYS; add the key \
-         until they are confirmed"
+        "signer {signer} has {transactions} pending transactions and is in neither REGISTRAR_SIGNER_KEYS nor \
+         REGISTRAR_SIGNERS; add it until they are confirmed"
     )]
     MissingKey { signer: Address, transactions: u64 },
     #[error(transparent)]

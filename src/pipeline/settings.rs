@@ -8,6 +8,8 @@ pub struct Settings {
     pub confirmations: u64,
     /// From the first broadcast to confirmation.
     pub confirmation_timeout: Duration,
+    /// From acceptance until a node has the transaction.
+    pub queue_timeout: Duration,
     /// Registrations that may be unfinished at once.
     pub queue_limit: u64,
     /// Wei per UTC day; `None` is no limit.

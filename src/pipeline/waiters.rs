@@ -1,7 +1,8 @@
 //! Callers and streams that wait for changes of a registration. A registration that has no waiter costs nothing here.
 
+use super::places::{NoPlace, Place, Places};
 use crate::{
-    registration::{Registration, RegistrationId, TransactionId},
+    registration::{CallerId, Registration, RegistrationId, TransactionId},
     store::{Changes, Store},
     telemetry::log_retry,
 };
@@ -10,7 +11,7 @@ use std::{
     collections::{HashMap, HashSet},
     sync::Arc,
 };
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, broadcast};
+use tokio::sync::broadcast;
 
 /// How many changes a slow reader may be behind before the oldest are dropped: more than one registration has.
 const CHANGE_BUFFER: usize = 16;
@@ -30,13 +31,18 @@ struct Topic {
 pub(crate) struct Waiters {
     store: Store,
     topics: Arc<Mutex<HashMap<RegistrationId, Topic>>>,
-    slots: Arc<Semaphore>,
+    slots: Places,
 }
 
-/// `REGISTRAR_MAX_WAITERS` calls and streams wait already.
+/// Why there is no slot to wait in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("too many calls and streams are waiting")]
-pub struct TooManyWaiters;
+pub enum TooManyWaiters {
+    /// `REGISTRAR_MAX_WAITERS` wait already, or as many of this caller as it leaves to others.
+    All,
+    /// As many of this caller wait as it may.
+    OfCaller { limit: u64 },
+}
 
 /// A subscription to one registration; its slot is free again when it drops.
 #[derive(Debug)]
@@ -45,24 +51,27 @@ pub struct Subscription {
     /// `None` only during `drop`.
     changes: Option<broadcast::Receiver<Arc<Registration>>>,
     waiters: Waiters,
-    _slot: OwnedSemaphorePermit,
+    _slot: Place,
 }
 
 impl Waiters {
-    pub(crate) fn new(store: Store, max_waiters: usize) -> Self {
-        Self { store, topics: Arc::default(), slots: Arc::new(Semaphore::new(max_waiters)) }
+    pub(crate) fn new(store: Store, max_waiters: u64) -> Self {
+        Self { store, topics: Arc::default(), slots: Places::new(max_waiters) }
     }
 
     /// Takes a slot, before anything is accepted that the caller would then have to wait for.
     ///
     /// # Errors
-    /// When all slots are taken.
-    pub(crate) fn acquire_slot(&self) -> Result<OwnedSemaphorePermit, TooManyWaiters> {
-        self.slots.clone().try_acquire_owned().map_err(|_| TooManyWaiters)
+    /// When all slots are taken, or the caller holds its share of them, or `max_waiting`.
+    pub(crate) fn acquire_slot(&self, caller: CallerId, max_waiting: Option<u64>) -> Result<Place, TooManyWaiters> {
+        self.slots.take_at_most(caller, max_waiting).map_err(|NoPlace| match max_waiting {
+            Some(limit) if self.slots.held(caller) >= limit => TooManyWaiters::OfCaller { limit },
+            Some(_) | None => TooManyWaiters::All,
+        })
     }
 
     /// Receives every change from now on. The present state has to be read after this, or a change could be missed.
-    pub(crate) fn subscribe(&self, id: RegistrationId, slot: OwnedSemaphorePermit) -> Subscription {
+    pub(crate) fn subscribe(&self, id: RegistrationId, slot: Place) -> Subscription {
         let changes = {
             let mut topics = self.topics.lock();
             let topic = topics
@@ -206,11 +215,13 @@ mod tests {
             pair: Pair { document_hash: DocumentHash::new([1; 32]).unwrap(), case_id: "a".parse().unwrap() },
             submitted_as: String::new(),
             user_id: None,
-            trace: crate::telemetry::propagation::extract(&http::HeaderMap::new()),
+            caller: None,
+            trace: crate::telemetry::propagation::extract(&http::HeaderMap::new()).into(),
         };
         let id = accept_handle.accept(request).await.unwrap().registration.id;
+        let caller = CallerId::of_connection(1);
         let waiters = Waiters::new(store.clone(), 1);
-        let mut subscription = waiters.subscribe(id, waiters.acquire_slot().unwrap());
+        let mut subscription = waiters.subscribe(id, waiters.acquire_slot(caller, None).unwrap());
         waiters.poll_changes().await;
         assert_eq!(subscription.next_change().await.revision, 1);
 
@@ -233,8 +244,10 @@ mod tests {
             let id = RegistrationId::from_bytes(bytes);
             let together = Arc::new(std::sync::Barrier::new(4));
             let threads = [(); 4].map(|()| {
-                let (subscription, together) =
-                    (waiters.subscribe(id, waiters.acquire_slot().unwrap()), together.clone());
+                let (subscription, together) = (
+                    waiters.subscribe(id, waiters.acquire_slot(CallerId::of_connection(1), None).unwrap()),
+                    together.clone(),
+                );
                 std::thread::spawn(move || {
                     together.wait();
                     drop(subscription);
@@ -245,6 +258,8 @@ mod tests {
             }
             assert!(waiters.is_empty(), "round {round}");
         }
-        assert_eq!(waiters.slots.available_permits(), 1_000);
+        let slots: Vec<_> =
+            std::iter::from_fn(|| waiters.acquire_slot(CallerId::of_connection(1), None).ok()).collect();
+        assert_eq!(slots.len(), 500, "a slot was lost");
     }
 }

@@ -2,7 +2,10 @@
 //! the same tasks.
 
 use super::{
+    admission::Admission,
     blockers::SenderBlockers,
+    caller_budget::CallerBudget,
+    change_feed::{ChangeFeed, Tail},
     diagnoser::Diagnoser,
     evidence::Sources,
     follower::{Follower, FollowerParts},
@@ -14,13 +17,16 @@ use super::{
     metrics_poller::MetricsPoller,
     pruner::Pruner,
     queue::Queue,
+    queue_timeouts::{QueueTimeoutParts, QueueTimeoutWatcher},
     registrar::Registrar,
     registration_trace::ChainInfo,
     replica_sync::ReplicaSync,
     resume::Tracker,
     sender::SenderParts,
+    service_status::ServiceStatus,
     settings::Settings,
     timeouts::{TimeoutParts, TimeoutWatcher},
+    verifier::Verifier,
     waiters::Waiters,
 };
 use crate::{
@@ -40,7 +46,9 @@ pub struct Pipeline {
     settings: Arc<Settings>,
     in_flight: Arc<PendingTxs>,
     waiters: Waiters,
+    change_feed: ChangeFeed,
     queue: Queue,
+    admission: Admission,
     head: HeadWatch,
     blockers: SenderBlockers,
     follower_inbox: FollowerInbox,
@@ -48,13 +56,15 @@ pub struct Pipeline {
     tracker: Tracker,
     importer: Importer,
     diagnoser: Diagnoser,
+    verifier: Verifier,
+    status: ServiceStatus,
 }
 
 /// A task that runs until its `stop`. One that ends before has failed, and the process with it.
 pub type Worker = BoxFuture<'static, ()>;
 
 impl Pipeline {
-    pub fn new(chain: Chain, store: Store, settings: Settings, max_waiters: usize) -> Self {
+    pub fn new(chain: Chain, store: Store, settings: Settings, max_waiters: u64) -> Self {
         let (settings, in_flight) = (Arc::new(settings), Arc::<PendingTxs>::default());
         let (head, blockers, follower_inbox) = (HeadWatch::new(), SenderBlockers::default(), FollowerInbox::default());
         let chain_info = Arc::new(ChainInfo { network: Arc::new(chain.network().clone()), contract: chain.contract() });
@@ -66,6 +76,7 @@ impl Pipeline {
             follower_inbox.clone(),
             tracker.clone(),
         );
+        let budget = CallerBudget::new(chain.clone());
         let sources = Sources {
             chain: chain.clone(),
             store: store.clone(),
@@ -77,8 +88,12 @@ impl Pipeline {
         };
         Self {
             waiters: Waiters::new(store.clone(), max_waiters),
+            change_feed: ChangeFeed::new(store.clone()),
             queue: Queue::new(store.clone()),
-            diagnoser: Diagnoser::new(sources, tracker.clone()),
+            admission: Admission::new(settings.queue_limit),
+            status: ServiceStatus::new(chain.clone(), store.clone(), budget.clone()),
+            verifier: Verifier::new(chain.clone(), head.clone(), budget.clone()),
+            diagnoser: Diagnoser::new(sources, tracker.clone(), budget),
             chain,
             store,
             settings,
@@ -100,8 +115,13 @@ impl Pipeline {
             settings: self.settings.clone(),
             head: self.head.clone(),
             waiters: self.waiters.clone(),
+            change_feed: self.change_feed.clone(),
             diagnoser: self.diagnoser.clone(),
+            verifier: self.verifier.clone(),
+            status: self.status.clone(),
             accept_handle,
+            admission: self.admission.clone(),
+            queue: self.queue.clone(),
             signers,
         }
     }
@@ -129,9 +149,13 @@ impl Pipeline {
         let mut workers = vec![
             Follower::new(self.follower_parts()).run(stop.clone()).boxed(),
             TimeoutWatcher::new(self.timeout_parts()).run(stop.clone()).boxed(),
+            QueueTimeoutWatcher::new(self.queue_timeout_parts(addresses.clone())).run(stop.clone()).boxed(),
             MetricsPoller::new(self.chain.clone(), store.clone(), in_flight, addresses).run(stop.clone()).boxed(),
             Pruner::new(store.clone(), self.settings.keep_signed_bytes).run(stop.clone()).boxed(),
-            ReplicaSync::new(store, self.queue.clone(), self.waiters.clone()).run(stop.clone()).boxed(),
+            ReplicaSync::new(store, self.queue.clone(), self.waiters.clone(), self.change_feed.clone())
+                .run(stop.clone())
+                .boxed(),
+            Tail::new(self.change_feed.clone()).run(stop.clone()).boxed(),
         ];
         workers.extend(leases.into_iter().map(|lease| lease.run(stop.clone()).boxed()));
         Ok(workers)
@@ -177,6 +201,19 @@ impl Pipeline {
             follower_inbox: self.follower_inbox.clone(),
             tracker: self.tracker.clone(),
             importer: self.importer.clone(),
+        }
+    }
+
+    fn queue_timeout_parts(&self, signers: Vec<Address>) -> QueueTimeoutParts {
+        QueueTimeoutParts {
+            chain: self.chain.clone(),
+            store: self.store.clone(),
+            in_flight: self.in_flight.clone(),
+            waiters: self.waiters.clone(),
+            diagnoser: self.diagnoser.clone(),
+            chain_info: self.chain_info.clone(),
+            signers,
+            queue_timeout: self.settings.queue_timeout,
         }
     }
 

@@ -22,6 +22,10 @@ coded_enum! {
         NodeRefuses = "NODE_REFUSES",
         /// A block has less gas than a transaction with this registration alone needs.
         TooLarge = "TOO_LARGE",
+        /// The remote signer cannot be reached, refuses, or answers with something else than what was asked for.
+        SignerUnavailable = "SIGNER_UNAVAILABLE",
+        /// The remote signer limits the rate of signatures.
+        SignerThrottled = "SIGNER_THROTTLED",
     }
 }
 

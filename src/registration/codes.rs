@@ -19,7 +19,7 @@ macro_rules! coded_enum {
             pub const CODES: [(Self, &'static str); [$($code),+].len()] = [$((Self::$variant, $code)),+];
 
             /// The stable text of this variant.
-            pub fn code(self) -> &'static str {
+            pub const fn code(self) -> &'static str {
                 match self {
                     $(Self::$variant => $code,)+
                 }

@@ -8,13 +8,26 @@ coded_enum! {
     #[allow(missing_docs)]
     pub enum ErrorReason {
         InvalidField = "INVALID_FIELD",
+        MalformedRequest = "MALFORMED_REQUEST",
+        MessageTooLarge = "MESSAGE_TOO_LARGE",
+        CredentialsMissing = "CREDENTIALS_MISSING",
+        CredentialsInvalid = "CREDENTIALS_INVALID",
+        CredentialsExpired = "CREDENTIALS_EXPIRED",
+        ScopeMissing = "SCOPE_MISSING",
+        CaseNotAllowed = "CASE_NOT_ALLOWED",
+        RateLimited = "RATE_LIMITED",
+        CallerLimit = "CALLER_LIMIT",
         RegistrationNotFound = "REGISTRATION_NOT_FOUND",
+        CursorForeign = "CURSOR_FOREIGN",
         QueueFull = "QUEUE_FULL",
         TooManyWaiters = "TOO_MANY_WAITERS",
+        TooManyCalls = "TOO_MANY_CALLS",
         StoreUnavailable = "STORE_UNAVAILABLE",
         ShuttingDown = "SHUTTING_DOWN",
+        ConnectionAge = "CONNECTION_AGE",
         AllRpcEndpointsUnavailable = "ALL_RPC_ENDPOINTS_UNAVAILABLE",
         WaitTimeout = "WAIT_TIMEOUT",
+        QueueTimeout = "QUEUE_TIMEOUT",
         ConfirmationTimeout = "CONFIRMATION_TIMEOUT",
         NoContract = "NO_CONTRACT",
         RejectedByContract = "REJECTED_BY_CONTRACT",
@@ -28,11 +41,18 @@ impl ErrorReason {
     /// The gRPC status code of errors with this reason.
     pub fn grpc_code(self) -> GrpcCode {
         match self {
-            Self::InvalidField => GrpcCode::InvalidArgument,
+            Self::InvalidField | Self::MalformedRequest | Self::CursorForeign => GrpcCode::InvalidArgument,
+            Self::MessageTooLarge => GrpcCode::OutOfRange,
             Self::RegistrationNotFound => GrpcCode::NotFound,
-            Self::QueueFull | Self::TooManyWaiters => GrpcCode::ResourceExhausted,
-            Self::StoreUnavailable | Self::ShuttingDown | Self::AllRpcEndpointsUnavailable => GrpcCode::Unavailable,
-            Self::WaitTimeout | Self::ConfirmationTimeout => GrpcCode::DeadlineExceeded,
+            Self::CredentialsMissing | Self::CredentialsInvalid | Self::CredentialsExpired => GrpcCode::Unauthenticated,
+            Self::ScopeMissing | Self::CaseNotAllowed => GrpcCode::PermissionDenied,
+            Self::RateLimited | Self::CallerLimit | Self::QueueFull | Self::TooManyWaiters | Self::TooManyCalls => {
+                GrpcCode::ResourceExhausted
+            }
+            Self::StoreUnavailable | Self::ShuttingDown | Self::ConnectionAge | Self::AllRpcEndpointsUnavailable => {
+                GrpcCode::Unavailable
+            }
+            Self::WaitTimeout | Self::QueueTimeout | Self::ConfirmationTimeout => GrpcCode::DeadlineExceeded,
             Self::NoContract | Self::RejectedByContract | Self::TransactionReverted | Self::Failed => {
                 GrpcCode::FailedPrecondition
             }

@@ -1,5 +1,6 @@
 //! Ids of rows in the store.
 
+use super::time::Timestamp;
 use std::{fmt, str::FromStr};
 use uuid::Uuid;
 
@@ -14,7 +15,7 @@ pub struct TransactionId(Uuid);
 macro_rules! uuid_id {
     ($name:ident) => {
         impl $name {
-            pub fn from_bytes(bytes: [u8; 16]) -> Self {
+            pub const fn from_bytes(bytes: [u8; 16]) -> Self {
                 Self(Uuid::from_bytes(bytes))
             }
 
@@ -42,6 +43,16 @@ macro_rules! uuid_id {
             }
         }
     };
+}
+
+impl RegistrationId {
+    /// Ids are UUIDv7: one of a registration that was accepted at this time or before is not higher.
+    pub fn last_at(accepted: Timestamp) -> Self {
+        let millis = u64::try_from(accepted.micros() / 1000).unwrap_or(0).to_be_bytes();
+        let mut bytes = [0xff; 16];
+        bytes[..6].copy_from_slice(&millis[2..]);
+        Self::from_bytes(bytes)
+    }
 }
 
 uuid_id!(RegistrationId);

@@ -7,6 +7,7 @@
 #![warn(missing_docs)]
 
 mod blocked_reason;
+mod caller;
 mod case_id;
 mod codes;
 pub(crate) mod diagnosis;
@@ -25,11 +26,12 @@ mod trace;
 pub(crate) mod units;
 
 pub use diagnosis::Cause;
-pub use document_hash::DocumentHash;
+pub use document_hash::{DocumentHash, DocumentWarning, GivenDocument};
 pub use error_reason::ErrorReason;
 pub use pair::Pair;
 
 pub(crate) use blocked_reason::BlockedReason;
+pub(crate) use caller::{CallerId, CallerName, CallerQuota, InvalidCallerName};
 pub(crate) use case_id::{CaseId, UserId};
 pub(crate) use diagnosis::Diagnosis;
 pub(crate) use document_hash::DocumentHashError;

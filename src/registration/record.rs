@@ -2,8 +2,10 @@
 
 use super::{
     blocked_reason::BlockedReason,
+    caller::CallerName,
     case_id::UserId,
     diagnosis::report::Diagnosis,
+    document_hash::{DocumentWarning, GivenDocument},
     failure::Failure,
     ids::RegistrationId,
     pair::Pair,
@@ -12,6 +14,7 @@ use super::{
     trace::TraceContext,
 };
 use alloy::primitives::{Address, B256};
+use std::sync::Arc;
 
 /// A validated request.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -21,8 +24,17 @@ pub struct NewRegistration {
     pub submitted_as: String,
     /// The caller's opaque id of its end user.
     pub user_id: Option<UserId>,
-    /// The parent of the registration trace.
-    pub trace: TraceContext,
+    /// Who asked for it last; `None` without authentication.
+    pub caller: Option<CallerName>,
+    /// The parent of the registration trace; the same one for all registrations of a call.
+    pub trace: Arc<TraceContext>,
+}
+
+impl NewRegistration {
+    /// Derived from the text of the first request, so that it is not stored.
+    pub fn warning(&self) -> Option<DocumentWarning> {
+        self.submitted_as.parse::<GivenDocument>().ok()?.warning
+    }
 }
 
 /// A registration as the store holds it.
@@ -47,6 +59,10 @@ pub struct Registration {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct StateTimes {
     pub created: Timestamp,
+    /// When it was accepted, or queued again; the queue timeout counts from here.
+    pub queued: Timestamp,
+    /// When the queue timeout passed, if it did.
+    pub delayed: Option<Timestamp>,
     /// A node accepted the transaction; the confirmation timeout counts from here.
     pub submitted: Option<Timestamp>,
     pub included: Option<Timestamp>,

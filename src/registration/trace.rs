@@ -89,6 +89,6 @@ pub struct TraceContext {
     pub sampled: Option<bool>,
     /// W3C `tracestate` of the caller: valid, at most 32 members and 512 characters, empty when there was none.
     pub tracestate: String,
-    /// The `sentry-` members of the caller's W3C baggage as they came, at most 8 KiB, empty when there were none.
+    /// The `sentry-` members of the caller's W3C baggage as they came, at most 2 KiB, empty when there were none.
     pub baggage: String,
 }

@@ -10,10 +10,14 @@ use parking_lot::Mutex;
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
     sync::Arc,
+    time::Duration,
 };
 
 /// I10.
 const MAX_IN_FLIGHT_PER_SIGNER: u64 = 15;
+
+/// In wei per gas: ten times the highest base fee below the cap, and a few raises.
+const MAX_TIP: u128 = 2_000_000_000;
 
 /// Broadcasts whose bytes were not on disk (I2).
 #[derive(Clone, Default)]
@@ -34,8 +38,13 @@ pub(super) struct Invariants {
     pub(super) violations: BroadcastViolations,
     /// After a reorg, more transactions may be pending again than were ever sent at once.
     pub(super) reorged: bool,
+    /// An endpoint reported a nonce that is too high for so long that it is believed.
+    pub(super) lied_for_long: bool,
     /// Whether several replicas share the database.
     shared: bool,
+    queue_timeout: Duration,
+    /// Every nonce that a broadcast used.
+    broadcast_nonces: HashSet<(Address, u64)>,
     promised: BTreeMap<RegistrationId, PairKey>,
     /// The promises at the last backup.
     promised_at_backup: BTreeMap<RegistrationId, PairKey>,
@@ -48,8 +57,8 @@ pub(super) struct Invariants {
 }
 
 impl Invariants {
-    pub(super) fn new(shared: bool) -> Self {
-        Self { shared, ..Self::default() }
+    pub(super) fn new(shared: bool, queue_timeout: Duration) -> Self {
+        Self { shared, queue_timeout, ..Self::default() }
     }
 
     /// A caller has received the acceptance of this registration.
@@ -109,10 +118,23 @@ impl Invariants {
         }
     }
 
-    /// I2: no nonce is used for two different things. A batch that is too large may be replaced by a part of it, and an
+    /// I2: no nonce is used for two different things, none is used that the chain does not support, and the priority fee is
+    /// bounded. A batch that is too large may be replaced by a part of it, and an
     /// empty self-transfer may fill a nonce gap.
     fn check_nonce_reuse(&mut self, ledger: &Ledger) -> Result<(), String> {
         for signed in &ledger.broadcasts[self.checked_broadcasts..] {
+            self.broadcast_nonces.insert((signed.from, signed.nonce));
+            let is_supported = |nonce: &u64| self.broadcast_nonces.contains(&(signed.from, *nonce));
+            let unsupported = (ledger.highest_nonce(signed.from)..signed.nonce).find(|nonce| !is_supported(nonce));
+            if let Some(missing) = unsupported.filter(|_| !self.lied_for_long) {
+                return Err(format!(
+                    "a transaction of {} has nonce {}, although nothing consumed or was sent for nonce {missing}",
+                    signed.from, signed.nonce
+                ));
+            }
+            if signed.tip > MAX_TIP {
+                return Err(format!("nonce {} of {} pays a priority fee of {}", signed.nonce, signed.from, signed.tip));
+            }
             let first = self.first_use_of_nonce.entry((signed.from, signed.nonce)).or_insert_with(|| signed.clone());
             let same = (first.to, &first.input) == (signed.to, &signed.input);
             let is_part = first.to == signed.to && signed.pairs.iter().all(|pair| first.pairs.contains(pair));
@@ -139,6 +161,7 @@ impl Invariants {
             if row.revision < revision {
                 return Err(format!("the revision of {} fell from {revision} to {}", row.id, row.revision));
             }
+            self.check_timeouts(row)?;
             match row.state {
                 State::Confirmed => self.check_confirmation_depth(row, ledger)?,
                 State::Failed if !ledger.is_rejected_pair(&key_of(row)) => {
@@ -148,6 +171,20 @@ impl Invariants {
             }
         }
         Ok(())
+    }
+
+    /// Every timeout names its cause, and none is reported early.
+    fn check_timeouts(&self, row: &Registration) -> Result<(), String> {
+        let times = &row.times;
+        if times.timed_out.or(times.delayed).is_some() && row.diagnosis.is_none() {
+            return Err(format!("{} is late for no cause", describe(row)));
+        }
+        match times.delayed {
+            Some(delayed) if delayed.since(times.queued) < self.queue_timeout => {
+                Err(format!("{} is reported as delayed after {:?}", describe(row), delayed.since(times.queued)))
+            }
+            Some(_) | None => Ok(()),
+        }
     }
 
     fn check_confirmation_depth(&mut self, row: &Registration, ledger: &Ledger) -> Result<(), String> {

@@ -17,6 +17,7 @@
 
 mod crash_injection;
 mod database;
+mod feed;
 mod invariants;
 mod quiescence;
 mod replica;

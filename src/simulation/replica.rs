@@ -6,7 +6,7 @@ use super::{
 };
 use crate::{
     chain::simulated::PairKey,
-    registration::{NewRegistration, RegistrationId},
+    registration::{CallerId, CallerQuota, NewRegistration, RegistrationId},
 };
 use std::sync::Arc;
 use tokio::task::{JoinHandle, JoinSet};
@@ -19,7 +19,7 @@ pub(super) struct Replica {
     pub(super) life: Arc<ProcessLife>,
     pub(super) handle: ServiceHandle,
     service: JoinHandle<Result<(), String>>,
-    accepting: JoinSet<Option<Promise>>,
+    accepting: JoinSet<Vec<Promise>>,
 }
 
 impl Replica {
@@ -34,14 +34,18 @@ impl Replica {
     }
 
     /// A call that fails when the service crashes: nothing was promised to its caller then.
-    pub(super) fn accept(&mut self, request: NewRegistration, key: PairKey) {
+    pub(super) fn accept(&mut self, requests: Vec<NewRegistration>, keys: Vec<PairKey>) {
         let Some(registrar) = self.handle.registrar() else { return };
-        self.accepting.spawn(async move { Some((registrar.accept(request).await.ok()?.registration.id, key)) });
+        self.accepting.spawn(async move {
+            let caller = CallerId::of_connection(1);
+            let accepted = registrar.accept_all(requests, caller, CallerQuota::default()).await.unwrap_or_default();
+            accepted.iter().map(|accepted| accepted.registration.id).zip(keys).collect()
+        });
     }
 
     /// The promises since the last call.
     pub(super) fn take_promises(&mut self) -> Vec<Promise> {
-        std::iter::from_fn(|| self.accepting.try_join_next()).filter_map(|accepted| accepted.ok().flatten()).collect()
+        std::iter::from_fn(|| self.accepting.try_join_next()).flat_map(Result::unwrap_or_default).collect()
     }
 
     /// Whether the process has crashed and all of its tasks are gone.
@@ -66,6 +70,11 @@ impl Replica {
         if let Some(store) = self.life.store() {
             store.close_connections().await;
         }
+    }
+
+    /// Whether a call would be answered.
+    pub(super) fn answers(&self) -> bool {
+        !self.life.is_crashed() && !self.life.is_frozen()
     }
 
     /// A crashed or frozen process waits for nothing.

@@ -27,6 +27,8 @@ pub(super) enum Fee {
 pub(super) enum Event {
     /// A caller registers this document.
     Accept(u8),
+    /// A caller registers this document and as many that follow it, in one call.
+    AcceptMany(u8, u8),
     /// A block includes the pending transactions.
     Mine,
     /// An empty block.
@@ -71,8 +73,14 @@ pub(super) enum Event {
     RestoreBackup,
     /// This many registrations fit into a block from now on.
     BlockCapacity(u8),
+    /// No block includes a transaction with more registrations than this from now on, although nodes accept it.
+    LargestTransaction(u8),
     /// Whether the signers have funds.
     Funds(bool),
+    /// This document has to be confirmed by now. Only in scenarios written by hand.
+    Confirmed(u8),
+    /// The queue timeout of this document has to be reported by now. Only in scenarios written by hand.
+    Delayed(u8),
 }
 
 /// Events in order. After the last one every fault is cleared, and blocks are mined.
@@ -120,6 +128,7 @@ fn any_event() -> impl Strategy<Value = Event> {
     let reorg = (1..=MAX_REORG_DEPTH, 0..=MAX_REORG_DEPTH + 1, any::<bool>());
     prop_oneof![
         12 => (0..DOCUMENT_COUNT).prop_map(Event::Accept),
+        3 => (0..DOCUMENT_COUNT, 0..8_u8).prop_map(|(first, others)| Event::AcceptMany(first, others)),
         8 => Just(Event::Mine),
         2 => Just(Event::MineEmpty),
         6 => (1..6_u8).prop_map(Event::Blocks),
@@ -137,6 +146,7 @@ fn any_event() -> impl Strategy<Value = Event> {
         3 => (0..3_u8).prop_map(Event::ClearFault),
         5 => (0..2_u8, any_polls()).prop_map(|(replica, polls)| Event::Crash(replica, polls)),
         1 => prop_oneof![Just(1_u8), Just(3), Just(200)].prop_map(Event::BlockCapacity),
+        1 => prop_oneof![Just(1_u8), Just(4), Just(200)].prop_map(Event::LargestTransaction),
         1 => any::<bool>().prop_map(Event::Funds),
     ]
 }
@@ -157,7 +167,15 @@ fn any_fault() -> impl Strategy<Value = NodeFault> {
         Just(NodeFault::NoReceipts),
         Just(NodeFault::NonceTooHigh),
         Just(NodeFault::NonceTooLow),
+        Just(NodeFault::NonceAbsurd),
         Just(NodeFault::DropsTransactions),
+        Just(NodeFault::RefusesBlocks),
+        Just(NodeFault::NoSafeTag),
+        Just(NodeFault::AbsurdTip),
+        Just(NodeFault::NoFeeMethods),
+        Just(NodeFault::ForeignIds),
+        Just(NodeFault::RefusesSends),
+        Just(NodeFault::InventsReverts),
     ]
 }
 
@@ -175,6 +193,7 @@ impl Event {
     fn describe(self) -> String {
         match self {
             Self::Accept(document) => format!("document {document} is accepted"),
+            Self::AcceptMany(first, others) => format!("{others} documents after {first} are accepted with it"),
             Self::Mine => "a block with the pending transactions".to_owned(),
             Self::MineEmpty => "an empty block".to_owned(),
             Self::Blocks(count) => format!("{count} blocks, a second apart"),
@@ -206,6 +225,11 @@ impl Event {
             Self::TakeBackup => "the database is backed up".to_owned(),
             Self::RestoreBackup => "the backup is restored".to_owned(),
             Self::BlockCapacity(registrations) => format!("about {registrations} registrations fit into a block"),
+            Self::LargestTransaction(registrations) => {
+                format!("no block includes a transaction with more than {registrations} registrations")
+            }
+            Self::Confirmed(document) => format!("document {document} is confirmed by now"),
+            Self::Delayed(document) => format!("document {document} is reported as delayed by now"),
             Self::Funds(true) => "the signers have funds".to_owned(),
             Self::Funds(false) => "the signers have no funds".to_owned(),
         }

@@ -130,6 +130,84 @@ fn a_nonce_reported_too_high_by_the_only_usable_endpoint_does_not_block_the_sign
 }
 
 #[test]
+fn a_nonce_that_the_only_usable_endpoint_reports_too_high_is_not_used() {
+    for fault in [NodeFault::NonceTooHigh, NodeFault::NonceAbsurd] {
+        let setup = Setup { replicas: 1, endpoints: 2, signers: 1, confirmations: 1 };
+        assert_holds(
+            setup,
+            [
+                Accept(1),                             // document 1 is accepted
+                Blocks(2),                             // 2 blocks, a second apart
+                InjectFault(1, NodeFault::BadGateway), // endpoint 1 has the fault BadGateway
+                InjectFault(0, fault),                 // endpoint 0 reports a nonce that is too high
+                Accept(2),                             // document 2 is accepted
+                Wait(50),                              // 5.0 s pass
+                Wait(50),                              // 5.0 s pass
+                ClearFault(0),                         // endpoint 0 works again
+                Blocks(3),                             // 3 blocks, a second apart
+            ],
+        );
+    }
+}
+
+#[test]
+fn an_absurd_suggestion_is_not_paid_although_no_other_endpoint_answers() {
+    let setup = Setup { replicas: 1, endpoints: 1, signers: 1, confirmations: 1 };
+    assert_holds(setup, [InjectFault(0, NodeFault::AbsurdTip), Accept(1), Blocks(3)]);
+    assert_holds(setup, [InjectFault(0, NodeFault::NoFeeMethods), Accept(1), Blocks(3)]);
+}
+
+#[test]
+fn batches_that_no_block_takes_are_cut() {
+    let setup = Setup { replicas: 1, endpoints: 1, signers: 1, confirmations: 1 };
+    assert_holds(
+        setup,
+        [
+            LargestTransaction(1), // no block includes a transaction with more than 1 registrations
+            Funds(false),          // the signers have no funds
+            Accept(1),             // document 1 is accepted
+            Accept(2),             // document 2 is accepted
+            Accept(3),             // document 3 is accepted
+            Accept(4),             // document 4 is accepted
+            Accept(5),             // document 5 is accepted
+            Funds(true),           // the signers have funds
+            Blocks(5),             // 5 blocks, a second apart
+        ],
+    );
+}
+
+#[test]
+fn a_registration_that_is_not_sent_in_time_is_reported_and_confirmed_later() {
+    for (replicas, endpoints) in [(1, 2), (2, 1)] {
+        let setup = Setup { replicas, endpoints, signers: 1, confirmations: 1 };
+        assert_holds(
+            setup,
+            [
+                Funds(false), // the signers have no funds
+                Accept(1),    // document 1 is accepted
+                Wait(70),     // 7.0 s pass
+                Delayed(1),   // document 1 is reported as delayed by now
+                Crash(0, 5),  // replica 0 crashes after 5 polls
+                Funds(true),  // the signers have funds
+                Blocks(20),   // 20 blocks, a second apart
+                Confirmed(1), // document 1 is confirmed by now
+            ],
+        );
+    }
+    let setup = Setup { replicas: 1, endpoints: 1, signers: 1, confirmations: 1 };
+    let refused = [InjectFault(0, NodeFault::BadGateway), Accept(1), Wait(90), Wait(90), Delayed(1)];
+    assert_holds(setup, refused);
+}
+
+#[test]
+fn an_endpoint_that_refuses_questions_about_blocks_for_good_stops_nothing() {
+    let setup = Setup { replicas: 1, endpoints: 2, signers: 1, confirmations: 2 };
+    let refusing = InjectFault(1, NodeFault::RefusesBlocks);
+    let blocks = [Blocks(40), Blocks(40)];
+    assert_holds(setup, [refusing, Accept(1), blocks[0], blocks[1], Confirmed(1), Accept(2), Blocks(5), Confirmed(2)]);
+}
+
+#[test]
 fn a_reorg_of_confirmed_work_is_detected_although_blocks_were_mined_since() {
     let setup = Setup { replicas: 1, endpoints: 2, signers: 1, confirmations: 1 };
     assert_holds(

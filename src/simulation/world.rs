@@ -3,6 +3,7 @@
 use super::{
     crash_injection::ProcessLife,
     database::ScenarioDatabase,
+    feed::FeedClient,
     invariants::Invariants,
     quiescence,
     replica::Replica,
@@ -16,7 +17,7 @@ use crate::{
     },
     clock,
     pipeline::Settings,
-    registration::{DocumentHash, NewRegistration, Pair, Timestamp, policy::batching},
+    registration::{DocumentHash, NewRegistration, Pair, Registration, State, Timestamp, policy::batching},
     store::Audit,
     telemetry::propagation,
 };
@@ -25,6 +26,7 @@ use std::{
     sync::{Arc, mpsc},
     time::Duration,
 };
+use tokio::time::Instant;
 
 /// Wei per gas: the default of `REGISTRAR_MAX_FEE_GWEI`.
 const MAX_FEE_PER_GAS: u128 = 5_000_000_000;
@@ -41,6 +43,10 @@ const BLOCK_STEP: Duration = Duration::from_millis(500);
 const FINISH_SECONDS: u32 = 240;
 /// Between two checks of the invariants meanwhile.
 const CHECK_EVERY_SECONDS: u32 = 3;
+/// One endpoint that reports a slightly higher nonce for this long is believed, less the coarseness of the events.
+const BELIEVABLE_AFTER: Duration = Duration::from_secs(13);
+/// Short, so that it passes in many scenarios.
+const QUEUE_TIMEOUT: Duration = Duration::from_secs(5);
 /// Keys that no real chain knows.
 const SCENARIO_SIGNER_KEYS: [&str; 2] = [
     "0x0101010101010101010101010101010101010101010101010101010101010101",
@@ -58,6 +64,9 @@ struct World {
     /// Calls alternate between the replicas.
     next_caller: usize,
     invariants: Invariants,
+    feed: FeedClient,
+    /// Since when an endpoint reports a nonce that is too high.
+    lying_since: Option<Instant>,
     /// While this is held, the paused clock does not advance by itself.
     _clock_guard: mpsc::Sender<()>,
 }
@@ -89,7 +98,7 @@ impl World {
         let database = ScenarioDatabase::new(setup.replicas).await?;
         let confirmations = u64::from(setup.confirmations);
         let chain = SimulatedChain::new(confirmations);
-        let invariants = Invariants::new(setup.replicas > 1);
+        let invariants = Invariants::new(setup.replicas > 1, QUEUE_TIMEOUT);
         let on_broadcast = on_broadcast(&database.audit, &invariants);
         let node = |number| Node::new(&format!("node-{number}"), &chain, on_broadcast.clone());
         let nodes: Vec<_> = (0..setup.endpoints).map(node).collect();
@@ -98,6 +107,7 @@ impl World {
         let pipeline = Settings {
             confirmations,
             confirmation_timeout: Duration::from_secs(30),
+            queue_timeout: QUEUE_TIMEOUT,
             queue_limit: 1_000,
             keep_signed_bytes: Duration::from_secs(86_400),
             daily_budget: None,
@@ -112,6 +122,8 @@ impl World {
             replicas: Vec::new(),
             next_caller: 0,
             invariants,
+            feed: FeedClient::default(),
+            lying_since: None,
             _clock_guard: clock_guard,
         };
         world.replicas = (0..setup.replicas).map(|_| world.replica()).collect();
@@ -158,10 +170,11 @@ impl World {
             replica.kill().await;
         }
         self.database.restore_backup().await.map_err(|error| error.to_string())?;
+        self.feed.record_restore();
         let lost = self.invariants.record_restore(&self.database.audit, &self.chain).await?;
         self.replicas = self.replicas.iter().map(|_| self.replica()).collect();
         self.advance_time(EVENT_STEP, EVENT_STEP).await?;
-        lost.iter().for_each(|(hash, _)| self.accept(hash[0]));
+        lost.iter().for_each(|(hash, _)| self.accept([hash[0]]));
         Ok(())
     }
 
@@ -184,9 +197,18 @@ impl World {
         Ok(())
     }
 
+    fn set_base_fee(&mut self, fee: Fee) {
+        self.chain.ledger().base_fee = match fee {
+            Fee::Usual => BASE_FEE,
+            Fee::High => HIGH_BASE_FEE,
+            Fee::AboveCap => MAX_FEE_PER_GAS + 1,
+        };
+    }
+
     async fn apply_event(&mut self, event: Event) -> Result<(), String> {
         match event {
-            Event::Accept(document) => self.accept(document),
+            Event::Accept(document) => self.accept([document]),
+            Event::AcceptMany(first, others) => self.accept(first..=first.saturating_add(others)),
             Event::Mine => self.chain.ledger().mine(true),
             Event::MineEmpty => self.chain.ledger().mine(false),
             Event::Blocks(count) => self.mine_blocks(count).await?,
@@ -198,13 +220,7 @@ impl World {
                 self.invariants.reorged = true;
             }
             Event::MissingBlock(depth) => self.chain.ledger().hide_block(depth.into()),
-            Event::BaseFee(fee) => {
-                self.chain.ledger().base_fee = match fee {
-                    Fee::Usual => BASE_FEE,
-                    Fee::High => HIGH_BASE_FEE,
-                    Fee::AboveCap => MAX_FEE_PER_GAS + 1,
-                };
-            }
+            Event::BaseFee(fee) => self.set_base_fee(fee),
             Event::ExternalTransaction(signer) => {
                 let account = self.addresses[usize::from(signer) % self.addresses.len()];
                 self.chain.ledger().mine_foreign(account);
@@ -236,18 +252,65 @@ impl World {
                 let one = batching::gas_limit(&[1; 260], [1]);
                 self.chain.ledger().gas_limit = one * 11 / 10 * u64::from(registrations);
             }
+            Event::LargestTransaction(registrations) => {
+                self.chain.ledger().max_registrations = registrations.into();
+            }
+            Event::Confirmed(document) => {
+                let is_confirmed = |row: &Registration| row.state == State::Confirmed;
+                self.check_document(document, "confirmed", is_confirmed).await?;
+            }
+            Event::Delayed(document) => {
+                let is_delayed = |row: &Registration| row.times.delayed.is_some();
+                self.check_document(document, "reported as delayed", is_delayed).await?;
+            }
             Event::Funds(funded) => self.chain.ledger().funded = funded,
         }
         self.advance_time(EVENT_STEP, EVENT_STEP).await?;
-        self.invariants.check(&self.database.audit, &self.chain, &self.addresses).await
+        self.note_believable_lie();
+        self.invariants.check(&self.database.audit, &self.chain, &self.addresses).await?;
+        self.read_feed().await
     }
 
-    /// A wrong nonce can only be detected where another endpoint contradicts it, so at most one of several endpoints
-    /// reports one.
+    /// From a replica that answers, in turns.
+    async fn read_feed(&mut self) -> Result<(), String> {
+        let count = self.replicas.len();
+        let next = (0..count).map(|number| &self.replicas[(self.next_caller + number) % count]);
+        let Some(registrar) = next.filter(|replica| replica.answers()).find_map(|replica| replica.handle.registrar())
+        else {
+            return Ok(());
+        };
+        self.feed.read(&registrar).await.map_err(|error| format!("the change feed: {error}"))
+    }
+
+    async fn check_document(
+        &self,
+        document: u8,
+        what: &str,
+        holds: impl Fn(&Registration) -> bool,
+    ) -> Result<(), String> {
+        let registrations = self.database.audit.registrations().await.map_err(|error| error.to_string())?;
+        let (hash, _) = key_of(&request_for(document));
+        match registrations.iter().any(|row| row.request.pair.document_hash.as_b256() == hash && holds(row)) {
+            true => Ok(()),
+            false => Err(format!("document {document} is not {what}")),
+        }
+    }
+
+    /// A nonce that is reported too high for long enough is believed where no other endpoint contradicts it.
+    fn note_believable_lie(&mut self) {
+        let lies = self.nodes.iter().any(|node| node.fault() == Some(NodeFault::NonceTooHigh));
+        match (lies, self.lying_since) {
+            (false, _) => self.lying_since = None,
+            (true, None) => self.lying_since = Some(Instant::now()),
+            (true, Some(since)) => self.invariants.lied_for_long |= since.elapsed() >= BELIEVABLE_AFTER,
+        }
+    }
+
+    /// A lie can only be detected where another endpoint contradicts it, so at most one of several endpoints lies.
     fn inject_fault(&self, endpoint: u8, fault: NodeFault) {
         let node = self.node(endpoint);
-        let lies = |other: &Node| other.name() != node.name() && other.fault() == Some(NodeFault::NonceTooHigh);
-        if fault == NodeFault::NonceTooHigh && (self.nodes.len() == 1 || self.nodes.iter().any(lies)) {
+        let lies = |other: &Node| other.name() != node.name() && other.fault().is_some_and(NodeFault::is_lie);
+        if fault.is_lie() && (self.nodes.len() == 1 || self.nodes.iter().any(lies)) {
             return;
         }
         node.set_fault(Some(fault));
@@ -261,10 +324,11 @@ impl World {
         &self.replicas[usize::from(replica) % self.replicas.len()].life
     }
 
-    fn accept(&mut self, document: u8) {
-        let (request, count) = (request_for(document), self.replicas.len());
-        let key = key_of(&request);
-        self.replicas[self.next_caller % count].accept(request, key);
+    fn accept(&mut self, documents: impl IntoIterator<Item = u8>) {
+        let requests = documents.into_iter().map(request_for).map(|request| (key_of(&request), request));
+        let (keys, requests): (Vec<_>, Vec<_>) = requests.unzip();
+        let count = self.replicas.len();
+        self.replicas[self.next_caller % count].accept(requests, keys);
         self.next_caller += 1;
     }
 
@@ -285,6 +349,10 @@ impl World {
             }
             self.invariants.check(&self.database.audit, &self.chain, &self.addresses).await?;
             unfinished = self.invariants.find_unfinished(&self.database.audit, &self.chain, &self.addresses).await?;
+            if unfinished.is_none() {
+                self.read_feed().await?;
+                unfinished = self.feed.find_unseen(&self.database.audit).await?;
+            }
             if unfinished.is_none() {
                 return Ok(());
             }
@@ -321,7 +389,8 @@ fn request_for(document: u8) -> NewRegistration {
         },
         submitted_as: format!("document {document}"),
         user_id: None,
-        trace: propagation::extract(&http::HeaderMap::new()),
+        caller: None,
+        trace: propagation::extract(&http::HeaderMap::new()).into(),
     }
 }
 

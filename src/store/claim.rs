@@ -9,7 +9,7 @@
 use super::engine::Engine;
 use super::{
     QueuedRegistration, Store, StoreError,
-    bind::{bind_ids, clamp},
+    bind::{AnyQuery, bind_ids, clamp},
     lease::DATABASE_NOW_MICROS,
     rows::{self, RowReader},
     sql::{chunks, placeholders},
@@ -25,6 +25,21 @@ use std::time::Duration;
 /// For a sender to prepare what it has claimed.
 const CLAIM_TTL: Duration = Duration::from_secs(10);
 
+/// Claims the due registrations that `selection`, from `$5` on, selects further; [`bind_claim`] binds what is before.
+/// Rows that another sender is claiming at this moment are skipped, not waited for.
+fn claim_sql(selection: &str) -> String {
+    format!(
+        "WITH registrations AS (UPDATE registrations SET claimed_by = $1, claimed_until = {DATABASE_NOW_MICROS} + $2 \
+         WHERE id IN (SELECT id FROM registrations WHERE state = 'queued' AND retry_at <= $3 AND (claimed_until < \
+         {DATABASE_NOW_MICROS} OR claimed_by = $4) {selection} FOR UPDATE SKIP LOCKED) RETURNING *) {}",
+        rows::SELECT_QUEUED
+    )
+}
+
+fn bind_claim(query: AnyQuery<'_>, signer: Address, now: Timestamp) -> AnyQuery<'_> {
+    query.bind(signer.to_vec()).bind(clamp(CLAIM_TTL.as_micros())).bind(now).bind(signer.to_vec())
+}
+
 impl Store {
     /// Claims for this signer at most `limit` queued registrations that are due and that no other signer has claimed,
     /// oldest first.
@@ -38,21 +53,25 @@ impl Store {
         if let Engine::SharedFile(_) = &*self.engine {
             return self.claim_in_shared_file(signer, now, limit).await;
         }
-        // Rows that another sender is claiming at this moment are skipped, not waited for.
-        let sql = format!(
-            "WITH registrations AS (UPDATE registrations SET claimed_by = $1, claimed_until = {DATABASE_NOW_MICROS} \
-             + $2 WHERE id IN (SELECT id FROM registrations WHERE state = 'queued' AND retry_at <= $3 AND \
-             (claimed_until < {DATABASE_NOW_MICROS} OR claimed_by = $4) ORDER BY id LIMIT $5 FOR UPDATE SKIP LOCKED) \
-             RETURNING *) {} ORDER BY id",
-            rows::SELECT_QUEUED
-        );
-        let query = sqlx::query(AssertSqlSafe(sql))
-            .bind(signer.to_vec())
-            .bind(clamp(CLAIM_TTL.as_micros()))
-            .bind(now)
-            .bind(signer.to_vec())
-            .bind(clamp(limit));
+        let sql = format!("{} ORDER BY id", claim_sql("ORDER BY id LIMIT $5"));
+        let query = bind_claim(sqlx::query(AssertSqlSafe(sql)), signer, now).bind(clamp(limit));
         read_queued_rows(&spans::db("claim", query.fetch_all(&self.writer)).await?)
+    }
+
+    /// Claims those of `ids` that are queued, due, and not claimed by another signer; in no order.
+    pub async fn claim_queued_among(
+        &self,
+        signer: Address,
+        now: Timestamp,
+        ids: &[RegistrationId],
+    ) -> Result<Vec<QueuedRegistration>, StoreError> {
+        let mut claimed = Vec::new();
+        for chunk in chunks(ids) {
+            let sql = claim_sql(&format!("AND id IN ({})", placeholders(5, chunk.len())));
+            let query = bind_ids(bind_claim(sqlx::query(AssertSqlSafe(sql)), signer, now), chunk);
+            claimed.extend(read_queued_rows(&spans::db("claim_among", query.fetch_all(&self.writer)).await?)?);
+        }
+        Ok(claimed)
     }
 
     /// Leaves claimed registrations to other signers.
@@ -131,7 +150,8 @@ mod tests {
             },
             submitted_as: String::new(),
             user_id: None,
-            trace: crate::telemetry::propagation::extract(&http::HeaderMap::new()),
+            caller: None,
+            trace: crate::telemetry::propagation::extract(&http::HeaderMap::new()).into(),
         };
         try_join_all((1..=queued).map(|document| handle.accept(request(document)))).await.unwrap();
         (database, first, second)
@@ -159,6 +179,20 @@ mod tests {
         // A claim skips rows that another first is claiming at the same moment.
         assert_eq!(all.len(), claims.iter().map(Vec::len).sum::<usize>());
         assert!(all.len() >= 50);
+    }
+
+    #[tokio::test]
+    async fn registrations_are_claimed_by_id_unless_another_signer_has_them() {
+        let (_database, first, second) = replicas(4).await;
+        let all = claimed(&first, FIRST_SIGNER, 10).await;
+        first.release_claims(&all[1..]).await.unwrap();
+        let now = Timestamp::from(std::time::SystemTime::now());
+        let claim = async |ids: &[RegistrationId]| {
+            let claimed = second.claim_queued_among(SECOND_SIGNER, now, ids).await.unwrap();
+            claimed.iter().map(|row| row.id).collect::<Vec<_>>()
+        };
+        assert_eq!(claim(&[all[0], all[3]]).await, [all[3]]);
+        assert_eq!(claimed(&first, FIRST_SIGNER, 10).await, all[..3], "the last one is claimed");
     }
 
     #[tokio::test]

@@ -111,16 +111,16 @@ impl Store {
         &self,
         daily_budget: Option<DailyBudget>,
     ) -> Result<(Option<BudgetLock>, DbTransaction), StoreError> {
-        let Some(daily_budget) = daily_budget else { return Ok((None, DbTransaction::begin(&self.writer).await?)) };
+        let Some(daily_budget) = daily_budget else {
+            return Ok((None, DbTransaction::begin(&self.writer, &self.change_numbers).await?));
+        };
         let mut guard = timeout(BUDGET_LOCK_TIMEOUT, self.budget_lock.clone().lock_owned())
             .await
             .map_err(|_| sqlx::Error::PoolTimedOut)?;
         let spent_cache = self.cached_spent(*guard, &daily_budget).await?;
         *guard = Some(spent_cache);
-        let mut tx = DbTransaction::begin(&self.writer).await?;
-        if self.engine.has_transaction_locks() {
-            sqlx::raw_sql(BUDGET_LOCK_SQL).execute(&mut *tx).await?;
-        }
+        let lock = self.engine.has_transaction_locks().then_some(BUDGET_LOCK_SQL);
+        let tx = DbTransaction::begin_after(&self.writer, &self.change_numbers, lock).await?;
         Ok((Some(BudgetLock { daily_budget, spent_cache, _guard: guard }), tx))
     }
 
@@ -280,7 +280,8 @@ mod tests {
 
     #[tokio::test]
     async fn an_attempt_of_an_earlier_release_counts_with_its_gas_limit() {
-        let store = replica(&TestDatabase::sqlite(), &[ONE]).await;
+        let database = TestDatabase::sqlite();
+        let store = replica(&database, &[ONE]).await;
         store.insert_signed_transaction(&transaction(ONE, 0, None), &[]).await.unwrap();
         sqlx::query("UPDATE attempts SET worst_cost = NULL").execute(&store.writer).await.unwrap();
         assert_eq!(store.spending(at(0)).await.unwrap().committed(), 50_000 * 5);

@@ -7,8 +7,12 @@
 
 use super::{
     StoreError,
+    bind::AnyQuery,
+    change_number::ChangeNumbers,
     timeout_pool::{TimeoutConnection, TimeoutPool},
 };
+use crate::registration::Timestamp;
+use sqlx::AssertSqlSafe;
 use std::ops::{Deref, DerefMut};
 
 /// Dropped before [`DbTransaction::commit_then`] or [`DbTransaction::rollback`] it closes its connection, which undoes
@@ -17,6 +21,9 @@ use std::ops::{Deref, DerefMut};
 pub(super) struct DbTransaction {
     connection: TimeoutConnection,
     is_finished: bool,
+    /// Of the registrations that it changes.
+    pub(super) change_number: i64,
+    pub(super) has_changes: bool,
     pub(super) unfinished: UnfinishedChange,
 }
 
@@ -28,11 +35,33 @@ pub(super) struct UnfinishedChange {
 }
 
 impl DbTransaction {
-    pub(super) async fn begin(pool: &TimeoutPool) -> Result<Self, StoreError> {
+    pub(super) async fn begin(pool: &TimeoutPool, numbers: &ChangeNumbers) -> Result<Self, StoreError> {
+        Self::begin_after(pool, numbers, None).await
+    }
+
+    /// `lock` is a statement that takes a lock before anything else.
+    pub(super) async fn begin_after(
+        pool: &TimeoutPool,
+        numbers: &ChangeNumbers,
+        lock: Option<&'static str>,
+    ) -> Result<Self, StoreError> {
         let connection = pool.acquire().await?;
-        let mut tx = Self { connection, is_finished: false, unfinished: UnfinishedChange::default() };
-        sqlx::raw_sql("BEGIN").execute(&mut *tx).await?;
+        let unfinished = UnfinishedChange::default();
+        let mut tx = Self { connection, is_finished: false, change_number: 0, has_changes: false, unfinished };
+        tx.change_number = numbers.begin(&mut tx.connection, lock).await?;
         Ok(tx)
+    }
+
+    /// A statement that changes registrations: every change of what the API shows goes through here, so that none is
+    /// without a revision and a number. `set` has further columns, and binds from `$3` on, as `condition` does.
+    pub(super) fn change_registrations<'q>(&mut self, set: &str, condition: &str, at: Timestamp) -> AnyQuery<'q> {
+        self.has_changes = true;
+        let comma = if set.is_empty() { "" } else { ", " };
+        let sql = format!(
+            "UPDATE registrations SET revision = revision + 1, change_number = $1, updated_at = $2{comma}{set} WHERE \
+             {condition}"
+        );
+        sqlx::query(AssertSqlSafe(sql)).bind(self.change_number).bind(at)
     }
 
     /// When this returns `Ok`, the transaction is on disk. `then` runs before the connection is released: on SQLite,

@@ -2,7 +2,7 @@
 
 use super::{
     RegistryMismatch,
-    sql_errors::{is_connection_error, sqlstate},
+    sql_errors::{Fault, fault, read_only_error, reason, sqlstate},
 };
 use crate::{registration::policy::budget::OverBudget, telemetry::redact};
 use std::path::PathBuf;
@@ -11,7 +11,7 @@ use std::path::PathBuf;
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     /// The database rejected a statement or cannot be reached; nothing was written.
-    #[error("the database cannot be used: {}", redact(&.0.to_string()))]
+    #[error("the database cannot be used: {}", reason(.0))]
     Database(#[from] sqlx::Error),
     /// A row holds a value that no version of this program writes.
     #[error("the database holds an invalid value: {}", redact(.0))]
@@ -39,10 +39,15 @@ impl StoreError {
         Self::Corrupt(what.to_string())
     }
 
-    /// Whether the database was unreachable, which is reported separately: a caller need not log it.
+    /// Whether waiting may resolve it: the server went away or only reads, as during a switch-over.
+    pub fn is_transient(&self) -> bool {
+        matches!(self, Self::Database(error) if matches!(fault(error), Some(Fault::Connection | Fault::ReadOnly)))
+    }
+
+    /// Whether the database as a whole cannot be used, which is reported separately: a caller need not log it.
     pub fn is_reported_elsewhere(&self) -> bool {
         match self {
-            Self::Database(error) => is_connection_error(error),
+            Self::Database(error) => fault(error).is_some(),
             Self::Corrupt(_)
             | Self::Conflict
             | Self::Fenced
@@ -72,11 +77,30 @@ pub enum OpenError {
         "{} is not writable ({kind}); fix its permissions or set REGISTRAR_DATABASE_URL to another file", path.display()
     )]
     NotWritable { path: PathBuf, kind: std::io::ErrorKind },
+    /// SQLite keeps its log beside one of the names: a start by another name would not find what is in it.
+    #[error(
+        "{} has {links} names (hard links); SQLite needs one, so keep one name or make a copy with \
+         `sqlite3 ... \".backup FILE\"`", path.display()
+    )]
+    HardLinks { path: PathBuf, links: u64 },
     #[error(
         "the database server cannot be reached ({}); check that it is running and accepts connections from this \
          machine, and the host and port in REGISTRAR_DATABASE_URL", redact(&.0.to_string())
     )]
     Unreachable(#[source] sqlx::Error),
+    #[error(
+        "the pooler in REGISTRAR_DATABASE_URL rejects the connection ({}); for PgBouncer, add \
+         `ignore_startup_parameters = extra_float_digits` to pgbouncer.ini", redact(&.0.to_string())
+    )]
+    PoolerParameter(#[source] sqlx::Error),
+    #[error(
+        "the pooler in REGISTRAR_DATABASE_URL does not pool by session, and the service needs its own sessions \
+         (settings, prepared statements, advisory locks, LISTEN); for PgBouncer, set `pool_mode = session` for this \
+         database, or connect to the server directly"
+    )]
+    PoolerMode,
+    #[error("the database server of REGISTRAR_DATABASE_URL cannot be used: {}", reason(&read_only_error()))]
+    ReadOnlyServer,
     /// Another replica, or another session that has locked the tables, did not finish in time.
     #[error(
         "the database is locked by another session, so its schema cannot be migrated; a replica that has just \
@@ -127,9 +151,13 @@ impl OpenError {
     /// migrating.
     pub fn is_transient(&self) -> bool {
         match self {
-            Self::Unreachable(_) | Self::Locked => true,
+            Self::Unreachable(_) | Self::ReadOnlyServer | Self::Locked => true,
+            Self::Store(error) => error.is_transient(),
             Self::InUse(_)
             | Self::NotWritable { .. }
+            | Self::HardLinks { .. }
+            | Self::PoolerParameter(_)
+            | Self::PoolerMode
             | Self::Tls(_)
             | Self::Certificate { .. }
             | Self::PgHbaRejected(_)
@@ -138,8 +166,7 @@ impl OpenError {
             | Self::SchemaPermissionDenied
             | Self::Foreign(_)
             | Self::RegistryMismatch(_)
-            | Self::Migration(_)
-            | Self::Store(_) => false,
+            | Self::Migration(_) => false,
         }
     }
 

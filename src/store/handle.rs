@@ -1,6 +1,9 @@
 //! The handle on an open database, and its count of unfinished registrations.
 
-use super::{Lease, StoreError, engine::Engine, lease::Leases, spent_cache::SpentCache, timeout_pool::TimeoutPool};
+use super::{
+    Lease, StoreError, change_number::ChangeNumbers, engine::Engine, lease::Leases, probe::Probe,
+    spent_cache::SpentCache, timeout_pool::TimeoutPool,
+};
 use crate::telemetry::spans;
 use alloy::primitives::Address;
 use sqlx::{Any, Executor, Row};
@@ -8,6 +11,7 @@ use std::sync::{
     Arc,
     atomic::{AtomicU64, Ordering},
 };
+use tokio::sync::Notify;
 
 /// Registrations that are neither confirmed nor failed.
 pub(super) const COUNT_UNFINISHED_SQL: &str =
@@ -23,6 +27,10 @@ pub struct Store {
     /// Held by the sender that spends from the daily budget, with what is known to be spent.
     pub(super) budget_lock: Arc<tokio::sync::Mutex<Option<SpentCache>>>,
     pub(super) engine: Arc<Engine>,
+    pub(super) change_numbers: Arc<ChangeNumbers>,
+    /// Notified after each commit that changed registrations.
+    pub(super) changes_committed: Arc<Notify>,
+    pub(super) probe: Arc<Probe>,
     pub(super) display_name: Arc<str>,
 }
 

@@ -13,18 +13,18 @@
 use super::{
     StoreError,
     bind::clamp,
-    sql_errors::{report_if_unreachable, with_timeout},
+    servers::Servers,
+    sessions::Sessions,
+    sql_errors::{report_if_unusable, with_timeout},
     timeout_pool::TimeoutPool,
 };
 use alloy::primitives::Address;
 use parking_lot::Mutex;
-use sqlx::{
-    AssertSqlSafe, Connection, Row,
-    postgres::{PgConnectOptions, PgConnection},
-};
+use sqlx::{AssertSqlSafe, Connection, PgConnection, Row};
 use std::{
     collections::{HashMap, HashSet},
     fmt,
+    sync::Arc,
     time::Duration,
 };
 use tokio::time::Instant;
@@ -75,13 +75,15 @@ enum LeaseMode {
 
 /// The connection whose end frees our advisory locks.
 struct LockSession {
-    options: PgConnectOptions,
-    connection: Option<PgConnection>,
+    servers: Arc<Servers>,
+    sessions: Arc<Sessions>,
+    /// With the time at which it was opened.
+    connection: Option<(PgConnection, Instant)>,
     locked: HashSet<Address>,
 }
 
 impl fmt::Debug for LockSession {
-    /// Omits the connection options, which contain the password.
+    /// The connection has no form of its own.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("LockSession").field("locked", &self.locked).finish_non_exhaustive()
     }
@@ -99,9 +101,8 @@ impl Leases {
         Self { holder: Uuid::now_v7(), held: Mutex::default(), mode: LeaseMode::SingleProcess }
     }
 
-    /// The options select our schema.
-    pub(super) fn shared(options: PgConnectOptions) -> Self {
-        let session = LockSession { options, connection: None, locked: HashSet::new() };
+    pub(super) fn shared(servers: Arc<Servers>, sessions: Arc<Sessions>) -> Self {
+        let session = LockSession { servers, sessions, connection: None, locked: HashSet::new() };
         Self { mode: LeaseMode::Shared(Box::new(session.into())), ..Self::single_process() }
     }
 
@@ -175,7 +176,7 @@ impl Leases {
         let give_up = sqlx::query("UPDATE leases SET expires_at = 0 WHERE holder = $1").bind(self.holder_id());
         // On an error the server frees the locks with the connection, and the leases expire.
         let _ = session.run(async |connection| give_up.execute(connection).await).await;
-        if let Some(connection) = session.connection.take() {
+        if let Some((connection, _)) = session.connection.take() {
             let _ = connection.close().await;
         }
     }
@@ -228,7 +229,8 @@ impl LockSession {
     }
 
     async fn try_lock(&mut self, signer: Address) -> Result<bool, StoreError> {
-        if self.connection.is_some() && self.locked.contains(&signer) {
+        let is_usable = |(_, opened_at): &(_, _)| !self.sessions.is_retired(*opened_at);
+        if self.connection.as_ref().is_some_and(is_usable) && self.locked.contains(&signer) {
             return Ok(true);
         }
         let query = sqlx::query("SELECT pg_try_advisory_lock($1)").bind(advisory_lock_key(signer));
@@ -248,17 +250,18 @@ impl LockSession {
         Ok(())
     }
 
-    /// Runs a statement on the session's connection, reconnecting if it was lost.
+    /// Runs a statement on the session's connection, reconnecting if it was lost or leads to another server.
     async fn run<T>(
         &mut self,
         statement: impl AsyncFnOnce(&mut PgConnection) -> Result<T, sqlx::Error>,
     ) -> Result<T, StoreError> {
+        self.connection.take_if(|(_, opened_at)| self.sessions.is_retired(*opened_at));
         let connection = match &mut self.connection {
-            Some(connection) => connection,
+            Some((connection, _)) => connection,
             none => {
                 self.locked.clear();
-                let connected = with_timeout(LEASE_QUERY_TIMEOUT, PgConnection::connect_with(&self.options)).await;
-                none.insert(report_if_unreachable(connected)?)
+                let connected = with_timeout(LEASE_QUERY_TIMEOUT, self.servers.connect()).await;
+                &mut none.insert((report_if_unusable(connected)?, Instant::now())).0
             }
         };
         let result = with_timeout(LEASE_QUERY_TIMEOUT, statement(connection)).await;
@@ -267,7 +270,7 @@ impl LockSession {
             self.connection = None;
             self.locked.clear();
         }
-        Ok(report_if_unreachable(result)?)
+        Ok(report_if_unusable(result)?)
     }
 }
 

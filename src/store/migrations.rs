@@ -8,18 +8,22 @@ use sqlx::{
 use std::borrow::Cow;
 
 /// Any other table makes a database foreign.
-pub(super) const TABLES: [&str; 7] = [
+pub(super) const TABLES: [&str; 11] = [
     "registries",
     "registrations",
     "transactions",
     "registration_transactions",
     "attempts",
     "leases",
+    "write_probes",
+    "caller_usage",
+    "feed_histories",
+    "delay_episodes",
     "_sqlx_migrations",
 ];
 
 /// Released migrations are never edited: a database stores the checksum of each text.
-const MIGRATIONS: [(i64, &str, &str); 8] = [
+const MIGRATIONS: [(i64, &str, &str); 13] = [
     (1, "init", include_str!("migrations/0001_init.sql")),
     (2, "tracestate", include_str!("migrations/0002_tracestate.sql")),
     (3, "leases", include_str!("migrations/0003_leases.sql")),
@@ -28,6 +32,11 @@ const MIGRATIONS: [(i64, &str, &str); 8] = [
     (6, "growth", include_str!("migrations/0006_growth.sql")),
     (7, "remembered", include_str!("migrations/0007_remembered.sql")),
     (8, "worst cost", include_str!("migrations/0008_worst_cost.sql")),
+    (9, "write probes", include_str!("migrations/0009_write_probes.sql")),
+    (10, "callers", include_str!("migrations/0010_callers.sql")),
+    (11, "change feed", include_str!("migrations/0011_change_feed.sql")),
+    (12, "find", include_str!("migrations/0012_find.sql")),
+    (13, "delays", include_str!("migrations/0013_delays.sql")),
 ];
 
 pub(super) fn migrator() -> Migrator {

@@ -6,16 +6,23 @@
 //! readers. A PostgreSQL database may be shared by several replicas, and the server isolates their writes.
 
 mod accept;
+mod accept_batch;
 #[cfg(test)]
 mod audit;
 mod availability;
 mod bind;
+mod caller_usage;
+mod change_feed;
+mod change_number;
 mod changes;
 mod claim;
 mod daily_budget;
+mod database_file;
 mod db_transaction;
+mod delays;
 mod engine;
 mod error;
+mod file_problem;
 mod handle;
 mod import;
 mod lease;
@@ -27,6 +34,7 @@ mod observations;
 mod open;
 mod open_transactions;
 mod postgres;
+mod probe;
 mod prune;
 #[cfg(test)]
 mod query_plan_tests;
@@ -36,6 +44,9 @@ mod registry;
 mod replace;
 mod rows;
 mod schema;
+mod servers;
+mod session_settings;
+mod sessions;
 mod settings;
 #[cfg(test)]
 mod shared_sqlite_for_tests;
@@ -62,12 +73,15 @@ mod testing;
 pub use accept::{AcceptError, AcceptHandle, Accepted};
 #[cfg(test)]
 pub(crate) use audit::{Audit, TransactionMembership};
+pub use caller_usage::CallerLimit;
+pub use change_feed::{Change, ChangeCursor, ChangePage, ChangePosition, CursorCheck, PageSize, WaitsFor};
 pub use changes::Changes;
+pub use delays::Delayed;
 pub use error::{OpenError, StoreError};
 pub use handle::Store;
 pub use import::{ImportOutcome, ImportedTransaction};
 pub use lease::Lease;
-pub use list::Filter;
+pub use list::{Filter, Order};
 pub use new_transaction::NewTransaction;
 pub use observations::StoredObservations;
 pub use open_transactions::{Attempt, BatchMember, OpenTransaction, UnfinalizedBlock};
@@ -75,5 +89,6 @@ pub use registration_state::FoundOnChain;
 pub use registry::{Registry, RegistryMismatch};
 pub use replace::Replacement;
 pub use rows::QueuedRegistration;
+pub(crate) use servers::split_hosts;
 pub use settings::Settings;
 pub use transaction_state::{AcceptedBy, Inclusion};

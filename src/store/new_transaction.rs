@@ -43,18 +43,16 @@ impl Store {
             insert_transaction(tx, new, members.len()).await?;
             insert_attempt(tx, new.id, (&new.attempt, Some(new.max_cost)), 1, new.signed_at).await?;
             insert_members(tx, new.id, members).await?;
-            let moved = sqlx::query(AssertSqlSafe(format!(
-                "UPDATE registrations SET state = $1, transaction_id = $2, blocked = '', revision = revision + 1, \
-                 updated_at = $3 WHERE id IN (SELECT registration_id FROM registration_transactions WHERE \
-                 transaction_id = $4) AND {}",
-                state_guard(StateEvent::Sign)
-            )))
-            .bind(StateEvent::Sign.target().code())
-            .bind(new.id)
-            .bind(new.signed_at)
-            .bind(new.id)
-            .execute(&mut **tx)
-            .await?;
+            let moved = tx.change_registrations(
+                "state = $3, transaction_id = $4, blocked = ''",
+                &format!(
+                    "id IN (SELECT registration_id FROM registration_transactions WHERE transaction_id = $5) AND {}",
+                    state_guard(StateEvent::Sign)
+                ),
+                new.signed_at,
+            );
+            let moved =
+                moved.bind(StateEvent::Sign.target().code()).bind(new.id).bind(new.id).execute(&mut **tx).await?;
             if moved.rows_affected() == members.len() as u64 { Ok(()) } else { Err(StoreError::Conflict) }
         })
         .await

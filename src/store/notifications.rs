@@ -5,22 +5,25 @@
 //! wait for that. Changes that arrive while a notification is being sent share the next one.
 
 use super::{
-    Changes, Store, StoreError, engine::Engine, postgres::PG_ACQUIRE_TIMEOUT, sql_errors::report_if_unreachable,
+    Changes, Store, StoreError, engine::Engine, session_settings::PG_ACQUIRE_TIMEOUT, sessions::Sessions,
+    sql_errors::report_if_unusable,
 };
 use crate::telemetry::spans;
-use sqlx::postgres::{PgConnectOptions, PgListener, PgPoolOptions};
-use std::{io, time::Duration};
-use tokio::time::timeout;
+use sqlx::postgres::{PgListener, PgPoolOptions};
+use std::{io, sync::Arc, time::Duration};
+use tokio::time::{Instant, timeout};
 use uuid::Uuid;
 
 const NOTIFY_CHANNEL: &str = "registrar";
 /// A connection without notifications for this long is checked.
-const LISTENER_PING_INTERVAL: Duration = Duration::from_secs(5);
+const LISTENER_PING_INTERVAL: Duration = Duration::from_secs(2);
 
 /// Receives the notifications of other replicas.
 #[derive(Debug)]
 pub struct NotificationListener {
     listener: PgListener,
+    sessions: Arc<Sessions>,
+    opened_at: Instant,
     replica_id: Uuid,
 }
 
@@ -28,7 +31,7 @@ impl Store {
     /// Has the other replicas notified soon. Does nothing, and does not call `changes`, where there are none.
     pub fn enqueue_notification(&self, changes: impl FnOnce() -> Changes) {
         match &*self.engine {
-            Engine::Sqlite { .. } => {}
+            Engine::Sqlite(_) => {}
             #[cfg(test)]
             Engine::SharedFile(_) => {}
             Engine::Postgres { outbox, .. } => outbox.push(changes()),
@@ -47,14 +50,16 @@ impl Store {
 
     /// `None` where there are no other replicas.
     pub async fn listen(&self) -> Result<Option<NotificationListener>, StoreError> {
-        let Engine::Postgres { options, outbox } = &*self.engine else { return Ok(None) };
+        let Engine::Postgres { servers, sessions, outbox } = &*self.engine else { return Ok(None) };
+        let opened_at = Instant::now();
         let pool = PgPoolOptions::new().max_connections(1).acquire_timeout(PG_ACQUIRE_TIMEOUT);
-        let pool = pool.connect_lazy_with(PgConnectOptions::clone(options));
-        let mut listener = report_if_unreachable(PgListener::connect_with(&pool).await)?;
+        let pool = pool.connect_lazy_with(servers.options().clone());
+        let mut listener = report_if_unusable(PgListener::connect_with(&pool).await)?;
         listener.ignore_pool_close_event(true);
         listener.eager_reconnect(false);
         timeout(PG_ACQUIRE_TIMEOUT, listener.listen(NOTIFY_CHANNEL)).await.map_err(|_| connection_lost_error())??;
-        Ok(Some(NotificationListener { listener, replica_id: outbox.replica_id }))
+        let sessions = Arc::clone(sessions);
+        Ok(Some(NotificationListener { listener, sessions, opened_at, replica_id: outbox.replica_id }))
     }
 }
 
@@ -65,14 +70,14 @@ impl NotificationListener {
             match timeout(LISTENER_PING_INTERVAL, self.listener.try_recv()).await {
                 Ok(received) => {
                     let received = received.and_then(|received| received.ok_or_else(connection_lost_error));
-                    if let Some(changes) = Changes::decode(report_if_unreachable(received)?.payload(), self.replica_id)
-                    {
+                    if let Some(changes) = Changes::decode(report_if_unusable(received)?.payload(), self.replica_id) {
                         return Ok(changes);
                     }
                 }
+                Err(_) if self.sessions.is_retired(self.opened_at) => return Err(connection_lost_error().into()),
                 Err(_) => {
                     let ping = timeout(PG_ACQUIRE_TIMEOUT, sqlx::query("SELECT 1").execute(&mut self.listener)).await;
-                    report_if_unreachable(ping.map_err(|_| connection_lost_error()).flatten())?;
+                    report_if_unusable(ping.map_err(|_| connection_lost_error()).flatten())?;
                 }
             }
         }

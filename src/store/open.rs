@@ -1,30 +1,32 @@
 //! Opening a database: its engine, its schema, and the registry that it belongs to.
 
 use super::{
-    OpenError, Registry, Settings, Store, changes::NotificationOutbox, engine::Engine, handle::count_unfinished,
-    lease::Leases, postgres, registry::ensure_same_registry, rows::RowReader, schema::migrate_schema, sqlite,
-    timeout_pool::TimeoutPool,
+    OpenError, Registry, Settings, Store, change_number::ChangeNumbers, changes::NotificationOutbox, engine::Engine,
+    handle::count_unfinished, lease::Leases, postgres, registry::ensure_same_registry, rows::RowReader,
+    schema::migrate_schema, sessions::Sessions, sqlite, timeout_pool::TimeoutPool,
 };
 use crate::{registration::Timestamp, telemetry::spans};
-use sqlx::postgres::PgConnectOptions;
 use std::{path::Path, sync::Arc};
+
+/// The writer, the readers, and the numbers of changes.
+type Opened = (Engine, TimeoutPool, TimeoutPool, ChangeNumbers);
 
 impl Store {
     /// Opens the database, creates it when absent, and migrates its schema.
     pub async fn open(settings: &Settings, queue_limit: u64) -> Result<Self, OpenError> {
         sqlx::any::install_default_drivers();
-        let (engine, writer, reader) = match settings {
+        let (engine, writer, reader, change_numbers) = match settings {
             Settings::Sqlite(path) => open_sqlite(path).await?,
             Settings::Postgres(url) => open_postgres(url).await?,
             #[cfg(test)]
             Settings::SharedFile(path) => {
                 let (holder, writer, reader) = super::shared_sqlite_for_tests::open(path).await?;
-                (Engine::SharedFile(holder), writer, reader)
+                (Engine::SharedFile(holder), writer, reader, ChangeNumbers::SharedFile)
             }
         };
         let leases = match &engine {
-            Engine::Sqlite { .. } => Leases::single_process(),
-            Engine::Postgres { options, .. } => Leases::shared(PgConnectOptions::clone(options)),
+            Engine::Sqlite(_) => Leases::single_process(),
+            Engine::Postgres { servers, sessions, .. } => Leases::shared(Arc::clone(servers), Arc::clone(sessions)),
             #[cfg(test)]
             Engine::SharedFile(holder) => Leases::shared_file(*holder),
         };
@@ -37,6 +39,9 @@ impl Store {
             leases: Arc::new(leases),
             budget_lock: Arc::default(),
             engine: Arc::new(engine),
+            change_numbers: Arc::new(change_numbers),
+            changes_committed: Arc::default(),
+            probe: Arc::default(),
             display_name: settings.display_name().into(),
         })
     }
@@ -74,16 +79,18 @@ impl Store {
     }
 }
 
-async fn open_sqlite(path: &Path) -> Result<(Engine, TimeoutPool, TimeoutPool), OpenError> {
-    let (lock, writer, reader) = sqlite::open(path).await?;
-    Ok((Engine::Sqlite { _lock: lock }, writer, reader))
+async fn open_sqlite(path: &Path) -> Result<Opened, OpenError> {
+    let (file, writer, reader, change_numbers) = sqlite::open(path).await?;
+    Ok((Engine::Sqlite(file), writer, reader, change_numbers))
 }
 
-async fn open_postgres(url: &str) -> Result<(Engine, TimeoutPool, TimeoutPool), OpenError> {
-    let options = postgres::connect_options(url)?;
-    migrate_schema(url).await?;
-    let (writer, reader) = postgres::open_pools(url).await?;
-    Ok((Engine::Postgres { options: Box::new(options), outbox: NotificationOutbox::new() }, writer, reader))
+async fn open_postgres(url: &str) -> Result<Opened, OpenError> {
+    let servers = Arc::new(postgres::servers(url)?);
+    migrate_schema(&servers).await?;
+    let sessions = Arc::new(Sessions::default());
+    let (writer, reader) = postgres::open_pools(&servers, &sessions).await?;
+    let outbox = NotificationOutbox::new();
+    Ok((Engine::Postgres { servers, sessions, outbox }, writer, reader, ChangeNumbers::TransactionIds))
 }
 
 #[cfg(test)]
@@ -97,7 +104,7 @@ mod tests {
         let path = folder.path().join("r.db");
         let settings = Settings::Sqlite(path.clone());
         sqlx::any::install_default_drivers();
-        let old = sqlite::connect(&format!("sqlite://{}?mode=rwc", path.display()), 1).await.unwrap();
+        let old = sqlite::connect(&sqlite::url(&path, "rwc"), 1).await.unwrap();
         let mut first = migrator();
         first.migrations.to_mut().truncate(1);
         first.run(&old).await.unwrap();

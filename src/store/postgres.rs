@@ -2,34 +2,25 @@
 
 use super::{
     OpenError,
-    sql_errors::{is_connection_error, sqlstate},
-    timeout_pool::TimeoutPool,
+    servers::Servers,
+    session_settings::{PG_ACQUIRE_TIMEOUT, session_sql},
+    sessions::Sessions,
+    sql_errors::{Fault, fault, sqlstate},
+    timeout_pool::{Guard, TimeoutPool},
 };
-use sqlx::{AssertSqlSafe, any::AnyPoolOptions, postgres::PgConnectOptions};
-use std::{fs::File, path::PathBuf, str::FromStr, time::Duration};
+use sqlx::{AssertSqlSafe, any::AnyPoolOptions};
+use std::{fs::File, path::PathBuf, sync::Arc, time::Duration};
+use tokio::time::Instant;
 use url::Url;
 
-/// The schema of our tables, so that a database may hold others beside it.
-pub(super) const SCHEMA: &str = "registrar";
 /// Several, for the server isolates their writes. With the readers, one for notifications and one for leases a replica
 /// has at most 12 of the server's connections, 100 by default.
 const PG_WRITER_CONNECTIONS: u32 = 4;
 const PG_READER_CONNECTIONS: u32 = 6;
-/// Short, so that callers soon learn that the server is unreachable.
-pub(super) const PG_ACQUIRE_TIMEOUT: Duration = Duration::from_secs(2);
+/// Bounds what a server process keeps for a session, and how long a changed password or certificate has no effect.
+const MAX_SESSION_LIFETIME: Duration = Duration::from_secs(30 * 60);
 /// Ten times what our slowest statement takes.
 pub(super) const PG_STATEMENT_TIMEOUT: Duration = Duration::from_secs(5);
-/// The server cancels statements whose caller has timed out, releases the locks of a silent replica and, over TCP, soon
-/// detects that a replica has disappeared.
-pub(super) const SESSION_SETTINGS: [(&str, &str); 7] = [
-    ("search_path", SCHEMA),
-    ("client_min_messages", "warning"),
-    ("statement_timeout", "5s"),
-    ("idle_in_transaction_session_timeout", "10s"),
-    ("tcp_keepalives_idle", "3"),
-    ("tcp_keepalives_interval", "1"),
-    ("tcp_keepalives_count", "3"),
-];
 /// Required by the statements, whatever the server's configuration. A row that another replica has just written is
 /// visible to the next statement; and `synchronous_commit` may be stronger than `on`, but never weaker: what is
 /// reported as accepted is on disk.
@@ -40,17 +31,23 @@ const CERTIFICATE_PARAMETERS: [&str; 7] =
     ["sslrootcert", "ssl-root-cert", "ssl-ca", "sslcert", "ssl-cert", "sslkey", "ssl-key"];
 
 /// Reads the URL and checks the files that it names.
-pub(super) fn connect_options(url: &str) -> Result<PgConnectOptions, OpenError> {
-    let options = PgConnectOptions::from_str(url).map_err(map_open_error)?.options(SESSION_SETTINGS);
-    check_certificate_files(url)?;
-    Ok(options)
+pub(super) fn servers(url: &str) -> Result<Servers, OpenError> {
+    let servers = Servers::parse(url).map_err(map_open_error)?;
+    check_certificate_files(servers.url())?;
+    Ok(servers)
 }
 
 /// The writers and the readers.
-pub(super) async fn open_pools(url: &str) -> Result<(TimeoutPool, TimeoutPool), OpenError> {
-    let writer = connect(url, PG_WRITER_CONNECTIONS).await.map_err(map_open_error)?;
-    let reader = connect(url, PG_READER_CONNECTIONS).await.map_err(map_open_error)?;
-    Ok((TimeoutPool::new(writer, PG_STATEMENT_TIMEOUT), TimeoutPool::new(reader, PG_STATEMENT_TIMEOUT)))
+pub(super) async fn open_pools(
+    servers: &Servers,
+    sessions: &Arc<Sessions>,
+) -> Result<(TimeoutPool, TimeoutPool), OpenError> {
+    let open = async |connections| {
+        let pool = connect(servers.url(), connections, sessions).await.map_err(map_open_error)?;
+        servers.lead(&pool);
+        Ok::<_, OpenError>(TimeoutPool::new(pool, PG_STATEMENT_TIMEOUT, Guard::Sessions(Arc::clone(sessions))))
+    };
+    Ok((open(PG_WRITER_CONNECTIONS).await?, open(PG_READER_CONNECTIONS).await?))
 }
 
 /// sqlx would report a missing file as an unreachable server.
@@ -66,14 +63,24 @@ fn check_certificate_files(url: &str) -> Result<(), OpenError> {
     Ok(())
 }
 
-pub(super) async fn connect(url: &str, connections: u32) -> Result<sqlx::AnyPool, sqlx::Error> {
-    let set = SESSION_SETTINGS.map(|(name, value)| format!("SET {name} = '{value}'; "));
-    let set = format!("{}{REQUIRED_SETTINGS_SQL}", set.concat());
+/// The sessions are checked by [`Sessions::acquire`].
+pub(super) async fn connect(
+    url: &str,
+    connections: u32,
+    sessions: &Arc<Sessions>,
+) -> Result<sqlx::AnyPool, sqlx::Error> {
+    let sessions = Arc::clone(sessions);
+    let set = format!("{}{REQUIRED_SETTINGS_SQL}", session_sql());
     AnyPoolOptions::new()
         .max_connections(connections)
         .acquire_timeout(PG_ACQUIRE_TIMEOUT)
         .idle_timeout(None)
-        .max_lifetime(None)
+        .max_lifetime(MAX_SESSION_LIFETIME)
+        .test_before_acquire(false)
+        .before_acquire(move |_, session| {
+            let is_retired = Instant::now().checked_sub(session.age).is_none_or(|at| sessions.is_retired(at));
+            Box::pin(async move { Ok(!is_retired) })
+        })
         .after_connect(move |connection, _| {
             let set = AssertSqlSafe(set.clone());
             Box::pin(async move { sqlx::raw_sql(set).execute(&mut *connection).await.map(drop) })
@@ -82,10 +89,20 @@ pub(super) async fn connect(url: &str, connections: u32) -> Result<sqlx::AnyPool
         .await
 }
 
+/// By a pooler: PostgreSQL reports a parameter that it does not know by another code.
+fn is_rejected_parameter(error: &sqlx::Error) -> bool {
+    sqlstate(error) == "08P01" && error.to_string().contains("startup parameter")
+}
+
 /// By what an operator can do. Codes: <https://www.postgresql.org/docs/current/errcodes-appendix.html>
 pub(super) fn map_open_error(error: sqlx::Error) -> OpenError {
-    if is_connection_error(&error) {
-        return OpenError::Unreachable(error);
+    match fault(&error) {
+        Some(Fault::Connection) if !is_rejected_parameter(&error) => return OpenError::Unreachable(error),
+        Some(Fault::ReadOnly) => return OpenError::ReadOnlyServer,
+        Some(Fault::Connection | Fault::Storage | Fault::Damage) | None => {}
+    }
+    if is_rejected_parameter(&error) {
+        return OpenError::PoolerParameter(error);
     }
     if matches!(error, sqlx::Error::Tls(_) | sqlx::Error::Configuration(_) | sqlx::Error::Io(_)) {
         return OpenError::Tls(error);
@@ -103,7 +120,7 @@ pub(super) fn map_open_error(error: sqlx::Error) -> OpenError {
 mod tests {
     use super::*;
     use crate::{
-        registration::{NewRegistration, Pair, Timestamp},
+        registration::{CallerQuota, NewRegistration, Pair, Timestamp},
         store::{
             AcceptHandle, Settings, Store,
             testing::{TestDatabase, server::Database},
@@ -112,6 +129,10 @@ mod tests {
     use futures_util::future::{join_all, try_join_all};
     use sqlx::{Executor, PgConnection, Row};
     use std::{io, time::SystemTime};
+    use tokio::{
+        io::{AsyncReadExt, AsyncWriteExt},
+        net::TcpListener,
+    };
     use tokio_util::sync::CancellationToken;
 
     async fn open(database: &Database) -> Store {
@@ -136,7 +157,8 @@ mod tests {
             },
             submitted_as: String::new(),
             user_id: None,
-            trace: crate::telemetry::propagation::extract(&http::HeaderMap::new()),
+            caller: None,
+            trace: crate::telemetry::propagation::extract(&http::HeaderMap::new()).into(),
         }
     }
 
@@ -175,6 +197,25 @@ mod tests {
                 assert_eq!(first.registration.id, second.registration.id);
                 assert!(first.is_new != second.is_new, "exactly one replica accepted it as new");
             }
+        }
+    }
+
+    #[tokio::test]
+    async fn replicas_hold_the_limits_of_a_caller_together() {
+        for quota in [
+            CallerQuota { max_unfinished: Some(50), daily_limit: None },
+            CallerQuota { max_unfinished: None, daily_limit: Some(50) },
+        ] {
+            let database = Database::new().await;
+            let acceptors = [acceptor(&open(&database).await), acceptor(&open(&database).await)];
+            let calls = (0..200_u8).map(|number| {
+                let request = NewRegistration { caller: "greedy".parse().ok(), ..request(number / 2 + 1, "a") };
+                let case_id = if number % 2 == 0 { "even" } else { "odd" }.parse().unwrap();
+                let request = NewRegistration { pair: Pair { case_id, ..request.pair.clone() }, ..request };
+                acceptors[usize::from(number % 2)].accept_within(request, quota)
+            });
+            let accepted = join_all(calls).await.into_iter().filter(Result::is_ok).count();
+            assert_eq!(accepted, 50, "{quota:?}");
         }
     }
 
@@ -259,6 +300,42 @@ mod tests {
         ] {
             let mapped = map_open_error(error);
             assert_eq!(mapped.is_transient(), is_transient, "{mapped}");
+        }
+    }
+
+    /// Answers each login with this error, as a pooler does.
+    async fn login_error(code: &str, message: &str) -> OpenError {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("postgres://u:p@{}/d?sslmode=disable", listener.local_addr().unwrap());
+        let fields = format!("SFATAL\0VFATAL\0C{code}\0M{message}\0\0");
+        let length = u32::try_from(fields.len() + 4).unwrap().to_be_bytes();
+        let answer = [b"E".as_slice(), &length, fields.as_bytes()].concat();
+        let serve = tokio::spawn(async move {
+            loop {
+                let (mut stream, _) = listener.accept().await.unwrap();
+                assert_ne!(stream.read(&mut [0; 1_024]).await.unwrap(), 0);
+                stream.write_all(&answer).await.unwrap();
+            }
+        });
+        let error = open_error(url).await;
+        serve.abort();
+        error
+    }
+
+    #[tokio::test]
+    async fn a_login_that_a_pooler_refuses_for_now_is_tried_again_and_its_words_are_shown() {
+        for (source, code, message, is_transient) in [
+            ("Neon", "XX000", "Couldn't connect to compute node", true),
+            ("Supavisor", "XX000", "Tenant or user not found", true),
+            ("Supavisor", "XX000", "MaxClientsInSessionMode: max clients reached", true),
+            ("PgBouncer", "08P01", "no more connections allowed (max_client_conn)", true),
+            ("RDS", "53300", "remaining connection slots are reserved for roles with the SUPERUSER attribute", true),
+            ("any", "57P03", "the database system is starting up", true),
+            ("any", "28P01", "password authentication failed", false),
+        ] {
+            let error = login_error(code, message).await;
+            assert_eq!(error.is_transient(), is_transient, "{source}: {error}");
+            assert!(!is_transient || error.to_string().contains(message), "{source}: {error}");
         }
     }
 

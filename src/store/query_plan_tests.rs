@@ -1,8 +1,12 @@
 //! That no frequent statement scans finished registrations or transactions, however many there are: by SQLite's query
 //! plans.
 
-use super::{Filter, Settings, Store, daily_budget, handle, list, open_transactions, prune, read};
-use crate::registration::{DocumentHash, State};
+use super::{
+    Filter, Order, Settings, Store, accept_batch, caller_usage, daily_budget, delays, handle, list, open_transactions,
+    prune, read,
+};
+use crate::registration::{BlockedReason, DocumentHash, RegistrationId, State, Timestamp, UserId};
+use alloy::primitives::B256;
 use sqlx::{AssertSqlSafe, Row};
 
 struct PlanFixture {
@@ -31,7 +35,11 @@ impl PlanFixture {
 
     /// Of the first page, and of a later one.
     async fn page_plans(&self, filter: &Filter) -> [Vec<String>; 2] {
-        [self.query_plan(&list::list_sql(filter, false)).await, self.query_plan(&list::list_sql(filter, true)).await]
+        let last = RegistrationId::from_bytes([7; 16]);
+        [
+            self.query_plan(&list::page(filter, None).sql).await,
+            self.query_plan(&list::page(filter, Some(last)).sql).await,
+        ]
     }
 }
 
@@ -40,7 +48,16 @@ fn filter(states: &[State], case: bool, document: bool) -> Filter {
         states: states.to_vec(),
         case_id: case.then(|| "case-1".parse().unwrap()),
         document_hash: document.then(|| DocumentHash::new([1; 32]).unwrap()),
+        ..Filter::default()
     }
+}
+
+fn of_user(filter: Filter) -> Filter {
+    Filter { user_id: UserId::parse_optional("user-1").unwrap(), ..filter }
+}
+
+fn of_caller(filter: Filter) -> Filter {
+    Filter { caller: "caller-1".parse().ok(), ..filter }
 }
 
 const THREE_STATES: [State; 3] = [State::Queued, State::Confirmed, State::Failed];
@@ -99,15 +116,105 @@ async fn a_page_of_a_document_is_read_from_that_document_alone() {
 }
 
 #[tokio::test]
+async fn a_page_of_a_user_or_a_caller_is_read_from_its_index_and_of_unfinished_states_from_theirs() {
+    let fixture = PlanFixture::new().await;
+    for (of_owner, index) in [
+        (of_user as fn(Filter) -> Filter, "registrations_by_user (user_id=?"),
+        (of_caller, "registrations_by_caller (caller=?"),
+    ] {
+        let pages = fixture.page_plans(&of_owner(Filter::default())).await;
+        for (steps, range) in pages.into_iter().zip(["", " AND id<?"]) {
+            assert_eq!(steps, [format!("SEARCH r USING INDEX {index}{range})")]);
+        }
+        let pages = fixture.page_plans(&of_owner(filter(&THREE_STATES, false, false))).await;
+        for (steps, range) in pages.into_iter().zip(["", " AND id<?"]) {
+            let read: Vec<_> = steps.iter().filter(|step| step.contains("SEARCH registrations")).collect();
+            let by_state = format!("SEARCH registrations USING INDEX registrations_by_state (state=?{range})");
+            let by_owner = format!("SEARCH registrations USING INDEX {index}{range})");
+            assert_eq!(read, [&by_state, &by_owner, &by_state]);
+        }
+    }
+    // Of several, the first one selects.
+    let [first, _] = fixture.page_plans(&of_user(of_caller(filter(&[], true, false)))).await;
+    assert_eq!(first, ["SEARCH r USING INDEX registrations_by_case (case_id=?)"]);
+    let [first, _] = fixture.page_plans(&of_user(of_caller(filter(&[], false, false)))).await;
+    assert_eq!(first, ["SEARCH r USING INDEX registrations_by_user (user_id=?)"]);
+    let [first, _] = fixture.page_plans(&of_user(filter(&THREE_STATES, true, true))).await;
+    let pair = "SEARCH registrations USING INDEX sqlite_autoindex_registrations_2 (document_hash=? AND case_id=?)";
+    assert_eq!(first[1], pair);
+}
+
+#[tokio::test]
+async fn a_page_of_blocked_registrations_reads_none_that_is_not_blocked() {
+    let fixture = PlanFixture::new().await;
+    let blocked = |filter| Filter { blocked_reasons: vec![BlockedReason::FeeCap, BlockedReason::NoEndpoint], ..filter };
+    for filter in [Filter::default(), filter(&THREE_STATES, true, false), of_user(of_caller(Filter::default()))] {
+        let pages = fixture.page_plans(&blocked(filter)).await;
+        for (steps, range) in pages.into_iter().zip(["", " AND id<?"]) {
+            let read: Vec<_> = steps.iter().filter(|step| step.contains("SEARCH registrations")).collect();
+            let by_reason = format!("INDEX registrations_blocked (blocked=?{range})");
+            assert!(read.len() == 2 && read.iter().all(|step| step.ends_with(&by_reason)), "{steps:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_page_of_a_transaction_is_read_from_that_transaction_alone() {
+    let fixture = PlanFixture::new().await;
+    let of_transaction = |filter| Filter { transaction_hash: Some(B256::repeat_byte(1)), ..filter };
+    for filter in [Filter::default(), of_user(of_caller(filter(&THREE_STATES, true, false)))] {
+        for steps in fixture.page_plans(&of_transaction(filter)).await {
+            assert_eq!(
+                steps,
+                [
+                    "SEARCH r USING INDEX sqlite_autoindex_registrations_1 (id=?)",
+                    "SEARCH registrations USING INDEX registrations_by_transaction (transaction_id=?)",
+                    "SEARCH transactions USING INDEX transactions_by_hash (hash=?)",
+                    "SEARCH attempts USING INDEX sqlite_autoindex_attempts_1 (hash=?)",
+                ]
+            );
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_time_is_one_place_in_each_index_and_the_oldest_come_from_its_other_end() {
+    let fixture = PlanFixture::new().await;
+    let at = |seconds| Some(Timestamp::from_seconds(seconds));
+    for order in [Order::NewestFirst, Order::OldestFirst] {
+        let between = |filter| Filter { created_from: at(5), created_before: at(9), order, ..filter };
+        for steps in fixture.page_plans(&between(Filter::default())).await {
+            assert_eq!(steps, ["SEARCH r USING INDEX sqlite_autoindex_registrations_1 (id>? AND id<?)"]);
+        }
+        for steps in fixture.page_plans(&between(of_user(Filter::default()))).await {
+            assert_eq!(steps, ["SEARCH r USING INDEX registrations_by_user (user_id=? AND id>? AND id<?)"]);
+        }
+        for steps in fixture.page_plans(&between(filter(&[State::Failed], false, false))).await {
+            assert!(steps[1].ends_with("registrations_by_state (state=? AND id>? AND id<?)"), "{steps:?}");
+        }
+    }
+    let oldest = Filter { order: Order::OldestFirst, ..Filter::default() };
+    let [first, deep] = fixture.page_plans(&oldest).await;
+    assert_eq!(first, ["SCAN r USING INDEX sqlite_autoindex_registrations_1"]);
+    assert_eq!(deep, ["SEARCH r USING INDEX sqlite_autoindex_registrations_1 (id>?)"]);
+    let sorted = sqlx::query(AssertSqlSafe(format!("EXPLAIN QUERY PLAN {}", list::page(&oldest, None).sql)));
+    let steps = sorted.fetch_all(&fixture.store.reader).await.unwrap();
+    assert!(!steps.iter().any(|step| step.get::<String, _>("detail").contains("TEMP B-TREE")), "nothing is sorted");
+}
+
+#[tokio::test]
 async fn frequent_statements_never_scan_finished_rows() {
     let fixture = PlanFixture::new().await;
     let by_state = "SEARCH registrations USING INDEX registrations_by_state (state=?)";
     let counted = "SEARCH registrations USING COVERING INDEX registrations_by_state (state=?)";
     for (statement, expected) in [
         (read::OLDEST_QUEUED_SQL, by_state),
+        (&delays::late_sql(), "SEARCH r USING INDEX registrations_by_state (state=? AND id>? AND id<?)"),
+        (delays::HAS_DELAYED_SQL, "SEARCH registrations USING INDEX registrations_delayed (delay_cause=?)"),
         (&read::queued_sql(), by_state),
         (handle::COUNT_UNFINISHED_SQL, counted),
         (read::UNFINISHED_BY_STATE_SQL, counted),
+        (&caller_usage::count_unfinished_sql(), by_state),
         (prune::PRUNABLE_SQL, "SEARCH transactions USING INDEX transactions_with_bytes (confirmed_at<?)"),
         (&open_transactions::open_count_by_signer_sql(), "SCAN transactions USING INDEX transactions_open"),
         (
@@ -129,6 +236,15 @@ async fn frequent_statements_never_scan_finished_rows() {
     ] {
         assert_eq!(fixture.query_plan(statement).await, [expected], "{statement}");
     }
+}
+
+#[tokio::test]
+async fn pairs_are_looked_up_one_by_one_in_their_index() {
+    let plan = PlanFixture::new().await.query_plan(&accept_batch::by_pairs_sql(128)).await;
+    assert_eq!(
+        plan,
+        vec!["SEARCH r USING INDEX sqlite_autoindex_registrations_2 (document_hash=? AND case_id=?)"; 128]
+    );
 }
 
 #[tokio::test]

@@ -83,4 +83,25 @@ impl Store {
         let found = spans::db("queued", query.fetch_all(&self.reader)).await?;
         found.iter().map(|row| rows::read_queued(&mut RowReader::new(row))).collect()
     }
+
+    /// Of these, the queued registrations that are due, in no order.
+    pub async fn queued_among(
+        &self,
+        now: Timestamp,
+        ids: &[RegistrationId],
+    ) -> Result<Vec<QueuedRegistration>, StoreError> {
+        let mut found = Vec::new();
+        for chunk in chunks(ids) {
+            let sql = format!(
+                "{} WHERE state = 'queued' AND retry_at <= $1 AND id IN ({})",
+                rows::SELECT_QUEUED,
+                placeholders(2, chunk.len())
+            );
+            let query = bind_ids(sqlx::query(AssertSqlSafe(sql)).bind(now), chunk);
+            for row in spans::db("queued_among", query.fetch_all(&self.reader)).await? {
+                found.push(rows::read_queued(&mut RowReader::new(&row))?);
+            }
+        }
+        Ok(found)
+    }
 }

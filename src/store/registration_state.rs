@@ -40,17 +40,15 @@ impl Store {
             let mut moved = Vec::with_capacity(found.len());
             for one in found {
                 let id = one.own_transaction.unwrap_or(transaction_id_from_hash(one.hash));
-                let updated = sqlx::query(
-                    "UPDATE registrations SET state = $1, transaction_id = $2, blocked = '', revision = revision + 1, \
-                     updated_at = $3 WHERE id = $4 AND state = $5",
-                )
-                .bind(StateEvent::Confirm.target().code())
-                .bind(id)
-                .bind(at)
-                .bind(one.id)
-                .bind(State::Queued.code())
-                .execute(&mut **tx)
-                .await?;
+                let set = "state = $3, transaction_id = $4, blocked = ''";
+                let updated = tx.change_registrations(set, "id = $5 AND state = $6", at);
+                let updated = updated
+                    .bind(StateEvent::Confirm.target().code())
+                    .bind(id)
+                    .bind(one.id)
+                    .bind(State::Queued.code())
+                    .execute(&mut **tx)
+                    .await?;
                 // Signed by another replica since the lookup: the transaction is that replica's, not foreign.
                 if updated.rows_affected() == 0 {
                     continue;
@@ -77,16 +75,13 @@ impl Store {
         self.transact("requeue_foreign_reorged", Fence::None, async |tx| {
             // First, so that another replica that finds the same transaction now waits and then inserts it again.
             sqlx::query("DELETE FROM transactions WHERE id = $1 AND nonce IS NULL").bind(id).execute(&mut **tx).await?;
-            let queued = sqlx::query(AssertSqlSafe(format!(
-                "UPDATE registrations SET state = $1, transaction_id = NULL, revision = revision + 1, updated_at = $2 \
-                 WHERE transaction_id = $3 AND {} RETURNING id",
-                state_guard(StateEvent::ForeignReorged)
-            )))
-            .bind(StateEvent::ForeignReorged.target().code())
-            .bind(at)
-            .bind(id)
-            .fetch_all(&mut **tx)
-            .await?;
+            let queued = tx.change_registrations(
+                "state = $3, transaction_id = NULL, queued_at = $4, delayed_at = NULL",
+                &format!("transaction_id = $5 AND {} RETURNING id", state_guard(StateEvent::ForeignReorged)),
+                at,
+            );
+            let queued =
+                queued.bind(StateEvent::ForeignReorged.target().code()).bind(at).bind(id).fetch_all(&mut **tx).await?;
             tx.unfinished.added = queued.len() as u64;
             queued.iter().map(|row| RowReader::new(row).registration_id()).collect()
         })
@@ -97,18 +92,16 @@ impl Store {
     /// has signed since it was read is left unchanged.
     pub async fn mark_failed(&self, id: RegistrationId, failure: &Failure, at: Timestamp) -> Result<bool, StoreError> {
         self.transact("mark_failed", Fence::None, async |tx| {
-            let failed = sqlx::query(
-                "UPDATE registrations SET state = $1, failure_reason = $2, failure_message = $3, blocked = '', \
-                 failed_at = $4, updated_at = $5, revision = revision + 1 WHERE id = $6 AND state = 'queued'",
-            )
-            .bind(StateEvent::Fail.target().code())
-            .bind(failure.reason.code())
-            .bind(failure.message.clone())
-            .bind(at)
-            .bind(at)
-            .bind(id)
-            .execute(&mut **tx)
-            .await?;
+            let set = "state = $3, failure_reason = $4, failure_message = $5, blocked = '', failed_at = $6";
+            let failed = tx.change_registrations(set, "id = $7 AND state = 'queued'", at);
+            let failed = failed
+                .bind(StateEvent::Fail.target().code())
+                .bind(failure.reason.code())
+                .bind(failure.message.clone())
+                .bind(at)
+                .bind(id)
+                .execute(&mut **tx)
+                .await?;
             tx.unfinished.removed = failed.rows_affected();
             Ok(failed.rows_affected() > 0)
         })
@@ -128,12 +121,8 @@ impl Store {
         self.transact("set_blocked_queued", Fence::None, async |tx| {
             let mut changed = 0;
             for chunk in chunks(ids) {
-                let block = format!(
-                    "UPDATE registrations SET blocked = $1, revision = revision + 1, updated_at = $2 \
-                     WHERE blocked <> $3 AND id IN ({}) AND state = 'queued'",
-                    placeholders(4, chunk.len())
-                );
-                let block = sqlx::query(AssertSqlSafe(block)).bind(code).bind(at).bind(code);
+                let others = format!("blocked <> $4 AND id IN ({}) AND state = 'queued'", placeholders(5, chunk.len()));
+                let block = tx.change_registrations("blocked = $3", &others, at).bind(code).bind(code);
                 let defer = format!(
                     "UPDATE registrations SET retry_at = $1, claimed_until = 0 WHERE id IN ({}) AND state = 'queued'",
                     placeholders(2, chunk.len())

@@ -9,7 +9,7 @@ use crate::{
     telemetry::spans,
 };
 use alloy::primitives::Address;
-use sqlx::{AssertSqlSafe, any::AnyRow};
+use sqlx::any::AnyRow;
 
 /// A further signed attempt at the same nonce.
 #[derive(Clone, Debug)]
@@ -50,14 +50,8 @@ impl Store {
                 return Err(StoreError::Conflict);
             }
             insert_attempt(tx, id, (&new.attempt, Some(new.max_cost)), number, new.signed_at).await?;
-            sqlx::query(
-                "UPDATE registrations SET blocked = '', revision = revision + 1, updated_at = $1 WHERE transaction_id \
-                 = $2",
-            )
-            .bind(new.signed_at)
-            .bind(id)
-            .execute(&mut **tx)
-            .await?;
+            let unblock = tx.change_registrations("blocked = ''", "transaction_id = $3", new.signed_at).bind(id);
+            unblock.execute(&mut **tx).await?;
             Ok(())
         })
         .await
@@ -95,16 +89,9 @@ impl Store {
     ) -> Result<u64, StoreError> {
         let code = blocked.map_or("", BlockedReason::code);
         self.transact(name, Fence::Transaction(id), async |tx| {
-            let changed = sqlx::query(AssertSqlSafe(format!(
-                "UPDATE registrations SET blocked = $1, revision = revision + 1, updated_at = $2 \
-                 WHERE transaction_id = $3 AND blocked <> $4 AND state IN {states}"
-            )))
-            .bind(code)
-            .bind(at)
-            .bind(id)
-            .bind(code)
-            .execute(&mut **tx)
-            .await?;
+            let others = format!("transaction_id = $4 AND blocked <> $5 AND state IN {states}");
+            let changed = tx.change_registrations("blocked = $3", &others, at);
+            let changed = changed.bind(code).bind(id).bind(code).execute(&mut **tx).await?;
             Ok(changed.rows_affected())
         })
         .await

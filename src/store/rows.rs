@@ -2,25 +2,45 @@
 
 use super::StoreError;
 use crate::registration::{
-    Block, Cost, Diagnosis, DocumentHash, Failure, NewRegistration, OwnTransaction, Pair, Registration, RegistrationId,
-    SpanId, StateTimes, Timestamp, TraceContext, TraceId, Transaction, TransactionId, UserId,
+    Block, CallerName, Cost, Diagnosis, DocumentHash, Failure, NewRegistration, OwnTransaction, Pair, Registration,
+    RegistrationId, SpanId, StateTimes, Timestamp, TraceContext, TraceId, Transaction, TransactionId, UserId,
 };
 use alloy::primitives::{Address, B256};
 use serde::{Deserialize, Serialize};
 use sqlx::{Decode, Row, Type, any::AnyRow};
 use std::{collections::BTreeMap, str::FromStr};
 
-/// Registrations with their transactions; [`read_registration`] reads a row by position.
-pub(super) const SELECT_REGISTRATION: &str = "SELECT r.id, r.document_hash, r.case_id, r.submitted_as, r.user_id, \
-    r.state, r.revision, r.blocked, r.failure_reason, r.failure_message, r.trace_id, r.parent_span_id, r.sampled, \
-    r.baggage, r.tracestate, r.created_at, r.failed_at, r.updated_at, t.hash, t.signer, t.nonce, t.batch_size, \
+/// [`read_registration`] reads them by position.
+macro_rules! registration_columns {
+    () => {
+        "r.id, r.document_hash, r.case_id, r.submitted_as, r.user_id, \
+    r.caller, r.state, r.revision, r.blocked, r.failure_reason, r.failure_message, r.trace_id, r.parent_span_id, r.sampled, \
+    r.baggage, r.tracestate, r.created_at, r.failed_at, r.updated_at, r.queued_at, r.delayed_at, r.delay_diagnosis, \
+    t.hash, t.signer, t.nonce, t.batch_size, \
     t.attempts, t.prepared_at, t.signed_at, t.sent_at, t.included_at, t.confirmed_at, t.timed_out_at, \
-    t.block_number, t.block_hash, t.block_time, t.gas_used, t.effective_gas_price, t.l1_fee, t.diagnosis, t.finality \
-    FROM registrations r LEFT JOIN transactions t ON t.id = r.transaction_id";
+    t.block_number, t.block_hash, t.block_time, t.gas_used, t.effective_gas_price, t.l1_fee, t.diagnosis, t.finality"
+    };
+}
+
+macro_rules! registration_tables {
+    () => {
+        " FROM registrations r LEFT JOIN transactions t ON t.id = r.transaction_id"
+    };
+}
+
+/// Registrations with their transactions; [`read_registration`] reads a row.
+pub(super) const SELECT_REGISTRATION: &str = concat!("SELECT ", registration_columns!(), registration_tables!());
+
+/// Registrations with the numbers of their changes and the latest history; [`read_change`] reads a row.
+pub(super) const SELECT_CHANGE: &str = concat!(
+    "SELECT r.change_number, (SELECT h.id FROM feed_histories h ORDER BY h.number DESC LIMIT 1), ",
+    registration_columns!(),
+    registration_tables!()
+);
 
 /// [`read_queued`] reads a row, except for its last column.
-pub(super) const SELECT_QUEUED: &str = "SELECT id, document_hash, case_id, user_id, trace_id, parent_span_id, sampled, \
-     baggage, tracestate, created_at, reverts, transaction_id FROM registrations";
+pub(super) const SELECT_QUEUED: &str = "SELECT id, document_hash, case_id, user_id, caller, trace_id, parent_span_id, sampled, \
+     baggage, tracestate, created_at, reverts, queued_at, delayed_at, transaction_id FROM registrations";
 
 /// What a sender needs to know of a registration.
 #[derive(Clone, Debug)]
@@ -29,22 +49,34 @@ pub struct QueuedRegistration {
     pub pair: Pair,
     /// The caller's opaque id of its end user.
     pub user_id: Option<UserId>,
+    pub caller: Option<CallerName>,
     /// The caller's trace, below which the registration's spans are reported.
     pub trace: TraceContext,
     pub created_at: Timestamp,
     /// How many transactions that contained it have reverted.
     pub reverts: u32,
+    /// When it was accepted, or queued again.
+    pub queued_at: Timestamp,
+    /// When its queue timeout passed, if it did.
+    pub delayed_at: Option<Timestamp>,
 }
 
 /// Reads the columns of [`SELECT_QUEUED`]; `transaction_id` is left to be read.
 pub(super) fn read_queued(c: &mut RowReader<'_>) -> Result<QueuedRegistration, StoreError> {
+    let id = c.registration_id()?;
+    let pair = Pair { document_hash: c.document()?, case_id: c.code()? };
+    let (user_id, caller, trace) = (c.user_id()?, c.caller()?, c.trace()?);
+    let created_at = Timestamp::from_micros(c.get()?);
     Ok(QueuedRegistration {
-        id: c.registration_id()?,
-        pair: Pair { document_hash: c.document()?, case_id: c.code()? },
-        user_id: c.user_id()?,
-        trace: c.trace()?,
-        created_at: Timestamp::from_micros(c.get()?),
+        id,
+        pair,
+        user_id,
+        caller,
+        trace,
+        created_at,
         reverts: u32::try_from(c.number()?).unwrap_or(u32::MAX),
+        queued_at: c.time()?.unwrap_or(created_at),
+        delayed_at: c.time()?,
     })
 }
 
@@ -111,6 +143,10 @@ impl<'r> RowReader<'r> {
         UserId::parse_optional(&text).map_err(StoreError::corrupt)
     }
 
+    pub(super) fn caller(&mut self) -> Result<Option<CallerName>, StoreError> {
+        self.get::<Option<String>>()?.map(|name| name.parse().map_err(StoreError::corrupt)).transpose()
+    }
+
     pub(super) fn transaction_id(&mut self) -> Result<TransactionId, StoreError> {
         self.bytes().map(TransactionId::from_bytes)
     }
@@ -131,15 +167,24 @@ impl<'r> RowReader<'r> {
     }
 }
 
+/// Reads a row of [`SELECT_CHANGE`]: the change's number, the latest history, and the registration.
+pub(super) fn read_change(row: &AnyRow) -> Result<(i64, [u8; 8], Registration), StoreError> {
+    let mut c = RowReader::new(row);
+    Ok((c.get()?, c.bytes()?, read_columns(&mut c)?))
+}
+
 /// Reads a row of [`SELECT_REGISTRATION`].
 pub(super) fn read_registration(row: &AnyRow) -> Result<Registration, StoreError> {
-    let mut columns = RowReader::new(row);
-    let c = &mut columns;
+    read_columns(&mut RowReader::new(row))
+}
+
+fn read_columns(c: &mut RowReader<'_>) -> Result<Registration, StoreError> {
     let id = c.registration_id()?;
     let document_hash = c.document()?;
     let case_id = c.code()?;
     let submitted_as = c.get()?;
     let user_id = c.user_id()?;
+    let caller = c.caller()?;
     let state = c.code()?;
     let revision = c.get()?;
     let blocked = c.get::<String>()?;
@@ -149,15 +194,34 @@ pub(super) fn read_registration(row: &AnyRow) -> Result<Registration, StoreError
     let created = Timestamp::from_micros(c.get()?);
     let failed = c.time()?;
     let updated = Timestamp::from_micros(c.get()?);
-    let mut times =
-        StateTimes { created, submitted: None, included: None, confirmed: None, failed, timed_out: None, updated };
+    let queued = c.time()?.unwrap_or(created);
+    let delayed = c.time()?;
+    let mut times = StateTimes {
+        created,
+        queued,
+        delayed,
+        submitted: None,
+        included: None,
+        confirmed: None,
+        failed,
+        timed_out: None,
+        updated,
+    };
+    let delay_diagnosis = c.get::<Option<String>>()?;
     let transaction = read_transaction(c, &mut times)?;
-    let diagnosis = c.get::<Option<String>>()?.map(|text| decode_diagnosis(&text)).transpose()?;
+    let diagnosis = c.get::<Option<String>>()?.or(delay_diagnosis);
+    let diagnosis = diagnosis.map(|text| decode_diagnosis(&text)).transpose()?;
     let finality = c.get::<Option<String>>()?.map(|code| code.parse()).transpose().map_err(StoreError::corrupt)?;
     let finality = finality.filter(|_| transaction.as_ref().is_some_and(|transaction| transaction.block.is_some()));
     Ok(Registration {
         id,
-        request: NewRegistration { pair: Pair { document_hash, case_id }, submitted_as, user_id, trace },
+        request: NewRegistration {
+            pair: Pair { document_hash, case_id },
+            submitted_as,
+            user_id,
+            caller,
+            trace: trace.into(),
+        },
         state,
         finality,
         revision,

@@ -5,11 +5,14 @@
 
 use super::{
     OpenError,
+    change_number::{begin_history, prepare_postgres},
     migrations::{migrator, reject_foreign_tables},
-    postgres::{PG_STATEMENT_TIMEOUT, SCHEMA, SESSION_SETTINGS, map_open_error},
-    sql_errors::{is_connection_error, sqlstate, timeout_error, with_timeout},
+    postgres::{PG_STATEMENT_TIMEOUT, map_open_error},
+    servers::Servers,
+    session_settings::{SCHEMA, session_sql},
+    sql_errors::{Fault, fault, sqlstate, timeout_error, with_timeout},
 };
-use sqlx::{AnyConnection, AssertSqlSafe, Connection, Error, Row, migrate::MigrateError};
+use sqlx::{AnyConnection, AssertSqlSafe, Connection, Error, PgConnection, Row, migrate::MigrateError};
 use std::time::Duration;
 use tokio::time::timeout;
 use tracing::info;
@@ -24,19 +27,50 @@ const MIGRATION_SESSION_SQL: &str = "SET statement_timeout = '10min'; SET lock_t
     SELECT set_config(name, '10s', false) FROM pg_catalog.pg_settings WHERE name = 'idle_session_timeout'";
 /// The migration lock ends with its connection. The number is `register` in ASCII.
 const TRY_MIGRATION_LOCK_SQL: &str = "SELECT pg_try_advisory_lock(8243102910254802290)";
+/// The order of the default collation changes with the operating system, and then the indexes are wrong
+/// (<https://wiki.postgresql.org/wiki/Locale_data_changes>). Only in a new schema: on one in use, prepared statements of
+/// running replicas would fail.
+const COLLATION_SQL: &str = "ALTER TABLE registrations ALTER case_id TYPE TEXT COLLATE \"C\", \
+    ALTER state TYPE TEXT COLLATE \"C\", ALTER user_id TYPE TEXT COLLATE \"C\", ALTER caller TYPE TEXT COLLATE \"C\", \
+    ALTER blocked TYPE TEXT COLLATE \"C\"";
+/// As [`COLLATION_SQL`], of a table that the running replicas of an earlier release do not use.
+const USAGE_COLLATION_SQL: &str = "ALTER TABLE caller_usage ALTER caller TYPE TEXT COLLATE \"C\"";
+const BACKEND_PROCESS_SQL: &str = "SELECT pg_backend_pid()";
 const MIGRATION_LOCK_SQL: &str = "SELECT pg_advisory_lock(8243102910254802290)";
 
-pub(super) async fn migrate_schema(url: &str) -> Result<(), OpenError> {
-    let mut connection = answered(AnyConnection::connect(url)).await?;
-    let settings = SESSION_SETTINGS.map(|(name, value)| format!("SET {name} = '{value}'; ")).concat();
-    let settings = AssertSqlSafe(format!("{settings}{MIGRATION_SESSION_SQL}"));
+pub(super) async fn migrate_schema(servers: &Servers) -> Result<(), OpenError> {
+    // This may lead to another of several servers.
+    let other = answered(servers.connect()).await?;
+    let mut connection = answered(AnyConnection::connect(servers.url())).await?;
+    check_pooler(&mut connection, other).await?;
+    let settings = AssertSqlSafe(format!("{}{MIGRATION_SESSION_SQL}", session_sql()));
     answered(sqlx::raw_sql(settings).execute(&mut connection)).await?;
     acquire_migration_lock(&mut connection).await?;
-    reject_foreign_tables(&answered(list_tables(&mut connection)).await?)?;
+    let tables = answered(list_tables(&mut connection)).await?;
+    reject_foreign_tables(&tables)?;
     answered(create_schema_if_missing(&mut connection)).await?;
     let migrated = timeout(MIGRATION_TIMEOUT, migrator().run(&mut connection)).await;
     migrated.map_err(|_| map_open_error(timeout_error()))?.map_err(map_migration_error)?;
+    if tables.is_empty() {
+        answered(sqlx::raw_sql(COLLATION_SQL).execute(&mut connection)).await?;
+    }
+    if !tables.iter().any(|table| table == "caller_usage") {
+        answered(sqlx::raw_sql(USAGE_COLLATION_SQL).execute(&mut connection)).await?;
+    }
+    let prepared = timeout(MIGRATION_TIMEOUT, prepare_postgres(&mut connection)).await;
+    prepared.map_err(|_| map_open_error(timeout_error()))?.map_err(map_open_error)?;
+    answered(begin_history(&mut connection)).await?;
     answered(connection.close()).await
+}
+
+/// Two sessions at once have two processes of the server, unless a pooler shares one between transactions. Nothing is
+/// prepared: on a shared process the names of the two would collide.
+async fn check_pooler(connection: &mut AnyConnection, mut other: PgConnection) -> Result<(), OpenError> {
+    let ours = answered(sqlx::raw_sql(BACKEND_PROCESS_SQL).fetch_one(&mut *connection)).await?;
+    let others = answered(sqlx::raw_sql(BACKEND_PROCESS_SQL).fetch_one(&mut other)).await?;
+    answered(other.close()).await?;
+    let process: i32 = ours.try_get(0).map_err(map_open_error)?;
+    if others.try_get::<i32, _>(0).map_err(map_open_error)? == process { Err(OpenError::PoolerMode) } else { Ok(()) }
 }
 
 /// With the timeout of a short statement.
@@ -92,7 +126,11 @@ fn map_migration_error(error: MigrateError) -> OpenError {
     if sqlstate(cause) == "55P03" {
         return OpenError::Locked;
     }
-    if is_connection_error(cause) { OpenError::Unreachable(error.into()) } else { error.into() }
+    match fault(cause) {
+        Some(Fault::Connection) => OpenError::Unreachable(error.into()),
+        Some(Fault::ReadOnly) => OpenError::ReadOnlyServer,
+        Some(Fault::Storage | Fault::Damage) | None => error.into(),
+    }
 }
 
 #[cfg(test)]
@@ -158,6 +196,17 @@ mod tests {
         let (error, waited) = open_while_locked(&database, "BEGIN; LOCK TABLE registrar._sqlx_migrations").await;
         assert!(matches!(error, OpenError::Unreachable(_)), "{error}");
         assert!(waited < MIGRATION_TIMEOUT + TIMER_SLACK, "{waited:?}");
+    }
+
+    #[tokio::test]
+    async fn text_in_indexes_does_not_depend_on_the_locale() {
+        let database = Database::new().await;
+        open(database.url()).await.unwrap();
+        let other = "SELECT a.attname FROM pg_index i JOIN pg_class t ON t.oid = i.indrelid JOIN pg_attribute a ON \
+                     a.attrelid = t.oid AND a.attnum = ANY (i.indkey) JOIN pg_collation c ON c.oid = a.attcollation \
+                     WHERE t.relnamespace = 'registrar'::regnamespace AND c.collname <> 'C' AND t.relname <> \
+                     '_sqlx_migrations'";
+        assert!(database.connect().await.fetch_all(other).await.unwrap().is_empty());
     }
 
     #[tokio::test]

@@ -6,7 +6,13 @@
 //! Triggers on each replica's writer connection record in a table every row that only the holder of a signer's lease
 //! may write and that another replica wrote.
 
-use super::{OpenError, migrations::migrator, sqlite, timeout_pool::TimeoutPool};
+use super::{
+    OpenError,
+    change_number::begin_history,
+    migrations::migrator,
+    sqlite,
+    timeout_pool::{Guard, TimeoutPool},
+};
 use alloy::primitives::hex;
 use std::path::Path;
 use uuid::Uuid;
@@ -16,12 +22,13 @@ const STALE_WRITES_TABLE_SQL: &str = "CREATE TABLE IF NOT EXISTS stale_writes (w
 /// Returns the id that names the replica in its leases, its writer and its readers.
 pub(super) async fn open(path: &Path) -> Result<(Uuid, TimeoutPool, TimeoutPool), OpenError> {
     let holder = Uuid::now_v7();
-    let url = format!("sqlite://{}?mode=rwc", path.display());
+    let url = sqlite::url(path, "rwc");
     let writer = sqlite::connect_with(&url, 1, stale_write_triggers(holder)).await?;
     migrator().run(&writer).await?;
     sqlx::raw_sql(STALE_WRITES_TABLE_SQL).execute(&writer).await?;
+    begin_history(&mut *writer.acquire().await?).await?;
     let reader = sqlite::connect(&url, sqlite::SQLITE_READER_CONNECTIONS).await?;
-    let pool = |connections| TimeoutPool::new(connections, sqlite::SQLITE_STATEMENT_TIMEOUT);
+    let pool = |connections| TimeoutPool::new(connections, sqlite::SQLITE_STATEMENT_TIMEOUT, Guard::SharedFile);
     Ok((holder, pool(writer), pool(reader)))
 }
 

@@ -1,65 +1,63 @@
-//! SQLite: a file, its lock, and the settings of its connections.
+//! SQLite: how a file is opened, and the settings of its connections.
 
 use super::{
     OpenError,
+    change_number::{ChangeNumbers, begin_history, newest_change},
+    database_file::{DatabaseFile, FileStamp},
+    file_problem::FileProblemKind,
     migrations::{migrator, reject_foreign_tables},
-    timeout_pool::TimeoutPool,
+    sql_errors::{Fault, fault},
+    timeout_pool::{Guard, TimeoutPool},
 };
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_encode};
 use sqlx::{AnyConnection, AssertSqlSafe, Connection, Row, any::AnyPoolOptions};
-use std::{
-    fs::{File, OpenOptions, TryLockError},
-    path::{Path, PathBuf},
-    time::Duration,
-};
+use std::{path::Path, sync::Arc, time::Duration};
 
 /// Every commit is on disk when it returns (`FULL`), and readers never wait for the writer (`WAL`). Hashes are random,
 /// so that in a large database each commit touches other pages of their index: with a log of 32 MB instead of 4, a page
-/// that several commits touch is copied into the database once.
+/// that several commits touch is copied into the database once. A log that grew larger, because another program had a
+/// read transaction open, is cut to 64 MiB when it is used from its beginning again.
 const PRAGMAS: &str = "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA busy_timeout = 5000; \
-                       PRAGMA temp_store = MEMORY; PRAGMA cache_size = -16000; PRAGMA wal_autocheckpoint = 8000;";
+                       PRAGMA temp_store = MEMORY; PRAGMA cache_size = -16000; PRAGMA wal_autocheckpoint = 8000; \
+                       PRAGMA journal_size_limit = 67108864;";
 pub(super) const SQLITE_READER_CONNECTIONS: u32 = 4;
 /// After this the store counts as unusable.
 const SQLITE_ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
 /// Only for a disk that stops answering: otherwise a file access succeeds or fails by itself.
 pub(super) const SQLITE_STATEMENT_TIMEOUT: Duration = Duration::from_secs(60);
+/// A larger file is not read as a whole when something else has written to it: this takes about 50 ms.
+const MAX_QUICK_CHECK_BYTES: u64 = 16 * 1024 * 1024;
+const HEADER_ATTEMPTS: u32 = 5;
+const HEADER_RETRY_INTERVAL: Duration = Duration::from_millis(100);
+/// sqlx decodes the path of its URL; a directory separator has to stay one for the URL's parser.
+const PATH_ENCODE_SET: AsciiSet = NON_ALPHANUMERIC.remove(b'/').remove(b'.').remove(b'-').remove(b'_');
 
-/// The operating system's lock on the database; freed when dropped, or when the process ends in any way.
-#[derive(Debug)]
-pub(super) struct FileLock(#[allow(dead_code, reason = "holding it is its use")] File);
-
-/// Opens the file, creates it when absent, and migrates its schema. Returns its lock, the writer and the readers.
-pub(super) async fn open(path: &Path) -> Result<(FileLock, TimeoutPool, TimeoutPool), OpenError> {
-    let lock = lock_file(path)?;
-    let url = format!("sqlite://{}?mode=rwc", path.display());
-    if path.exists() {
-        refuse_foreign(&format!("sqlite://{}?mode=ro", path.display())).await?;
-    }
+/// Opens the file, creates it when absent, and migrates its schema. Returns the file, the writer, the readers and the
+/// numbers of changes.
+pub(super) async fn open(
+    path: &Path,
+) -> Result<(Arc<DatabaseFile>, TimeoutPool, TimeoutPool, ChangeNumbers), OpenError> {
+    let file = Arc::new(DatabaseFile::lock(path)?);
+    refuse_foreign(&url(file.path(), "ro")).await?;
+    let url = url(file.path(), "rw");
     // A single one, so that writers queue instead of colliding.
     let writer = connect(&url, 1).await?;
     migrator().run(&writer).await?;
+    let mut connection = writer.acquire().await?;
+    begin_history(&mut connection).await?;
+    let numbers = ChangeNumbers::Counter(newest_change(&mut connection).await?.into());
+    drop(connection);
     let reader = connect(&url, SQLITE_READER_CONNECTIONS).await?;
-    Ok((lock, TimeoutPool::new(writer, SQLITE_STATEMENT_TIMEOUT), TimeoutPool::new(reader, SQLITE_STATEMENT_TIMEOUT)))
+    file.log_opened().map_err(sqlx::Error::from)?;
+    let pool = |connections| TimeoutPool::new(connections, SQLITE_STATEMENT_TIMEOUT, Guard::File(Arc::clone(&file)));
+    let (writer, reader) = (pool(writer), pool(reader));
+    Ok((file, writer, reader, numbers))
 }
 
-/// One process per file, by a lock on a file beside it.
-fn lock_file(path: &Path) -> Result<FileLock, OpenError> {
-    let not_writable = |error: std::io::Error| OpenError::NotWritable { path: path.to_owned(), kind: error.kind() };
-    // Checked first, so that a read-only database is reported as such and no lock file is created beside it.
-    if path.exists() {
-        OpenOptions::new().write(true).open(path).map_err(not_writable)?;
-        if path.metadata().map_err(not_writable)?.permissions().readonly() {
-            return Err(not_writable(std::io::ErrorKind::PermissionDenied.into()));
-        }
-    }
-    let mut name = path.as_os_str().to_owned();
-    name.push(".lock");
-    let file =
-        OpenOptions::new().create(true).truncate(false).write(true).open(PathBuf::from(name)).map_err(not_writable)?;
-    match file.try_lock() {
-        Ok(()) => Ok(FileLock(file)),
-        Err(TryLockError::WouldBlock) => Err(OpenError::InUse(path.to_owned())),
-        Err(TryLockError::Error(error)) => Err(not_writable(error)),
-    }
+/// For sqlx, with this `mode`: `ro`, `rw`, or `rwc` to create the file. The path is absolute and without symbolic
+/// links, so that it is the same file for us, sqlx and SQLite, whatever its name is made of.
+pub(super) fn url(path: &Path, mode: &str) -> String {
+    format!("sqlite://{}?mode={mode}", percent_encode(path.as_os_str().as_encoded_bytes(), &PATH_ENCODE_SET))
 }
 
 pub(super) async fn connect(url: &str, connections: u32) -> Result<sqlx::AnyPool, sqlx::Error> {
@@ -84,6 +82,43 @@ pub(super) async fn connect_with(
         })
         .connect(url)
         .await
+}
+
+/// Compares the content of a file that something else has written to with what was written last, through a new
+/// connection. A program that takes a backup may do a checkpoint, which changes no content.
+pub(super) async fn verify(file: &DatabaseFile, stamp: FileStamp) -> Result<(), sqlx::Error> {
+    for attempt in 1.. {
+        match file.check_header() {
+            Ok(()) => break,
+            // During another program's checkpoint the header is ahead of the length.
+            Err(FileProblemKind::Truncated) if attempt < HEADER_ATTEMPTS => {
+                tokio::time::sleep(HEADER_RETRY_INTERVAL).await;
+            }
+            Err(kind) => return Err(file.latch(kind).into()),
+        }
+    }
+    match is_intact(file, stamp).await {
+        Ok(true) => {
+            file.verified(stamp);
+            Ok(())
+        }
+        Ok(false) => Err(file.latch(FileProblemKind::OtherContent).into()),
+        Err(error) if fault(&error) == Some(Fault::Damage) => Err(file.latch(FileProblemKind::OtherContent).into()),
+        Err(error) => Err(error),
+    }
+}
+
+async fn is_intact(file: &DatabaseFile, stamp: FileStamp) -> Result<bool, sqlx::Error> {
+    let mut connection = AnyConnection::connect(&url(file.path(), "rw")).await?;
+    let probe = sqlx::query("SELECT MAX(probed_at) FROM write_probes").fetch_one(&mut connection).await?;
+    let probe: Option<i64> = probe.try_get(0)?;
+    let has_probe = file.latest_probe().is_none_or(|latest| probe >= Some(latest.micros()));
+    let is_sound = !has_probe || stamp.length() > MAX_QUICK_CHECK_BYTES || {
+        let check = sqlx::query("PRAGMA quick_check(1)").fetch_one(&mut connection).await?;
+        check.try_get::<String, _>(0)? == "ok"
+    };
+    connection.close().await?;
+    Ok(has_probe && is_sound)
 }
 
 /// Read-only: a foreign database must not be changed.
@@ -127,7 +162,8 @@ mod tests {
                 pair: Pair { document_hash: DocumentHash::new(document).unwrap(), case_id: "a".parse().unwrap() },
                 submitted_as: String::new(),
                 user_id: None,
-                trace: propagation::extract(&http::HeaderMap::new()),
+                caller: None,
+                trace: propagation::extract(&http::HeaderMap::new()).into(),
             };
             let counting = async {
                 for _ in 0..5 {

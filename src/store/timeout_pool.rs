@@ -4,40 +4,107 @@
 //! drops its state. sqlx would wait as long as the operating system does, about 15 minutes. Here a statement fails
 //! after a stated time, and its connection, whose state is unknown, is closed and never used again.
 
-use super::sql_errors::{report_if_unreachable, timeout_error};
+use super::{
+    database_file::DatabaseFile,
+    file_problem::FileProblemKind,
+    sessions::Sessions,
+    sql::with_positional_parameters,
+    sql_errors::{Fault, fault, report_if_unusable, timeout_error},
+};
 use futures_util::{FutureExt, StreamExt, TryFutureExt, TryStreamExt, future::BoxFuture, stream, stream::BoxStream};
 use sqlx::{
-    Any, AnyPool, Either, Error, Execute, Executor, SqlStr,
-    any::{AnyQueryResult, AnyRow, AnyStatement, AnyTypeInfo},
+    Any, AnyPool, AssertSqlSafe, Either, Error, Execute, Executor, SqlSafeStr, SqlStr,
+    any::{AnyArguments, AnyQueryResult, AnyRow, AnyStatement, AnyTypeInfo},
     pool::PoolConnection,
 };
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 use tokio::time::timeout;
 
 #[derive(Clone, Debug)]
 pub(super) struct TimeoutPool {
     connections: AnyPool,
     limit: Duration,
+    guard: Guard,
 }
+
+/// Keeps connections from being used on a database that is not ours any more.
+#[derive(Clone, Debug)]
+pub(super) enum Guard {
+    File(Arc<DatabaseFile>),
+    Sessions(Arc<Sessions>),
+    /// A file that several replicas of one test share.
+    #[cfg(test)]
+    SharedFile,
+}
+
+impl Guard {
+    async fn acquire(&self, pool: &AnyPool) -> Result<PoolConnection<Any>, Error> {
+        match self {
+            Self::File(file) => {
+                file.check_present()?;
+                let acquired = pool.acquire().await;
+                // It may have waited for the one that found the problem, and a new connection fails for it.
+                file.check_present()?;
+                acquired
+            }
+            Self::Sessions(sessions) => sessions.acquire(pool).await,
+            #[cfg(test)]
+            Self::SharedFile => pool.acquire().await,
+        }
+    }
+
+    /// The statement as its engine reads it fastest.
+    fn prepare<'q>(&self, mut query: impl Execute<'q, Any>) -> Result<Statement, Error> {
+        let arguments = query.take_arguments().map_err(Error::Encode)?;
+        let sql = query.sql();
+        let positional = match self {
+            Self::Sessions(_) => None,
+            Self::File(_) => with_positional_parameters(sql.as_str()),
+            #[cfg(test)]
+            Self::SharedFile => with_positional_parameters(sql.as_str()),
+        };
+        Ok((positional.map_or(sql, |sql| AssertSqlSafe(sql).into_sql_str()), arguments))
+    }
+
+    /// Records a fault of the database, and returns the result unchanged.
+    fn observe<T>(&self, answer: Result<T, Error>) -> Result<T, Error> {
+        match (self, answer.as_ref().err().and_then(fault)) {
+            (Self::File(file), Some(Fault::Damage)) if file.check_present().is_ok() => {
+                file.latch(file.check_header().err().unwrap_or(FileProblemKind::Corrupt));
+            }
+            (Self::Sessions(sessions), Some(Fault::ReadOnly)) => sessions.retire(),
+            _ => {}
+        }
+        report_if_unusable(answer)
+    }
+}
+
+type Statement = (SqlStr, Option<AnyArguments>);
 
 /// Returns to its pool when dropped.
 #[derive(Debug)]
 pub(super) struct TimeoutConnection {
     connection: PoolConnection<Any>,
     limit: Duration,
+    guard: Guard,
 }
 
 impl TimeoutPool {
-    pub(super) fn new(connections: AnyPool, limit: Duration) -> Self {
-        Self { connections, limit }
+    pub(super) fn new(connections: AnyPool, limit: Duration, guard: Guard) -> Self {
+        Self { connections, limit, guard }
     }
 
     /// Fails when the pool's acquire timeout has passed.
     pub(super) async fn acquire(&self) -> Result<TimeoutConnection, Error> {
-        Ok(TimeoutConnection {
-            connection: report_if_unreachable(self.connections.acquire().await)?,
-            limit: self.limit,
-        })
+        let connection = self.guard.observe(self.guard.acquire(&self.connections).await)?;
+        Ok(TimeoutConnection { connection, limit: self.limit, guard: self.guard.clone() })
+    }
+
+    /// Closes the connections that are not in use.
+    pub(super) fn close_idle(&self) {
+        for _ in 0..self.connections.num_idle() {
+            self.connections.try_acquire().iter_mut().for_each(PoolConnection::close_on_drop);
+        }
     }
 
     #[cfg(test)]
@@ -68,7 +135,7 @@ impl TimeoutConnection {
         if answer.is_err() {
             self.close_on_drop();
         }
-        report_if_unreachable(answer.flatten())
+        self.guard.observe(answer.flatten())
     }
 }
 
@@ -83,6 +150,7 @@ impl<'c> Executor<'c> for &'c mut TimeoutConnection {
         E: 'q + Execute<'q, Any>,
     {
         let answers = async move {
+            let query = self.guard.prepare(query)?;
             let all = self.connection.fetch_many(query).try_collect::<Vec<_>>();
             let answer = TimeoutConnection::with_timeout(self.limit, all).await;
             Ok(stream::iter(self.close_if_timed_out(answer)?.into_iter().map(Ok)))
@@ -96,6 +164,7 @@ impl<'c> Executor<'c> for &'c mut TimeoutConnection {
         E: 'q + Execute<'q, Any>,
     {
         async move {
+            let query = self.guard.prepare(query)?;
             let answer = TimeoutConnection::with_timeout(self.limit, self.connection.fetch_optional(query)).await;
             self.close_if_timed_out(answer)
         }
@@ -153,6 +222,7 @@ impl<'p> Executor<'p> for &'_ TimeoutPool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::change_number::ChangeNumbers;
     use crate::store::{db_transaction::DbTransaction, postgres, testing::server::Database};
     use sqlx::Row;
     use std::time::Duration;
@@ -163,7 +233,9 @@ mod tests {
 
     async fn pool(database: &Database) -> TimeoutPool {
         sqlx::any::install_default_drivers();
-        TimeoutPool::new(postgres::connect(&database.url(), 1).await.unwrap(), TEST_STATEMENT_TIMEOUT)
+        let sessions = Arc::new(Sessions::default());
+        let connections = postgres::connect(&database.url(), 1, &sessions).await.unwrap();
+        TimeoutPool::new(connections, TEST_STATEMENT_TIMEOUT, Guard::Sessions(sessions))
     }
 
     async fn backend(pool: &TimeoutPool) -> i32 {
@@ -188,7 +260,7 @@ mod tests {
         let database = Database::new().await;
         database.run("CREATE TABLE public.t (n INTEGER)").await;
         let pool = pool(&database).await;
-        let mut tx = DbTransaction::begin(&pool).await.unwrap();
+        let mut tx = DbTransaction::begin(&pool, &ChangeNumbers::TransactionIds).await.unwrap();
         sqlx::query("INSERT INTO public.t VALUES (1)").execute(&mut *tx).await.unwrap();
         assert!(sqlx::query("SELECT pg_sleep(60)").execute(&mut *tx).await.is_err());
         drop(tx);

@@ -25,7 +25,7 @@ impl Store {
         write: impl AsyncFnOnce(&mut DbTransaction) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
         let run = async {
-            let mut tx = DbTransaction::begin(&self.writer).await?;
+            let mut tx = DbTransaction::begin(&self.writer, &self.change_numbers).await?;
             self.check_fence(&mut tx, fence).await?;
             let result = write(&mut tx).await?;
             self.commit(tx).await?;
@@ -35,11 +35,19 @@ impl Store {
     }
 
     pub(super) async fn commit(&self, tx: DbTransaction) -> Result<(), StoreError> {
+        self.engine.check_before_commit().await?;
+        let has_changes = tx.has_changes;
         tx.commit_then(|unfinished| {
+            self.engine.committed();
+            self.probe.committed();
             self.add_unfinished(unfinished.added);
             self.sub_unfinished(unfinished.removed);
         })
-        .await
+        .await?;
+        if has_changes {
+            self.changes_committed.notify_one();
+        }
+        self.engine.check_after_commit()
     }
 
     pub(super) async fn check_fence(&self, tx: &mut DbTransaction, fence: Fence) -> Result<(), StoreError> {

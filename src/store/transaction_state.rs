@@ -16,7 +16,6 @@ use crate::registration::{
     Block, Cost, Diagnosis, Failure, Finality, RegistrationId, State, StateEvent, Timestamp, TransactionId,
 };
 use alloy::primitives::B256;
-use sqlx::AssertSqlSafe;
 
 /// A registration fails after this many reverts, if it was alone in the last transaction.
 const MAX_REVERTS: i64 = 3;
@@ -80,7 +79,7 @@ impl Store {
         self.transact("mark_included", Fence::Transaction(id), async |tx| {
             // A node had accepted it even if the response was lost: the confirmation timeout then starts at inclusion.
             let query = sqlx::query(
-                "UPDATE transactions SET state = $1, hash = $2, sent_at = COALESCE(sent_at, $3), included_at = $4, \
+                "UPDATE transactions SET state = $1, hash = $2, sent_at = COALESCE(sent_at, $3), included_at = COALESCE(included_at, $4), \
                  block_number = $5, block_hash = $6, block_time = $7, gas_used = $8, effective_gas_price = $9, \
                  l1_fee = $10, confirmed_at = $11, reorged_out = NULL, refusal = NULL, missing_since = NULL WHERE id \
                  = $12",
@@ -114,15 +113,12 @@ impl Store {
                 .bind(id)
                 .execute(&mut **tx)
                 .await?;
-            let left = sqlx::query(
-                "UPDATE registrations SET state = $1, transaction_id = NULL, blocked = '', revision = revision + 1, \
-                 updated_at = $2 WHERE transaction_id = $3 AND state IN ('signed', 'submitted') RETURNING id",
-            )
-            .bind(StateEvent::Requeue.target().code())
-            .bind(at)
-            .bind(id)
-            .fetch_all(&mut **tx)
-            .await?;
+            let left = tx.change_registrations(
+                "state = $3, transaction_id = NULL, blocked = '', queued_at = $4, delayed_at = NULL",
+                "transaction_id = $5 AND state IN ('signed', 'submitted') RETURNING id",
+                at,
+            );
+            let left = left.bind(StateEvent::Requeue.target().code()).bind(at).bind(id).fetch_all(&mut **tx).await?;
             tx.unfinished.removed = transition_members(tx, id, StateEvent::Confirm, &[], at).await?;
             left.iter().map(|row| RowReader::new(row).registration_id()).collect()
         })
@@ -168,17 +164,19 @@ impl Store {
             if let Some(failure) = reverted {
                 tx.unfinished.removed = fail_if_alone(tx, id, failure, at).await?;
             }
-            sqlx::query(AssertSqlSafe(format!(
-                "UPDATE registrations SET state = $1, transaction_id = NULL, blocked = '', reverts = reverts + $2, \
-                 revision = revision + 1, updated_at = $3 WHERE transaction_id = $4 AND {}",
-                state_guard(StateEvent::Requeue)
-            )))
-            .bind(StateEvent::Requeue.target().code())
-            .bind(i64::from(reverted.is_some()))
-            .bind(at)
-            .bind(id)
-            .execute(&mut **tx)
-            .await?;
+            let requeue = tx.change_registrations(
+                "state = $3, transaction_id = NULL, blocked = '', reverts = reverts + $4, queued_at = $5, delayed_at = \
+                 NULL",
+                &format!("transaction_id = $6 AND {}", state_guard(StateEvent::Requeue)),
+                at,
+            );
+            requeue
+                .bind(StateEvent::Requeue.target().code())
+                .bind(i64::from(reverted.is_some()))
+                .bind(at)
+                .bind(id)
+                .execute(&mut **tx)
+                .await?;
             Ok(())
         })
         .await
@@ -251,22 +249,14 @@ async fn transition_members(
     at: Timestamp,
 ) -> Result<u64, StoreError> {
     let except =
-        if others.is_empty() { String::new() } else { format!(" AND id NOT IN ({})", placeholders(4, others.len())) };
-    let query = sqlx::query(AssertSqlSafe(format!(
-        "UPDATE registrations SET state = $1, blocked = '', revision = revision + 1, updated_at = $2 \
-         WHERE transaction_id = $3 AND {}{except}",
-        state_guard(event)
-    )));
-    let query = query.bind(event.target().code()).bind(at).bind(id);
+        if others.is_empty() { String::new() } else { format!(" AND id NOT IN ({})", placeholders(5, others.len())) };
+    let members = format!("transaction_id = $4 AND {}{except}", state_guard(event));
+    let query = tx.change_registrations("state = $3, blocked = ''", &members, at).bind(event.target().code()).bind(id);
     Ok(bind_ids(query, others).execute(&mut **tx).await?.rows_affected())
 }
 
 async fn bump_member_revisions(tx: &mut DbTransaction, id: TransactionId, at: Timestamp) -> Result<(), StoreError> {
-    sqlx::query("UPDATE registrations SET revision = revision + 1, updated_at = $1 WHERE transaction_id = $2")
-        .bind(at)
-        .bind(id)
-        .execute(&mut **tx)
-        .await?;
+    tx.change_registrations("", "transaction_id = $3", at).bind(id).execute(&mut **tx).await?;
     Ok(())
 }
 
@@ -281,20 +271,20 @@ async fn fail_if_alone(
     if RowReader::new(&members.fetch_one(&mut **tx).await?).number()? != 1 {
         return Ok(0);
     }
-    let failed = sqlx::query(AssertSqlSafe(format!(
-        "UPDATE registrations SET state = $1, failure_reason = $2, failure_message = $3, failed_at = $4, updated_at \
-         = $5, revision = revision + 1 WHERE transaction_id = $6 AND reverts + 1 >= $7 AND {}",
-        state_guard(StateEvent::Fail)
-    )))
-    .bind(StateEvent::Fail.target().code())
-    .bind(failure.reason.code())
-    .bind(failure.message.clone())
-    .bind(at)
-    .bind(at)
-    .bind(id)
-    .bind(MAX_REVERTS)
-    .execute(&mut **tx)
-    .await?;
+    let failed = tx.change_registrations(
+        "state = $3, failure_reason = $4, failure_message = $5, failed_at = $6",
+        &format!("transaction_id = $7 AND reverts + 1 >= $8 AND {}", state_guard(StateEvent::Fail)),
+        at,
+    );
+    let failed = failed
+        .bind(StateEvent::Fail.target().code())
+        .bind(failure.reason.code())
+        .bind(failure.message.clone())
+        .bind(at)
+        .bind(id)
+        .bind(MAX_REVERTS)
+        .execute(&mut **tx)
+        .await?;
     Ok(failed.rows_affected())
 }
 
@@ -305,17 +295,13 @@ async fn requeue(
     at: Timestamp,
 ) -> Result<(), StoreError> {
     for id in ids {
-        sqlx::query(AssertSqlSafe(format!(
-            "UPDATE registrations SET state = $1, transaction_id = NULL, blocked = '', revision = revision + 1, \
-             updated_at = $2 WHERE id = $3 AND transaction_id = $4 AND {}",
-            state_guard(StateEvent::Requeue)
-        )))
-        .bind(StateEvent::Requeue.target().code())
-        .bind(at)
-        .bind(*id)
-        .bind(transaction)
-        .execute(&mut **tx)
-        .await?;
+        let requeue = tx.change_registrations(
+            "state = $3, transaction_id = NULL, blocked = '', queued_at = $4, delayed_at = NULL",
+            &format!("id = $5 AND transaction_id = $6 AND {}", state_guard(StateEvent::Requeue)),
+            at,
+        );
+        let requeue = requeue.bind(StateEvent::Requeue.target().code()).bind(at);
+        requeue.bind(*id).bind(transaction).execute(&mut **tx).await?;
     }
     Ok(())
 }

@@ -6,7 +6,8 @@ use super::{
     redact,
     settings::Settings,
     spans,
-    targets::{FATAL_TARGET, PANIC_TARGET},
+    stderr::StderrLines,
+    targets::{AUDIT_TARGET, FATAL_TARGET, PANIC_TARGET, SENTRY_TARGET},
 };
 use serde::Serialize;
 use std::{borrow::Cow, collections::BTreeMap, fmt, fmt::Write as _, io::IsTerminal};
@@ -19,19 +20,22 @@ use tracing_subscriber::{
     registry::LookupSpan,
 };
 
-/// sqlx logs each broken and each slow connection: all of them during an outage, which is reported once by us. A filter
-/// that names it, as `sqlx=warn`, enables it.
-const DEFAULT_DIRECTIVES: &str = "sqlx=off";
+/// sqlx logs each broken and each slow connection: all of them during an outage, which is reported once by us. h2 logs
+/// each connection that it ends because of its client, which `registrar_connections_closed_total` counts. A filter that
+/// names them, as `sqlx=warn`, enables them.
+const DEFAULT_DIRECTIVES: &str = "sqlx=off,h2=off";
 /// Their messages hold URLs with API keys, and an unreachable collector would be an error per batch.
 const DENIED_TARGETS: [&str; 4] = ["alloy", "opentelemetry", "reqwest", "hyper"];
 
-/// Writes to standard error; standard output belongs to the output of commands.
+/// Writes to standard error, without waiting for it; standard output belongs to the output of commands.
 pub(super) fn layer<S>(settings: &Settings) -> Box<dyn Layer<S> + Send + Sync>
 where
     S: Subscriber + for<'a> LookupSpan<'a> + Send + Sync,
 {
     let filter = settings.log_filter.as_str();
-    let by_setting = EnvFilter::new(format!("{DEFAULT_DIRECTIVES},{filter}"));
+    let is_sentry_debugged = settings.sentry.as_ref().is_some_and(|sentry| sentry.debug);
+    let sentry = if is_sentry_debugged { format!(",{SENTRY_TARGET}=debug") } else { String::new() };
+    let by_setting = EnvFilter::new(format!("{DEFAULT_DIRECTIVES},{filter}{sentry}"));
     // Only a filter with span directives needs to see spans; for others that would cost time whenever a span is entered
     // or left.
     let needs_spans = filter.contains('[');
@@ -39,12 +43,11 @@ where
         (needs_spans || metadata.is_event())
             && !DENIED_TARGETS.iter().any(|target| metadata.target().starts_with(target))
     });
-    let always = filter_fn(|metadata| [PANIC_TARGET, FATAL_TARGET].contains(&metadata.target()));
+    let always = filter_fn(|metadata| [PANIC_TARGET, FATAL_TARGET, AUDIT_TARGET].contains(&metadata.target()));
     let filter = by_setting.and(allowed).or(always);
     let layer = tracing_subscriber::fmt::layer()
-        .with_writer(std::io::stderr)
+        .with_writer(StderrLines)
         .with_ansi(std::io::stderr().is_terminal())
-        // To log must not panic when standard error is closed.
         .log_internal_errors(false)
         .fmt_fields(NoFields);
     match settings.log_format {
@@ -192,7 +195,7 @@ where
         line.push_str(&escape_text(&fields.message));
         for (name, value) in &fields.fields {
             match value.as_str() {
-                Some(text) => write!(line, " {name}={}", escape_text(text))?,
+                Some(text) => write!(line, " {name}={}", quote(&escape_text(text)))?,
                 None => write!(line, " {name}={value}")?,
             }
         }
@@ -200,6 +203,15 @@ where
             write!(line, " trace_id={trace_id}")?;
         }
         writeln!(writer, "{}", redact(&line))
+    }
+}
+
+/// A value that contains a space or a quote, or nothing, in quotes: it ends where it seems to end.
+fn quote(text: &str) -> Cow<'_, str> {
+    if text.is_empty() || text.contains([' ', '"']) {
+        Cow::Owned(format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\"")))
+    } else {
+        Cow::Borrowed(text)
     }
 }
 
@@ -286,6 +298,23 @@ mod tests {
                 assert_eq!((&line["message"], &line["field"]), (&forged.into(), &forged.into()), "nothing is lost");
             }
         }
+    }
+
+    #[test]
+    fn values_with_spaces_and_quotes_are_quoted_in_text() {
+        let [text, _] = in_both_formats(|| {
+            tracing::info!(
+                a = "one",
+                b = "two words",
+                c = "say \"hi\" \\ there",
+                d = "",
+                e = 5,
+                f = "x=\\",
+                "a message"
+            );
+        });
+        let fields = text.trim_end().split_once(" a message ").unwrap().1;
+        assert_eq!(fields, r#"a=one b="two words" c="say \"hi\" \\ there" d="" e=5 f=x=\"#);
     }
 
     #[test]

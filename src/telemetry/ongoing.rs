@@ -20,6 +20,16 @@ impl OngoingCondition {
         is_new
     }
 
+    /// As [`Self::start`], for a condition whose end is not observed: it is new again after `interval`.
+    pub(crate) fn start_every(&self, interval: Duration) -> bool {
+        let mut since = self.0.lock();
+        let is_new = since.is_none_or(|since| since.elapsed() >= interval);
+        if is_new {
+            *since = Some(Instant::now());
+        }
+        is_new
+    }
+
     /// Returns how long the condition lasted; `None` if it was not active.
     pub(crate) fn clear(&self) -> Option<Duration> {
         self.0.lock().take().map(|since| since.elapsed())
@@ -57,5 +67,13 @@ mod tests {
         assert!(!condition.start());
         assert_eq!(condition.clear(), Some(Duration::from_secs(7)));
         assert!(condition.start(), "it may start again");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_condition_without_an_end_is_new_again_after_a_while() {
+        let (condition, interval) = (OngoingCondition::new(), Duration::from_secs(60));
+        assert!(condition.start_every(interval) && !condition.start_every(interval));
+        tokio::time::advance(interval).await;
+        assert!(condition.start_every(interval) && !condition.start_every(interval));
     }
 }

@@ -1,11 +1,10 @@
 //! Reports a panic as one log line and one event in Sentry, both redacted. The standard hook would print the message
 //! unredacted.
 
-use super::{redact, targets::PANIC_TARGET};
+use super::{redact, stderr, targets::PANIC_TARGET};
 use sentry::{Hub, integrations::panic::PanicIntegration};
 use std::{
     backtrace::{Backtrace, BacktraceStatus},
-    io::Write,
     panic::{self, PanicHookInfo},
     sync::Once,
     thread,
@@ -14,6 +13,8 @@ use std::{
 
 /// When the main thread panics, the process ends and waits for the event this long.
 const PANIC_FLUSH_TIMEOUT: Duration = Duration::from_secs(2);
+/// How long a panic waits until its line is written. Another panic may follow that ends the process.
+const LOG_FLUSH_TIMEOUT: Duration = Duration::from_millis(200);
 
 /// Installs the panic hook. A second call changes nothing.
 pub fn install() {
@@ -23,6 +24,7 @@ pub fn install() {
 
 fn report_panic(info: &PanicHookInfo<'_>) {
     write_log_line(info);
+    stderr::flush(LOG_FLUSH_TIMEOUT);
     capture_event(info);
 }
 
@@ -39,9 +41,8 @@ fn write_log_line(info: &PanicHookInfo<'_>) {
     if tracing::enabled!(target: PANIC_TARGET, tracing::Level::ERROR) {
         tracing::error!(target: PANIC_TARGET, location, thread, backtrace = backtrace.as_deref(), "panic: {message}");
     } else {
-        // Must not panic when standard error is closed.
         let backtrace = backtrace.map(|frames| format!("\n{frames}")).unwrap_or_default();
-        let _ = writeln!(std::io::stderr(), "error: panic: {message} ({location}, thread {thread}){backtrace}");
+        stderr::write_urgent(&format!("error: panic: {message} ({location}, thread {thread}){backtrace}"));
     }
 }
 

@@ -6,9 +6,10 @@ use super::{
     redact::Secrets,
     user_id::Salt,
 };
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
 use sentry::types::Dsn;
-use std::{fmt, str::FromStr};
-use url::Url;
+use std::{fmt, str::FromStr, time::Duration};
+use url::{Host, Url};
 
 /// The settings of logs, spans and reports.
 #[derive(Clone, Debug)]
@@ -40,17 +41,59 @@ pub struct Settings {
 pub(crate) struct SentrySettings {
     pub(crate) dsn: SentryDsn,
     pub(crate) error_sample_rate: Rate,
-    /// The SDK logs its own work to standard error.
+    /// Logs what is sent. The SDK's own debug output is not used: it waits for standard error, and is not redacted.
     pub(crate) debug: bool,
 }
 
-/// Headers, compression and timeouts are read from the standard variables by the exporter. It trusts Mozilla's root
-/// certificates.
+/// Headers and compression are read from the standard variables by the exporter.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct OtlpSettings {
     pub(crate) endpoint: OtlpEndpoint,
+    pub(crate) tls: OtlpTls,
+    pub(crate) timeout: Duration,
     /// In spans.
     pub(crate) max_queue_size: usize,
+}
+
+/// As PEM.
+#[derive(Clone, PartialEq, Eq, Default)]
+pub(crate) struct OtlpTls {
+    /// Trusted instead of the usual root certificates.
+    pub(crate) authority: Option<Vec<u8>>,
+    pub(crate) client: Option<ClientCertificate>,
+}
+
+#[derive(Clone, PartialEq, Eq)]
+pub(crate) struct ClientCertificate {
+    pub(crate) certificate: Vec<u8>,
+    /// Secret.
+    pub(crate) key: Vec<u8>,
+}
+
+impl fmt::Debug for OtlpTls {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "OtlpTls(authority: {}, client: {})", self.authority.is_some(), self.client.is_some())
+    }
+}
+
+/// Whether the PEM has a certificate.
+pub(crate) fn is_certificate(pem: &[u8]) -> bool {
+    let mut certificates = CertificateDer::pem_slice_iter(pem).peekable();
+    certificates.peek().is_some() && certificates.all(|certificate| certificate.is_ok())
+}
+
+pub(crate) fn is_private_key(pem: &[u8]) -> bool {
+    PrivateKeyDer::from_pem_slice(pem).is_ok()
+}
+
+/// Loopback is never behind a proxy, whatever HTTPS_PROXY and the like say.
+pub(crate) fn is_loopback(host: &str) -> bool {
+    match Host::parse(host) {
+        Ok(Host::Domain(domain)) => domain == "localhost" || domain.ends_with(".localhost"),
+        Ok(Host::Ipv4(address)) => address.is_loopback(),
+        Ok(Host::Ipv6(address)) => address.is_loopback(),
+        Err(_) => false,
+    }
 }
 
 /// Limits per span (<https://opentelemetry.io/docs/specs/otel/configuration/sdk-environment-variables/#span-limits>).
@@ -137,6 +180,14 @@ impl SentryDsn {
     pub(super) fn get(&self) -> &Dsn {
         &self.0
     }
+
+    /// The number after `o` at the beginning of the host, as Sentry's SDKs for other languages read it. `Dsn::org_id`
+    /// knows only hosts of sentry.io.
+    pub(super) fn org_id(&self) -> Option<String> {
+        let digits = self.0.host().split('.').next()?.strip_prefix('o')?;
+        let is_number = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
+        is_number.then(|| digits.to_owned())
+    }
 }
 
 impl fmt::Debug for SentryDsn {
@@ -222,8 +273,16 @@ impl OtlpEndpoint {
         self.protocol
     }
 
-    pub(super) fn as_str(&self) -> &str {
+    pub(crate) fn as_str(&self) -> &str {
         self.url.as_str()
+    }
+
+    pub(crate) fn is_https(&self) -> bool {
+        self.url.scheme() == "https"
+    }
+
+    pub(crate) fn is_loopback(&self) -> bool {
+        self.url.host_str().is_some_and(is_loopback)
     }
 }
 
@@ -252,6 +311,23 @@ mod tests {
             let parsed = text.parse::<SentryDsn>();
             assert!(!format!("{parsed:?}").contains(KEY), "{parsed:?}");
             assert_eq!(parsed.map(drop), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn the_organization_is_read_from_the_host() {
+        for (host, expected) in [
+            ("o123.ingest.sentry.io", Some("123")),
+            ("o1.ingest.us.sentry.io", Some("1")),
+            ("o42.sentry.example", Some("42")),
+            ("sentry.example", None),
+            ("o.sentry.example", None),
+            ("oabc.sentry.example", None),
+            ("o1x.sentry.example", None),
+            ("127.0.0.1:9000", None),
+        ] {
+            let dsn: SentryDsn = format!("https://key@{host}/42").parse().unwrap();
+            assert_eq!(dsn.org_id().as_deref(), expected, "{host}");
         }
     }
 

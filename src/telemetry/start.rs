@@ -4,7 +4,7 @@ use super::{
     event_listener::{EventListener, event_listeners_layer},
     log, metrics, panic, propagation, redact,
     sentry::{self, Sentry},
-    settings::{OtlpSettings, Settings, SpanLimits},
+    settings::{SentryDsn, Settings, SpanLimits},
     spans::{self, HeadSampler, OtlpSink, Sink, SpanPipeline, TailProcessor},
     user_id,
 };
@@ -54,22 +54,26 @@ pub fn init(settings: &Settings) -> Result<Telemetry, StartError> {
         if let Some(salt) = &settings.user_id_salt {
             user_id::set_salt(salt.clone());
         }
+        let identity = service_identity(settings);
         let (sampler, resource) = (HeadSampler::new(settings.sample_rate), resource(settings));
-        let sentry = settings.sentry.as_ref().map(|sentry| Sentry::start(sentry, settings));
+        let sentry = settings.sentry.as_ref().map(|sentry| Sentry::start(sentry, settings, identity.clone()));
         let mut sinks: Vec<Box<dyn Sink>> = sentry.iter().map(Sentry::sink).collect();
-        if let Some(OtlpSettings { endpoint, max_queue_size }) = &settings.otlp {
-            sinks.push(Box::new(OtlpSink::start(endpoint, *max_queue_size, settings.limits, &resource)?));
+        if let Some(otlp) = &settings.otlp {
+            sinks.push(Box::new(OtlpSink::start(otlp, settings.limits, &resource)?));
         }
         let pipeline = SpanPipeline::install(sampler.clone(), settings.limits, sinks);
         layers.push(otel_layer(settings, sampler, resource, pipeline.clone()));
         let mut listeners: Vec<EventListener<Registry>> =
             vec![(|metadata| *metadata.level() == Level::ERROR, KeepFailedTraces.boxed())];
+        if settings.otlp.is_some() {
+            listeners.push(spans::partial_success::listener());
+        }
         if sentry.is_some() {
             listeners.extend(sentry::event_listeners());
         }
         layers.push(event_listeners_layer(listeners));
         metrics().set_telemetry_sample_rate(settings.sample_rate.get());
-        propagation::set_identity(identity(settings));
+        propagation::set_identity(identity);
         propagation::set_allowed_hosts(settings.trace_hosts.clone());
         telemetry = Telemetry { span_pipeline: Some(pipeline), sentry };
     }
@@ -77,9 +81,11 @@ pub fn init(settings: &Settings) -> Result<Telemetry, StartError> {
     Ok(telemetry)
 }
 
-fn identity(settings: &Settings) -> propagation::ServiceIdentity {
+fn service_identity(settings: &Settings) -> propagation::ServiceIdentity {
+    let dsn = settings.sentry.as_ref().map(|sentry| &sentry.dsn);
     propagation::ServiceIdentity {
-        public_key: settings.sentry.as_ref().map(|sentry| sentry.dsn.get().public_key().to_owned()).unwrap_or_default(),
+        public_key: dsn.map(|dsn| dsn.get().public_key().to_owned()).unwrap_or_default(),
+        org_id: dsn.and_then(SentryDsn::org_id),
         release: settings.service_version.clone(),
         environment: settings.environment.clone(),
         sample_rate: settings.sample_rate.get(),

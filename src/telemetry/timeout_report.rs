@@ -2,12 +2,12 @@
 //! say the same, so beyond the first few, one more error counts and lists the rest.
 
 use crate::registration::{
-    Diagnosis, Pair, RegistrationId, SpanId, Timestamp, TraceId, TransactionId, UserId, diagnosis::EndpointSnapshot,
-    policy::fees::Fees,
+    CallerName, Diagnosis, Pair, RegistrationId, SpanId, Timestamp, TraceId, TransactionId, UserId,
+    diagnosis::EndpointSnapshot, policy::fees::Fees,
 };
 use alloy::primitives::{Address, B256};
 use serde::Serialize;
-use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
+use std::{borrow::Cow, collections::BTreeMap, fmt, sync::Arc, time::Duration};
 
 const MAX_INDIVIDUAL_REPORTS: usize = 10;
 
@@ -51,6 +51,7 @@ pub(crate) struct AffectedRegistration {
     /// The span of the registration trace that the report belongs to.
     pub(crate) span_id: SpanId,
     pub(crate) user_id: Option<UserId>,
+    pub(crate) caller: Option<CallerName>,
     pub(crate) created: Timestamp,
 }
 
@@ -101,24 +102,61 @@ impl TransactionTimeoutError {
     }
 }
 
-/// The hash is shortened: the full one is in a field of its own.
 impl fmt::Display for TransactionTimeoutError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let hash = self.transaction.tx_hash.to_string();
-        let (first, last) = (&hash[..6], &hash[hash.len() - 4..]);
-        let seconds = self.transaction.waited.as_secs();
-        let unit = if seconds == 1 { "second" } else { "seconds" };
-        write!(f, "Transaction {first}…{last} not confirmed after {seconds} {unit}")
+        write!(f, "Transaction {} not confirmed after {}", short_hash(&hash), format_seconds(self.transaction.waited))?;
+        format_with_cause(f, &self.transaction.diagnosis)
     }
+}
+
+/// The full hash is in a field of its own.
+pub(super) fn short_hash(hash: &str) -> String {
+    format!("{}…{}", &hash[..6], &hash[hash.len() - 4..])
+}
+
+pub(super) fn format_seconds(waited: Duration) -> String {
+    let seconds = waited.as_secs();
+    let unit = if seconds == 1 { "second" } else { "seconds" };
+    format!("{seconds} {unit}")
+}
+
+/// The title of Sentry's issue: it says at first sight what is wrong.
+pub(super) fn format_with_cause(f: &mut fmt::Formatter<'_>, diagnosis: &Diagnosis) -> fmt::Result {
+    write!(f, ": {}: {}", diagnosis.cause.code(), diagnosis.explanation)
+}
+
+fn diagnosis_context(diagnosis: &Diagnosis) -> BTreeMap<&str, Cow<'_, str>> {
+    let evidence = diagnosis.evidence.iter().map(|(key, value)| (key.as_str(), value.into()));
+    let cause = diagnosis.cause.code();
+    let summary = [
+        ("cause", cause.into()),
+        ("explanation", diagnosis.explanation.as_str().into()),
+        // The section of the cause, in the repository.
+        ("runbook", format!("deploy/RUNBOOK.md#{cause}").into()),
+    ];
+    evidence.chain(summary).collect()
+}
+
+pub(super) fn rpc_context(endpoints: &[EndpointSnapshot]) -> BTreeMap<&str, EndpointContext<'_>> {
+    endpoints.iter().map(|endpoint| (endpoint.name.as_str(), endpoint.into())).collect()
 }
 
 /// What the log line and the Sentry event say. Serialized, each field is a Sentry context.
 #[derive(Serialize)]
-pub(super) struct TimeoutReport<'a> {
-    pub(super) blockchain: BlockchainContext<'a>,
-    pub(super) diagnosis: BTreeMap<&'a str, &'a str>,
-    pub(super) rpc: BTreeMap<&'a str, EndpointContext<'a>>,
+pub(super) struct DiagnosedReport<'a, C> {
+    pub(super) blockchain: C,
+    diagnosis: BTreeMap<&'a str, Cow<'a, str>>,
+    rpc: BTreeMap<&'a str, EndpointContext<'a>>,
 }
+
+impl<'a, C> DiagnosedReport<'a, C> {
+    pub(super) fn new(blockchain: C, diagnosis: &'a Diagnosis, endpoints: &'a [EndpointSnapshot]) -> Self {
+        Self { blockchain, diagnosis: diagnosis_context(diagnosis), rpc: rpc_context(endpoints) }
+    }
+}
+
+pub(super) type TimeoutReport<'a> = DiagnosedReport<'a, BlockchainContext<'a>>;
 
 /// Fees are strings, for JSON readers lose the precision of integers beyond 2^53.
 #[derive(Serialize)]
@@ -176,7 +214,6 @@ impl fmt::Display for EndpointContext<'_> {
 impl<'a> From<&'a TransactionTimeoutError> for TimeoutReport<'a> {
     fn from(error: &'a TransactionTimeoutError) -> Self {
         let (transaction, affected) = (&*error.transaction, error.subject.registration());
-        let diagnosis = &transaction.diagnosis;
         let blockchain = BlockchainContext {
             network: &transaction.network,
             contract_address: transaction.contract_address.to_string(),
@@ -197,13 +234,7 @@ impl<'a> From<&'a TransactionTimeoutError> for TimeoutReport<'a> {
             confirmations: transaction.confirmations,
             explorer_url: Some(transaction.explorer_url.as_str()).filter(|url| !url.is_empty()),
         };
-        let evidence = diagnosis.evidence.iter().map(|(key, value)| (key.as_str(), value.as_str()));
-        let cause = [("cause", diagnosis.cause.code()), ("explanation", diagnosis.explanation.as_str())];
-        Self {
-            blockchain,
-            diagnosis: evidence.chain(cause).collect(),
-            rpc: transaction.endpoints.iter().map(|endpoint| (endpoint.name.as_str(), endpoint.into())).collect(),
-        }
+        Self::new(blockchain, &transaction.diagnosis, &transaction.endpoints)
     }
 }
 
@@ -260,15 +291,16 @@ mod tests {
             trace_id: TraceId::from_bytes([2; 16]).unwrap(),
             span_id: SpanId::from_bytes([3; 8]).unwrap(),
             user_id: None,
+            caller: None,
             created: Timestamp::from_seconds(900),
         }
     }
 
     #[test]
-    fn the_message_has_the_short_hash_and_the_waiting_time() {
+    fn the_message_has_the_short_hash_the_waiting_time_and_the_cause() {
         for (waited, expected) in [
-            (30_900, "Transaction 0x7a7a…7a7a not confirmed after 30 seconds"),
-            (1_000, "Transaction 0x7a7a…7a7a not confirmed after 1 second"),
+            (30_900, "Transaction 0x7a7a…7a7a not confirmed after 30 seconds: pending: It is pending."),
+            (1_000, "Transaction 0x7a7a…7a7a not confirmed after 1 second: pending: It is pending."),
         ] {
             let reports = TransactionTimeoutError::reports(timed_out(Duration::from_millis(waited)), vec![affected(0)]);
             assert_eq!(reports[0].to_string(), expected);
@@ -320,7 +352,13 @@ mod tests {
                 "confirmations": 0,
                 "explorerUrl": null,
             },
-            "diagnosis": { "cause": "pending", "explanation": "It is pending.", "nonce": "7", "state": "submitted" },
+            "diagnosis": {
+                "cause": "pending",
+                "explanation": "It is pending.",
+                "runbook": "deploy/RUNBOOK.md#pending",
+                "nonce": "7",
+                "state": "submitted",
+            },
             "rpc": { "base.example": { "state": "healthy", "blockNumber": 120, "latencyMs": 12, "error": null } },
         });
         assert_eq!(contexts(1), expected);

@@ -11,7 +11,7 @@ use alloy::{
     primitives::{Address, U256},
     rpc::client::RpcClient,
 };
-use registrar::chain::{Chain, EndpointUrl, Settings};
+use registrar::chain::{Chain, EndpointUrl, Settings, SignerSettings};
 use std::time::Duration;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
@@ -117,7 +117,7 @@ async fn overhead(report: &mut Report) {
     let settings = Settings {
         chain_id: crate::harness::anvil::CHAIN_ID,
         endpoints,
-        signers: Vec::new(),
+        signers: SignerSettings::default(),
         contract,
         max_fee_per_gas: 1,
     };

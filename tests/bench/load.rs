@@ -1,7 +1,11 @@
 //! Load generators: a closed loop of many clients, and an open loop at a fixed rate.
 
 use crate::{
-    harness::{State, WaitFor, register_request},
+    harness::{
+        State, WaitFor,
+        client::{Client, Stub},
+        register_request,
+    },
     report::progress,
     stack::{BenchStack, case},
 };
@@ -120,7 +124,21 @@ pub async fn open_loop<T: Send + 'static>(
     wait_for: WaitFor,
     measure: impl Fn(Instant, &registrar::api::proto::Registration) -> T + Clone + Send + Sync + 'static,
 ) -> (Vec<T>, Outcome) {
-    let clients = stack.connections(8).await;
+    let mut clients = Vec::new();
+    for _ in 0..8 {
+        clients.push(Client::connect(stack.service.grpc).await.stub());
+    }
+    open_loop_on(&clients, numbers, period, wait_for, measure).await
+}
+
+/// As [`open_loop`], with these clients in turn.
+pub async fn open_loop_on<T: Send + 'static>(
+    clients: &[Stub],
+    numbers: std::ops::Range<u64>,
+    period: Duration,
+    wait_for: WaitFor,
+    measure: impl Fn(Instant, &registrar::api::proto::Registration) -> T + Clone + Send + Sync + 'static,
+) -> (Vec<T>, Outcome) {
     let mut ticks = interval(period);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Burst);
     let mut tasks = JoinSet::new();

@@ -5,6 +5,10 @@
 
 mod accept;
 mod answer;
+mod auth;
+mod baseline;
+mod batches;
+mod cpu_per_call;
 mod failover;
 mod gas;
 mod large_store;
@@ -13,20 +17,24 @@ mod seed_database;
 #[allow(dead_code, unused_imports)]
 #[path = "../it/harness/mod.rs"]
 mod harness;
+mod hostile;
 mod load;
 mod memory;
 mod node_baseline;
 mod observer;
 mod process;
+mod rate;
 mod report;
 mod rpc_calls;
+mod signer;
 mod stack;
 mod telemetry;
 mod throughput;
+mod tls;
 
 use clap::{Parser, ValueEnum};
 use report::Report;
-use std::process::ExitCode;
+use std::{path::PathBuf, process::ExitCode};
 use tokio::signal::unix::{SignalKind, signal};
 
 /// Measures the registrar on a local node and prints each figure with its limit.
@@ -36,6 +44,12 @@ struct Args {
     /// Measure only this section; may be repeated
     #[arg(long, value_name = "ROW")]
     only: Vec<Section>,
+    /// Compare throughput and processor time with this build of the binary, in a file named `registrar`
+    #[arg(long, value_name = "FILE")]
+    baseline: Option<PathBuf>,
+    /// Of the section `hostile`, measure only the attacks whose names contain this
+    #[arg(long, value_name = "NAME", default_value = "", hide_default_value = true)]
+    attack: String,
     /// Rounds of each comparison that alternates between variants
     #[arg(long, value_name = "ROUNDS", default_value_t = 3, value_parser = clap::value_parser!(u8).range(1..))]
     rounds: u8,
@@ -58,6 +72,8 @@ enum Section {
     Calls,
     /// Time from a request to its durable acceptance
     Accept,
+    /// Calls with a hundred documents: accepted documents per second, and processor time for each
+    Batches,
     /// Time from the confirming block to the answer
     Answer,
     /// Memory with 10,000 registrations in flight
@@ -68,6 +84,16 @@ enum Section {
     Gas,
     /// A primary endpoint that dies or hangs under load
     Failover,
+    /// A well-behaved caller under each attack: accept latency and memory, compared with before
+    Hostile,
+    /// TLS: processor time for a call on a warm connection, compared with plaintext
+    Tls,
+    /// Authentication: processor time for a call with a token, compared with a call to a service without authentication
+    Auth,
+    /// A caller at ten times its rate: accept latency of another caller, compared with before
+    Rate,
+    /// Throughput with a remote signer that takes 100 ms for a signature, compared with a key in memory
+    Signer,
     /// All costs of telemetry, compared with the service without it
     Telemetry,
     /// Telemetry: processor time at 200 registrations a second, and the share that is delivered
@@ -90,7 +116,7 @@ async fn main() -> ExitCode {
     let mut terminated = signal(SignalKind::terminate()).unwrap();
     // However this ends, dropping the measurement kills the node and the service that it started.
     let report = tokio::select! {
-        report = measure(&args.only, usize::from(args.rounds)) => report,
+        report = measure(&args) => report,
         _ = interrupted.recv() => return ExitCode::from(130),
         _ = terminated.recv() => return ExitCode::from(143),
     };
@@ -102,14 +128,23 @@ async fn main() -> ExitCode {
     if args.strict && !report.passes() { ExitCode::FAILURE } else { ExitCode::SUCCESS }
 }
 
-async fn measure(only: &[Section], rounds: usize) -> Report {
-    let wanted = |section| only.is_empty() || only.contains(&section);
+async fn measure(args: &Args) -> Report {
+    let rounds = usize::from(args.rounds);
     let mut report = Report::default();
+    if let Some(baseline) = &args.baseline {
+        baseline::measure(&mut report, baseline, rounds).await;
+    }
+    // `--baseline` without `--only` measures the comparison alone.
+    let all = args.only.is_empty() && args.baseline.is_none();
+    let wanted = |section| all || args.only.contains(&section);
     if wanted(Section::Gas) {
         gas::measure(&mut report).await;
     }
     if wanted(Section::Accept) {
         accept::measure(&mut report).await;
+    }
+    if wanted(Section::Batches) {
+        batches::measure(&mut report, rounds).await;
     }
     if wanted(Section::Answer) {
         answer::measure(&mut report).await;
@@ -123,9 +158,24 @@ async fn measure(only: &[Section], rounds: usize) -> Report {
     if wanted(Section::Failover) {
         failover::measure(&mut report).await;
     }
+    if wanted(Section::Hostile) {
+        hostile::measure(&mut report, &args.attack).await;
+    }
+    if wanted(Section::Tls) {
+        tls::measure(&mut report, rounds).await;
+    }
+    if wanted(Section::Auth) {
+        auth::measure(&mut report, rounds).await;
+    }
+    if wanted(Section::Rate) {
+        rate::measure(&mut report, rounds).await;
+    }
     let (throughput, calls) = (wanted(Section::Throughput), wanted(Section::Calls));
     if throughput || calls {
         throughput::measure(&mut report, throughput, calls).await;
+    }
+    if wanted(Section::Signer) {
+        signer::measure(&mut report, rounds).await;
     }
     let of_telemetry = |section| wanted(Section::Telemetry) || wanted(section);
     if of_telemetry(Section::TelemetryCpu) {

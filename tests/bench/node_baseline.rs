@@ -12,7 +12,7 @@ use crate::{
 };
 use alloy::primitives::Bytes;
 use registrar::{
-    chain::{Signer, UnsignedTransaction, register_calldata, sign},
+    chain::{Signer, UnsignedTransaction, register_calldata},
     registration::{
         Pair,
         policy::{batching, fees::Fees},
@@ -90,6 +90,7 @@ async fn presign(chain: &BenchChain, numbers: Range<u64>, per_transaction: usize
         let signer = Signer::parse(KEYS[number]).unwrap();
         let contract = chain.registry.address;
         let batches: Vec<Vec<u64>> = numbers.chunks(per_transaction).map(<[u64]>::to_vec).collect();
+        let runtime = tokio::runtime::Handle::current();
         tasks.push(tokio::task::spawn_blocking(move || {
             let signed = batches.iter().zip(nonce..).map(|(batch, nonce)| {
                 let pairs: Vec<Pair> = batch.iter().map(|number| pair(*number)).collect();
@@ -103,7 +104,7 @@ async fn presign(chain: &BenchChain, numbers: Range<u64>, per_transaction: usize
                     gas_limit,
                     fees: FEES,
                 };
-                sign(&signer, &unsigned).unwrap().1
+                runtime.block_on(signer.sign(&unsigned)).unwrap().1
             });
             signed.collect::<Vec<Bytes>>()
         }));

@@ -52,12 +52,19 @@ impl Row {
 impl Report {
     /// Adds a measurement with a limit.
     pub fn bar(&mut self, name: impl Into<String>, measured: f64, unit: &'static str, bar: Bar) {
-        self.rows.push(Row { name: name.into(), measured, unit, bar: Some(bar) });
+        self.add(Row { name: name.into(), measured, unit, bar: Some(bar) });
     }
 
     /// Adds a measurement without a limit.
     pub fn figure(&mut self, name: impl Into<String>, measured: f64, unit: &'static str) {
-        self.rows.push(Row { name: name.into(), measured, unit, bar: None });
+        self.add(Row { name: name.into(), measured, unit, bar: None });
+    }
+
+    /// Prints the row at once, so that a run that is interrupted still has shown what it measured.
+    fn add(&mut self, row: Row) {
+        let [name, measured, bar, _, verdict] = cells(&row);
+        progress(format!("{name}: {measured}  {bar}  {verdict}").trim_end());
+        self.rows.push(row);
     }
 
     /// Adds a line below the table.
@@ -138,6 +145,22 @@ fn number(value: f64) -> String {
 pub fn percentile(sorted: &[f64], share: f64) -> f64 {
     let rank = (share * sorted.len() as f64).ceil() as usize;
     sorted.get(rank.max(1) - 1).copied().unwrap_or_default()
+}
+
+/// The middle value; zero without values.
+pub fn median(values: &[f64]) -> f64 {
+    let mut sorted = values.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    match sorted.len() {
+        0 => 0.0,
+        even if even.is_multiple_of(2) => f64::midpoint(sorted[even / 2 - 1], sorted[even / 2]),
+        _ => percentile(&sorted, 0.5),
+    }
+}
+
+/// The values in one line.
+pub fn listed(values: &[f64], digits: usize) -> String {
+    values.iter().map(|value| format!("{value:.digits$}")).collect::<Vec<_>>().join(", ")
 }
 
 /// Prints a progress line to standard error.

@@ -1,7 +1,11 @@
 //! The node, its contract and, where needed, the service.
 
 use crate::{
-    harness::{Anvil, Registry, Service, client::channel, service::Settings},
+    harness::{
+        Anvil, Registry, Service,
+        client::channel,
+        service::{Settings, command},
+    },
     report::Report,
 };
 use alloy::{
@@ -11,7 +15,7 @@ use alloy::{
 use registrar::{api::proto::registrar_service_client::RegistrarServiceClient, registration::Pair};
 use serde::Deserialize;
 use serde_json::{Value, json};
-use std::{collections::BTreeMap, ops::RangeInclusive, path::PathBuf};
+use std::{collections::BTreeMap, ops::RangeInclusive, path::PathBuf, process::Command};
 use tempfile::TempDir;
 use tonic::transport::Channel;
 
@@ -75,6 +79,11 @@ impl BenchChain {
 impl BenchStack {
     /// A service with one signer and these additional settings.
     pub async fn start(chain: BenchChain, settings: &[(&str, &str)]) -> Self {
+        Self::start_with(command(), chain, settings).await
+    }
+
+    /// As [`Self::start`], with another build of the binary.
+    pub async fn start_with(command: Command, chain: BenchChain, settings: &[(&str, &str)]) -> Self {
         let directory = TempDir::new().unwrap();
         let database = directory.path().join("registrar.db");
         let plain = Settings::new(chain.anvil.url(), &chain.registry, 1, &database)
@@ -82,7 +91,7 @@ impl BenchStack {
             .set("REGISTRAR_MAX_FEE_GWEI", 100_000)
             .set("REGISTRAR_QUEUE_LIMIT", 10_000_000);
         let settings = settings.iter().fold(plain, |plain, (name, value)| plain.set(name, value));
-        let service = Service::start(&settings).await;
+        let service = Service::start_with(command, &settings).await;
         Self { service, chain, settings, database, _directory: directory }
     }
 

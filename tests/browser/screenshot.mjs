@@ -1,9 +1,9 @@
 // Opens the waterfall of a trace and then its error in Spotlight, in headless Chromium.
 // Usage: node screenshot.mjs URL TRACE_ID FOLDER
 // Prints what the page shows as JSON and writes waterfall.png and error.png to the folder.
-import { accessSync, constants } from 'node:fs'
-import { delimiter, join } from 'node:path'
+import { join } from 'node:path'
 import { chromium } from 'playwright-core'
+import { installedBrowser } from './installed-browser.mjs'
 
 const [url, traceId, folder] = process.argv.slice(2)
 const FLAGS = [
@@ -30,21 +30,6 @@ try {
   console.log(JSON.stringify({ waterfall, error }))
 } finally {
   await browser.close()
-}
-
-function installedBrowser() {
-  const names = ['chromium', 'chromium-browser', 'google-chrome']
-  const paths = names.flatMap(name => process.env.PATH.split(delimiter).map(directory => join(directory, name)))
-  const found = paths.find(path => {
-    try {
-      accessSync(path, constants.X_OK)
-      return true
-    } catch {
-      return false
-    }
-  })
-  if (!found) throw new Error('Chromium is missing: `make test` installs it from the Debian package `chromium`')
-  return found
 }
 
 /** The spans as the page nests them. The screenshot includes the attributes of the wait. */

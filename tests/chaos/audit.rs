@@ -36,6 +36,7 @@ pub async fn audit(
     registry: &Registry,
     anvil: &Anvil,
     proxies: &[Proxy],
+    redirect_target: &Proxy,
     ledger: &Ledger,
 ) -> Findings {
     let clients = join_all(services.iter().map(|service| Client::connect(service.grpc))).await;
@@ -66,6 +67,8 @@ pub async fn audit(
         skipped.iter().map(|log| format!("{:?} in {:?}", log.topics(), log.transaction_hash)).collect();
     findings.compare(&rows, &inclusions, &ledger.entries().requested);
     findings.reused_nonces = reused_nonces(proxies);
+    findings.rows = rows;
+    findings.followed_redirects = redirect_target.counts().into_keys().collect();
     if findings.any_in_chain_or_store() {
         findings.missing_blocks = missing_blocks(anvil).await;
     }

@@ -4,9 +4,10 @@ use super::{
     block_producer::BlockProducer,
     fault_log::FaultLog,
     ledger::Ledger,
+    replicas::Replicas,
     schedule::{ChainFault, Endpoints, Schedule},
 };
-use crate::harness::{Anvil, Proxy, proxy::InjectedFault};
+use crate::harness::{Anvil, Fault, HttpAnswer, Proxy, ReplicatedServers, proxy::InjectedFault};
 use alloy::primitives::B256;
 use serde_json::{Value, json};
 use std::{
@@ -30,7 +31,12 @@ pub struct FaultInjector<'a> {
     pub anvil: &'a Anvil,
     /// Proxies in front of the node, the preferred endpoint first.
     pub proxies: &'a [Proxy],
+    /// Where the backup endpoint redirects to.
+    pub redirect_target: &'a Proxy,
     pub producer: &'a BlockProducer,
+    pub replicas: &'a Replicas,
+    /// Of a run on PostgreSQL.
+    pub servers: Option<&'a ReplicatedServers>,
     pub fault_log: &'a FaultLog,
 }
 
@@ -50,7 +56,7 @@ impl FaultInjector<'_> {
             self.fault_log.record("over");
             let mut history = history.lock().unwrap();
             history.now = None;
-            if !fault.keeps_chain_usable() {
+            if !fault.keeps_confirming() {
                 history.unhealthy.push(from..ledger.now());
             }
         }
@@ -75,6 +81,19 @@ impl FaultInjector<'_> {
                 sleep(time).await;
                 drop(injected);
             }
+            ChainFault::Redirect { time } => {
+                let redirect = Fault::Http(HttpAnswer::redirect(307, &self.redirect_target.secret_url()));
+                let injected: Vec<InjectedFault> =
+                    self.proxies[1..].iter().map(|proxy| proxy.inject_all(redirect)).collect();
+                sleep(time).await;
+                drop(injected);
+            }
+            ChainFault::StallLogs { time } => {
+                self.replicas.stall_logs(true);
+                sleep(time).await;
+                self.replicas.stall_logs(false);
+            }
+            ChainFault::SwitchOver => self.servers.unwrap().switch_over().await,
             ChainFault::Halt { time } => {
                 self.producer.halt();
                 sleep(time).await;

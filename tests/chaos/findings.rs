@@ -23,8 +23,16 @@ pub struct Findings {
     pub unrequested: Vec<String>,
     /// Stored with another transaction or block than on the chain.
     pub misreported: Vec<String>,
+    /// What the change feed never said, or said in the wrong order.
+    pub unseen: Vec<String>,
+    /// Streams that its client opened.
+    pub feed_streams: u64,
+    /// Every registration at the end.
+    pub rows: Vec<Registration>,
     /// Nonces that were signed for two different transactions.
     pub reused_nonces: Vec<String>,
+    /// Methods of the calls that a redirect led to another host.
+    pub followed_redirects: Vec<String>,
     /// Sent in a transaction although already on the chain: the work got a second nonce too early.
     pub redundant_sends: Vec<String>,
     /// Block numbers for which the node has no block, which makes the node a possible cause. Collected only with other

@@ -7,7 +7,9 @@ use super::{
 };
 use crate::harness::{Registration, State, WaitFor, seconds};
 use fastrand::Rng;
-use registrar::api::proto::{RegisterDocumentRequest, registrar_service_client::RegistrarServiceClient};
+use registrar::api::proto::{
+    DocumentKey, RegisterDocumentRequest, RegisterDocumentsRequest, registrar_service_client::RegistrarServiceClient,
+};
 use std::{sync::Arc, time::Duration};
 use tokio::{
     task::JoinSet,
@@ -17,6 +19,8 @@ use tokio_util::sync::CancellationToken;
 use tonic::{Status, transport::Channel};
 
 const CALLERS: u64 = 8;
+/// Documents of one call, where a caller registers several at once.
+const MAX_BATCH: u64 = 12;
 /// Requests per caller before it waits for a confirmation.
 const BURST: u64 = 6;
 /// `wait_timeout` of each call.
@@ -68,6 +72,10 @@ impl Caller {
     async fn run(mut self) {
         while !self.stop.is_cancelled() {
             for _ in 1..self.rng.u64(1..=BURST) {
+                if self.rng.u8(0..3) == 0 {
+                    self.ask_for_many().await;
+                    continue;
+                }
                 let early = [WaitFor::Accepted, WaitFor::Accepted, WaitFor::Submitted, WaitFor::Included];
                 let wait_for = early[self.rng.usize(..early.len())];
                 self.ask(wait_for, |_| true).await;
@@ -109,6 +117,54 @@ impl Caller {
                 }
             }
             sleep(RETRY_DELAY).await;
+        }
+    }
+
+    /// Requests several pairs in one call until all are accepted.
+    async fn ask_for_many(&mut self) {
+        let pairs: Vec<_> = (0..self.rng.u64(1..=MAX_BATCH)).map(|_| self.ledger.choose(&mut self.rng)).collect();
+        let mut accepting_since = None;
+        while !self.call_with_many(&pairs).await {
+            if self.stop.is_cancelled() && accepting_since.get_or_insert_with(Instant::now).elapsed() > ACCEPT_TIMEOUT {
+                self.ledger.entries().unanswered.push(format!("{pairs:?}: not accepted in {ACCEPT_TIMEOUT:?}"));
+                return;
+            }
+            sleep(RETRY_DELAY).await;
+        }
+    }
+
+    /// Whether they were accepted.
+    async fn call_with_many(&mut self, pairs: &[Pair]) -> bool {
+        let Some(mut connection) = self.connection.take() else {
+            self.connection = self.addresses.connect(&mut self.rng).await;
+            return false;
+        };
+        let key = |(hash, case): &Pair| DocumentKey { document_hash: hash.clone(), case_id: case.clone() };
+        let request = RegisterDocumentsRequest { documents: pairs.iter().map(key).collect(), user_id: String::new() };
+        match timeout(CALL_TIMEOUT, connection.register_documents(request)).await {
+            Err(_) => {
+                self.ledger.entries().unanswered.push(format!("{pairs:?}: no answer in {CALL_TIMEOUT:?}"));
+                false
+            }
+            Ok(Ok(answer)) => {
+                self.connection = Some(connection);
+                let registrations = answer.into_inner().registrations;
+                assert_eq!(registrations.len(), pairs.len(), "one for each document");
+                for (pair, registration) in pairs.iter().zip(&registrations) {
+                    self.ledger.reported(pair, registration);
+                }
+                true
+            }
+            Ok(Err(status)) => {
+                match trailer(&status, "x-error-reason") {
+                    Some(reason) => {
+                        self.connection = (reason != "SHUTTING_DOWN").then_some(connection);
+                        *self.ledger.entries().errors.entry(reason).or_default() += 1;
+                    }
+                    None => self.ledger.entries().disconnected += 1,
+                }
+                false
+            }
         }
     }
 

@@ -7,6 +7,7 @@ mod audit;
 mod block_producer;
 mod fault_log;
 mod faults;
+mod feed;
 pub mod findings;
 pub mod ledger;
 mod load;
@@ -18,10 +19,11 @@ pub mod schedule;
 pub mod stall;
 mod summary;
 
-use crate::harness::{Anvil, Proxy, Registry, postgres::Database, service::Settings};
+use crate::harness::{Anvil, Proxy, Registry, ReplicatedServers, service::Settings};
 use block_producer::BlockProducer;
 use fault_log::FaultLog;
 use faults::{FaultHistory, FaultInjector};
+use feed::FeedClient;
 use ledger::Ledger;
 use replicas::Replicas;
 use report::Report;
@@ -96,10 +98,15 @@ async fn run_on_chain(
 ) -> Outcome {
     let proxies = [Proxy::before(anvil.url()).await, Proxy::before(anvil.url()).await];
     let urls = proxies.each_ref().map(Proxy::secret_url).join(",");
+    let redirect_target = Proxy::before(anvil.url()).await;
     let mut settings =
         Settings::new(&urls, registry, SIGNERS, &directory.join("registrar.db")).set("REGISTRAR_CONFIRMATIONS", 2);
-    if plan.engine == Engine::Postgres {
-        settings = settings.set("REGISTRAR_DATABASE_URL", Database::new().await.url());
+    let servers = match plan.engine {
+        Engine::Sqlite => None,
+        Engine::Postgres => Some(ReplicatedServers::start().await),
+    };
+    if let Some(servers) = &servers {
+        settings = settings.set("REGISTRAR_DATABASE_URL", &servers.address.url);
     }
     let schedule = Schedule::new(plan);
     let ledger = Arc::new(Ledger::new());
@@ -108,7 +115,17 @@ async fn run_on_chain(
     let replicas = Replicas::start(plan.replicas, &settings, directory, &fault_log, &ledger).await;
     let started = ledger.now();
     let stop = CancellationToken::new();
-    let injector = FaultInjector { anvil, proxies: &proxies, producer, fault_log: &fault_log };
+    let injector = FaultInjector {
+        anvil,
+        proxies: &proxies,
+        redirect_target: &redirect_target,
+        producer,
+        replicas: &replicas,
+        servers: servers.as_ref(),
+        fault_log: &fault_log,
+    };
+    let audited = CancellationToken::new();
+    let feed = tokio::spawn(FeedClient::run(plan.seed, replicas.addresses(), audited.clone()));
     let callers = load::run(plan.seed, replicas.addresses(), ledger.clone(), stop.clone());
     let faults_and_kills = async {
         tokio::join!(injector.inject_all(&schedule, &ledger, &history), kill(&replicas, &schedule));
@@ -123,7 +140,11 @@ async fn run_on_chain(
     let run = started..ledger.now();
     let remaining = replicas.stop_killing().await;
     let lifetimes = remaining.lifetimes();
-    let findings = audit::audit(&remaining.services, registry, anvil, &proxies, &ledger).await;
+    let mut findings = audit::audit(&remaining.services, registry, anvil, &proxies, &redirect_target, &ledger).await;
+    audited.cancel();
+    let feed = feed.await.unwrap();
+    findings.feed_streams = feed.streams;
+    findings.unseen = feed.compare(&remaining.services[0], &findings.rows).await;
     let panics = remaining.keep_logs();
     let (entries, history) = (ledger.entries().clone(), history.into_inner().unwrap());
     let summary = Summary { kills: plan.kills, run, findings, entries, history, lifetimes, panics };

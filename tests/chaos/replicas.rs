@@ -27,6 +27,7 @@ pub struct Replicas {
     addresses: watch::Sender<Vec<Option<SocketAddr>>>,
     /// One channel per replica; a message kills its process.
     kills: Vec<mpsc::UnboundedSender<()>>,
+    logs_stalled: watch::Sender<bool>,
     replicas: Vec<JoinHandle<Service>>,
     records: Arc<ProcessRecords>,
 }
@@ -63,11 +64,13 @@ impl Replicas {
             panics: Mutex::default(),
         });
         let addresses = watch::Sender::new(vec![None; count]);
-        let mut replicas = Self { addresses, kills: Vec::new(), replicas: Vec::new(), records };
+        let logs_stalled = watch::Sender::new(false);
+        let mut replicas = Self { addresses, kills: Vec::new(), logs_stalled, replicas: Vec::new(), records };
         for number in 0..count {
             let (kill, kill_requests) = mpsc::unbounded_channel();
             let (addresses, records) = (replicas.addresses.clone(), replicas.records.clone());
-            let replica = Replica { number, settings: settings.clone(), addresses, records };
+            let logs_stalled = replicas.logs_stalled.subscribe();
+            let replica = Replica { number, settings: settings.clone(), addresses, logs_stalled, records };
             replicas.kills.push(kill);
             replicas.replicas.push(tokio::spawn(replica.run(kill_requests)));
             // The first replica runs the migrations.
@@ -84,6 +87,11 @@ impl Replicas {
     /// Sends `kill -9` whatever the replica is doing, and starts it again.
     pub fn kill(&self, replica: usize) {
         assert!(self.kills[replica].send(()).is_ok(), "replica {replica} has ended");
+    }
+
+    /// Stops or resumes reading the logs of all replicas that serve.
+    pub fn stall_logs(&self, stalled: bool) {
+        self.logs_stalled.send_replace(stalled);
     }
 
     /// Waits until every replica serves; no more kills are accepted.
@@ -129,12 +137,13 @@ struct Replica {
     number: usize,
     settings: Settings,
     addresses: watch::Sender<Vec<Option<SocketAddr>>>,
+    logs_stalled: watch::Receiver<bool>,
     records: Arc<ProcessRecords>,
 }
 
 impl Replica {
     /// Runs until `kill_requests` closes; returns the last process, which is serving.
-    async fn run(self, mut kill_requests: mpsc::UnboundedReceiver<()>) -> Service {
+    async fn run(mut self, mut kill_requests: mpsc::UnboundedReceiver<()>) -> Service {
         for process in 0_u64.. {
             let start = self.records.ledger.now();
             self.records
@@ -148,7 +157,14 @@ impl Replica {
             if let Some(mut service) = serving {
                 self.publish_address(Some(service.grpc));
                 self.records.fault_log.record(format_args!("replica {}: process {process} serves", self.number));
-                if kill_requests.recv().await.is_none() {
+                let killed = loop {
+                    service.stall_log(*self.logs_stalled.borrow_and_update());
+                    tokio::select! {
+                        killed = kill_requests.recv() => break killed,
+                        Ok(()) = self.logs_stalled.changed() => {}
+                    }
+                };
+                if killed.is_none() {
                     self.records.record_lifetime(start..Duration::MAX);
                     return service;
                 }

@@ -1,7 +1,7 @@
 //! Plans all faults before anything runs, from the plan and its seed alone, so that a seed always gives the same
 //! faults.
 
-use super::Plan;
+use super::{Engine, Plan};
 use crate::harness::{Fault, HttpAnswer, proxy::node_errors::PROXYD_OVER_RATE_LIMIT};
 use fastrand::Rng;
 use std::{fmt, ops::Range, time::Duration};
@@ -35,8 +35,14 @@ pub enum ChainFault {
     },
     /// Injects a fault into every call of these endpoints.
     Cut { endpoints: Endpoints, fault: Fault, time: Duration },
+    /// The backup endpoint redirects every call to an address that no call may reach.
+    Redirect { time: Duration },
     /// Stops block production.
     Halt { time: Duration },
+    /// The logs of the replicas are not read.
+    StallLogs { time: Duration },
+    /// PostgreSQL only: the server becomes read-only, and its standby is promoted. Happens once in a run.
+    SwitchOver,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -65,8 +71,17 @@ impl Schedule {
                 (at, deck.pop().unwrap()(&mut rng))
             })
             .collect();
-        Self { kills, faults }
+        Self { kills, faults: with_switch_over(faults, plan) }
     }
+}
+
+/// Adds the switch-over in the middle.
+fn with_switch_over(mut faults: Vec<(Duration, ChainFault)>, plan: &Plan) -> Vec<(Duration, ChainFault)> {
+    if plan.engine == Engine::Postgres {
+        let at = faults[faults.len() / 2].0;
+        faults.insert(faults.len() / 2, (at, ChainFault::SwitchOver));
+    }
+    faults
 }
 
 /// One random moment in each of `count` equal parts of `time`.
@@ -75,7 +90,7 @@ fn random_moments(rng: &mut Rng, count: usize, time: Duration) -> Vec<Duration> 
 }
 
 impl ChainFault {
-    fn kinds() -> [fn(&mut Rng) -> Self; 8] {
+    fn kinds() -> [fn(&mut Rng) -> Self; 10] {
         [
             |rng| Self::Reorg { depth: rng.u64(1..=MAX_REORG_DEPTH) },
             |rng| Self::Reorg { depth: rng.u64(1..=MAX_REORG_DEPTH) },
@@ -84,16 +99,18 @@ impl ChainFault {
             |rng| Self::Cut { endpoints: Endpoints::Primary, fault: random_fault(rng), time: random_duration(rng) },
             |rng| Self::Cut { endpoints: Endpoints::Backup, fault: random_fault(rng), time: random_duration(rng) },
             |rng| Self::Cut { endpoints: Endpoints::All, fault: random_fault(rng), time: random_duration(rng) },
+            |rng| Self::Redirect { time: random_duration(rng) },
             |rng| Self::Halt { time: random_duration(rng) },
+            |rng| Self::StallLogs { time: random_duration(rng) },
         ]
     }
 
     /// Whether registrations can be confirmed during the fault. A fault of one endpoint is no excuse, because the other
     /// works.
-    pub fn keeps_chain_usable(self) -> bool {
+    pub fn keeps_confirming(self) -> bool {
         match self {
-            Self::Reorg { .. } | Self::Drop { .. } => true,
-            Self::Spike { .. } | Self::Halt { .. } => false,
+            Self::Reorg { .. } | Self::Drop { .. } | Self::Redirect { .. } | Self::StallLogs { .. } => true,
+            Self::Spike { .. } | Self::Halt { .. } | Self::SwitchOver => false,
             Self::Cut { endpoints, .. } => endpoints != Endpoints::All,
         }
     }
@@ -105,7 +122,10 @@ impl ChainFault {
             Self::Spike { .. } => "fee spikes",
             Self::Drop { .. } => "dropped pending transactions",
             Self::Cut { .. } => "endpoint faults",
+            Self::Redirect { .. } => "redirects of the backup endpoint",
             Self::Halt { .. } => "chain halts",
+            Self::StallLogs { .. } => "stalled log readers",
+            Self::SwitchOver => "database switch-overs",
         }
     }
 }
@@ -141,7 +161,10 @@ impl fmt::Display for ChainFault {
             Self::Drop { every: 1 } => write!(f, "all pending transactions dropped"),
             Self::Drop { every } => write!(f, "one of {every} pending transactions dropped"),
             Self::Cut { endpoints, fault, time } => write!(f, "{fault:?} on {endpoints:?} for {time:?}"),
+            Self::Redirect { time } => write!(f, "the backup endpoint redirects for {time:?}"),
             Self::Halt { time } => write!(f, "no block for {time:?}"),
+            Self::StallLogs { time } => write!(f, "no log is read for {time:?}"),
+            Self::SwitchOver => write!(f, "the standby of the database is promoted"),
         }
     }
 }

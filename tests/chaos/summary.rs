@@ -39,6 +39,7 @@ impl Summary {
         report.figure("registrations accepted", self.entries.accepted() as f64, "");
         report.figure("transactions that registered them", self.findings.transactions as f64, "");
         report.figure("calls ended by a kill", self.entries.disconnected as f64, "");
+        report.figure("streams of changes opened", self.findings.feed_streams as f64, "");
         let mut findings = Vec::new();
         for (name, found) in self.violations() {
             report.bar(name, found.len() as f64, "", Bar::AtMost(0.0));
@@ -59,7 +60,7 @@ impl Summary {
         Outcome { report, findings }
     }
 
-    fn violations(&self) -> [(&'static str, &Vec<String>); 10] {
+    fn violations(&self) -> [(&'static str, &Vec<String>); 12] {
         let findings = &self.findings;
         [
             ("lost", &findings.lost),
@@ -68,8 +69,10 @@ impl Summary {
             ("failed", &findings.failed),
             ("never requested", &findings.unrequested),
             ("reported differently than on chain", &findings.misreported),
+            ("missing from the change feed", &findings.unseen),
             ("nonces signed for two transactions", &findings.reused_nonces),
             ("sent again although on chain", &findings.redundant_sends),
+            ("redirects followed", &findings.followed_redirects),
             ("requests without an answer", &self.entries.unanswered),
             ("panics", &self.panics),
         ]

@@ -1,6 +1,9 @@
 //! A database restored from an older backup: transactions that the service sent since are found on chain and imported.
 
-use crate::harness::{CASE, EXTERNAL_REGISTRAR, Registration, StackBuilder, State, TestStack, account, document};
+use crate::harness::{
+    CASE, EXTERNAL_REGISTRAR, Fault, Registration, StackBuilder, State, TestStack, account, document, eventually,
+    proxy::node_errors::LOG_RANGE,
+};
 use alloy::primitives::{B256, U64, U256};
 use serde_json::{Value, json};
 use std::{fs, path::PathBuf};
@@ -79,6 +82,25 @@ async fn registrations_queued_in_the_backup_are_confirmed_by_the_transactions_se
         "document 5 is imported too, by the nonce that its transaction used"
     );
     assert_eq!((transactions(&stack, "external").await, transactions(&stack, "requeued").await), (0.0, 0.0));
+    assert_eq!(warnings(&stack), Vec::<Value>::new());
+}
+
+#[tokio::test]
+async fn transactions_sent_since_are_found_although_the_endpoint_limits_the_range_of_logs() {
+    let mut stack = StackBuilder::block_time(0.2).through_proxy().start().await;
+    stack.client.confirm(1, CASE).await;
+    let backup = Backup::take(&mut stack).await;
+    stack.client.confirm(2, CASE).await;
+    stack.anvil.mine(100).await;
+    stack.client.confirm(3, CASE).await;
+    let limits = LOG_RANGE.map(|error| stack.proxy().inject("eth_getLogs", Fault::LogRange(10, error)));
+
+    backup.restore(&mut stack).await;
+
+    stack.client.confirm(4, CASE).await;
+    eventually("both to be imported", async || (transactions(&stack, "imported").await >= 2.0).then_some(())).await;
+    assert!(limits[0].hits() > 10, "{} requests", limits[0].hits());
+    assert_eq!(transactions(&stack, "external").await, 0.0);
     assert_eq!(warnings(&stack), Vec::<Value>::new());
 }
 

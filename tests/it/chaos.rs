@@ -65,7 +65,7 @@ fn the_shortest_schedule_has_every_kind_of_fault() {
         Schedule::new(&Plan { engine: Engine::Sqlite, seed: 7, time: Duration::from_secs(5), kills: 1, replicas: 1 })
             .faults;
     let kinds: BTreeSet<_> = faults.iter().map(|(_, fault)| fault.kind()).collect();
-    assert_eq!(kinds.len(), 5, "{kinds:?}");
+    assert_eq!(kinds.len(), 7, "{kinds:?}");
     assert!(faults.is_sorted_by_key(|(at, _)| *at));
 }
 

@@ -6,6 +6,7 @@ use crate::harness::{
     document,
     listener::ReservedPort,
 };
+use serde_json::{Value, json};
 use std::{fs, path::PathBuf};
 use tempfile::TempDir;
 
@@ -91,6 +92,68 @@ async fn a_hash_can_be_registered_instead_of_a_file() {
     let run = at(&stack, &["register", &document(1), "--case", CASE]).await;
     assert_eq!(run.code, 0, "{run:?}");
     stack.registry.assert_registered_exactly([(document(1), CASE.into())]).await;
+}
+
+/// The sha2-256 of `hello\n` as CID v1 with the codecs raw and dag-pb.
+const HELLO_RAW: &str = "f01551220";
+const HELLO_DAG_PB: &str = "f01701220";
+
+#[tokio::test]
+async fn a_cid_that_is_not_of_the_file_has_a_warning_in_every_answer() {
+    let stack = StackBuilder::on_demand().start().await;
+    let (_directory, file) = hello();
+    let file = file.to_str().unwrap();
+    let [raw, dag_pb] = [HELLO_RAW, HELLO_DAG_PB].map(|prefix| format!("{prefix}{}", &HELLO[2..]));
+    let warning = |value: &Value| value["warning"].as_str().unwrap().to_owned();
+
+    let unknown = at(&stack, &["verify", file, "--case", CASE]).await;
+    assert_eq!(unknown.code, 1);
+    assert!(unknown.stdout.contains("`ipfs add`"), "no hint: {unknown:?}");
+    let unknown = at(&stack, &["verify", file, "--case", CASE, "--json"]).await.object();
+    assert!(warning(&unknown).contains("`ipfs add`"), "{unknown}");
+    let unknown = at(&stack, &["status", file]).await;
+    assert!(unknown.stderr.contains("`ipfs add`"), "no hint: {unknown:?}");
+
+    let by_raw = at(&stack, &["register", &raw, "--case", CASE, "--json"]).await.object();
+    assert_eq!((warning(&by_raw).as_str(), &by_raw["documentHash"]), ("", &HELLO.into()));
+    let by_dag_pb = at(&stack, &["register", &dag_pb, "--case", CASE, "--json"]).await.object();
+    assert!(warning(&by_dag_pb).contains("dag-pb") && by_dag_pb["id"] == by_raw["id"], "{by_dag_pb}");
+    let text = at(&stack, &["register", &dag_pb, "--case", "other"]).await;
+    assert!(text.stdout.contains("warning") && text.stdout.contains("dag-pb"), "{text:?}");
+    let status = at(&stack, &["status", &dag_pb, "--case", "other", "--json"]).await.object();
+    assert!(warning(&status).contains("dag-pb"), "{status}");
+    for (document, words) in [(file, ""), (&raw, ""), (&dag_pb, "dag-pb")] {
+        let verified = at(&stack, &["verify", document, "--case", CASE, "--json"]).await.object();
+        assert_eq!(verified["registered"], true);
+        assert!(warning(&verified).contains(words) && warning(&verified).is_empty() == words.is_empty(), "{verified}");
+    }
+}
+
+#[tokio::test]
+async fn an_empty_file_is_not_registered_and_a_pasted_hash_is_trimmed() {
+    let stack = StackBuilder::on_demand().start().await;
+    let (directory, _) = hello();
+    let empty = directory.path().join("empty.pdf");
+    std::fs::write(&empty, "").unwrap();
+    let empty = empty.to_str().unwrap();
+
+    let refused = at(&stack, &["register", empty, "--case", CASE]).await;
+    assert_eq!(refused.code, 64, "{refused:?}");
+    assert!(refused.stderr.contains("empty.pdf` is empty (0 bytes)"), "{refused:?}");
+    assert!(stack.client.list(Default::default()).await.unwrap().registrations.is_empty());
+    let unknown = at(&stack, &["verify", empty, "--case", CASE, "--json"]).await.object();
+    assert!(unknown["warning"].as_str().unwrap().contains("empty input"), "{unknown}");
+
+    let line = format!("{HELLO}  hello.txt\n");
+    let refused = at(&stack, &["register", &line, "--case", CASE]).await;
+    assert!(refused.code == 64 && refused.stderr.contains("a line of sha256sum"), "{refused:?}");
+    for (number, pasted) in
+        [format!("{HELLO}\n"), format!(" sha256:{} ", &HELLO[2..].to_uppercase())].iter().enumerate()
+    {
+        let case = format!("pasted-{number}");
+        let registered = at(&stack, &["register", pasted, "--case", &case, "--json"]).await.object();
+        assert_eq!((&registered["documentHash"], &registered["submittedAs"]), (&HELLO.into(), &pasted.trim().into()));
+    }
 }
 
 #[tokio::test]
@@ -190,10 +253,11 @@ async fn an_unknown_registration_exits_1() {
 async fn help_names_every_command_and_every_setting_and_exits_0() {
     let help = run(&["--help"], &[]).await;
     assert_eq!(help.code, 0);
-    for command in ["serve", "dev", "deploy", "register", "status", "watch", "list", "verify"] {
+    for command in ["serve", "dev", "deploy", "register", "status", "watch", "list", "verify", "completions", "man"] {
         assert!(help.stdout.contains(command), "{command} in {}", help.stdout);
         let of_command = run(&[command, "--help"], &[]).await;
         assert_eq!(of_command.code, 0, "{of_command:?}");
+        assert!(of_command.stdout.contains("Exit codes: 0 "), "{of_command:?}");
     }
     let key = crate::harness::anvil::KEYS[1];
     let serve = run(&["serve", "--help"], &[("REGISTRAR_SIGNER_KEYS", key)]).await;
@@ -207,6 +271,7 @@ async fn help_names_every_command_and_every_setting_and_exits_0() {
         "REGISTRAR_DATABASE_URL",
         "REGISTRAR_CONFIRMATIONS",
         "REGISTRAR_CONFIRMATION_TIMEOUT",
+        "REGISTRAR_QUEUE_TIMEOUT",
         "REGISTRAR_MAX_WAIT",
         "REGISTRAR_MAX_FEE_GWEI",
         "REGISTRAR_DAILY_BUDGET_ETH",
@@ -217,6 +282,64 @@ async fn help_names_every_command_and_every_setting_and_exits_0() {
         assert!(serve.stdout.contains(setting), "{setting} in {}", serve.stdout);
     }
     assert!(!serve.stdout.contains(&key[2..]), "help shows a secret");
+}
+
+#[tokio::test]
+async fn completions_and_manual_pages_know_the_commands_and_their_options() {
+    for shell in ["bash", "zsh", "fish"] {
+        let script = run(&["completions", shell], &[]).await;
+        assert_eq!((script.code, script.stderr.as_str()), (0, ""), "{shell}");
+        assert!(["register", "wait-for"].iter().all(|word| script.stdout.contains(word)), "{shell}: {}", script.stdout);
+    }
+    let script = run(&["completions", "bash"], &[]).await.stdout;
+    let checked = tokio::process::Command::new("bash").args(["-n", "-c", &script]).status().await.unwrap();
+    assert!(checked.success(), "bash cannot read its script");
+    let page = run(&["man"], &[]).await;
+    assert!(page.code == 0 && page.stdout.contains(".TH registrar 1"), "{page:?}");
+    let page = run(&["man", "signer", "new"], &[]).await;
+    assert!(page.code == 0 && page.stdout.contains("keystore"), "{page:?}");
+    let unknown = run(&["man", "nonsense"], &[]).await;
+    assert_eq!((unknown.code, unknown.stdout.as_str()), (64, ""), "{unknown:?}");
+}
+
+#[tokio::test]
+async fn info_shows_queue_balances_and_endpoints_with_options_on_either_side() {
+    let stack = StackBuilder::on_demand().start().await;
+    stack.anvil.set_balance(account(1), 0).await;
+    stack.client.accept(1, CASE).await;
+    let server = format!("http://{}", stack.service.grpc);
+
+    let before = run(&["--json", "--server", &server, "info"], &[]).await;
+    let after = run(&["info", "--json", "--server", &server], &[]).await;
+
+    let info = before.object();
+    assert_eq!((before.code, &info["chainId"]), (0, &after.object()["chainId"]), "{before:?}");
+    assert_eq!(info["queueTimeout"], "60s");
+    assert_eq!(info["queued"], "1");
+    assert!(info["oldestQueuedTime"].is_string(), "{info:#}");
+    let signer = &info["signers"][0];
+    assert_eq!((&signer["address"], &signer["balanceWei"]), (&json!(account(1).to_string()), &json!("0")));
+    let endpoint = &info["endpoints"][0];
+    assert_eq!((&endpoint["name"], &endpoint["state"]), (&json!("127.0.0.1"), &json!("healthy")));
+    let text = run(&["info", "--server", &server], &[]).await.stdout;
+    for words in ["(0 ETH)", "127.0.0.1 healthy, block ", "1, the oldest for ", "1 m 00 s after it is queued"] {
+        assert!(text.contains(words), "{words} in {text}");
+    }
+}
+
+#[tokio::test]
+async fn verify_distinguishes_not_registered_from_no_answer() {
+    let mut stack = StackBuilder::on_demand().start().await;
+    let server = format!("http://{}", stack.service.grpc);
+    let hash = document(1);
+    let verify = ["verify", &hash, "--case", CASE, "--server", &server];
+
+    assert_eq!(run(&verify, &[]).await.code, 1, "it is not registered");
+    stack.anvil.kill();
+    let unanswered = run(&verify, &[]).await;
+    assert_eq!(unanswered.code, 69, "the chain does not answer: {unanswered:?}");
+    stack.service.kill();
+    assert_eq!(run(&verify, &[]).await.code, 69, "the server is away");
 }
 
 #[tokio::test]

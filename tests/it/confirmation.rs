@@ -2,7 +2,7 @@
 
 use crate::harness::{
     CASE, Client, Fault, Finality, Registration, StackBuilder, State, TestStack, WaitFor, account, assert_pending,
-    document, eventually, register_request, retry_timing, within,
+    document, eventually, proxy::node_errors::UNSUPPORTED_TAG, register_request, retry_timing, within,
 };
 use alloy::primitives::B256;
 use serde_json::json;
@@ -281,4 +281,19 @@ async fn a_missing_receipt_does_not_delay_other_transactions() {
     assert_eq!(stack.client.get(&sent[0].id).await.unwrap().state(), State::Submitted);
     injected.release();
     stack.client.wait_for_state(&sent[0].id, State::Confirmed).await;
+}
+
+#[tokio::test]
+async fn finality_is_reached_by_the_tag_that_the_node_offers() {
+    let builder = StackBuilder::on_demand().anvil(&["--slots-in-an-epoch", "2"]).through_proxy();
+    let stack = builder.start().await;
+    let refused = stack.proxy().inject_matching("eth_getBlockByNumber", "safe", Fault::Error(UNSUPPORTED_TAG));
+    let waiting = spawn_call(&stack.client, 1, WaitFor::Finalized);
+    eventually("the transaction's block", async || (!stack.registry.events().await.is_empty()).then_some(())).await;
+    eventually("several polls", async || (refused.hits() > 2).then_some(())).await;
+    stack.anvil.mine(5).await;
+    let registration = within("finality", waiting).await.unwrap();
+    assert_eq!(registration.finality(), Finality::Finalized);
+    let warnings: Vec<_> = stack.service.log().into_iter().filter(|line| line["level"] == "WARN").collect();
+    assert_eq!((warnings.len(), &warnings[0]["tag"]), (1, &"safe".into()), "{warnings:?}");
 }

@@ -44,7 +44,7 @@ async fn a_crash_before_signing_loses_no_registration() {
 #[tokio::test]
 async fn a_crash_between_signing_and_sending_sends_the_same_transaction() {
     let mut stack = stack().await;
-    let injected = stack.proxy().inject("eth_sendRawTransaction", Fault::HoldRequest);
+    let injected = stack.proxy().inject("eth_sendRawTransaction", Fault::Hang);
     let accepted = stack.client.accept(1, CASE).await;
     let signed = hash_of_hit(&injected).await;
 

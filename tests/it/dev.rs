@@ -90,6 +90,17 @@ async fn the_dev_stack_runs_until_a_signal_and_leaves_nothing_behind() {
 }
 
 #[tokio::test]
+async fn a_killed_dev_stack_leaves_nothing_behind() {
+    let directory = ScratchDir::new();
+    let (mut process, grpc) = stack(&directory).await;
+    Client::connect(grpc).await.confirm(1, "case-1").await;
+
+    process.kill();
+
+    directory.assert_unchanged(&[]);
+}
+
+#[tokio::test]
 async fn the_printed_commands_work_when_pasted() {
     let directory = ScratchDir::new();
     let (mut process, grpc) = stack(&directory).await;

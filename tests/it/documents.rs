@@ -2,6 +2,7 @@
 //!
 //! The metrics' table is compared with a running service in `metrics.rs`, and the pages for operators in `operators`.
 
+mod follow;
 mod programs;
 mod reference;
 

@@ -2,8 +2,8 @@
 //! transaction.
 
 use crate::harness::{
-    Anvil, Fault, LoadScenario, Service, StackBuilder, assert_pending, eventually,
-    load_scenario::{ENDPOINT_1, ENDPOINT_2, LogLine, failback, failover, healthy, unhealthy},
+    Anvil, Fault, LoadScenario, Service, StackBuilder, assert_pending,
+    load_scenario::{ENDPOINT_1, ENDPOINT_2, LogLine, SINGLE_ENDPOINT, failback, failover, healthy, unhealthy},
     until_observed, within,
 };
 use std::time::Duration;
@@ -138,25 +138,30 @@ async fn a_backup_on_another_chain_gets_no_transaction_even_without_a_primary() 
 }
 
 #[tokio::test]
-async fn quarantine_is_permanent() {
-    let (dependencies, settings) = builder().endpoints(2).prepare().await;
-    let injected = dependencies.proxies[1].inject("eth_chainId", Fault::OTHER_CHAIN);
-    let scenario = LoadScenario::new(dependencies.start(settings).await);
-    scenario.expect_log([quarantined(ENDPOINT_2)]).await;
+async fn a_chain_id_that_is_wrong_once_is_asked_again() {
+    let (dependencies, settings) = builder().endpoints(1).prepare().await;
+    let wrong = dependencies.proxies[0].inject("eth_chainId", Fault::FirstResult("\"0xa4b1\""));
+    let scenario = LoadScenario::new(within("the start", dependencies.start(settings)).await);
+    wrong.until_hit().await;
+    scenario.register(0..3).await;
+    scenario.assert_no_warning_for(SINGLE_ENDPOINT);
+    scenario.assert_invariants().await;
+}
 
-    // The endpoint now reports the right chain id, but quarantine is permanent.
-    injected.release();
-    let mut changes = Box::pin(eventually("another state", async || {
-        (scenario.state(ENDPOINT_2).await != "quarantined").then_some(())
-    }));
-    assert_pending("a change of the quarantine", &mut changes, Duration::from_secs(3)).await;
-    drop(changes);
+#[tokio::test]
+async fn the_only_endpoint_is_used_again_soon_after_its_chain_id_is_right() {
+    let scenario = LoadScenario::new(builder().endpoints(1).start().await);
+    let away = scenario.primary().inject_all(Fault::RefuseConnections);
+    scenario.wait_for_state(SINGLE_ENDPOINT, "down").await;
+    let other = scenario.primary().inject("eth_chainId", Fault::OTHER_CHAIN);
+    away.release();
+    scenario.expect_log([quarantined(SINGLE_ENDPOINT)]).await;
+    assert_eq!(scenario.primary().sent(), Vec::<String>::new());
 
-    let away = async |scenario: &LoadScenario| {
-        scenario.primary().inject_all(Fault::LoseRequest).hold_for(Duration::from_secs(2)).await;
-    };
-    scenario.register_during(away).await;
-    assert_eq!(scenario.backup().sent(), Vec::<String>::new());
+    other.release();
+
+    scenario.expect_log([quarantined(SINGLE_ENDPOINT), healthy(SINGLE_ENDPOINT)]).await;
+    scenario.register(0..3).await;
     scenario.assert_invariants().await;
 }
 

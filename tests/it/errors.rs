@@ -9,6 +9,8 @@ use registrar::api::proto::{
 };
 use tonic::{Code, Request};
 
+/// Of a document, with the codec raw.
+const CID: &str = "bafkreigdyrzt5sfp7udm7hu76uh7y26nf3efuylqabf3oclgtqy55fbzdi";
 const UNKNOWN_ID: &str = "0190b4f6-0000-7000-8000-000000000000";
 
 async fn stack() -> TestStack {
@@ -59,7 +61,16 @@ async fn an_invalid_document_hash_is_rejected() {
         format!("{hex}0"),
         format!("0x{}", &hex[2..]),
         format!("0x{}g", &hex[1..]),
-        format!(" {hex}"),
+        format!("{hex}  a.pdf\n"),
+        format!("{hex}\n{hex}"),
+        // CID in multibase `identity`: control characters, which PostgreSQL cannot store.
+        format!("\u{0}\u{1}\u{55}\u{12}\u{20}{}", "a".repeat(32)),
+        format!("ipfs://{CID}"),
+        format!("/ipfs/{CID}"),
+        format!("https://ipfs.io/ipfs/{CID}"),
+        format!("https://{CID}.ipfs.dweb.link/"),
+        // The CID of a libp2p key.
+        "k51qzi5uqu5dlvj2baxnqndepeb86cbk3ng7n3i46uzyxzyqj2xjonzllnv0v8".into(),
         format!("0x{}", "0".repeat(64)),
         "0".repeat(64),
         "hello".into(),
@@ -203,13 +214,31 @@ async fn every_call_lists_its_invalid_fields() {
         states: vec![99],
         case_id: "a b".into(),
         document_hash: "zz".into(),
+        caller: "Not A Name".into(),
+        user_id: "a@b.example".into(),
+        blocked_reasons: vec!["NO_REASON".into()],
+        create_time_from: Some(prost_types::Timestamp { seconds: 0, nanos: -1 }),
+        create_time_to: Some(prost_types::Timestamp { seconds: i64::MAX, nanos: 0 }),
+        transaction_hash: "0x12".into(),
+        order: 99,
     };
     let error = stack.client.list(list).await.unwrap_err();
     assert_eq!(error.kind(), invalid);
-    let fields = ["case_id", "document_hash", "page_size", "page_token", "states"];
-    for field in fields {
-        assert!(error.field_names().iter().any(|name| name.starts_with(field)), "{field} in {error:?}");
-    }
+    let fields = [
+        "blocked_reasons",
+        "caller",
+        "case_id",
+        "create_time_from",
+        "create_time_to",
+        "document_hash",
+        "order",
+        "page_size",
+        "page_token",
+        "states",
+        "transaction_hash",
+        "user_id",
+    ];
+    assert_eq!(error.field_names(), fields);
 }
 
 #[tokio::test]

@@ -214,7 +214,7 @@ async fn endpoint_urls_are_not_exposed_at_trace_level() {
         Fault::Http(HttpAnswer::status(502).html()),
         Fault::Error(BAD_KEY),
     ] {
-        let builder = two_endpoints().set("RUST_LOG", "trace");
+        let builder = two_endpoints().set("RUST_LOG", "trace,h2=trace");
         // The harness checks every log line, error and metric for the URL.
         let (scenario, ()) = LoadScenario::run_with_load(builder, async |scenario| {
             scenario.primary().inject_all(fault).hold_for(Duration::from_secs(1)).await;

@@ -1,9 +1,12 @@
 //! The rest of the API: service info, verification, diagnosis, health and reflection.
 
 use crate::harness::{
-    CASE, Cause, EXTERNAL_REGISTRAR, Fault, Finality, StackBuilder, State, TestStack, WaitFor, account,
-    anvil::CHAIN_ID, client::channel, document, eventually, register_request, registry::registerDocumentCall, seconds,
-    within,
+    CASE, Cause, EXTERNAL_REGISTRAR, Fault, Finality, StackBuilder, State, WaitFor, account,
+    anvil::CHAIN_ID,
+    client::{channel, health},
+    document, eventually, register_request,
+    registry::registerDocumentCall,
+    seconds, within,
 };
 use tonic::Code;
 use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient};
@@ -123,34 +126,29 @@ async fn a_diagnosis_of_blocked_work_names_the_blocker() {
     assert_eq!(diagnosis.evidence["balanceWei"], "0");
 }
 
-/// The status of a name in the standard health service.
-async fn health(stack: &TestStack, service: &str) -> Result<ServingStatus, Code> {
-    let mut client = HealthClient::new(channel(stack.service.grpc).await);
-    let request = HealthCheckRequest { service: service.to_owned() };
-    match within("a health check", client.check(request)).await {
-        Ok(response) => Ok(response.into_inner().status()),
-        Err(status) => Err(status.code()),
-    }
-}
-
 #[tokio::test]
 async fn chain_health_is_separate_from_service_health() {
     let stack = StackBuilder::on_demand().through_proxy().start().await;
     for name in ["", "registrar.v1.RegistrarService", "chain"] {
-        eventually(name, async || (health(&stack, name).await == Ok(ServingStatus::Serving)).then_some(())).await;
+        eventually(name, async || (health(stack.service.grpc, name).await == Ok(ServingStatus::Serving)).then_some(()))
+            .await;
     }
-    assert_eq!(health(&stack, "nonsense").await, Err(Code::NotFound));
+    assert_eq!(health(stack.service.grpc, "nonsense").await, Err(Code::NotFound));
 
     let away = stack.proxy().inject_all(Fault::LoseRequest);
-    let halted = async || (health(&stack, "chain").await == Ok(ServingStatus::NotServing)).then_some(());
+    let halted = async || (health(stack.service.grpc, "chain").await == Ok(ServingStatus::NotServing)).then_some(());
     eventually("the chain to be unhealthy", halted).await;
     for name in ["", "registrar.v1.RegistrarService"] {
-        assert_eq!(health(&stack, name).await, Ok(ServingStatus::Serving), "`{name}` still accepts registrations");
+        assert_eq!(
+            health(stack.service.grpc, name).await,
+            Ok(ServingStatus::Serving),
+            "`{name}` still accepts registrations"
+        );
     }
     stack.client.accept(1, CASE).await;
 
     away.release();
-    let back = async || (health(&stack, "chain").await == Ok(ServingStatus::Serving)).then_some(());
+    let back = async || (health(stack.service.grpc, "chain").await == Ok(ServingStatus::Serving)).then_some(());
     eventually("the chain to be healthy", back).await;
 }
 

@@ -1,11 +1,13 @@
 //! Limits: queue, waiting calls, message size, pending transactions, and a full disk.
 
 use crate::harness::{
-    CASE, Client, Service, StackBuilder, State, WaitFor, assert_pending, document, eventually, register_request, within,
+    CASE, Client, Service, StackBuilder, State, WaitFor, assert_pending, client::channel, document, eventually,
+    register_request, within,
 };
 use futures_util::future::join_all;
 use std::{process::Command, time::Duration};
 use tonic::Code;
+use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient};
 
 #[tokio::test]
 async fn a_full_queue_rejects_new_work_with_a_retry_delay() {
@@ -145,6 +147,7 @@ async fn a_message_of_4_mib_is_rejected() {
     let status = within("the answer", stack.client.stub().register_document(request)).await.unwrap_err();
 
     assert_eq!(status.code(), Code::OutOfRange, "{status:?}");
+    assert_eq!(status.metadata().get("x-error-reason").unwrap(), "MESSAGE_TOO_LARGE");
     assert!(status.message().len() < 1000, "{} bytes of message", status.message().len());
     assert!(stack.client.list(Default::default()).await.unwrap().registrations.is_empty());
     stack.client.confirm(2, CASE).await;
@@ -155,7 +158,7 @@ async fn a_full_disk_rejects_new_work_and_keeps_accepted_work() {
     // For the service, a limit on its file sizes is a full disk; other processes are not affected.
     let (dependencies, settings) = StackBuilder::block_time(0.2).prepare().await;
     let mut limited = Command::new("sh");
-    let limit = format!("trap '' XFSZ; ulimit -f 2048; exec '{}' \"$0\"", env!("CARGO_BIN_EXE_registrar"));
+    let limit = format!("trap '' XFSZ; ulimit -S -f 2048; exec '{}' \"$0\"", env!("CARGO_BIN_EXE_registrar"));
     limited.env_clear().env("PATH", std::env::var_os("PATH").unwrap()).args(["-c", &limit]);
     let mut service = Service::start_with(limited, &settings).await;
     let client = Client::connect(service.grpc).await;
@@ -168,8 +171,24 @@ async fn a_full_disk_rejects_new_work_and_keeps_accepted_work() {
             Err(error) => refused.push((number, error)),
         }
     }
+    let is_ready = async |service: &Service, expected: (u16, f64)| {
+        let up = service.metrics().await.value("registrar_store_up", &[]);
+        ((service.http("/readyz").await.0, up) == expected).then_some(())
+    };
+    eventually("readiness to fail", async || is_ready(&service, (503, 0.0)).await).await;
+    let mut health = HealthClient::new(channel(service.grpc).await);
+    let status = health.check(HealthCheckRequest { service: String::new() }).await.unwrap().into_inner().status();
+    assert_eq!(status, ServingStatus::NotServing);
     let lines = service.log().len();
     assert!(lines < 5_000, "{lines} log lines in a few seconds");
+    let reports = service.log().into_iter().filter(|line| line["level"] == "ERROR").collect::<Vec<_>>();
+    assert_eq!(reports.len(), 1, "one report for all calls: {reports:#?}");
+
+    let pid = service.id().to_string();
+    let freed = Command::new("prlimit").args(["--pid", &pid, "--fsize=unlimited"]).status().unwrap();
+    assert!(freed.success(), "prlimit");
+    eventually("readiness", async || is_ready(&service, (200, 1.0)).await).await;
+    accepted.push((300, client.accept(300, CASE).await.id));
     service.kill();
 
     let service = Service::start(&settings).await;

@@ -1,7 +1,7 @@
 //! Listing: newest first, stable while rows are added, filtered, with page tokens bound to the filter.
 
-use crate::harness::{Client, Registration, StackBuilder, State, document};
-use registrar::api::proto::ListRegistrationsRequest;
+use crate::harness::{Client, Registration, StackBuilder, State, WaitFor, account, cli, document, register_request};
+use registrar::api::proto::{ListOrder, ListRegistrationsRequest, RegisterDocumentRequest};
 use std::collections::BTreeSet;
 use tonic::Code;
 
@@ -91,6 +91,84 @@ async fn filters_by_state_case_and_document_are_combined() {
     assert_eq!(list(&[State::Confirmed], "a", Some(1)).await, [a1]);
     assert_eq!(list(&[State::Failed], "", None).await, Vec::<String>::new());
     assert_eq!(list(&[], "a", Some(9)).await, Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn a_user_a_time_a_blocked_reason_and_a_transaction_find_what_is_theirs_and_nothing_else() {
+    let stack = StackBuilder::on_demand().start().await;
+    let server = format!("http://{}", stack.service.grpc);
+    let command = async |arguments: &[&str]| {
+        let arguments: Vec<_> = ["list", "--json"].iter().chain(arguments).copied().collect();
+        let run = cli::run(&arguments, &[("REGISTRAR_SERVER", &server)]).await;
+        assert_eq!(run.code, 0, "{run:?}");
+        run.json().iter().map(|line| line["id"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    let accept = async |number: u64, user: &str| {
+        let request =
+            RegisterDocumentRequest { user_id: user.to_owned(), ..register_request(number, "a", WaitFor::Accepted) };
+        stack.client.register(request).await.unwrap()
+    };
+    let first = accept(1, "user-1").await;
+    assert_eq!(first.user_id, "user-1");
+    let confirmed = stack.client.wait_for_state(&first.id, State::Confirmed).await;
+    let hash = confirmed.transaction.unwrap().hash;
+    stack.anvil.set_balance(account(1), 0).await;
+    let second = accept(2, "user-2").await;
+    let third = accept(3, "user-1").await;
+    for blocked in [&second, &third] {
+        let is_blocked = |registration: &Registration| registration.blocked_reason == "INSUFFICIENT_FUNDS";
+        stack.client.wait_until(&blocked.id, "a blocked reason", is_blocked).await;
+    }
+    let list = async |request: ListRegistrationsRequest| pages(&stack.client, request).await;
+    let all = || ListRegistrationsRequest { page_size: 1, ..Default::default() };
+    let ids = |expected: &[&Registration]| expected.iter().map(|one| one.id.clone()).collect::<Vec<_>>();
+
+    let of_user = ListRegistrationsRequest { user_id: "user-1".into(), ..all() };
+    assert_eq!(list(of_user.clone()).await, ids(&[&third, &first]));
+    assert_eq!(command(&["--user", "user-1"]).await, ids(&[&third, &first]));
+    let oldest = ListRegistrationsRequest { order: ListOrder::OldestFirst.into(), ..of_user };
+    assert_eq!(list(oldest).await, ids(&[&first, &third]));
+    assert_eq!(command(&["--user", "user-1", "--oldest"]).await, ids(&[&first, &third]));
+    let blocked = ListRegistrationsRequest { blocked_reasons: vec!["INSUFFICIENT_FUNDS".into()], ..all() };
+    assert_eq!(list(blocked.clone()).await, ids(&[&third, &second]));
+    assert_eq!(command(&["--blocked", "insufficient_funds,FEE_CAP"]).await, ids(&[&third, &second]));
+    assert_eq!(list(ListRegistrationsRequest { user_id: "user-2".into(), ..blocked }).await, ids(&[&second]));
+    let carried = ListRegistrationsRequest { transaction_hash: hash.clone(), ..all() };
+    assert_eq!(list(carried).await, ids(&[&first]));
+    assert_eq!(command(&["--transaction", &hash]).await, ids(&[&first]));
+    let between =
+        ListRegistrationsRequest { create_time_from: second.create_time, create_time_to: third.create_time, ..all() };
+    assert_eq!(list(between).await, ids(&[&second]));
+    assert_eq!(command(&["--since", "1h"]).await, ids(&[&third, &second, &first]));
+    assert_eq!(command(&["--until", "1h"]).await, ids(&[]));
+}
+
+#[tokio::test]
+async fn a_command_finds_a_registration_by_its_document_or_its_transaction() {
+    let stack = StackBuilder::on_demand().start().await;
+    let server = format!("http://{}", stack.service.grpc);
+    let command = async |arguments: &[&str]| cli::run(arguments, &[("REGISTRAR_SERVER", &server)]).await;
+    let first = stack.client.confirm(1, "a").await;
+    let hash = &first.transaction.as_ref().unwrap().hash;
+    for arguments in [
+        vec!["watch", &first.document_hash, "--json"],
+        vec!["explain", &first.document_hash, "--case", "a", "--json"],
+        vec!["status", &first.document_hash, "--json"],
+        vec!["status", hash, "--json"],
+        vec!["watch", hash, "--json"],
+    ] {
+        let run = command(&arguments).await;
+        assert!(run.code == 0 && run.stdout.contains(&first.id), "{arguments:?}: {run:?}");
+    }
+    let second = stack.client.confirm(1, "b").await;
+    let ambiguous = command(&["watch", &first.document_hash]).await;
+    assert_eq!(ambiguous.code, 64, "{ambiguous:?}");
+    assert!(ambiguous.stderr.contains("2 registrations match") && ambiguous.stderr.contains("--case: b, a"));
+    let chosen = command(&["explain", &first.document_hash, "--case", "b"]).await;
+    assert!(chosen.code == 0 && chosen.stdout.contains(&second.id), "{chosen:?}");
+    let unknown = command(&["explain", &document(9)]).await;
+    assert_eq!(unknown.code, 1, "{unknown:?}");
+    assert!(unknown.stderr.contains("not registered for any case"), "{unknown:?}");
 }
 
 #[tokio::test]

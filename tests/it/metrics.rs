@@ -14,7 +14,7 @@ use std::{
 const ETHER: u128 = 1_000_000_000_000_000_000;
 
 /// Labels whose values are not a list that can be written down: names, methods, and what another table lists.
-const OPEN: [&str; 8] = ["cause", "code", "endpoint", "from", "method", "signer", "to", "reason"];
+const OPEN: [&str; 9] = ["caller", "cause", "code", "endpoint", "from", "method", "signer", "to", "reason"];
 
 /// A row of the reference's table.
 struct Listed {

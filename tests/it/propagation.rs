@@ -58,16 +58,23 @@ async fn node_gets_its_sentry_trace_back() {
 
 #[tokio::test]
 async fn an_invalid_trace_header_is_ignored_and_an_ambiguous_one_starts_a_new_trace() {
-    let stack = StackBuilder::on_demand().start().await;
+    // Organization 1. Nothing is sent there.
+    let dsn = "https://5ec2e7a1@o1.ingest.sentry.invalid/1";
+    let stack = StackBuilder::on_demand().set("SENTRY_DSN", dsn).start().await;
     let (w3c, sentry) = (format!("00-{TRACE}-{SPAN}-01"), format!("{TRACE}-{SPAN}"));
+    let w3c_off = format!("00-{TRACE}-{SPAN}-00");
     let upper = format!("00-{}-{SPAN}-01", TRACE.to_uppercase());
     let future = format!("cc-{TRACE}-{SPAN}-01-what-the-future-will-be-like");
-    let rows: [(&[(&'static str, &str)], bool); 7] = [
+    let rows: [(&[(&'static str, &str)], bool); 11] = [
         (&[("sentry-trace", &sentry)], true),
         (&[("traceparent", &w3c), ("sentry-trace", "garbage")], true),
         (&[("traceparent", "garbage"), ("sentry-trace", &sentry)], true),
         (&[("traceparent", &future), ("tracestate", "MALFORMED"), ("baggage", ",,=,%zz")], true),
         (&[("traceparent", &w3c), ("traceparent", &w3c)], false),
+        (&[("traceparent", &w3c), ("traceparent", &w3c_off), ("sentry-trace", &sentry)], false),
+        (&[("sentry-trace", &sentry), ("sentry-trace", &sentry), ("traceparent", &w3c)], false),
+        (&[("sentry-trace", &sentry), ("baggage", "sentry-org_id=2")], false),
+        (&[("sentry-trace", &sentry), ("baggage", "sentry-org_id=1")], true),
         (&[("traceparent", &upper)], false),
         (&[("tracestate", "congo=1"), ("baggage", "sentry-trace_id=771a43a4192642f0b136d5159a501700")], false),
     ];
@@ -123,7 +130,7 @@ async fn only_configured_endpoints_get_trace_headers() {
     // Both endpoints get the call, because the first loses it.
     let lost = named.inject("eth_call", Fault::LoseRequest);
     let w3c = format!("00-{TRACE}-{SPAN}-01");
-    let frozen = format!("sentry-trace_id={TRACE},sentry-release=their%20shop");
+    let frozen = format!("sentry-trace_id={TRACE},sentry-release=their%20shop,sentry-sample_rand=0.25");
     let baggage = format!("userId=alice,{frozen}");
     let request = VerifyDocumentRequest { document_hash: document(1), case_id: CASE.to_owned() };
     let headers = [("traceparent", w3c.as_str()), ("tracestate", "a@b@c=1, congo=2"), ("baggage", &baggage)];

@@ -35,6 +35,56 @@ async fn a_block_missing_at_the_other_endpoint_is_not_confirmed() {
 }
 
 #[tokio::test]
+async fn silence_of_the_other_endpoint_confirms_nothing() {
+    let refused = NodeError { code: 30, message: "Request timeout on the free tier, please upgrade", data: None };
+    let pruned = NodeError { code: -32000, message: "missing trie node 7c1d", data: None };
+    let scenario = LoadScenario::new(endpoints(2).start().await);
+    for (number, silence) in
+        (1..).zip([Fault::Error(refused), Fault::Error(pruned), Fault::status(408), Fault::LoseRequest, Fault::Hang])
+    {
+        let injected = scenario.backup().inject_matching("eth_getBlockByNumber", "0x", silence);
+        let accepted = scenario.stack.client.accept(number, CASE).await;
+        scenario.stack.client.wait_for_state(&accepted.id, State::Included).await;
+        let mut confirmed = Box::pin(scenario.stack.client.wait_for_state(&accepted.id, State::Confirmed));
+
+        assert_pending(&format!("the confirmation with {silence:?}"), &mut confirmed, Duration::from_secs(2)).await;
+        injected.release();
+
+        confirmed.await;
+    }
+}
+
+#[tokio::test]
+async fn receipts_that_contradict_the_chain_are_settled_by_another_endpoint() {
+    let scenario = LoadScenario::new(endpoints(2).start().await);
+    let _wrong = scenario.primary().inject("eth_getTransactionReceipt", Fault::WrongBlockHash);
+
+    let confirmed = scenario.stack.client.confirm(1, CASE).await;
+
+    assert_ne!(confirmed.transaction.unwrap().block_hash, format!("0x{}", "ab".repeat(32)));
+    scenario.stack.registry.assert_registered_exactly([(document(1), CASE.into())]).await;
+}
+
+#[tokio::test]
+async fn what_only_the_first_endpoint_reports_blocks_nothing() {
+    let scenario = LoadScenario::new(endpoints(2).start().await);
+    let block = "eth_getBlockByNumber";
+    for (number, (method, fault)) in (1..).zip([
+        ("eth_getBalance", Fault::Result("\"0x0\"")),
+        (block, Fault::Member("baseFeePerGas", "\"0x80000000000000000000000000000000\"")),
+        (block, Fault::Member("gasLimit", "\"0x1\"")),
+    ]) {
+        let wrong = scenario.primary().inject(method, fault);
+        let accepted = scenario.stack.client.accept(number, CASE).await;
+        tokio::join!(scenario.stack.client.wait_for_state(&accepted.id, State::Confirmed), wrong.until_hit());
+        wrong.release();
+    }
+
+    let blocked = scenario.stack.service.log().into_iter().find(|line| line["message"] == "registrations are blocked");
+    assert_eq!(blocked, None);
+}
+
+#[tokio::test]
 async fn a_lagging_backup_alone_is_not_taken_for_a_regressed_chain() {
     let mut scenario = LoadScenario::new(endpoints(2).start().await);
     scenario.stack.anvil.mine(60).await;

@@ -369,7 +369,7 @@ async fn keys_and_url_credentials_are_never_logged() {
     let (dependencies, settings) = StackBuilder::on_demand().prepare().await;
     let address = dependencies.anvil.url().trim_start_matches("http://");
     let url = format!("http://user:passw0rd@{address}/?key=s3cr3t");
-    let settings = settings.set("REGISTRAR_RPC_URLS", url).set("RUST_LOG", "trace");
+    let settings = settings.set("REGISTRAR_RPC_URLS", url).set("RUST_LOG", "trace,h2=trace");
     let mut service = Service::start(&settings).await;
     let client = Client::connect(service.grpc).await;
     client.confirm(1, CASE).await;

@@ -1,11 +1,14 @@
 //! Throttling: a throttled endpoint is left alone for as long as it requests and stays healthy.
 
 use crate::harness::{
-    Fault, HttpAnswer, LoadScenario, StackBuilder, eventually,
-    load_scenario::{ENDPOINT_1, ENDPOINT_2, SINGLE_ENDPOINT},
-    proxy::node_errors::{OVER_RATE_LIMIT, PROXYD_OVER_RATE_LIMIT},
+    CASE, Fault, HttpAnswer, LoadScenario, StackBuilder, State,
+    client::health,
+    eventually,
+    load_scenario::{ENDPOINT_1, ENDPOINT_2, LogLine, SINGLE_ENDPOINT, failover, unhealthy},
+    proxy::node_errors::{MONTH_SPENT, OVER_RATE_LIMIT, PROXYD_OVER_RATE_LIMIT},
 };
 use std::time::Duration;
+use tonic_health::pb::health_check_response::ServingStatus;
 
 /// `Retry-After` in seconds.
 const RETRY_AFTER_SECONDS: u64 = 3;
@@ -14,6 +17,10 @@ const MEDIUM_WAIT: Duration = Duration::from_secs(2);
 /// Two endpoints in front of one node with Base's block time.
 fn two_endpoints() -> StackBuilder {
     StackBuilder::block_time(0.2).endpoints(2)
+}
+
+fn throttled(endpoint: &str) -> LogLine {
+    unhealthy(endpoint).with("state", "throttled")
 }
 
 const THROTTLED: HttpAnswer = HttpAnswer::status(429);
@@ -54,14 +61,44 @@ async fn every_providers_throttling_error_is_recognized() {
     }
 }
 
+/// The primary's plan is used up, or it asks for a long pause: it is reported once, and the backup takes over.
 #[tokio::test]
-async fn an_endpoint_without_credits_is_left_alone_and_stays_healthy() {
-    assert_left_alone_and_healthy(Fault::status(402)).await;
+async fn an_endpoint_that_throttles_for_long_is_replaced_and_reported_once() {
+    for fault in [
+        Fault::status(402),
+        Fault::Http(THROTTLED.with_error(MONTH_SPENT)),
+        Fault::Error(MONTH_SPENT),
+        Fault::Http(THROTTLED.retry_after(u64::MAX)),
+    ] {
+        let (scenario, injected) =
+            LoadScenario::run_with_load(two_endpoints(), async |scenario| scenario.primary().inject_all(fault)).await;
+        scenario.expect_log([throttled(ENDPOINT_1), failover(ENDPOINT_1, ENDPOINT_2)]).await;
+        assert_eq!(scenario.state(ENDPOINT_1).await, "throttled", "{fault:?}");
+        assert_eq!(scenario.count(&unhealthy(ENDPOINT_1)), 1, "{fault:?}");
+        // What was under way when the first was throttled.
+        assert!(injected.hits() < 20, "{} calls: {fault:?}", injected.hits());
+        scenario.assert_no_warning_for(ENDPOINT_2);
+        scenario.assert_invariants().await;
+    }
 }
 
 #[tokio::test]
-async fn an_extreme_retry_after_is_survived() {
-    assert_left_alone_and_healthy(Fault::Http(THROTTLED.retry_after(u64::MAX))).await;
+async fn the_only_endpoint_is_asked_again_soon_although_it_throttles_for_long() {
+    for fault in [Fault::Error(MONTH_SPENT), Fault::Http(THROTTLED.retry_after(3600))] {
+        let scenario = LoadScenario::new(StackBuilder::block_time(0.2).endpoints(1).start().await);
+        let injected = scenario.primary().inject_all(fault);
+        scenario.expect_log([throttled(SINGLE_ENDPOINT)]).await;
+        let chain_health = async || health(scenario.stack.service.grpc, "chain").await;
+        let unhealthy_chain = async || (chain_health().await == Ok(ServingStatus::NotServing)).then_some(());
+        eventually("the chain to be unhealthy", unhealthy_chain).await;
+        let accepted = scenario.stack.client.accept(1, CASE).await;
+        eventually("an early probe", async || (injected.hits() > 1).then_some(())).await;
+        assert!(injected.hits() < 10, "{} calls", injected.hits());
+        injected.release();
+        scenario.stack.client.wait_for_state(&accepted.id, State::Confirmed).await;
+        assert_eq!(chain_health().await, Ok(ServingStatus::Serving));
+        assert_eq!(scenario.count(&unhealthy(SINGLE_ENDPOINT)), 1, "{fault:?}");
+    }
 }
 
 /// The primary gets no call for as long as its `Retry-After` says.

@@ -53,7 +53,7 @@ fn children(span: &Value) -> &Vec<Value> {
     span["spans"].as_array().unwrap()
 }
 
-/// The first registration trace that the page shows below its call. Spans above the call are the caller's.
+/// The first registration trace that the page shows below its call.
 fn registration_span(spans: &[Value]) -> Option<&Value> {
     spans.iter().find_map(|span| {
         let is_registration = |child: &&Value| span["op"] == "grpc.server" && child["op"] == "blockchain.register";
@@ -75,7 +75,10 @@ async fn spotlight_shows_the_waterfall_and_the_timeout_diagnosis() {
 
     let seen = inspect_page(&directory, &page, &trace, &screenshots()).await;
 
-    let found = registration_span(seen["waterfall"].as_array().unwrap());
+    let [call] = &seen["waterfall"].as_array().unwrap()[..] else { panic!("more than the call: {seen:#}") };
+    assert_eq!(call["op"], "grpc.server", "{seen:#}");
+    assert!(call["name"].as_str().unwrap().contains("RegisterDocument"), "{seen:#}");
+    let found = registration_span(std::slice::from_ref(call));
     let registration = found.unwrap_or_else(|| panic!("no call with a registration trace below it: {seen:#}"));
     let stages: Vec<&Value> = children(registration).iter().map(|span| &span["op"]).collect();
     assert_eq!(stages, ["blockchain.prepare", "blockchain.send", "blockchain.wait"], "{seen:#}");

@@ -3,9 +3,10 @@
 use super::{EndpointPool, read::AnswerQuality, watermark::HeadStep};
 use crate::chain::{
     BlockTag, CallError, EndpointFault, Header,
+    nonce::RpcNonce,
     rpc_types::{BLOCK_BY_NUMBER, RpcHeader},
 };
-use alloy::primitives::{Address, U64};
+use alloy::primitives::Address;
 use tokio::time::Instant;
 
 impl EndpointPool {
@@ -63,11 +64,11 @@ impl EndpointPool {
     /// A lower nonce than before is accepted only when every reachable endpoint returns it: then a reorg removed
     /// transactions of the account.
     pub async fn nonce(&self, account: Address) -> Result<u64, CallError> {
-        let quality = |nonce: &U64| match self.watermark().is_stale_nonce(account, nonce.to()) {
+        let quality = |nonce: &RpcNonce| match self.watermark().is_stale_nonce(account, nonce.get()) {
             true => AnswerQuality::TryNext,
             false => AnswerQuality::Accept,
         };
-        let nonce = self.read("eth_getTransactionCount", (account, BlockTag::Latest.to_param()), quality).await?.to();
+        let nonce = self.read("eth_getTransactionCount", (account, BlockTag::Latest.to_param()), quality).await?.get();
         self.watermark().record_nonce(account, nonce);
         Ok(nonce)
     }

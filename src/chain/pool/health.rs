@@ -6,6 +6,7 @@ use super::{
     head_tracker::HeadTracker,
     health_policy::{ChainIdCheck, HeadStatus, HealthInputs, HealthReason, next_state},
     latency::LatencyTracker,
+    throttle::Throttle,
 };
 use crate::{
     chain::{Backoff, CallError, EndpointFault, EndpointState, Header, RejectReason},
@@ -16,9 +17,8 @@ use tokio::time::Instant;
 
 /// After this long as healthy, the circuit breaker starts again with its shortest time.
 const CIRCUIT_RESET_AFTER: Duration = Duration::from_secs(60);
-const DEFAULT_RETRY_AFTER: Duration = Duration::from_secs(1);
-/// Longer requests are shortened: after this the endpoint may throttle again.
-const MAX_RETRY_AFTER: Duration = Duration::from_secs(5 * 60);
+/// Between two questions for the chain id of a quarantined endpoint, with another endpoint and without one.
+const QUARANTINE_RECHECK: (Duration, Duration) = (Duration::from_secs(60), Duration::from_secs(5));
 
 #[derive(Debug)]
 pub struct EndpointHealth {
@@ -26,6 +26,7 @@ pub struct EndpointHealth {
     reason: HealthReason,
     since: Instant,
     chain_id_check: ChainIdCheck,
+    chain_id_checked_at: Instant,
     consecutive_failures: u32,
     last_failure: Option<Instant>,
     last_timed_out: bool,
@@ -35,7 +36,7 @@ pub struct EndpointHealth {
     head_tracker: HeadTracker,
     syncing: bool,
     good_probes: u32,
-    throttled_until: Option<Instant>,
+    throttle: Throttle,
     circuit_backoff: Backoff,
     /// Has a meaning only while the endpoint is down.
     circuit_open_until: Instant,
@@ -59,6 +60,7 @@ impl EndpointHealth {
             reason: HealthReason::Unreachable,
             since: now,
             chain_id_check: ChainIdCheck::Unknown,
+            chain_id_checked_at: now,
             consecutive_failures: 0,
             last_failure: None,
             last_timed_out: false,
@@ -68,7 +70,7 @@ impl EndpointHealth {
             head_tracker: HeadTracker::new(),
             syncing: false,
             good_probes: 0,
-            throttled_until: None,
+            throttle: Throttle::new(),
             circuit_backoff: Backoff::for_circuit_breaker(),
             circuit_open_until: now,
             error: None,
@@ -79,16 +81,34 @@ impl EndpointHealth {
         self.state
     }
 
+    /// Whether its answer about a block of the chain counts: one that is behind does not have the block yet.
+    pub fn can_join_quorum(&self) -> bool {
+        self.state.is_usable() && self.head_tracker.status() == HeadStatus::InSync && !self.syncing
+    }
+
     pub fn chain_id_check(&self) -> ChainIdCheck {
         self.chain_id_check
     }
 
     pub fn is_throttled(&self, now: Instant) -> bool {
-        self.throttled_until.is_some_and(|until| now < until)
+        self.throttle.remaining(now).is_some()
     }
 
-    pub fn throttled_for(&self, now: Instant) -> Option<Duration> {
-        self.throttled_until.and_then(|until| until.checked_duration_since(now))
+    /// What a call that is not made would find.
+    pub fn throttling_fault(&self, now: Instant) -> Option<EndpointFault> {
+        self.throttle.fault(now)
+    }
+
+    /// Whether it is left alone now, even by probes.
+    pub fn is_left_alone(&self, now: Instant, has_alternative: bool) -> bool {
+        if self.state == EndpointState::Quarantined && self.chain_id_check != ChainIdCheck::Match {
+            let (interval, without_alternative) = QUARANTINE_RECHECK;
+            let interval = if has_alternative { interval } else { without_alternative };
+            return now.saturating_duration_since(self.chain_id_checked_at) < interval;
+        }
+        // An endpoint without an alternative is asked earlier.
+        let throttled = self.is_throttled(now) && (has_alternative || !self.throttle.is_early_probe_due(now));
+        throttled || (has_alternative && self.is_circuit_open(now))
     }
 
     pub fn hedge_after(&self) -> Duration {
@@ -129,6 +149,8 @@ impl EndpointHealth {
                 HealthReason::Ok if self.state == EndpointState::Healthy => None,
                 HealthReason::Ok | HealthReason::Unreachable | HealthReason::TimedOut => self.error.clone(),
                 HealthReason::WrongChainId(_)
+                | HealthReason::RateLimited
+                | HealthReason::QuotaSpent
                 | HealthReason::Flapping
                 | HealthReason::HighErrorRate(_)
                 | HealthReason::HighLatency(_)
@@ -159,11 +181,15 @@ impl EndpointHealth {
     ) -> Option<StateChange> {
         match error {
             Some(CallError::Unavailable { fault: EndpointFault::Throttled { retry_after }, .. }) => {
-                let retry_after = retry_after.unwrap_or(DEFAULT_RETRY_AFTER).min(MAX_RETRY_AFTER);
-                self.throttled_until = self.throttled_until.max(Some(now + retry_after));
-                return None;
+                self.record_throttling(false, *retry_after, now);
+            }
+            Some(CallError::Unavailable { fault: EndpointFault::QuotaSpent { retry_after }, .. }) => {
+                self.record_throttling(true, *retry_after, now);
             }
             Some(CallError::Unavailable { fault, .. }) => {
+                if !self.is_throttled(now) {
+                    self.throttle.clear();
+                }
                 let timed_out = *fault == EndpointFault::Timeout;
                 self.count_failure(timed_out, took, now);
                 self.good_probes = 0;
@@ -181,11 +207,18 @@ impl EndpointHealth {
             }
             Some(CallError::Rejected { .. }) | None => {
                 self.consecutive_failures = 0;
+                self.throttle.clear();
                 self.latency.add(took);
                 self.window.add(now, false);
             }
         }
         self.update_state(name, now)
+    }
+
+    fn record_throttling(&mut self, quota_spent: bool, retry_after: Option<Duration>, now: Instant) {
+        self.throttle.record(quota_spent, retry_after, now);
+        // A throttled probe has not failed, and is no good one.
+        self.good_probes = 0;
     }
 
     fn count_failure(&mut self, timed_out: bool, took: Duration, now: Instant) {
@@ -205,7 +238,7 @@ impl EndpointHealth {
     }
 
     pub fn set_chain_id_check(&mut self, name: &str, check: ChainIdCheck, now: Instant) -> Option<StateChange> {
-        self.chain_id_check = check;
+        (self.chain_id_check, self.chain_id_checked_at) = (check, now);
         self.update_state(name, now)
     }
 
@@ -272,9 +305,6 @@ impl EndpointHealth {
     }
 
     fn update_state(&mut self, name: &str, now: Instant) -> Option<StateChange> {
-        if self.state == EndpointState::Quarantined {
-            return None;
-        }
         let (calls, failed) = self.window.count(now);
         let inputs = HealthInputs {
             chain_id_check: self.chain_id_check,
@@ -285,6 +315,7 @@ impl EndpointHealth {
             failed,
             latency: self.latency.mean().unwrap_or_default(),
             head_status: self.head_tracker.status(),
+            throttling: self.throttle.throttling(),
             syncing: self.syncing,
             good_probes: self.good_probes,
         };
@@ -306,7 +337,11 @@ impl EndpointHealth {
                 self.open_circuit(now);
                 self.clear_history();
             }
-            EndpointState::Healthy | EndpointState::Degraded | EndpointState::Suspect | EndpointState::Quarantined => {}
+            EndpointState::Quarantined => {
+                self.good_probes = 0;
+                self.clear_history();
+            }
+            EndpointState::Healthy | EndpointState::Degraded | EndpointState::Suspect | EndpointState::Throttled => {}
         }
         Some(self.change_from(from, name))
     }

@@ -1,6 +1,7 @@
 //! Derives an endpoint's state from its health. Degrading is immediate, recovery needs evidence, so that an endpoint
 //! does not change its state with each fault.
 
+use super::throttle::Throttling;
 use crate::chain::EndpointState;
 use std::{fmt, time::Duration};
 
@@ -44,6 +45,7 @@ pub struct HealthInputs {
     pub failed: u32,
     pub latency: Duration,
     pub head_status: HeadStatus,
+    pub throttling: Throttling,
     pub syncing: bool,
     /// Consecutive.
     pub good_probes: u32,
@@ -54,6 +56,8 @@ pub enum HealthReason {
     Ok,
     WrongChainId(u64),
     Unreachable,
+    RateLimited,
+    QuotaSpent,
     Flapping,
     TimedOut,
     /// In percent.
@@ -70,6 +74,8 @@ impl fmt::Display for HealthReason {
             Self::Ok => f.write_str("healthy"),
             Self::WrongChainId(id) => write!(f, "on chain {id}"),
             Self::Unreachable => f.write_str("does not answer"),
+            Self::RateLimited => f.write_str("rate limited"),
+            Self::QuotaSpent => f.write_str("the plan's quota is spent"),
             Self::Flapping => f.write_str("repeated timeouts"),
             Self::TimedOut => f.write_str("timed out"),
             Self::HighErrorRate(percent) => write!(f, "{percent}% of calls fail"),
@@ -88,6 +94,8 @@ impl HealthReason {
             Self::Ok => "well",
             Self::WrongChainId(_) => "other_chain",
             Self::Unreachable => "gone",
+            Self::RateLimited => "rate_limited",
+            Self::QuotaSpent => "quota_spent",
             Self::Flapping => "unsteady",
             Self::TimedOut => "timeout",
             Self::HighErrorRate(_) => "failing",
@@ -105,12 +113,20 @@ pub fn next_state(current: EndpointState, inputs: &HealthInputs) -> (EndpointSta
     }
     let is_verified = inputs.chain_id_check == ChainIdCheck::Match;
     match current {
-        EndpointState::Quarantined => (current, HealthReason::WrongChainId(0)),
-        EndpointState::Down if is_verified && inputs.good_probes >= PROBES_TO_CLOSE_CIRCUIT => {
+        EndpointState::Quarantined | EndpointState::Down
+            if is_verified && inputs.good_probes >= PROBES_TO_CLOSE_CIRCUIT =>
+        {
             state_when_responding(current, inputs)
         }
+        // Its id is right again, but it has not proved itself yet.
+        EndpointState::Quarantined => (current, HealthReason::WrongChainId(0)),
         EndpointState::Down => (current, HealthReason::Unreachable),
-        EndpointState::Healthy | EndpointState::Degraded | EndpointState::Suspect => {
+        EndpointState::Healthy | EndpointState::Degraded | EndpointState::Suspect | EndpointState::Throttled => {
+            match inputs.throttling {
+                Throttling::Long => return (EndpointState::Throttled, HealthReason::RateLimited),
+                Throttling::QuotaSpent => return (EndpointState::Throttled, HealthReason::QuotaSpent),
+                Throttling::Short => {}
+            }
             if inputs.consecutive_failures >= DOWN_AFTER_FAILURES {
                 (EndpointState::Down, HealthReason::Unreachable)
             } else if inputs.consecutive_failures > 0 && inputs.last_timed_out {
@@ -127,7 +143,7 @@ pub fn next_state(current: EndpointState, inputs: &HealthInputs) -> (EndpointSta
 fn state_when_responding(current: EndpointState, inputs: &HealthInputs) -> (EndpointState, HealthReason) {
     let was_degraded = current == EndpointState::Degraded;
     // Failures from before an outage say nothing about the time after it.
-    let is_significant = current != EndpointState::Down && inputs.calls >= MIN_CALLS_FOR_ERROR_RATE;
+    let is_significant = current.is_usable() && inputs.calls >= MIN_CALLS_FOR_ERROR_RATE;
     let error_rate = if is_significant { f64::from(inputs.failed) / f64::from(inputs.calls) } else { 0.0 };
     let reason = match inputs.head_status {
         HeadStatus::Lagging(lag) => Some(HealthReason::Lagging(lag)),
@@ -169,6 +185,7 @@ mod tests {
         failed: 0,
         latency: Duration::from_millis(20),
         head_status: HeadStatus::InSync,
+        throttling: Throttling::Short,
         syncing: false,
         good_probes: 9,
     };
@@ -286,7 +303,37 @@ mod tests {
                 Quarantined,
                 Reason::WrongChainId(1),
             ),
-            ("quarantine does not end", Quarantined, BASE, Quarantined, Reason::WrongChainId(0)),
+            (
+                "quarantined, right chain id, one good probe",
+                Quarantined,
+                Inputs { good_probes: 1, ..BASE },
+                Quarantined,
+                Reason::WrongChainId(0),
+            ),
+            ("quarantined, right chain id, two good probes", Quarantined, BASE, Healthy, Reason::Ok),
+            (
+                "quarantined, chain id unknown",
+                Quarantined,
+                Inputs { chain_id_check: ChainIdCheck::Unknown, ..BASE },
+                Quarantined,
+                Reason::WrongChainId(0),
+            ),
+            ("a long pause", Healthy, Inputs { throttling: Throttling::Long, ..BASE }, Throttled, Reason::RateLimited),
+            (
+                "the quota is spent, after a timeout",
+                Suspect,
+                Inputs { throttling: Throttling::QuotaSpent, ..BASE },
+                Throttled,
+                Reason::QuotaSpent,
+            ),
+            (
+                "down, and throttled",
+                Down,
+                Inputs { throttling: Throttling::Long, good_probes: 0, ..BASE },
+                Down,
+                Reason::Unreachable,
+            ),
+            ("throttled no more", Throttled, Inputs { good_probes: 0, ..BASE }, Healthy, Reason::Ok),
         ] {
             assert_eq!(next_state(current, &inputs), (state, reason), "{what}");
         }

@@ -1,9 +1,11 @@
 //! The endpoint pool: routing, failover, hedged reads and validation of heads.
 //!
 //! Decisions are pure functions: `health_policy` (state of an endpoint), `head_consensus` (comparison of heads),
-//! `watermark` (stale answers) and `route` (order of endpoints). `health` holds their inputs, with `latency`,
-//! `error_window` and `head_tracker`. `read`, `send`, `head` and `probe` make the calls.
+//! `watermark` (stale answers), `route` (order of endpoints) and `quorum_answers` (whose answer counts). `health` holds
+//! their inputs, with `latency`, `error_window`, `throttle` and `head_tracker`. `read`, `send`, `head`, `ask_quorum`
+//! and `probe` make the calls.
 
+mod ask_quorum;
 mod error_window;
 mod head;
 mod head_consensus;
@@ -12,16 +14,19 @@ mod health;
 mod health_policy;
 mod latency;
 mod probe;
+mod quorum_answers;
 mod read;
 mod route;
 mod send;
+mod throttle;
 mod watermark;
 
+pub use quorum_answers::{QUORUM, SECOND_OPINION_TIMEOUT, Silence};
 pub use read::AnswerQuality;
 pub use send::BroadcastResult;
 
 use super::{
-    CallError, EndpointFault, EndpointState, EndpointUrl, Header,
+    CallError, EndpointState, EndpointUrl, Header,
     endpoint::{Endpoint, SetupError},
 };
 use crate::{
@@ -36,6 +41,7 @@ use alloy::primitives::Address;
 use health::{EndpointHealth, StateChange};
 use health_policy::{ChainIdCheck, HealthReason};
 use parking_lot::{Mutex, MutexGuard};
+use quorum_answers::AnswerRecord;
 use route::{Candidate, route};
 use std::sync::Arc;
 use tokio::{sync::watch, time::Instant};
@@ -60,6 +66,8 @@ struct PoolMember {
     health: Mutex<EndpointHealth>,
     /// For waiting until the state changes.
     state: watch::Sender<EndpointState>,
+    /// Its answers to the questions that need two endpoints.
+    quorum_record: Mutex<AnswerRecord>,
 }
 
 /// What was logged last, so that each change is logged once.
@@ -82,7 +90,7 @@ impl EndpointPool {
         let member = |endpoint| {
             let (health, state) =
                 (Mutex::new(EndpointHealth::new(Instant::now())), watch::Sender::new(EndpointState::Down));
-            PoolMember { endpoint, health, state }
+            PoolMember { endpoint, health, state, quorum_record: Mutex::default() }
         };
         let members = endpoints.into_iter().map(member).collect();
         let (watermark, reported) = (Mutex::default(), Mutex::default());
@@ -91,6 +99,15 @@ impl EndpointPool {
 
     pub fn is_usable(&self) -> bool {
         self.0.members.iter().any(|member| member.health().state().is_usable())
+    }
+
+    pub fn is_throttled(&self) -> bool {
+        let now = Instant::now();
+        let is_throttled = |member: &PoolMember| {
+            let health = member.health();
+            health.state().is_usable() && health.is_throttled(now)
+        };
+        self.0.members.iter().any(is_throttled)
     }
 
     /// The preferred endpoint, or the last one while none is usable.
@@ -121,7 +138,17 @@ impl EndpointPool {
 
     /// `None` before the first probe.
     pub fn last_probed_head(&self) -> Option<Header> {
-        self.trusted_heads().map(|(header, _)| header).max_by_key(|header| header.block.number)
+        self.last_probed_heads().max_by_key(|header| header.block.number)
+    }
+
+    /// Of every endpoint that is in sync.
+    pub fn last_probed_heads(&self) -> impl Iterator<Item = Header> {
+        self.trusted_heads().map(|(header, _)| header)
+    }
+
+    /// Of the heads of the last probes, in wei per gas; `None` before the first.
+    pub fn lowest_base_fee(&self) -> Option<u128> {
+        self.last_probed_heads().map(|header| header.base_fee).min()
     }
 
     pub fn last_seen_nonce(&self, account: Address) -> Option<u64> {
@@ -147,10 +174,9 @@ impl EndpointPool {
     /// Throttling is reported first: then waiting helps.
     pub fn no_endpoint_error(&self, method: &'static str) -> CallError {
         let now = Instant::now();
-        let usable = |member: &&PoolMember| member.health().state().is_usable();
-        let throttled = self.0.members.iter().filter(usable).find_map(|member| {
-            let retry_after = Some(member.health().throttled_for(now)?);
-            Some(CallError::unavailable(member.endpoint.name(), method, EndpointFault::Throttled { retry_after }))
+        let throttled = self.0.members.iter().find_map(|member| {
+            let fault = member.health().throttling_fault(now)?;
+            Some(CallError::unavailable(member.endpoint.name(), method, fault))
         });
         throttled.unwrap_or_else(|| {
             let describe = |member: &PoolMember| {
@@ -257,7 +283,8 @@ impl EndpointPool {
         reported.previous_primary = reported.primary.or(reported.previous_primary);
         reported.primary = first;
         let Some(first) = first else {
-            events::all_endpoints_unavailable(self.0.members.len());
+            let snapshot = |member: &PoolMember| member.health().snapshot(member.endpoint.name());
+            events::all_endpoints_unavailable(&self.0.members.iter().map(snapshot).collect::<Vec<_>>());
             return;
         };
         // No previous primary: the service is starting.

@@ -4,14 +4,12 @@ use super::{ChainIdCheck, EndpointPool};
 use crate::{
     chain::{
         BlockTag, CallError, EndpointFault, EndpointState, Header,
+        quantity::Quantity,
         rpc_types::{BLOCK_BY_NUMBER, RpcHeader, RpcSyncing},
     },
     telemetry::{metrics, spans},
 };
-use alloy::{
-    primitives::U64,
-    rpc::json_rpc::{RpcRecv, RpcSend},
-};
+use alloy::rpc::json_rpc::{RpcRecv, RpcSend};
 use futures_util::future::join_all;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -93,12 +91,12 @@ impl EndpointPool {
     async fn probe(&self, position: usize, schedule: &mut ProbeSchedule) -> Duration {
         let member = &self.0.members[position];
         let now = Instant::now();
-        let (state, throttled, open) = {
+        let has_alternative = !self.route().is_empty();
+        let (state, open, left_alone) = {
             let health = member.health();
-            (health.state(), health.is_throttled(now), health.is_circuit_open(now))
+            (health.state(), health.is_circuit_open(now), health.is_left_alone(now, has_alternative))
         };
-        // While no endpoint is usable, an open circuit is probed too.
-        if state == EndpointState::Quarantined || throttled || (open && !self.route().is_empty()) {
+        if left_alone {
             return PROBE_INTERVAL;
         }
         let good = self.run_due_checks(position, schedule).await;
@@ -108,6 +106,7 @@ impl EndpointPool {
                 health.half_open_circuit(Instant::now());
                 RECOVERY_PROBE_DELAY
             }
+            (EndpointState::Quarantined, true) => RECOVERY_PROBE_DELAY,
             (EndpointState::Down, false) => {
                 // A probe through an open circuit must not extend it, and a throttled probe has not failed.
                 if state == EndpointState::Down && !open && !health.is_throttled(Instant::now()) {
@@ -125,7 +124,7 @@ impl EndpointPool {
         let name = member.endpoint.name();
         let span = spans::health_check(name);
         let checks = async {
-            if member.health().chain_id_check() == ChainIdCheck::Unknown
+            if member.health().chain_id_check() != ChainIdCheck::Match
                 || ProbeSchedule::is_due(schedule.chain_id_checked_at, CHAIN_ID_CHECK_INTERVAL)
             {
                 schedule.chain_id_checked_at = Some(Instant::now());
@@ -152,12 +151,19 @@ impl EndpointPool {
         good
     }
 
-    /// Without an answer the check stays as it was.
+    /// Without an answer the check stays as it was. A wrong chain id counts when a new connection has it too: the
+    /// first may have been the answer to another question.
     pub(super) async fn check_chain_id(&self, position: usize) {
         let member = &self.0.members[position];
-        let Ok(id) = self.probe_call::<_, U64>(position, "eth_chainId", ()).await else { return };
-        let id = id.to::<u64>();
-        let check = if id == self.0.chain_id { ChainIdCheck::Match } else { ChainIdCheck::Mismatch(id) };
+        let ask = async || self.probe_call::<_, Quantity>(position, "eth_chainId", ()).await.map(Quantity::get);
+        let expected = self.0.chain_id;
+        let mut id = ask().await;
+        if id.as_ref().is_ok_and(|id| *id != expected) {
+            member.endpoint.reconnect();
+            id = ask().await;
+        }
+        let Ok(id) = id else { return };
+        let check = if id == expected { ChainIdCheck::Match } else { ChainIdCheck::Mismatch(id) };
         let change = member.health().set_chain_id_check(member.endpoint.name(), check, Instant::now());
         self.report_state_change(position, change);
     }

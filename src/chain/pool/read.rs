@@ -31,7 +31,7 @@ enum ReadStep<R> {
 type PendingRead<R> = BoxFuture<'static, (usize, Result<R, CallError>)>;
 
 impl EndpointPool {
-    pub(super) async fn call<P: RpcSend, R: RpcRecv>(
+    pub(in crate::chain) async fn call<P: RpcSend, R: RpcRecv>(
         &self,
         position: usize,
         method: &'static str,
@@ -148,27 +148,6 @@ impl EndpointPool {
         self.0.members[position].health().state() == EndpointState::Suspect
     }
 
-    /// Calls the preferred endpoint alone when fewer than two are healthy.
-    pub async fn fan_out_healthy<P, R>(
-        &self,
-        method: &'static str,
-        params: P,
-        max_endpoints: usize,
-    ) -> Vec<Result<R, CallError>>
-    where
-        P: RpcSend,
-        R: RpcRecv,
-    {
-        let healthy = |position: &usize| self.0.members[*position].health().state() == EndpointState::Healthy;
-        let route = self.route();
-        let mut selected: Vec<usize> = route.iter().copied().filter(healthy).take(max_endpoints).collect();
-        if selected.len() < 2 {
-            selected = route.into_iter().take(1).collect();
-        }
-        let calls = selected.into_iter().map(|position| self.call(position, method, params.clone(), 1));
-        futures_util::future::join_all(calls).await
-    }
-
     /// An endpoint without an answer by `deadline` has timed out.
     pub async fn fan_out<P, R>(
         &self,
@@ -224,8 +203,10 @@ fn evaluate<R>(result: Result<R, CallError>, quality: impl Fn(&R) -> AnswerQuali
         },
         Err(error) => match error.reject_reason() {
             Some(RejectReason::UnknownBlock) => ReadStep::TryNext(REASON_STALE, Err(error)),
-            // An unknown rejection may be specific to this endpoint.
-            Some(RejectReason::Other) => ReadStep::TryNext("refused", Err(error)),
+            // An unknown rejection may be specific to this endpoint, as its limits and methods are.
+            Some(RejectReason::Other | RejectReason::Pruned | RejectReason::LogRange | RejectReason::UnknownMethod) => {
+                ReadStep::TryNext("refused", Err(error))
+            }
             Some(_) => ReadStep::Done(Err(error)),
             None => ReadStep::TryNext(error.outcome_label(), Err(error)),
         },

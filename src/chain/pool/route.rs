@@ -26,7 +26,7 @@ fn rank(state: EndpointState) -> Option<u8> {
         EndpointState::Healthy => Some(0),
         EndpointState::Degraded => Some(1),
         EndpointState::Suspect => Some(2),
-        EndpointState::Down | EndpointState::Quarantined => None,
+        EndpointState::Throttled | EndpointState::Down | EndpointState::Quarantined => None,
     }
 }
 

@@ -15,7 +15,7 @@ pub struct BroadcastResult {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum SendOutcome {
     Accepted,
-    /// Every endpoint would answer the same.
+    /// Every endpoint would answer the same, or nothing depends on the answer.
     Rejected,
     /// Not accepted by this endpoint, or unclear.
     TryOthers,
@@ -25,22 +25,28 @@ fn classify_send(result: &Result<(), CallError>) -> SendOutcome {
     let Err(error) = result else { return SendOutcome::Accepted };
     match error.reject_reason() {
         Some(RejectReason::AlreadyKnown) => SendOutcome::Accepted,
-        // An unknown rejection may be specific to this node: read-only, or an unpaid plan.
-        Some(RejectReason::FeeAboveNodeCap | RejectReason::WrongChainId | RejectReason::Other) | None => {
-            SendOutcome::TryOthers
-        }
+        // The receipts decide about a consumed nonce. A limit of the sequencer applies at every endpoint, and more calls
+        // prolong it.
+        Some(RejectReason::NonceTooLow | RejectReason::SenderLimit) => SendOutcome::Rejected,
+        // One endpoint alone neither stops work nor raises its price: it may be read-only, unpaid, behind, or wrong.
         Some(
-            RejectReason::NonceTooLow
+            RejectReason::FeeAboveNodeCap
+            | RejectReason::WrongChainId
+            | RejectReason::UnknownBlock
+            | RejectReason::Pruned
+            | RejectReason::UnknownTransaction
+            | RejectReason::LogRange
+            | RejectReason::UnknownMethod
             | RejectReason::NonceGap
             | RejectReason::ReplacementUnderpriced
             | RejectReason::FeeTooLow
             | RejectReason::TipAboveFee
             | RejectReason::InsufficientFunds
-            | RejectReason::SenderLimit
             | RejectReason::GasLimit
             | RejectReason::Reverted(_)
-            | RejectReason::UnknownBlock,
-        ) => SendOutcome::Rejected,
+            | RejectReason::Other,
+        )
+        | None => SendOutcome::TryOthers,
     }
 }
 
@@ -139,7 +145,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_other_endpoints_are_tried_unless_all_would_answer_the_same() {
+    fn the_other_endpoints_are_tried_before_a_rejection_has_consequences() {
         let rejected = |reason| {
             Err(CallError::Rejected {
                 endpoint: String::new(),
@@ -162,7 +168,11 @@ mod tests {
             (rejected(RejectReason::WrongChainId), SendOutcome::TryOthers),
             (rejected(RejectReason::SenderLimit), SendOutcome::Rejected),
             (rejected(RejectReason::NonceTooLow), SendOutcome::Rejected),
-            (rejected(RejectReason::InsufficientFunds), SendOutcome::Rejected),
+            (rejected(RejectReason::InsufficientFunds), SendOutcome::TryOthers),
+            (rejected(RejectReason::FeeTooLow), SendOutcome::TryOthers),
+            (rejected(RejectReason::ReplacementUnderpriced), SendOutcome::TryOthers),
+            (rejected(RejectReason::GasLimit), SendOutcome::TryOthers),
+            (rejected(RejectReason::NonceGap), SendOutcome::TryOthers),
             (rejected(RejectReason::Other), SendOutcome::TryOthers),
         ] {
             assert_eq!(classify_send(&result), expected, "{result:?}");

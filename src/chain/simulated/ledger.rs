@@ -2,7 +2,7 @@
 
 use super::{
     contract,
-    mempool::{Mempool, SimulatedTransaction},
+    mempool::{BlockLimits, Mempool, SimulatedTransaction},
 };
 use crate::clock;
 use alloy::primitives::{Address, B256, U256, keccak256};
@@ -84,6 +84,8 @@ pub(crate) struct Ledger {
     pub(crate) base_fee: u128,
     /// Of the next blocks.
     pub(crate) gas_limit: u64,
+    /// No block includes a transaction with more registrations.
+    pub(crate) max_registrations: usize,
     /// Whether the signers have a balance.
     pub(crate) funded: bool,
     /// Blocks that no node returns, although there are blocks above them.
@@ -92,6 +94,8 @@ pub(crate) struct Ledger {
     ever_confirmed: HashSet<B256>,
     /// The highest nonces that were once at confirmation depth; lower ones are consumed.
     confirmed_nonces: HashMap<Address, u64>,
+    /// The highest nonces that any head had.
+    highest_nonces: HashMap<Address, u64>,
     /// Every transaction that a node has received, in order.
     pub(crate) broadcasts: Vec<SimulatedTransaction>,
 }
@@ -119,10 +123,12 @@ impl Ledger {
             confirmations,
             base_fee: BASE_FEE,
             gas_limit: GAS_LIMIT,
+            max_registrations: usize::MAX,
             funded: true,
             missing_blocks: HashSet::new(),
             ever_confirmed: HashSet::new(),
             confirmed_nonces: HashMap::new(),
+            highest_nonces: HashMap::new(),
             broadcasts: Vec::new(),
         };
         for _ in 0..INITIAL_BLOCKS {
@@ -164,10 +170,14 @@ impl Ledger {
     pub(crate) fn mine(&mut self, full: bool) {
         let state = self.state().clone();
         let selected = match full {
-            true => self.mempool.select_for_block(&state, self.base_fee, self.gas_limit, self.funded),
+            true => self.mempool.select_for_block(&state, self.base_fee, self.limits(), self.funded),
             false => Vec::new(),
         };
         self.append(selected);
+    }
+
+    fn limits(&self) -> BlockLimits {
+        BlockLimits { gas: self.gas_limit, registrations: self.max_registrations }
     }
 
     /// A transaction by the same key from outside the service replaces the pending one with its nonce.
@@ -267,6 +277,10 @@ impl Ledger {
         });
         self.head = position;
         self.mempool.forget_consumed(&self.blocks[position].state);
+        for (account, nonce) in &self.blocks[position].state.nonces {
+            let highest = self.highest_nonces.entry(*account).or_default();
+            *highest = (*highest).max(*nonce);
+        }
         self.finalized = self.finalized.max(number.saturating_sub(FINALIZED_DEPTH));
         if let Some(deep) = (number + 1).checked_sub(self.confirmations) {
             let deep = self.block_index(self.head, deep);
@@ -286,6 +300,11 @@ impl Ledger {
     /// Whether a nonce has ever been consumed at confirmation depth.
     pub(crate) fn was_consumed(&self, account: Address, nonce: u64) -> bool {
         self.confirmed_nonces.get(&account).is_some_and(|consumed| nonce < *consumed)
+    }
+
+    /// The highest nonce that the account has had at any head.
+    pub(crate) fn highest_nonce(&self, account: Address) -> u64 {
+        self.highest_nonces.get(&account).copied().unwrap_or_default()
     }
 
     /// On the canonical chain.

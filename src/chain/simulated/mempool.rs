@@ -31,7 +31,7 @@ pub(crate) struct SimulatedTransaction {
     pub(crate) pairs: Vec<PairKey>,
     pub(super) gas_limit: u64,
     pub(super) max_fee: u128,
-    pub(super) tip: u128,
+    pub(crate) tip: u128,
     chain_id: u64,
 }
 
@@ -74,6 +74,14 @@ impl SimulatedTransaction {
             chain_id: CHAIN_ID,
         }
     }
+}
+
+/// What a block includes.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct BlockLimits {
+    pub(super) gas: u64,
+    /// Of one transaction.
+    pub(super) registrations: usize,
 }
 
 /// Pending transactions by sender and nonce.
@@ -143,7 +151,7 @@ impl Mempool {
         &mut self,
         state: &ChainState,
         base_fee: u128,
-        gas_limit: u64,
+        limits: BlockLimits,
         funded: bool,
     ) -> Vec<SimulatedTransaction> {
         let mut next = state.nonces.clone();
@@ -153,7 +161,8 @@ impl Mempool {
             if funded
                 && nonce == expected
                 && transaction.max_fee >= base_fee
-                && gas + transaction.gas_limit <= gas_limit
+                && gas + transaction.gas_limit <= limits.gas
+                && transaction.pairs.len() <= limits.registrations
             {
                 *expected += 1;
                 gas += transaction.gas_limit;
@@ -185,9 +194,9 @@ fn envelope(raw: &Bytes) -> Option<TxEnvelope> {
     TxEnvelope::decode_2718(&mut raw.as_ref()).ok()
 }
 
-/// reth requires a tenth more, rounded up (`PriceBumpConfig`).
+/// reth requires a tenth more, rounded up (`PriceBumpConfig`); some nodes require more than that.
 fn meets_price_bump(new: u128, old: u128) -> bool {
-    new >= old + old.div_ceil(10)
+    new > old + old.div_ceil(10)
 }
 
 fn cost(transaction: &SimulatedTransaction) -> U256 {

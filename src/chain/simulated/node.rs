@@ -5,10 +5,10 @@ use super::{
     mempool::SimulatedTransaction,
     rpc::{self, NodeView, RpcResult},
 };
-use crate::chain::transport::HttpError;
+use crate::chain::transport::GatewayError;
 use alloy::{
     primitives::Bytes,
-    rpc::json_rpc::{ErrorPayload, RequestPacket, Response, ResponsePacket, ResponsePayload, SerializedRequest},
+    rpc::json_rpc::{ErrorPayload, Id, RequestPacket, Response, ResponsePacket, ResponsePayload, SerializedRequest},
     transports::{TransportError, TransportErrorKind, TransportFut},
 };
 use parking_lot::{Mutex, MutexGuard};
@@ -38,8 +38,31 @@ pub(crate) enum NodeFault {
     NonceTooHigh,
     /// By 1.
     NonceTooLow,
+    /// By more than any account can have sent.
+    NonceAbsurd,
     /// Accepts transactions and drops them.
     DropsTransactions,
+    /// Refuses questions about a block by its number.
+    RefusesBlocks,
+    /// Does not know the tag `safe`.
+    NoSafeTag,
+    /// Suggests a priority fee of 2^100 wei.
+    AbsurdTip,
+    /// Offers no method about fees.
+    NoFeeMethods,
+    /// Each answer has the id of another request.
+    ForeignIds,
+    /// Refuses every transaction, as if the signer had no funds.
+    RefusesSends,
+    /// Reports every call as reverted.
+    InventsReverts,
+}
+
+impl NodeFault {
+    /// Only another endpoint can contradict it.
+    pub(crate) fn is_lie(self) -> bool {
+        matches!(self, Self::NonceTooHigh | Self::InventsReverts)
+    }
 }
 
 #[derive(Clone, Copy, Default)]
@@ -109,7 +132,7 @@ impl Node {
             Reply::Answer(answer) => answer,
             Reply::NoResponse => std::future::pending().await,
             Reply::Status(status) => {
-                let error = HttpError { status, retry_after: None, payload: None };
+                let error = GatewayError { status: Some(status), retry_after: None, payload: None, addressed: false };
                 return Err(TransportErrorKind::custom(error));
             }
         };
@@ -120,7 +143,11 @@ impl Node {
                 ResponsePayload::Failure(ErrorPayload { code, message: message.into(), data })
             }
         };
-        Ok(Response { id: request.id().clone(), payload })
+        let id = match self.fault() {
+            Some(NodeFault::ForeignIds) => Id::Number(u64::MAX),
+            Some(_) | None => request.id().clone(),
+        };
+        Ok(Response { id, payload })
     }
 
     fn read(&self, method: &str, params: &Value) -> Reply {
@@ -136,7 +163,18 @@ impl Node {
             }
             Some(NodeFault::FrozenHead) => frozen_at.unwrap_or(ledger.head),
             Some(
-                NodeFault::NoReceipts | NodeFault::NonceTooHigh | NodeFault::NonceTooLow | NodeFault::DropsTransactions,
+                NodeFault::NoReceipts
+                | NodeFault::NonceTooHigh
+                | NodeFault::NonceTooLow
+                | NodeFault::NonceAbsurd
+                | NodeFault::DropsTransactions
+                | NodeFault::RefusesBlocks
+                | NodeFault::NoSafeTag
+                | NodeFault::AbsurdTip
+                | NodeFault::NoFeeMethods
+                | NodeFault::ForeignIds
+                | NodeFault::RefusesSends
+                | NodeFault::InventsReverts,
             )
             | None => ledger.head,
         };
@@ -152,6 +190,26 @@ impl Node {
             }
             (Some(NodeFault::NonceTooLow), "eth_getTransactionCount") => {
                 answer.map(|value| change_nonce(value, |nonce| nonce.saturating_sub(1)))
+            }
+            (Some(NodeFault::NonceAbsurd), "eth_getTransactionCount") => {
+                answer.map(|value| change_nonce(value, |nonce| nonce + (1 << 62)))
+            }
+            (Some(NodeFault::RefusesBlocks), "eth_getBlockByNumber")
+                if params[0].as_str().is_some_and(|number| number.starts_with("0x")) =>
+            {
+                Err((30, "Request timeout on the free tier".to_owned(), None))
+            }
+            (Some(NodeFault::NoSafeTag), "eth_getBlockByNumber") if params[0] == "safe" => {
+                Err((-32602, "unsupported block tag".to_owned(), None))
+            }
+            (Some(NodeFault::InventsReverts), "eth_call") => {
+                Err((3, "execution reverted".to_owned(), Some(Bytes::from_static(&[0x08, 0xc3, 0x79, 0xa0]))))
+            }
+            (Some(NodeFault::AbsurdTip), "eth_maxPriorityFeePerGas") => {
+                answer.map(|_| json!(alloy::primitives::U128::from(1_u128 << 100)))
+            }
+            (Some(NodeFault::NoFeeMethods), "eth_maxPriorityFeePerGas" | "eth_feeHistory" | "eth_gasPrice") => {
+                Err((-32601, format!("the method {method} does not exist"), None))
             }
             (_, _) => answer,
         })
@@ -175,13 +233,23 @@ impl Node {
                 let _ = rpc::broadcast(&mut ledger, &raw);
                 Reply::NoResponse
             }
+            Some(NodeFault::RefusesSends) => {
+                Reply::Answer(Err((-32000, "insufficient funds for gas * price + value".to_owned(), None)))
+            }
             Some(NodeFault::DropsTransactions) => Reply::Answer(Ok(json!(alloy::primitives::keccak256(&raw)))),
             Some(
                 NodeFault::Lagging(_)
                 | NodeFault::FrozenHead
                 | NodeFault::NoReceipts
                 | NodeFault::NonceTooHigh
-                | NodeFault::NonceTooLow,
+                | NodeFault::NonceTooLow
+                | NodeFault::NonceAbsurd
+                | NodeFault::RefusesBlocks
+                | NodeFault::NoSafeTag
+                | NodeFault::AbsurdTip
+                | NodeFault::NoFeeMethods
+                | NodeFault::ForeignIds
+                | NodeFault::InventsReverts,
             )
             | None => Reply::Answer(rpc::broadcast(&mut ledger, &raw)),
         }

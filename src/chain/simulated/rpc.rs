@@ -132,6 +132,7 @@ fn header(ledger: &Ledger, block: &SimulatedBlock) -> Value {
         "timestamp": U64::from(block.time),
         "gasLimit": U64::from(block.gas_limit),
         "baseFeePerGas": U128::from(block.base_fee),
+        "transactions": block.transactions.iter().map(|transaction| transaction.hash).collect::<Vec<_>>(),
     })
 }
 

@@ -7,7 +7,7 @@ use crate::{
         args::DevArgs,
         exit::{Exit, print_error},
     },
-    config::{DeploySettings, Environment, Settings},
+    config::{ContractSettings, Environment, Settings},
 };
 use alloy::primitives::Address;
 use tempfile::TempDir;
@@ -21,11 +21,15 @@ pub(super) struct DevEnvironment {
 
 impl DevEnvironment {
     /// Deploys the contract on the chain at `rpc_url`. Prints errors.
-    pub(super) async fn deploy(rpc_url: &str, args: &DevArgs, user_environment: Environment) -> Result<Self, Exit> {
-        let data_dir = tempfile::tempdir().map_err(|error| print_error(&error, Exit::Failed))?;
+    pub(super) async fn deploy(
+        rpc_url: &str,
+        args: &DevArgs,
+        user_environment: Environment,
+        data_dir: TempDir,
+    ) -> Result<Self, Exit> {
         let environment = settings::with_dev_variables(user_environment, rpc_url, data_dir.path());
         let mut serve = settings::with_dev_args(args);
-        let deployment = DeploySettings::read(&serve.network, &environment);
+        let deployment = ContractSettings::for_deployment(&serve.network, &environment);
         let deployment = deployment.map_err(|errors| print_error(&errors, Exit::UsageError))?;
         let contract = app::deploy(deployment, None).await;
         let contract = contract.map_err(|error| print_error(&error, Exit::from(&error)))?;

@@ -13,6 +13,7 @@ use super::{
     exit::{Exit, print_error},
     output::{Output, print, print_line},
     read_commands, register,
+    server::Server,
     signals::run_until_signal_or_hangup,
 };
 use crate::{
@@ -20,13 +21,17 @@ use crate::{
     app::{self, BoundAddrs},
     config::Environment,
     registration::CaseId,
-    telemetry,
+    telemetry::{self, stderr},
 };
 use anvil::Anvil;
 use environment::DevEnvironment;
 use examples::StackInfo;
-use tokio::sync::oneshot;
+use std::time::Duration;
+use tokio::{runtime::Handle, sync::oneshot, time::timeout};
 use tokio_util::sync::CancellationToken;
+
+/// At the end, output that is not read delays the shutdown by no more.
+const PRINT_GRACE: Duration = Duration::from_secs(1);
 
 /// Runs the development stack until a signal, or for one file.
 pub async fn run(args: DevArgs, environment: Environment) -> Exit {
@@ -34,17 +39,24 @@ pub async fn run(args: DevArgs, environment: Environment) -> Exit {
     // Hashed first, so that an unreadable file is reported before anything is started.
     let document = match &args.once {
         None => None,
-        Some(file) => match document::resolve(file.as_os_str(), output.shows_progress).await {
+        Some(file) => match document::resolve_to_register(file.as_os_str(), output.shows_progress, false).await {
             Ok(document) => Some(document),
             Err(error) => return print_error(&error, Exit::UsageError),
         },
     };
     run_until_signal_or_hangup(|shutdown| async move {
-        let mut anvil = match Anvil::start(&environment, args.block_time).await {
+        let data_dir = match tempfile::tempdir() {
+            Ok(data_dir) => data_dir,
+            Err(error) => return print_error(&error, Exit::Failed),
+        };
+        let mut anvil = match Anvil::start(&environment, args.block_time, data_dir.path()).await {
             Ok(anvil) => anvil,
             Err(error) => return print_error(&error, Exit::Failed),
         };
-        let exit = run_with_anvil(&mut anvil, &args, environment, document, &output, shutdown).await;
+        let exit = match DevEnvironment::deploy(anvil.url(), &args, environment, data_dir).await {
+            Ok(environment) => run_with_anvil(&mut anvil, &args, environment, document, &output, shutdown).await,
+            Err(exit) => exit,
+        };
         anvil.stop().await;
         exit
     })
@@ -54,16 +66,12 @@ pub async fn run(args: DevArgs, environment: Environment) -> Exit {
 async fn run_with_anvil(
     anvil: &mut Anvil,
     args: &DevArgs,
-    environment: Environment,
+    environment: DevEnvironment,
     document: Option<Document>,
     output: &Output,
     shutdown: CancellationToken,
 ) -> Exit {
-    let DevEnvironment { contract, settings, data_dir: _database } =
-        match DevEnvironment::deploy(anvil.url(), args, environment).await {
-            Ok(environment) => environment,
-            Err(exit) => return exit,
-        };
+    let DevEnvironment { contract, settings, data_dir: _database } = environment;
     let telemetry = match telemetry::init(&settings.telemetry) {
         Ok(telemetry) => telemetry,
         Err(error) => return print_error(&error, Exit::UsageError),
@@ -82,27 +90,31 @@ async fn run_with_anvil(
         shutdown.cancel();
         result
     };
-    let client = async {
-        // Without addresses the service has failed, which is reported below, or is shutting down.
-        let Ok(BoundAddrs { grpc, admin }) = listening.await else { return Exit::Interrupted };
-        let stack = StackInfo { grpc, admin, rpc_url, anvil_pid, contract };
-        let exit = match document {
-            Some(document) => register_once(&stack, document, args.case.clone(), output, &shutdown).await,
-            None => {
-                print(&examples::render(&stack, output.invocation.clone()));
-                shutdown.cancelled().await;
-                Exit::Done
-            }
-        };
-        shutdown.cancel();
-        exit
+    let client = {
+        let (case, output, shutdown) = (args.case.clone(), output.clone(), shutdown.clone());
+        async move {
+            // Without addresses the service has failed, which is reported below, or is shutting down.
+            let Ok(BoundAddrs { grpc, admin }) = listening.await else { return Exit::Interrupted };
+            let stack = StackInfo { grpc, admin, rpc_url, anvil_pid, contract };
+            let exit = match document {
+                Some(document) => register_once(&stack, document, case, &output, &shutdown).await,
+                None => {
+                    print(&examples::render(&stack, output.invocation.clone()));
+                    shutdown.cancelled().await;
+                    Exit::Done
+                }
+            };
+            shutdown.cancel();
+            exit
+        }
     };
+    let client = on_own_thread(client, &shutdown);
     let chain = async {
         anvil.wait_for_exit().await;
         let is_unexpected = !shutdown.is_cancelled();
         shutdown.cancel();
         if is_unexpected {
-            eprintln!("error: anvil exited unexpectedly");
+            stderr::write_urgent("error: anvil exited unexpectedly");
         }
     };
     let service_and_client = async { tokio::join!(service, client) };
@@ -118,6 +130,21 @@ async fn run_with_anvil(
     }
 }
 
+/// Runs what prints on a thread of its own: a reader that stalls must not stop the service, nor its shutdown.
+async fn on_own_thread(client: impl Future<Output = Exit> + Send + 'static, shutdown: &CancellationToken) -> Exit {
+    let runtime = Handle::current();
+    let mut client = tokio::task::spawn_blocking(move || runtime.block_on(client));
+    let finished = tokio::select! {
+        finished = &mut client => Ok(finished),
+        () = shutdown.cancelled() => timeout(PRINT_GRACE, client).await,
+    };
+    match finished {
+        Ok(Ok(exit)) => exit,
+        Ok(Err(_)) => Exit::Failed,
+        Err(_) => Exit::Interrupted,
+    }
+}
+
 /// Registers one file through the public API and verifies it on the chain.
 async fn register_once(
     stack: &StackInfo,
@@ -126,11 +153,10 @@ async fn register_once(
     output: &Output,
     shutdown: &CancellationToken,
 ) -> Exit {
-    let hash = document.submitted_as.clone();
     let demonstration = async {
-        let client = Client::connect(&format!("http://{}", stack.grpc)).await?;
+        let client = Client::connect(&Server::plaintext(&format!("http://{}", stack.grpc))?).await?;
         let request = register::RegisterRequest {
-            document,
+            document: document.clone(),
             case: case.clone(),
             wait_for: WaitFor::Confirmed,
             wait_timeout: None,
@@ -141,8 +167,9 @@ async fn register_once(
             return Ok(exit);
         }
         print_line("\nThe record on the chain:\n");
-        print_line(&format!("$ {}", output.invocation.local_command(&format!("verify {hash} --case {case}"))));
-        read_commands::verify_pair(&client, output, hash, case.to_string()).await
+        let verify = format!("verify {} --case {case}", document.submitted_as);
+        print_line(&format!("$ {}", output.invocation.local_command(&verify)));
+        read_commands::verify_pair(&client, output, &document, case.to_string()).await
     };
     tokio::select! {
         result = demonstration => match result {
@@ -150,7 +177,10 @@ async fn register_once(
             // The registration is deleted with this stack, so it cannot be followed.
             Err(error) if error.is_interrupted() => Exit::Interrupted,
             Err(error) if error.exit() == Exit::Unfinished => {
-                eprintln!("error: not confirmed before the stack stopped ({})", error.reason.code());
+                stderr::write_urgent(&format!(
+                    "error: not confirmed before the stack stopped ({})",
+                    error.reason.code()
+                ));
                 Exit::Failed
             }
             Err(error) => report(&error, output),

@@ -24,11 +24,17 @@ pub(super) fn with_dev_variables(user_environment: Environment, rpc_url: &str, d
     let variables = [
         ("REGISTRAR_RPC_URLS", rpc_url.to_owned()),
         ("REGISTRAR_SIGNER_KEYS", ANVIL_SIGNER_KEYS.to_owned()),
+        ("REGISTRAR_SIGNERS", String::new()),
         ("REGISTRAR_DATABASE_URL", database),
         ("SENTRY_TRACES_SAMPLE_RATE", rate),
     ];
     // An empty variable counts as absent; a secret given twice is an error.
-    let file_variables = ["REGISTRAR_RPC_URLS_FILE", "REGISTRAR_SIGNER_KEYS_FILE", "REGISTRAR_DATABASE_URL_FILE"];
+    let file_variables = [
+        "REGISTRAR_RPC_URLS_FILE",
+        "REGISTRAR_SIGNER_KEYS_FILE",
+        "REGISTRAR_SIGNERS_FILE",
+        "REGISTRAR_DATABASE_URL_FILE",
+    ];
     user_environment.with(variables).with(file_variables.map(|name| (name, String::new())))
 }
 
@@ -44,6 +50,16 @@ pub(super) fn with_dev_args(args: &DevArgs) -> ServeArgs {
         listen: address(&args.serve.listen, DEV_LISTEN),
         admin_listen: address(&args.serve.admin_listen, DEV_ADMIN_LISTEN),
         network: NetworkArgs { chain_id: Some(DEV_CHAIN_ID.to_owned()), ..args.serve.network.clone() },
+        // Its own client uses http://.
+        tls_cert_file: None,
+        tls_key_file: None,
+        tls_client_ca_file: None,
+        tls_client_auth: None,
+        jwt_issuer: None,
+        jwt_audience: None,
+        jwt_jwks: None,
+        // Its ETH is not real.
+        daily_budget_eth: Some(args.serve.daily_budget_eth.clone().unwrap_or_else(|| "unlimited".to_owned())),
         log: Some(args.serve.log.clone().unwrap_or_else(|| format!("warn,{RECOVERED_TARGET}=info"))),
         ..args.serve.clone()
     }
@@ -74,7 +90,7 @@ mod tests {
         serve.contract_address = Some("0x5FbDB2315678afecb367f032d93F642f64180aa3".to_owned());
         let settings = Settings::read(&serve, &environment).unwrap();
         assert_eq!(settings.chain.chain_id, 31337);
-        assert_eq!(settings.chain.signers.len(), 3);
+        assert_eq!(settings.chain.signers.specs.len(), 3);
         assert_eq!(settings.chain.endpoints.len(), 1);
         assert!(settings.chain.endpoints[0].is_loopback());
         assert!(format!("{:?}", settings.store).find("production").is_none());

@@ -180,6 +180,8 @@ pub(super) async fn preflight_blocker(
         | BlockedReason::FeeCap
         | BlockedReason::DailyBudget
         | BlockedReason::TooLarge
+        | BlockedReason::SignerUnavailable
+        | BlockedReason::SignerThrottled
         | BlockedReason::NodeRefuses => {}
     }
     let signers = signers.iter().take(EVIDENCE_ENDPOINTS);

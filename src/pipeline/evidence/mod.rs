@@ -9,7 +9,7 @@ pub(super) use sources::Sources;
 use super::{in_flight::PendingTx, tx_state::TxPhase};
 use crate::clock::now;
 use crate::registration::{
-    Block, BlockedReason, Registration, Timestamp,
+    Block, BlockedReason, Pair, Registration, Timestamp,
     diagnosis::{Blocker, ChainSnapshot, EarlierTx, Evidence, RpcAnswers, Subject, SubmittedTx, Unsent},
     policy::in_flight_limit::InFlightLimit,
 };
@@ -57,19 +57,31 @@ pub(super) async fn collect_for_queued(
     registration: &Registration,
     signers: &[Address],
 ) -> Evidence {
-    let chain = chain_snapshot(sources);
-    let blocked = registration.blocked_reason;
-    let pair = registration.request.pair.clone();
+    let (blocked, pair) = (registration.blocked_reason, &registration.request.pair);
     let foreign_block = match blocked {
-        Some(BlockedReason::AwaitingConfirmations) if !chain.usable.is_empty() => {
+        Some(BlockedReason::AwaitingConfirmations) if !chain_snapshot(sources).usable.is_empty() => {
             collect::foreign_block(&sources.chain, pair.clone()).await
         }
         Some(_) | None => None,
     };
+    collect_for_queue(sources, (blocked, pair), foreign_block, signers).await
+}
+
+/// Evidence about all queued registrations with this blocked reason; `pair` is that of one of them.
+pub(super) async fn collect_for_queue(
+    sources: &Sources,
+    (blocked, pair): (Option<BlockedReason>, &Pair),
+    foreign_block: Option<u64>,
+    signers: &[Address],
+) -> Evidence {
+    let chain = chain_snapshot(sources);
     let earlier_tx = if blocked.is_none() { blocking_tx(sources, signers) } else { None };
     let blocker = match (known_blocker(sources, blocked), blocked) {
         (None, Some(blocked)) if !chain.usable.is_empty() => {
-            sources.blocker_cache.get(blocked, collect::preflight_blocker(sources, blocked, pair, signers)).await
+            sources
+                .blocker_cache
+                .get(blocked, collect::preflight_blocker(sources, blocked, pair.clone(), signers))
+                .await
         }
         (known, _) => known,
     };

@@ -32,7 +32,7 @@ pub(super) struct CanonicalView {
     /// Since the last verified poll. Then a block that no endpoint has is gone at once.
     pub(super) head_regressed: bool,
     headers: HashMap<u64, Option<Header>>,
-    quorum_cache: HashMap<B256, bool>,
+    confirmed_cache: HashMap<B256, bool>,
     gone_cache: HashMap<B256, bool>,
     missing_blocks: MissingBlocks,
     /// `None` until it is read, and after every header that is read later.
@@ -49,7 +49,7 @@ impl CanonicalView {
             head,
             head_regressed,
             headers: HashMap::from([(head.block.number, Some(head))]),
-            quorum_cache: HashMap::new(),
+            confirmed_cache: HashMap::new(),
             gone_cache: HashMap::new(),
             missing_blocks,
             head_canonical: None,
@@ -90,28 +90,25 @@ impl CanonicalView {
     }
 
     /// Whether a quorum confirms that the block is `confirmations` deep: a single endpoint may be wrong, or lie.
-    pub(super) async fn has_quorum(&mut self, block: &Block, confirmations: u64) -> bool {
+    pub(super) async fn is_confirmed_by_quorum(&mut self, block: &Block, confirmations: u64) -> bool {
         if !self.is_consistent {
             return false;
         }
-        if let Some(has_quorum) = self.quorum_cache.get(&block.hash) {
-            return *has_quorum;
+        if let Some(is_confirmed) = self.confirmed_cache.get(&block.hash) {
+            return *is_confirmed;
         }
-        let has_quorum = self.chain.has_quorum(block, confirmations, self.head.block.number).await;
-        self.quorum_cache.insert(block.hash, has_quorum);
-        has_quorum
+        let is_confirmed = self.chain.is_confirmed_by_quorum(block, confirmations, self.head.block.number).await;
+        self.confirmed_cache.insert(block.hash, is_confirmed);
+        is_confirmed
     }
 
-    /// A block counts as lost only when no healthy endpoint of the quorum has it, and, without a regression of the head
-    /// or another block at its height, only when that lasts.
+    /// A block counts as lost only when a quorum does not have it and no endpoint that answers has it, and, without a
+    /// regression of the head or another block at its height, only when that lasts.
     pub(super) async fn is_canonical(&mut self, number: u64, hash: B256) -> Result<Canonicity, CallError> {
         match self.header(number).await? {
             Some(header) if header.block.hash == hash => Ok(Canonicity::Canonical),
             None if !self.head_regressed => Ok(Canonicity::not_canonical_if(self.is_block_gone(number, hash).await)),
-            Some(_) | None => {
-                let is_gone = !self.chain.any_endpoint_has_block(number, hash).await;
-                Ok(Canonicity::not_canonical_if(is_gone))
-            }
+            Some(_) | None => Ok(Canonicity::not_canonical_if(self.chain.is_denied_by_quorum(number, hash).await)),
         }
     }
 

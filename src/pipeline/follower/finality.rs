@@ -6,7 +6,7 @@ use super::{
     canonical_view::{CanonicalView, Canonicity},
 };
 use crate::{
-    chain::{BlockTag, CallError, Header},
+    chain::{CallError, Header},
     pipeline::{error::PollError, now},
     registration::{Finality, TransactionId},
     store::{StoreError, UnfinalizedBlock},
@@ -36,8 +36,7 @@ impl Follower {
             return Ok(());
         }
         self.last_finality_poll = Some(Instant::now());
-        let (safe, finalized) =
-            tokio::try_join!(self.parts.chain.header(BlockTag::Safe), self.parts.chain.header(BlockTag::Finalized))?;
+        let (safe, finalized) = self.parts.chain.finality_heads().await?;
         let (safe, finalized) = (block_number(safe), block_number(finalized));
         self.resume_deep_blocks(canonical.head.block.number, finalized).await?;
         let reached = |block: &UnfinalizedBlock| match Some(block.number) {

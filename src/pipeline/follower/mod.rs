@@ -23,6 +23,8 @@
 
 mod canonical_view;
 mod classify;
+mod comparison;
+mod contradiction;
 mod finality;
 mod missing_blocks;
 mod receipts;
@@ -51,6 +53,7 @@ use crate::{
 use alloy::primitives::Address;
 use canonical_view::CanonicalView;
 use classify::{ChainSwitch, TxAction, classify};
+use contradiction::{AskTimer, Disagreement};
 use futures_util::future::try_join_all;
 use missing_blocks::MissingBlocks;
 use std::{
@@ -101,6 +104,9 @@ pub(super) struct Follower {
     /// The chain's count of head regressions at `verified_head`.
     head_regressions: u64,
     missing_blocks: MissingBlocks,
+    contradictions: AskTimer,
+    taken_nonces: AskTimer,
+    disagreement: Disagreement,
     /// The rebroadcasts that the last poll with any has started. They run beside the polls, because a node that does
     /// not answer must not delay a poll.
     rebroadcasts: JoinSet<()>,
@@ -127,6 +133,9 @@ impl Follower {
             verified_head: None,
             head_regressions: 0,
             missing_blocks: MissingBlocks::default(),
+            contradictions: AskTimer::new(),
+            taken_nonces: AskTimer::new(),
+            disagreement: Disagreement::none(),
             rebroadcasts: JoinSet::new(),
         }
     }
@@ -296,9 +305,13 @@ impl Follower {
         for tx in unseen {
             let due = tx.status().start_rebroadcast(Instant::now(), REBROADCAST_INTERVAL);
             if due {
-                let (chain, store) = (self.parts.chain.clone(), self.parts.store.clone());
-                self.rebroadcasts.spawn(async move { rebroadcast(&tx, &chain, &store).await });
+                self.spawn_rebroadcast(tx);
             }
         }
+    }
+
+    fn spawn_rebroadcast(&mut self, tx: SharedPendingTx) {
+        let (chain, store) = (self.parts.chain.clone(), self.parts.store.clone());
+        self.rebroadcasts.spawn(async move { rebroadcast(&tx, &chain, &store).await });
     }
 }

@@ -4,14 +4,20 @@
 use super::{
     Follower, SharedPendingTx,
     canonical_view::{CanonicalView, Canonicity},
+    comparison::Comparison,
+    contradiction::{AgreedReceipt, find_agreed_receipt},
 };
 use crate::{
-    chain::{CallError, Chain, FanOut, MISSING_GRACE, Receipt, registration_topics, required_votes},
+    chain::{
+        CallError, Chain, FanOut, MISSING_GRACE, Receipt, SINGLE_ENDPOINT_GRACE, real_answers, registration_topics,
+    },
     pipeline::{
         error::PollError, now, observations::persist_observations, registration_trace::RegistrationTrace,
         tx_state::NonceConsumed,
     },
-    registration::{Block, Failure, FailureReason, Finality, Registration, RegistrationId, State},
+    registration::{
+        Block, Failure, FailureReason, Finality, Registration, RegistrationId, State, policy::next_nonce::NONCE_QUORUM,
+    },
     store::{Inclusion, UnfinalizedBlock},
     telemetry::events,
 };
@@ -51,6 +57,8 @@ impl Follower {
         canonical
             .prefetch_headers(receipts.iter().filter_map(|(_, receipt)| Some(receipt.as_ref()?.1.block_number)))
             .await?;
+        self.contradictions.start_poll();
+        self.taken_nonces.start_poll();
         for (tx, receipt) in receipts {
             let handled = match receipt {
                 Some((hash, receipt)) => self.apply_receipt(&tx, hash, receipt, canonical).await,
@@ -70,18 +78,34 @@ impl Follower {
     ) -> Result<(), PollError> {
         tx.status().clear_nonce_consumed();
         let header = canonical.header(receipt.block_number).await?;
-        let Some(header) = header.filter(|header| header.block.hash == receipt.block_hash) else {
-            // A reorg is under way, or the receipt and the header come from different nodes: the next poll decides.
-            return Ok(());
+        let canonical_block = header.map(|header| header.block).filter(|block| block.hash == receipt.block_hash);
+        let AgreedReceipt { hash, receipt, block } = match canonical_block {
+            Some(block) => AgreedReceipt { hash, receipt, block },
+            None if !self.contradictions.is_due() => return Ok(()),
+            None => match find_agreed_receipt(&self.parts.chain, tx, canonical).await? {
+                Some(agreed) => agreed,
+                // A reorg is under way: a later poll decides.
+                None => return Ok(()),
+            },
         };
         if !canonical.is_head_canonical().await? {
             return Ok(());
         }
-        let depth = canonical.depth(header.block.number);
+        let depth = canonical.depth(block.number);
         let confirmations = self.parts.settings.confirmations;
-        let is_confirmed = depth >= confirmations && canonical.has_quorum(&header.block, confirmations).await;
+        let is_deep = depth >= confirmations && canonical.is_confirmed_by_quorum(&block, confirmations).await;
+        let compared = match is_deep {
+            true => self.compare_receipt(tx, hash, &block).await,
+            false => Comparison::NotAgreed,
+        };
+        let (receipt, is_confirmed) = match compared {
+            Comparison::NotPossible => (receipt, true),
+            Comparison::Agreed(receipt) => (receipt, true),
+            Comparison::Denied => return Ok(()),
+            Comparison::NotAgreed => (receipt, false),
+        };
         if receipt.succeeded {
-            self.record_inclusion(tx, hash, &receipt, header.block, depth, is_confirmed).await
+            self.record_inclusion(tx, hash, &receipt, block, depth, is_confirmed).await
         } else if is_confirmed {
             // A reverted transaction is paid for too.
             self.parts.store.record_revert_cost(tx.id, &receipt.cost(), now()).await?;
@@ -134,20 +158,37 @@ impl Follower {
             Canonicity::Unknown => return Ok(()),
             Canonicity::Canonical => {
                 let confirmations = self.parts.settings.confirmations;
-                let is_confirmed = at_confirmation_depth && canonical.has_quorum(&block, confirmations).await;
+                let is_confirmed =
+                    at_confirmation_depth && canonical.is_confirmed_by_quorum(&block, confirmations).await;
                 if !is_confirmed || !canonical.is_head_canonical().await? {
                     return Ok(());
                 }
-                let unregistered = self.parts.store.mark_confirmed(tx.id, now()).await?;
+                let unregistered = match self.compare_receipt(tx, hash, &block).await {
+                    Comparison::NotPossible => self.parts.store.mark_confirmed(tx.id, now()).await?,
+                    Comparison::Agreed(receipt) if receipt.succeeded => {
+                        // The endpoint that first had the receipt may have been wrong about events and costs.
+                        let unregistered = members_without_event(tx, &receipt);
+                        let inclusion = Inclusion { hash, block, cost: receipt.cost() };
+                        self.parts.store.mark_included(tx.id, &inclusion, &unregistered, true, now()).await?;
+                        unregistered
+                    }
+                    Comparison::Agreed(_) | Comparison::Denied => return self.take_back(tx, (block, hash)).await,
+                    Comparison::NotAgreed => return Ok(()),
+                };
                 self.finish_confirmed(tx, (block, hash), &unregistered, canonical.depth(block.number));
             }
-            Canonicity::NotCanonical => {
-                self.parts.store.mark_reorged(tx.id, now()).await?;
-                let sample = tx.sample_affected();
-                events::transaction_reorged(tx.id, (tx.signer, tx.nonce), hash, block.number, sample.as_ref());
-                tx.status().mark_reorged(now());
-            }
+            Canonicity::NotCanonical => return self.take_back(tx, (block, hash)).await,
         }
+        self.parts.waiters.notify_changed(&tx.members).await;
+        Ok(())
+    }
+
+    /// The next poll looks for its receipt again.
+    async fn take_back(&self, tx: &SharedPendingTx, (block, hash): (Block, B256)) -> Result<(), PollError> {
+        self.parts.store.mark_reorged(tx.id, now()).await?;
+        let sample = tx.sample_affected();
+        events::transaction_reorged(tx.id, (tx.signer, tx.nonce), hash, block.number, sample.as_ref());
+        tx.status().mark_reorged(now());
         self.parts.waiters.notify_changed(&tx.members).await;
         Ok(())
     }
@@ -210,6 +251,7 @@ impl Follower {
         let at_confirmation_depth = head + 1 >= at_head + self.parts.settings.confirmations;
         let is_nonce_taken = at_confirmation_depth
             && since.elapsed() >= MISSING_GRACE
+            && self.taken_nonces.is_due()
             && self.is_nonce_taken(tx, since.elapsed(), head).await;
         if (may_be_outdated || is_nonce_taken)
             && let Some((tx, hash, receipt)) = self.parts.importer.import_attempt(tx).await?
@@ -222,21 +264,32 @@ impl Follower {
         Ok(())
     }
 
-    /// Whether a quorum says, and no endpoint that answers denies, that the nonce is consumed at confirmation depth and
-    /// that no attempt has a receipt.
+    /// Whether the nonce is consumed at confirmation depth by none of the attempts. Two endpoints have to say so, and
+    /// none that answers may deny it. Of one endpoint it is believed when it names a transaction of the signer with this
+    /// nonce, or when it has lasted.
     async fn is_nonce_taken(&self, tx: &SharedPendingTx, missing_for: Duration, head: u64) -> bool {
         let chain = &self.parts.chain;
         let fan_out = FanOut::to_quorum();
         let confirmed_block = (head + 1).saturating_sub(self.parts.settings.confirmations);
-        let nonces = chain.nonces_at_block_from_many(tx.signer, confirmed_block, fan_out).await;
         let versions = tx.versions();
         let reads = versions.attempts.iter().map(|attempt| chain.receipts_from_many(attempt.hash, fan_out));
-        let receipts = join_all(reads).await;
-        let is_consumed = nonces.iter().all(|response| matches!(response.result, Ok(nonce) if nonce > tx.nonce));
-        let has_no_receipt = receipts.iter().flatten().all(|response| matches!(response.result, Ok(None)));
-        let required = required_votes(missing_for, chain.endpoint_count());
-        let has_votes = nonces.len() >= required && receipts.iter().all(|responses| responses.len() >= required);
-        has_votes && is_consumed && has_no_receipt
+        let (nonces, receipts) =
+            tokio::join!(chain.nonces_at_block_from_many(tx.signer, confirmed_block, fan_out), join_all(reads));
+        let nonces = real_answers(nonces);
+        let mut answers = nonces.len();
+        let mut is_denied = nonces.iter().any(|nonce| *nonce <= tx.nonce);
+        for receipts in receipts.into_iter().map(real_answers) {
+            answers = answers.min(receipts.len());
+            is_denied |= receipts.iter().any(Option::is_some);
+        }
+        if is_denied || answers == 0 {
+            return false;
+        }
+        if answers >= NONCE_QUORUM || missing_for >= SINGLE_ENDPOINT_GRACE {
+            return true;
+        }
+        let other = chain.included_transaction(tx.signer, tx.nonce).await;
+        other.is_some_and(|hash| versions.attempts.iter().all(|attempt| attempt.hash != hash))
     }
 
     /// The nonce is consumed at confirmation depth, and the transaction registered nothing.

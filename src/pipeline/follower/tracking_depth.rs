@@ -76,7 +76,8 @@ mod tests {
                 },
                 submitted_as: String::new(),
                 user_id: None,
-                trace: propagation::extract(&http::HeaderMap::new()),
+                caller: None,
+                trace: propagation::extract(&http::HeaderMap::new()).into(),
             };
             let member = acceptor.accept(registration).await.unwrap().registration.id;
             let (id, at, hash) = (TransactionId::from(Uuid::now_v7()), now(), B256::repeat_byte(nonce));
@@ -102,11 +103,12 @@ mod tests {
         // Fails when another test has installed it.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let endpoints = vec![EndpointUrl::parse("http://127.0.0.1:1").unwrap()];
-        let (signers, contract) = (Vec::new(), Address::repeat_byte(1));
+        let (signers, contract) = (chain::SignerSettings::default(), Address::repeat_byte(1));
         let chain = chain::Settings { chain_id: 31337, endpoints, signers, contract, max_fee_per_gas: 1 };
         let settings = Settings {
             confirmations: 1,
             confirmation_timeout: Duration::from_secs(30),
+            queue_timeout: Duration::from_secs(60),
             queue_limit: 100,
             daily_budget: None,
             keep_signed_bytes: Duration::from_secs(1),

@@ -1,10 +1,10 @@
 //! One registration as spans: prepare, send and wait under one `blockchain.register`.
 //!
 //! A registration outlives its request, and may outlive the process. Only times and numbers are kept until the spans
-//! are made: when it ends, and when its confirmation timeout passes. So a trace that sampling drops costs nothing, and
-//! a registration that a restart interrupted still gets all its spans, in the same trace and under the same span id.
-//! What follows a timeout is another episode, linked to the first. A registration that another transaction carries
-//! later starts a new trace of this kind.
+//! are made: when it ends, and when its queue or confirmation timeout passes. So a trace that sampling drops costs
+//! nothing, and a registration that a restart interrupted still gets all its spans, in the same trace and under the
+//! same span id. What follows a timeout is another episode, linked to the first. A registration that another
+//! transaction carries later starts a new trace of this kind.
 
 mod spans;
 
@@ -77,6 +77,15 @@ struct EpisodeEnd<'a> {
     block: Option<(&'a Block, u64)>,
     /// Of the attempt that the block includes.
     hash: Option<B256>,
+    kind: EndKind,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum EndKind {
+    /// The queue timeout.
+    Delayed,
+    /// Anything that happens to a transaction.
+    Other,
 }
 
 /// The root span of a registration in this transaction. It is derived from stored values, so that a restart does not
@@ -87,6 +96,11 @@ fn registration_span_id(id: RegistrationId, from: Address, nonce: u64) -> SpanId
     let [.., i, j, k, l, m, n, o, p] = from.into_array();
     let mixed = u64::from_be_bytes([a, b, c, d, e, f, g, h]) ^ u64::from_be_bytes([i, j, k, l, m, n, o, p]) ^ nonce;
     SpanId::from_bytes(mixed.to_be_bytes()).unwrap_or_else(telemetry_spans::new_span_id)
+}
+
+/// The root span of a registration that was not sent in time, derived as [`registration_span_id`] is.
+fn delay_span_id(id: RegistrationId, queued_at: Timestamp) -> SpanId {
+    registration_span_id(id, Address::repeat_byte(0xff), queued_at.micros().cast_unsigned())
 }
 
 impl RegistrationTrace {
@@ -151,6 +165,7 @@ impl RegistrationTrace {
             trace_id: member.trace.trace_id,
             span_id,
             user_id: member.user_id.clone(),
+            caller: member.caller.clone(),
             created: member.created_at,
         }
     }
@@ -167,35 +182,50 @@ impl RegistrationTrace {
     pub(super) fn on_timeout(&mut self, cause: Cause, confirmations: u64, at: Timestamp) -> SpanId {
         let wait_id = telemetry_spans::new_span_id();
         let block = self.included.as_ref().map(|(block, _)| (block, confirmations));
-        let end = EpisodeEnd { at, status: "deadline_exceeded", cause: Some(cause), block, hash: None };
+        let kind = EndKind::Other;
+        let end = EpisodeEnd { at, status: "deadline_exceeded", cause: Some(cause), block, hash: None, kind };
         self.emit(Some(KeepReason::Timeout), &end, wait_id);
         self.reported_until = Some(at);
         wait_id
+    }
+
+    /// Ends the episode of a registration that no node has a transaction for, not the trace. Returns the id of the span
+    /// that takes too long: prepare or send.
+    pub(super) fn on_delayed(&mut self, cause: Cause, at: Timestamp) -> SpanId {
+        let late_id = telemetry_spans::new_span_id();
+        let kind = EndKind::Delayed;
+        let end = EpisodeEnd { at, status: "deadline_exceeded", cause: Some(cause), block: None, hash: None, kind };
+        self.emit(Some(KeepReason::Timeout), &end, late_id);
+        self.member.delayed_at = Some(at);
+        late_id
     }
 
     pub(super) fn on_confirmed(self, transaction: B256, block: &Block, confirmations: u64, at: Timestamp) {
         let bumped = self.tx.as_ref().is_some_and(|context| context.tx.attempt > 1);
         let slow = at.since(self.member.created_at) >= telemetry_spans::SLOW_REGISTRATION;
         let reasons = [
-            (self.reported_until.is_some(), KeepReason::Timeout),
+            (self.reported_until.or(self.member.delayed_at).is_some(), KeepReason::Timeout),
             (self.saw_failover, KeepReason::Failover),
             (bumped, KeepReason::FeeBump),
             (slow, KeepReason::Slow),
         ];
         let keep = reasons.into_iter().find_map(|(applies, reason)| applies.then_some(reason));
         let block = Some((block, confirmations));
-        let end = EpisodeEnd { at, status: "ok", cause: None, block, hash: Some(transaction) };
+        let kind = EndKind::Other;
+        let end = EpisodeEnd { at, status: "ok", cause: None, block, hash: Some(transaction), kind };
         self.emit(keep, &end, telemetry_spans::new_span_id());
     }
 
     /// A pair that is registered again after this starts a new trace.
     pub(super) fn on_failed(self, at: Timestamp) {
-        let end = EpisodeEnd { at, status: "failed_precondition", cause: None, block: None, hash: None };
+        let kind = EndKind::Other;
+        let end = EpisodeEnd { at, status: "failed_precondition", cause: None, block: None, hash: None, kind };
         self.emit(Some(KeepReason::Error), &end, telemetry_spans::new_span_id());
     }
 
-    fn emit(&self, keep: Option<KeepReason>, end: &EpisodeEnd<'_>, wait_id: SpanId) {
+    /// `late_id` is the id of the last span.
+    fn emit(&self, keep: Option<KeepReason>, end: &EpisodeEnd<'_>, late_id: SpanId) {
         let batch = self.tx.as_ref().and_then(|context| context.batch);
-        telemetry_spans::emit(&self.member.trace, keep, batch.map(|(trace, _)| trace), || self.span_tree(end, wait_id));
+        telemetry_spans::emit(&self.member.trace, keep, batch.map(|(trace, _)| trace), || self.span_tree(end, late_id));
     }
 }

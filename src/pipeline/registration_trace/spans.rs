@@ -1,6 +1,6 @@
 //! The spans of one episode of a [`RegistrationTrace`].
 
-use super::{EpisodeEnd, RegistrationTrace, TxContext};
+use super::{EndKind, EpisodeEnd, RegistrationTrace, TxContext, delay_span_id};
 use crate::{
     registration::{SpanId, Timestamp},
     telemetry::{
@@ -10,12 +10,13 @@ use crate::{
 };
 
 impl RegistrationTrace {
-    pub(super) fn span_tree(&self, end: &EpisodeEnd<'_>, wait_id: SpanId) -> SpanTree {
+    pub(super) fn span_tree(&self, end: &EpisodeEnd<'_>, late_id: SpanId) -> SpanTree {
         let member = &self.member;
         let first_root_id = self.span_id();
-        let (id, began) = match self.reported_until {
-            None => (first_root_id, member.created_at),
-            Some(reported_until) => (spans::new_span_id(), reported_until),
+        let (id, began) = match (end.kind, self.reported_until) {
+            (EndKind::Delayed, _) => (delay_span_id(member.id, member.queued_at), member.created_at),
+            (EndKind::Other, None) => (first_root_id, member.delayed_at.unwrap_or(member.created_at)),
+            (EndKind::Other, Some(reported_until)) => (spans::new_span_id(), reported_until),
         };
         let mut attributes: Vec<(&'static str, AttrValue)> = vec![
             ("registrationId", member.id.to_string().into()),
@@ -25,6 +26,7 @@ impl RegistrationTrace {
             ("contractAddress", self.chain_info.contract.to_string().into()),
         ];
         attributes.extend(member.user_id.as_ref().map(|user| ("user.id", telemetry::exported_user_id(user).into())));
+        attributes.extend(member.caller.as_ref().map(|caller| ("caller", caller.as_str().into())));
         let hash = end.hash.or(self.tx.as_ref().map(|context| context.tx.hash));
         attributes.extend(hash.map(|hash| ("txHash", hash.to_string().into())));
         attributes.extend(end.block.map(|(block, _)| ("blockNumber", block.number.into())));
@@ -39,13 +41,14 @@ impl RegistrationTrace {
             status: end.status,
             attributes,
         };
-        SpanTree { root, children: self.child_spans(end, wait_id), links: self.links(first_root_id) }
+        SpanTree { root, children: self.child_spans(end, late_id), links: self.links(first_root_id) }
     }
 
     fn links(&self, first_root_id: SpanId) -> Vec<SpanLink> {
         let (trace_id, sampled) = (self.member.trace.trace_id, self.member.trace.sampled.unwrap_or(false));
-        let earlier =
-            self.reported_until.map(|_| SpanLink { trace_id, span_id: first_root_id, kind: "earlier", sampled });
+        let delay = self.member.delayed_at.map(|_| delay_span_id(self.member.id, self.member.queued_at));
+        let earlier = self.reported_until.map(|_| first_root_id).or(delay);
+        let earlier = earlier.map(|span_id| SpanLink { trace_id, span_id, kind: "earlier", sampled });
         let request = self.member.trace.parent.filter(|_| self.resumed);
         let request = request.map(|span_id| SpanLink { trace_id, span_id, kind: "request", sampled });
         let batch = self.tx.as_ref().and_then(|context| context.batch);
@@ -53,23 +56,32 @@ impl RegistrationTrace {
         earlier.into_iter().chain(request).chain(batch).collect()
     }
 
-    fn child_spans(&self, end: &EpisodeEnd<'_>, wait_id: SpanId) -> Vec<SpanRecord> {
-        let Some(context) = &self.tx else { return vec![self.prepare_span(end.at, end.status)] };
+    fn child_spans(&self, end: &EpisodeEnd<'_>, late_id: SpanId) -> Vec<SpanRecord> {
+        let Some(context) = &self.tx else { return vec![self.prepare_span(late_id, end.at, end.status)] };
         // An earlier episode has the other spans.
         if self.reported_until.is_some() {
-            return vec![self.wait_span(context, end, wait_id)];
+            return vec![self.wait_span(context, end, late_id)];
         }
-        let mut stages = vec![self.prepare_span(context.tx.signed_at, "ok")];
-        stages.push(self.send_span(
-            context,
-            self.submitted_at.unwrap_or(end.at),
-            if self.submitted_at.is_some() { "ok" } else { end.status },
-        ));
-        stages.extend(self.submitted_at.map(|_| self.wait_span(context, end, wait_id)));
+        let signed_at = context.tx.signed_at;
+        let in_this_episode = self.member.delayed_at.is_none_or(|delayed_at| signed_at > delayed_at);
+        let mut stages =
+            Vec::from_iter(in_this_episode.then(|| self.prepare_span(spans::new_span_id(), signed_at, "ok")));
+        match self.submitted_at {
+            Some(submitted_at) => {
+                stages.push(self.send_span(context, spans::new_span_id(), submitted_at, "ok"));
+                stages.push(self.wait_span(context, end, late_id));
+            }
+            None => stages.push(self.send_span(context, late_id, end.at, end.status)),
+        }
         stages
     }
 
-    fn prepare_span(&self, ended: Timestamp, status: &'static str) -> SpanRecord {
+    /// What a report of the queue timeout covers is not covered again.
+    fn after_delay(&self, began: Timestamp) -> Timestamp {
+        self.member.delayed_at.map_or(began, |delayed_at| began.max(delayed_at))
+    }
+
+    fn prepare_span(&self, id: SpanId, ended: Timestamp, status: &'static str) -> SpanRecord {
         let attributes = self.tx.as_ref().map_or_else(Vec::new, |context| {
             vec![
                 ("nonce", context.tx.nonce.into()),
@@ -84,15 +96,15 @@ impl RegistrationTrace {
         SpanRecord {
             op: "blockchain.prepare",
             name,
-            id: spans::new_span_id(),
-            began: self.prepare_started_at,
+            id,
+            began: self.after_delay(self.prepare_started_at),
             ended,
             status,
             attributes,
         }
     }
 
-    fn send_span(&self, context: &TxContext, ended: Timestamp, status: &'static str) -> SpanRecord {
+    fn send_span(&self, context: &TxContext, id: SpanId, ended: Timestamp, status: &'static str) -> SpanRecord {
         let attributes = vec![
             ("txHash", context.tx.hash.to_string().into()),
             ("gasLimit", context.tx.gas_limit.into()),
@@ -103,8 +115,8 @@ impl RegistrationTrace {
         SpanRecord {
             op: "blockchain.send",
             name,
-            id: spans::new_span_id(),
-            began: context.tx.signed_at,
+            id,
+            began: self.after_delay(context.tx.signed_at),
             ended,
             status,
             attributes,
@@ -149,9 +161,12 @@ mod tests {
             id: RegistrationId::from_bytes([7; 16]),
             pair: Pair { document_hash: DocumentHash::new([1; 32]).unwrap(), case_id: "case-1".parse().unwrap() },
             user_id: UserId::parse_optional("user-1").unwrap(),
+            caller: "caller-1".parse().ok(),
             trace: propagation::extract(&http::HeaderMap::new()),
             created_at: at(1),
             reverts: 0,
+            queued_at: at(1),
+            delayed_at: None,
         }
     }
 
@@ -179,7 +194,7 @@ mod tests {
     fn episode(trace: &RegistrationTrace, seconds: u64, status: &'static str, cause: Option<Cause>) -> SpanTree {
         let block = block();
         let block = cause.is_none().then_some((&block, 2));
-        let end = EpisodeEnd { at: at(seconds), status, cause, block, hash: None };
+        let end = EpisodeEnd { at: at(seconds), status, cause, block, hash: None, kind: EndKind::Other };
         trace.span_tree(&end, spans::new_span_id())
     }
 
@@ -267,6 +282,37 @@ mod tests {
         let [only] = later.children.as_slice() else { panic!("{later:?}") };
         check(only, ("blockchain.wait", wait, (34, 50), "ok", &[]));
         let trace_id = trace.member.trace.trace_id;
+        assert_eq!(later.links, [SpanLink { trace_id, span_id: first.root.id, kind: "earlier", sampled: false }]);
+    }
+
+    #[test]
+    fn a_delay_emits_prepare_so_far_and_the_spans_after_it_follow_under_a_linked_root() {
+        let chain_info = submitted().chain_info;
+        let delayed = |trace: &RegistrationTrace, seconds| {
+            let (status, cause, kind) = ("deadline_exceeded", Some(Cause::InsufficientFunds), EndKind::Delayed);
+            trace.span_tree(
+                &EpisodeEnd { at: at(seconds), status, cause, block: None, hash: None, kind },
+                spans::new_span_id(),
+            )
+        };
+        let mut queued = RegistrationTrace::new(member(), &chain_info, at(1));
+        let first = delayed(&queued, 61);
+        let cause: [(&str, AttrValue); 1] = [("cause", "insufficient_funds".into())];
+        check(
+            &first.root,
+            ("blockchain.register", "Register Document on Blockchain", (1, 61), "deadline_exceeded", &cause),
+        );
+        let [prepare] = first.children.as_slice() else { panic!("{first:?}") };
+        check(prepare, ("blockchain.prepare", "Prepare Transaction Data", (1, 61), "deadline_exceeded", &[]));
+        queued.on_delayed(Cause::InsufficientFunds, at(61));
+
+        let mut sent = submitted();
+        sent.member.delayed_at = Some(at(3));
+        let later = episode(&sent, 70, "ok", None);
+        assert_eq!((later.root.began, later.root.id), (at(3), sent.span_id()));
+        let [send, wait] = later.children.as_slice() else { panic!("{later:?}") };
+        assert_eq!((send.op, send.began, wait.op, wait.began), ("blockchain.send", at(3), "blockchain.wait", at(4)));
+        let trace_id = sent.member.trace.trace_id;
         assert_eq!(later.links, [SpanLink { trace_id, span_id: first.root.id, kind: "earlier", sampled: false }]);
     }
 

@@ -3,6 +3,7 @@
 
 use super::types::{MAX_CLAIM, Sender, StepOutcome};
 use crate::{
+    chain::Header,
     clock::now,
     pipeline::cost,
     registration::{BlockedReason, RegistrationId, diagnosis::Blocker, policy::batching},
@@ -27,6 +28,8 @@ impl Sender {
             | Blocker::NoEndpoint(_)
             | Blocker::NoContract { .. }
             | Blocker::Rejected(_)
+            | Blocker::SignerUnavailable(_)
+            | Blocker::SignerThrottled(_)
             | Blocker::Other(_) => self.fee_wait = None,
         }
         if blockers.other_sender_available(self.address()) {
@@ -50,11 +53,11 @@ impl Sender {
 
     /// Whether the blocker still applies, as far as one cheap call shows; `false` where only a full attempt can show
     /// it.
-    pub(super) async fn is_still_blocked(&self, blocker: &Blocker) -> bool {
+    pub(super) async fn is_still_blocked(&mut self, blocker: &Blocker) -> bool {
         let chain = &self.parts.chain;
         match blocker {
             Blocker::InsufficientFunds { needed, .. } => {
-                chain.balance(self.address()).await.is_ok_and(|balance| balance < *needed)
+                chain.highest_balance(self.address()).await.is_some_and(|balance| balance < *needed)
             }
             Blocker::SignerNotAllowed(account) => chain.is_registrar(*account).await.is_ok_and(|allowed| !allowed),
             Blocker::FeeCap(_) => !self.is_fee_wait_over(),
@@ -63,15 +66,18 @@ impl Sender {
                 cost::over_budget(&self.parts.store, limit, over.next_cost).await.is_some()
             }
             Blocker::TooLarge(large) => {
-                self.parts.head.header().is_some_and(|head| batching::max_tx_gas(head.gas_limit) < large.gas_limit)
+                let head = self.parts.head.header().map(|head| chain.checked_head(head));
+                head.is_some_and(|head| batching::max_tx_gas(head.gas_limit) < large.gas_limit)
             }
+            Blocker::SignerUnavailable(_) | Blocker::SignerThrottled(_) => !self.is_signer_ready().await,
             Blocker::NoEndpoint(_) | Blocker::NoContract { .. } | Blocker::Rejected(_) | Blocker::Other(_) => false,
         }
     }
 
     pub(super) fn is_fee_wait_over(&self) -> bool {
-        let cap = self.parts.chain.max_fee_per_gas();
-        self.fee_wait.is_some() && self.parts.head.header().is_some_and(|head| head.base_fee <= cap)
+        let chain = &self.parts.chain;
+        let is_low = |head: Header| chain.checked_head(head).base_fee <= chain.max_fee_per_gas();
+        self.fee_wait.is_some() && self.parts.head.header().is_some_and(is_low)
     }
 
     async fn mark_queued_blocked(&mut self, ids: &[RegistrationId], blocker: &Blocker) {
@@ -112,6 +118,8 @@ pub(super) fn max_affordable_batch(blocker: &Blocker, count: usize) -> Option<us
         | Blocker::NoEndpoint(_)
         | Blocker::NoContract { .. }
         | Blocker::Rejected(_)
+        | Blocker::SignerUnavailable(_)
+        | Blocker::SignerThrottled(_)
         | Blocker::Other(_) => return None,
     };
     let max = count.checked_sub(1).filter(|max| *max > 0 && !available.is_zero())?;

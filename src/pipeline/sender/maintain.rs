@@ -12,7 +12,7 @@ use crate::{
     },
     registration::{
         diagnosis::{Blocker, RejectKind},
-        policy::replacement::{PendingTxView, ReplacementAction, next_action},
+        policy::replacement::{PendingTxView, ReplacementAction, SplitReason, next_action},
     },
     telemetry::log_retry,
 };
@@ -62,7 +62,8 @@ impl Sender {
         let chain = &self.parts.chain;
         // A development node mines on demand, so that a head that does not move is no stall.
         let stalled = chain.stall().is_some() && !chain.network().is_local();
-        self.parts.head.header().map(|head| ChainConditions { head, stalled })
+        let head = self.parts.head.header()?;
+        Some(ChainConditions { head: chain.checked_head(head), stalled })
     }
 
     /// For a transaction that no endpoint is known to have. Returns whether one has it now.
@@ -84,9 +85,9 @@ impl Sender {
             ReplacementAction::ScheduledBump(fees) => {
                 self.bump_fees(tx, fees, Urgency::Routine).await.is_replaced() || is_due
             }
-            ReplacementAction::SplitBatch => {
+            ReplacementAction::SplitBatch(reason) => {
                 is_due && {
-                    self.split_batch(tx, conditions).await;
+                    self.split_batch(tx, conditions, reason).await;
                     true
                 }
             }
@@ -129,7 +130,12 @@ impl Sender {
                 self.clear_tx_blocked(tx).await;
                 self.bump_fees(tx, fees, Urgency::Routine).await.is_replaced()
             }
-            ReplacementAction::SplitBatch => self.split_batch(tx, conditions).await.is_replaced(),
+            ReplacementAction::SplitBatch(reason) => {
+                if reason == SplitReason::NeverTaken {
+                    self.clear_tx_blocked(tx).await;
+                }
+                self.split_batch(tx, conditions, reason).await.is_replaced()
+            }
         };
         if must_rebroadcast {
             rebroadcast(tx, &self.parts.chain, &self.parts.store).await;
@@ -151,7 +157,7 @@ impl Sender {
         let BlockWait { pending_for, blocks, was_underpriced, last_rejection } = wait;
         let may_be_stuck = blocks >= STUCK_AFTER_BLOCKS && pending_for >= STUCK_AFTER;
         let market = if !stalled && (may_be_stuck || is_underpriced || last_rejection.is_some()) {
-            self.parts.chain.fee_market().await.ok()
+            Some(self.parts.chain.fee_market().await)
         } else {
             None
         };
@@ -160,6 +166,7 @@ impl Sender {
             fees,
             gas_limit: versions.gas_limit,
             batch_size: versions.batch_size,
+            max_batch_size: self.batch_ceiling.get(Instant::now()),
             attempts: u32::try_from(versions.attempts.len()).unwrap_or(u32::MAX),
             pending_for,
             blocks_since: blocks,

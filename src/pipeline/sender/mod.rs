@@ -2,13 +2,16 @@
 //! order of its nonces, and maintains its pending transactions by rebroadcast, replacement, and filling nonce gaps.
 
 mod blocked;
+mod choose_nonce;
 mod maintain;
 mod nonce_gap;
 mod prepare;
 mod replace;
 mod schedule;
 mod send;
+mod sign;
 mod types;
+mod unproven_jump;
 
 use super::{blockers::SenderBlockers, error::PrepareError};
 use crate::{
@@ -47,8 +50,11 @@ impl Sender {
                 Action::SendBatch { check_blocker } => {
                     stop.run_until_cancelled(self.wait_for_batch()).await;
                     enqueued.mark_unchanged();
-                    let outcome =
-                        if check_blocker { self.send_unless_blocked().await } else { self.send_next_batch().await };
+                    let outcome = if check_blocker || self.is_blocked_by_signer() {
+                        self.send_unless_blocked().await
+                    } else {
+                        self.send_next_batch().await
+                    };
                     match outcome {
                         StepOutcome::Progressed => {
                             self.backoff.reset();
@@ -104,7 +110,8 @@ impl Sender {
     }
 
     async fn send_next_batch(&mut self) -> StepOutcome {
-        let mut claim = match self.parts.queue.claim(self.address(), self.max_batch).await {
+        let max_batch = self.max_batch.min(self.batch_ceiling.get(Instant::now()));
+        let mut claim = match self.parts.queue.claim(self.address(), max_batch).await {
             Ok(claim) if claim.registrations.is_empty() => return StepOutcome::Idle,
             Ok(claim) => claim,
             Err(error) => return self.on_store_error(&error),

@@ -2,7 +2,7 @@
 
 use super::types::Sender;
 use crate::{
-    chain::{self, CallError, Chain, FanOut, OnChainRecord, SenderState, UnsignedTransaction},
+    chain::{CallError, Chain, OnChainRecord, SenderState, UnsignedTransaction},
     clock::now,
     pipeline::{
         cost,
@@ -14,8 +14,7 @@ use crate::{
         tx_state::TxStatus,
     },
     registration::{
-        BlockedReason, Failure, FailureReason, Pair, RegistrationId, Timestamp, TransactionId, diagnosis::Blocker,
-        policy::batching,
+        BlockedReason, Failure, FailureReason, Pair, RegistrationId, Timestamp, TransactionId, policy::batching,
     },
     store::{Attempt, FoundOnChain, NewTransaction, QueuedRegistration},
     telemetry::{events, metrics, spans::BatchSpan},
@@ -27,7 +26,7 @@ use uuid::Uuid;
 
 /// Delay before a pair that is on chain, but has too few confirmations, is checked again.
 const SHALLOW_RECORD_RECHECK: Duration = Duration::from_millis(250);
-/// A record this much deeper than required needs no second endpoint to confirm it.
+/// A record this much deeper than required is confirmed by the contract's state alone.
 const OLD_RECORD_DEPTH: u64 = 1_000;
 const ORIGINAL_LOOKUP_CONCURRENCY: usize = 8;
 
@@ -61,7 +60,8 @@ impl Sender {
         if self.next_nonce.is_none() {
             self.next_nonce = self.parts.store.next_nonce(self.address()).await?;
         }
-        let block_gas_limit = self.parts.head.header().map_or(DEFAULT_BLOCK_GAS_LIMIT, |head| head.gas_limit);
+        let head = self.parts.head.header().map(|head| self.parts.chain.checked_head(head));
+        let block_gas_limit = head.map_or(DEFAULT_BLOCK_GAS_LIMIT, |head| head.gas_limit);
         let case_id_lengths = claim.registrations.iter().map(|row| row.pair.case_id.as_str().len());
         claim.truncate(batching::max_that_fit(case_id_lengths, block_gas_limit));
         let traces: Vec<_> = claim
@@ -187,11 +187,11 @@ impl Sender {
         batch: &BatchSpan,
     ) -> Result<Arc<PendingTx>, PrepareError> {
         let Prepared { call, sender_state, traces, prepared_at } = prepared;
-        let (signer, chain) = (self.address(), &self.parts.chain);
+        let signer = self.address();
         let Quote { fees, max_cost } =
-            preflight::quote(chain, &self.parts.in_flight, signer, &sender_state, &call).await?;
-        let nonce = self.choose_nonce(&sender_state).await;
-        let gas_limit = call.gas_limit;
+            preflight::quote(&self.parts.chain, &self.parts.in_flight, signer, &sender_state, &call).await?;
+        let nonce = self.choose_nonce(&sender_state).await?;
+        let (chain, gas_limit) = (&self.parts.chain, call.gas_limit);
         let unsigned = UnsignedTransaction {
             chain_id: chain.network().chain_id,
             nonce,
@@ -200,8 +200,7 @@ impl Sender {
             gas_limit,
             fees,
         };
-        let (hash, raw) = chain::sign(&self.signer, &unsigned)
-            .map_err(|error| PrepareError::Blocked(Blocker::Other(format!("the signer {error}"))))?;
+        let (hash, raw) = self.sign(unsigned).await?;
         let signed_at = now();
         let new = NewTransaction {
             id: TransactionId::from(Uuid::now_v7()),
@@ -243,24 +242,6 @@ impl Sender {
         self.parts.in_flight.insert(tx.clone());
         tx
     }
-
-    /// The next nonce by the store, or the chain's if that is higher: the signer's key was then used by another
-    /// program.
-    async fn choose_nonce(&self, sender_state: &SenderState) -> u64 {
-        let next = self.next_nonce.unwrap_or(0);
-        let nonce = if sender_state.nonce > next { next.max(self.quorum_nonce(sender_state).await) } else { next };
-        // Without an own next nonce the signer's history is older than the store, and none of ours.
-        if let Some(next) = self.next_nonce.filter(|next| *next < nonce) {
-            self.parts.importer.account_for_nonces(self.address(), next..nonce, sender_state.head.block.number).await;
-        }
-        nonce
-    }
-
-    /// The lowest nonce that two endpoints return: one endpoint that is wrong must not leave a nonce gap.
-    async fn quorum_nonce(&self, sender_state: &SenderState) -> u64 {
-        let answers = self.parts.chain.nonces_from_many(self.address(), FanOut::to_quorum()).await;
-        answers.into_iter().filter_map(|answer| answer.result.ok()).fold(sender_state.nonce, u64::min)
-    }
 }
 
 /// The transaction that registered a pair that is on chain already; `None` while endpoints do not show it or disagree.
@@ -275,8 +256,13 @@ async fn find_original_registration(
     };
     let head = chain.last_probed_head().map_or(0, |head| head.block.number);
     // The contract's state confirms an old record, and some nodes do not keep its block.
-    let is_old = head >= original.block.number + confirmations + OLD_RECORD_DEPTH;
-    let is_agreed = is_old || chain.has_quorum(&original.block, confirmations, head).await;
+    let is_agreed = match head >= original.block.number + confirmations + OLD_RECORD_DEPTH {
+        true => chain.is_recorded_by_quorum(&row.pair, record).await,
+        false => {
+            chain.is_registered_by_quorum(&row.pair, &original).await
+                && chain.is_confirmed_by_quorum(&original.block, confirmations, head).await
+        }
+    };
     Ok(is_agreed.then_some(FoundOnChain {
         id: row.id,
         hash: original.transaction,

@@ -3,11 +3,11 @@
 
 use super::types::{ChainConditions, ReplacementOutcome, Sender, SenderParts, Urgency};
 use crate::{
-    chain::{self, UnsignedTransaction},
+    chain::UnsignedTransaction,
     clock::now,
     pipeline::{
         cost::{self, fee_market_view},
-        error::PrepareError,
+        error::{PrepareError, signer_blocker},
         in_flight::PendingTx,
         preflight::RegisterCall,
     },
@@ -18,13 +18,14 @@ use crate::{
             batching,
             budget::{DailyBudget, OverBudget},
             fees::Fees,
-            replacement,
+            replacement::{self, SplitReason},
         },
         units::format_gwei,
     },
     store::{Attempt, Replacement, StoreError},
     telemetry::{events, log_retry},
 };
+use alloy::primitives::{B256, Bytes};
 use tokio::time::Instant;
 use tracing::warn;
 
@@ -53,8 +54,11 @@ impl Sender {
     async fn sign_replacement(&mut self, tx: &PendingTx, fees: Fees, urgency: Urgency) -> ReplacementOutcome {
         let versions = tx.versions();
         let Some(latest) = versions.attempts.last() else { return ReplacementOutcome::NotReplaced };
-        let Ok((hash, raw)) = chain::resign_with_fees(&self.signer, &latest.raw, fees) else {
-            warn!(transaction_id = %tx.id, "failed to sign replacement transaction");
+        let Some(unsigned) = UnsignedTransaction::with_fees(&latest.raw, fees) else {
+            warn!(transaction_id = %tx.id, "stored transaction cannot be replaced");
+            return ReplacementOutcome::NotReplaced;
+        };
+        let Some((hash, raw)) = self.sign_for(tx, unsigned, urgency).await else {
             return ReplacementOutcome::NotReplaced;
         };
         let (gas_limit, batch_size) = (versions.gas_limit, versions.batch_size);
@@ -68,24 +72,30 @@ impl Sender {
         outcome
     }
 
-    /// Replaces a batch that fits into no block, or that a node rejects for its gas, by its first part at the same
-    /// nonce. The other registrations are queued again when the nonce is consumed.
+    /// Replaces a batch that no block includes by its first part at the same nonce. The other registrations are queued
+    /// again when the nonce is consumed.
     pub(super) async fn split_batch(
         &mut self,
         tx: &PendingTx,
         conditions: Option<ChainConditions>,
+        reason: SplitReason,
     ) -> ReplacementOutcome {
         let Some(ChainConditions { head, stalled }) = conditions else { return ReplacementOutcome::NotReplaced };
         let batch_size = tx.versions().batch_size;
         let pairs: Vec<Pair> = tx.traces().iter().map(|trace| trace.member.pair.clone()).collect();
-        let lengths = pairs.iter().take(batch_size).map(|pair| pair.case_id.as_str().len());
-        let fitting = batching::max_that_fit(lengths, head.gas_limit);
-        let count = if fitting < batch_size { fitting } else { batch_size.div_ceil(2) };
+        let count = match reason {
+            SplitReason::TooMuchGas => {
+                let lengths = pairs.iter().take(batch_size).map(|pair| pair.case_id.as_str().len());
+                let fitting = batching::max_that_fit(lengths, head.gas_limit);
+                if fitting < batch_size { fitting } else { batch_size.div_ceil(2) }
+            }
+            SplitReason::NeverTaken => replacement::cut_size(batch_size, self.batch_ceiling.get(Instant::now())),
+        };
         let Some(part) = pairs.get(..count).filter(|part| !part.is_empty() && count < batch_size) else {
             return ReplacementOutcome::NotReplaced;
         };
         let RegisterCall { calldata, gas_limit } = RegisterCall::new(part);
-        let market = self.parts.chain.fee_market().await.ok();
+        let market = Some(self.parts.chain.fee_market().await);
         let market = fee_market_view(market, (&head, stalled), gas_limit, self.parts.chain.max_fee_per_gas());
         let fees = match replacement::bumped_fees(tx.latest().1, &market) {
             Ok(fees) => fees,
@@ -102,11 +112,16 @@ impl Sender {
             gas_limit,
             fees,
         };
-        let Ok((hash, raw)) = chain::sign(&self.signer, &unsigned) else { return ReplacementOutcome::NotReplaced };
         let urgency = Urgency::BlocksQueue { base_fee: head.base_fee };
+        let Some((hash, raw)) = self.sign_for(tx, unsigned, urgency).await else {
+            return ReplacementOutcome::NotReplaced;
+        };
         let outcome = self.apply_replacement(tx, Attempt { hash, raw, fees }, (gas_limit, count), urgency).await;
         match outcome {
             ReplacementOutcome::Replaced => {
+                if reason == SplitReason::NeverTaken {
+                    self.batch_ceiling.lower_to(count, Instant::now());
+                }
                 tx.add_history(format!("split: {hash} carries the first {count} of {batch_size}"), now());
                 events::transaction_split(tx.id, tx.signer, tx.nonce, hash, (count, batch_size));
             }
@@ -119,6 +134,31 @@ impl Sender {
         outcome
     }
 
+    /// Hash and bytes of a replacement; `None` if the signer does not sign, or no replacement is due.
+    async fn sign_for(
+        &mut self,
+        tx: &PendingTx,
+        unsigned: UnsignedTransaction,
+        urgency: Urgency,
+    ) -> Option<(B256, Bytes)> {
+        let now = Instant::now();
+        if !self.timers.may_replace(now) || !self.timers.may_sign(now) {
+            return None;
+        }
+        match self.sign(unsigned).await {
+            Ok(signed) => Some(signed),
+            Err(error) => {
+                match urgency {
+                    Urgency::Routine => {}
+                    Urgency::Stuck | Urgency::BlocksQueue { .. } => {
+                        self.mark_tx_blocked(tx, &signer_blocker(&error)).await;
+                    }
+                }
+                None
+            }
+        }
+    }
+
     /// Writes a new version, and makes it the latest one once it is written.
     async fn apply_replacement(
         &mut self,
@@ -127,9 +167,6 @@ impl Sender {
         (gas_limit, batch_size): (u64, usize),
         urgency: Urgency,
     ) -> ReplacementOutcome {
-        if !self.timers.may_replace(Instant::now()) {
-            return ReplacementOutcome::NotReplaced;
-        }
         match self.persist_replacement(tx, attempt.clone(), (gas_limit, batch_size), urgency).await {
             Ok(()) => {}
             Err(PrepareError::Blocked(Blocker::DailyBudget(over))) => return ReplacementOutcome::OverBudget(over),

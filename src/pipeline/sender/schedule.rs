@@ -10,6 +10,9 @@ pub(super) const IDLE_QUEUE_POLL: Duration = Duration::from_millis(500);
 const FULL_ATTEMPT_INTERVAL: Duration = Duration::from_secs(5);
 /// Interval between replacement attempts that the daily budget rejects.
 const BUDGET_RETRY_INTERVAL: Duration = Duration::from_secs(1);
+/// Interval between signatures for pending transactions that the signer does not make: each may take seconds, in which
+/// nothing else is maintained.
+const SIGN_RETRY_INTERVAL: Duration = Duration::from_secs(5);
 /// A transaction pending for this long may wait for a missing nonce, which is checked this often.
 const NONCE_GAP_GRACE: Duration = Duration::from_secs(3);
 
@@ -21,6 +24,8 @@ pub(super) struct Timers {
     nonce_gap_check_at: Instant,
     replace_at: Instant,
     full_attempt_at: Instant,
+    /// The next signature for a transaction that is pending already.
+    sign_at: Instant,
     claim_at: Instant,
     /// Whether new work in the queue is claimed before `claim_at`.
     claim_on_enqueue: bool,
@@ -73,6 +78,7 @@ impl Timers {
             nonce_gap_check_at: now,
             replace_at: now,
             full_attempt_at: now,
+            sign_at: now,
             claim_at: now,
             claim_on_enqueue: true,
             needs_resync: false,
@@ -85,6 +91,10 @@ impl Timers {
 
     pub(super) fn may_replace(&self, now: Instant) -> bool {
         now >= self.replace_at
+    }
+
+    pub(super) fn may_sign(&self, now: Instant) -> bool {
+        now >= self.sign_at
     }
 
     pub(super) fn may_check_nonce_gap(&self, now: Instant, pending_for: Option<Duration>) -> bool {
@@ -101,6 +111,10 @@ impl Timers {
 
     pub(super) fn on_over_budget(&mut self, now: Instant) {
         self.replace_at = now + BUDGET_RETRY_INTERVAL;
+    }
+
+    pub(super) fn on_unsigned(&mut self, now: Instant) {
+        self.sign_at = now + SIGN_RETRY_INTERVAL;
     }
 
     pub(super) fn on_nonce_gap_check(&mut self, now: Instant) {

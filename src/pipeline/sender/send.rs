@@ -8,7 +8,11 @@ use crate::{
     registration::BlockedReason,
     telemetry::{events, log_retry, spans},
 };
+use std::time::Duration;
 use tokio::time::Instant;
+
+/// A transaction that is rejected so long after its signature is sent to every endpoint.
+const ASK_ALL_AFTER: Duration = Duration::from_secs(10);
 
 #[derive(Debug, PartialEq, Eq)]
 enum SendVerdict {
@@ -37,6 +41,10 @@ fn classify_send_result(result: &Result<BroadcastResult, CallError>) -> SendVerd
             | RejectReason::GasLimit
             | RejectReason::Reverted(_)
             | RejectReason::UnknownBlock
+            | RejectReason::Pruned
+            | RejectReason::UnknownTransaction
+            | RejectReason::LogRange
+            | RejectReason::UnknownMethod
             | RejectReason::WrongChainId
             | RejectReason::Other => SendVerdict::Retry(BlockedReason::NodeRefuses),
         },
@@ -49,7 +57,12 @@ impl Sender {
     pub(super) async fn broadcast(&mut self, tx: &PendingTx) -> bool {
         let versions = tx.versions();
         let Some(attempt) = versions.attempts.last() else { return true };
-        let result = self.parts.chain.send(&attempt.raw).await;
+        // An endpoint that reports a sender's limit for long is not the only one asked.
+        let is_refused_for_long = tx.status().last_rejection().is_some() && now().since(tx.signed_at) >= ASK_ALL_AFTER;
+        let result = match is_refused_for_long {
+            true => self.parts.chain.send_to_all(&attempt.raw).await,
+            false => self.parts.chain.send(&attempt.raw).await,
+        };
         self.record_broadcast(tx);
         tx.record_send_result(&result, now());
         match classify_send_result(&result) {

@@ -1,8 +1,8 @@
 //! The sender's state and the types that its files share.
 
-use super::schedule::Timers;
+use super::{schedule::Timers, unproven_jump::UnprovenJump};
 use crate::{
-    chain::{Backoff, Chain, Header, Signer},
+    chain::{Backoff, Chain, Header, Signer, UnsignedTransaction},
     pipeline::{
         blockers::{FeeWaitGuard, SenderBlockers},
         follower_inbox::FollowerInbox,
@@ -20,12 +20,30 @@ use crate::{
         policy::{batching, budget::OverBudget, in_flight_limit::InFlightLimit},
     },
     store::Store,
+    telemetry::OngoingCondition,
 };
 use alloy::primitives::Address;
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 use tokio::time::Instant;
 
 pub(super) const MAX_CLAIM: usize = batching::MAX_BATCH_REGISTRATIONS;
+
+/// For how long batches stay small after a cut: then a full one is tried again.
+const BATCH_CEILING_TTL: Duration = Duration::from_secs(600);
+
+/// The largest batch that blocks are known to take, after a larger one was cut in vain.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct BatchCeiling(Option<(usize, Instant)>);
+
+impl BatchCeiling {
+    pub(super) fn lower_to(&mut self, size: usize, now: Instant) {
+        *self = Self(Some((size, now + BATCH_CEILING_TTL)));
+    }
+
+    pub(super) fn get(&self, now: Instant) -> usize {
+        self.0.filter(|(_, until)| now < *until).map_or(MAX_CLAIM, |(size, _)| size)
+    }
+}
 
 /// What every sender of a process uses.
 #[derive(Clone, Debug)]
@@ -51,11 +69,18 @@ pub(in crate::pipeline) struct Sender {
     pub(super) signer: Signer,
     /// The nonce after the last one assigned; `None` until it is read from the store.
     pub(super) next_nonce: Option<u64>,
+    /// While the chain's nonce is above the store's, and not proven.
+    pub(super) unproven_jump: Option<UnprovenJump>,
+    /// A nonce gap that is too wide to be filled is logged once.
+    pub(super) wide_gap: OngoingCondition,
     /// Halved while a batch reverts, to isolate the registration at fault, and doubled after each batch that is signed.
     pub(super) max_batch: usize,
+    pub(super) batch_ceiling: BatchCeiling,
     pub(super) in_flight_limit: InFlightLimit,
     pub(super) backoff: Backoff,
     pub(super) timers: Timers,
+    /// What the signer did not sign last, to see later whether it signs again.
+    pub(super) unsigned: Option<UnsignedTransaction>,
     /// Set while the sender waits for the base fee to fall below the cap.
     pub(super) fee_wait: Option<FeeWaitGuard>,
     /// The reason last logged, so that it is logged once, and when the sender became blocked by any reason.
@@ -68,10 +93,14 @@ impl Sender {
             parts,
             signer,
             next_nonce: None,
+            unproven_jump: None,
+            wide_gap: OngoingCondition::new(),
             max_batch: MAX_CLAIM,
+            batch_ceiling: BatchCeiling::default(),
             in_flight_limit: InFlightLimit::default(),
             backoff: Backoff::new(),
             timers: Timers::new(Instant::now()),
+            unsigned: None,
             fee_wait: None,
             reported_blocker: None,
         }

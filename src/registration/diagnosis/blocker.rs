@@ -32,6 +32,10 @@ pub enum Blocker {
         contract: Address,
     },
     Rejected(NodeRejection),
+    /// With the signer and what is wrong with it.
+    SignerUnavailable(String),
+    /// With the signer.
+    SignerThrottled(String),
     /// Preparing or simulating the transaction fails for another reason, which this text states.
     Other(String),
 }
@@ -46,6 +50,8 @@ impl Blocker {
             Self::TooLarge(_) => BlockedReason::TooLarge,
             Self::NoEndpoint(_) => BlockedReason::NoEndpoint,
             Self::NoContract { .. } | Self::Other(_) => BlockedReason::NodeRefuses,
+            Self::SignerUnavailable(_) => BlockedReason::SignerUnavailable,
+            Self::SignerThrottled(_) => BlockedReason::SignerThrottled,
             Self::Rejected(rejection) => match rejection.kind {
                 RejectKind::InsufficientFunds => BlockedReason::InsufficientFunds,
                 RejectKind::FeeTooLow => BlockedReason::FeeCap,
@@ -103,7 +109,10 @@ impl fmt::Display for Blocker {
                      another chain"
                 )
             }
-            Self::NoEndpoint(text) | Self::Other(text) => f.write_str(text),
+            Self::NoEndpoint(text)
+            | Self::SignerUnavailable(text)
+            | Self::SignerThrottled(text)
+            | Self::Other(text) => f.write_str(text),
         }
     }
 }

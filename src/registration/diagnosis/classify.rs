@@ -211,7 +211,9 @@ fn from_blocker<'a>(evidence: &Evidence, unsent: &'a Unsent) -> Option<Finding<'
         Some(Blocker::Rejected(rejection)) => from_rejection(rejection).unwrap_or(Finding::Queued(blocker)),
         Some(Blocker::DailyBudget(over)) => Finding::OverBudget(Some(over)),
         Some(Blocker::NoContract { endpoint, contract }) => Finding::NoContract { endpoint, contract: *contract },
-        Some(Blocker::Other(_)) => Finding::Queued(blocker),
+        Some(Blocker::SignerUnavailable(_) | Blocker::SignerThrottled(_) | Blocker::Other(_)) => {
+            Finding::Queued(blocker)
+        }
         None => from_blocked_reason(evidence, unsent, blocked),
     })
 }
@@ -229,7 +231,9 @@ fn from_blocked_reason<'a>(evidence: &Evidence, unsent: &'a Unsent, blocked: Blo
         },
         BlockedReason::TooLarge => Finding::TooLarge { gas_limit: None, max_gas: max_tx_gas_at_head(evidence) },
         BlockedReason::DailyBudget => Finding::OverBudget(None),
-        BlockedReason::NodeRefuses => Finding::Queued(None),
+        BlockedReason::NodeRefuses | BlockedReason::SignerUnavailable | BlockedReason::SignerThrottled => {
+            Finding::Queued(None)
+        }
     }
 }
 

@@ -14,6 +14,11 @@ const FIRST_SCHEDULED_BUMP_AFTER: Duration = Duration::from_secs(15);
 const MIN_BLOCKS_BEFORE_SCHEDULED_BUMP: u64 = 10;
 /// A node that rejected the last attempt gets the next one no sooner.
 const MIN_AGE_OF_REJECTED_ATTEMPT: Duration = Duration::from_secs(1);
+/// A batch that was raised once in vain is cut after this long, and again after as long: nodes with a limit on data
+/// (op-geth and op-rbuilder throttle by size when L1 is behind) take any transaction and include only small ones.
+const CUT_AFTER: Duration = Duration::from_secs(5);
+/// A larger batch than blocks took recently is cut after this long.
+const CUT_OVERSIZED_AFTER: Duration = Duration::from_secs(1);
 /// A longer delay than any transaction is pending.
 const MAX_BUMP_DELAY_DOUBLINGS: u32 = 10;
 
@@ -24,6 +29,8 @@ pub struct PendingTxView {
     pub fees: Fees,
     pub gas_limit: u64,
     pub batch_size: usize,
+    /// The largest batch that blocks are known to take.
+    pub max_batch_size: usize,
     pub attempts: u32,
     pub pending_for: Duration,
     /// Blocks since it was sent.
@@ -41,7 +48,9 @@ pub struct PendingTxView {
 pub struct FeeMarketView {
     /// Wei per gas.
     pub base_fee: u128,
-    /// The priority fee suggested by the node, in wei per gas.
+    /// The priority fee to offer where blocks have room, in wei per gas.
+    pub tip: u128,
+    /// The most to offer to a node that refuses that as too low, in wei per gas.
     pub suggested_tip: u128,
     /// Set while blocks are full, in wei per gas.
     pub congestion_tip: Option<u128>,
@@ -61,10 +70,19 @@ pub enum ReplacementAction {
     ScheduledBump(Fees),
     /// The fees it needs are above the cap.
     CapReached(FeeCapExceeded),
-    /// A smaller batch at the same nonce, because no block has room for this one.
-    SplitBatch,
+    /// A smaller batch at the same nonce.
+    SplitBatch(SplitReason),
     /// No block has room for it, and it cannot be made smaller: it waits until the block gas limit rises.
     TooLarge(TxTooLarge),
+}
+
+/// Why a batch is replaced by a smaller one.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum SplitReason {
+    /// It needs more gas than a block has, or a node refuses it for its gas.
+    TooMuchGas,
+    /// No block takes it although its fees are sufficient.
+    NeverTaken,
 }
 
 pub fn next_action(of: &PendingTxView) -> ReplacementAction {
@@ -75,13 +93,14 @@ pub fn next_action(of: &PendingTxView) -> ReplacementAction {
     }
     let most = max_tx_gas(asked.block_gas_limit);
     if of.batch_size > 1 && (of.gas_limit > most || of.last_rejection == Some(RejectKind::GasLimit)) {
-        return ReplacementAction::SplitBatch;
+        return ReplacementAction::SplitBatch(SplitReason::TooMuchGas);
     }
     // Higher fees do not help.
     if of.gas_limit > most {
         return ReplacementAction::TooLarge(TxTooLarge { gas_limit: of.gas_limit, max_gas: most });
     }
-    let raised = || bumped_fees(of.fees, asked);
+    let is_fee_refused = of.last_rejection == Some(RejectKind::FeeTooLow);
+    let raised = || bumped_fees(of.fees, &if is_fee_refused { asked.for_refused_tip(of.fees) } else { *asked });
     let priced_out = of.fees.max_fee_per_gas < asked.base_fee;
     let unwanted = matches!(of.last_rejection, Some(RejectKind::FeeTooLow | RejectKind::ReplacementUnderpriced))
         && of.pending_for >= MIN_AGE_OF_REJECTED_ATTEMPT;
@@ -91,9 +110,14 @@ pub fn next_action(of: &PendingTxView) -> ReplacementAction {
     if priced_out || unwanted || is_outbid_by_congestion(of) {
         return raised().map_or_else(ReplacementAction::CapReached, ReplacementAction::Replace);
     }
+    if is_cut_due(of) {
+        return ReplacementAction::SplitBatch(SplitReason::NeverTaken);
+    }
     // The present fees are sufficient, so reaching the cap is not reported.
     if is_scheduled_bump_due(of) {
-        raised().map_or(ReplacementAction::Wait, ReplacementAction::ScheduledBump)
+        // The priority fee may be too low for the block builders.
+        let raised = bumped_fees(of.fees, &asked.for_refused_tip(of.fees));
+        raised.map_or(ReplacementAction::Wait, ReplacementAction::ScheduledBump)
     } else {
         ReplacementAction::Wait
     }
@@ -106,7 +130,7 @@ pub fn next_action(of: &PendingTxView) -> ReplacementAction {
 /// When that is above the cap.
 pub fn bumped_fees(old: Fees, asked: &FeeMarketView) -> Result<Fees, FeeCapExceeded> {
     let cap = asked.fee_cap;
-    let tip = priority_fee(asked.suggested_tip, asked.congestion_tip, asked.base_fee, cap);
+    let tip = priority_fee(asked.tip, asked.congestion_tip, asked.base_fee, cap);
     let new = price(asked.base_fee, tip, cap)?;
     let max_fee_per_gas = new.max_fee_per_gas.max(min_replacement_fee(old.max_fee_per_gas));
     if max_fee_per_gas > cap {
@@ -129,7 +153,7 @@ pub fn reduced_fees(wanted: Fees, less: u128, gas_limit: u64, old: Fees, base_fe
 
 /// The minimum that nodes accept as a replacement of this fee.
 fn min_replacement_fee(old: u128) -> u128 {
-    old.saturating_add(old.div_ceil(10).max(1))
+    old.saturating_add(old.div_ceil(10)).saturating_add(1)
 }
 
 /// Blocks are full of transactions with higher priority fees.
@@ -139,15 +163,39 @@ fn is_outbid_by_congestion(of: &PendingTxView) -> bool {
     of.blocks_since > 0 && of.fee_market.congestion_tip.is_some_and(|tip| tip > offered)
 }
 
-/// Only the lowest nonce: the others may wait just for it. Higher fees help neither an empty account nor a full
-/// mempool.
+impl FeeMarketView {
+    /// The priority fee may be too low, whatever blocks paid: it is doubled, up to what the node suggests.
+    fn for_refused_tip(&self, old: Fees) -> Self {
+        let doubled = old.max_priority_fee_per_gas.saturating_mul(2);
+        Self { tip: self.tip.max(doubled.min(self.suggested_tip)), ..*self }
+    }
+}
+
+/// Only the lowest nonce: the others may wait just for it. Neither higher fees nor a smaller batch help an empty account
+/// or a full mempool.
+fn is_overdue(of: &PendingTxView) -> bool {
+    let in_vain = matches!(of.last_rejection, Some(RejectKind::InsufficientFunds | RejectKind::SenderLimit));
+    of.is_lowest_nonce && !in_vain && of.blocks_since >= MIN_BLOCKS_BEFORE_SCHEDULED_BUMP
+}
+
 fn is_scheduled_bump_due(of: &PendingTxView) -> bool {
     let doublings = of.attempts.saturating_sub(1).min(MAX_BUMP_DELAY_DOUBLINGS);
-    let in_vain = matches!(of.last_rejection, Some(RejectKind::InsufficientFunds | RejectKind::SenderLimit));
-    of.is_lowest_nonce
-        && !in_vain
-        && of.blocks_since >= MIN_BLOCKS_BEFORE_SCHEDULED_BUMP
-        && of.pending_for >= FIRST_SCHEDULED_BUMP_AFTER * 2_u32.pow(doublings)
+    is_overdue(of) && of.pending_for >= FIRST_SCHEDULED_BUMP_AFTER * 2_u32.pow(doublings)
+}
+
+/// A batch that was raised in vain, or that is larger than what blocks took recently.
+fn is_cut_due(of: &PendingTxView) -> bool {
+    let due = if of.batch_size > of.max_batch_size {
+        of.pending_for >= CUT_OVERSIZED_AFTER
+    } else {
+        of.attempts > 1 && of.pending_for >= CUT_AFTER
+    };
+    of.batch_size > 1 && due && is_overdue(of)
+}
+
+/// The size of the next part of a batch of `size` that no block takes.
+pub fn cut_size(size: usize, max_batch_size: usize) -> usize {
+    if size > max_batch_size { max_batch_size.max(1) } else { size.div_ceil(2) }
 }
 
 #[cfg(test)]
@@ -156,6 +204,7 @@ mod tests {
 
     const ASKED: FeeMarketView = FeeMarketView {
         base_fee: 100,
+        tip: 2,
         suggested_tip: 2,
         congestion_tip: None,
         block_gas_limit: 30_000_000,
@@ -167,6 +216,7 @@ mod tests {
         fees: fees(802, 2),
         gas_limit: 50_000,
         batch_size: 1,
+        max_batch_size: 650,
         attempts: 1,
         pending_for: Duration::from_millis(300),
         blocks_since: 1,
@@ -199,19 +249,19 @@ mod tests {
         for (what, of, expected) in [
             ("nothing wrong", FINE, ReplacementAction::Wait),
             ("the offer is what is asked", with(asking(802)), ReplacementAction::Wait),
-            ("priced out", with(asking(803)), ReplacementAction::Replace(fees(2_500, 3))),
-            ("priced out, the rest of the cap", with(asking(4_900)), ReplacementAction::Replace(fees(4_902, 3))),
-            ("priced out, all of the cap", with(asking(4_999)), ReplacementAction::Replace(fees(5_000, 3))),
+            ("priced out", with(asking(803)), ReplacementAction::Replace(fees(2_500, 4))),
+            ("priced out, the rest of the cap", with(asking(4_900)), ReplacementAction::Replace(fees(4_902, 4))),
+            ("priced out, all of the cap", with(asking(4_999)), ReplacementAction::Replace(fees(5_000, 4))),
             ("priced out, above the cap", with(asking(5_001)), held(5_001)),
             (
                 "priced out, not first",
                 PendingTxView { is_lowest_nonce: false, ..with(asking(803)) },
-                ReplacementAction::Replace(fees(2_500, 3)),
+                ReplacementAction::Replace(fees(2_500, 4)),
             ),
             (
                 "priced out, a tenth more is above the cap",
                 PendingTxView { fees: fees(4_800, 2), ..with(asking(4_900)) },
-                held(5_280),
+                held(5_281),
             ),
             ("the spike is over", PendingTxView { was_below_base_fee: true, ..FINE }, ReplacementAction::Rebroadcast),
             (
@@ -225,11 +275,11 @@ mod tests {
                 PendingTxView { fee_market: FeeMarketView { is_chain_stalled: true, ..asking(900) }, ..late(100, 100) },
                 ReplacementAction::Wait,
             ),
-            ("refused for its fee", refused(RejectKind::FeeTooLow), ReplacementAction::Replace(fees(883, 3))),
+            ("refused for its fee", refused(RejectKind::FeeTooLow), ReplacementAction::Replace(fees(884, 4))),
             (
                 "refused as a replacement",
                 refused(RejectKind::ReplacementUnderpriced),
-                ReplacementAction::Replace(fees(883, 3)),
+                ReplacementAction::Replace(fees(884, 4)),
             ),
             (
                 "refused just now",
@@ -239,10 +289,10 @@ mod tests {
             ("refused for funds", refused(RejectKind::InsufficientFunds), ReplacementAction::Wait),
             ("refused for the sender", refused(RejectKind::SenderLimit), ReplacementAction::Wait),
             ("a crowd offers less", with(crowd(2)), ReplacementAction::Wait),
-            ("a crowd offers more", with(crowd(30)), ReplacementAction::Replace(fees(883, 30))),
+            ("a crowd offers more", with(crowd(30)), ReplacementAction::Replace(fees(884, 30))),
             ("a crowd, no block since", PendingTxView { blocks_since: 0, ..with(crowd(30)) }, ReplacementAction::Wait),
-            ("a crowd, at the cap", PendingTxView { fees: fees(5_000, 2), ..with(crowd(30)) }, held(5_500)),
-            ("scheduled", late(15, 10), ReplacementAction::ScheduledBump(fees(883, 3))),
+            ("a crowd, at the cap", PendingTxView { fees: fees(5_000, 2), ..with(crowd(30)) }, held(5_501)),
+            ("scheduled", late(15, 10), ReplacementAction::ScheduledBump(fees(884, 4))),
             (
                 "scheduled in vain",
                 PendingTxView { last_rejection: Some(RejectKind::InsufficientFunds), ..late(15, 10) },
@@ -255,14 +305,54 @@ mod tests {
             (
                 "and then no longer",
                 PendingTxView { attempts: 2, ..late(30, 100) },
-                ReplacementAction::ScheduledBump(fees(883, 3)),
+                ReplacementAction::ScheduledBump(fees(884, 4)),
             ),
             ("scheduled at the cap", PendingTxView { fees: fees(4_900, 2), ..late(15, 10) }, ReplacementAction::Wait),
-            ("larger than a block", PendingTxView { fee_market: small_blocks, ..batch }, ReplacementAction::SplitBatch),
+            (
+                "a batch is raised before it is cut",
+                PendingTxView { batch_size: 10, ..late(15, 10) },
+                ReplacementAction::ScheduledBump(fees(884, 4)),
+            ),
+            (
+                "raised in vain",
+                PendingTxView { batch_size: 10, attempts: 2, ..late(5, 10) },
+                ReplacementAction::SplitBatch(SplitReason::NeverTaken),
+            ),
+            ("raised just now", PendingTxView { batch_size: 10, attempts: 2, ..late(4, 100) }, ReplacementAction::Wait),
+            (
+                "raised in vain, no funds",
+                PendingTxView {
+                    batch_size: 10,
+                    attempts: 2,
+                    last_rejection: Some(RejectKind::InsufficientFunds),
+                    ..late(100, 100)
+                },
+                ReplacementAction::Wait,
+            ),
+            (
+                "raised in vain, not first",
+                PendingTxView { batch_size: 10, attempts: 2, is_lowest_nonce: false, ..late(100, 100) },
+                ReplacementAction::Wait,
+            ),
+            (
+                "larger than what blocks took",
+                PendingTxView { batch_size: 10, max_batch_size: 9, ..late(1, 10) },
+                ReplacementAction::SplitBatch(SplitReason::NeverTaken),
+            ),
+            (
+                "larger than what blocks took, too few blocks",
+                PendingTxView { batch_size: 10, max_batch_size: 9, ..late(4, 9) },
+                ReplacementAction::Wait,
+            ),
+            (
+                "larger than a block",
+                PendingTxView { fee_market: small_blocks, ..batch },
+                ReplacementAction::SplitBatch(SplitReason::TooMuchGas),
+            ),
             (
                 "refused for its gas",
                 PendingTxView { last_rejection: Some(RejectKind::GasLimit), ..batch },
-                ReplacementAction::SplitBatch,
+                ReplacementAction::SplitBatch(SplitReason::TooMuchGas),
             ),
             (
                 "a single one is not split, nor outbid",
@@ -289,15 +379,15 @@ mod tests {
     }
 
     #[test]
-    fn a_replacement_offers_at_least_a_tenth_more_of_both_rounded_up_and_never_above_the_cap() {
-        for old in [0, 1, 9, 10, 11, 99, 100, 101, 1_000, 4_545, 4_546] {
+    fn a_replacement_offers_more_than_a_tenth_more_of_both_and_never_above_the_cap() {
+        for old in [0, 1, 9, 10, 11, 99, 100, 101, 1_000, 4_544, 4_545, 4_546] {
             match bumped_fees(fees(old, old), &asking(0)) {
                 Ok(new) => {
                     for fee in [new.max_fee_per_gas, new.max_priority_fee_per_gas] {
-                        assert!(fee * 10 >= old * 11 && fee > old && fee <= 5_000, "{old} to {new:?}");
+                        assert!(fee * 10 > old * 11 && fee > old && fee <= 5_000, "{old} to {new:?}");
                     }
                 }
-                Err(above) => assert!(old > 4_545 && above.needed > above.cap, "{old}: {above}"),
+                Err(above) => assert!(old > 4_544 && above.needed > above.cap, "{old}: {above}"),
             }
         }
     }
@@ -305,18 +395,25 @@ mod tests {
     #[test]
     fn an_offer_is_lowered_to_what_there_is_as_long_as_it_replaces_the_old_one_and_a_block_takes_it() {
         for ((less, base_fee), expected) in [
-            ((0, 803), Some(fees(2_500, 3))),
-            ((1, 803), Some(fees(2_499, 3))),
-            ((50_000, 803), Some(fees(2_499, 3))),
-            ((50_001, 803), Some(fees(2_498, 3))),
-            ((50_000 * 1_617, 803), Some(fees(883, 3))),
-            ((50_000 * 1_618, 803), None),
-            ((50_000 * 1_600, 900), Some(fees(900, 3))),
+            ((0, 803), Some(fees(2_500, 4))),
+            ((1, 803), Some(fees(2_499, 4))),
+            ((50_000, 803), Some(fees(2_499, 4))),
+            ((50_001, 803), Some(fees(2_498, 4))),
+            ((50_000 * 1_616, 803), Some(fees(884, 4))),
+            ((50_000 * 1_617, 803), None),
+            ((50_000 * 1_600, 900), Some(fees(900, 4))),
             ((50_000 * 1_601, 900), None),
             ((u128::MAX, 0), None),
         ] {
-            assert_eq!(reduced_fees(fees(2_500, 3), less, 50_000, FINE.fees, base_fee), expected, "{less}, {base_fee}");
+            assert_eq!(reduced_fees(fees(2_500, 4), less, 50_000, FINE.fees, base_fee), expected, "{less}, {base_fee}");
         }
-        assert_eq!(reduced_fees(fees(2_500, 100), 50_000 * 1_617, 50_000, fees(802, 802), 0), None, "nor the tip");
+        assert_eq!(reduced_fees(fees(2_500, 100), 50_000 * 1_616, 50_000, fees(802, 802), 0), None, "nor the tip");
+    }
+
+    #[test]
+    fn a_batch_is_halved_or_cut_to_what_blocks_took() {
+        for (size, max_batch_size, expected) in [(201, 650, 101), (2, 650, 1), (201, 26, 26), (26, 26, 13), (2, 0, 1)] {
+            assert_eq!(cut_size(size, max_batch_size), expected, "{size} {max_batch_size}");
+        }
     }
 }

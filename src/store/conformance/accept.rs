@@ -68,3 +68,18 @@ async fn pages_are_newest_first_and_filtered() {
     let failed = Filter { states: vec![State::Failed], ..Filter::default() };
     assert!(fixture.store.list(&failed, None, 5).await.unwrap().is_empty());
 }
+
+#[tokio::test]
+async fn pages_are_in_the_order_of_create_time_also_after_the_clock_was_set_back() {
+    let fixture = StoreFixture::new(100).await;
+    for (document, seconds) in [(1, 1_900_000_000), (2, 1_900_000_100), (3, 1_800_000_000), (4, 1_900_000_050)] {
+        crate::clock::simulated::follow_tokio(at(seconds));
+        fixture.accept(document, "a").await;
+    }
+    let page = fixture.store.list(&Filter::default(), None, 10).await.unwrap();
+    let documents: Vec<_> = page.iter().map(|r| r.request.pair.document_hash.as_bytes()[0]).collect();
+    assert_eq!(documents, [2, 4, 1, 3]);
+    assert!(page.is_sorted_by(|newer, older| newer.times.created >= older.times.created));
+    let rest = fixture.store.list(&Filter::default(), Some(page[1].id), 10).await.unwrap();
+    assert_eq!(rest, page[2..]);
+}

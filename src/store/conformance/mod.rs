@@ -1,9 +1,15 @@
 //! What the store has to do on every engine, tested on real databases. Compiled as `on_sqlite` and as `on_postgres`.
 
 mod accept;
+mod accept_many;
+mod availability;
+mod caller_limits;
+mod change_feed;
+mod delays;
 mod fencing;
 mod finality;
 mod import;
+mod list;
 mod observations;
 mod reopen;
 mod replacement;
@@ -62,7 +68,8 @@ fn request(document: u8, case: &str) -> NewRegistration {
         },
         submitted_as: format!("as given {document}"),
         user_id: None,
-        trace: crate::telemetry::propagation::extract(&http::HeaderMap::new()),
+        caller: None,
+        trace: crate::telemetry::propagation::extract(&http::HeaderMap::new()).into(),
     }
 }
 

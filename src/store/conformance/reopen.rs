@@ -1,6 +1,7 @@
 //! Closing and opening a store.
 
 use super::*;
+use std::sync::Arc;
 
 #[tokio::test]
 async fn a_reopened_store_has_everything() {
@@ -37,7 +38,7 @@ async fn the_callers_trace_survives_a_restart() {
         ("baggage", "sentry-trace_id=0af7651916cd43dd8448eb211c80319c,sentry-release=1%2E0"),
     ];
     let headers = headers.map(|(name, value)| (http::HeaderName::from_static(name), value.parse().unwrap()));
-    let trace = crate::telemetry::propagation::extract(&headers.into_iter().collect());
+    let trace = Arc::new(crate::telemetry::propagation::extract(&headers.into_iter().collect()));
     assert!(trace.sampled.is_none() && !trace.tracestate.is_empty() && !trace.baggage.is_empty(), "{trace:?}");
     let queued =
         fixture.accept_handle.accept(NewRegistration { trace: trace.clone(), ..request(1, "a") }).await.unwrap();
@@ -52,12 +53,12 @@ async fn the_callers_trace_survives_a_restart() {
     let store = reopen(&settings).await;
 
     assert_eq!(store.get(queued.registration.id).await.unwrap().unwrap().request.trace, trace);
-    assert_eq!(store.queued(at(1_000_000_000_000), 10).await.unwrap()[0].trace, trace);
-    assert_eq!(store.open_transactions(SIGNER).await.unwrap()[0].members[0].trace, trace);
+    assert_eq!(store.queued(at(1_000_000_000_000), 10).await.unwrap()[0].trace, *trace);
+    assert_eq!(store.open_transactions(SIGNER).await.unwrap()[0].members[0].trace, *trace);
 }
 
 /// The writer task drops its store shortly after its last handle is dropped.
-async fn reopen(settings: &Settings) -> Store {
+pub(super) async fn reopen(settings: &Settings) -> Store {
     loop {
         match Store::open(settings, 100).await {
             Err(OpenError::InUse(_)) => tokio::task::yield_now().await,

@@ -1,6 +1,11 @@
-use crate::telemetry::{
-    sentry::Report,
-    targets::{RECOVERED_TARGET, REPORT_TARGET},
+use super::timeout::{format_endpoint, join_list};
+use crate::{
+    registration::diagnosis::EndpointSnapshot,
+    telemetry::{
+        sentry::Report,
+        targets::{RECOVERED_TARGET, REPORT_TARGET},
+        timeout_report::rpc_context,
+    },
 };
 use serde_json::json;
 use std::time::Duration;
@@ -57,6 +62,21 @@ pub(crate) fn endpoint_healthy(endpoint: &str, from: &'static str) {
     info!(target: RECOVERED_TARGET, endpoint, from, "RPC endpoint {endpoint} healthy");
 }
 
+/// Decisions that need two endpoints are made without this one from now on.
+pub(crate) fn endpoint_silent(endpoint: &str) {
+    Report::default().tag("endpoint", endpoint).fingerprint(&["RPC endpoint silent", endpoint]).emit(|| {
+        warn!(
+            target: REPORT_TARGET,
+            endpoint,
+            "RPC endpoint {endpoint} does not answer questions about blocks; confirmations rest on the other endpoints"
+        );
+    });
+}
+
+pub(crate) fn endpoint_answers_again(endpoint: &str) {
+    info!(target: RECOVERED_TARGET, endpoint, "RPC endpoint {endpoint} answers questions about blocks again");
+}
+
 /// Another endpoint becomes the primary; `back` if it is a preferred one.
 pub(crate) fn failover(from: &str, to: &str, reason: &'static str, back: bool) {
     if back {
@@ -66,9 +86,13 @@ pub(crate) fn failover(from: &str, to: &str, reason: &'static str, back: bool) {
     }
 }
 
-pub(crate) fn all_endpoints_unavailable(endpoints: usize) {
-    Report::default().fingerprint(&["All RPC endpoints unavailable"]).emit(|| {
-        error!(endpoints, "All RPC endpoints unavailable");
+pub(crate) fn all_endpoints_unavailable(endpoints: &[EndpointSnapshot]) {
+    let rpc = rpc_context(endpoints);
+    let rpc = rpc.into_iter().map(|(name, endpoint)| (name, json!(endpoint)));
+    Report::default().context("rpc", rpc).fingerprint(&["All RPC endpoints unavailable"]).emit(|| {
+        let count = endpoints.len();
+        let states = join_list(endpoints.iter().map(format_endpoint));
+        error!(endpoints = count, states, "All RPC endpoints unavailable");
     });
 }
 
@@ -97,6 +121,20 @@ pub(crate) fn chain_resumed(block_number: u64, duration: Duration, local: bool) 
     }
 }
 
+/// Once per tag. Registrations do not reach a finality that no endpoint offers.
+pub(crate) fn finality_tag_refused(tag: &str, error: &str) {
+    warn!(tag, error, "block tag `{tag}` not available");
+}
+
 pub(crate) fn head_regressed(from_block: u64, to_block: u64) {
     warn!(from_block, to_block, "chain head regressed");
+}
+
+/// A node suggests a priority fee that is far above what blocks paid. In wei per gas.
+pub(crate) fn priority_fee_suggestion_ignored(suggested: u128, offered: u128) {
+    warn!(
+        suggested = %suggested,
+        offered = %offered,
+        "a node suggests a priority fee far above what recent blocks paid; the lower one is offered"
+    );
 }

@@ -10,6 +10,9 @@ static OUTAGE: OngoingCondition = OngoingCondition::new();
 /// The database answers, but some steps failed.
 static PARTIAL_FAILURES: OngoingCondition = OngoingCondition::new();
 const PARTIAL_FAILURE_REPORT_INTERVAL: Duration = Duration::from_secs(60);
+static LARGE_LOG: OngoingCondition = OngoingCondition::new();
+/// Four times what the log holds before its pages are copied into the database.
+const LARGE_LOG_BYTES: u64 = 128 * 1024 * 1024;
 /// When the latest probe that was answered had been sent.
 static LAST_ANSWERED_REQUEST: Mutex<Option<Instant>> = Mutex::new(None);
 /// Why a step failed since the last probe.
@@ -58,6 +61,26 @@ pub(crate) fn database_unavailable(database: &str, asked: Instant, why: &str) {
                 "the database cannot be used: nothing is accepted and nothing is signed until it can"
             );
         });
+    }
+}
+
+/// The database's address leads to another server than before.
+pub(crate) fn database_switched_over() {
+    info!("the database address leads to another server: its sessions are replaced");
+}
+
+/// Of SQLite's write-ahead log. Logged once, until it is small again.
+pub(crate) fn database_log_length(database: &str, bytes: u64) {
+    metrics().store_log.set(i64::try_from(bytes).unwrap_or(i64::MAX));
+    if bytes > LARGE_LOG_BYTES && LARGE_LOG.start() {
+        warn!(
+            database,
+            bytes,
+            "the database's write-ahead log is large: another program keeps a transaction open on the file; end it, \
+             and the log is used from its beginning again"
+        );
+    } else if bytes <= LARGE_LOG_BYTES / 2 {
+        LARGE_LOG.clear();
     }
 }
 

@@ -1,16 +1,25 @@
 //! One function per fact, with its log line, metric and Sentry report, so that the logic has one short line.
 
+mod auth;
 mod chain;
 mod database;
+mod delay;
 mod timeout;
 
+pub(crate) use auth::{
+    Audited, call_allowed, call_refused, caller_identified, callers_reload_failed, callers_reloaded,
+    registration_authorized,
+};
 pub(crate) use chain::{
-    EndpointUnhealthy, all_endpoints_unavailable, chain_resumed, chain_stalled, endpoint_healthy, endpoint_unhealthy,
-    endpoints_available_again, failover, head_regressed,
+    EndpointUnhealthy, all_endpoints_unavailable, chain_resumed, chain_stalled, endpoint_answers_again,
+    endpoint_healthy, endpoint_silent, endpoint_unhealthy, endpoints_available_again, failover, finality_tag_refused,
+    head_regressed, priority_fee_suggestion_ignored,
 };
 pub(crate) use database::{
-    database_available, database_unavailable, is_database_unavailable, record_database_failure, take_database_failure,
+    database_available, database_log_length, database_switched_over, database_unavailable, is_database_unavailable,
+    record_database_failure, take_database_failure,
 };
+pub(crate) use delay::registrations_delayed;
 pub(crate) use timeout::confirmation_timeout;
 
 use super::{
@@ -34,6 +43,22 @@ pub fn unknown_setting(name: &str, did_you_mean: Option<&str>) {
         }
         None => warn!(name, "unknown setting {name} is ignored"),
     }
+}
+
+/// `variable` names the file.
+pub fn exposed_secret_file(variable: &str) {
+    warn!(variable, "every user of this machine can read the file named by {variable}; change its mode to 0600");
+}
+
+/// A database holds case ids and the signed transactions of all work.
+pub(crate) fn exposed_database(path: &std::path::Path) {
+    let path = path.display();
+    warn!(%path, "every user of this machine can read the database; change the mode of {path} to 0600");
+}
+
+/// Standard error is written again.
+pub(super) fn log_lines_dropped(lines: u64) {
+    warn!(lines, "log lines dropped: standard error was not read in time, or could not be written");
 }
 
 pub(crate) fn registration_accepted(id: RegistrationId, trace_id: TraceId, is_new: bool) {
@@ -171,10 +196,23 @@ pub(crate) fn transaction_imported(id: TransactionId, signer: Address, nonce: u6
     info!(transaction_id = %id, %signer, nonce, tx_hash = %hash, registrations, "transaction imported");
 }
 
+/// Filling it automatically could cost more than the pending transactions are worth.
+pub(crate) fn nonce_gap_too_wide(signer: Address, first_nonce: u64, pending_nonce: u64) {
+    Report::default().tag("signer", signer).fingerprint(&["nonce gap too wide"]).emit(|| {
+        warn!(
+            target: REPORT_TARGET,
+            %signer,
+            first_nonce,
+            pending_nonce,
+            "nonce gap is too wide to be filled automatically; fill it by hand (runbook, nonce_gap)"
+        );
+    });
+}
+
 /// Nonces from `first_nonce` on were consumed by transactions that the store does not know and that registered
 /// nothing.
-pub(crate) fn external_nonce_use(signer: Address, first_nonce: u64, transactions: usize) {
-    metrics().transactions(TransactionResult::External).inc_by(transactions as u64);
+pub(crate) fn external_nonce_use(signer: Address, first_nonce: u64, transactions: u64) {
+    metrics().transactions(TransactionResult::External).inc_by(transactions);
     Report::default().tag("signer", signer).fingerprint(&["external transactions of a signer"]).emit(|| {
         warn!(
             target: REPORT_TARGET,
@@ -321,7 +359,9 @@ pub(crate) fn registration_failed(affected: &AffectedRegistration, failure: &Fai
 /// A report with trace, user and tags of the registration.
 fn report_for(affected: Option<&AffectedRegistration>) -> Report {
     let Some(affected) = affected else { return Report::default() };
-    Report::for_trace(affected.trace_id, Some(affected.span_id))
+    let report = Report::for_trace(affected.trace_id, Some(affected.span_id));
+    let report = affected.caller.iter().fold(report, |report, caller| report.tag("caller", caller));
+    report
         .user(affected.user_id.as_ref())
         .tag("registrationId", affected.registration_id)
         .tag("documentHash", affected.pair.document_hash)

@@ -1,12 +1,13 @@
 use super::report_for;
 use crate::{
-    registration::diagnosis::EndpointSnapshot,
+    registration::{RegistrationId, Timestamp, diagnosis::EndpointSnapshot},
     telemetry::{
         metrics::metrics,
         sentry::{Report, app_metrics},
-        timeout_report::{EndpointContext, TimeoutReport, TransactionTimeoutError},
+        timeout_report::{AffectedRegistration, EndpointContext, TimeoutReport, TransactionTimeoutError},
     },
 };
+use serde::Serialize;
 use serde_json::{Value, json};
 use tracing::{error, field};
 
@@ -64,23 +65,36 @@ fn log_timeout(error: &TransactionTimeoutError, report: &TimeoutReport<'_>) {
 fn sentry_report(error: &TransactionTimeoutError, report: &TimeoutReport<'_>) -> Report {
     let transaction = &*error.transaction;
     let affected = error.subject.registration();
-    let accepted = affected.map(|one| (one.created, format!("accepted as registration {}", one.registration_id)));
-    let history: Vec<_> = accepted.into_iter().chain(transaction.history.iter().cloned()).collect();
+    let history: Vec<_> = affected.map(accepted).into_iter().chain(transaction.history.iter().cloned()).collect();
     let cause = transaction.diagnosis.cause.code();
-    let mut sentry = report_for(affected)
+    let sentry = report_for(affected)
         .tag("network", &transaction.network)
         .tag("cause", cause)
         .tag("state", transaction.state)
         .tag("txHash", transaction.tx_hash)
         .breadcrumbs(&history)
         .fingerprint(&["TransactionTimeoutError", cause]);
-    if let Ok(Value::Object(contexts)) = serde_json::to_value(report) {
+    list_registrations(add_contexts(sentry, report), error.subject.remainder().unwrap_or_default())
+}
+
+/// The first breadcrumb of a registration.
+pub(super) fn accepted(affected: &AffectedRegistration) -> (Timestamp, String) {
+    (affected.created, format!("accepted as registration {}", affected.registration_id))
+}
+
+/// Each field of `contexts` is one.
+pub(super) fn add_contexts(mut sentry: Report, contexts: &impl Serialize) -> Report {
+    if let Ok(Value::Object(contexts)) = serde_json::to_value(contexts) {
         for (name, context) in contexts {
             let Value::Object(values) = context else { continue };
             sentry = sentry.context(name, values);
         }
     }
-    for (chunk, ids) in error.subject.remainder().unwrap_or_default().chunks(MAX_IDS_PER_CONTEXT).enumerate() {
+    sentry
+}
+
+pub(super) fn list_registrations(mut sentry: Report, ids: &[RegistrationId]) -> Report {
+    for (chunk, ids) in ids.chunks(MAX_IDS_PER_CONTEXT).enumerate() {
         let first = chunk * MAX_IDS_PER_CONTEXT + 1;
         let name = format!("registrations {first} to {}", first + ids.len() - 1);
         sentry = sentry.context(name, [("ids", json!(ids.iter().map(ToString::to_string).collect::<Vec<_>>()))]);
@@ -88,10 +102,10 @@ fn sentry_report(error: &TransactionTimeoutError, report: &TimeoutReport<'_>) ->
     sentry
 }
 
-fn format_endpoint(endpoint: &EndpointSnapshot) -> String {
+pub(super) fn format_endpoint(endpoint: &EndpointSnapshot) -> String {
     format!("{} {}", endpoint.name, EndpointContext::from(endpoint))
 }
 
-fn join_list(items: impl IntoIterator<Item = impl std::fmt::Display>) -> String {
+pub(super) fn join_list(items: impl IntoIterator<Item = impl std::fmt::Display>) -> String {
     items.into_iter().map(|item| item.to_string()).collect::<Vec<_>>().join(", ")
 }

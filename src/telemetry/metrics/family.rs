@@ -17,11 +17,15 @@ macro_rules! label_values {
         impl $name {
             #[allow(dead_code, reason = "series of some labels appear with the first observation")]
             pub(in crate::telemetry) const ALL: [Self; [$($value),+].len()] = [$(Self::$variant),+];
+
+            pub(crate) fn code(self) -> &'static str {
+                match self { $(Self::$variant => $value),+ }
+            }
         }
 
         impl From<$name> for $crate::telemetry::metrics::family::LabelValue {
             fn from(value: $name) -> Self {
-                Self::Borrowed(match value { $($name::$variant => $value),+ })
+                Self::Borrowed(value.code())
             }
         }
     )+ };

@@ -8,11 +8,12 @@ mod process;
 mod table;
 
 pub(crate) use table::{
-    Budget, Decision, ExportOutcome, ExportTarget, Queue, RegistrationOutcome, Stage, TransactionResult,
+    Budget, ConnectionEnd, Credentials, Decision, ExportOutcome, ExportTarget, Port, Queue, RegistrationOutcome,
+    ReloadOutcome, Stage, TransactionResult,
 };
 
 use crate::{
-    registration::{State, Timestamp, TraceId},
+    registration::{CallerName, State, Timestamp, TraceId},
     telemetry::spans::KeepReason,
 };
 use alloy::primitives::{Address, U256};
@@ -67,6 +68,10 @@ impl Metrics {
         self.in_flight(state).set(gauge_value(registrations));
     }
 
+    pub(crate) fn set_change_readers(&self, streams: usize) {
+        self.change_readers.set(gauge_value(streams));
+    }
+
     /// Takes the time at which the oldest queued registration was accepted.
     pub(crate) fn set_queue_oldest(&self, accepted: Option<Timestamp>) {
         self.queue_oldest.set(accepted);
@@ -82,6 +87,10 @@ impl Metrics {
 
     pub(crate) fn set_signer_leased(&self, signer: Address, leased: bool) {
         self.signer_leased(signer.to_string()).set(i64::from(leased));
+    }
+
+    pub(crate) fn observe_sign(&self, signer: Address, backend: &'static str, outcome: &'static str, took: Duration) {
+        self.signer_sign_duration(signer.to_string(), backend, outcome).observe(took, None);
     }
 
     pub(crate) fn observe_rpc_request(
@@ -122,6 +131,26 @@ impl Metrics {
         trace: Option<TraceId>,
     ) {
         self.grpc_request_duration(method, code).observe(took, trace);
+    }
+
+    pub(crate) fn set_connections(&self, port: Port, open: usize) {
+        self.connections(port).set(gauge_value(open));
+    }
+
+    pub(crate) fn count_connection_end(&self, port: Port, end: ConnectionEnd) {
+        self.connections_closed(port, end).inc();
+    }
+
+    pub(crate) fn set_tls_certificate_expiry(&self, not_after: Timestamp) {
+        self.tls_certificate_expiry.set(not_after.micros() / 1_000_000);
+    }
+
+    pub(crate) fn count_credentials_reload(&self, what: Credentials, outcome: ReloadOutcome) {
+        self.credentials_reload(what, outcome).inc();
+    }
+
+    pub(in crate::telemetry) fn count_auth(&self, caller: Option<&CallerName>, outcome: &'static str) {
+        self.auth(caller.map(ToString::to_string).unwrap_or_default(), outcome).inc();
     }
 
     pub(in crate::telemetry) fn inc_telemetry_traces(&self, decision: Decision) {

@@ -8,7 +8,7 @@ use super::{
     family::{LabelValue, Labels, label_values, metrics_table},
 };
 use crate::{
-    registration::{Cause, State},
+    registration::{Cause, ErrorReason, State},
     telemetry::spans::KeepReason,
 };
 use prometheus_client::{
@@ -46,6 +46,21 @@ label_values! {
         Imported = "imported",
         External = "external",
     }
+    Port { Grpc = "grpc", Admin = "admin" }
+    /// Why the service ended a connection, or did not take it.
+    ConnectionEnd {
+        Rejected = "rejected",
+        Evicted = "evicted",
+        NoCall = "no_call",
+        Stalled = "stalled",
+        Cancels = "cancels",
+        Protocol = "protocol",
+        Drained = "drained",
+        Handshake = "handshake",
+    }
+    /// What is read again while the service runs.
+    Credentials { Callers = "callers", Certificate = "certificate", ClientCa = "client_ca", Jwks = "jwks" }
+    ReloadOutcome { Ok = "ok", Failed = "failed" }
     ExportTarget { Otlp = "otlp", Sentry = "sentry" }
     ExportOutcome { Ok = "ok", Failed = "failed", Dropped = "dropped", RateLimited = "rate_limited" }
     /// Limits on spans in memory: open spans, spans of one segment, the delivery queue.
@@ -89,6 +104,13 @@ impl From<Cause> for LabelValue {
     }
 }
 
+/// Of callers that are not known.
+const UNKNOWN_CALLER_OUTCOMES: [&str; 3] = [
+    ErrorReason::CredentialsMissing.code(),
+    ErrorReason::CredentialsInvalid.code(),
+    ErrorReason::CredentialsExpired.code(),
+];
+
 metrics_table! { Table {
     registrations(outcome: RegistrationOutcome = RegistrationOutcome::ALL): Counter, "Registrations by outcome";
     stage_duration(stage: Stage): TracedHistogram, in Unit::Seconds,
@@ -98,6 +120,8 @@ metrics_table! { Table {
         "Time since the oldest queued registration was accepted; 0 if none is queued";
     confirmation_timeouts(cause: Cause = Cause::CODES.map(|(cause, _)| cause)): TracedCounter,
         "Transactions whose confirmation timeout expired, by cause";
+    registrations_delayed(cause: Cause = Cause::CODES.map(|(cause, _)| cause)): Counter,
+        "Registrations that no node had a transaction for when their queue timeout expired, by cause";
     transactions(result: TransactionResult = TransactionResult::ALL): Counter, "Transactions by result";
     batch_size: Histogram = Histogram::new(exponential_buckets(1.0, 2.0, 11)), "Registrations per transaction";
     gas_used: Counter, "Gas used by our transactions";
@@ -111,7 +135,10 @@ metrics_table! { Table {
     signer_nonce_lag(signer: String): Gauge,
         "Signed transactions of a signer in no known block: the distance between our next nonce and the chain's";
     signer_leased(signer: String): Gauge, "1 on the replica that holds the signer's lease, 0 on the others";
+    signer_sign_duration(signer: String, backend: &'static str, outcome: &'static str): TracedHistogram,
+        in Unit::Seconds, "Tries of a signer to sign a transaction, by kind of signer and outcome";
     store_up: Gauge, "1 while the database is usable, 0 while nothing can be accepted";
+    store_log: Gauge, in Unit::Bytes, "Length of SQLite's write-ahead log; 0 on PostgreSQL";
 
     rpc_request_duration(endpoint: String, method: &'static str, outcome: &'static str): TracedHistogram,
         in Unit::Seconds, "JSON-RPC calls by endpoint, method and outcome";
@@ -122,6 +149,16 @@ metrics_table! { Table {
         "Calls that moved on from one endpoint to the next, by reason";
     grpc_request_duration(method: &'static str, code: &'static str): TracedHistogram, in Unit::Seconds,
         "gRPC calls by method and code";
+    change_readers: Gauge, "Open streams of WatchChanges";
+    auth(caller: String = [""], outcome: &'static str = UNKNOWN_CALLER_OUTCOMES): Counter,
+        "Calls by caller and by whether they were allowed, or why they were refused; no caller if it is not known";
+    connections(port: Port = Port::ALL): Gauge, "Open connections by port";
+    connections_closed(port: Port = Port::ALL, reason: ConnectionEnd = ConnectionEnd::ALL): Counter,
+        "Connections that the service closed or refused, by reason";
+    tls_certificate_expiry: Gauge, in Unit::Seconds,
+        "Unix time at which the certificate of the listeners, or one of its chain, expires; 0 without TLS";
+    credentials_reload(what: Credentials = Credentials::ALL, outcome: ReloadOutcome = ReloadOutcome::ALL): Counter,
+        "Changed files of credentials by whether they could be used; those of before stay in use if not";
 
     telemetry_traces(decision: Decision = [Decision::Kept(KeepReason::Head), Decision::Dropped]): Counter,
         "Finished traces by why they were kept, or dropped";
@@ -132,6 +169,8 @@ metrics_table! { Table {
         "Share of successful traces that are kept: configured, and actual since the start";
     telemetry_processing: FloatCounter, in Unit::Seconds, "Time spent on sampling decisions and conversion";
     telemetry_queue_depth(queue: Queue = Queue::ALL): Gauge, "Entries waiting for export, by queue";
+    log_dropped: Counter,
+        "Log lines dropped because standard error was not read in time or cannot be written";
     telemetry_buffered: Gauge, in Unit::Bytes, "Estimated memory of spans not yet exported";
 } }
 

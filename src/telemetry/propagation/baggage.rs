@@ -1,7 +1,10 @@
 //! `baggage` (<https://www.w3.org/TR/baggage/>): the members that Sentry's SDKs write, the dynamic sampling context
 //! (<https://develop.sentry.dev/sdk/telemetry/traces/dynamic-sampling-context/>).
 
-use super::wire::{BAGGAGE_HEADER, trim_ows};
+use super::{
+    sample_rand::{self, SAMPLE_RAND_MEMBER},
+    wire::{BAGGAGE_HEADER, trim_ows},
+};
 use crate::{
     registration::TraceId,
     telemetry::{redact, user_id},
@@ -10,19 +13,20 @@ use http::HeaderMap;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 use std::{borrow::Cow, collections::BTreeMap};
 
-/// The W3C rules require no more.
-pub(super) const MAX_BAGGAGE_BYTES: usize = 8 * 1024;
+/// It is stored with each registration, and Sentry's SDKs write less than 1 KiB. (The W3C rules require that platforms
+/// forward 8 KiB of all vendors together.)
+pub(super) const MAX_BAGGAGE_BYTES: usize = 2 * 1024;
 const SENTRY_PREFIX: &str = "sentry-";
-const TRACE_ID_MEMBER: &str = "trace_id";
+pub(super) const TRACE_ID_MEMBER: &str = "trace_id";
+pub(super) const ORG_ID_MEMBER: &str = "org_id";
 /// User ids, which older SDKs send.
 const USER_MEMBERS: [&str; 3] = ["user", "user_id", "user_segment"];
 /// All but the unreserved characters of RFC 3986, section 2.3.
 const PERCENT_ENCODED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
 /// The `sentry-` members of all headers in order, unchanged. Left out are malformed members, and those with which the
-/// result would exceed 8 KiB; shorter ones behind them still count. Empty if they belong to another trace than this
-/// one: Sentry would sample by the wrong dynamic sampling context.
-pub(super) fn read(headers: &HeaderMap, trace_id: TraceId) -> String {
+/// result would exceed 2 KiB; shorter ones behind them still count.
+pub(super) fn read(headers: &HeaderMap) -> String {
     let mut kept = String::new();
     // By bytes, because a member that is not UTF-8 must not invalidate the others.
     for text in headers.get_all(BAGGAGE_HEADER).iter().flat_map(|value| value.as_bytes().split(|byte| *byte == b',')) {
@@ -33,17 +37,36 @@ pub(super) fn read(headers: &HeaderMap, trace_id: TraceId) -> String {
             kept.push_str(text);
         }
     }
-    let is_other_trace =
-        |context: BTreeMap<_, String>| context.get(TRACE_ID_MEMBER).is_some_and(|id| id.parse() != Ok(trace_id));
-    if dynamic_sampling_context(&kept).is_some_and(is_other_trace) { String::new() } else { kept }
+    kept
+}
+
+/// The members if they belong to this trace, else nothing: Sentry would sample by the wrong dynamic sampling context. A
+/// missing `sample_rand` is added, as the SDK rules require, so that all services behind us decide alike
+/// (<https://develop.sentry.dev/sdk/telemetry/traces/#propagated-random-value>).
+pub(super) fn for_trace(baggage: String, trace_id: TraceId, sampled: Option<bool>) -> String {
+    let Some(context) = dynamic_sampling_context(&baggage) else { return baggage };
+    if context.get(TRACE_ID_MEMBER).is_some_and(|id| id.parse() != Ok(trace_id)) {
+        return String::new();
+    }
+    if context.contains_key(SAMPLE_RAND_MEMBER) {
+        return baggage;
+    }
+    let rate = context.get("sample_rate").and_then(|rate| rate.parse().ok());
+    let rand = sample_rand::format(sample_rand::for_decision(trace_id, sampled, rate));
+    let member = write([(SAMPLE_RAND_MEMBER, rand)]);
+    if baggage.len() + 1 + member.len() > MAX_BAGGAGE_BYTES { baggage } else { format!("{baggage},{member}") }
 }
 
 /// The `sentry-` members without the prefix, percent-decoded; of a repeated name the last one, as in Sentry's SDKs.
 /// `None` without a trace id: then no service before us has decided about sampling.
 pub(in crate::telemetry) fn dynamic_sampling_context(baggage: &str) -> Option<BTreeMap<String, String>> {
-    let members = baggage.split(',').filter_map(sentry_member);
-    let context: BTreeMap<_, _> = members.map(|(name, value)| (name.to_owned(), decode(value))).collect();
+    let context = sentry_members(baggage);
     context.contains_key(TRACE_ID_MEMBER).then_some(context)
+}
+
+pub(super) fn sentry_members(baggage: &str) -> BTreeMap<String, String> {
+    let members = baggage.split(',').filter_map(sentry_member);
+    members.map(|(name, value)| (name.to_owned(), decode(value))).collect()
 }
 
 pub(super) fn write<'a>(members: impl IntoIterator<Item = (&'a str, String)>) -> String {
@@ -101,7 +124,7 @@ mod tests {
 
     fn read_values(values: &[&[u8]]) -> String {
         let value = |value: &&[u8]| (HeaderName::from_static(BAGGAGE_HEADER), HeaderValue::from_bytes(value).unwrap());
-        read(&values.iter().map(value).collect(), TRACE.parse().unwrap())
+        read(&values.iter().map(value).collect())
     }
 
     fn context(baggage: &str) -> Vec<(String, String)> {
@@ -155,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn members_beyond_8_kib_are_left_out_and_shorter_ones_behind_them_still_count() {
+    fn members_beyond_2_kib_are_left_out_and_shorter_ones_behind_them_still_count() {
         let fits = format!("sentry-a={}", "x".repeat(MAX_BAGGAGE_BYTES - 9 - 11));
         assert_eq!(read_values(&[format!("{fits},sentry-b=2").as_bytes()]), format!("{fits},sentry-b=2"));
         assert_eq!(read_values(&[format!("{fits},sentry-b=2").as_bytes()]).len(), MAX_BAGGAGE_BYTES);
@@ -166,11 +189,35 @@ mod tests {
 
     #[test]
     fn baggage_of_another_trace_is_dropped() {
+        let own = |baggage: &str| for_trace(baggage.to_owned(), TRACE.parse().unwrap(), None);
         let other = "1".repeat(32);
-        assert_eq!(read_values(&[format!("sentry-trace_id={other},sentry-release=1").as_bytes()]), "");
-        assert_eq!(read_values(&[b"sentry-trace_id=garbage,sentry-release=1"]), "");
-        let own = format!("sentry-trace_id={TRACE},sentry-release=1");
-        assert_eq!(read_values(&[own.as_bytes()]), own);
+        assert_eq!(own(&format!("sentry-trace_id={other},sentry-release=1")), "");
+        assert_eq!(own("sentry-trace_id=garbage,sentry-release=1"), "");
+        let kept = format!("sentry-trace_id={TRACE},sentry-release=1,sentry-sample_rand=0.5");
+        assert_eq!(own(&kept), kept);
+    }
+
+    #[test]
+    fn a_missing_sample_rand_is_added_that_agrees_with_the_decision() {
+        for (members, sampled, least, below) in [
+            ("sentry-sample_rate=0.25", Some(true), 0.0, 0.25),
+            ("sentry-sample_rate=0.25", Some(false), 0.25, 1.0),
+            ("sentry-sample_rate=much", Some(true), 0.0, 1.0),
+            ("sentry-release=1", Some(false), 0.0, 1.0),
+            ("sentry-sample_rate=1", Some(true), 0.0, 1.0),
+            ("sentry-sample_rate=0.25", None, 0.0, 1.0),
+        ] {
+            for last in 0..=255_u8 {
+                let trace = format!("{}{last:02x}{}", &TRACE[..16], &TRACE[18..]);
+                let baggage = format!("sentry-trace_id={trace},{members}");
+                let completed = for_trace(baggage.clone(), trace.parse().unwrap(), sampled);
+                assert!(completed.starts_with(&format!("{baggage},sentry-sample_rand=0.")), "{completed}");
+                let rand: f64 = dynamic_sampling_context(&completed).unwrap()["sample_rand"].parse().unwrap();
+                assert!((least..below).contains(&rand), "{rand} with {members} {sampled:?}");
+            }
+        }
+        let foreign = "sentry-release=1";
+        assert_eq!(for_trace(foreign.to_owned(), TRACE.parse().unwrap(), Some(true)), foreign, "no sampling context");
     }
 
     #[test]

@@ -3,12 +3,12 @@
 use super::{
     baggage,
     hosts::TraceHosts,
-    sentry_trace, traceparent,
+    sample_rand, sentry_trace, traceparent,
     wire::{BAGGAGE_HEADER, SENTRY_TRACE_HEADER, TRACEPARENT_HEADER, TRACESTATE_HEADER},
 };
 use crate::{
     registration::{SpanId, TraceContext, TraceId},
-    telemetry::ids::{new_span_id, new_trace_id},
+    telemetry::ids::new_trace_id,
 };
 use http::{HeaderMap, HeaderName, HeaderValue};
 use opentelemetry::{Context, trace::TraceContextExt};
@@ -17,11 +17,13 @@ use std::sync::OnceLock;
 static IDENTITY: OnceLock<ServiceIdentity> = OnceLock::new();
 static ALLOWED_HOSTS: OnceLock<TraceHosts> = OnceLock::new();
 
-/// The values of the dynamic sampling context of traces that start here.
+/// The values of the dynamic sampling context of traces that start here, in their headers and in Sentry.
 #[derive(Clone, PartialEq, Debug)]
 pub(in crate::telemetry) struct ServiceIdentity {
     /// Of the Sentry project. Empty without Sentry; then no baggage is sent.
     pub(in crate::telemetry) public_key: String,
+    /// Of the Sentry project, if its DSN names one.
+    pub(in crate::telemetry) org_id: Option<String>,
     pub(in crate::telemetry) release: String,
     pub(in crate::telemetry) environment: String,
     pub(in crate::telemetry) sample_rate: f64,
@@ -43,6 +45,11 @@ pub(in crate::telemetry) fn set_allowed_hosts(hosts: TraceHosts) {
     let _ = ALLOWED_HOSTS.set(hosts);
 }
 
+/// The organization of our Sentry project, if its DSN names one.
+pub(super) fn own_org_id() -> Option<&'static str> {
+    IDENTITY.get()?.org_id.as_deref()
+}
+
 /// The headers of a request to this host: none unless the settings name it, and none outside of a span.
 pub(crate) fn headers_for(host: &str) -> HeaderMap {
     match ALLOWED_HOSTS.get() {
@@ -51,12 +58,14 @@ pub(crate) fn headers_for(host: &str) -> HeaderMap {
     }
 }
 
-/// Starts a trace for a command, and returns the headers of its call. It is sampled: who runs a command wants to see
-/// its trace.
-pub(crate) fn new_client_trace() -> (TraceId, HeaderMap) {
+/// Starts a trace for a command, and returns the headers of its calls. If it is sampled, the service exports it: who
+/// runs a command wants to see its trace. The command exports no span itself, so that it names none as the parent.
+pub(crate) fn new_client_trace(sampled: bool) -> (TraceId, HeaderMap) {
     let trace_id = new_trace_id();
     let mut headers = HeaderMap::new();
-    insert_trace_headers(&mut headers, trace_id, new_span_id(), true);
+    if let Ok(value) = HeaderValue::try_from(sentry_trace::write_without_span(trace_id, sampled)) {
+        headers.insert(HeaderName::from_static(SENTRY_TRACE_HEADER), value);
+    }
     (trace_id, headers)
 }
 
@@ -110,14 +119,29 @@ impl ServiceIdentity {
         if self.public_key.is_empty() {
             return String::new();
         }
-        baggage::write([
-            ("trace_id", trace_id.to_string()),
-            ("public_key", self.public_key.clone()),
-            ("sample_rate", self.sample_rate.to_string()),
-            ("sampled", sampled.to_string()),
-            ("release", self.release.clone()),
-            ("environment", self.environment.clone()),
-        ])
+        let trace_id = opentelemetry::TraceId::from_bytes(trace_id.to_bytes());
+        baggage::write(self.sampling_members(trace_id, self.sample_rate, sampled))
+    }
+
+    /// Of the dynamic sampling context, those that do not depend on the call.
+    pub(in crate::telemetry) fn sampling_members(
+        &self,
+        trace_id: opentelemetry::TraceId,
+        sample_rate: f64,
+        sampled: bool,
+    ) -> impl Iterator<Item = (&'static str, String)> {
+        let rand = sample_rand::of_trace_id(trace_id.to_bytes());
+        let members = [
+            ("trace_id", Some(trace_id.to_string())),
+            ("public_key", Some(self.public_key.clone())),
+            ("org_id", self.org_id.clone()),
+            ("sample_rate", Some(sample_rate.to_string())),
+            ("sample_rand", Some(sample_rand::format(rand))),
+            ("sampled", Some(sampled.to_string())),
+            ("release", Some(self.release.clone())),
+            ("environment", Some(self.environment.clone())),
+        ];
+        members.into_iter().filter_map(|(name, value)| Some((name, value?)))
     }
 }
 
@@ -136,6 +160,7 @@ mod tests {
     fn identity() -> ServiceIdentity {
         ServiceIdentity {
             public_key: "e5f1c3a0".into(),
+            org_id: Some("7".into()),
             release: "registrar@1.2.3 (é)".into(),
             environment: "production".into(),
             sample_rate: 0.01,
@@ -169,8 +194,10 @@ mod tests {
             let context = dynamic_sampling_context(baggage).unwrap();
             let expected = [
                 ("environment", "production"),
+                ("org_id", "7"),
                 ("public_key", "e5f1c3a0"),
                 ("release", "registrar@1.2.3 (é)"),
+                ("sample_rand", "0.516737"),
                 ("sample_rate", "0.01"),
                 ("sampled", word),
                 ("trace_id", TRACE),
@@ -190,7 +217,9 @@ mod tests {
 
     #[test]
     fn the_callers_tracestate_and_baggage_are_forwarded_unchanged() {
-        let baggage = format!("sentry-trace_id={TRACE},sentry-release=theirs%401,sentry-transaction=%2fpay;x=1");
+        let baggage = format!(
+            "sentry-trace_id={TRACE},sentry-release=theirs%401,sentry-transaction=%2fpay;x=1,sentry-sample_rand=0.5"
+        );
         let trace = from_caller(&[
             ("traceparent", &format!("00-{TRACE}-{SPAN}-01")),
             ("tracestate", "tenant@one@two=1, congo=t61rcWkgMzE"),
@@ -238,10 +267,12 @@ mod tests {
 
     #[test]
     fn a_command_starts_a_sampled_trace() {
-        let (trace_id, sent) = new_client_trace();
-        let received = extract(&sent);
-        assert_eq!((received.trace_id, received.sampled), (trace_id, Some(true)));
-        assert_eq!(sent.len(), 2, "{sent:?}");
-        assert_ne!(new_client_trace().0, trace_id);
+        for sampled in [true, false] {
+            let (trace_id, sent) = new_client_trace(sampled);
+            let received = extract(&sent);
+            assert_eq!((received.trace_id, received.parent, received.sampled), (trace_id, None, Some(sampled)));
+            assert_eq!(sent.len(), 1, "{sent:?}");
+            assert_ne!(new_client_trace(sampled).0, trace_id);
+        }
     }
 }

@@ -1,7 +1,11 @@
 //! Trace headers in and out: `sentry-trace` and `baggage`, `traceparent` and `tracestate`.
 //!
-//! A request continues the caller's trace, or starts a new one. Malformed headers never fail a request: they are
-//! ignored, and the others count. Outgoing requests get headers only if the settings name their host ([`headers_for`]).
+//! A request continues the caller's trace, or starts a new one. Headers never fail a request: a malformed one is
+//! ignored, and the others count. A new trace starts if `sentry-trace` or `traceparent` occurs twice, because it is
+//! unknown which one is meant, and if the baggage is that of another Sentry organization than ours, which must not
+//! decide what we export (<https://develop.sentry.dev/sdk/telemetry/traces/#stricttracecontinuation>; as by default
+//! there, a trace without an organization is continued). Outgoing requests get headers only if the settings name their
+//! host ([`headers_for`]).
 //!
 //! The W3C rules are those of Level 2 (<https://www.w3.org/TR/trace-context-2/>), as in its test suite. The parsers are
 //! our own: the SDK's `TraceContextPropagator` accepts ids that are too short, takes the first of two `traceparent`
@@ -18,6 +22,7 @@
 mod baggage;
 mod hosts;
 mod inject;
+pub(super) mod sample_rand;
 mod sentry_trace;
 mod traceparent;
 mod tracestate;
@@ -34,7 +39,7 @@ pub(crate) use inject::{headers_for, new_client_trace};
 use super::ids::new_trace_id;
 use crate::registration::TraceContext;
 use http::HeaderMap;
-use wire::{RemoteParent, SENTRY_TRACE_HEADER, TRACEPARENT_HEADER, single_header};
+use wire::{RemoteParent, SENTRY_TRACE_HEADER, TRACEPARENT_HEADER, is_repeated, single_header};
 
 /// Headers of other tracing systems, and the attributes that record their ids.
 const FOREIGN_ID_HEADERS: [(&str, &str); 3] = [
@@ -46,25 +51,52 @@ const MAX_FOREIGN_ID_LEN: usize = 64;
 
 /// The trace that a request's headers name (`sentry-trace` before `traceparent`), else a new one.
 pub(crate) fn extract(headers: &HeaderMap) -> TraceContext {
+    extract_for(headers, inject::own_org_id())
+}
+
+/// `org_id` is that of our Sentry project, if it is known.
+fn extract_for(headers: &HeaderMap, org_id: Option<&str>) -> TraceContext {
     let w3c = single_header(headers, TRACEPARENT_HEADER).and_then(traceparent::read);
     let sentry = single_header(headers, SENTRY_TRACE_HEADER).and_then(sentry_trace::read);
-    let Some(RemoteParent { trace_id, parent, sampled }) = sentry.or(w3c) else {
-        return TraceContext {
-            trace_id: new_trace_id(),
-            parent: None,
-            sampled: None,
-            tracestate: String::new(),
-            baggage: String::new(),
-        };
+    let is_ambiguous = is_repeated(headers, TRACEPARENT_HEADER) || is_repeated(headers, SENTRY_TRACE_HEADER);
+    let Some(RemoteParent { trace_id, parent, sampled }) = sentry.or(w3c).filter(|_| !is_ambiguous) else {
+        return new_trace();
     };
+    let baggage = baggage::read(headers);
+    if is_of_other_org(&baggage, org_id) {
+        return new_trace();
+    }
     let is_w3c_trace = w3c.is_some_and(|w3c| w3c.trace_id == trace_id);
     TraceContext {
         trace_id,
-        parent: Some(parent),
+        parent,
         sampled,
         tracestate: if is_w3c_trace { tracestate::read(headers) } else { String::new() },
-        baggage: baggage::read(headers, trace_id),
+        baggage: baggage::for_trace(baggage, trace_id, sampled),
     }
+}
+
+fn new_trace() -> TraceContext {
+    TraceContext {
+        trace_id: new_trace_id(),
+        parent: None,
+        sampled: None,
+        tracestate: String::new(),
+        baggage: String::new(),
+    }
+}
+
+/// Whether both organizations are known, and differ.
+fn is_of_other_org(baggage: &str, own: Option<&str>) -> bool {
+    let theirs = baggage::sentry_members(baggage).remove(baggage::ORG_ID_MEMBER).filter(|id| !id.is_empty());
+    own.zip(theirs).is_some_and(|(own, theirs)| own != theirs)
+}
+
+/// The random value that sampling decisions about a caller's trace compare: the caller's, else that of the trace id.
+pub(super) fn caller_sample_rand(trace: &TraceContext) -> f64 {
+    let sent = baggage::sentry_members(&trace.baggage).remove(sample_rand::SAMPLE_RAND_MEMBER);
+    let sent = sent.and_then(|rand| rand.parse().ok()).filter(|rand| (0.0..1.0).contains(rand));
+    sent.unwrap_or_else(|| sample_rand::of_trace_id(trace.trace_id.to_bytes()))
 }
 
 /// Ids in the headers of other tracing systems, with the attributes that record them. They serve to find a request by

@@ -33,7 +33,11 @@ fn sentry_trace_wins_over_traceparent_and_a_malformed_one_is_ignored() {
         // test_traceparent_duplicated, and the same of Sentry's.
         (vec![("traceparent", &w3c), ("traceparent", &w3c_no)], None, None),
         (vec![("traceparent", &w3c), ("traceparent", &w3c)], None, None),
-        (vec![("sentry-trace", &sentry), ("sentry-trace", &sentry_no), ("traceparent", &w3c)], Some(TRACE), Some(true)),
+        (vec![("traceparent", &w3c), ("traceparent", &w3c_no), ("sentry-trace", &sentry)], None, None),
+        (vec![("traceparent", &w3c), ("traceparent", "garbage")], None, None),
+        (vec![("traceparent", &format!("{w3c}, {w3c_no}"))], None, None),
+        (vec![("sentry-trace", &sentry), ("sentry-trace", &sentry_no), ("traceparent", &w3c)], None, None),
+        (vec![("sentry-trace", &sentry), ("sentry-trace", &sentry)], None, None),
         // test_traceparent_header_name
         (vec![("trace-parent", &w3c)], None, None),
         (vec![("x-trace-id", TRACE)], None, None),
@@ -77,7 +81,7 @@ fn tracestate_is_kept_only_with_its_traceparent() {
 fn baggage_is_kept_only_with_its_trace() {
     let w3c = format!("00-{TRACE}-{SPAN}-01");
     let sentry = format!("{OTHER}-{SPAN}-1");
-    let own = format!("sentry-trace_id={TRACE},sentry-sample_rate=0.5");
+    let own = format!("sentry-trace_id={TRACE},sentry-sample_rate=0.5,sentry-sample_rand=0.25");
     let both = format!("userId=alice,{own}");
     for (headers, expected) in [
         (vec![("traceparent", w3c.as_str()), ("baggage", &both)], own.as_str()),
@@ -87,6 +91,47 @@ fn baggage_is_kept_only_with_its_trace() {
         (vec![("baggage", &both)], ""),
     ] {
         assert_eq!(extract_from(&headers).baggage, expected, "{headers:?}");
+    }
+}
+
+#[test]
+fn a_trace_of_another_sentry_organization_is_not_continued() {
+    let sentry = format!("{TRACE}-{SPAN}-1");
+    let w3c = format!("00-{TRACE}-{SPAN}-01");
+    let of = |org: &str| format!("sentry-trace_id={TRACE},sentry-org_id={org}");
+    for (baggage, own, is_continued) in [
+        (of("1"), Some("1"), true),
+        (of("2"), Some("1"), false),
+        (of("2"), None, true),
+        (of(""), Some("1"), true),
+        (format!("sentry-trace_id={TRACE}"), Some("1"), true),
+        (format!("sentry-trace_id={OTHER},sentry-org_id=2"), Some("1"), false),
+        ("sentry-org_id=2".to_owned(), Some("1"), false),
+        (format!("{},{}", of("2"), of("1")), Some("1"), true),
+        ("userId=2,org_id=2".to_owned(), Some("1"), true),
+    ] {
+        for (name, value) in [(SENTRY_TRACE_HEADER, &sentry), (TRACEPARENT_HEADER, &w3c)] {
+            let headers = [(name, value.as_str()), (TRACESTATE_HEADER, "a=1"), (BAGGAGE_HEADER, &baggage)];
+            let header = |(name, value): (&'static str, &str)| (HeaderName::from_static(name), value.parse().unwrap());
+            let context = extract_for(&headers.map(header).into_iter().collect(), own);
+            assert_eq!(context.trace_id.to_string() == TRACE, is_continued, "{baggage} {own:?} {name}");
+            if !is_continued {
+                assert_eq!((context.parent, context.sampled), (None, None), "{baggage} {own:?} {name}");
+                assert_eq!((context.tracestate.as_str(), context.baggage.as_str()), ("", ""), "{baggage} {own:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_callers_sample_rand_counts_if_it_is_one() {
+    let value = |rand: &str| {
+        let baggage = format!("sentry-trace_id={TRACE},sentry-sample_rand={rand}");
+        caller_sample_rand(&TraceContext { trace_id: TRACE.parse().unwrap(), baggage, ..new_trace() })
+    };
+    assert_eq!(value("0.125"), 0.125);
+    for invalid in ["1", "-0.1", "NaN", "much", ""] {
+        assert!((value(invalid) - 0.516_737).abs() < 1e-5, "{invalid}");
     }
 }
 

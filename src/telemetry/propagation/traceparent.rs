@@ -21,7 +21,7 @@ pub(super) fn read(text: &str) -> Option<RemoteParent> {
     let flags = u8::from_str_radix(field(53, 2)?, 16).ok()?;
     Some(RemoteParent {
         trace_id: field(3, 32)?.parse().ok()?,
-        parent: field(36, 16)?.parse().ok()?,
+        parent: Some(field(36, 16)?.parse().ok()?),
         sampled: Some(flags & SAMPLED_FLAG != 0),
     })
 }
@@ -48,7 +48,7 @@ mod tests {
 
     fn check(rows: impl IntoIterator<Item = (String, bool)>) {
         for (text, expected) in rows {
-            let parent = read(&text).map(|parent| (parent.trace_id.to_string(), parent.parent.to_string()));
+            let parent = read(&text).map(|parent| (parent.trace_id.to_string(), parent.parent.unwrap().to_string()));
             assert_eq!(parent, expected.then(|| (TRACE.to_owned(), PARENT.to_owned())), "{text:?}");
         }
     }
@@ -138,7 +138,7 @@ mod tests {
         for (flags, sampled) in [("00", false), ("01", true), ("02", false), ("03", true), ("09", true), ("ff", true)] {
             let parent = read(&format!("00-{TRACE}-{PARENT}-{flags}")).unwrap();
             assert_eq!(parent.sampled, Some(sampled), "{flags}");
-            let written = write(parent.trace_id, parent.parent, sampled);
+            let written = write(parent.trace_id, parent.parent.unwrap(), sampled);
             assert_eq!(written, format!("00-{TRACE}-{PARENT}-0{}", u8::from(sampled)));
         }
     }

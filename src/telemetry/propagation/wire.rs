@@ -12,19 +12,19 @@ pub(super) const BAGGAGE_HEADER: &str = "baggage";
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct RemoteParent {
     pub(super) trace_id: TraceId,
-    pub(super) parent: SpanId,
+    /// `None` when only the trace is named.
+    pub(super) parent: Option<SpanId>,
     /// `None` leaves the sampling decision to us.
     pub(super) sampled: Option<bool>,
 }
 
 /// `None` also for a header that occurs twice, because it is unknown which one is meant.
 pub(super) fn single_header<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
-    let mut values = headers.get_all(name).iter();
-    let value = values.next()?;
-    if values.next().is_some() {
-        return None;
-    }
-    value.to_str().ok()
+    if is_repeated(headers, name) { None } else { headers.get(name)?.to_str().ok() }
+}
+
+pub(super) fn is_repeated(headers: &HeaderMap, name: &str) -> bool {
+    headers.get_all(name).iter().nth(1).is_some()
 }
 
 /// Removes optional white space around a value (<https://www.rfc-editor.org/rfc/rfc9110#section-5.6.3>).

@@ -12,6 +12,7 @@
 //! | values of `authorization`, `cookie`, `set-cookie` | header text, JSON, Debug text | `authorization: [redacted]` |
 //! | values of `x-api-key`, `api-key`, `password` and similar | same; unquoted, one word | `password=[redacted]` |
 //! | the word after `Bearer` | anywhere | `Bearer [redacted]` |
+//! | tokens of callers (`rgs_…`), JSON Web Tokens | anywhere | `[redacted]` |
 //!
 //! A DSN is a URL with a user, a PostgreSQL URL one with user and password: neither needs a pattern of its own.
 //!
@@ -40,6 +41,7 @@ mod redaction;
 mod secrets;
 #[cfg(test)]
 mod tests;
+mod token;
 mod url;
 
 pub(crate) use redaction::REPLACEMENT;
@@ -51,7 +53,7 @@ use redaction::Redaction;
 use secrets::encodings;
 use std::{borrow::Cow, collections::BTreeSet, fmt, ops::Range, sync::LazyLock};
 
-const PATTERN_MARKERS: [(&str, Pattern); 15] = [
+const PATTERN_MARKERS: [(&str, Pattern); 17] = [
     ("://", Pattern::Url),
     (r":\/\/", Pattern::EncodedUrl),
     // JSON within JSON.
@@ -68,6 +70,8 @@ const PATTERN_MARKERS: [(&str, Pattern); 15] = [
     ("password", Pattern::HeaderWord),
     ("bearer ", Pattern::Bearer),
     ("bearer%20", Pattern::Bearer),
+    ("rgs_", Pattern::Token),
+    ("eyj", Pattern::Jwt),
 ];
 
 #[derive(Clone, Copy)]
@@ -81,6 +85,8 @@ enum Pattern {
     HeaderLine,
     HeaderWord,
     Bearer,
+    Token,
+    Jwt,
 }
 
 #[derive(Clone)]
@@ -191,6 +197,8 @@ impl Pattern {
             Self::HeaderLine => header::find_line_value(text, marker.end),
             Self::HeaderWord => header::find_word_value(text, marker.end),
             Self::Bearer => header::find_bearer_token(text, marker.end),
+            Self::Token => token::find_token(text, marker),
+            Self::Jwt => token::find_jwt(text, marker),
         }
     }
 }

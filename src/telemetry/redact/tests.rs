@@ -86,6 +86,12 @@ fn what_may_be_secret_goes() {
         ("host=db user=me password=p4ss dbname=x".to_owned(), "host=db user=me password=[redacted] dbname=x"),
         ("Bearer xyz".to_owned(), "Bearer [redacted]"),
         ("sent bearer eyJhbGci.eyJzdWIi.c2ln, refused".to_owned(), "sent bearer [redacted], refused"),
+        // Tokens of callers.
+        (
+            "unknown key rgs_aB-9_aB-9_aB-9_aB-9_aB-9_aB-9_aB-9_aB-9_aBc in".to_owned(),
+            "unknown key [redacted] in",
+        ),
+        ("id eyJhbGciOiJub25lIn0.eyJzdWIiOiJhIn0.c2ln, refused".to_owned(), "id [redacted], refused"),
         // Addresses.
         ("for jo.smith+x@mail.example.".to_owned(), "for [redacted]."),
         ("mailto:jo@mail.example".to_owned(), "[redacted]"),

@@ -10,8 +10,13 @@ const PUNCTUATION: [char; 10] = ['.', ',', ';', ':', '!', '\'', ')', '}', '|', '
 ///
 /// User and password end with an `@` before the first `/`, `?` or `#`. A later `@` may belong to a password that
 /// contains a slash: then the host is uncertain, and everything is removed.
+///
+/// A SPIFFE id names a service and is no secret; it has neither user nor query.
 pub(super) fn find(text: &str, begin: usize) -> Option<Redaction<'_>> {
     let extent = url_extent(text, begin);
+    if text[..begin].ends_with("spiffe://") && !extent.contains(['@', '?', '#']) {
+        return None;
+    }
     let authority = extent.find(['/', '?', '#']).unwrap_or(extent.len());
     let user = extent.rfind('@');
     if user.is_some_and(|at| at > authority) {

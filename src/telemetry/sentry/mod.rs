@@ -2,17 +2,19 @@
 //! metrics, and sessions.
 
 pub(super) mod app_metrics;
+mod breadcrumb_times;
 mod hub;
 mod report;
 mod transaction;
 mod transport;
 
-pub(super) use hub::{is_enabled, new_isolated_hub};
+pub(super) use hub::{is_enabled, new_isolated_hub, set_caller};
 pub(super) use report::Report;
 
 use super::{
     event_listener::EventListener,
     metrics::{ExportOutcome, ExportTarget, metrics},
+    propagation::ServiceIdentity,
     scrub,
     settings::{SentrySettings, Settings},
     spans::{self, KeepReason, Segment, Sink},
@@ -39,13 +41,12 @@ pub(super) struct Sentry {
 impl Sentry {
     /// Binds the client to the main hub. The SDK's `init` would read the DSN from the environment, and whether to
     /// verify certificates.
-    pub(super) fn start(sentry: &SentrySettings, settings: &Settings) -> Self {
+    pub(super) fn start(sentry: &SentrySettings, settings: &Settings, service: ServiceIdentity) -> Self {
         let agent = ClientOptions::default().user_agent;
-        let queue = Arc::new(EnvelopeQueue::start(sentry.dsn.get(), &agent));
+        let queue = Arc::new(EnvelopeQueue::start(sentry.dsn.get(), &agent, sentry.debug));
         let mut options = ClientOptions::new()
             .release(settings.service_version.clone())
             .environment(settings.environment.clone())
-            .debug(sentry.debug)
             .sample_rate(sentry.error_sample_rate.get() as f32)
             .default_integrations(false)
             .add_integration(ContextIntegration::default())
@@ -63,9 +64,7 @@ impl Sentry {
         hub.start_session();
         let (name, version) = agent.split_once('/').unwrap_or((&agent, ""));
         let identity = SentryIdentity {
-            public_key: sentry.dsn.get().public_key().to_owned(),
-            release: settings.service_version.clone(),
-            environment: settings.environment.clone(),
+            service,
             server_name: client.options().server_name.clone().unwrap_or_default().into_owned(),
             sample_rate: settings.sample_rate,
             sdk: Sdk { name: name.to_owned(), version: version.to_owned() },

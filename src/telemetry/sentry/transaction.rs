@@ -8,7 +8,7 @@
 
 use crate::registration::GrpcCode;
 use crate::telemetry::{
-    propagation,
+    propagation::{self, ServiceIdentity},
     settings::Rate,
     spans::{
         BAGGAGE_ATTRIBUTE, KeepReason, OP_ATTRIBUTE, REGISTRATION_OP, SAMPLED_ATTRIBUTE, SERVER_OP, Segment,
@@ -27,8 +27,18 @@ use uuid::Uuid;
 /// Not written as data of a span.
 const INTERNAL_ATTRIBUTES: [&str; 4] = [OP_ATTRIBUTE, BAGGAGE_ATTRIBUTE, SAMPLED_ATTRIBUTE, "user.id"];
 /// Written as tags too, because Sentry indexes tags for search.
-const TAG_ATTRIBUTES: [&str; 9] =
-    ["registrationId", "documentHash", "caseId", "txHash", "network", "cause", "from", "rpc.method", "endpoint"];
+const TAG_ATTRIBUTES: [&str; 10] = [
+    "registrationId",
+    "documentHash",
+    "caseId",
+    "txHash",
+    "network",
+    "cause",
+    "caller",
+    "from",
+    "rpc.method",
+    "endpoint",
+];
 
 /// A batch may have hundreds, and Sentry truncates an item that is too large. The collector gets all of them.
 const MAX_LINKS: usize = 64;
@@ -37,9 +47,7 @@ const REGISTER_DOCUMENT_ROUTE: &str = "registrar.v1.RegistrarService/RegisterDoc
 
 #[derive(Clone, Debug)]
 pub(super) struct SentryIdentity {
-    pub(super) public_key: String,
-    pub(super) release: String,
-    pub(super) environment: String,
+    pub(super) service: ServiceIdentity,
     pub(super) server_name: String,
     pub(super) sample_rate: Rate,
     pub(super) sdk: Sdk,
@@ -195,8 +203,8 @@ fn transaction<'a>(
         platform: "native",
         start_timestamp,
         timestamp,
-        release: &identity.release,
-        environment: &identity.environment,
+        release: &identity.service.release,
+        environment: &identity.service.environment,
         server_name: &identity.server_name,
         sdk: &identity.sdk,
         user: text_attribute(&root.attributes, "user.id").map(|id| User { id }),
@@ -292,14 +300,6 @@ fn sampling_context(root: &SpanData, reason: KeepReason, identity: &SentryIdenti
     let rate = if reason == KeepReason::Head { effective_sample_rate(root, identity.sample_rate) } else { 1.0 };
     // All transactions of a trace have the same context, that of its first one.
     let first = if span_op(&root.attributes) == REGISTRATION_OP { REGISTER_DOCUMENT_ROUTE } else { &root.name };
-    let ours = [
-        ("trace_id", trace_id),
-        ("public_key", identity.public_key.clone()),
-        ("sample_rate", rate.to_string()),
-        ("sampled", "true".to_owned()),
-        ("release", identity.release.clone()),
-        ("environment", identity.environment.clone()),
-        ("transaction", first.to_owned()),
-    ];
-    ours.into_iter().map(|(key, value)| (key.to_owned(), value)).collect()
+    let ours = identity.service.sampling_members(root.span_context.trace_id(), rate, true);
+    ours.chain([("transaction", first.to_owned())]).map(|(key, value)| (key.to_owned(), value)).collect()
 }

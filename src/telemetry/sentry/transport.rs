@@ -4,9 +4,12 @@
 //! This one keeps the header and sends several concurrently. What finds its queue full is dropped and counted; no
 //! caller waits.
 
+use super::breadcrumb_times::with_text_times;
 use crate::telemetry::{
     metrics::{ExportOutcome, ExportTarget, Queue, metrics},
     receiver_status::{QUEUE_ROOM_WAIT, ReceiverStatus},
+    settings::is_loopback,
+    targets::SENTRY_TARGET,
 };
 use futures_util::{StreamExt, stream::FuturesUnordered};
 use parking_lot::Mutex;
@@ -22,9 +25,10 @@ use std::{
         Arc,
         atomic::{AtomicUsize, Ordering},
     },
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 use tokio::{sync::mpsc, time::Instant};
+use tracing::debug;
 
 /// The transactions of two thousand registrations.
 const MAX_QUEUED_BYTES: usize = 8 << 20;
@@ -55,6 +59,7 @@ impl Transport for ClientTransport {
         if envelope.to_writer(&mut bytes).is_err() {
             return metrics().add_telemetry_exports(ExportTarget::Sentry, ExportOutcome::Failed, 1);
         }
+        let bytes = with_text_times(bytes);
         // Not in the queue of transactions, so that those delay no error.
         match self.queue.try_enqueue(&self.queue.priority_tx, bytes) {
             Ok(()) => {}
@@ -89,9 +94,9 @@ enum QueueError {
 }
 
 impl EnvelopeQueue {
-    /// Uses the proxies of HTTPS_PROXY and the like, because Sentry is often behind one. Follows no redirects, because
-    /// the request holds the key.
-    pub(super) fn start(dsn: &Dsn, agent: &str) -> Self {
+    /// Uses the proxies of HTTPS_PROXY and the like, because Sentry is often behind one, except for loopback. Follows no
+    /// redirects, because the request holds the key. With `debug`, each envelope is logged.
+    pub(super) fn start(dsn: &Dsn, agent: &str, debug: bool) -> Self {
         let (priority_tx, priority_rx) = mpsc::channel(MAX_QUEUED_ENVELOPES);
         let (transactions_tx, transactions_rx) = mpsc::channel(MAX_QUEUED_ENVELOPES);
         let state = Arc::new(TransportState {
@@ -100,12 +105,14 @@ impl EnvelopeQueue {
             rate_limiter: Mutex::new(RateLimiter::new()),
             receiver_status: ReceiverStatus::new("sentry"),
         });
-        let client = reqwest::Client::builder().timeout(SEND_TIMEOUT).redirect(Policy::none());
+        let client = reqwest::Client::builder().timeout(SEND_TIMEOUT).redirect(Policy::none()).referer(false);
+        let client = if is_loopback(dsn.host()) { client.no_proxy() } else { client };
         let sender = EnvelopeSender {
             client: client.build().ok(),
             url: dsn.envelope_api_url().to_string(),
             auth: dsn.to_auth(Some(agent)).to_string(),
             agent: agent.to_owned(),
+            debug,
             state: state.clone(),
         };
         let run = move || {
@@ -136,8 +143,12 @@ impl EnvelopeQueue {
         }
         let size = envelope.len();
         self.state.add_pending(size);
-        // The limit in bytes is for transactions only.
-        let is_full = queue.same_channel(&self.transactions_tx) && self.is_full();
+        // Transactions leave room for errors.
+        let is_full = if queue.same_channel(&self.transactions_tx) {
+            self.is_full()
+        } else {
+            self.state.bytes.load(Ordering::Relaxed) >= 2 * MAX_QUEUED_BYTES
+        };
         if is_full || queue.try_send(envelope).is_err() {
             self.state.remove_pending(size);
             metrics().add_telemetry_exports(ExportTarget::Sentry, ExportOutcome::Dropped, 1);
@@ -181,6 +192,7 @@ struct EnvelopeSender {
     url: String,
     auth: String,
     agent: String,
+    debug: bool,
     state: Arc<TransportState>,
 }
 
@@ -207,14 +219,19 @@ impl EnvelopeSender {
     async fn send(&self, envelope: Vec<u8>) {
         let size = envelope.len();
         // The limit may be newer than the envelope's place in the queue.
+        let kind = if self.debug { item_type(&envelope).unwrap_or_default().to_owned() } else { String::new() };
         let outcome =
             if self.state.is_rate_limited(&envelope) { ExportOutcome::RateLimited } else { self.post(envelope).await };
+        if self.debug {
+            debug!(target: SENTRY_TARGET, kind, bytes = size, ?outcome, "envelope for Sentry");
+        }
         metrics().add_telemetry_exports(ExportTarget::Sentry, outcome, 1);
         self.state.remove_pending(size);
     }
 
     async fn post(&self, envelope: Vec<u8>) -> ExportOutcome {
         let Some(client) = &self.client else { return ExportOutcome::Failed };
+        let envelope = with_sent_at(envelope, SystemTime::now());
         let request = client
             .post(&self.url)
             .header("X-Sentry-Auth", &self.auth)
@@ -255,14 +272,31 @@ impl EnvelopeSender {
     }
 }
 
-/// By the type of the first item: our envelopes hold items of one type each.
-fn rate_limit_category(envelope: &[u8]) -> RateLimitingCategory {
+/// Adds the time to the envelope's header, by which Sentry corrects the times of a machine whose clock is wrong
+/// (<https://develop.sentry.dev/sdk/data-model/envelopes/#envelope-headers>).
+fn with_sent_at(envelope: Vec<u8>, now: SystemTime) -> Vec<u8> {
+    let end = envelope.iter().position(|byte| *byte == b'\n').unwrap_or(envelope.len());
+    let Ok(mut header) = serde_json::from_slice::<serde_json::Map<String, serde_json::Value>>(&envelope[..end]) else {
+        return envelope;
+    };
+    header.insert("sent_at".to_owned(), humantime::format_rfc3339_millis(now).to_string().into());
+    let Ok(mut bytes) = serde_json::to_vec(&header) else { return envelope };
+    bytes.extend_from_slice(&envelope[end..]);
+    bytes
+}
+
+/// The type of the first item: our envelopes hold items of one type each.
+fn item_type(envelope: &[u8]) -> serde_json::Result<&str> {
     #[derive(serde::Deserialize)]
     struct Item<'a> {
         r#type: &'a str,
     }
     let header = envelope.split(|byte| *byte == b'\n').nth(1).unwrap_or_default();
-    match serde_json::from_slice::<Item<'_>>(header).map(|item| item.r#type) {
+    serde_json::from_slice::<Item<'_>>(header).map(|item| item.r#type)
+}
+
+fn rate_limit_category(envelope: &[u8]) -> RateLimitingCategory {
+    match item_type(envelope) {
         Ok("event") => RateLimitingCategory::Error,
         Ok("transaction") => RateLimitingCategory::Transaction,
         Ok("session" | "sessions") => RateLimitingCategory::Session,
@@ -270,5 +304,24 @@ fn rate_limit_category(envelope: &[u8]) -> RateLimitingCategory {
         Ok("trace_metric") => RateLimitingCategory::TraceMetric,
         Ok("attachment") => RateLimitingCategory::Attachment,
         Ok(_) | Err(_) => RateLimitingCategory::Any,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::UNIX_EPOCH;
+
+    #[test]
+    fn the_time_is_added_to_the_header_alone() {
+        let now = UNIX_EPOCH + Duration::from_millis(1_764_424_800_125);
+        for (envelope, expected) in [
+            ("{}\n{\"type\":\"log\"}\n{}\n", "{\"sent_at\":\"2025-11-29T14:00:00.125Z\"}\n{\"type\":\"log\"}\n{}\n"),
+            ("{\"a\":\"1\"}", "{\"a\":\"1\",\"sent_at\":\"2025-11-29T14:00:00.125Z\"}"),
+            ("[]\n{}\n", "[]\n{}\n"),
+            ("", ""),
+        ] {
+            assert_eq!(with_sent_at(envelope.into(), now), expected.as_bytes(), "{envelope}");
+        }
     }
 }

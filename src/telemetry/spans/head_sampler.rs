@@ -1,11 +1,17 @@
 //! The head decision: which traces are exported whatever happens in them.
 //!
-//! It is made from the trace id alone, as by the `TraceIdRatioBased` sampler
-//! (<https://opentelemetry.io/docs/specs/otel/trace/sdk/#traceidratiobased>), so that all processes decide the same,
-//! also after a restart. No span is dropped here: an unsampled trace is recorded as well, because it may still fail.
+//! It is made from the trace id alone ([`sample_rand::of_trace_id`]), or from the random value that a caller sends, so
+//! that all processes decide the same. No span is dropped here: an unsampled trace is recorded as well, because it may
+//! still fail.
 
 use super::attributes::{HEALTH_CHECK_OP, SAMPLED_ATTRIBUTE, span_op};
-use crate::{registration::TraceContext, telemetry::settings::Rate};
+use crate::{
+    registration::TraceContext,
+    telemetry::{
+        propagation::{caller_sample_rand, sample_rand},
+        settings::Rate,
+    },
+};
 use opentelemetry::{
     Context, KeyValue, TraceId, Value,
     trace::{Link, SpanKind, TraceContextExt},
@@ -15,7 +21,7 @@ use parking_lot::Mutex;
 use std::sync::Arc;
 use tokio::time::Instant;
 
-/// Traces that are exported because the caller sampled them; further ones are sampled by their id. Without this limit
+/// Traces that are exported because the caller sampled them; further ones are sampled by our rate. Without this limit
 /// any client could drive up the costs of Sentry.
 const MAX_CALLER_SAMPLED_PER_SECOND: f64 = 50.0;
 /// Health checks run all the time and look alike.
@@ -44,7 +50,7 @@ impl HeadSampler {
         match trace.sampled {
             Some(false) => false,
             Some(true) if self.try_acquire(Instant::now()) => true,
-            Some(true) | None => self.is_sampled_by_id(trace.trace_id.to_bytes()),
+            Some(true) | None => is_below_rate(caller_sample_rand(trace), self.rate),
         }
     }
 
@@ -77,11 +83,12 @@ fn rate_for(attributes: &[KeyValue], configured: Rate) -> Rate {
     if is_health_check { configured.scaled_by(HEALTH_CHECK_RATE_FACTOR) } else { configured }
 }
 
-/// Compares the lower eight bytes of the id, without the highest bit, with the same share of their range.
 fn is_within_rate(trace_id: [u8; 16], rate: Rate) -> bool {
-    let [.., a, b, c, d, e, f, g, h] = trace_id;
-    let lower = u64::from_be_bytes([a, b, c, d, e, f, g, h]) >> 1;
-    rate.get() >= 1.0 || (lower as f64) < rate.get() * (1_u64 << 63) as f64
+    is_below_rate(sample_rand::of_trace_id(trace_id), rate)
+}
+
+fn is_below_rate(rand: f64, rate: Rate) -> bool {
+    rand < rate.get()
 }
 
 impl ShouldSample for HeadSampler {
@@ -135,6 +142,16 @@ mod tests {
             assert!((min..=max).contains(&kept), "{rate}: {kept}");
             let other = HeadSampler::new(rate.parse().unwrap());
             assert!(ids.iter().all(|id| sampler.is_sampled_by_id(*id) == other.is_sampled_by_id(*id)));
+        }
+    }
+
+    #[test]
+    fn a_deferred_decision_compares_the_callers_random_value_with_our_rate() {
+        let sampler = HeadSampler::new("0.5".parse().unwrap());
+        for (rand, id, expected) in [("0.4", u128::MAX, true), ("0.6", 1, false), ("0.5", 1, false)] {
+            let sent = trace(id, None);
+            let baggage = format!("sentry-trace_id={},sentry-sample_rand={rand}", sent.trace_id);
+            assert_eq!(sampler.is_caller_trace_sampled(&TraceContext { baggage, ..sent }), expected, "{rand}");
         }
     }
 

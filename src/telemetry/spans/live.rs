@@ -2,13 +2,13 @@
 
 use super::{
     attributes::{BATCH_OP, FAILOVER_ATTRIBUTE, HEALTH_CHECK_OP, REPEATED_ATTRIBUTE, SERVER_OP},
-    context::{remote_span_context, span_ids},
+    context::{caller_context, remote_span_context, span_ids},
     pipeline::pipeline,
     segment::{Deferred, RegistrationAttrs},
 };
 use crate::{
-    registration::{Registration, SpanId, TraceContext, TraceId},
-    telemetry::{ids::new_span_id, propagation},
+    registration::{CallerName, Registration, SpanId, TraceContext, TraceId, UserId},
+    telemetry::{ids::new_span_id, propagation, user_id::exported_user_id},
 };
 use opentelemetry::{Context, trace::TraceContextExt};
 use std::{
@@ -27,7 +27,7 @@ tokio::task_local! {
     static FAILOVER_SEEN: Arc<AtomicBool>;
 }
 
-/// The span of a gRPC call, as a child of the caller's span if there is one. Sets `trace` to the ids and the head
+/// The span of a gRPC call, in the caller's trace and as a child of its span, if there are any. Sets `trace` to the ids and the head
 /// decision of the new span.
 pub(crate) fn server(trace: &mut TraceContext, path: &'static str, headers: &http::HeaderMap) -> Span {
     let Some(pipeline) = pipeline() else { return Span::none() };
@@ -43,17 +43,22 @@ pub(crate) fn server(trace: &mut TraceContext, path: &'static str, headers: &htt
         rpc.system.name = "grpc",
         rpc.method = name.rsplit('/').next(),
         rpc.grpc.status_code = Empty,
+        caller = Empty,
+        documents = Empty,
+        newDocuments = Empty,
+        user.id = Empty,
         failover = Empty,
+        repeated = Empty,
         registrar.baggage = baggage,
         caller.x_trace_id = Empty,
         caller.x_span_id = Empty,
         caller.x_parent_span_id = Empty,
     );
     propagation::record_foreign_ids(headers, &span);
-    if let Some(parent) = trace.parent {
+    // A trace without both is a new one.
+    if trace.parent.is_some() || trace.sampled.is_some() {
         let sampled = pipeline.head_sampler.is_caller_trace_sampled(trace);
-        let parent = remote_span_context(trace.trace_id, parent, sampled, &trace.tracestate);
-        let parent = Context::new().with_remote_span_context(parent);
+        let parent = Context::new().with_remote_span_context(caller_context(trace, sampled));
         // Fails only if the layer is not installed.
         let _ = span.set_parent(propagation::with_forwarded_state(parent, trace));
     }
@@ -78,9 +83,36 @@ pub(crate) fn annotate_registration(registration: &Registration, is_new: bool) {
             id: registration.id,
             pair: request.pair.clone(),
             user_id: request.user_id.clone(),
+            caller: request.caller.clone(),
             registration_span: trace.parent.filter(|_| !is_new).map(span_context),
         }))
     });
+}
+
+/// Adds to the current call's span how many documents it has named, and how many of them were queued by it.
+pub(crate) fn annotate_batch_call(documents: usize, new: usize, user: Option<&UserId>) {
+    if pipeline().is_some() {
+        let span = Span::current();
+        // A u64 becomes a text in the export.
+        let count = |number: usize| i64::try_from(number).unwrap_or(i64::MAX);
+        span.record("documents", count(documents));
+        span.record("newDocuments", count(new));
+        if let Some(user) = user {
+            span.record("user.id", exported_user_id(user));
+        }
+    }
+}
+
+/// Adds the caller to the current call's span.
+pub(in crate::telemetry) fn annotate_caller(caller: &CallerName) {
+    Span::current().record("caller", caller.as_str());
+}
+
+/// Marks the current call as one that fails like an earlier one, which is exported: this one is not.
+pub(crate) fn mark_repeated_call() {
+    if pipeline().is_some() {
+        Span::current().record(REPEATED_ATTRIBUTE, true);
+    }
 }
 
 fn defer(deferred: impl FnOnce() -> Deferred) {
@@ -194,6 +226,23 @@ pub(crate) fn client(method: &'static str, endpoint: &str, attempt: u32) -> Span
         endpoint,
         attempt = i64::from(attempt),
         rpc.response.status_code = Empty,
+        outcome = Empty,
+    )
+}
+
+/// The span of a signature with all its tries; none outside of a span.
+pub(crate) fn sign(signer: &dyn std::fmt::Display, backend: &'static str) -> Span {
+    if !has_current_span() {
+        return Span::none();
+    }
+    debug_span!(
+        "blockchain.sign",
+        sentry.op = "blockchain.sign",
+        otel.name = "Sign Transaction",
+        otel.kind = "client",
+        otel.status_code = Empty,
+        signer = %signer,
+        backend,
         outcome = Empty,
     )
 }

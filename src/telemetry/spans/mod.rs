@@ -20,6 +20,8 @@ mod head_sampler;
 mod live;
 mod open_spans;
 mod otlp;
+mod otlp_client;
+pub(super) mod partial_success;
 mod pipeline;
 mod segment;
 mod sharded;
@@ -35,11 +37,11 @@ pub(super) use attributes::{
 };
 pub(super) use export_queue::Sink;
 pub(super) use head_sampler::{HeadSampler, effective_sample_rate};
-pub(super) use live::with_trace;
 pub(crate) use live::{
-    BatchSpan, annotate_registration, batch, client, current_trace, db, health_check, record_failover, saw_failover,
-    server,
+    BatchSpan, annotate_batch_call, annotate_registration, batch, client, current_trace, db, health_check,
+    mark_repeated_call, record_failover, saw_failover, server, sign,
 };
+pub(super) use live::{annotate_caller, with_trace};
 pub(crate) use otlp::DEFAULT_OTLP_QUEUE_SPANS;
 pub(super) use otlp::OtlpSink;
 pub(super) use pipeline::{SpanPipeline, keep_failed_trace};

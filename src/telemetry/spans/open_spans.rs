@@ -15,7 +15,7 @@ use std::{
     sync::atomic::{AtomicUsize, Ordering},
 };
 
-/// Three spans for each of the 10,000 calls that may wait at once.
+/// Six spans for each of the 5,000 calls that may wait at once.
 const MAX_OPEN_SPANS: usize = 32_768;
 /// A call with RPC requests has about twenty spans.
 const MAX_SEGMENT_SPANS: usize = 512;

@@ -3,19 +3,17 @@
 use super::{
     attributes::{BAGGAGE_ATTRIBUTE, SAMPLED_ATTRIBUTE},
     export_queue::Sink,
+    otlp_client, partial_success,
     segment::Segment,
     tail_policy::KeepReason,
 };
 use crate::telemetry::{
     metrics::{ExportOutcome, ExportTarget, Queue, metrics},
     receiver_status::{QUEUE_ROOM_WAIT, ReceiverStatus},
-    settings::{OtlpEndpoint, OtlpProtocol, SpanLimits},
+    settings::{OtlpSettings, SpanLimits},
 };
 use opentelemetry::trace::{SpanContext, TraceFlags};
-use opentelemetry_otlp::{
-    ExporterBuildError, Protocol, SpanExporter, WithExportConfig, WithTonicConfig,
-    tonic_types::transport::ClientTlsConfig,
-};
+use opentelemetry_otlp::{ExporterBuildError, SpanExporter};
 use opentelemetry_sdk::{
     Resource,
     error::OTelSdkResult,
@@ -44,20 +42,24 @@ struct CountingExporter {
 impl Exporter for CountingExporter {
     async fn export(&self, batch: Vec<SpanData>) -> OTelSdkResult {
         let spans = batch.len();
+        partial_success::take_rejected();
         let result = self.inner.export(batch).await;
+        let rejected = partial_success::take_rejected().min(spans as u64);
         let left = self.queued.fetch_sub(spans, Ordering::Relaxed).saturating_sub(spans);
         metrics().set_telemetry_queue_depth(Queue::Otlp, left);
-        let outcome = match &result {
+        let failed = match &result {
+            // Rejected spans are reported on their own.
             Ok(()) => {
                 self.receiver_status.record_success();
-                ExportOutcome::Ok
+                rejected
             }
             Err(error) => {
                 self.receiver_status.record_failure(&error.to_string());
-                ExportOutcome::Failed
+                spans as u64
             }
         };
-        metrics().add_telemetry_exports(ExportTarget::Otlp, outcome, spans as u64);
+        metrics().add_telemetry_exports(ExportTarget::Otlp, ExportOutcome::Ok, spans as u64 - failed);
+        metrics().add_telemetry_exports(ExportTarget::Otlp, ExportOutcome::Failed, failed);
         result
     }
 
@@ -81,18 +83,18 @@ pub(in crate::telemetry) struct OtlpSink {
 
 impl OtlpSink {
     pub(in crate::telemetry) fn start(
-        endpoint: &OtlpEndpoint,
-        max_queue_size: usize,
+        settings: &OtlpSettings,
         limits: SpanLimits,
         resource: &Resource,
     ) -> Result<Self, ExporterBuildError> {
         let queued = Arc::new(AtomicUsize::new(0));
         let receiver_status = Arc::new(ReceiverStatus::new("otlp"));
         let exporter = CountingExporter {
-            inner: build_exporter(endpoint)?,
+            inner: otlp_client::build_exporter(settings)?,
             queued: queued.clone(),
             receiver_status: receiver_status.clone(),
         };
+        let max_queue_size = settings.max_queue_size;
         let config = BatchConfigBuilder::default().with_max_queue_size(max_queue_size).build();
         let mut processor = BatchSpanProcessor::builder(exporter).with_batch_config(config).build();
         processor.set_resource(resource);
@@ -102,29 +104,6 @@ impl OtlpSink {
     fn is_full(&self) -> bool {
         self.queued.load(Ordering::Relaxed) >= self.max_queue_size
     }
-}
-
-/// On a thread of its own, because a blocking HTTP client must not be made on a runtime thread, but inside the runtime,
-/// which gRPC needs.
-fn build_exporter(endpoint: &OtlpEndpoint) -> Result<SpanExporter, ExporterBuildError> {
-    let runtime = tokio::runtime::Handle::try_current().ok();
-    let build = || {
-        let _guard = runtime.as_ref().map(tokio::runtime::Handle::enter);
-        let url = endpoint.as_str();
-        match endpoint.protocol() {
-            OtlpProtocol::Grpc => {
-                let builder = SpanExporter::builder().with_tonic().with_endpoint(url);
-                // The exporter's default TLS has no roots.
-                let tls = || ClientTlsConfig::new().with_enabled_roots();
-                if url.starts_with("https:") { builder.with_tls_config(tls()).build() } else { builder.build() }
-            }
-            OtlpProtocol::HttpProtobuf => {
-                SpanExporter::builder().with_http().with_protocol(Protocol::HttpBinary).with_endpoint(url).build()
-            }
-        }
-    };
-    std::thread::scope(|scope| scope.spawn(build).join())
-        .unwrap_or_else(|_| Err(ExporterBuildError::InternalFailure("the exporter could not be built".to_owned())))
 }
 
 impl Sink for OtlpSink {

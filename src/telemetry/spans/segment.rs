@@ -6,7 +6,7 @@
 
 use super::attributes::OP_ATTRIBUTE;
 use crate::{
-    registration::{Pair, RegistrationId, UserId},
+    registration::{CallerName, Pair, RegistrationId, UserId},
     telemetry::{settings::SpanLimits, user_id::exported_user_id},
 };
 use opentelemetry::{
@@ -36,6 +36,7 @@ pub(super) struct RegistrationAttrs {
     pub(super) id: RegistrationId,
     pub(super) pair: Pair,
     pub(super) user_id: Option<UserId>,
+    pub(super) caller: Option<CallerName>,
     /// The span that the registration was accepted in, if that is another one.
     pub(super) registration_span: Option<SpanContext>,
 }
@@ -77,6 +78,7 @@ impl RegistrationAttrs {
             KeyValue::new("caseId", self.pair.case_id.as_str().to_owned()),
         ]);
         span.attributes.extend(self.user_id.as_ref().map(|user| KeyValue::new("user.id", exported_user_id(user))));
+        span.attributes.extend(self.caller.as_ref().map(|caller| KeyValue::new("caller", caller.to_string())));
         match self.registration_span {
             Some(registration) if span.links.len() < limits.links as usize => {
                 let kind = vec![KeyValue::new("link.kind", "registration")];
@@ -142,6 +144,7 @@ mod tests {
             id: RegistrationId::from_bytes([7; 16]),
             pair: Pair { document_hash: DocumentHash::new([1; 32]).unwrap(), case_id: "case-1".parse().unwrap() },
             user_id: UserId::parse_optional("user-1").unwrap(),
+            caller: "caller-1".parse().ok(),
             registration_span: Some(call().span_context),
         };
         let accept = Deferred::DbSpan { operation: "accept", began: at(2), ended: at(3) };
@@ -159,7 +162,7 @@ mod tests {
         assert_eq!((db.parent_span_id, db.span_context.trace_id()), (call_id, TraceId::from(7)));
         assert_eq!((db.name.as_ref(), db.start_time, db.end_time), ("accept", at(2), at(3)));
         assert!(db.span_context.is_sampled());
-        for (key, value) in [("caseId", "case-1"), ("user.id", "user-1")] {
+        for (key, value) in [("caseId", "case-1"), ("user.id", "user-1"), ("caller", "caller-1")] {
             assert_eq!(text_attribute(&call.attributes, key), Some(value));
         }
         assert_eq!(call.links.len(), 1);

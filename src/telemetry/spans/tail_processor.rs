@@ -1,8 +1,8 @@
 //! Hands live spans to the pipeline, and has each segment decided when its last span has ended.
 
-use super::pipeline::SpanPipeline;
+use super::{context::NO_PARENT, pipeline::SpanPipeline};
 use opentelemetry::{
-    Context,
+    Context, SpanId,
     trace::{Span as _, TraceContextExt},
 };
 use opentelemetry_sdk::{
@@ -29,7 +29,10 @@ impl SpanProcessor for TailProcessor {
         self.0.open_spans.start_span(own.trace_id(), own.span_id(), is_local.then(|| parent.span_id()));
     }
 
-    fn on_end(&self, span: SpanData) {
+    fn on_end(&self, mut span: SpanData) {
+        if span.parent_span_id == NO_PARENT {
+            (span.parent_span_id, span.parent_span_is_remote) = (SpanId::INVALID, false);
+        }
         if let Some(segment) = self.0.open_spans.end_span(span) {
             self.0.decide(segment);
         }

@@ -1,12 +1,12 @@
 //! Processor time and throughput with and without telemetry, and the share of telemetry that is delivered.
 
-use super::{Receivers, Sampling, listed, median, stack, turns};
+use super::{Receivers, Sampling, stack, turns};
 use crate::{
     harness::WaitFor,
     load::{self, Outcome, Until},
     observer::Observer,
     process::Cpu,
-    report::{Bar, Report, progress},
+    report::{Bar, Report, listed, median, progress},
     stack::BenchStack,
 };
 use serde_json::Value;

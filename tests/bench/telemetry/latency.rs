@@ -1,10 +1,10 @@
 //! Latency at ten requests a second, with and without telemetry.
 
-use super::{Receivers, Sampling, median, stack, turns};
+use super::{Receivers, Sampling, stack, turns};
 use crate::{
     harness::WaitFor,
     load,
-    report::{Bar, Report, percentile, progress},
+    report::{Bar, Report, listed, median, percentile, progress},
 };
 use std::time::Duration;
 
@@ -33,7 +33,7 @@ pub async fn measure(report: &mut Report, rounds: usize) {
     report.figure("latency without telemetry, to confirmed, mean", median(&confirmed_off), "ms");
     report.figure("latency added at 10/s, 1% kept, to accepted, p50", median(&accepting), "ms");
     report.figure("latency without telemetry, to accepted, p50", median(&accepted_off), "ms");
-    report.note(format!("latency added to confirmed, each turn in %: {}", super::listed(&more, 1)));
+    report.note(format!("latency added to confirmed, each turn in %: {}", listed(&more, 1)));
 }
 
 /// Mean time to confirmation and median time to acceptance, in milliseconds.
@@ -57,7 +57,7 @@ async fn turn(sampling: Sampling, report: &mut Report) -> (f64, f64) {
     }
     let [confirmed, accepted] = &took[..] else { return Default::default() };
     let mean = confirmed.iter().sum::<f64>() / confirmed.len().max(1) as f64;
-    let median = percentile(accepted, 0.5);
-    progress(format!("{sampling}: confirmed after {mean:.1} ms on average, accepted after {median:.2} ms"));
-    (mean, median)
+    let accepted_median = percentile(accepted, 0.5);
+    progress(format!("{sampling}: confirmed after {mean:.1} ms on average, accepted after {accepted_median:.2} ms"));
+    (mean, accepted_median)
 }

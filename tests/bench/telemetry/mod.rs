@@ -12,7 +12,6 @@ pub use memory::measure as memory;
 
 use crate::{
     harness::{OtlpStore, SentryStore},
-    report::percentile,
     stack::{BenchChain, BenchStack},
 };
 use std::fmt;
@@ -75,18 +74,4 @@ async fn stack(sampling: Sampling, receivers: &Receivers) -> BenchStack {
 fn turns<const N: usize>(mut all: [Sampling; N], round: usize) -> [Sampling; N] {
     all.rotate_left(round % N);
     all
-}
-
-fn median(values: &[f64]) -> f64 {
-    let mut sorted = values.to_vec();
-    sorted.sort_by(f64::total_cmp);
-    match sorted.len() {
-        0 => 0.0,
-        even if even.is_multiple_of(2) => f64::midpoint(sorted[even / 2 - 1], sorted[even / 2]),
-        _ => percentile(&sorted, 0.5),
-    }
-}
-
-fn listed(values: &[f64], digits: usize) -> String {
-    values.iter().map(|value| format!("{value:.digits$}")).collect::<Vec<_>>().join(", ")
 }

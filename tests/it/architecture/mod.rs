@@ -9,9 +9,18 @@ use source::{CodePath, SourceFile, files};
 use std::{collections::BTreeMap, fs, path::Path};
 
 /// Outside libraries by the start of their crates' names, and the areas that may name them.
-const LIBRARIES: [(&str, &[&str]); 9] = [
+const LIBRARIES: [(&str, &[&str]); 18] = [
     // The commands are a gRPC client and use the generated one.
     ("tonic", &["api", "cli"]),
+    // `config` reads the rules of NO_PROXY.
+    ("hyper", &["api", "config"]),
+    ("aws", &["chain"]),
+    // `main` installs its cryptography; `telemetry` checks the certificates for the collector, which its library reads.
+    ("rustls", &["auth", "chain", "main", "pipeline", "telemetry"]),
+    ("tokio_rustls", &["auth"]),
+    ("x509_parser", &["auth"]),
+    ("jsonwebtoken", &["auth"]),
+    ("ring", &["auth"]),
     ("sqlx", &["store"]),
     ("opentelemetry", &["telemetry"]),
     ("sentry", &["telemetry"]),
@@ -19,17 +28,20 @@ const LIBRARIES: [(&str, &[&str]); 9] = [
     ("tracing_subscriber", &["telemetry"]),
     ("prometheus_client", &["telemetry"]),
     ("procfs", &["telemetry"]),
+    ("governor", &["auth"]),
+    ("toml", &["auth"]),
     ("clap", &["cli", "config", "main"]),
 ];
 
 /// Which areas an area may import. `config` imports the areas whose settings it builds.
-const AREAS: [(&str, &[&str]); 12] = [
+const AREAS: [(&str, &[&str]); 13] = [
     ("main", &["app", "cli", "config", "telemetry"]),
-    ("app", &["api", "chain", "clock", "config", "pipeline", "registration", "store", "telemetry"]),
+    ("app", &["api", "auth", "chain", "clock", "config", "pipeline", "registration", "store", "telemetry"]),
     // The development stack runs the service in its own process; everything else speaks gRPC.
-    ("cli", &["api", "app", "config", "registration", "telemetry"]),
-    ("config", &["api", "chain", "pipeline", "registration", "store", "telemetry"]),
-    ("api", &["clock", "pipeline", "registration", "telemetry"]),
+    ("cli", &["api", "app", "auth", "config", "registration", "telemetry"]),
+    ("config", &["api", "auth", "chain", "pipeline", "registration", "store", "telemetry"]),
+    ("api", &["auth", "clock", "pipeline", "registration", "telemetry"]),
+    ("auth", &["clock", "registration", "telemetry"]),
     ("pipeline", &["chain", "clock", "registration", "store", "telemetry"]),
     ("chain", &["clock", "registration", "telemetry"]),
     ("store", &["clock", "registration", "telemetry"]),

@@ -44,7 +44,9 @@ async fn a_report_has_all_data_of_the_transaction() {
     let report = stack.service.log().into_iter().find(is_report).unwrap();
 
     let hash = submitted.transaction.unwrap().hash;
-    let text = format!("Transaction {}…{} not confirmed after 1 second", &hash[..6], &hash[62..]);
+    let explanation = report["explanation"].as_str().unwrap();
+    let text =
+        format!("Transaction {}…{} not confirmed after 1 second: pending: {explanation}", &hash[..6], &hash[62..]);
     assert_eq!(report["message"], text);
     let head = stack.anvil.head().await;
     for (key, value) in [

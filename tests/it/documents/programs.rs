@@ -6,9 +6,10 @@ use std::{
     path::{Path, PathBuf},
     process::Stdio,
 };
+use tempfile::TempDir;
 
 /// The blocks of this language, each as it is written.
-fn code_blocks<'a>(page: &'a str, language: &str) -> Vec<&'a str> {
+pub(super) fn code_blocks<'a>(page: &'a str, language: &str) -> Vec<&'a str> {
     let opening = format!("```{language}\n");
     page.split(&opening).skip(1).map(|rest| rest.split("```").next().unwrap()).collect()
 }
@@ -16,8 +17,11 @@ fn code_blocks<'a>(page: &'a str, language: &str) -> Vec<&'a str> {
 #[test]
 fn the_programs_in_the_client_guide_are_those_that_are_tested() {
     let guide = read("docs/guides/clients.md");
-    assert_eq!(code_blocks(&guide, "python"), [read("tests/foreign/register.py")]);
-    assert_eq!(code_blocks(&guide, "js"), [read("tests/foreign/register.mjs")]);
+    let files = |names: &[&str]| names.iter().map(|name| read(&format!("tests/{name}"))).collect::<Vec<_>>();
+    assert_eq!(code_blocks(&guide, "python"), files(&["foreign/register.py", "foreign/connect.py"]));
+    let scripts = ["foreign/register.mjs", "web/register.js", "web/node.mjs", "web/browser.js", "web/worker.js"];
+    assert_eq!(code_blocks(&guide, "js"), files(&scripts));
+    assert_eq!(code_blocks(&guide, "rust"), files(&["foreign/register.rs"]));
 }
 
 async fn run(program: &Path, arguments: &[&str], variables: &[(&str, &str)]) -> String {
@@ -30,17 +34,24 @@ async fn run(program: &Path, arguments: &[&str], variables: &[(&str, &str)]) -> 
     text
 }
 
+/// A folder with the generated client.
+pub(super) async fn python_stubs(python: &Path) -> TempDir {
+    assert!(python.exists(), "{} is missing: `make test` installs it", python.display());
+    let folder = tempfile::tempdir().unwrap();
+    let stubs = folder.path().to_str().unwrap();
+    let (plain, grpc) = (format!("--python_out={stubs}"), format!("--grpc_python_out={stubs}"));
+    let generate = ["-m", "grpc_tools.protoc", "-Iproto", &plain, &grpc, "registrar/v1/registrar.proto"];
+    run(python, &generate, &[]).await;
+    folder
+}
+
 #[tokio::test]
 async fn the_program_in_python_registers_and_shows_what_is_wrong() {
     let stack = StackBuilder::block_time(0.2).start().await;
     let server = stack.service.grpc.to_string();
-    let stubs = tempfile::tempdir().unwrap();
-    let stubs = stubs.path().to_str().unwrap();
     let python = root().join("tests/foreign/.venv/bin/python");
-    assert!(python.exists(), "{} is missing: `make test` installs it", python.display());
-    let (plain, grpc) = (format!("--python_out={stubs}"), format!("--grpc_python_out={stubs}"));
-    let generate = ["-m", "grpc_tools.protoc", "-Iproto", &plain, &grpc, "registrar/v1/registrar.proto"];
-    run(&python, &generate, &[]).await;
+    let stubs = python_stubs(&python).await;
+    let stubs = stubs.path().to_str().unwrap();
     let call = |case| ["tests/foreign/register.py", &server, &document(1), case].map(str::to_owned);
 
     let registered = call("case-1");
@@ -68,4 +79,22 @@ async fn the_program_in_node_registers_and_shows_what_is_wrong() {
 
     assert!(registered.contains(" STATE_CONFIRMED 0x"), "{registered}");
     assert!(invalid.starts_with("INVALID_ARGUMENT INVALID_FIELD") && invalid.contains("case_id"), "{invalid}");
+}
+
+#[tokio::test]
+async fn the_curl_calls_of_the_documents_register() {
+    let stack = StackBuilder::block_time(0.2).start().await;
+    let server = stack.service.grpc.to_string();
+    let hello = "0x2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824";
+    for (page, case) in [("README.md", "CURL-1"), ("docs/start.md", "CURL-1"), ("docs/guides/clients.md", "CURL-2")] {
+        let page = read(page);
+        let blocks = code_blocks(&page, "sh");
+        let call =
+            blocks.iter().find(|block| block.starts_with("curl ") && block.contains("RegisterDocument")).unwrap();
+        let answer = run(Path::new("sh"), &["-c", &call.replace("127.0.0.1:50051", &server)], &[]).await;
+        let answer: serde_json::Value = serde_json::from_str(&answer).unwrap();
+        let registration = &answer["registration"];
+        let seen = (&registration["documentHash"], &registration["caseId"], &registration["state"]);
+        assert_eq!(seen, (&hello.into(), &case.into(), &"STATE_CONFIRMED".into()), "{answer}");
+    }
 }

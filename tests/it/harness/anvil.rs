@@ -43,6 +43,10 @@ pub fn account(number: usize) -> Address {
     ACCOUNTS[number].parse().unwrap()
 }
 
+/// States that anvil keeps, in memory alone. Without a limit it writes each older one to disk: gigabytes in minutes of
+/// load, which stay when it is killed.
+const KEPT_STATES: &str = "500";
+
 /// A running anvil on a free port; killed when dropped.
 pub struct Anvil {
     process: Process,
@@ -52,7 +56,10 @@ pub struct Anvil {
 impl Anvil {
     /// Without arguments, anvil mines a block for each transaction.
     pub async fn start(arguments: &[&str]) -> Self {
-        let mut process = Process::spawn("anvil", Command::new(binary()).args(["--port", "0"]).args(arguments));
+        let mut process = Process::spawn(
+            "anvil",
+            Command::new(binary()).args(["--port", "0", "--prune-history", KEPT_STATES]).args(arguments),
+        );
         let address = process
             .wait_for_line("where it listens", |line| Some(line.strip_prefix("Listening on ")?.trim().to_owned()))
             .await;

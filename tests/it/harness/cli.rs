@@ -3,7 +3,7 @@
 use super::{service, wait::within};
 use serde_json::Value;
 use std::process::Stdio;
-use tokio::process::Command;
+use tokio::{io::AsyncWriteExt, process::Command};
 
 #[derive(Debug)]
 pub struct Run {
@@ -29,10 +29,17 @@ impl Run {
 
 /// Runs `registrar` with only these environment variables besides those of [`service::command`].
 pub async fn run(arguments: &[&str], variables: &[(&str, &str)]) -> Run {
+    run_with_input(arguments, variables, b"").await
+}
+
+/// As [`run`], with this on standard input.
+pub async fn run_with_input(arguments: &[&str], variables: &[(&str, &str)], input: &[u8]) -> Run {
     let mut command = Command::from(service::command());
     command.args(arguments).envs(variables.iter().copied());
-    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
-    let child = command.spawn().unwrap();
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
+    let mut child = command.spawn().unwrap();
+    // Fails if the command ends without reading it.
+    let _ = child.stdin.take().unwrap().write_all(input).await;
     let output = within(&format!("`registrar {}`", arguments.join(" ")), child.wait_with_output()).await.unwrap();
     Run {
         code: output.status.code().unwrap_or_else(|| panic!("`registrar {arguments:?}` was killed: {}", output.status)),

@@ -6,12 +6,18 @@ use prost::Message;
 use registrar::api::proto::{
     DiagnoseRegistrationRequest, DiagnoseRegistrationResponse, DocumentKey, GetRegistrationRequest,
     GetServiceInfoRequest, GetServiceInfoResponse, ListRegistrationsRequest, ListRegistrationsResponse,
-    RegisterDocumentRequest, Registration, RegistrationErrorDetail, State, VerifyDocumentRequest,
-    VerifyDocumentResponse, WaitFor, WatchRegistrationRequest, WatchRegistrationResponse,
+    RegisterDocumentRequest, RegisterDocumentsRequest, Registration, RegistrationErrorDetail, State,
+    VerifyDocumentRequest, VerifyDocumentResponse, WaitFor, WatchRegistrationRequest, WatchRegistrationResponse,
     get_registration_request::Key, registrar_service_client::RegistrarServiceClient,
 };
 use std::{collections::HashMap, net::SocketAddr, time::Duration};
-use tonic::{Code, IntoRequest, Request, Response, Status, Streaming, metadata::MetadataMap, transport::Channel};
+use tonic::{
+    Code, IntoRequest, Request, Response, Status, Streaming,
+    metadata::{Ascii, MetadataMap, MetadataValue},
+    service::{Interceptor, interceptor::InterceptedService},
+    transport::Channel,
+};
+use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient};
 use tonic_types::StatusExt;
 
 /// The case of every registration, in tests that do not distinguish cases.
@@ -22,7 +28,24 @@ const MAX_TRAILER_BYTES: usize = 4096;
 
 #[derive(Clone)]
 pub struct Client {
-    stub: RegistrarServiceClient<Channel>,
+    stub: Stub,
+    channel: Channel,
+}
+
+/// The generated client.
+pub type Stub = RegistrarServiceClient<InterceptedService<Channel, Authorization>>;
+
+/// The `authorization` header of every call.
+#[derive(Clone, Default)]
+pub struct Authorization(Option<MetadataValue<Ascii>>);
+
+impl Interceptor for Authorization {
+    fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
+        if let Some(value) = &self.0 {
+            request.metadata_mut().insert("authorization", value.clone());
+        }
+        Ok(request)
+    }
 }
 
 /// An answer and its `x-trace-id` header.
@@ -66,6 +89,12 @@ pub fn register_request(number: u64, case: &str, wait_for: WaitFor) -> RegisterD
     }
 }
 
+/// The test documents with these numbers, for [`CASE`].
+pub fn register_all_request(numbers: impl IntoIterator<Item = u64>) -> RegisterDocumentsRequest {
+    let key = |number| DocumentKey { document_hash: document(number), case_id: CASE.to_owned() };
+    RegisterDocumentsRequest { documents: numbers.into_iter().map(key).collect(), user_id: String::new() }
+}
+
 /// Waits until the server's confirmation timeout. The call's own `wait_timeout` is longer than any confirmation timeout
 /// in the tests, so that it does not end the call first.
 pub fn register_until_timeout(number: u64, case: &str) -> RegisterDocumentRequest {
@@ -79,11 +108,28 @@ pub fn seconds(seconds: i64) -> Option<prost_types::Duration> {
 
 impl Client {
     pub async fn connect(address: SocketAddr) -> Self {
-        Self { stub: RegistrarServiceClient::new(channel(address).await) }
+        Self::new(channel(address).await)
+    }
+
+    /// Calls through this connection.
+    pub fn new(channel: Channel) -> Self {
+        Self { stub: RegistrarServiceClient::with_interceptor(channel.clone(), Authorization::default()), channel }
+    }
+
+    /// The same connection with this `authorization` header on every call.
+    pub fn authorized(&self, value: &str) -> Self {
+        let authorization = Authorization(Some(value.parse().unwrap()));
+        let stub = RegistrarServiceClient::with_interceptor(self.channel.clone(), authorization);
+        Self { stub, channel: self.channel.clone() }
+    }
+
+    /// The same connection with this token.
+    pub fn with_token(&self, token: &str) -> Self {
+        self.authorized(&format!("Bearer {token}"))
     }
 
     /// The generated client, for calls that the other methods do not cover.
-    pub fn stub(&self) -> RegistrarServiceClient<Channel> {
+    pub fn stub(&self) -> Stub {
         self.stub.clone()
     }
 
@@ -102,6 +148,16 @@ impl Client {
         let mut stub = self.stub();
         let answer = traced(within("RegisterDocument", stub.register_document(request.into_request())).await)?;
         Ok(Traced { message: answer.message.registration.unwrap(), trace_id: answer.trace_id })
+    }
+
+    /// Registers many documents in one call.
+    pub async fn register_all(
+        &self,
+        request: impl IntoRequest<RegisterDocumentsRequest>,
+    ) -> Result<Vec<Registration>, CallError> {
+        let mut stub = self.stub();
+        let answer = traced(within("RegisterDocuments", stub.register_documents(request.into_request())).await)?;
+        Ok(answer.message.registrations)
     }
 
     /// Registers a document and returns once it is accepted.
@@ -210,7 +266,7 @@ impl From<Status> for CallError {
 }
 
 impl CallError {
-    fn of(status: &Status, trace_id: String) -> Self {
+    pub(super) fn of(status: &Status, trace_id: String) -> Self {
         let text = |name| status.metadata().get(name).map(|value| value.to_str().unwrap().to_owned());
         let details = status.get_error_details();
         let info = details.error_info().unwrap_or_else(|| panic!("no ErrorInfo in {status:?}"));
@@ -261,6 +317,16 @@ impl CallError {
 pub async fn channel(address: SocketAddr) -> Channel {
     let endpoint = Channel::from_shared(format!("http://{address}")).unwrap();
     within("a connection", endpoint.connect()).await.unwrap()
+}
+
+/// The status of a name in the standard health service.
+pub async fn health(address: SocketAddr, service: &str) -> Result<ServingStatus, Code> {
+    let mut client = HealthClient::new(channel(address).await);
+    let request = HealthCheckRequest { service: service.to_owned() };
+    match within("a health check", client.check(request)).await {
+        Ok(response) => Ok(response.into_inner().status()),
+        Err(status) => Err(status.code()),
+    }
 }
 
 /// Asserts that a response has a valid `x-trace-id` and returns it.

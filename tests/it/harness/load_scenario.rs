@@ -233,7 +233,10 @@ impl LoadScenario {
             if let Some(endpoint) = endpoint_in_message(message, "unhealthy") {
                 let logged = states.entry(endpoint).or_default();
                 let state = text("state");
-                assert!(["suspect", "degraded", "down", "quarantined"].contains(&state.as_str()), "{line}");
+                assert!(
+                    ["suspect", "degraded", "throttled", "down", "quarantined"].contains(&state.as_str()),
+                    "{line}"
+                );
                 assert!(logged.last() != Some(&state), "{line} is repeated:\n{}", self.relevant_log());
                 for field in ["reason", "error"] {
                     assert!(!line[field].is_null(), "`{field}` is missing: {line}");

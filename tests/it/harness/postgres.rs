@@ -26,14 +26,20 @@ pub const PASSWORDS: [&str; 2] = ["p4ss/word", "p4ss%2Fword"];
 const CLUSTER_START_TIMEOUT: Duration = Duration::from_secs(60);
 const CONNECT_RETRY_INTERVAL: Duration = Duration::from_millis(50);
 
-/// Creates and starts the cluster when a line arrives on standard input, and removes it when standard input closes,
+/// Creates and starts the cluster when a line arrives on standard input, as a standby if there is a file with its
+/// primary, and removes it when standard input closes,
 /// which happens however the test process ends. Signals to the process group, such as Ctrl-C, must not end the cluster
 /// earlier.
 const SUPERVISOR: &str = r#"
 trap '' HUP INT TERM
 read -r _ || { rm -rf "$1"; exit; }
-initdb --pgdata="$1/data" --username="$2" --pwfile="$1/password" --auth=scram-sha-256 --encoding=UTF8 --no-locale \
-    >"$1/log" 2>&1 </dev/null
+if test -f "$1/primary"; then
+    pg_basebackup --pgdata="$1/data" --dbname="$(cat "$1/primary")" --write-recovery-conf --checkpoint=fast \
+        >"$1/log" 2>&1 </dev/null
+else
+    initdb --pgdata="$1/data" --username="$2" --pwfile="$1/password" --auth=scram-sha-256 --encoding=UTF8 \
+        --no-locale >"$1/log" 2>&1 </dev/null
+fi
 test -f "$1/pg_hba.conf" && cp "$1/pg_hba.conf" "$1/data/pg_hba.conf"
 directory=$1
 shift 2
@@ -89,7 +95,7 @@ impl Database {
 
 /// The cluster's Unix socket.
 pub fn socket() -> PathBuf {
-    cluster().directory.join(".s.PGSQL.5432")
+    cluster().socket()
 }
 
 pub fn url_at(host: &str, database: &str, parameters: &str) -> String {
@@ -116,6 +122,17 @@ impl Cluster {
     /// A cluster that listens only on its Unix socket. It is not started yet.
     pub fn prepare() -> Self {
         Self::prepare_with(&[], &["-c", "listen_addresses="])
+    }
+
+    /// A standby of a running cluster, which may be promoted.
+    pub fn prepare_standby(primary: &Self) -> Self {
+        let source = format!("host={} user={USER} password={}", primary.directory.display(), PASSWORDS[0]);
+        Self::prepare_with(&[("primary", source)], &["-c", "listen_addresses="])
+    }
+
+    /// The cluster's Unix socket.
+    pub fn socket(&self) -> PathBuf {
+        self.directory.join(".s.PGSQL.5432")
     }
 
     /// A cluster with additional files beside its data directory, such as `pg_hba.conf`, and other arguments.

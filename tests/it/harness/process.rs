@@ -5,7 +5,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use std::{
     io::{BufRead, BufReader, Read},
     process::{Child, Command, ExitStatus, Stdio},
-    sync::{Arc, Mutex},
+    sync::{Arc, Condvar, Mutex},
     thread::JoinHandle,
     time::Duration,
 };
@@ -32,6 +32,7 @@ pub struct Process {
 pub struct Lines {
     entries: Arc<Mutex<Vec<String>>>,
     count: watch::Sender<usize>,
+    stalled: Arc<(Mutex<bool>, Condvar)>,
 }
 
 impl Process {
@@ -39,7 +40,7 @@ impl Process {
     pub fn spawn(name: &str, command: &mut Command) -> Self {
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap_or_else(|error| panic!("{name} cannot be started: {error}"));
-        let lines = Lines { entries: Arc::default(), count: watch::Sender::new(0) };
+        let lines = Lines { entries: Arc::default(), count: watch::Sender::new(0), stalled: Arc::default() };
         let readers = vec![lines.read(child.stdout.take().unwrap()), lines.read(child.stderr.take().unwrap())];
         Self { name: name.to_owned(), child, lines, readers, has_children: false }
     }
@@ -52,6 +53,16 @@ impl Process {
 
     pub fn lines(&self) -> &Lines {
         &self.lines
+    }
+
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Stops or resumes reading the output, as a log driver that stalls: what the child writes fills the pipe.
+    pub fn stall_output(&self, stalled: bool) {
+        *self.lines.stalled.0.lock().unwrap() = stalled;
+        self.lines.stalled.1.notify_all();
     }
 
     pub fn signal(&self, signal: Signal) {
@@ -100,6 +111,7 @@ impl Process {
     /// Waits until the readers reach the end of the output. A grandchild that was left running would keep the pipes
     /// open.
     fn drain(&mut self) {
+        self.stall_output(false);
         let started = Instant::now();
         while started.elapsed() < EXIT_GRACE && !self.readers.iter().all(JoinHandle::is_finished) {
             std::thread::sleep(EXIT_POLL_INTERVAL);
@@ -147,6 +159,8 @@ impl Lines {
         let lines = self.clone();
         std::thread::spawn(move || {
             for line in BufReader::new(output).lines().map_while(Result::ok) {
+                let (stalled, changed) = &*lines.stalled;
+                drop(changed.wait_while(stalled.lock().unwrap(), |stalled| *stalled).unwrap());
                 lines.entries.lock().unwrap().push(line);
                 lines.count.send_modify(|count| *count += 1);
             }

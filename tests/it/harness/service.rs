@@ -29,6 +29,8 @@ impl Settings {
             ("REGISTRAR_CONTRACT_ADDRESS", registry.address.to_string()),
             ("REGISTRAR_SIGNER_KEYS", KEYS[1..=signers].join(",")),
             ("REGISTRAR_DATABASE_URL", format!("sqlite://{}", database.display())),
+            // Its ETH is not real.
+            ("REGISTRAR_DAILY_BUDGET_ETH", "unlimited".to_owned()),
             ("LOG_FORMAT", "json".to_owned()),
         ];
         Self(settings.into_iter().map(|(name, value)| (name.to_owned(), value)).collect())
@@ -37,6 +39,10 @@ impl Settings {
     /// No settings.
     pub fn empty() -> Self {
         Self(BTreeMap::new())
+    }
+
+    pub fn variables(&self) -> &BTreeMap<String, String> {
+        &self.0
     }
 
     pub fn set(mut self, name: &str, value: impl ToString) -> Self {
@@ -135,6 +141,15 @@ impl Service {
         self.process.wait_for_line(what, |line| serde_json::from_str(line).ok().filter(|line| is_it(line))).await
     }
 
+    pub fn id(&self) -> u32 {
+        self.process.id()
+    }
+
+    /// Stops or resumes reading the log.
+    pub fn stall_log(&self, stalled: bool) {
+        self.process.stall_output(stalled);
+    }
+
     pub fn kill(&mut self) {
         self.process.kill();
     }
@@ -179,7 +194,12 @@ impl Drop for Service {
 
 /// The built binary with a cleared environment, so that the developer's shell does not affect the tests.
 pub fn command() -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_registrar"));
+    command_of(Path::new(env!("CARGO_BIN_EXE_registrar")))
+}
+
+/// As [`command`], with another build of the binary.
+pub fn command_of(binary: &Path) -> Command {
+    let mut command = Command::new(binary);
     command.env_clear();
     for name in ["PATH", "HOME", "TMPDIR", "REGISTRAR_ANVIL", "LLVM_PROFILE_FILE"] {
         if let Some(value) = std::env::var_os(name) {

@@ -5,7 +5,13 @@ use super::{
     postgres::{self, Database},
     wait::within,
 };
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::{
+    path::PathBuf,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
+};
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
     net::{TcpStream, UnixStream},
@@ -24,28 +30,42 @@ pub enum TcpProxyMode {
     DropCommitReplies,
 }
 
-/// Forwards a TCP port to the test process's PostgreSQL.
+/// Forwards a TCP port to a PostgreSQL.
 pub struct TcpProxy {
     /// The database's URL through this proxy, for `REGISTRAR_DATABASE_URL`.
     pub url: String,
     mode: watch::Sender<TcpProxyMode>,
+    server: Arc<Mutex<PathBuf>>,
     connected: watch::Receiver<bool>,
     task: JoinHandle<()>,
 }
 
 impl TcpProxy {
+    /// To the test process's own server.
     pub fn new(database: &Database) -> Self {
+        Self::to(postgres::socket(), |port| database.url_by(port))
+    }
+
+    /// To the server with this Unix socket.
+    pub fn to(socket: PathBuf, url: impl FnOnce(u16) -> String) -> Self {
         let listener = PausableListener::bind();
-        let url = database.url_by(listener.address.port());
+        let url = url(listener.address.port());
+        let server = Arc::new(Mutex::new(socket));
+        let target = Arc::clone(&server);
         let mode = watch::Sender::new(TcpProxyMode::Forward);
         let (listener_mode, connection_mode) = (mode.subscribe(), mode.subscribe());
         let (on_connect, connected) = watch::channel(false);
         let serve = move |client| {
             on_connect.send_replace(true);
-            serve_connection(client, connection_mode.clone())
+            serve_connection(client, target.lock().unwrap().clone(), connection_mode.clone())
         };
         let task = tokio::spawn(listener.serve(listener_mode, |mode| *mode == TcpProxyMode::Refuse, || {}, serve));
-        Self { url, mode, connected, task }
+        Self { url, mode, server, connected, task }
+    }
+
+    /// New connections lead to another server; open ones stay as they are.
+    pub fn switch_to(&self, socket: PathBuf) {
+        *self.server.lock().unwrap() = socket;
     }
 
     /// Waits for the first connection.
@@ -65,8 +85,8 @@ impl Drop for TcpProxy {
     }
 }
 
-async fn serve_connection(client: TcpStream, mode: watch::Receiver<TcpProxyMode>) {
-    let Ok(server) = UnixStream::connect(postgres::socket()).await else { return };
+async fn serve_connection(client: TcpStream, server: PathBuf, mode: watch::Receiver<TcpProxyMode>) {
+    let Ok(server) = UnixStream::connect(server).await else { return };
     let (from_client, to_client) = client.into_split();
     let (from_server, to_server) = server.into_split();
     let commit_sent = AtomicBool::new(false);

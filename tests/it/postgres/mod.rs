@@ -4,15 +4,17 @@ mod backup;
 mod diagnoses;
 mod lease_failover;
 mod outages;
-mod replicas;
+mod pooler;
+pub mod replicas;
 mod start;
+mod switch_over;
 mod tls;
 
 use crate::harness::{CASE, Service, StackBuilder, State, account, document};
 use serde_json::Value;
 
 /// Waits until this replica holds the first signer's lease.
-async fn wait_for_lease(service: &mut Service) {
+pub async fn wait_for_lease(service: &mut Service) {
     service.wait_for_log("the lease", |line| is_of_signer(line, "lease acquired")).await;
 }
 

@@ -2,19 +2,19 @@
 
 use super::{CASE, wait_for_lease};
 use crate::harness::{
-    Cause, Client, Database, Service, StackBuilder, State, TestStack, WaitFor, document, eventually, register_request,
-    retry_timing, wait::TEST_TIMEOUT,
+    Cause, Client, Database, SentryStore, Service, StackBuilder, State, TestStack, WaitFor, account, document,
+    eventually, register_request, retry_timing, wait::TEST_TIMEOUT,
 };
 use alloy::primitives::U64;
 use futures_util::future::join_all;
-use serde_json::json;
+use serde_json::{Value, json};
 use std::time::Duration;
 use tokio::{sync::watch, time::Instant};
 use tokio_util::sync::CancellationToken;
 use tonic::Code;
 
 /// A service that holds the signer's lease, and another replica that does not.
-pub(super) async fn pair(builder: StackBuilder) -> (TestStack, Service, Client) {
+pub async fn pair(builder: StackBuilder) -> (TestStack, Service, Client) {
     let mut stack = builder.postgres().start().await;
     wait_for_lease(&mut stack.service).await;
     let (service, client) = stack.replica().await;
@@ -41,6 +41,34 @@ async fn work_accepted_by_one_replica_is_confirmed_on_both() {
         .registry
         .assert_registered_exactly((0..numbers.start).map(|number| (document(number), CASE.to_owned())))
         .await;
+}
+
+#[tokio::test]
+async fn two_replicas_report_a_delayed_registration_once() {
+    let sentry = SentryStore::start();
+    let builder = StackBuilder::on_demand().sentry(&sentry).set("REGISTRAR_QUEUE_TIMEOUT", "2s");
+    let (stack, other, client) = pair(builder).await;
+    stack.anvil.set_balance(account(1), 0).await;
+    let accepted = client.accept(1, CASE).await;
+    let later = stack.client.accept(2, CASE).await;
+
+    for (client, id) in [(&stack.client, &accepted.id), (&client, &later.id)] {
+        client.wait_until(id, "a diagnosis", |registration| registration.diagnosis.is_some()).await;
+    }
+    let is_delay = |event: &Value| event["exception"]["values"][0]["type"] == "RegistrationDelayedError";
+    sentry.events_where(2, "a delay of each registration", is_delay).await;
+    // The replicas check once a second; a third document is reported after both have looked again.
+    let last = client.accept(3, CASE).await;
+    client.wait_until(&last.id, "a diagnosis", |registration| registration.diagnosis.is_some()).await;
+    sentry.events_where(3, "the last delay", is_delay).await;
+
+    assert_eq!(sentry.events().iter().filter(|event| is_delay(event)).count(), 3);
+    let mut delayed = 0.0;
+    for service in [&stack.service, &other] {
+        let labels = [("cause", "insufficient_funds")];
+        delayed += service.metrics().await.value("registrar_registrations_delayed_total", &labels);
+    }
+    assert_eq!(delayed, 3.0);
 }
 
 #[tokio::test]
@@ -179,7 +207,7 @@ async fn a_rolling_restart_fails_no_request_of_a_retrying_client() {
 }
 
 /// Registers on one replica or, while that one is shutting down or gone, on the other one.
-async fn register(clients: &mut watch::Receiver<[Client; 2]>, number: u64) {
+pub async fn register(clients: &mut watch::Receiver<[Client; 2]>, number: u64) {
     let started = Instant::now();
     for turn in number.. {
         let client = clients.borrow()[(turn % 2) as usize].clone();

@@ -7,6 +7,7 @@ use crate::harness::{
     postgres::{Cluster, PASSWORDS},
     service::Settings,
 };
+use sqlx::{AssertSqlSafe, Executor};
 
 /// The exit code and the output of a failed start.
 pub(super) async fn failed_start_with(settings: &Settings, database: &str) -> (i32, String) {
@@ -91,6 +92,25 @@ async fn a_start_waits_for_a_server_with_too_many_connections() {
     wait_for_database_warning(&mut starting).await;
 
     database.run("ALTER ROLE guest CONNECTION LIMIT -1").await;
+
+    let service = starting.until_serving().await;
+    Client::connect(service.grpc).await.confirm(1, CASE).await;
+}
+
+#[tokio::test]
+async fn a_start_waits_for_a_server_that_only_reads() {
+    let (_dependencies, settings) = StackBuilder::on_demand().prepare().await;
+    let database = Database::new().await;
+    let set = |value: &str| {
+        format!("DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET {value}', current_database()); END $$")
+    };
+    database.run(&set("default_transaction_read_only = on")).await;
+    let mut starting = Starting::new(&settings.set("REGISTRAR_DATABASE_URL", database.url()));
+    wait_for_database_warning(&mut starting).await;
+
+    let mut connection = database.connect().await;
+    connection.execute("SET default_transaction_read_only = off").await.unwrap();
+    connection.execute(AssertSqlSafe(set("default_transaction_read_only = off"))).await.unwrap();
 
     let service = starting.until_serving().await;
     Client::connect(service.grpc).await.confirm(1, CASE).await;

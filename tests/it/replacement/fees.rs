@@ -16,8 +16,6 @@ const BLOCK_TIME: Duration = Duration::from_millis(200);
 const FEE_CAP: u128 = 5 * GWEI;
 /// The priority fee that anvil suggests.
 const TIP: u128 = GWEI;
-/// The result of an accepted send; the service ignores the hash, which it computes itself.
-const ACCEPTED_RESULT: &str = "\"0x0101010101010101010101010101010101010101010101010101010101010101\"";
 const UNDERPRICED: NodeError = NodeError { code: -32000, message: "replacement transaction underpriced", data: None };
 
 /// Mines a block with this base fee in gwei; anvil drops pending transactions below it.
@@ -184,7 +182,7 @@ async fn work_is_confirmed_two_blocks_after_a_long_fee_spike() {
 async fn a_transaction_pending_for_long_is_replaced_without_a_known_cause() {
     let stack = stalled_chain(StackBuilder::on_demand()).await;
     // The node accepts the transaction, but blocks are built without it.
-    let excluded = stack.proxy().inject(SEND, Fault::Result(ACCEPTED_RESULT));
+    let excluded = stack.proxy().inject(SEND, Fault::NeverIncludeAbove(0));
     let submitted = submit(&stack, 1).await;
     let mut ticks = tokio::time::interval(Duration::from_millis(500));
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);

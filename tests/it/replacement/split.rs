@@ -1,7 +1,7 @@
 //! A pending batch above a lowered block gas limit.
 
 use super::{CASE, assert_registered, mine_until_confirmed, sent_transactions, stalled_chain};
-use crate::harness::{StackBuilder, State, eventually};
+use crate::harness::{Registration, StackBuilder, State, eventually};
 use alloy::consensus::Transaction;
 use futures_util::future::join_all;
 
@@ -14,6 +14,9 @@ async fn a_batch_above_the_block_gas_limit_is_split() {
     let unpaid = stack.anvil.balance(crate::harness::account(1)).await;
     stack.anvil.set_balance(crate::harness::account(1), 0).await;
     let accepted = join_all((0..COUNT).map(|number| stack.client.accept(number, CASE))).await;
+    // One that is claimed before the others are accepted would be sent without them.
+    let is_blocked = |seen: &Registration| !seen.blocked_reason.is_empty();
+    join_all(accepted.iter().map(|one| stack.client.wait_until(&one.id, "a reason to wait", is_blocked))).await;
     stack.anvil.set_balance(crate::harness::account(1), unpaid.to()).await;
     let submitted = join_all(accepted.iter().map(|one| stack.client.wait_for_state(&one.id, State::Submitted))).await;
     let largest = submitted.iter().map(|one| one.transaction.as_ref().unwrap().batch_size).max().unwrap();

@@ -4,20 +4,21 @@ mod outputs;
 mod planted_secrets;
 
 use crate::harness::{
-    CASE, CallError, Fault, HttpAnswer, OtlpStore, Protocol, SentryStore, Service, StackBuilder, TestStack, WaitFor,
-    account,
+    self, CASE, CallError, Fault, HttpAnswer, OtlpStore, Protocol, SentryStore, Service, StackBuilder, TestStack,
+    WaitFor, account,
     cli::run,
     client::with_traceparent,
     document,
     proxy::node_errors::NodeError,
     register_request, register_until_timeout,
     registry::{OWNER, addRegistrarCall},
+    remote_signer::RemoteSigner,
     seconds, within,
 };
 use alloy::signers::local::PrivateKeySigner;
 use outputs::Outputs;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
-use planted_secrets::{Caller, Planted, mark, planted};
+use planted_secrets::{Caller, Keystore, Planted, mark, planted};
 use proptest::prelude::*;
 use registrar::api::proto::{RegisterDocumentRequest, registrar_service_client::RegistrarServiceClient};
 use std::{fs, path::Path};
@@ -55,6 +56,7 @@ proptest! {
 struct Scenario<'a> {
     planted: &'a Planted,
     stack: TestStack,
+    _remote: RemoteSigner,
     sentry: SentryStore,
     otlp: OtlpStore,
     endpoint: Url,
@@ -71,20 +73,36 @@ impl<'a> Scenario<'a> {
         dependencies.anvil.set_balance(signer.address(), ETHER).await;
         dependencies.registry.send(account(OWNER), addRegistrarCall { account: signer.address() }).await;
         let endpoint = planted.endpoint(dependencies.proxies[0].url());
+        let keystore = dependencies.directory.path().join("signer.json");
+        harness::keystore::write(&keystore, &planted.keystore.key, &planted.keystore.password);
+        let remote = RemoteSigner::start(4);
+        let uri = with_password(&remote.uri(), &planted.keystore.remote_password);
+        let callers = dependencies.directory.path().join("callers.toml");
+        let token = &planted.caller.token;
+        fs::write(&callers, crate::auth::caller("a-service", token, r#""register""#, "")).unwrap();
         let settings = settings
+            .set("REGISTRAR_AUTH", "audit")
+            .set("REGISTRAR_CALLERS_FILE", callers.display())
+            .set("REGISTRAR_SIGNERS", format!("keystore:{},{uri}", keystore.display()))
+            .set("REGISTRAR_KEYSTORE_PASSWORD", &planted.keystore.password)
             .set("REGISTRAR_RPC_URLS", &endpoint)
             .set("REGISTRAR_SIGNER_KEYS", &planted.signer)
-            .set("REGISTRAR_DATABASE_URL", database(&dependencies.database(), &planted.database))
             .set("OTEL_EXPORTER_OTLP_HEADERS", collectors_headers(planted))
             .set("REGISTRAR_USER_ID_SALT", &planted.salt)
             .set("REGISTRAR_CONFIRMATION_TIMEOUT", "1s")
             .set("RUST_LOG", level);
+        let mut outputs = Outputs::default();
+        let with_password = database(&dependencies.database(), &planted.database);
+        let failed =
+            Service::expect_start_failure(&settings.clone().set("REGISTRAR_DATABASE_URL", with_password)).await;
+        assert_eq!(failed.code, 64, "{failed:?}");
+        outputs.keep_debug("commands", &failed);
         let stack = dependencies.start(settings).await;
         let agent = format!("agent/1 ({}; Bearer {})", planted.caller.mail, planted.caller.bearer);
         let channel =
             Channel::from_shared(format!("http://{}", stack.service.grpc)).unwrap().user_agent(agent).unwrap();
         let caller = RegistrarServiceClient::new(within("a connection", channel.connect()).await.unwrap());
-        Self { planted, stack, sentry, otlp, endpoint, caller, outputs: Outputs::default() }
+        Self { planted, stack, _remote: remote, sentry, otlp, endpoint, caller, outputs }
     }
 
     /// A request with all headers that callers and proxies send.
@@ -113,6 +131,13 @@ impl<'a> Scenario<'a> {
     }
 
     async fn good_work(&mut self) {
+        let Caller { token, jwt, .. } = &self.planted.caller;
+        for credentials in [token, jwt] {
+            let client = self.stack.client.with_token(credentials);
+            self.outputs.keep_debug("grpc", &client.register(register_request(3, CASE, WaitFor::Accepted)).await);
+        }
+        let is_refused = |line: &serde_json::Value| line["reason"] == "CREDENTIALS_INVALID";
+        self.stack.service.wait_for_log("the audit of a JWT", is_refused).await;
         let message = register_until_timeout(1, CASE);
         self.register(RegisterDocumentRequest { user_id: self.planted.caller.user_id.clone(), ..message }).await;
         assert!(self.outputs.have("grpc", &document(1)), "the registration did not succeed");
@@ -121,9 +146,12 @@ impl<'a> Scenario<'a> {
     /// Secrets in fields that do not expect them.
     async fn bad_requests(&mut self) {
         let Planted { signer, password, .. } = self.planted;
-        let Caller { bearer, mail, .. } = &self.planted.caller;
+        let Caller { token, jwt, bearer, mail, .. } = &self.planted.caller;
         for text in [
             mail.clone(),
+            token.clone(),
+            format!("x{token}"),
+            jwt.clone(),
             format!("Bearer {bearer}"),
             format!("authorization: {bearer}"),
             format!("{signer}0"),
@@ -211,6 +239,50 @@ impl<'a> Scenario<'a> {
         let failed = Service::expect_start_failure(&invalid).await;
         assert_eq!(failed.code, 64, "{failed:?}");
         self.outputs.keep_debug("commands", &failed);
+        self.signer_commands().await;
+        self.caller_commands(&server).await;
+    }
+
+    /// A callers file with a token instead of its hash, and a token in every place.
+    async fn caller_commands(&mut self, server: &str) {
+        let token = self.planted.caller.token.as_str();
+        let file = self.stack.database().with_extension("toml");
+        let name = file.to_str().unwrap();
+        for text in [
+            format!("[[callers]]\nname = \"{token}\"\ntokens = [\"{token}\"]\ncertificates = \"{token}\"\n"),
+            format!("[[callers]]\ntokens = [{token}]\n"),
+            format!("{token} = 1\n"),
+        ] {
+            fs::write(&file, text).unwrap();
+            self.outputs.keep_debug("commands", &run(&["callers", "check", name], &[]).await);
+        }
+        for arguments in [
+            vec!["list", "--server", server],
+            vec!["token", "new", token],
+            vec!["list", "--caller", token, "--server", server],
+        ] {
+            self.outputs.keep_debug("commands", &run(&arguments, &[("REGISTRAR_TOKEN", token)]).await);
+        }
+    }
+
+    /// Commands and starts with signers that are wrong or silent.
+    async fn signer_commands(&mut self) {
+        let Keystore { password, key, remote_password } = &self.planted.keystore;
+        let uris = self.stack.settings.variables()["REGISTRAR_SIGNERS"].clone();
+        let silent = with_password(&format!("web3signer:http://127.0.0.1:1/#{}", account(4)), remote_password);
+        let new = self.stack.database().with_extension("json");
+        for (arguments, uris, password) in [
+            (vec!["signer", "address"], &*uris, &**password),
+            (vec!["signer", "address", "--json"], &silent, password),
+            (vec!["signer", "address"], &uris, &format!("{password}x")),
+            (vec!["signer", "address", key], &uris, password),
+            (vec!["signer", "address"], key, password),
+            (vec!["signer", "new", "--keystore", new.to_str().unwrap()], "", password),
+            (vec!["signer", "new", "--keystore", new.to_str().unwrap()], "", password),
+        ] {
+            let variables = [("REGISTRAR_SIGNERS", uris), ("REGISTRAR_KEYSTORE_PASSWORD", password)];
+            self.outputs.keep_debug("commands", &run(&arguments, &variables).await);
+        }
     }
 
     async fn end(mut self) -> Outputs {
@@ -240,6 +312,12 @@ impl<'a> Scenario<'a> {
         }
         self.outputs
     }
+}
+
+/// The URI of a remote signer with credentials in its URL.
+fn with_password(uri: &str, password: &str) -> String {
+    let encoded = utf8_percent_encode(password, NON_ALPHANUMERIC);
+    uri.replace("http://", &format!("http://someone:{encoded}@"))
 }
 
 /// A URL of this file, with a query parameter that another kind of database would read.

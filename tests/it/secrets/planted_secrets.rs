@@ -33,12 +33,27 @@ pub struct Planted {
     pub otlp_bearer: String,
     pub otlp_team: String,
     pub salt: String,
+    pub keystore: Keystore,
     pub caller: Caller,
+}
+
+/// A signer whose key is in a file, and one that is elsewhere.
+#[derive(Clone, Debug)]
+pub struct Keystore {
+    pub password: String,
+    /// In hex with `0x`.
+    pub key: String,
+    /// In the URL of a remote signer.
+    pub remote_password: String,
 }
 
 /// Private data that a caller sends.
 #[derive(Clone, Debug)]
 pub struct Caller {
+    /// The token of a caller of the callers file.
+    pub token: String,
+    /// Of no caller.
+    pub jwt: String,
     pub bearer: String,
     pub cookie: String,
     pub api_key: String,
@@ -57,17 +72,27 @@ pub struct Needle {
 
 pub fn planted() -> impl Strategy<Value = Planted> {
     let settings = (awkward(), awkward(), awkward(), awkward(), awkward(), "[0-9a-f]{62}", token(), token(), awkward());
-    (settings, caller()).prop_map(|(settings, caller)| {
+    (settings, keystore(), caller()).prop_map(|(settings, keystore, caller)| {
         let (user, password, path, query, database, signer, otlp_bearer, otlp_team, salt) = settings;
         // Below the order of the curve and not zero.
         let signer = format!("0x1{signer}1");
-        Planted { user, password, path, query, database, signer, otlp_bearer, otlp_team, salt, caller }
+        Planted { user, password, path, query, database, signer, otlp_bearer, otlp_team, salt, keystore, caller }
+    })
+}
+
+fn keystore() -> impl Strategy<Value = Keystore> {
+    (awkward(), "[0-9a-f]{62}", token()).prop_map(|(password, key, remote_password)| {
+        let key = format!("0x2{key}1");
+        Keystore { password, key, remote_password }
     })
 }
 
 fn caller() -> impl Strategy<Value = Caller> {
-    (token(), token(), token(), token(), "[a-z0-9]{16}", "[a-z0-9.+]{8,12}x", "[a-z0-9|_-]{12,30}").prop_map(
-        |(bearer, cookie, api_key, baggage, tracestate, local, user_id)| Caller {
+    let credentials = ("[A-Za-z0-9_-]{43}", "[A-Za-z0-9_-]{20}", token());
+    (credentials, token(), token(), token(), "[a-z0-9]{16}", "[a-z0-9.+]{8,12}x", "[a-z0-9|_-]{12,30}").prop_map(
+        |((token, signature, bearer), cookie, api_key, baggage, tracestate, local, user_id)| Caller {
+            token: format!("rgs_{token}"),
+            jwt: format!("eyJhbGciOiJub25lIn0.eyJzdWIiOiJhIn0.{signature}"),
             bearer,
             cookie,
             api_key,
@@ -105,7 +130,7 @@ impl Planted {
 
     pub fn needles(&self) -> Vec<Needle> {
         let nowhere = |what, text: &str| Needle { what, text: text.to_owned(), may_be_in: &[] };
-        let Caller { bearer, cookie, api_key, baggage, tracestate, mail, user_id } = &self.caller;
+        let Caller { token, jwt, bearer, cookie, api_key, baggage, tracestate, mail, user_id } = &self.caller;
         vec![
             nowhere("the user of an endpoint", &self.user),
             nowhere("the password of an endpoint", &self.password),
@@ -113,11 +138,16 @@ impl Planted {
             nowhere("the query of an endpoint", &self.query),
             nowhere("the query of the database's URL", &self.database),
             nowhere("the signer's key", &self.signer[2..]),
+            nowhere("the password of the keystore", &self.keystore.password),
+            nowhere("the key in the keystore", &self.keystore.key[2..]),
+            nowhere("the password of a remote signer", &self.keystore.remote_password),
             nowhere("a header for the collector", &self.otlp_bearer),
             nowhere("another header for the collector", &self.otlp_team),
             nowhere("the salt of user ids", &self.salt),
             // Part of the dynamic sampling context, which only Sentry reads.
             Needle { what: "the key of the DSN", text: DSN_KEY.into(), may_be_in: &["envelope headers"] },
+            nowhere("the token of a caller", token),
+            nowhere("a JWT", jwt),
             nowhere("authorization", bearer),
             nowhere("cookie", cookie),
             nowhere("x-api-key", api_key),
@@ -126,7 +156,7 @@ impl Planted {
             // Stored so that the trace continues after a restart.
             Needle { what: "tracestate", text: tracestate.clone(), may_be_in: &["database"] },
             // Stored; with a salt it is in no other output.
-            Needle { what: "a user's id", text: user_id.clone(), may_be_in: &["database"] },
+            Needle { what: "a user's id", text: user_id.clone(), may_be_in: &["database", "grpc", "commands"] },
         ]
     }
 
@@ -140,10 +170,11 @@ impl Planted {
             format!("must be authenticated! {url} is not active"),
             format!("key {} of {} is unknown", self.path, self.user),
             format!("not {}, not {}", self.password, self.query),
-            format!("upstream said {json}, twice: {}", serde_json::Value::from(json.to_string())),
+            format!("the provider said {json}, twice: {}", serde_json::Value::from(json.to_string())),
             format!("seen at {encoded}"),
             format!("signer {} and {:?}", self.signer.to_uppercase(), self.signer),
             format!("salt={} dsn=https://{DSN_KEY}@sentry.example/1", self.salt),
+            format!("keystore {} remote {}", self.keystore.password, self.keystore.remote_password),
             format!("collector {} {}", self.otlp_bearer, self.otlp_team),
             format!("authorization: Bearer {bearer}\r\ncookie: a={cookie}; b=2\r\nhost: x"),
             format!("got {{\"authorization\": \"Basic {bearer}\", \"cookie\": \"{cookie}\"}}"),

@@ -69,8 +69,19 @@ async fn an_outage_of_all_endpoints_is_one_error() {
     let words = "All RPC endpoints unavailable";
     let event = observed.sentry.event(words, |event| message(event) == words).await;
     assert_eq!(level(&event), "error", "{event:#}");
-    let count = observed.sentry.events().iter().filter(|event| message(event) == words).count();
-    assert_eq!(count, 1);
+    let rpc = event["contexts"]["rpc"].as_object().unwrap();
+    let names: Vec<_> = rpc.keys().filter(|name| *name != "type").collect();
+    assert_eq!(names, [ENDPOINT_1, ENDPOINT_2], "{rpc:#?}");
+    for endpoint in [ENDPOINT_1, ENDPOINT_2] {
+        assert_eq!(rpc[endpoint]["state"], "down", "{rpc:#?}");
+        assert!(rpc[endpoint]["error"].as_str().is_some_and(|error| !error.is_empty()), "{rpc:#?}");
+    }
+    assert!(!event.to_string().contains("http://"), "a URL in {event:#}");
+    let events = observed.sentry.events();
+    assert_eq!(events.iter().filter(|event| message(event) == words).count(), 1);
+    let repeats =
+        |event: &&Value| !event["contexts"]["rpc"].is_null() && !event["contexts"]["Rust Tracing Fields"].is_null();
+    assert_eq!(events.iter().find(repeats), None, "the fields are there twice");
     observed.assert_sentry_accepts().await;
 }
 

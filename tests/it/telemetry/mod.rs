@@ -1,9 +1,12 @@
 //! Telemetry of a service on a real node, as Sentry and an OpenTelemetry collector receive it.
 
+mod batch_calls;
+mod delays;
 mod endpoints;
 mod events;
 mod large_batches;
 mod logs;
+mod otlp;
 mod outage;
 mod propagation;
 mod restart;

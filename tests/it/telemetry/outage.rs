@@ -1,7 +1,9 @@
 //! Outages of Sentry and the collector: callers do not notice, and the service exits in time.
 
 use super::{CASE, ObservedStack, exception, stalled_chain};
-use crate::harness::{Behavior, Reply, StackBuilder, State, register_until_timeout, wait::eventually};
+use crate::harness::{
+    Behavior, Protocol, Reply, StackBuilder, State, receivers::DSN_KEY, register_until_timeout, wait::eventually,
+};
 use futures_util::future::join_all;
 use serde_json::Value;
 use std::time::Duration;
@@ -59,6 +61,38 @@ async fn assert_outage_does_not_affect_calls(behavior: Behavior) {
 #[tokio::test]
 async fn hanging_receivers_do_not_affect_calls() {
     assert_outage_does_not_affect_calls(Behavior::Hang).await;
+}
+
+/// Connections are established by the kernel and never accepted, so that no byte is read.
+#[tokio::test]
+async fn receivers_that_never_read_do_not_affect_calls_and_take_no_memory() {
+    for protocol in Protocol::ALL {
+        let [sentry, otlp] = [(); 2].map(|()| std::net::TcpListener::bind("127.0.0.1:0").unwrap());
+        let address = |listener: &std::net::TcpListener| listener.local_addr().unwrap();
+        let builder = StackBuilder::on_demand().set("SENTRY_DSN", format!("http://{DSN_KEY}@{}/1", address(&sentry)));
+        let builder = builder.set("OTEL_EXPORTER_OTLP_ENDPOINT", format!("http://{}", address(&otlp)));
+        let builder = builder.set("OTEL_EXPORTER_OTLP_PROTOCOL", protocol.name()).set("OTEL_BSP_SCHEDULE_DELAY", 100);
+        let builder = builder.set("TRACE_SAMPLE_RATE", 1).set("REGISTRAR_SHUTDOWN_GRACE", "6s");
+        let mut stack = builder.start().await;
+        let resident = async || stack.service.metrics().await.value("process_resident_memory_bytes", &[]);
+        stack.client.confirm(0, CASE).await;
+        let before = resident().await;
+
+        let timed = async |number: u64| {
+            let started = Instant::now();
+            stack.client.confirm(number, CASE).await;
+            started.elapsed()
+        };
+        let slowest = join_all((1..300).map(timed)).await.into_iter().max().unwrap();
+        let grown = resident().await - before;
+        let started = Instant::now();
+        stack.service.terminate();
+
+        assert!(slowest < MAX_CALL_TIME, "{protocol:?}: the slowest call took {slowest:?}");
+        assert!(grown < 64e6, "{protocol:?}: {grown} more bytes of memory");
+        assert_eq!(stack.service.exit_code().await, 0);
+        assert!(started.elapsed() < GRACE + EXIT_TOLERANCE, "{protocol:?}: exited after {:?}", started.elapsed());
+    }
 }
 
 #[tokio::test]

@@ -3,9 +3,10 @@
 use super::{CASE, ObservedStack, with_headers};
 use crate::harness::{
     OtlpStore, Protocol, SentryStore, StackBuilder, WaitFor, language_client::Language, receivers::Envelope,
-    register_request,
+    register_request, register_until_timeout,
 };
 use serde_json::json;
+use std::collections::BTreeSet;
 
 const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
 const OTHER: &str = "0af7651916cd43dd8448eb211c80319c";
@@ -100,6 +101,55 @@ async fn a_callers_sentry_baggage_is_forwarded_and_other_baggage_is_not() {
         }
         assert_eq!(trace.get("vendor"), None, "{trace}");
     }
+}
+
+#[tokio::test]
+async fn every_envelope_has_the_time_of_sending_and_our_traces_a_random_value() {
+    let observed = super::stalled_chain(StackBuilder::on_demand(), 1).await;
+    let late = observed.stack.client.register(register_until_timeout(1, CASE)).await.unwrap_err();
+    let trace = &late.registration().trace_id;
+    observed.transaction("blockchain.register", trace).await;
+    observed.sentry.event("the timeout", |event| super::exception(event).0 == "TransactionTimeoutError").await;
+
+    let envelopes = observed.sentry.envelopes();
+    let mut kinds = BTreeSet::new();
+    for Envelope { header, items, .. } in &envelopes {
+        let sent_at = header["sent_at"].as_str().unwrap_or_else(|| panic!("no sent_at in {header}"));
+        let age = humantime::parse_rfc3339(sent_at).unwrap().elapsed().unwrap();
+        assert!(age < std::time::Duration::from_secs(60), "{sent_at}");
+        kinds.extend(items.iter().map(|item| item.kind().to_owned()));
+    }
+    assert!(["event", "session", "transaction"].iter().all(|kind| kinds.contains(*kind)), "{kinds:?}");
+    let context = &envelope(&observed.sentry, "blockchain.register", trace).header["trace"];
+    let rand: f64 = context["sample_rand"].as_str().unwrap().parse().unwrap();
+    let id = u64::from_str_radix(&trace[16..], 16).unwrap() as f64 / 2_f64.powi(64);
+    assert!((rand - id).abs() < 2e-6, "{rand} for {trace}");
+}
+
+#[tokio::test]
+async fn of_8_kib_of_baggage_only_2_kib_of_sentrys_members_are_stored() {
+    let observed = ObservedStack::start(StackBuilder::on_demand()).await;
+    let vendor = format!("vendor={}", "x".repeat(4_000));
+    let members = (0..40).map(|n| format!("sentry-m{n}={}", "y".repeat(90))).collect::<Vec<_>>().join(",");
+    let baggage = format!("{vendor},sentry-trace_id={TRACE},sentry-sample_rand=0.5,{members}");
+    let headers = [("sentry-trace", format!("{TRACE}-{SPAN}-1")), ("baggage", baggage)];
+
+    observed
+        .stack
+        .client
+        .register(with_headers(register_request(1, CASE, WaitFor::Confirmed), &headers))
+        .await
+        .unwrap();
+
+    observed.transaction("blockchain.register", TRACE).await;
+    let context = &envelope(&observed.sentry, "blockchain.register", TRACE).header["trace"];
+    let kept: Vec<_> = context.as_object().unwrap().keys().filter(|key| key.starts_with('m')).collect();
+    assert!((15..22).contains(&kept.len()), "{} members are kept", kept.len());
+    assert_eq!((&context["trace_id"], &context["sample_rand"]), (&TRACE.into(), &"0.5".into()));
+    let database = std::fs::read(observed.stack.database()).unwrap();
+    let wal = std::fs::read(observed.stack.database().with_extension("db-wal")).unwrap_or_default();
+    let stored = [database, wal].concat();
+    assert!(!stored.windows(64).any(|bytes| bytes.iter().all(|byte| *byte == b'x')), "other baggage is stored");
 }
 
 #[tokio::test]

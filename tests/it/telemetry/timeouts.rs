@@ -30,7 +30,8 @@ async fn a_timeout_is_an_error_with_its_cause_in_the_registrations_trace() {
     let registration = error.registration();
     let transaction = registration.transaction.as_ref().unwrap();
     let (hash, diagnosis) = (&transaction.hash, error.detail.as_ref().unwrap().diagnosis.as_ref().unwrap());
-    let value = format!("Transaction {}…{} not confirmed after 1 second", &hash[..6], &hash[62..]);
+    let cause = format!("pending: {}", diagnosis.explanation);
+    let value = format!("Transaction {}…{} not confirmed after 1 second: {cause}", &hash[..6], &hash[62..]);
     assert_eq!(exception(&event), (TIMEOUT_ERROR, &*value), "{event:#}");
     assert_eq!(event["exception"]["values"].as_array().unwrap().len(), 1, "{event:#}");
     assert_eq!(level(&event), "error");
@@ -62,6 +63,7 @@ async fn a_timeout_is_an_error_with_its_cause_in_the_registrations_trace() {
         assert!(!blockchain[key].is_null(), "{key} in {blockchain:#}");
     }
     let exported = &event["contexts"]["diagnosis"];
+    assert_eq!(exported["runbook"], "deploy/RUNBOOK.md#pending");
     assert_eq!((&exported["cause"], &exported["explanation"]), (&json!("pending"), &json!(diagnosis.explanation)));
     for (key, number) in &diagnosis.evidence {
         let found = exported[key].as_str().map_or_else(|| exported[key].to_string(), str::to_owned);
@@ -85,6 +87,10 @@ async fn the_breadcrumbs_of_a_timeout_are_the_registrations_steps() {
         assert!(rest.any(|text| text.contains(step)), "{step} is missing or out of order in {steps:?}");
     }
     assert!(steps.iter().any(|step| step.contains("sent") && step.contains("127.0.0.1")), "no endpoint in {steps:?}");
+    // Spotlight takes a number for milliseconds.
+    let times: Vec<_> = breadcrumbs(&event).iter().map(|crumb| crumb["timestamp"].as_str().unwrap()).collect();
+    assert!(times.is_sorted() && times.iter().all(|time| time.starts_with("20") && time.ends_with('Z')), "{times:?}");
+    observed.assert_sentry_accepts().await;
 }
 
 #[tokio::test]

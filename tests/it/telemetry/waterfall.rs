@@ -2,7 +2,7 @@
 
 use super::{CASE, ObservedStack, USER, part};
 use crate::harness::{
-    StackBuilder, WaitFor, account, document,
+    StackBuilder, WaitFor, account, cli, document,
     receivers::{DSN_KEY, Span},
     register_request,
 };
@@ -164,6 +164,31 @@ async fn an_envelope_has_the_dynamic_sampling_context() {
         assert_eq!(transaction.payload["environment"], "staging");
         assert!(!transaction.payload["server_name"].is_null());
     }
+}
+
+#[tokio::test]
+async fn a_command_line_registration_is_one_call_without_a_parent_in_its_trace() {
+    // The command line asks for its trace to be kept.
+    let observed = ObservedStack::start_at(StackBuilder::on_demand(), 0.0).await;
+    let server = format!("http://{}", observed.stack.service.grpc);
+    let variables = [("REGISTRAR_SERVER", server.as_str())];
+
+    let run = cli::run(&["register", &document(1), "--case", CASE, "--json"], &variables).await;
+
+    let registration = run.object();
+    assert_eq!((run.code, &registration["state"]), (0, &json!("STATE_CONFIRMED")), "{run:?}");
+    let trace = registration["traceId"].as_str().unwrap();
+    let tree = observed.transaction("blockchain.register", trace).await;
+    let call = observed.transaction("grpc.server", trace).await;
+    assert_eq!((call[0].ids.parent.as_ref(), tree[0].ids.parent.as_ref()), (None, Some(&call[0].ids.span)));
+    assert_eq!(observed.otlp.span(trace, &call[0].ids.span).await.ids.parent, None);
+    for op in ["blockchain.prepare", "blockchain.send", "blockchain.wait"] {
+        assert_eq!(part(&tree, op).ids.parent.as_ref(), Some(&tree[0].ids.span));
+    }
+    // What follows the registration is not exported.
+    let calls = observed.otlp.spans().into_iter().filter(|span| span.op == "grpc.server");
+    assert_eq!(calls.count(), 1);
+    observed.assert_sentry_accepts().await;
 }
 
 #[tokio::test]

@@ -5,6 +5,7 @@ use super::text::{
     retry_note, submitted_tx, truncate_ascii, tx_nonce,
 };
 use crate::registration::{
+    BlockedReason,
     diagnosis::{
         blocker::Blocker,
         classify::Congestion,
@@ -266,6 +267,13 @@ pub(super) fn queued(evidence: &Evidence, blocker: Option<&Blocker>) -> Explanat
             "It is accepted, and no node has a transaction for it: {}. It is retried every 2 s and continues by itself.",
             truncate_ascii(&blocker.to_string(), MAX_BLOCKER_CHARS)
         )),
+        None if matches!(blocked, Some(BlockedReason::SignerUnavailable | BlockedReason::SignerThrottled)) => {
+            Explanation::new(
+                "It is accepted, and its signer did not sign at the last attempt; the reason is in the log. It is \
+                 retried every 2 s and continues by itself."
+                    .to_owned(),
+            )
+        }
         None if blocked.is_some() => Explanation::new(
             "It is accepted, and a node rejected its transaction at the last attempt; the node's message is in the \
              log. It is retried every 2 s and continues by itself."

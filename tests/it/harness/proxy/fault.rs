@@ -1,6 +1,6 @@
 //! Faults between the service and a node.
 
-use super::node_errors::NodeError;
+use super::{node_errors::NodeError, shapes::Shape};
 use serde_json::Value;
 use std::time::Duration;
 
@@ -35,6 +35,23 @@ pub enum Fault {
     Error(NodeError),
     /// The node does not get the call; this JSON is returned as its result.
     Result(&'static str),
+    /// The first call gets this JSON as its result, the node the others.
+    FirstResult(&'static str),
+    /// The node's answer in another form, or none.
+    Shaped(Shape),
+    /// Each call gets the answer to the previous one, with its id.
+    PreviousAnswer,
+    /// `eth_getLogs` of more blocks than this gets the error.
+    LogRange(u64, NodeError),
+    /// The node does not get sends of more than this many bytes, and they are answered as accepted: a block builder that
+    /// throttles by data size.
+    NeverIncludeAbove(usize),
+    /// Receipts and their logs name a block hash that no node has.
+    WrongBlockHash,
+    /// Calls above this rate get this answer, and the node does not get them.
+    RateLimit { per_second: usize, answer: HttpAnswer },
+    /// This member of the result has this value, as JSON.
+    Member(&'static str, &'static str),
     /// Answers like a node that knows no block after this one.
     FrozenAt(u64),
     /// Answers like a node that is always this many blocks behind.
@@ -70,6 +87,7 @@ pub struct HttpAnswer {
     /// In seconds.
     retry_after: Option<u64>,
     body: Body,
+    location: Option<&'static str>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -85,7 +103,12 @@ const HTML: &str = "<html><head><title>Bad gateway</title></head><body><h1>Bad g
 
 impl HttpAnswer {
     pub const fn status(status: u16) -> Self {
-        Self { status, retry_after: None, body: Body::Empty }
+        Self { status, retry_after: None, body: Body::Empty, location: None }
+    }
+
+    /// Redirects to this URL.
+    pub fn redirect(status: u16, location: &str) -> Self {
+        Self { location: Some(location.to_owned().leak()), ..Self::status(status) }
     }
 
     /// Adds `Retry-After`, in seconds.
@@ -113,8 +136,12 @@ impl HttpAnswer {
             Body::Error(_) => "application/json",
         };
         let response = hyper::Response::builder().status(self.status).header("content-type", content_type);
-        match self.retry_after {
+        let response = match self.retry_after {
             Some(seconds) => response.header("retry-after", seconds),
+            None => response,
+        };
+        match self.location {
+            Some(location) => response.header("location", location),
             None => response,
         }
     }

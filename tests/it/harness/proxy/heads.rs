@@ -89,6 +89,12 @@ async fn logs_until(node: &Node, mut call: Value, head: u64) -> Result<Value, Lo
     node.ask(&call).await
 }
 
+/// How many blocks an `eth_getLogs` covers.
+pub(super) fn log_range(call: &Value) -> u64 {
+    let block = |name: &str| number(&call["params"][0][name]).unwrap_or_default();
+    block("toBlock").saturating_sub(block("fromBlock")) + 1
+}
+
 enum Height {
     /// `latest`, `pending` or no block parameter.
     Newest,

@@ -6,8 +6,10 @@ mod heads;
 mod node;
 pub mod node_errors;
 mod serve;
+mod shapes;
 
 pub use fault::{Fault, HttpAnswer};
+pub use shapes::Shape;
 
 use super::listener::PausableListener;
 use hyper::HeaderMap;
@@ -70,6 +72,8 @@ struct Rule {
     requests: AtomicU64,
     hits: watch::Sender<Vec<Value>>,
     released: watch::Sender<bool>,
+    /// For [`Fault::PreviousAnswer`].
+    previous: Mutex<Option<Value>>,
 }
 
 impl Proxy {
@@ -166,6 +170,7 @@ impl Proxy {
             requests: AtomicU64::new(0),
             hits: watch::Sender::new(Vec::new()),
             released: watch::Sender::new(false),
+            previous: Mutex::default(),
         });
         self.shared.rules.lock().unwrap().push(rule.clone());
         if fault == Fault::RefuseConnections {
@@ -248,6 +253,11 @@ impl Shared {
         let at = Instant::now();
         let seen = calls.iter().map(|call| RecordedCall { at, call: call.clone(), headers: headers.clone() });
         self.calls.lock().unwrap().extend(seen);
+    }
+
+    fn calls_of_the_last_second(&self) -> usize {
+        let calls = self.calls.lock().unwrap();
+        calls.iter().rev().take_while(|seen| seen.at.elapsed() < Duration::from_secs(1)).count()
     }
 
     fn rule_for(&self, calls: &[Value]) -> Option<Arc<Rule>> {

@@ -30,15 +30,17 @@ impl NodeError {
 }
 
 /// The node already has this transaction.
-pub const ALREADY_KNOWN: [NodeError; 2] = [
+pub const ALREADY_KNOWN: [NodeError; 3] = [
     NodeError::new(-32000, "already known"),                // geth, reth
+    NodeError::new(-32010, "AlreadyKnown"),                 // Nethermind
     NodeError::new(-32003, "transaction already imported"), // anvil
 ];
 
 /// The nonce is already used.
-pub const NONCE_TOO_LOW: [NodeError; 2] = [
-    NodeError::new(-32000, "nonce too low: next nonce 100000, tx nonce 0"), // geth, reth
-    NodeError::new(-32003, "nonce too low"),                                // anvil
+pub const NONCE_TOO_LOW: [NodeError; 3] = [
+    NodeError::new(-32010, "OldNonce, Current nonce: 100000, nonce of rejected tx: 0"), // Nethermind
+    NodeError::new(-32000, "nonce too low: next nonce 100000, tx nonce 0"),             // geth, reth
+    NodeError::new(-32003, "nonce too low"),                                            // anvil
 ];
 
 /// The node accepts no more transactions of this sender; another endpoint would not help.
@@ -106,3 +108,27 @@ pub const OTHER_CHAIN: [NodeError; 3] = [
     NodeError::new(-32000, "invalid chain ID"),                                                  // reth
     NodeError::new(-32003, "invalid chain id for signer"),                                       // anvil
 ];
+
+/// The plan's requests are used up.
+pub const MONTH_SPENT: NodeError = NodeError::new(
+    429,
+    "Monthly capacity limit exceeded. Visit https://dashboard.alchemy.com/settings/billing to upgrade your scaling \
+     policy for continued service.",
+); // Alchemy
+
+/// The transaction index is behind.
+pub const INDEXING: NodeError = NodeError::new(-32000, "transaction indexing is in progress"); // geth
+
+/// The node does not know the block tag.
+pub const UNSUPPORTED_TAG: NodeError = NodeError::new(-32602, "unsupported block tag");
+
+/// The range of `eth_getLogs` is too large.
+pub const LOG_RANGE: [NodeError; 3] = [
+    NodeError::new(-32600, "Under the Free tier plan, you can make eth_getLogs requests with up to a 10 block range."), // Alchemy
+    NodeError::new(-32005, "query returned more than 10000 results"), // Infura
+    NodeError::new(-32602, "query exceeds max block range 100000"),   // reth
+];
+
+/// A read is refused.
+pub const FREE_TIER: NodeError =
+    NodeError::new(30, "Request timeout on the free tier, please upgrade your tier to the paid one"); // dRPC

@@ -3,7 +3,7 @@
 use super::{
     super::listener::PausableListener,
     Fault, Rule, Shared, heads,
-    node::{Lost, result},
+    node::{Lost, Node, result},
 };
 use futures_util::{StreamExt, stream};
 use http_body_util::{BodyExt, Full, StreamBody, combinators::BoxBody};
@@ -120,12 +120,32 @@ async fn apply_fault(shared: &Shared, rule: &Rule, calls: &[Value], body: Bytes)
             rule.record_hit(calls);
             http.head().body(Full::from(http.body(&calls[0]))).map_err(|_| Lost::Closed)
         }
+        Fault::RateLimit { per_second, answer } => {
+            let is_over = shared.calls_of_the_last_second() > per_second;
+            rule.record_hit(calls);
+            match is_over {
+                true => answer.head().body(Full::from(answer.body(&calls[0]))).map_err(|_| Lost::Closed),
+                false => node.forward(body).await,
+            }
+        }
         Fault::AlternatelyBehind(_) if !rule.next_request().is_multiple_of(2) => {
             rule.record_hit(calls);
             node.forward(body).await
         }
+        Fault::FirstResult(_) if rule.next_request() > 1 => node.forward(body).await,
+        Fault::Shaped(shape) => {
+            let answer = node.ask(&calls[0]).await?;
+            rule.record_hit(calls);
+            return shape.apply(&calls[0], answer).await;
+        }
         Fault::Error(_)
         | Fault::Result(_)
+        | Fault::FirstResult(_)
+        | Fault::PreviousAnswer
+        | Fault::LogRange(..)
+        | Fault::NeverIncludeAbove(_)
+        | Fault::WrongBlockHash
+        | Fault::Member(..)
         | Fault::FrozenAt(_)
         | Fault::Behind(_)
         | Fault::AlternatelyBehind(_)
@@ -156,6 +176,34 @@ fn complete_body(answer: Response<Full<Bytes>>) -> Answer {
     answer.map(|body| body.map_err(|never| match never {}).boxed())
 }
 
+/// Accepts a transaction of more than `bytes` bytes without passing it on.
+async fn swallow_large(node: &Node, call: &Value, bytes: usize) -> Result<Value, Lost> {
+    let raw: alloy::primitives::Bytes = serde_json::from_value(call["params"][0].clone()).unwrap_or_default();
+    match raw.len() > bytes {
+        true => Ok(result(call, serde_json::json!(alloy::primitives::keccak256(&raw)))),
+        false => node.ask(call).await,
+    }
+}
+
+fn set_member(mut answer: Value, name: &str, json: &str) -> Value {
+    if answer["result"].is_object() {
+        answer["result"][name] = serde_json::from_str(json).unwrap();
+    }
+    answer
+}
+
+fn wrong_block_hash(mut answer: Value) -> Value {
+    let receipt = &mut answer["result"];
+    if receipt.is_object() {
+        let wrong = serde_json::json!(alloy::primitives::B256::repeat_byte(0xab));
+        receipt["blockHash"] = wrong.clone();
+        for log in receipt["logs"].as_array_mut().into_iter().flatten() {
+            log["blockHash"] = wrong.clone();
+        }
+    }
+    answer
+}
+
 /// Answers for the node, call by call.
 async fn answer_each(shared: &Shared, rule: &Rule, calls: &[Value], batch: bool) -> Result<Value, Lost> {
     let node = &shared.node;
@@ -164,7 +212,15 @@ async fn answer_each(shared: &Shared, rule: &Rule, calls: &[Value], batch: bool)
         answers.push(match rule.fault {
             _ if !rule.catches(call) => node.ask(call).await?,
             Fault::Error(error) => error.answer(call),
-            Fault::Result(json) => result(call, serde_json::from_str(json).unwrap()),
+            Fault::Result(json) | Fault::FirstResult(json) => result(call, serde_json::from_str(json).unwrap()),
+            Fault::PreviousAnswer => {
+                let answer = node.ask(call).await?;
+                rule.previous.lock().unwrap().replace(answer.clone()).unwrap_or(answer)
+            }
+            Fault::LogRange(blocks, error) if heads::log_range(call) > blocks => error.answer(call),
+            Fault::NeverIncludeAbove(bytes) => swallow_large(node, call, bytes).await?,
+            Fault::WrongBlockHash => wrong_block_hash(node.ask(call).await?),
+            Fault::Member(name, json) => set_member(node.ask(call).await?, name, json),
             Fault::FrozenAt(head) => heads::behind(node, call, head).await?,
             Fault::Behind(blocks) | Fault::AlternatelyBehind(blocks) => {
                 heads::behind(node, call, node.head().await?.saturating_sub(blocks)).await?

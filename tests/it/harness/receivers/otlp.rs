@@ -16,7 +16,7 @@ use axum::{
 use http::{HeaderMap, StatusCode};
 use opentelemetry_proto::tonic::{
     collector::trace::v1::{
-        ExportTraceServiceRequest, ExportTraceServiceResponse,
+        ExportTracePartialSuccess, ExportTraceServiceRequest, ExportTraceServiceResponse,
         trace_service_server::{TraceService, TraceServiceServer},
     },
     common::v1::{AnyValue, KeyValue, any_value},
@@ -24,7 +24,10 @@ use opentelemetry_proto::tonic::{
 };
 use prost::Message;
 use serde_json::{Map, Value};
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 use tonic::{Request, Response, Status, codec::CompressionEncoding, service::Routes};
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -54,6 +57,7 @@ pub struct OtlpStore {
 #[derive(Default)]
 struct Recorded {
     spans: Received<Span>,
+    partial_success: Mutex<Option<ExportTracePartialSuccess>>,
 }
 
 impl OtlpStore {
@@ -70,8 +74,18 @@ impl OtlpStore {
         format!("http://{}", self.receiver.address)
     }
 
+    pub fn address(&self) -> std::net::SocketAddr {
+        self.receiver.address
+    }
+
     pub fn set_behavior(&self, behavior: Behavior) {
         self.receiver.set_behavior(behavior);
+    }
+
+    /// Claims in every answer to have rejected this many spans.
+    pub fn claim_rejected(&self, rejected_spans: i64, error_message: &str) {
+        let answer = ExportTracePartialSuccess { rejected_spans, error_message: error_message.to_owned() };
+        *self.recorded.partial_success.lock().unwrap() = Some(answer);
     }
 
     /// The accepted spans.
@@ -99,6 +113,10 @@ impl Recorded {
     fn take(&self, request: ExportTraceServiceRequest) {
         self.spans.add(request.resource_spans.into_iter().flat_map(spans));
     }
+
+    fn answer(&self) -> ExportTraceServiceResponse {
+        ExportTraceServiceResponse { partial_success: self.partial_success.lock().unwrap().clone() }
+    }
 }
 
 #[tonic::async_trait]
@@ -110,7 +128,7 @@ impl TraceService for Recorded {
         if request.extensions().get::<Discarded>().is_none() {
             self.take(request.into_inner());
         }
-        Ok(Response::new(ExportTraceServiceResponse::default()))
+        Ok(Response::new(self.answer()))
     }
 }
 
@@ -134,7 +152,7 @@ async fn take(
     if discarded.is_none() {
         recorded.take(request);
     }
-    let answer = ExportTraceServiceResponse::default().encode_to_vec();
+    let answer = recorded.answer().encode_to_vec();
     ([("content-type", "application/x-protobuf")], answer).into_response()
 }
 

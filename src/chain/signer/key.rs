@@ -1,8 +1,11 @@
-//! A private key, which is never printed.
+//! A private key in memory, which is never printed.
 
+use super::error::SignerFault;
 use alloy::{
-    primitives::{Address, address},
-    signers::local::PrivateKeySigner,
+    consensus::{SignableTransaction, TxEip1559, TxEnvelope},
+    eips::eip2718::Encodable2718,
+    primitives::{Address, B256, Bytes, address},
+    signers::{SignerSync, local::PrivateKeySigner},
 };
 use std::fmt;
 
@@ -22,34 +25,50 @@ const ANVIL_ACCOUNTS: [Address; 10] = [
 ];
 
 #[derive(Clone)]
-pub struct Signer(PrivateKeySigner);
+pub struct Key(PrivateKeySigner);
 
 /// Never contains the text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("is not a private key: expected 64 hex digits, not all zero, with or without 0x")]
 pub struct InvalidKey;
 
-impl Signer {
+impl Key {
     /// In hex, with or without `0x`.
     pub fn parse(text: &str) -> Result<Self, InvalidKey> {
         text.parse().map(Self).map_err(|_| InvalidKey)
+    }
+
+    /// 32 bytes.
+    pub(super) fn from_secret(secret: &[u8]) -> Result<Self, InvalidKey> {
+        PrivateKeySigner::from_slice(secret).map(Self).map_err(|_| InvalidKey)
+    }
+
+    /// With its secret.
+    pub(super) fn random() -> (Self, B256) {
+        let key = PrivateKeySigner::random();
+        let secret = key.to_bytes();
+        (Self(key), secret)
     }
 
     pub fn address(&self) -> Address {
         self.0.address()
     }
 
-    pub fn is_anvil_key(&self) -> bool {
-        ANVIL_ACCOUNTS.contains(&self.address())
-    }
-
-    pub(super) fn key(&self) -> &PrivateKeySigner {
-        &self.0
+    pub(super) fn sign(&self, transaction: TxEip1559) -> Result<(B256, Bytes), SignerFault> {
+        let signature = self.0.sign_hash_sync(&transaction.signature_hash());
+        let signature = signature.map_err(|_| SignerFault::Refused("the key cannot sign".to_owned()))?;
+        let envelope = TxEnvelope::from(transaction.into_signed(signature));
+        Ok((*envelope.tx_hash(), envelope.encoded_2718().into()))
     }
 }
 
-impl fmt::Debug for Signer {
+/// Anyone can spend the funds of such an account.
+pub fn is_published(account: Address) -> bool {
+    ANVIL_ACCOUNTS.contains(&account)
+}
+
+impl fmt::Debug for Key {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Signer({})", self.address())
+        write!(f, "Key({})", self.address())
     }
 }

@@ -1,0 +1,18 @@
+// The browser of this machine.
+import { accessSync, constants } from 'node:fs'
+import { delimiter, join } from 'node:path'
+
+export function installedBrowser() {
+  const names = ['chromium', 'chromium-browser', 'google-chrome']
+  const paths = names.flatMap(name => process.env.PATH.split(delimiter).map(directory => join(directory, name)))
+  const found = paths.find(path => {
+    try {
+      accessSync(path, constants.X_OK)
+      return true
+    } catch {
+      return false
+    }
+  })
+  if (!found) throw new Error('Chromium is missing: `make test` installs it from the Debian package `chromium`')
+  return found
+}
