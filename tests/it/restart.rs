@@ -1,27 +1,19 @@
 //! Time of a start with many unfinished registrations, and that all of them are confirmed.
 
 use crate::harness::{
-    CASE, Client, Fault, StackBuilder, TestStack, WaitFor, account, document, eventually, register_request,
-    retry_timing, within,
+    CASE, Fault, StackBuilder, TestStack, account, document, eventually, register_all_request, retry_timing,
 };
-use futures_util::{StreamExt, stream};
 use std::time::Duration;
 use tokio::time::Instant;
 
 const UNFINISHED: u64 = 10_000;
-/// Concurrent requests.
-const AT_ONCE: usize = 256;
 
 async fn accept_all(stack: &TestStack) {
-    let mut clients = Vec::new();
-    for _ in 0..4 {
-        clients.push(Client::connect(stack.service.grpc).await);
+    // The most that one call may have.
+    for first in (0..UNFINISHED).step_by(1_000) {
+        let accepted = stack.client.register_all(register_all_request(first..first + 1_000)).await.unwrap();
+        assert_eq!(accepted.len(), 1_000);
     }
-    let accepting = stream::iter(0..UNFINISHED).for_each_concurrent(AT_ONCE, async |number| {
-        let client = &clients[usize::try_from(number).unwrap() % clients.len()];
-        client.register(register_request(number, CASE, WaitFor::Accepted)).await.unwrap();
-    });
-    within("all to be accepted", accepting).await;
 }
 
 /// `Err` when the service needed two seconds or more to serve.
