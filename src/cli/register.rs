@@ -16,14 +16,12 @@ use super::{
 };
 use crate::{
     api::proto::{
-        DocumentKey, RegisterDocumentRequest, Registration, State, WaitFor, WatchRegistrationRequest,
-        get_registration_request::Key,
+        ListRegistrationsRequest, RegisterDocumentRequest, Registration, State, WaitFor, WatchRegistrationRequest,
     },
     registration::CaseId,
 };
 use futures_util::TryStreamExt;
 use std::{convert::Infallible, future, time::Duration};
-use tonic::Code;
 
 /// Between two looks for a registration that is being accepted.
 const FIND_INTERVAL: Duration = Duration::from_millis(100);
@@ -151,16 +149,19 @@ async fn follow(
     future::pending().await
 }
 
-/// `None` when the caller may not read it, or the server cannot be reached. A failed one is of an earlier call.
+/// `None` when the caller may not read it, or the server cannot be reached. A failed one is of an earlier call. A list,
+/// because it is no error that there is none yet: the server exports the spans of a call with an error.
 async fn find_accepted(client: &Client, request: &RegisterRequest) -> Option<Registration> {
-    let key = DocumentKey { document_hash: request.document.submitted_as.clone(), case_id: request.case.to_string() };
+    let list = ListRegistrationsRequest {
+        document_hash: request.document.hash.to_string(),
+        case_id: request.case.to_string(),
+        ..Default::default()
+    };
     loop {
         tokio::time::sleep(FIND_INTERVAL).await;
-        match client.get(Key::Document(key.clone())).await {
-            Ok(found) if found.state() != State::Failed => return Some(found),
-            Ok(_) => {}
-            Err(error) if error.code == Code::NotFound => {}
-            Err(_) => return None,
+        let found = client.list(list.clone()).await.ok()?.registrations.pop();
+        if found.as_ref().is_some_and(|found| found.state() != State::Failed) {
+            return found;
         }
     }
 }

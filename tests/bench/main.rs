@@ -8,6 +8,8 @@ mod answer;
 mod auth;
 mod baseline;
 mod batches;
+mod changes;
+mod connect;
 mod cpu_per_call;
 mod failover;
 mod gas;
@@ -74,6 +76,10 @@ enum Section {
     Accept,
     /// Calls with a hundred documents: accepted documents per second, and processor time for each
     Batches,
+    /// The Connect protocol with JSON over HTTP/1.1: calls per second and processor time, compared with gRPC
+    Connect,
+    /// The change feed: throughput with readers, time from a commit to a reader, memory of readers that wait
+    Changes,
     /// Time from the confirming block to the answer
     Answer,
     /// Memory with 10,000 registrations in flight
@@ -145,6 +151,12 @@ async fn measure(args: &Args) -> Report {
     }
     if wanted(Section::Batches) {
         batches::measure(&mut report, rounds).await;
+    }
+    if wanted(Section::Connect) {
+        connect::measure(&mut report, rounds).await;
+    }
+    if wanted(Section::Changes) {
+        changes::measure(&mut report, rounds).await;
     }
     if wanted(Section::Answer) {
         answer::measure(&mut report).await;

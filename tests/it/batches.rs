@@ -217,13 +217,14 @@ async fn large_calls_that_never_end_use_little_memory_and_leave_room_for_others(
     for _ in 0..3 {
         let mut http2 = Http2::connect(stack.service.grpc).await;
         let mut calls = Vec::new();
-        for _ in 0..200 {
+        // More than its places and those that may wait for one.
+        for _ in 0..60 {
             let mut call = http2.call(PATH).await.unwrap();
             let unfinished = raw_frame(0, &vec![b'x'; 200_000]).slice(..60_000);
             call.body.send_data(unfinished, false).unwrap();
             calls.push(call);
         }
-        // One connection gets sixteen places, and as many calls as may wait for one.
+        // One connection gets sixteen places, and twice as many calls may wait for one.
         let answer = calls.pop().unwrap().answered().await;
         assert_eq!((answer.grpc, answer.reason.as_deref()), (Some(8), Some("TOO_MANY_CALLS")), "{answer:?}");
         attackers.push((http2, calls));

@@ -188,7 +188,7 @@ impl EndpointHealth {
             }
             Some(CallError::Unavailable { fault, .. }) => {
                 if !self.is_throttled(now) {
-                    self.throttle.clear();
+                    self.throttle.clear(took, now);
                 }
                 let timed_out = *fault == EndpointFault::Timeout;
                 self.count_failure(timed_out, took, now);
@@ -207,7 +207,7 @@ impl EndpointHealth {
             }
             Some(CallError::Rejected { .. }) | None => {
                 self.consecutive_failures = 0;
-                self.throttle.clear();
+                self.throttle.clear(took, now);
                 self.latency.add(took);
                 self.window.add(now, false);
             }

@@ -28,6 +28,8 @@ pub struct Throttle {
     /// Throttled answers since the last other one, those of overlapping calls counted once.
     in_a_row: u32,
     throttling: Throttling,
+    /// When the last throttled answer came.
+    throttled_at: Option<Instant>,
     /// While there is no other endpoint.
     early_probes: Backoff,
     next_early_probe: Option<Instant>,
@@ -39,6 +41,7 @@ impl Throttle {
             until: None,
             in_a_row: 0,
             throttling: Throttling::Short,
+            throttled_at: None,
             early_probes: Backoff::for_circuit_breaker(),
             next_early_probe: None,
         }
@@ -71,6 +74,7 @@ impl Throttle {
             self.in_a_row += 1;
             self.next_early_probe = Some(now + self.early_probes.next_delay());
         }
+        self.throttled_at = Some(now);
         let growing = FIRST_PAUSE.saturating_mul(1 << (self.in_a_row - 1).min(16)).min(MAX_PAUSE);
         let default = if quota_spent { QUOTA_PAUSE } else { growing };
         let pause = match retry_after.map(|retry_after| retry_after.min(MAX_RETRY_AFTER)) {
@@ -84,9 +88,11 @@ impl Throttle {
         }
     }
 
-    /// After an answer that is not throttled.
-    pub fn clear(&mut self) {
-        if self.in_a_row > 0 {
+    /// After an answer that is not throttled, to a call that started `took` ago. The answer to a call that was under way
+    /// when another one was throttled says nothing about now.
+    pub fn clear(&mut self, took: Duration, now: Instant) {
+        let is_later = |throttled_at| now.checked_sub(took).is_none_or(|started| started >= throttled_at);
+        if self.throttled_at.is_some_and(is_later) {
             *self = Self::new();
         }
     }
@@ -95,17 +101,19 @@ impl Throttle {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::cell::Cell;
 
     #[test]
     fn pauses_follow_the_endpoint_and_grow_until_it_answers() {
         let seconds = Duration::from_secs;
-        let mut now = Instant::now();
+        let now = Cell::new(Instant::now());
         let mut throttle = Throttle::new();
-        let mut next = |throttle: &mut Throttle, quota, retry_after: Option<u64>| {
-            now += throttle.remaining(now).unwrap_or_default();
-            throttle.record(quota, retry_after.map(seconds), now);
-            throttle.record(quota, retry_after.map(seconds), now);
-            (throttle.remaining(now).unwrap_or_default().as_secs(), throttle.throttling())
+        let clear = |throttle: &mut Throttle| throttle.clear(Duration::ZERO, now.get());
+        let next = |throttle: &mut Throttle, quota, retry_after: Option<u64>| {
+            now.set(now.get() + throttle.remaining(now.get()).unwrap_or_default());
+            throttle.record(quota, retry_after.map(seconds), now.get());
+            throttle.record(quota, retry_after.map(seconds), now.get());
+            (throttle.remaining(now.get()).unwrap_or_default().as_secs(), throttle.throttling())
         };
         for pause in [1, 2, 4, 8] {
             assert_eq!(next(&mut throttle, false, None), (pause, Throttling::Short));
@@ -113,14 +121,26 @@ mod tests {
         for pause in [16, 32, 60, 60] {
             assert_eq!(next(&mut throttle, false, None), (pause, Throttling::Long));
         }
-        throttle.clear();
+        clear(&mut throttle);
         assert_eq!(next(&mut throttle, false, Some(3)), (3, Throttling::Short));
         assert_eq!(next(&mut throttle, false, Some(0)), (2, Throttling::Short), "a hint does not shorten it");
         assert_eq!(next(&mut throttle, false, Some(u64::MAX)), (300, Throttling::Long));
-        throttle.clear();
+        clear(&mut throttle);
         assert_eq!(next(&mut throttle, true, None), (300, Throttling::QuotaSpent));
-        throttle.clear();
-        assert_eq!((throttle.throttling(), throttle.remaining(now)), (Throttling::Short, None));
+        clear(&mut throttle);
+        assert_eq!((throttle.throttling(), throttle.remaining(now.get())), (Throttling::Short, None));
+    }
+
+    #[test]
+    fn the_answer_to_a_call_that_was_under_way_does_not_end_it() {
+        let seconds = Duration::from_secs;
+        let start = Instant::now();
+        let mut throttle = Throttle::new();
+        throttle.record(true, None, start + seconds(10));
+        throttle.clear(seconds(2), start + seconds(11));
+        assert_eq!(throttle.throttling(), Throttling::QuotaSpent);
+        throttle.clear(seconds(1), start + seconds(11));
+        assert_eq!(throttle.throttling(), Throttling::Short);
     }
 
     #[test]

@@ -1,10 +1,9 @@
 //! Clients of other languages and runtimes: the programs of the client guide.
 
-use crate::harness::{CASE, StackBuilder, TestStack, document, within};
+use crate::harness::{CASE, StackBuilder, TestStack, document, listener::free_port, within};
 use rust_program::{describe, register};
 use serde_json::{Value, json};
 use std::{
-    net::{Ipv4Addr, TcpListener},
     path::{Path, PathBuf},
     process::Stdio,
 };
@@ -43,11 +42,6 @@ async fn node(script: &str, arguments: &[&str]) -> String {
     run(PathBuf::from("node"), &[&[script.as_str()], arguments].concat()).await
 }
 
-fn free_port() -> String {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-    listener.local_addr().unwrap().port().to_string()
-}
-
 async fn start() -> TestStack {
     StackBuilder::block_time(0.2).start().await
 }
@@ -83,7 +77,7 @@ async fn node_with_connect_registers_and_shows_what_is_wrong() {
 
 #[tokio::test]
 async fn a_page_in_chromium_registers_and_shows_what_is_wrong() {
-    let port = free_port();
+    let port = free_port().to_string();
     let origin = format!("http://localhost:{port}");
     let stack = StackBuilder::block_time(0.2).set("REGISTRAR_CORS_ORIGINS", origin).start().await;
     let server = format!("http://{}", stack.service.grpc);
@@ -97,7 +91,7 @@ async fn a_page_in_chromium_registers_and_shows_what_is_wrong() {
 async fn a_page_of_another_origin_cannot_call() {
     let stack = StackBuilder::on_demand().set("REGISTRAR_CORS_ORIGINS", "http://localhost:1").start().await;
     let server = format!("http://{}", stack.service.grpc);
-    let shown = node("run-browser.mjs", &[&free_port(), &server, &document(1), CASE]).await;
+    let shown = node("run-browser.mjs", &[&free_port().to_string(), &server, &document(1), CASE]).await;
     assert!(shown.contains("Failed to fetch"), "{shown}");
     assert_eq!(stack.client.list(Default::default()).await.unwrap().registrations, []);
 }
@@ -108,7 +102,8 @@ async fn a_worker_registers_and_shows_what_is_wrong() {
     let server = format!("http://{}", stack.service.grpc);
     let folder = tempfile::tempdir().unwrap();
     let body = |case: &str| json!({ "documentHash": document(1), "caseId": case }).to_string();
-    let arguments = [&free_port(), &server, folder.path().to_str().unwrap(), &body(CASE), &body("not a case")];
+    let port = free_port().to_string();
+    let arguments = [&port, &server, folder.path().to_str().unwrap(), &body(CASE), &body("not a case")];
     let shown = node("run-worker.mjs", &arguments).await;
     let answers: Vec<Value> = shown.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     let [registered, refused] = &answers[..] else { panic!("{shown}") };

@@ -1,6 +1,6 @@
 //! The harness's TCP listener, which can close its port and reopen it.
 
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use tokio::{
     net::{TcpListener, TcpSocket, TcpStream},
     sync::watch,
@@ -22,6 +22,13 @@ pub struct PausableListener {
 pub struct ReservedPort {
     _reserved: TcpSocket,
     pub address: SocketAddr,
+}
+
+/// For a program that binds its port itself. Below the ports that systems give to outgoing connections, so that none of
+/// those takes it before the program does.
+pub fn free_port() -> u16 {
+    let is_free = |port: &u16| std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, *port)).is_ok();
+    std::iter::repeat_with(|| fastrand::u16(10_000..32_768)).find(is_free).unwrap()
 }
 
 impl ReservedPort {

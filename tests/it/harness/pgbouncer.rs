@@ -1,13 +1,13 @@
 //! PgBouncer in front of the test process's PostgreSQL.
 
 use super::{
+    listener::free_port,
     postgres::{self, PASSWORDS},
     process::Process,
     wait::eventually,
 };
 use std::{
     fs::{self, Permissions},
-    net::TcpListener,
     os::unix::fs::PermissionsExt,
     process::Command,
 };
@@ -24,7 +24,7 @@ impl PgBouncer {
     /// With these additional lines of configuration.
     pub async fn start(configuration: &str) -> Self {
         let directory = tempfile::tempdir().unwrap();
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let port = free_port();
         let server = postgres::socket();
         let users = directory.path().join("users");
         fs::write(&users, format!("\"registrar\" \"{}\"\n", PASSWORDS[0])).unwrap();

@@ -80,7 +80,8 @@ async fn pages_that_nobody_reads_use_little_memory_and_leave_lists_to_others() {
 
 #[tokio::test]
 async fn thousands_of_watches_that_open_at_once_use_little_memory() {
-    let stack = StackBuilder::on_demand().start().await;
+    // Longer than the test: a timeout would be one more change to all of them.
+    let stack = StackBuilder::on_demand().set("REGISTRAR_CONFIRMATION_TIMEOUT", "5m").start().await;
     stack.anvil.stop_mining().await;
     let id = stack.client.accept(1, CASE).await.id;
     let request = frame(&WatchRegistrationRequest { id, until: WaitFor::Confirmed.into(), after_revision: 0 });
@@ -90,7 +91,7 @@ async fn thousands_of_watches_that_open_at_once_use_little_memory() {
         let windows = Builder::new().initial_connection_window_size(4 * 1024 * 1024).clone();
         let mut http2 = Http2::connect_with(stack.service.grpc, &windows).await;
         let mut calls = Vec::new();
-        for _ in 0..1_000 {
+        for _ in 0..500 {
             let mut call = http2.call("/registrar.v1.RegistrarService/WatchRegistration").await.unwrap();
             call.body.send_data(request.clone(), true).unwrap();
             calls.push(call.answer);
@@ -105,7 +106,7 @@ async fn thousands_of_watches_that_open_at_once_use_little_memory() {
         watching.push((http2, heads));
     }
     let after = resident(&stack).await;
-    assert!(after - before < 40.0, "{before} MiB -> {after} MiB");
+    assert!(after - before < 20.0, "{before} MiB -> {after} MiB");
     Client::connect(stack.service.grpc).await.info().await;
 }
 

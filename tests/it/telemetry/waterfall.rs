@@ -186,8 +186,8 @@ async fn a_command_line_registration_is_one_call_without_a_parent_in_its_trace()
         assert_eq!(part(&tree, op).ids.parent.as_ref(), Some(&tree[0].ids.span));
     }
     // What follows the registration is not exported.
-    let calls = observed.otlp.spans().into_iter().filter(|span| span.op == "grpc.server");
-    assert_eq!(calls.count(), 1);
+    let calls: Vec<_> = observed.otlp.spans().into_iter().filter(|span| span.op == "grpc.server").collect();
+    assert_eq!(calls.len(), 1, "{calls:#?}");
     observed.assert_sentry_accepts().await;
 }
 
