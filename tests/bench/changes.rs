@@ -76,9 +76,8 @@ async fn delay(report: &mut Report) {
     progress(format!("{REQUESTS} requests at 200/s with a reader of the feed"));
     let stack = BenchStack::start(BenchChain::with_block_time(1.0).await, &[]).await;
     let reader = read_first_changes(follow(&Client::connect(stack.service.grpc).await).await);
-    let requested = |started: Instant, registration: &registrar::api::proto::Registration| {
-        (registration.id.clone(), started)
-    };
+    let requested =
+        |started: Instant, registration: &registrar::api::proto::Registration| (registration.id.clone(), started);
     let (requests, outcome) = load::open_loop(&stack, 0..REQUESTS, PERIOD, WaitFor::Accepted, requested).await;
     let Ok(read) = tokio::time::timeout(READING_LIMIT, reader).await else {
         report.note("change feed: the reader did not get every registration");

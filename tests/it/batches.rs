@@ -5,7 +5,7 @@ use crate::harness::{
     http2::{Http2, frame, raw_frame},
     register_all_request, register_request, within,
 };
-use futures_util::future::join_all;
+use futures_util::{StreamExt, future::join_all, stream::FuturesUnordered};
 use registrar::api::proto::{DocumentKey, ListRegistrationsRequest, RegisterDocumentsRequest};
 use std::collections::BTreeSet;
 use tonic::{Code, codec::CompressionEncoding::Gzip};
@@ -216,16 +216,16 @@ async fn large_calls_that_never_end_use_little_memory_and_leave_room_for_others(
     let mut attackers = Vec::new();
     for _ in 0..3 {
         let mut http2 = Http2::connect(stack.service.grpc).await;
-        let mut calls = Vec::new();
-        // More than its places and those that may wait for one.
+        let mut calls = FuturesUnordered::new();
+        // One connection gets sixteen places, and 32 of its calls may wait for one.
         for _ in 0..60 {
             let mut call = http2.call(PATH).await.unwrap();
             let unfinished = raw_frame(0, &vec![b'x'; 200_000]).slice(..60_000);
             call.body.send_data(unfinished, false).unwrap();
-            calls.push(call);
+            calls.push(call.answered());
         }
-        // One connection gets sixteen places, and twice as many calls may wait for one.
-        let answer = calls.pop().unwrap().answered().await;
+        // The others are refused at once, whichever they are.
+        let answer = within("an answer", calls.next()).await.unwrap();
         assert_eq!((answer.grpc, answer.reason.as_deref()), (Some(8), Some("TOO_MANY_CALLS")), "{answer:?}");
         attackers.push((http2, calls));
     }

@@ -243,3 +243,15 @@ async fn a_token_made_by_the_command_is_accepted_and_its_entry_is_valid() {
     let guarded = Guarded::start("enforce", &entry).await;
     within("acceptance", guarded.client(&token).accept(1, CASE)).await;
 }
+
+#[tokio::test]
+async fn only_an_operator_sees_signers_and_endpoints() {
+    let guarded = Guarded::start("enforce", &three_callers()).await;
+    let info = guarded.client(ADMIN_TOKEN).info().await;
+    assert_eq!((info.signers.len(), info.endpoints.len()), (1, 1));
+    for token in [REGISTER_TOKEN, READ_TOKEN] {
+        let info = guarded.client(token).info().await;
+        assert_eq!((&info.signers[..], &info.endpoints[..]), (&[][..], &[][..]));
+        assert!(!info.version.is_empty());
+    }
+}

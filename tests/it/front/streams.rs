@@ -3,7 +3,10 @@
 use super::{JSON_STREAM, SERVICE, json_stream, url};
 use crate::{
     auth::caller,
-    harness::{CASE, StackBuilder, State, WaitFor, document, eventually, http2::raw_frame, rpc::http_client, within},
+    harness::{
+        CASE, Service, StackBuilder, State, WaitFor, certificates::Authority, document, eventually, http2::raw_frame,
+        rpc::http_client, tls_client, within,
+    },
 };
 use bytes::BytesMut;
 use serde_json::{Value, json};
@@ -69,6 +72,30 @@ async fn each_state_arrives_when_it_is_reached() {
         (metrics.value("registrar_grpc_request_duration_seconds_count", &labels) == 1.0).then_some(())
     };
     eventually("the end of the call", open).await;
+}
+
+#[tokio::test]
+async fn a_stream_arrives_over_tls() {
+    let (dependencies, settings) = StackBuilder::on_demand().prepare().await;
+    let authority = Authority::new();
+    let files = tempfile::tempdir().unwrap();
+    let [certificate, key] = authority.sign("127.0.0.1").write(files.path(), "server");
+    let settings = settings.set("REGISTRAR_TLS_CERT_FILE", certificate.display());
+    let service = Service::start(&settings.set("REGISTRAR_TLS_KEY_FILE", key.display())).await;
+    let id = tls_client::connect(service.grpc, &authority, None).await.confirm(1, CASE).await.id;
+    // Installs what reqwest uses for TLS.
+    http_client();
+    let root = reqwest::Certificate::from_pem(authority.certificate.as_bytes()).unwrap();
+    let client = reqwest::Client::builder().no_proxy().tls_certs_only([root]).build().unwrap();
+    let body = raw_frame(0, json!({ "id": id }).to_string().as_bytes());
+    let request = client.post(format!("https://{}{SERVICE}WatchRegistration", service.grpc));
+    let answer = request.header(JSON_STREAM.0, JSON_STREAM.1).body(body).send();
+    let answer = within("the head of the answer", answer).await.unwrap();
+    assert_eq!(answer.status().as_u16(), 200);
+    let (messages, end) = json_stream(&within("the stream", answer.bytes()).await.unwrap());
+    assert_eq!(messages.last().unwrap()["registration"]["state"], "STATE_CONFIRMED");
+    assert_eq!(end["error"], Value::Null, "{end}");
+    drop(dependencies);
 }
 
 #[tokio::test]

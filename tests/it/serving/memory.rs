@@ -1,13 +1,14 @@
 //! Memory that one caller can make the service use.
 
 use crate::harness::{
-    CASE, Client, StackBuilder, TestStack, WaitFor, eventually,
+    CASE, Client, StackBuilder, State, TestStack, WaitFor, eventually,
     http2::{Http2, frame, raw_frame},
-    register_request, within,
+    register_all_request, register_request, within,
 };
 use futures_util::future::join_all;
 use h2::client::Builder;
-use registrar::api::proto::{ListRegistrationsRequest, WatchRegistrationRequest};
+use registrar::api::proto::{ListRegistrationsRequest, WatchChangesRequest, WatchRegistrationRequest};
+use std::collections::BTreeSet;
 use tokio::{io::AsyncWriteExt, net::TcpSocket};
 
 const MIB: f64 = 1024.0 * 1024.0;
@@ -132,4 +133,42 @@ async fn readers_that_take_no_metrics_use_little_memory_and_leave_them_to_others
 
     assert!(grown < 30.0, "{grown} MiB for unread pages of {page} bytes");
     Client::connect(stack.service.grpc).await.confirm(2, CASE).await;
+}
+
+#[tokio::test]
+async fn readers_that_take_no_changes_use_little_memory_and_leave_them_to_others() {
+    const PATH: &str = "/registrar.v1.RegistrarService/WatchChanges";
+    let stack = StackBuilder::block_time(0.5).start().await;
+    let accepted = stack.client.register_all(register_all_request(0..1_000)).await.unwrap();
+    let request = frame(&WatchChangesRequest { from_beginning: true, ..Default::default() });
+    let before = resident(&stack).await;
+    let mut stalled = Vec::new();
+    for window in [0, 1, 16_384] {
+        let mut http2 = Http2::connect_with(stack.service.grpc, Builder::new().initial_window_size(window)).await;
+        let mut calls = Vec::new();
+        for _ in 0..300 {
+            let mut call = http2.call(PATH).await.unwrap();
+            call.body.send_data(request.clone(), true).unwrap();
+            calls.push(call.answer);
+        }
+        let heads = within("answers", join_all(calls)).await;
+        for head in &heads {
+            let headers = head.as_ref().unwrap().headers();
+            assert!(!headers.contains_key("grpc-status"), "{headers:?}");
+        }
+        stalled.push((http2, heads));
+    }
+
+    // Each of them changes several times meanwhile: 900 readers of 1,000 registrations.
+    let (mut changes, mut confirmed) = (stack.client.all_changes().await, BTreeSet::new());
+    while confirmed.len() < accepted.len() {
+        let changed = changes.next_change().await;
+        if changed.state() == State::Confirmed {
+            confirmed.insert(changed.id);
+        }
+    }
+
+    let grown = resident(&stack).await - before;
+    assert!(grown < 60.0, "{grown} MiB");
+    drop(stalled);
 }
