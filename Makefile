@@ -61,15 +61,18 @@ FUZZ_FLAGS := --cfg fuzzing -Cpasses=sancov-module -Cllvm-args=-sanitizer-covera
 	-Cllvm-args=-sanitizer-coverage-trace-compares -Ccodegen-units=1 -Cdebug-assertions
 
 .PHONY: fuzz
-fuzz: ## Read generated JSON-RPC answers for FUZZ_SECONDS, 30 by default
+fuzz: ## Read generated JSON-RPC answers and certificates, for FUZZ_SECONDS each, 30 by default
 	$(need_rust)
 	$(call need,c++ --version,g++)
 	cd tests/fuzz
 	host=$$(rustc -vV | sed -n 's/^host: //p')
 	CARGO_TARGET_DIR=$(FUZZ_TARGET) cargo run --quiet --locked --bin seeds -- $(FUZZ_TARGET)/corpus
-	CARGO_TARGET_DIR=$(FUZZ_TARGET) RUSTFLAGS="$(FUZZ_FLAGS)" cargo build --locked --release --target $$host --bin json_rpc
-	$(FUZZ_TARGET)/$$host/release/json_rpc -max_total_time=$(FUZZ_SECONDS) -max_len=4096 -timeout=5 -rss_limit_mb=512 \
-		-print_final_stats=1 -artifact_prefix=$(FUZZ_TARGET)/ $(FUZZ_TARGET)/corpus
+	CARGO_TARGET_DIR=$(FUZZ_TARGET) RUSTFLAGS="$(FUZZ_FLAGS)" cargo build --locked --release --target $$host \
+		--bin json_rpc --bin certificate
+	for target in json_rpc:4096 certificate:16384; do
+		$(FUZZ_TARGET)/$$host/release/$${target%:*} -max_total_time=$(FUZZ_SECONDS) -max_len=$${target#*:} -timeout=5 \
+			-rss_limit_mb=512 -print_final_stats=1 -artifact_prefix=$(FUZZ_TARGET)/ $(FUZZ_TARGET)/corpus/$${target%:*}
+	done
 
 .PHONY: torture
 torture: $(ANVIL) ## Kill the service under load with injected faults, then compare chain and database

@@ -1,5 +1,6 @@
 //! Wires the areas together, spawns the tasks, and shuts them down in order.
 
+mod block_check;
 mod contract;
 mod keys;
 mod retry;
@@ -17,6 +18,7 @@ use crate::{
     telemetry::metrics,
 };
 use alloy::primitives::Address;
+pub use block_check::{BlockCheck, check_block, node_name};
 pub use contract::{deploy, ownership, set_registrar};
 use futures_util::future::join_all;
 pub use keys::{create_keystore, signer_addresses};

@@ -5,6 +5,7 @@
 //! | area | holds | the only one that names |
 //! |---|---|---|
 //! | [`registration`] | what a registration is: values, states, policy, diagnosis. Pure: no await, no clock, no I/O | |
+//! | [`certificate`] | files that prove a record without this service: build, write, read, verify. Pure | alloy_trie |
 //! | [`pipeline`] | who moves it along: a sender per signer, a follower of the chain, waiters, registration traces | |
 //! | [`chain`] | the endpoint pool, node errors, signing, the contract | alloy's provider |
 //! | [`store`] | everything that survives a restart | sqlx |
@@ -20,7 +21,8 @@
 //!
 //! `main -> cli -> app, config, telemetry, api::proto, registration` · `app -> all areas` ·
 //! `api -> auth, pipeline, registration, telemetry` · `auth -> registration, telemetry` ·
-//! `pipeline -> registration, chain, store, telemetry` · `chain, store -> registration, telemetry` ·
+//! `pipeline -> registration, certificate, chain, store, telemetry` · `cli -> certificate` ·
+//! `certificate -> registration` · `chain, store -> registration, telemetry` ·
 //! `app, api, auth, pipeline, chain, store -> clock -> registration` ·
 //! `telemetry -> registration` · `config -> settings of all areas` · `registration -> no area`.
 //! `tests/it/architecture` checks this.
@@ -69,6 +71,7 @@
 pub mod api;
 pub mod app;
 pub(crate) mod auth;
+pub mod certificate;
 pub mod chain;
 pub mod cli;
 pub mod clock;

@@ -4,8 +4,8 @@ use super::{change_cursor, error::ApiError, fields::Field, limits::MAX_BATCH_DOC
 use crate::{
     pipeline::{ChangeStart, Filter, Order},
     registration::{
-        BlockedReason, CallerName, CaseId, DocumentHash, DocumentWarning, GivenDocument, NewRegistration, Pair,
-        Registration, RegistrationId, State, Timestamp, TraceContext, UserId, policy::wait_deadline::WaitFor,
+        BlockedReason, CallerName, CaseId, DocumentHash, DocumentWarning, Finality, GivenDocument, NewRegistration,
+        Pair, Registration, RegistrationId, State, Timestamp, TraceContext, UserId, policy::wait_deadline::WaitFor,
     },
 };
 use alloy::primitives::B256;
@@ -140,6 +140,39 @@ pub(super) fn decode_key(key: Option<proto::get_registration_request::Key>) -> R
             errors.into_result(pair).map(|named| RegistrationKey::Pair(named.pair))
         }
         None => Err(ApiError::InvalidFields(vec![("key".into(), "is missing: set an id or a document".to_owned())])),
+    }
+}
+
+pub(super) struct CertificateParams {
+    pub(super) key: RegistrationKey,
+    pub(super) min_finality: Finality,
+}
+
+pub(super) fn decode_certificate(request: proto::GetCertificateRequest) -> Result<CertificateParams, ApiError> {
+    use proto::{get_certificate_request, get_registration_request::Key};
+    let key = request.key.map(|key| match key {
+        get_certificate_request::Key::Id(id) => Key::Id(id),
+        get_certificate_request::Key::Document(document) => Key::Document(document),
+    });
+    let mut errors = FieldErrors::default();
+    let min_finality = errors.check("min_finality", decode_finality(request.min_finality));
+    let key = match decode_key(key) {
+        Ok(key) => Some(key),
+        Err(ApiError::InvalidFields(fields)) => {
+            errors.0.splice(0..0, fields);
+            None
+        }
+        Err(other) => return Err(other),
+    };
+    errors.into_result((|| Some(CertificateParams { key: key?, min_finality: min_finality? }))())
+}
+
+fn decode_finality(code: i32) -> Result<Finality, String> {
+    match proto::Finality::try_from(code) {
+        Ok(proto::Finality::Unspecified | proto::Finality::Finalized) => Ok(Finality::Finalized),
+        Ok(proto::Finality::Safe) => Ok(Finality::Safe),
+        Ok(proto::Finality::Unsafe) => Ok(Finality::Unsafe),
+        Err(_) => Err(format!("is {code}, which is not a value of Finality")),
     }
 }
 

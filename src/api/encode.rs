@@ -165,7 +165,7 @@ fn encode_failure(failure: &Failure) -> proto::Failure {
     proto::Failure { reason: failure.reason.code().to_owned(), message: redact(&failure.message).into_owned() }
 }
 
-fn encode_finality(finality: Finality) -> proto::Finality {
+pub(super) fn encode_finality(finality: Finality) -> proto::Finality {
     match finality {
         Finality::Unsafe => proto::Finality::Unsafe,
         Finality::Safe => proto::Finality::Safe,

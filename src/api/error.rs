@@ -2,6 +2,7 @@
 //! Every text in it is redacted here, whatever its source.
 
 use super::{
+    certificate::NoCertificate,
     encode::ProtoEncoder,
     error_detail::{blocked_reason, cause_metadata, error_detail, explanation, state_name},
     fields::{Field, shown_fields},
@@ -52,6 +53,7 @@ pub(super) enum ApiError {
     EndpointsUnavailable(Option<Arc<Registration>>),
     /// The endpoint's chain has no code at this address.
     NoContract(String),
+    NoCertificate(NoCertificate),
     /// With the registration if one was accepted.
     ShuttingDown(Option<Arc<Registration>>),
     /// No node had its transaction in time.
@@ -145,6 +147,7 @@ impl ApiError {
             Self::StoreUnavailable => ErrorReason::StoreUnavailable,
             Self::EndpointsUnavailable(_) => ErrorReason::AllRpcEndpointsUnavailable,
             Self::NoContract(_) => ErrorReason::NoContract,
+            Self::NoCertificate(error) => error.reason(),
             Self::ShuttingDown(_) => ErrorReason::ShuttingDown,
             Self::QueueTimeout(_) => ErrorReason::QueueTimeout,
             Self::ConfirmationTimeout(_) => ErrorReason::ConfirmationTimeout,
@@ -159,6 +162,7 @@ impl ApiError {
         match self {
             Self::QueueFull | Self::TooManyWaiters | Self::TooManyCalls(_) => Some(RETRY_AFTER_FULL),
             Self::Refused(refusal) => refusal.retry_after(),
+            Self::NoCertificate(error) => error.retry_after(),
             Self::ConnectionAge => Some(Duration::ZERO),
             Self::StoreUnavailable | Self::EndpointsUnavailable(_) | Self::ShuttingDown(_) => {
                 Some(RETRY_AFTER_UNAVAILABLE)
@@ -190,6 +194,7 @@ impl ApiError {
             | Self::TooManyCalls(_)
             | Self::ConnectionAge
             | Self::StoreUnavailable
+            | Self::NoCertificate(_)
             | Self::NoContract(_) => None,
             Self::EndpointsUnavailable(registration) | Self::ShuttingDown(registration) => registration.as_deref(),
             Self::QueueTimeout(registration)
@@ -214,6 +219,7 @@ impl ApiError {
                                     restored; read again with from_beginning, and replace what was made of this feed"
                 .to_owned(),
             Self::Refused(refusal) => refusal.message(),
+            Self::NoCertificate(error) => error.message(),
             Self::QueueFull => "too many registrations are unfinished, in all or of this connection; nothing was \
                                 accepted, retry shortly"
                 .to_owned(),
@@ -302,6 +308,7 @@ impl ApiError {
             | Self::StoreUnavailable
             | Self::EndpointsUnavailable(_)
             | Self::NoContract(_)
+            | Self::NoCertificate(_)
             | Self::ShuttingDown(_)
             | Self::RegistrationFailed(_) => Vec::new(),
         }

@@ -36,7 +36,7 @@ pub(super) struct MethodInfo {
     pub(super) needs: Needs,
 }
 
-const METHODS: [(&str, MethodKind, Needs); 12] = [
+const METHODS: [(&str, MethodKind, Needs); 13] = [
     ("/registrar.v1.RegistrarService/RegisterDocument", MethodKind::Unary, Needs::Scope(Scope::Register)),
     ("/registrar.v1.RegistrarService/RegisterDocuments", MethodKind::Batch, Needs::Scope(Scope::Register)),
     ("/registrar.v1.RegistrarService/GetRegistration", MethodKind::Unary, Needs::Scope(Scope::Read)),
@@ -47,6 +47,7 @@ const METHODS: [(&str, MethodKind, Needs); 12] = [
     ("/registrar.v1.RegistrarService/GetServiceInfo", MethodKind::Unary, Needs::Caller),
     ("/registrar.v1.RegistrarService/WatchChanges", MethodKind::Watch, Needs::Scope(Scope::Read)),
     ("/registrar.v1.RegistrarService/ListChanges", MethodKind::Unary, Needs::Scope(Scope::Read)),
+    ("/registrar.v1.RegistrarService/GetCertificate", MethodKind::Unary, Needs::Scope(Scope::Read)),
     ("/grpc.health.v1.Health/Check", MethodKind::Unary, Needs::Nothing),
     ("/grpc.health.v1.Health/Watch", MethodKind::HealthWatch, Needs::Nothing),
 ];
@@ -181,6 +182,7 @@ mod tests {
             ("GetServiceInfo", Needs::Caller),
             ("WatchChanges", Needs::Scope(Scope::Read)),
             ("ListChanges", Needs::Scope(Scope::Read)),
+            ("GetCertificate", Needs::Scope(Scope::Read)),
         ] {
             assert_eq!(classify(&format!("/registrar.v1.RegistrarService/{method}")).needs, needs, "{method}");
         }

@@ -4,6 +4,7 @@
 mod access;
 mod admin;
 mod call_metrics;
+mod certificate;
 mod change_cursor;
 mod changes;
 mod codec;
@@ -15,6 +16,7 @@ mod error_detail;
 mod fields;
 mod front;
 mod health;
+mod info;
 mod layer;
 mod limits;
 mod message;

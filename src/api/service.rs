@@ -3,11 +3,13 @@
 use super::{
     Settings,
     access::Access,
+    certificate,
     changes::{self, ChangeStream, View},
     connections::{HeldUntilSent, Turn},
     decode::{self, Batch, BatchDocument, ChangeFilter, NamedPair, RegistrationKey},
-    encode::{ProtoEncoder, encode_duration, encode_endpoints, encode_signers, encode_timestamp},
+    encode::ProtoEncoder,
     error::{ApiError, TooManyCalls},
+    info,
     layer::CallContext,
     limits::{MAX_PAGES, MAX_WAITING_LISTS, PAGE_WAIT},
     page::{self, Page},
@@ -180,10 +182,9 @@ impl GrpcService {
         access.check_case(&pair.case_id)?;
         let found = self.registrar.verify(&pair).await.map_err(|error| match error {
             VerificationError::Busy => ApiError::TooManyWaiters,
-            VerificationError::Call(error) if error.is_contract_missing() => {
-                ApiError::NoContract(self.registrar.contract().to_string())
+            VerificationError::Call(error) => {
+                certificate::chain_query_error(error.is_contract_missing(), &self.registrar)
             }
-            VerificationError::Call(_) => ApiError::EndpointsUnavailable(None),
         })?;
         Ok(self.encoder(access).verify_response(&self.registrar, &pair, warning, found))
     }
@@ -365,6 +366,15 @@ impl RegistrarService for GrpcService {
         Ok(response)
     }
 
+    async fn get_certificate(
+        &self,
+        request: Request<proto::GetCertificateRequest>,
+    ) -> Result<Response<proto::GetCertificateResponse>, Status> {
+        let CallContext { access, turn, .. } = CallContext::from_request(&request)?;
+        let issued = certificate::issue(&self.registrar, request.into_inner(), &access, turn).await;
+        issued.map(Response::new).map_err(|error| self.status(error, &access))
+    }
+
     async fn get_service_info(
         &self,
         request: Request<proto::GetServiceInfoRequest>,
@@ -372,28 +382,6 @@ impl RegistrarService for GrpcService {
         let access = CallContext::from_request(&request)?.access;
         // Its turn is over: it asks the chain.
         drop(request);
-        let registrar = &self.registrar;
-        let queue = registrar.queue_status().await.ok();
-        let (signers, endpoints) = if access.sees_callers() {
-            (encode_signers(registrar.balances().await), encode_endpoints(registrar.endpoints()))
-        } else {
-            (Vec::new(), Vec::new())
-        };
-        Ok(Response::new(proto::GetServiceInfoResponse {
-            version: env!("CARGO_PKG_VERSION").to_owned(),
-            commit: env!("REGISTRAR_COMMIT").to_owned(),
-            network: registrar.network().name.clone(),
-            chain_id: registrar.network().chain_id,
-            contract_address: registrar.contract().to_string(),
-            signer_addresses: registrar.signers().iter().map(ToString::to_string).collect(),
-            confirmations: u32::try_from(registrar.confirmations()).unwrap_or(u32::MAX),
-            confirmation_timeout: Some(encode_duration(registrar.confirmation_timeout())),
-            max_wait: Some(encode_duration(self.settings.max_wait)),
-            queue_timeout: Some(encode_duration(registrar.queue_timeout())),
-            signers,
-            endpoints,
-            queued: queue.map(|queue| queue.queued),
-            oldest_queued_time: queue.and_then(|queue| queue.oldest).map(encode_timestamp),
-        }))
+        Ok(Response::new(info::describe(&self.registrar, &access, self.settings.max_wait).await))
     }
 }

@@ -9,6 +9,7 @@ use super::{
     l1_fee::GasPriceOracle,
     log_range::LogRange,
     pool::{AnswerQuality, BroadcastResult, EndpointPool},
+    proof_support::ProofSupport,
     quantity::{Quantity, Wei},
     rpc_types::{BLOCK_BY_NUMBER, CallRequest, RpcHeader, RpcReceipt},
 };
@@ -37,6 +38,7 @@ pub struct Chain {
     pub(super) log_range: LogRange,
     /// Finality tags that were reported as not offered.
     pub(super) missing_tags: Arc<Mutex<BTreeSet<BlockTag>>>,
+    pub(super) proof_support: ProofSupport,
 }
 
 /// What the preparation of a transaction needs to know.
@@ -86,6 +88,7 @@ impl Chain {
             gas_price_oracle: GasPriceOracle::default(),
             log_range: LogRange::default(),
             missing_tags: Arc::default(),
+            proof_support: ProofSupport::default(),
         }
     }
 

@@ -17,6 +17,8 @@ use tokio::time::Instant;
 use tracing::Instrument;
 
 const READ_TIMEOUT: Duration = Duration::from_secs(2);
+/// A node may have to rebuild the state of an older block.
+const SLOW_READ_TIMEOUT: Duration = Duration::from_secs(5);
 /// A node may simulate the transaction before it answers.
 const SEND_TIMEOUT: Duration = Duration::from_secs(5);
 const IDLE_CONNECTIONS: usize = 16;
@@ -87,6 +89,11 @@ impl Endpoint {
         attempt: u32,
     ) -> Result<R, CallError> {
         self.call(method, params, attempt, READ_TIMEOUT).await
+    }
+
+    /// For what a node may need longer to answer.
+    pub async fn read_slowly<P: RpcSend, R: RpcRecv>(&self, method: &'static str, params: P) -> Result<R, CallError> {
+        self.call(method, params, 1, SLOW_READ_TIMEOUT).await
     }
 
     /// After a timeout the node may have the transaction all the same.

@@ -17,8 +17,8 @@ use alloy::{
 };
 
 const MAX_NODE_ERROR_CHARS: usize = 200;
-/// What an unknown error of these means may depend on our request. The others ask what every node knows.
-const EVALUATING_METHODS: [&str; 3] = ["eth_sendRawTransaction", "eth_call", "eth_estimateGas"];
+/// What an unknown error of these means may depend on our request. The others ask what every node knows; proofs are not.
+const EVALUATING_METHODS: [&str; 4] = ["eth_sendRawTransaction", "eth_call", "eth_estimateGas", "eth_getProof"];
 
 /// Split by what the caller can do: try again later, change the request, or wait for an endpoint.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -115,6 +115,16 @@ impl CallError {
         match self {
             Self::Unavailable { fault, .. } => {
                 !matches!(fault, EndpointFault::Throttled { .. } | EndpointFault::QuotaSpent { .. })
+            }
+            Self::Rejected { .. } | Self::NoEndpoint { .. } => false,
+        }
+    }
+
+    /// The rate, or the quota of a plan.
+    pub(super) fn is_throttling(&self) -> bool {
+        match self {
+            Self::Unavailable { fault, .. } => {
+                matches!(fault, EndpointFault::Throttled { .. } | EndpointFault::QuotaSpent { .. })
             }
             Self::Rejected { .. } | Self::NoEndpoint { .. } => false,
         }

@@ -23,6 +23,7 @@ mod nonce;
 mod one_transaction;
 mod ownership;
 mod pool;
+mod proof_support;
 mod quantity;
 mod quorum;
 mod registrations;
@@ -30,6 +31,7 @@ mod rpc_types;
 mod signer;
 #[cfg(test)]
 pub(crate) mod simulated;
+mod state_proof;
 mod transactions;
 mod transport;
 mod url;
@@ -40,7 +42,7 @@ pub use contract::register_calldata;
 pub use network::Network;
 pub use rpc_types::Header;
 pub use signer::{Password, Signer, SignerSettings, SignerSpec, UnsignedTransaction};
-pub use url::EndpointUrl;
+pub use url::{EndpointUrl, InvalidEndpointUrl};
 
 pub(crate) use address::parse_address;
 pub(crate) use agreement::ReceiptComparison;
@@ -63,8 +65,9 @@ pub(crate) use rpc_types::{BlockTag, FeeHistory, Receipt};
 pub(crate) use signer::{
     KeystoreError, OpenSignersError, SignError, SignerTls, create_keystore, is_published, open_signers,
 };
+pub(crate) use state_proof::{ProofError, StateProof};
 pub(crate) use url::disambiguate_hosts;
-pub(crate) use verify::{ChainIdentity, VerifyError};
+pub(crate) use verify::{ChainIdentity, ChainMismatch, VerifyError};
 
 use alloy::primitives::{Address, utils::parse_units};
 

@@ -197,6 +197,20 @@ impl From<serde_json::Value> for RpcSyncing {
     }
 }
 
+/// Nodes of tries, from their roots.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct RpcStateProof {
+    pub(super) account_proof: Vec<Bytes>,
+    /// In the order of the slots that were asked for.
+    pub(super) storage_proof: Vec<RpcStorageProof>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+pub(super) struct RpcStorageProof {
+    pub(super) proof: Vec<Bytes>,
+}
+
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct RpcFeeHistory {

@@ -20,7 +20,7 @@ use url::Url;
 
 /// In bytes, decompressed. The receipt of the largest batch (616 documents) has about 1 MB, the logs of 10,000 blocks
 /// may be of ten such batches; a range with more is read in halves.
-const MAX_BODY_BY_METHOD: [(&str, usize); 6] = [
+const MAX_BODY_BY_METHOD: [(&str, usize); 7] = [
     ("eth_getLogs", 16 << 20),
     ("eth_getTransactionReceipt", 4 << 20),
     // A block's transaction hashes, 69 bytes each.
@@ -28,6 +28,8 @@ const MAX_BODY_BY_METHOD: [(&str, usize); 6] = [
     ("eth_getTransactionByHash", 1 << 20),
     ("eth_call", 1 << 20),
     ("eth_getCode", 256 << 10),
+    // Two proofs of at most 65 nodes, of 532 bytes each.
+    ("eth_getProof", 256 << 10),
 ];
 /// Of nonces, balances, fees, and errors.
 const MAX_BODY: usize = 64 << 10;

@@ -1,6 +1,6 @@
 //! Values of arguments that are one of a list.
 
-use crate::api::proto::{State, WaitFor};
+use crate::api::proto::{Finality, State, WaitFor};
 use clap::ValueEnum;
 
 #[derive(ValueEnum, Clone, Copy, PartialEq, Eq, Debug)]
@@ -59,6 +59,26 @@ impl From<StateArg> for State {
 }
 
 /// What the case of a file is taken from.
+#[derive(ValueEnum, Clone, Copy, PartialEq, Eq, Debug)]
+pub enum FinalityArg {
+    /// The newest block, which a reorg may remove
+    Unsafe,
+    /// The block's data is on Ethereum
+    Safe,
+    /// That Ethereum block is final
+    Finalized,
+}
+
+impl From<FinalityArg> for Finality {
+    fn from(level: FinalityArg) -> Self {
+        match level {
+            FinalityArg::Unsafe => Self::Unsafe,
+            FinalityArg::Safe => Self::Safe,
+            FinalityArg::Finalized => Self::Finalized,
+        }
+    }
+}
+
 #[derive(ValueEnum, Clone, Copy, PartialEq, Eq, Debug)]
 pub enum CaseFrom {
     /// Name of the file without its last extension

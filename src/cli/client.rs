@@ -12,7 +12,7 @@ use crate::{
 use futures_util::{Stream, TryStreamExt};
 use std::{error::Error, time::Duration};
 use tonic::{
-    Request, Response, Status,
+    Code, Request, Response, Status,
     metadata::{KeyAndValueRef, MetadataMap},
     service::{Interceptor, interceptor::InterceptedService},
     transport::Channel,
@@ -152,6 +152,19 @@ impl Client {
     ) -> CliResult<proto::VerifyDocumentResponse> {
         let verified = self.service.clone().verify_document(with_call_timeout(request)).await;
         self.read_result(verified).map_err(CliError::mark_chain_query)
+    }
+
+    /// A server that cannot reach the chain has no answer, which is not a no.
+    pub(super) async fn certificate(
+        &self,
+        request: proto::GetCertificateRequest,
+    ) -> CliResult<proto::GetCertificateResponse> {
+        let issued = self.service.clone().get_certificate(with_call_timeout(request)).await;
+        self.read_result(issued).map_err(
+            |error| {
+                if error.code == Code::Unavailable { error.mark_chain_query() } else { error }
+            },
+        )
     }
 
     pub(super) async fn diagnose(&self, id: String) -> CliResult<proto::DiagnoseRegistrationResponse> {

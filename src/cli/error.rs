@@ -112,6 +112,11 @@ impl CliError {
         Self::new(Code::Unavailable, ClientReason::TlsFailed(problem), problem.message().to_owned())
     }
 
+    /// The server does not do what it is to do.
+    pub(super) fn invalid_response(message: &str) -> Box<Self> {
+        Self::new(Code::Internal, ClientReason::CommandFailed, message.to_owned())
+    }
+
     /// The server ended the stream before the level that was waited for.
     pub(super) fn stream_ended() -> Box<Self> {
         Self::new(Code::Unavailable, ClientReason::ConnectionLost, "the server ended the stream".to_owned())
@@ -229,6 +234,9 @@ impl CliError {
                 Exit::Failed
             }
             Code::DeadlineExceeded | Code::Unavailable => Exit::ServerUnreachable,
+            Code::FailedPrecondition if self.reason == Reason::Server(ErrorReason::CertificateNotFinal) => {
+                Exit::Unfinished
+            }
             Code::Cancelled => Exit::Interrupted,
             Code::Ok
             | Code::Unknown

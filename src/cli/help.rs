@@ -251,7 +251,42 @@ Exit codes: 0 registered on chain; 1 not registered; 64 invalid arguments; 69 no
 answer: the server is not reachable, refuses the call or cannot reach the chain.
 
 Example:
-  registrar verify contract.pdf --case CASE-1";
+  registrar verify contract.pdf --case CASE-1
+
+With --certificate no server is asked. Checked are: the document's sha2-256, the
+hash of the block's header, the proof of the contract's account in the state of
+that block, and the proof of the record in the contract's storage. What remains
+is whether that block is on the chain. Compare its hash with a block explorer,
+or with a node of your own, and give it with --block-hash; or let --rpc ask a
+node that you trust.
+
+Exit codes with --certificate: 0 valid; 1 invalid; 64 invalid arguments; 75
+valid, but its block hash was not compared with the chain.
+
+Examples:
+  registrar verify --certificate contract.json --document contract.pdf
+  registrar verify --certificate contract.json --document contract.pdf \\
+      --block-hash 0x6d1f0c7a...
+  registrar verify --certificate contract.json --rpc https://sepolia.base.org";
+
+pub(super) const CERTIFICATE: &str = "\
+The file proves that the document was registered for the case, when, and by
+which account, to anybody, for as long as they can learn the hash of its block.
+Neither this service nor its database is needed. Keep it with the document.
+
+A block of Base is final about 20 minutes after it was made. Before that the
+command ends with exit code 75 and says when to try again; with --min-finality
+unsafe the file is made at once, and proves nothing if a reorg removes its
+block. A pair that another service registered needs --case.
+
+Exit codes: 0 written; 1 not registered, or refused; 64 invalid arguments; 69 no
+answer: the server is not reachable or cannot make it now; 75 not final yet.
+
+Examples:
+  registrar certificate 0198c5f2-7f2e-7d3b-9a55-2f1f8f0f8a11 -o contract.json
+  registrar certificate contract.pdf --case CASE-1 -o contract.json
+  registrar verify --certificate contract.json --document contract.pdf \\
+      --rpc https://sepolia.base.org";
 
 pub(super) const COMPLETIONS: &str = "\
 Examples:

@@ -17,6 +17,9 @@ pub(super) fn hint(error: &CliError, invocation: &Invocation) -> String {
         let fix = if error.exit() == Exit::Unfinished { "" } else { "fix this, then " };
         return format!("{fix}run the same command again; it continues, and registers nothing twice");
     }
+    if error.reason == Reason::Server(ErrorReason::CertificateNotFinal) {
+        return format!("{}, or ask for a lower --min-finality", try_again(error));
+    }
     if error.exit() == Exit::Unfinished {
         return unfinished_hint(error, invocation);
     }
@@ -80,6 +83,13 @@ fn server_hint(reason: ErrorReason, error: &CliError, invocation: &Invocation) -
             "ask the operator of the server to change the scopes or case_prefixes of this caller".into()
         }
         ErrorReason::RateLimited | ErrorReason::CallerLimit => format!("{}{}", not_accepted(error), try_again(error)),
+        ErrorReason::NotRegisteredYet => {
+            let (status, verify) = (invocation.server_command("status"), invocation.server_command("verify"));
+            format!("`{status}` shows how far a registration is, `{verify}` checks the chain")
+        }
+        ErrorReason::ProofUnavailable => {
+            format!("{}; the operator's endpoints have to offer eth_getProof", try_again(error))
+        }
         ErrorReason::NoContract => {
             format!("`{}` shows the server's chain and contract", invocation.server_command("info"))
         }
@@ -90,7 +100,8 @@ fn server_hint(reason: ErrorReason, error: &CliError, invocation: &Invocation) -
         ErrorReason::QueueFull | ErrorReason::TooManyWaiters | ErrorReason::ShuttingDown => {
             format!("{}{}", not_accepted(error), try_again(error))
         }
-        ErrorReason::RejectedByContract
+        ErrorReason::CertificateNotFinal
+        | ErrorReason::RejectedByContract
         | ErrorReason::TransactionReverted
         | ErrorReason::Failed
         | ErrorReason::WaitTimeout

@@ -8,6 +8,7 @@ mod arg_values;
 mod args;
 mod blocked_reason;
 mod callers;
+mod certificate;
 mod changes;
 mod client;
 mod collect;

@@ -3,7 +3,7 @@
 use super::{
     Exit,
     args::{ClientCommand, ConnectionArgs, ExplainArgs, ListArgs, StatusArgs, TargetArgs, VerifyArgs, WatchArgs},
-    changes,
+    certificate, changes,
     client::Client,
     document::{self, Document},
     error::{CliError, CliResult},
@@ -23,6 +23,7 @@ use crate::{
         WatchRegistrationRequest, get_registration_request::Key,
     },
     config::Environment,
+    registration::CaseId,
 };
 use futures_util::TryStreamExt;
 use uuid::Uuid;
@@ -34,6 +35,11 @@ pub async fn run(command: ClientCommand, environment: &Environment) -> Exit {
     let connection = connection_args(&command);
     let mut output = Output::from_process(connection.json, environment);
     output.invocation = output.invocation.with_server(&connection.server, environment);
+    if let ClientCommand::Verify(args) = &command
+        && args.certificate.certificate.is_some()
+    {
+        return verify_certificate(args, &output).await;
+    }
     let server = match Server::new(connection, environment) {
         Ok(server) => server,
         Err(error) => return report(&error, &output),
@@ -44,7 +50,8 @@ pub async fn run(command: ClientCommand, environment: &Environment) -> Exit {
         ClientCommand::Watch(args) => watch(args, &server, &output).await,
         ClientCommand::List(args) => list(*args, &server, &output).await,
         ClientCommand::Changes(args) => changes::run(args, &server, &output).await,
-        ClientCommand::Verify(args) => verify(args, &server, &output).await,
+        ClientCommand::Verify(args) => verify(*args, &server, &output).await,
+        ClientCommand::Certificate(args) => certificate::fetch(args, &server, &output).await,
         ClientCommand::Explain(args) => explain(args, &server, &output).await,
         ClientCommand::Info(_) => info(&server, &output).await,
     };
@@ -59,6 +66,7 @@ fn connection_args(command: &ClientCommand) -> &ConnectionArgs {
         ClientCommand::List(args) => &args.connection,
         ClientCommand::Changes(args) => &args.connection,
         ClientCommand::Verify(args) => &args.connection,
+        ClientCommand::Certificate(args) => &args.connection,
         ClientCommand::Explain(args) => &args.connection,
         ClientCommand::Info(args) => &args.connection,
     }
@@ -193,9 +201,17 @@ async fn list(args: ListArgs, server: &Server, output: &Output) -> CliResult<Exi
 }
 
 async fn verify(args: VerifyArgs, server: &Server, output: &Output) -> CliResult<Exit> {
-    let document = document::resolve(&args.document, output.shows_progress).await?;
+    // Both are there without --certificate.
+    let document = document::resolve(&args.document.unwrap_or_default(), output.shows_progress).await?;
     let client = Client::connect(server).await?;
-    verify_pair(&client, output, &document, args.case.to_string()).await
+    verify_pair(&client, output, &document, args.case.map(|case| case.to_string()).unwrap_or_default()).await
+}
+
+async fn verify_certificate(args: &VerifyArgs, output: &Output) -> Exit {
+    let document = args.document.as_deref().or(args.certificate.certified_document.as_deref());
+    let case = args.case.as_ref().map(CaseId::as_str);
+    let verified = certificate::verify(document, case, &args.certificate, output).await;
+    verified.unwrap_or_else(|error| report(&error, output))
 }
 
 /// Prints the on-chain record of a pair, read through the service.

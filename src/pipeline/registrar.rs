@@ -2,6 +2,7 @@
 
 use super::{
     admission::{Admission, Admitted},
+    certifier::{CertificateError, Certifier, IssuedCertificate},
     change_feed::{ChangeFeed, ChangeReader, ChangeStart, FeedError},
     diagnoser::Diagnoser,
     head::HeadWatch,
@@ -15,7 +16,7 @@ use super::{
 use crate::{
     chain::{Chain, Header, Network},
     registration::{
-        CallerId, CallerQuota, Diagnosis, NewRegistration, Pair, Registration, RegistrationId, State,
+        CallerId, CallerQuota, Diagnosis, Finality, NewRegistration, Pair, Registration, RegistrationId, State,
         diagnosis::EndpointSnapshot,
     },
     store::{
@@ -37,6 +38,7 @@ pub struct Registrar {
     pub(super) change_feed: ChangeFeed,
     pub(super) diagnoser: Diagnoser,
     pub(super) verifier: Verifier,
+    pub(super) certifier: Certifier,
     pub(super) status: ServiceStatus,
     pub(super) accept_handle: AcceptHandle,
     pub(super) admission: Admission,
@@ -199,6 +201,14 @@ impl Registrar {
     /// When no endpoint responds, or too many callers wait.
     pub async fn verify(&self, pair: &Pair) -> Result<Verified, VerificationError> {
         self.verifier.verify(pair).await
+    }
+
+    /// A file that proves the pair's record, at a block with at least this finality.
+    ///
+    /// # Errors
+    /// When the pair is not on chain, no such block is final enough, no endpoint proves it, or too many callers wait.
+    pub async fn certify(&self, pair: &Pair, min: Finality) -> Result<IssuedCertificate, CertificateError> {
+        self.certifier.certify(pair, min).await
     }
 
     /// The queue of all replicas.

@@ -86,7 +86,7 @@ struct Question {
     answer: oneshot::Sender<RecordAnswer>,
 }
 
-type RecordAnswer = Result<Option<OnChainRecord>, CallError>;
+pub(super) type RecordAnswer = Result<Option<OnChainRecord>, CallError>;
 
 #[derive(Debug, Default)]
 struct AnswerCache {
@@ -174,7 +174,7 @@ impl Verifier {
     }
 
     /// The pair's record, by a call that all waiting callers share.
-    async fn record(&self, pair: &Pair) -> RecordAnswer {
+    pub(super) async fn record(&self, pair: &Pair) -> RecordAnswer {
         loop {
             let (sender, mut answer) = oneshot::channel();
             self.shared.questions.lock().push_back(Question { pair: pair.clone(), answer: sender });

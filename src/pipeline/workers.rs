@@ -5,6 +5,7 @@ use super::{
     admission::Admission,
     blockers::SenderBlockers,
     caller_budget::CallerBudget,
+    certifier::Certifier,
     change_feed::{ChangeFeed, Tail},
     diagnoser::Diagnoser,
     evidence::Sources,
@@ -57,6 +58,7 @@ pub struct Pipeline {
     importer: Importer,
     diagnoser: Diagnoser,
     verifier: Verifier,
+    certifier: Certifier,
     status: ServiceStatus,
 }
 
@@ -86,13 +88,15 @@ impl Pipeline {
             blockers: blockers.clone(),
             blocker_cache: Arc::default(),
         };
+        let verifier = Verifier::new(chain.clone(), head.clone(), budget.clone());
         Self {
             waiters: Waiters::new(store.clone(), max_waiters),
             change_feed: ChangeFeed::new(store.clone()),
             queue: Queue::new(store.clone()),
             admission: Admission::new(settings.queue_limit),
             status: ServiceStatus::new(chain.clone(), store.clone(), budget.clone()),
-            verifier: Verifier::new(chain.clone(), head.clone(), budget.clone()),
+            certifier: Certifier::new(chain.clone(), verifier.clone(), budget.clone()),
+            verifier,
             diagnoser: Diagnoser::new(sources, tracker.clone(), budget),
             chain,
             store,
@@ -118,6 +122,7 @@ impl Pipeline {
             change_feed: self.change_feed.clone(),
             diagnoser: self.diagnoser.clone(),
             verifier: self.verifier.clone(),
+            certifier: self.certifier.clone(),
             status: self.status.clone(),
             accept_handle,
             admission: self.admission.clone(),

@@ -29,6 +29,9 @@ coded_enum! {
         WaitTimeout = "WAIT_TIMEOUT",
         QueueTimeout = "QUEUE_TIMEOUT",
         ConfirmationTimeout = "CONFIRMATION_TIMEOUT",
+        NotRegisteredYet = "NOT_REGISTERED_YET",
+        CertificateNotFinal = "CERTIFICATE_NOT_FINAL",
+        ProofUnavailable = "PROOF_UNAVAILABLE",
         NoContract = "NO_CONTRACT",
         RejectedByContract = "REJECTED_BY_CONTRACT",
         TransactionReverted = "TRANSACTION_REVERTED",
@@ -49,13 +52,18 @@ impl ErrorReason {
             Self::RateLimited | Self::CallerLimit | Self::QueueFull | Self::TooManyWaiters | Self::TooManyCalls => {
                 GrpcCode::ResourceExhausted
             }
-            Self::StoreUnavailable | Self::ShuttingDown | Self::ConnectionAge | Self::AllRpcEndpointsUnavailable => {
-                GrpcCode::Unavailable
-            }
+            Self::StoreUnavailable
+            | Self::ShuttingDown
+            | Self::ConnectionAge
+            | Self::AllRpcEndpointsUnavailable
+            | Self::ProofUnavailable => GrpcCode::Unavailable,
             Self::WaitTimeout | Self::QueueTimeout | Self::ConfirmationTimeout => GrpcCode::DeadlineExceeded,
-            Self::NoContract | Self::RejectedByContract | Self::TransactionReverted | Self::Failed => {
-                GrpcCode::FailedPrecondition
-            }
+            Self::NoContract
+            | Self::NotRegisteredYet
+            | Self::CertificateNotFinal
+            | Self::RejectedByContract
+            | Self::TransactionReverted
+            | Self::Failed => GrpcCode::FailedPrecondition,
         }
     }
 }

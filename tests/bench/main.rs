@@ -8,6 +8,7 @@ mod answer;
 mod auth;
 mod baseline;
 mod batches;
+mod certificate;
 mod changes;
 mod connect;
 mod cpu_per_call;
@@ -80,6 +81,8 @@ enum Section {
     Connect,
     /// The change feed: throughput with readers, time from a commit to a reader, memory of readers that wait
     Changes,
+    /// Certificates: time to make one, size, time to verify one
+    Certificate,
     /// Time from the confirming block to the answer
     Answer,
     /// Memory with 10,000 registrations in flight
@@ -157,6 +160,9 @@ async fn measure(args: &Args) -> Report {
     }
     if wanted(Section::Changes) {
         changes::measure(&mut report, rounds).await;
+    }
+    if wanted(Section::Certificate) {
+        certificate::measure(&mut report).await;
     }
     if wanted(Section::Answer) {
         answer::measure(&mut report).await;

@@ -13,6 +13,7 @@ mod auth;
 mod backup_restore;
 mod batches;
 mod blocked;
+mod certificate;
 mod changes;
 mod chaos;
 mod commands;

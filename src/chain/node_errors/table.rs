@@ -185,6 +185,7 @@ pub(super) const READ_RULES: &[Rule] = &[
     ("unknown state", Rejected(Pruned)),                        // dRPC 27 "Unknown state. First available state is …"
     ("archive", Rejected(Pruned)),                              // publicnode, Infura "project ID does not have access to archive state"
     ("distance to target block", Rejected(Pruned)),             // reth: ExceedsMaxProofWindow
+    ("block is too old", Rejected(Pruned)),                     // erigon, of proofs: "requested block is too old"
     ("no historical rpc", Rejected(Pruned)),                    // op-geth, for blocks before Bedrock
     // Not there, or not yet.
     ("header not found", Rejected(UnknownBlock)),               // geth

@@ -163,7 +163,8 @@ impl EndpointPool {
         self.0.watermark.lock()
     }
 
-    fn route(&self) -> Vec<usize> {
+    /// The positions of the usable endpoints, in the order of use.
+    pub(in crate::chain) fn route(&self) -> Vec<usize> {
         let now = Instant::now();
         route(self.0.members.iter().map(|member| {
             let health = member.health();

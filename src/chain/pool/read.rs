@@ -44,6 +44,22 @@ impl EndpointPool {
         result
     }
 
+    /// For what not every node offers and only callers ask for: but for a rate limit, the answer says nothing about the
+    /// endpoint's health.
+    pub(in crate::chain) async fn call_optional<P: RpcSend, R: RpcRecv>(
+        &self,
+        position: usize,
+        method: &'static str,
+        params: P,
+    ) -> Result<R, CallError> {
+        let started = Instant::now();
+        let result = self.0.members[position].endpoint.read_slowly(method, params).await;
+        if let Some(error) = result.as_ref().err().filter(|error| error.is_throttling()) {
+            self.record_call(position, Some(error), started.elapsed());
+        }
+        result
+    }
+
     pub(super) fn record_call(&self, position: usize, error: Option<&CallError>, took: Duration) {
         let member = &self.0.members[position];
         let change = member.health().record_call(member.endpoint.name(), error, took, Instant::now());
@@ -183,7 +199,7 @@ impl EndpointPool {
         }
     }
 
-    pub(super) fn endpoint_name(&self, position: usize) -> &str {
+    pub(in crate::chain) fn endpoint_name(&self, position: usize) -> &str {
         self.0.members[position].endpoint.name()
     }
 }

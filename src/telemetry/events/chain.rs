@@ -126,6 +126,10 @@ pub(crate) fn finality_tag_refused(tag: &str, error: &str) {
     warn!(tag, error, "block tag `{tag}` not available");
 }
 
+pub(crate) fn proofs_not_offered(endpoint: &str, error: &str) {
+    info!(endpoint, error, "endpoint does not offer proofs; certificates are made with others");
+}
+
 pub(crate) fn head_regressed(from_block: u64, to_block: u64) {
     warn!(from_block, to_block, "chain head regressed");
 }

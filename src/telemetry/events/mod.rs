@@ -13,7 +13,7 @@ pub(crate) use auth::{
 pub(crate) use chain::{
     EndpointUnhealthy, all_endpoints_unavailable, chain_resumed, chain_stalled, endpoint_answers_again,
     endpoint_healthy, endpoint_silent, endpoint_unhealthy, endpoints_available_again, failover, finality_tag_refused,
-    head_regressed, priority_fee_suggestion_ignored,
+    head_regressed, priority_fee_suggestion_ignored, proofs_not_offered,
 };
 pub(crate) use database::{
     database_available, database_log_length, database_switched_over, database_unavailable, is_database_unavailable,

@@ -2,10 +2,13 @@
 
 use super::{ADMIN_TOKEN, Guarded, READ_TOKEN, REGISTER_TOKEN, audit::audit_lines, caller, hash, three_callers};
 use crate::harness::{
-    CASE, Client, StackBuilder, WaitFor, cli::run, client::health, document, register_all_request, register_request,
-    service::Settings, within,
+    CASE, Client, Finality, StackBuilder, WaitFor, cli::run, client::health, document, eventually,
+    register_all_request, register_request, service::Settings, within,
 };
-use registrar::api::proto::{GetServiceInfoRequest, ListRegistrationsRequest, RegisterDocumentRequest};
+use registrar::api::proto::{
+    DocumentKey, GetCertificateRequest, GetServiceInfoRequest, ListRegistrationsRequest, RegisterDocumentRequest,
+    get_certificate_request::{self, Key},
+};
 use std::fs;
 use tonic::{Code, Request, Status};
 use tonic_health::pb::health_check_response::ServingStatus;
@@ -28,8 +31,14 @@ async fn a_caller_may_do_what_its_scopes_say_and_no_more() {
     assert_eq!(registers.watch(&id, WaitFor::Confirmed, 0).await.err().unwrap().kind(), DENIED);
     assert_eq!(registers.diagnose(&id).await.unwrap_err().kind(), DENIED);
     assert_eq!(registers.verify(&document(1), CASE).await.unwrap_err().kind(), DENIED);
+    let certificate = || GetCertificateRequest {
+        key: Some(get_certificate_request::Key::Id(id.clone())),
+        min_finality: Finality::Unsafe.into(),
+    };
+    assert_eq!(registers.certificate(certificate()).await.unwrap_err().kind(), DENIED);
     for client in [&reads, &operates] {
         client.get(&id).await.unwrap();
+        eventually("a certificate", async || client.certificate(certificate()).await.ok()).await;
         client.diagnose(&id).await.unwrap();
         client.verify(&document(1), CASE).await.unwrap();
         assert_eq!(client.list(Default::default()).await.unwrap().registrations.len(), 2);
@@ -105,6 +114,12 @@ async fn a_caller_sees_and_registers_its_cases_alone() {
     assert_eq!(bbb.diagnose(&of_aaa.id).await.unwrap_err().kind(), NOT_FOUND);
     assert_eq!(bbb.watch(&of_aaa.id, WaitFor::Confirmed, 0).await.err().unwrap().kind(), NOT_FOUND);
     assert_eq!(aaa.get(&of_aaa.id).await.unwrap().id, of_aaa.id);
+    let document = DocumentKey { document_hash: document(1), case_id: "AAA-1".to_owned() };
+    for key in [Key::Id(of_aaa.id.clone()), Key::Document(document)] {
+        let request = GetCertificateRequest { key: Some(key), min_finality: Finality::Unsafe.into() };
+        assert_eq!(bbb.certificate(request.clone()).await.unwrap_err().kind(), NOT_FOUND);
+        eventually("its own certificate", async || aaa.certificate(request.clone()).await.ok()).await;
+    }
 
     let listed = async |client: &Client, request: ListRegistrationsRequest| {
         let (mut request, mut found) = (ListRegistrationsRequest { page_size: 7, ..request }, Vec::new());

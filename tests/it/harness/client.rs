@@ -4,11 +4,12 @@ use super::{proxy, wait::within};
 use alloy::primitives::keccak256;
 use prost::Message;
 use registrar::api::proto::{
-    DiagnoseRegistrationRequest, DiagnoseRegistrationResponse, DocumentKey, GetRegistrationRequest,
-    GetServiceInfoRequest, GetServiceInfoResponse, ListRegistrationsRequest, ListRegistrationsResponse,
-    RegisterDocumentRequest, RegisterDocumentsRequest, Registration, RegistrationErrorDetail, State,
-    VerifyDocumentRequest, VerifyDocumentResponse, WaitFor, WatchRegistrationRequest, WatchRegistrationResponse,
-    get_registration_request::Key, registrar_service_client::RegistrarServiceClient,
+    DiagnoseRegistrationRequest, DiagnoseRegistrationResponse, DocumentKey, GetCertificateRequest,
+    GetCertificateResponse, GetRegistrationRequest, GetServiceInfoRequest, GetServiceInfoResponse,
+    ListRegistrationsRequest, ListRegistrationsResponse, RegisterDocumentRequest, RegisterDocumentsRequest,
+    Registration, RegistrationErrorDetail, State, VerifyDocumentRequest, VerifyDocumentResponse, WaitFor,
+    WatchRegistrationRequest, WatchRegistrationResponse, get_registration_request::Key,
+    registrar_service_client::RegistrarServiceClient,
 };
 use std::{collections::HashMap, net::SocketAddr, time::Duration};
 use tonic::{
@@ -225,6 +226,10 @@ impl Client {
     pub async fn verify(&self, hash: &str, case: &str) -> Result<VerifyDocumentResponse, CallError> {
         let request = VerifyDocumentRequest { document_hash: hash.to_owned(), case_id: case.to_owned() };
         Ok(traced(within("VerifyDocument", self.stub().verify_document(request)).await)?.message)
+    }
+
+    pub async fn certificate(&self, request: GetCertificateRequest) -> Result<GetCertificateResponse, CallError> {
+        Ok(traced(within("GetCertificate", self.stub().get_certificate(request)).await)?.message)
     }
 
     pub async fn info(&self) -> GetServiceInfoResponse {

@@ -102,6 +102,21 @@ pub const UNKNOWN_BLOCK: [NodeError; 2] = [
     NodeError::new(-32001, "block not found: 0xffffff"), // reth
 ];
 
+/// The endpoint does not offer the method.
+pub const METHOD_NOT_OFFERED: NodeError =
+    NodeError::new(-32601, "the method eth_getProof does not exist/is not available"); // geth
+
+/// The node keeps the state of newer blocks only.
+pub const PROOF_TOO_OLD: [NodeError; 4] = [
+    NodeError::new(-32602, "distance to target block exceeds maximum proof window"), // reth
+    NodeError::new(-32000, "missing trie node 7c1d (path ) state 0x7c1d is not available"), // geth
+    NodeError::new(
+        -32000,
+        "requested block is too old, block must be within 100000 blocks of the head block number (currently 9)",
+    ), // erigon
+    NodeError::new(-32002, "No state available for block 0x7c1d"),                   // Nethermind
+];
+
 /// The transaction is signed for another chain id.
 pub const OTHER_CHAIN: [NodeError; 3] = [
     NodeError::new(-32000, "invalid sender: invalid chain id for signer: have 84532 want 8453"), // geth

@@ -1,0 +1,116 @@
+//! `GetCertificate`: whose certificate, what the caller may see, and why there is none.
+
+use super::{
+    access::Access,
+    connections::Turn,
+    decode::{self, CertificateParams, RegistrationKey},
+    encode::encode_finality,
+    error::ApiError,
+    proto,
+};
+use crate::{
+    pipeline::{CertificateError, IssuedCertificate, Registrar},
+    registration::{ErrorReason, Finality, Pair},
+};
+use std::time::Duration;
+
+/// A proof that no endpoint has now.
+const RETRY_WITHOUT_PROOF: Duration = Duration::from_secs(10);
+
+/// Why there is no certificate.
+#[derive(Debug)]
+pub(super) enum NoCertificate {
+    NotRegistered,
+    NotFinal { finality: Finality, retry_after: Duration },
+    ProofUnavailable(String),
+}
+
+impl NoCertificate {
+    pub(super) fn reason(&self) -> ErrorReason {
+        match self {
+            Self::NotRegistered => ErrorReason::NotRegisteredYet,
+            Self::NotFinal { .. } => ErrorReason::CertificateNotFinal,
+            Self::ProofUnavailable(_) => ErrorReason::ProofUnavailable,
+        }
+    }
+
+    pub(super) fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::NotRegistered => None,
+            // In whole seconds.
+            Self::NotFinal { retry_after, .. } => Some(Duration::from_secs(retry_after.as_secs().max(1))),
+            Self::ProofUnavailable(_) => Some(RETRY_WITHOUT_PROOF),
+        }
+    }
+
+    pub(super) fn message(&self) -> String {
+        match self {
+            Self::NotRegistered => {
+                "the chain has no record of this document and case; register it, or wait until its transaction is in a \
+                 block"
+                    .to_owned()
+            }
+            Self::NotFinal { finality, .. } => format!(
+                "no block from which the certificate can be made is {finality} yet; ask again later, or for a lower \
+                 min_finality"
+            ),
+            Self::ProofUnavailable(problem) => format!("no certificate can be made now: {problem}"),
+        }
+    }
+}
+
+/// Reads the registration for a call by its id, and then the chain.
+pub(super) async fn issue(
+    registrar: &Registrar,
+    request: proto::GetCertificateRequest,
+    access: &Access,
+    turn: Option<Turn>,
+) -> Result<proto::GetCertificateResponse, ApiError> {
+    let CertificateParams { key, min_finality } = decode::decode_certificate(request)?;
+    let pair = find(registrar, key, access).await?;
+    // It asks the chain.
+    drop(turn);
+    let issued = registrar.certify(&pair, min_finality).await;
+    let IssuedCertificate { text, media_type, finality } = issued.map_err(|error| into_api_error(error, registrar))?;
+    Ok(proto::GetCertificateResponse {
+        certificate: text.as_bytes().to_vec(),
+        media_type: media_type.to_owned(),
+        finality: encode_finality(finality).into(),
+    })
+}
+
+/// A pair that the caller may not see is as one that does not exist, and not as one that is not registered.
+async fn find(registrar: &Registrar, key: RegistrationKey, access: &Access) -> Result<Pair, ApiError> {
+    let pair = match key {
+        RegistrationKey::Pair(pair) => Some(pair),
+        RegistrationKey::Id(id) => registrar.get(id).await?.map(|found| found.request.pair),
+    };
+    pair.filter(|pair| access.sees(&pair.case_id)).ok_or(ApiError::NotFound)
+}
+
+fn into_api_error(error: CertificateError, registrar: &Registrar) -> ApiError {
+    match error {
+        CertificateError::Busy => ApiError::TooManyWaiters,
+        CertificateError::NotRegistered => NoCertificate::NotRegistered.into(),
+        CertificateError::NotFinal { finality, retry_after } => {
+            NoCertificate::NotFinal { finality, retry_after }.into()
+        }
+        CertificateError::ProofUnavailable(problem) => NoCertificate::ProofUnavailable(problem).into(),
+        CertificateError::Call(error) => chain_query_error(error.is_contract_missing(), registrar),
+    }
+}
+
+/// Of a caller's question to the chain.
+pub(super) fn chain_query_error(is_contract_missing: bool, registrar: &Registrar) -> ApiError {
+    if is_contract_missing {
+        ApiError::NoContract(registrar.contract().to_string())
+    } else {
+        ApiError::EndpointsUnavailable(None)
+    }
+}
+
+impl From<NoCertificate> for ApiError {
+    fn from(error: NoCertificate) -> Self {
+        Self::NoCertificate(error)
+    }
+}
