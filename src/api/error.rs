@@ -2,10 +2,10 @@
 //! Every text in it is redacted here, whatever its source.
 
 use super::{
-    certificate::NoCertificate,
     encode::ProtoEncoder,
     error_detail::{blocked_reason, cause_metadata, error_detail, explanation, state_name},
     fields::{Field, shown_fields},
+    no_certificate::NoCertificate,
     refusal::{CallerLimit, Refusal},
 };
 use crate::{

@@ -21,6 +21,7 @@ mod layer;
 mod limits;
 mod message;
 mod method;
+mod no_certificate;
 mod page;
 mod page_token;
 mod reflection_requests;

@@ -34,6 +34,7 @@ fn keccak_of_two(first: B256, second: B256) -> B256 {
 }
 
 impl Record {
+    #[cfg(test)]
     pub(super) fn to_word(self) -> U256 {
         let registrar = U256::from_be_slice(self.registrar.as_slice());
         registrar | (U256::from(self.block_number) << NUMBER_SHIFT) | (U256::from(self.time) << TIME_SHIFT)

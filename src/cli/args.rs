@@ -1,6 +1,5 @@
 //! Commands and their arguments. The doc comments are the help texts. Secrets are never arguments.
 
-pub use super::connection_args::ConnectionArgs;
 use super::{
     arg_values::{CaseFrom, FinalityArg, StateArg, WaitForArg},
     callers::{CallersCommand, TokenCommand},
@@ -8,11 +7,15 @@ use super::{
     invocation::Invocation,
     time,
 };
+pub use super::{
+    connection_args::ConnectionArgs,
+    verify_args::{VerifyArgs, VerifyCertificateArgs},
+};
 use crate::{
     config::{ContractArgs, NetworkArgs, ServeArgs, parse_address, parse_duration},
     registration::{CaseId, UserId},
 };
-use alloy::primitives::{Address, B256};
+use alloy::primitives::Address;
 use clap::{Args, Parser, Subcommand};
 use prost_types::Timestamp;
 use std::{ffi::OsString, path::PathBuf, time::Duration};
@@ -337,38 +340,6 @@ pub struct ChangesArgs {
 }
 
 #[derive(Args, Debug)]
-pub struct VerifyArgs {
-    /// The document: a file, its sha2-256, or an IPFS CID with that digest
-    #[arg(value_name = "FILE-OR-HASH", required_unless_present = "certificate")]
-    pub document: Option<OsString>,
-    /// Case id
-    #[arg(long, value_name = "ID", required_unless_present = "certificate")]
-    pub case: Option<CaseId>,
-    #[command(flatten)]
-    pub certificate: VerifyCertificateArgs,
-    #[command(flatten)]
-    pub connection: ConnectionArgs,
-}
-
-#[derive(Args, Debug)]
-#[command(next_help_heading = "Without a server")]
-pub struct VerifyCertificateArgs {
-    /// Check this certificate, and ask no server
-    #[arg(long, value_name = "FILE")]
-    pub certificate: Option<PathBuf>,
-    /// The document that the certificate is to be about, as its file or hash
-    #[arg(long = "document", value_name = "FILE-OR-HASH", requires = "certificate", conflicts_with = "document")]
-    pub certified_document: Option<OsString>,
-    /// The hash of the certificate's block, from a source that you trust
-    #[arg(long, value_name = "HASH", requires = "certificate", value_parser = parse_block_hash)]
-    pub block_hash: Option<B256>,
-    /// Ask this node of the chain whether it has the certificate's block. A URL with a key is visible to other users of
-    /// this machine
-    #[arg(long, value_name = "URL", requires = "certificate", conflicts_with = "block_hash")]
-    pub rpc: Option<String>,
-}
-
-#[derive(Args, Debug)]
 pub struct CertificateArgs {
     #[command(flatten)]
     pub target: TargetArgs,
@@ -398,10 +369,6 @@ pub struct InfoArgs {
 
 pub(super) fn registration_id_description(invocation: &Invocation) -> String {
     format!("registration id (a UUID, as `{}` shows it)", invocation.local_command("list"))
-}
-
-fn parse_block_hash(text: &str) -> Result<B256, &'static str> {
-    text.parse().map_err(|_| "is not the hash of a block: 64 hex digits, with or without 0x")
 }
 
 fn parse_user_id(text: &str) -> Result<UserId, String> {

@@ -27,6 +27,11 @@ use std::{ffi::OsStr, fs::File, io::Read, path::Path};
 const STANDARD_OUTPUT: &str = "-";
 
 pub(super) async fn fetch(args: CertificateArgs, server: &Server, output: &Output) -> CliResult<Exit> {
+    if let (Ok(document), Ok(file)) = (Path::new(&args.target.target).canonicalize(), args.output.canonicalize())
+        && document == file
+    {
+        return Err(CliError::invalid_arguments("the certificate would replace the document; use another --output"));
+    }
     let client = Client::connect(server).await?;
     let min_finality = Finality::from(args.min_finality).into();
     let key = Some(certificate_key(&args, &client, output).await?);

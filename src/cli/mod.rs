@@ -42,6 +42,7 @@ mod summary;
 mod target;
 mod time;
 mod tls_problem;
+mod verify_args;
 mod waterfall;
 
 pub use args::{Command, DeployArgs};

@@ -346,7 +346,7 @@ mod tests {
         let file = tempfile::NamedTempFile::new().unwrap();
         let path = file.path().to_str().unwrap();
         let text = parse_usage_error(&["verify", "a", path, "--case", "1"]);
-        assert!(text.contains(&format!("unexpected argument '{path}'")) && text.contains("<FILE-OR-HASH>"), "{text}");
+        assert!(text.contains(&format!("unexpected argument '{path}'")) && text.contains("FILE-OR-HASH"), "{text}");
         assert!(parse_usage_error(&["verify", "a", "hunter2", "--case", "1"]).contains("'[hidden]'"));
     }
 

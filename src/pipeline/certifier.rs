@@ -16,7 +16,13 @@ use crate::{
     telemetry::OngoingCondition,
 };
 use alloy::primitives::B256;
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 use tokio::{sync::Semaphore, time::timeout};
 use tracing::{info, warn};
 
@@ -66,6 +72,9 @@ struct Shared {
     waiting: Semaphore,
     made: SingleFlight<(B256, Finality), Result<IssuedCertificate, CertificateError>>,
     pending: PendingProofs,
+    /// Whether the last block that was final was too old for every endpoint. Then the proof of a record that is not final
+    /// yet is taken at once.
+    final_is_too_old: AtomicBool,
     failing: OngoingCondition,
 }
 
@@ -82,6 +91,7 @@ impl Certifier {
             waiting: Semaphore::new(MAX_WAITING),
             made: SingleFlight::default(),
             pending: PendingProofs::default(),
+            final_is_too_old: AtomicBool::new(false),
             failing: OngoingCondition::new(),
         };
         Self { chain, verifier, budget, shared: Arc::new(shared) }
@@ -133,17 +143,26 @@ impl Certifier {
         if let Some(issued) = self.issue_pending(&subject, &heads, min).await? {
             return Ok(issued);
         }
-        let mut too_old = false;
-        let mut failure = None;
+        let (mut too_old, mut failure) = (false, None);
         let number = subject.record.block_number;
         for (finality, block) in heads.blocks_with(number, min) {
             match self.prove(&subject, block).await {
-                Ok((evidence, seen_by)) => return self.issue(&subject, evidence, (finality, seen_by)).await,
+                Ok((evidence, seen_by)) => {
+                    if finality == Finality::Finalized {
+                        self.shared.final_is_too_old.store(false, Ordering::Relaxed);
+                    }
+                    return self.issue(&subject, evidence, (finality, seen_by)).await;
+                }
                 Err(ProofError::TooOld(_)) => too_old = true,
                 Err(error) => failure = failure.or(Some(error)),
             }
         }
+        let final_is_too_old = &self.shared.final_is_too_old;
         if too_old {
+            final_is_too_old.store(true, Ordering::Relaxed);
+        }
+        let needs_newest = too_old || (failure.is_none() && final_is_too_old.load(Ordering::Relaxed));
+        if needs_newest && heads.newest.block.number >= number {
             return Err(self.prove_at_head(&subject, &heads, min).await);
         }
         Err(failure.map_or_else(|| not_final(min, heads.time_until(number, min)), failed))

@@ -11,11 +11,12 @@ use crate::harness::{
     },
 };
 use alloy::{
-    primitives::{Address, B256, U256, keccak256},
+    primitives::{Address, B256, Bytes, U256, keccak256},
     rpc::types::TransactionReceipt,
     sol_types::{SolCall, SolEvent},
 };
-use std::{path::Path, process::Command};
+use serde_json::{Value, json};
+use std::{fs, path::Path, process::Command};
 
 const REGISTRAR: usize = 1;
 const EXTERNAL_ACCOUNT: usize = 5;
@@ -233,6 +234,20 @@ async fn a_batch_of_600_fits_under_the_gas_cap_of_a_transaction() {
 async fn the_contract_has_a_version() {
     let (_anvil, registry) = chain().await;
     assert_eq!(registry.read(versionCall {}).await, "1.0.0");
+}
+
+#[tokio::test]
+async fn the_deployed_code_is_that_of_the_artifact_except_for_the_deploy_block() {
+    let (anvil, registry) = chain().await;
+    let code: Bytes = anvil.rpc().call("eth_getCode", json!([registry.address, "latest"])).await;
+    let artifact = Path::new(env!("CARGO_MANIFEST_DIR")).join("contracts/artifact/DocumentRegistry.json");
+    let artifact: Value = serde_json::from_str(&fs::read_to_string(artifact).unwrap()).unwrap();
+    let artifact: Bytes = artifact["deployedBytecode"].as_str().unwrap().parse().unwrap();
+    assert_eq!(code.len(), artifact.len());
+    let differ: Vec<_> = (0..code.len()).filter(|at| code[*at] != artifact[*at]).collect();
+    assert!(!differ.is_empty() && differ.iter().all(|at| artifact[*at] == 0), "{differ:?}");
+    // A small number, in the lowest byte of each place.
+    assert!(differ.iter().all(|at| u64::from(code[*at]) == 1), "{differ:?}");
 }
 
 #[test]

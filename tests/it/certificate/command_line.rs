@@ -78,6 +78,9 @@ async fn a_certificate_is_written_and_checked_without_a_server() {
     assert_eq!(json["provedBy"]["blockHash"], json!(hash), "{json}");
     assert_eq!(json["stated"]["transactionHash"], json!(certificate.transaction.unwrap().to_string()), "{json}");
 
+    let itself = case.at(&["certificate", &document, "-o", &document]).await;
+    assert!(itself.code == 64 && itself.stderr.contains("would replace the document"), "{itself:?}");
+    assert_eq!(fs::read_to_string(&document).unwrap(), "a contract\n");
     let printed = case.at(&["certificate", &document, "-o", "-"]).await;
     assert!(printed.code == 0 && printed.stdout.starts_with("{\"version\":1,"), "{printed:?}");
     let summary = case.at(&["certificate", &document, "-o", &file, "--json"]).await.object();
