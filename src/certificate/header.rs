@@ -38,7 +38,7 @@ fn read_number(bytes: &[u8]) -> Option<u64> {
     if bytes.len() > size_of::<u64>() || bytes.first() == Some(&0) {
         return None;
     }
-    Some(bytes.iter().fold(0, |number, byte| number << 8 | u64::from(*byte)))
+    Some(bytes.iter().fold(0, |number, byte| (number << 8) | u64::from(*byte)))
 }
 
 #[cfg(test)]
