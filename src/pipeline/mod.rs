@@ -22,6 +22,7 @@ mod in_flight;
 mod lease_loop;
 mod metrics_poller;
 mod observations;
+mod overview;
 mod places;
 mod preflight;
 mod pruner;
@@ -46,6 +47,7 @@ mod waiters;
 mod workers;
 
 pub use change_feed::{ChangeReader, ChangeStart, FeedError, FeedStep};
+pub(crate) use overview::{Overview, PendingOverview, SignerOverview};
 pub use places::{NoPlace, Place, Places};
 pub use registrar::Registrar;
 pub use resume::{ResumeError, check_signer_keys};
