@@ -176,7 +176,7 @@ pub async fn serve(
             admin_listener,
             registrar.clone(),
             protection.clone(),
-            settings.admin_hosts,
+            settings.admin,
             shutdown.clone(),
         )),
         server: tokio::spawn(api::serve(listener, registrar, protection, settings.api, shutdown.clone())),

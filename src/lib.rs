@@ -12,6 +12,7 @@
 //! | [`api`] | the server for gRPC, gRPC-Web and Connect, and the admin HTTP server | tonic, axum |
 //! | [`auth`] | who may call: TLS of the listeners, credentials, callers, scopes, rates | rustls, jsonwebtoken, governor, toml |
 //! | [`telemetry`] | logs, spans, reports, metrics, trace ids, redaction of all of them | opentelemetry, sentry |
+//! | [`ui`] | the operator page: read only, rendered from what the pipeline reports | askama |
 //! | [`config`] | the environment to validated settings, with all errors at once | the environment |
 //! | [`cli`] | client commands and the development stack; calls the service through its public gRPC | clap |
 //! | [`clock`] | the wall clock | |
@@ -20,10 +21,10 @@
 //! # Dependencies
 //!
 //! `main -> cli -> app, config, telemetry, api::proto, registration` · `app -> all areas` ·
-//! `api -> auth, pipeline, registration, telemetry` · `auth -> registration, telemetry` ·
-//! `pipeline -> registration, certificate, chain, store, telemetry` · `cli -> certificate` ·
-//! `certificate -> registration` · `chain, store -> registration, telemetry` ·
-//! `app, api, auth, pipeline, chain, store -> clock -> registration` ·
+//! `api -> auth, pipeline, registration, telemetry, ui` · `ui -> auth, pipeline, registration, telemetry` ·
+//! `auth -> registration, telemetry` · `pipeline -> registration, certificate, chain, store, telemetry` ·
+//! `cli -> certificate` · `certificate -> registration` · `chain, store -> registration, telemetry` ·
+//! `app, api, auth, pipeline, chain, store, ui -> clock -> registration` ·
 //! `telemetry -> registration` · `config -> settings of all areas` · `registration -> no area`.
 //! `tests/it/architecture` checks this.
 //!
@@ -82,3 +83,4 @@ pub mod registration;
 mod simulation;
 pub(crate) mod store;
 pub mod telemetry;
+pub(crate) mod ui;

@@ -35,7 +35,7 @@ try {
   spotlight.close()
 }
 
-/** Starts `registrar dev`. `at` resolves to the addresses of gRPC server and chain, `ended` to the exit code. */
+/** Starts `registrar dev`. `at` resolves to the addresses of gRPC server, operator page and chain, `ended` to the exit code. */
 function startStack() {
   const env = {
     ...process.env,
@@ -44,6 +44,7 @@ function startStack() {
     SENTRY_DSN_FILE: '',
     // A chain counts as stalled after 10 seconds: the reason is known when this runs out.
     REGISTRAR_CONFIRMATION_TIMEOUT: '15s',
+    REGISTRAR_TRACE_URL: `${spotlight.url}/telemetry/traces/{trace_id}`,
   }
   // A process group of its own: Ctrl-C reaches the whole group of a terminal, and a second signal would cut short its
   // end.
@@ -64,6 +65,7 @@ async function whereItListens(screen) {
     lines.on('line', line => {
       const [label, address] = line.trim().split(/\s+/)
       if (label === 'gRPC') found.grpc = `http://${address}`
+      if (label === 'operators') found.page = address
       if (label === 'chain') found.chain = address
       if (found.grpc && found.chain) resolve(found)
     })
@@ -73,23 +75,25 @@ async function whereItListens(screen) {
 /** Registers the documents and prints what to look at. Ends early and silently when the stack is stopped. */
 async function show() {
   const at = await stack.at
-  console.log(`Spotlight, a local Sentry: ${spotlight.url}\n`)
+  console.log(`Spotlight, a local Sentry: ${spotlight.url}`)
+  // REGISTRAR_UI may be off.
+  console.log(at.page ? `The operator page:         ${at.page}\n` : '')
   if (spotlight.port !== PORT) console.log(`  (port ${PORT} is taken)\n`)
   try {
-    for (const document of CONFIRMED) await register(document, at.grpc)
+    for (const document of CONFIRMED) await register(document, at)
     await mineEvery(0, at.chain)
     console.log(`\n  The chain is stopped: ${TIMES_OUT.file} will time out.\n`)
-    await register(TIMES_OUT, at.grpc)
+    await register(TIMES_OUT, at)
     await mineEvery(BLOCK_SECONDS, at.chain)
   } catch (error) {
     if (stopping.signal.aborted) return
     throw error
   }
-  console.log(whatToLookAt(at.grpc))
+  console.log(whatToLookAt(at))
 }
 
-/** Registers a file with the command line, and prints its outcome and the address of its trace. */
-async function register({ file, user }, grpc) {
+/** Registers a file with the command line, and prints its outcome and the addresses of its trace and its page. */
+async function register({ file, user }, { grpc, page }) {
   const words = ['register', file, '--case', CASE, '--user-id', user, '--server', grpc, '--json']
   const run = promisify(execFile)(registrar, words, { signal: stopping.signal })
   // A timeout is printed as JSON too, with a non-zero exit code.
@@ -98,9 +102,10 @@ async function register({ file, user }, grpc) {
     throw error
   })
   const answer = JSON.parse(stdout)
-  const { traceId, state } = answer.error?.registration ?? answer
+  const { id, traceId, state } = answer.error?.registration ?? answer
   const outcome = answer.error ? `${answer.error.reason}, ${answer.error.metadata?.cause}` : state.replace('STATE_', '')
   console.log(`  ${file.padEnd(11)} ${outcome.padEnd(36)} ${spotlight.url}/telemetry/traces/${traceId}`)
+  if (page) console.log(`${' '.repeat(51)}${page}registrations/${id}`)
 }
 
 /** Sets anvil's block interval in seconds; 0 stops it. */
@@ -112,7 +117,7 @@ async function mineEvery(seconds, chain) {
   if (error) throw new Error(`anvil rejects ${call.method}: ${error.message}`)
 }
 
-function whatToLookAt(grpc) {
+function whatToLookAt({ grpc, page }) {
   return `
 The chain is running again. What to look at:
 
@@ -121,6 +126,7 @@ The chain is running again. What to look at:
   Errors   TransactionTimeoutError: under Context, diagnosis has the cause, blockchain the transaction, rpc the
            endpoints.
   Logs     warnings and errors, each in its trace.
+  Page     ${page ?? 'off'}: pending transactions, stages, causes; a registration's page links to its trace.
 
 Register a document of your own:
 

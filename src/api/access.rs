@@ -103,6 +103,11 @@ impl Access {
         Checked { access, needs, refusal }
     }
 
+    /// The caller, if it is known.
+    pub(super) fn into_identity(self) -> Option<Identity> {
+        self.identity
+    }
+
     fn is_enforced(&self) -> bool {
         self.authenticator.mode() == Mode::Enforce
     }

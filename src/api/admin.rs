@@ -1,4 +1,4 @@
-//! HTTP for operators: `/metrics`, `/healthz` and `/health` (liveness), `/readyz` (as gRPC health).
+//! HTTP for operators: `/metrics`, `/healthz` and `/health` (liveness), `/readyz` (as gRPC health), and `/ui/`.
 
 use super::{
     access::{Access, Needs},
@@ -7,12 +7,14 @@ use super::{
         ADMIN_CONNECTION_AGE, ADMIN_REQUEST_TIMEOUT, HTTP1_HEADER_TIMEOUT, MAX_ADMIN_HEADER_BYTES, Timeouts,
         max_admin_connections,
     },
+    operator_page::{self, Viewers},
     refusal::Refusal,
 };
 use crate::{
     auth::{Alpn, Authenticator, Protection, Scope},
     pipeline::Registrar,
     telemetry::{self, Port, metrics, propagation},
+    ui::{self, Ui},
 };
 use axum::{
     Router,
@@ -33,25 +35,41 @@ use std::{
 use tokio::{net::TcpListener, time::timeout};
 use tokio_util::sync::CancellationToken;
 
-/// Serves until `stop`. Off loopback, `/metrics` is for callers with the scope admin.
+/// Of the admin port.
+#[derive(Clone, Debug)]
+pub(crate) struct AdminSettings {
+    /// Host names in the URLs of scrapers and viewers.
+    pub(crate) hosts: Vec<String>,
+    /// `None` is no operator page.
+    pub(crate) ui: Option<ui::Settings>,
+}
+
+/// Serves until `stop`. Off loopback, `/metrics` and `/ui/` are for callers with the scope admin.
 pub(crate) async fn serve_admin(
     listener: TcpListener,
     registrar: Registrar,
-    Protection { tls, authenticator, .. }: Protection,
-    hosts: Vec<String>,
+    protection: Protection,
+    AdminSettings { hosts, ui }: AdminSettings,
     stop: CancellationToken,
 ) {
     let is_local = listener.local_addr().is_ok_and(|address| address.ip().is_loopback());
-    let authenticator = if is_local { Authenticator::off() } else { authenticator };
+    let is_protected = protection.is_complete();
+    let Protection { tls, authenticator: of_callers, .. } = protection;
+    let viewers = Viewers::new(is_local, is_protected, of_callers.clone());
+    let authenticator = if is_local { Authenticator::off() } else { of_callers.clone() };
+    let ui = ui.map(|settings| Ui::new(registrar.clone(), settings, of_callers, stop.clone()));
     let router = Router::new()
         .route("/metrics", get(serve_metrics))
         .layer(from_fn_with_state(authenticator, check_admin))
         .route("/healthz", get(|| async { "alive\n" }))
         .route("/health", get(|| async { "alive\n" }))
         .route("/readyz", get(readiness))
-        .layer(from_fn(limit_time))
-        .layer(from_fn_with_state(Arc::<[String]>::from(hosts), check_host))
         .with_state((registrar, stop.clone()));
+    let router = match ui {
+        Some(ui) => router.merge(operator_page::routes(ui, viewers)),
+        None => router,
+    };
+    let router = router.layer(from_fn(limit_time)).layer(from_fn_with_state(Arc::<[String]>::from(hosts), check_host));
     let mut http = Http::new(TokioExecutor::new()).http1_only();
     http.http1()
         .timer(TokioTimer::new())

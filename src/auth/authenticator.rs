@@ -8,7 +8,7 @@ use super::{
     tls::PeerCertificate,
     token::TokenHash,
 };
-use crate::{clock, telemetry::events};
+use crate::{clock, registration::CallerName, telemetry::events};
 use http::HeaderMap;
 use parking_lot::RwLock;
 use std::{path::PathBuf, sync::Arc, time::Duration};
@@ -111,6 +111,15 @@ impl Authenticator {
         };
         let caller = caller.ok_or(CredentialsError::Invalid("the credentials of the stream are not known any more"))?;
         Ok(Identity { caller: caller.clone(), credential: identity.credential.clone() })
+    }
+
+    pub(crate) fn identifies_callers(&self) -> bool {
+        self.shared.mode != Mode::Off
+    }
+
+    /// Of the callers file as it is now, in alphabetical order.
+    pub(crate) fn caller_names(&self) -> Vec<CallerName> {
+        self.shared.callers.read().names()
     }
 
     /// Changes with the callers file.

@@ -97,6 +97,10 @@ pub(super) fn read_text(path: &Path) -> Result<String, CallersFileError> {
 }
 
 impl Callers {
+    pub(super) fn names(&self) -> Vec<CallerName> {
+        self.by_name.keys().cloned().collect()
+    }
+
     /// Reads the file of `registrar callers check`.
     ///
     /// # Errors

@@ -31,13 +31,20 @@ pub struct ServeArgs {
     /// Address of the server for gRPC, gRPC-Web and Connect [default: 127.0.0.1:50051]
     #[arg(long, env = "REGISTRAR_LISTEN", value_name = "ADDR", help_heading = "Addresses")]
     pub(crate) listen: Option<String>,
-    /// Address of the HTTP server for /metrics, /healthz and /readyz [default: 127.0.0.1:9464]
+    /// Address of the HTTP server for /metrics, /healthz, /readyz and /ui/ [default: 127.0.0.1:9464]
     #[arg(long, env = "REGISTRAR_ADMIN_LISTEN", value_name = "ADDR", help_heading = "Addresses")]
     pub(crate) admin_listen: Option<String>,
     /// Host names, separated by commas, under which the admin server is reached, besides addresses, loopback names and
     /// names without a dot [default: none]
     #[arg(long, env = "REGISTRAR_ADMIN_HOSTS", value_name = "HOSTS", help_heading = "Addresses")]
     pub(crate) admin_hosts: Option<String>,
+    /// The operator page at /ui/ of the HTTP server: on or off [default: on]
+    #[arg(long, env = "REGISTRAR_UI", value_name = "ON-OFF", help_heading = "Addresses")]
+    pub(crate) ui: Option<String>,
+    /// Where a trace is shown, with {trace_id} in place of its id, for links of the operator page; for example
+    /// https://jaeger.example.com/trace/{trace_id} [default: none]
+    #[arg(long, env = "REGISTRAR_TRACE_URL", value_name = "URL", help_heading = "Telemetry")]
+    pub(crate) trace_url: Option<String>,
     /// Allow addresses that other machines can reach without TLS and REGISTRAR_AUTH=enforce [default: false]
     #[arg(long, env = "REGISTRAR_ALLOW_INSECURE", value_name = "BOOL", help_heading = "Addresses", num_args = 0..=1,
           default_missing_value = "true")]

@@ -18,6 +18,7 @@ mod settings;
 mod signers;
 mod telemetry;
 mod tls;
+mod ui;
 mod unknown_variables;
 
 pub(crate) use crate::chain::parse_address;

@@ -5,9 +5,10 @@ use super::{
     auth::read_auth,
     jwt::read_jwt,
     network::{self, ANVIL_CHAIN_ID, NeedsSigners, read_contract},
-    parsers::{parse_bool, parse_duration_setting, parse_duration_up_to, parse_integer_in, split_list},
+    parsers::{parse_bool, parse_duration_setting, parse_duration_up_to, parse_integer_in},
     telemetry::read_telemetry,
     tls::read_tls,
+    ui::read_admin,
 };
 use crate::{api, auth::Protection, chain, pipeline, store, telemetry};
 use std::{net::SocketAddr, time::Duration};
@@ -28,8 +29,7 @@ const DEFAULT_DAILY_BUDGET_WEI: u128 = 100_000_000_000_000_000;
 pub struct Settings {
     pub(crate) api: api::Settings,
     pub(crate) admin_listen: SocketAddr,
-    /// Host names in the URLs of scrapers.
-    pub(crate) admin_hosts: Vec<String>,
+    pub(crate) admin: api::AdminSettings,
     /// Of both listeners.
     pub(crate) protection: Protection,
     /// `None`: no JSON Web Token is accepted.
@@ -77,7 +77,7 @@ impl Settings {
         let settings = Self {
             api,
             admin_listen,
-            admin_hosts: read_admin_hosts(args, &mut errors),
+            admin: read_admin(args, &mut errors),
             protection,
             chain,
             store,
@@ -129,18 +129,6 @@ fn read_api(args: &ServeArgs, is_protected: bool, errors: &mut ConfigErrors) -> 
             str::parse,
         ),
     }
-}
-
-fn read_admin_hosts(args: &ServeArgs, errors: &mut ConfigErrors) -> Vec<String> {
-    errors.parse_or_default("REGISTRAR_ADMIN_HOSTS", args.admin_hosts.as_deref(), Vec::new(), |text| {
-        let is_name = |name: &str| name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte));
-        let hosts: Vec<_> = split_list(text).map(str::to_owned).collect();
-        if hosts.iter().all(|host| is_name(host)) {
-            Ok(hosts)
-        } else {
-            Err("has an entry that is not a host name; use for example registrar.example.com, without scheme and port")
-        }
-    })
 }
 
 fn read_listen(

@@ -24,6 +24,7 @@ mod in_flight;
 mod lease_loop;
 mod metrics_poller;
 mod observations;
+mod overview;
 mod pending_proofs;
 mod places;
 mod preflight;
@@ -50,6 +51,7 @@ mod workers;
 
 pub use certifier::{CertificateError, IssuedCertificate};
 pub use change_feed::{ChangeReader, ChangeStart, FeedError, FeedStep};
+pub(crate) use overview::{Overview, PendingOverview, SignerOverview};
 pub use places::{NoPlace, Place, Places};
 pub use registrar::Registrar;
 pub use resume::{ResumeError, check_signer_keys};

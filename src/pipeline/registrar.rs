@@ -6,6 +6,7 @@ use super::{
     change_feed::{ChangeFeed, ChangeReader, ChangeStart, FeedError},
     diagnoser::Diagnoser,
     head::HeadWatch,
+    overview::{Overview, OverviewReader, PendingOverview},
     places::Place,
     queue::Queue,
     service_status::{QueueStatus, ServiceStatus},
@@ -40,6 +41,7 @@ pub struct Registrar {
     pub(super) verifier: Verifier,
     pub(super) certifier: Certifier,
     pub(super) status: ServiceStatus,
+    pub(super) overview: OverviewReader,
     pub(super) accept_handle: AcceptHandle,
     pub(super) admission: Admission,
     pub(super) queue: Queue,
@@ -217,6 +219,16 @@ impl Registrar {
     /// When the store cannot be read.
     pub async fn queue_status(&self) -> Result<QueueStatus, StoreError> {
         self.status.queue().await
+    }
+
+    /// How the service is doing, at most a second ago.
+    pub(crate) async fn overview(&self) -> Arc<Overview> {
+        self.overview.get().await
+    }
+
+    /// The transaction with this nonce, if it is pending and this replica sends for its signer.
+    pub(crate) fn pending_transaction(&self, signer: Address, nonce: u64) -> Option<PendingOverview> {
+        self.overview.pending(signer, nonce)
     }
 
     /// All endpoints, usable ones first.

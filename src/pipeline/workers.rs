@@ -16,6 +16,7 @@ use super::{
     in_flight::PendingTxs,
     lease_loop::{LeaseLoop, LeaseParts},
     metrics_poller::MetricsPoller,
+    overview::OverviewReader,
     pruner::Pruner,
     queue::Queue,
     queue_timeouts::{QueueTimeoutParts, QueueTimeoutWatcher},
@@ -113,7 +114,17 @@ impl Pipeline {
 
     /// What the API calls.
     pub fn registrar(&self, accept_handle: AcceptHandle, signers: Vec<Address>) -> Registrar {
+        let overview = OverviewReader {
+            chain: self.chain.clone(),
+            store: self.store.clone(),
+            in_flight: self.in_flight.clone(),
+            head: self.head.clone(),
+            blockers: self.blockers.clone(),
+            signers: signers.clone(),
+            cached: Arc::default(),
+        };
         Registrar {
+            overview,
             chain: self.chain.clone(),
             store: self.store.clone(),
             settings: self.settings.clone(),

@@ -238,6 +238,31 @@ async fn frequent_statements_never_scan_finished_rows() {
     }
 }
 
+/// What the operator page asks for: the latest, the latest failures, and a page of the registrations with one key.
+#[tokio::test]
+async fn the_operator_page_reads_about_as_many_rows_as_it_shows() {
+    let fixture = PlanFixture::new().await;
+    let hash = B256::repeat_byte(1);
+    for (filter, index) in [
+        (Filter::default(), "sqlite_autoindex_registrations_1"),
+        (filter(&[State::Failed], false, false), "registrations_by_state (state=?"),
+        (filter(&[], true, false), "registrations_by_case (case_id=?"),
+        (filter(&[], false, true), "sqlite_autoindex_registrations_2 (document_hash=?"),
+        (
+            Filter { transaction_hash: Some(hash), ..Filter::default() },
+            "registrations_by_transaction (transaction_id=?",
+        ),
+    ] {
+        for steps in fixture.page_plans(&filter).await {
+            assert!(steps.iter().any(|step| step.contains(index)), "{index}: {steps:?}");
+            // In the order of an index, up to the limit; or the few ids of a subquery.
+            let scans = |step: &&String| step.starts_with("SCAN ") && !step.contains("USING INDEX");
+            let scanned: Vec<_> = steps.iter().filter(scans).collect();
+            assert!(scanned.iter().all(|step| *step == "SCAN failed"), "{index}: {steps:?}");
+        }
+    }
+}
+
 #[tokio::test]
 async fn pairs_are_looked_up_one_by_one_in_their_index() {
     let plan = PlanFixture::new().await.query_plan(&accept_batch::by_pairs_sql(128)).await;

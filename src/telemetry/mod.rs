@@ -27,7 +27,12 @@ mod user_id;
 
 pub(crate) use delay_report::{DelayedBatch, DelayedRegistration, QueueDelay, UnsentTransaction};
 pub(crate) use log_settings::{LogFilter, LogFormat};
-pub(crate) use metrics::{ConnectionEnd, Credentials, Port, ReloadOutcome, metrics};
+#[cfg(test)]
+pub(crate) use metrics::Spend;
+pub(crate) use metrics::{
+    ConnectionEnd, Credentials, Port, RECENT_SLOT, RecentActivity, RecentCounts, RecentStage, ReloadOutcome,
+    SignerReading, Stage, metrics,
+};
 pub(crate) use ongoing::{OngoingCondition, log_retry};
 pub(crate) use redact::{Secrets, redact};
 pub use settings::Settings;

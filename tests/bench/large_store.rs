@@ -15,7 +15,7 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
 const FINISHED_FEW: u64 = 1_000;
-const FINISHED_MANY: u64 = 1_000_000;
+pub const FINISHED_MANY: u64 = 1_000_000;
 const UNFINISHED: u64 = 10_000;
 const CLIENTS: usize = 64;
 /// Pages requested per kind.
@@ -87,7 +87,7 @@ async fn turn(finished: u64, report: &mut Report) -> Turn {
 
 /// A running service whose store has this many finished registrations, and the seconds from its start to its first
 /// answer.
-async fn filled(finished: u64) -> (BenchStack, f64) {
+pub async fn filled(finished: u64) -> (BenchStack, f64) {
     let mut stack = BenchStack::start(BenchChain::with_block_time(1.0).await, &[]).await;
     stack.service.terminate();
     stack.service.exit_code().await;

@@ -25,6 +25,7 @@ mod load;
 mod memory;
 mod node_baseline;
 mod observer;
+mod operators;
 mod process;
 mod rate;
 mod report;
@@ -89,6 +90,8 @@ enum Section {
     Memory,
     /// A store with a million finished registrations compared with a thousand, and a start with 10,000 unfinished
     Growth,
+    /// The operator page on a store with a million finished registrations: answers, first paint, cost
+    Operators,
     /// Gas per document
     Gas,
     /// A primary endpoint that dies or hangs under load
@@ -172,6 +175,9 @@ async fn measure(args: &Args) -> Report {
     }
     if wanted(Section::Growth) {
         large_store::measure(&mut report, rounds).await;
+    }
+    if wanted(Section::Operators) {
+        operators::measure(&mut report).await;
     }
     if wanted(Section::Failover) {
         failover::measure(&mut report).await;

@@ -119,6 +119,25 @@ async fn the_printed_commands_work_when_pasted() {
 }
 
 #[tokio::test]
+async fn the_printed_curl_call_and_the_operator_page_work() {
+    let directory = ScratchDir::new();
+    let (mut process, grpc) = stack(&directory).await;
+    let full_output = full_output(&mut process).await;
+    let call = excerpt(&full_output, "curl -H", "RegisterDocument");
+
+    let output = run_pasted(&call, "").await;
+
+    let answer = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success() && answer.contains("STATE_CONFIRMED"), "{output:?}");
+    let page = full_output.lines().find_map(|line| line.trim().strip_prefix("operators")).unwrap().trim().to_owned();
+    let shown = crate::harness::rpc::http_client().get(&page).send().await.unwrap().text().await.unwrap();
+    let registration = only_registration(grpc).await;
+    assert!(shown.contains(&format!("/ui/registrations/{}", registration.id)), "{shown}");
+    process.signal(Signal::TERM);
+    assert_eq!(process.exit().await.code(), Some(0));
+}
+
+#[tokio::test]
 async fn the_printed_python_example_works_when_pasted() {
     let python = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/foreign/.venv/bin");
     assert!(python.join("python3").exists(), "tests/foreign/.venv is missing: `make test` installs it");

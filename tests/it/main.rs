@@ -40,6 +40,7 @@ mod limits;
 mod list;
 mod log_output;
 mod metrics;
+mod operator_page;
 mod operators;
 mod outages;
 mod postgres;

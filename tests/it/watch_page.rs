@@ -1,25 +1,13 @@
 //! `make watch`: Spotlight with a development stack, and what its page shows in a browser.
 
-use crate::harness::{ScratchDir, process::Process, service::command, within};
+use crate::harness::{ScratchDir, browser::node, process::Process, within};
 use rustix::process::Signal;
 use serde_json::Value;
 use std::{
     fs,
     path::{Path, PathBuf},
-    process::{Command, Stdio},
+    process::Stdio,
 };
-
-/// Runs a Node script of the repository with a minimal environment.
-fn node(script: &str) -> Command {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let script = root.join(script);
-    let installed = script.with_file_name("node_modules");
-    assert!(installed.is_dir(), "{} is missing: `make test` installs it", installed.display());
-    let mut node = Command::new("node");
-    node.env_clear().envs(command().get_envs().filter_map(|(name, value)| Some((name, value?))));
-    node.current_dir(root).arg(script);
-    node
-}
 
 fn watch(directory: &ScratchDir) -> Process {
     let mut command = node("deploy/spotlight/watch.mjs");

@@ -11,13 +11,15 @@ const HELLO_SHA256: &str = "2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e7304
 pub(super) struct StackInfo {
     pub grpc: SocketAddr,
     pub admin: SocketAddr,
+    /// Whether the operator page is on.
+    pub has_page: bool,
     pub rpc_url: String,
     pub anvil_pid: u32,
     pub contract: Address,
 }
 
 pub(super) fn render(stack: &StackInfo, invocation: Invocation) -> String {
-    let StackInfo { grpc, admin, rpc_url, anvil_pid, contract } = stack;
+    let StackInfo { grpc, admin, has_page, rpc_url, anvil_pid, contract } = stack;
     // The environment of the other terminal is not known.
     let invocation = invocation.with_server(&format!("http://{grpc}"), &Environment::default());
     format!(
@@ -26,7 +28,7 @@ registrar is running. Press Ctrl-C to stop; all data is deleted.
 
   gRPC       {grpc}
   HTTP       http://{admin}/metrics  /healthz  /readyz
-  chain      {rpc_url} (anvil, chain 31337, process {anvil_pid})
+{page}  chain      {rpc_url} (anvil, chain 31337, process {anvil_pid})
   contract   {contract}
 
 Register the document `hello` from another terminal:
@@ -34,6 +36,10 @@ Register the document `hello` from another terminal:
   # with the command line
   {register}
   {verify}
+
+  # with curl, in JSON (Connect)
+  curl -H 'content-type: application/json' -d '{{\"documentHash\": \"{HELLO_SHA256}\", \"caseId\": \"HELLO-1\"}}' \\
+    http://{grpc}/registrar.v1.RegistrarService/RegisterDocument
 
   # with grpcurl
   grpcurl -plaintext -d '{{\"documentHash\": \"{HELLO_SHA256}\", \"caseId\": \"HELLO-1\"}}' \\
@@ -43,6 +49,7 @@ Register the document `hello` from another terminal:
 {python}
 ",
         register = invocation.server_command(&format!("register {HELLO_SHA256} --case HELLO-1")),
+        page = if *has_page { format!("  operators  http://{admin}/ui/\n") } else { String::new() },
         verify = invocation.server_command(&format!("verify   {HELLO_SHA256} --case HELLO-1")),
         python = python_example(&grpc.to_string())
     )

@@ -77,6 +77,7 @@ async fn run_with_anvil(
         Err(error) => return print_error(&error, Exit::UsageError),
     };
     let flush_timeout = settings.telemetry_flush_timeout();
+    let has_page = settings.admin.ui.is_some();
 
     let (ready, listening) = oneshot::channel();
     let (rpc_url, anvil_pid) = (anvil.url().to_owned(), anvil.pid().unwrap_or_default());
@@ -95,7 +96,7 @@ async fn run_with_anvil(
         async move {
             // Without addresses the service has failed, which is reported below, or is shutting down.
             let Ok(BoundAddrs { grpc, admin }) = listening.await else { return Exit::Interrupted };
-            let stack = StackInfo { grpc, admin, rpc_url, anvil_pid, contract };
+            let stack = StackInfo { grpc, admin, has_page, rpc_url, anvil_pid, contract };
             let exit = match document {
                 Some(document) => register_once(&stack, document, case, &output, &shutdown).await,
                 None => {

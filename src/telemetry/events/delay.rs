@@ -12,7 +12,7 @@ use tracing::{error, field, warn};
 /// Once per round of the queue timeout and reason, with all its reports.
 pub(crate) fn registrations_delayed(batch: &DelayedBatch) {
     let cause = batch.delay().diagnosis.cause;
-    metrics().registrations_delayed(cause).inc_by(batch.count() as u64);
+    metrics().count_delayed(cause, batch.count() as u64);
     app_metrics::count_failed(batch.count(), "QUEUE_TIMEOUT", "prepare");
     for error in batch.errors() {
         let report = DelayReport::from(&error);

@@ -62,8 +62,7 @@ pub(super) fn log_lines_dropped(lines: u64) {
 }
 
 pub(crate) fn registration_accepted(id: RegistrationId, trace_id: TraceId, is_new: bool) {
-    let outcome = if is_new { RegistrationOutcome::Accepted } else { RegistrationOutcome::Duplicate };
-    metrics().registrations(outcome).inc();
+    metrics().count_accepted(is_new);
     if is_new {
         info!(registration_id = %id, %trace_id, "registration accepted");
     } else {
@@ -161,7 +160,7 @@ pub(crate) fn transaction_included(
 ) {
     metrics().transactions(TransactionResult::Included).inc();
     metrics().gas_used.inc_by(cost.gas_used);
-    metrics().fee_spent.inc_by(cost.total_fee() as f64);
+    metrics().add_spend(signer, cost.total_fee());
     info!(
         transaction_id = %id,
         %signer,
@@ -185,7 +184,7 @@ pub(crate) fn transaction_confirmed(
 ) {
     metrics().transactions(TransactionResult::Confirmed).inc();
     metrics().observe_stage(Stage::Wait, waited);
-    metrics().registrations(RegistrationOutcome::Confirmed).inc_by(registrations as u64);
+    metrics().count_confirmed(RegistrationOutcome::Confirmed, registrations as u64);
     app_metrics::count_registered(registrations);
     info!(transaction_id = %id, %signer, nonce, tx_hash = %hash, block_number, registrations, "transaction confirmed");
 }
@@ -238,7 +237,7 @@ pub(crate) fn registration_confirmed(
 ) {
     // An exemplar must lead to a trace that is kept.
     let exemplar = trace.sampled.unwrap_or(false).then_some(trace.trace_id);
-    metrics().stage_duration(Stage::Total).observe(total, exemplar);
+    metrics().observe_total(total, exemplar);
     app_metrics::record_duration(trace.trace_id, span, total);
     let total_ms = total.as_millis() as u64;
     let trace_id = trace.trace_id;
@@ -246,7 +245,7 @@ pub(crate) fn registration_confirmed(
 }
 
 pub(crate) fn found_on_chain(id: RegistrationId, trace_id: TraceId, hash: B256, registrar: Address) {
-    metrics().registrations(RegistrationOutcome::AlreadyOnChain).inc();
+    metrics().count_confirmed(RegistrationOutcome::AlreadyOnChain, 1);
     info!(registration_id = %id, %trace_id, tx_hash = %hash, %registrar, "registration found on chain");
 }
 
@@ -344,7 +343,7 @@ pub(crate) fn registrations_unblocked(signer: Address, reason: BlockedReason, du
 
 pub(crate) fn registration_failed(affected: &AffectedRegistration, failure: &Failure, step: &'static str) {
     let reason = failure.reason.code();
-    metrics().registrations(RegistrationOutcome::Failed).inc();
+    metrics().count_failed(reason);
     app_metrics::count_failed(1, reason, step);
     let (id, trace_id) = (affected.registration_id, affected.trace_id);
     report_for(Some(affected))

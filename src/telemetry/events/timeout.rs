@@ -18,7 +18,7 @@ const MAX_IDS_PER_CONTEXT: usize = 150;
 pub(crate) fn confirmation_timeout(errors: &[TransactionTimeoutError]) {
     if let Some(first) = errors.first() {
         let trace = first.subject.registration().map(|affected| affected.trace_id);
-        metrics().confirmation_timeouts(first.transaction.diagnosis.cause).inc(trace);
+        metrics().count_confirmation_timeout(first.transaction.diagnosis.cause, trace);
     }
     let registrations: usize = errors.iter().map(|error| error.subject.registration_count()).sum();
     app_metrics::count_failed(registrations, "CONFIRMATION_TIMEOUT", "wait");

@@ -31,14 +31,18 @@ impl QueueOldest {
     pub(super) fn set(&self, accepted: Option<Timestamp>) {
         self.0.store(accepted.map_or(NOTHING_QUEUED, Timestamp::micros), Ordering::Relaxed);
     }
+
+    pub(super) fn get(&self) -> Option<Timestamp> {
+        match self.0.load(Ordering::Relaxed) {
+            NOTHING_QUEUED => None,
+            accepted => Some(Timestamp::from_micros(accepted)),
+        }
+    }
 }
 
 impl EncodeMetric for QueueOldest {
     fn encode(&self, encoder: MetricEncoder<'_>) -> fmt::Result {
-        let age = match self.0.load(Ordering::Relaxed) {
-            NOTHING_QUEUED => Duration::ZERO,
-            accepted => Timestamp::from(SystemTime::now()).since(Timestamp::from_micros(accepted)),
-        };
+        let age = self.get().map_or(Duration::ZERO, |accepted| Timestamp::from(SystemTime::now()).since(accepted));
         ConstGauge::new(age.as_secs_f64()).encode(encoder)
     }
 

@@ -5,25 +5,34 @@ mod exemplar;
 mod family;
 #[cfg(target_os = "linux")]
 mod process;
+mod readings;
+mod recent;
 mod table;
 
+pub(crate) use readings::SignerReading;
+#[cfg(test)]
+pub(crate) use recent::Spend;
+pub(crate) use recent::{RecentActivity, RecentCounts, RecentStage, SLOT as RECENT_SLOT};
 pub(crate) use table::{
     Budget, ConnectionEnd, Credentials, Decision, ExportOutcome, ExportTarget, Port, Queue, RegistrationOutcome,
     ReloadOutcome, Stage, TransactionResult,
 };
 
 use crate::{
-    registration::{CallerName, State, Timestamp, TraceId},
+    registration::{CallerName, Cause, State, Timestamp, TraceId},
     telemetry::spans::KeepReason,
 };
 use alloy::primitives::{Address, U256};
 use prometheus_client::{encoding::text::encode, registry::Registry};
+use recent::Recent;
 use std::{ops::Deref, sync::LazyLock, time::Duration};
 use table::Table;
+use tokio::time::Instant;
 
 pub(crate) struct Metrics {
     registry: Registry,
     table: Table,
+    recent: Recent,
 }
 
 pub(crate) fn metrics() -> &'static Metrics {
@@ -46,7 +55,7 @@ impl Metrics {
         #[cfg(target_os = "linux")]
         registry.register_collector(Box::new(process::ProcessCollector));
         let table = Table::register(registry.sub_registry_with_prefix("registrar"));
-        Self { registry, table }
+        Self { registry, table, recent: Recent::new(Instant::now()) }
     }
 
     /// The metrics in the OpenMetrics text format.
@@ -58,6 +67,47 @@ impl Metrics {
     /// A stage of a transaction, which carries many registrations: no single trace can be its exemplar.
     pub(in crate::telemetry) fn observe_stage(&self, stage: Stage, took: Duration) {
         self.stage_duration(stage).observe(took, None);
+        self.recent.observe(Instant::now(), stage, took);
+    }
+
+    /// From acceptance to confirmation of a registration. `trace` is the exemplar: a trace that is kept.
+    pub(in crate::telemetry) fn observe_total(&self, took: Duration, trace: Option<TraceId>) {
+        self.stage_duration(Stage::Total).observe(took, trace);
+        self.recent.observe(Instant::now(), Stage::Total, took);
+    }
+
+    pub(in crate::telemetry) fn count_accepted(&self, is_new: bool) {
+        let outcome = if is_new { RegistrationOutcome::Accepted } else { RegistrationOutcome::Duplicate };
+        self.registrations(outcome).inc();
+        if is_new {
+            self.recent.count(Instant::now(), |counts| counts.accepted += 1);
+        }
+    }
+
+    /// Either by a transaction of ours, or by an earlier one that was found on chain.
+    pub(in crate::telemetry) fn count_confirmed(&self, outcome: RegistrationOutcome, registrations: u64) {
+        self.registrations(outcome).inc_by(registrations);
+        self.recent.count(Instant::now(), |counts| counts.confirmed += registrations);
+    }
+
+    pub(in crate::telemetry) fn count_failed(&self, reason: &'static str) {
+        self.registrations(RegistrationOutcome::Failed).inc();
+        self.recent.count_failure(Instant::now(), reason);
+    }
+
+    pub(in crate::telemetry) fn count_confirmation_timeout(&self, cause: Cause, trace: Option<TraceId>) {
+        self.confirmation_timeouts(cause).inc(trace);
+        self.recent.count_timeouts(cause.code(), |timeouts| timeouts.transactions += 1);
+    }
+
+    pub(in crate::telemetry) fn count_delayed(&self, cause: Cause, registrations: u64) {
+        self.registrations_delayed(cause).inc_by(registrations);
+        self.recent.count_timeouts(cause.code(), |timeouts| timeouts.queued += registrations);
+    }
+
+    pub(in crate::telemetry) fn add_spend(&self, signer: Address, wei: u128) {
+        self.fee_spent.inc_by(wei as f64);
+        self.recent.add_spend(Instant::now(), signer, wei as f64);
     }
 
     pub(crate) fn set_daily_spend(&self, wei: u128) {

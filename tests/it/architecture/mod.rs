@@ -9,7 +9,7 @@ use source::{CodePath, SourceFile, files};
 use std::{collections::BTreeMap, fs, path::Path};
 
 /// Outside libraries by the start of their crates' names, and the areas that may name them.
-const LIBRARIES: [(&str, &[&str]); 20] = [
+const LIBRARIES: [(&str, &[&str]); 21] = [
     // The commands are a gRPC client and use the generated one.
     ("tonic", &["api", "cli"]),
     // `config` reads the rules of NO_PROXY.
@@ -34,16 +34,19 @@ const LIBRARIES: [(&str, &[&str]); 20] = [
     ("governor", &["auth"]),
     ("toml", &["auth"]),
     ("clap", &["cli", "config", "main"]),
+    ("askama", &["ui"]),
 ];
 
 /// Which areas an area may import. `config` imports the areas whose settings it builds.
-const AREAS: [(&str, &[&str]); 14] = [
+const AREAS: [(&str, &[&str]); 15] = [
     ("main", &["app", "cli", "config", "telemetry"]),
     ("app", &["api", "auth", "chain", "clock", "config", "pipeline", "registration", "store", "telemetry"]),
     // The development stack runs the service in its own process; everything else speaks gRPC.
     ("cli", &["api", "app", "auth", "certificate", "config", "registration", "telemetry"]),
-    ("config", &["api", "auth", "chain", "pipeline", "registration", "store", "telemetry"]),
-    ("api", &["auth", "clock", "pipeline", "registration", "telemetry"]),
+    ("config", &["api", "auth", "chain", "pipeline", "registration", "store", "telemetry", "ui"]),
+    ("api", &["auth", "clock", "pipeline", "registration", "telemetry", "ui"]),
+    // It renders what the pipeline reports, and is served by `api`.
+    ("ui", &["auth", "clock", "pipeline", "registration", "telemetry"]),
     ("auth", &["clock", "registration", "telemetry"]),
     ("pipeline", &["certificate", "chain", "clock", "registration", "store", "telemetry"]),
     ("chain", &["clock", "registration", "telemetry"]),

@@ -1,6 +1,7 @@
 //! Real dependencies for the tests: each is started for one test and removed when it ends.
 
 pub mod anvil;
+pub mod browser;
 pub mod certificates;
 pub mod change_feed;
 pub mod cli;

@@ -143,6 +143,11 @@ impl Dependencies {
     pub async fn start(self, settings: Settings) -> TestStack {
         let service = Service::start(&settings).await;
         let client = Client::connect(service.grpc).await;
+        self.with_service(settings, service, client)
+    }
+
+    /// With a service that was started otherwise.
+    pub fn with_service(self, settings: Settings, service: Service, client: Client) -> TestStack {
         let Self { proxies, registry, anvil, directory } = self;
         TestStack { client, service, proxies, registry, anvil, settings, directory }
     }
