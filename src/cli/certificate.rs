@@ -155,7 +155,7 @@ async fn trust(
             return Err(proved
                 .check_block_hash(hash)
                 .err()
-                .unwrap_or_else(|| InvalidCertificate::OtherBlock { actual: proved.block_hash, expected: hash }));
+                .unwrap_or(InvalidCertificate::OtherBlock { actual: proved.block_hash, expected: hash }));
         }
         Ok(BlockCheck::Unknown) => Trust::Unknown(format!("the node at {name} does not have the block")),
         Ok(BlockCheck::OtherChain(id)) => Trust::Unknown(format!(
