@@ -147,7 +147,7 @@ pub async fn serve(
     let signers = signers?;
     let protection = settings.protection.clone().start().await?;
     let dependencies = connect_dependencies(&settings, &chain, &signers, &shutdown).await?;
-    let Some(Dependencies { store, mut workers }) = dependencies else {
+    let Some(Dependencies { store, unfinalized, mut workers }) = dependencies else {
         info!("stopped before the service was ready");
         return Ok(());
     };
@@ -163,7 +163,7 @@ pub async fn serve(
 
     let (accept_handle, accept_writer) = AcceptHandle::new(store.clone());
     let registrar = pipeline.registrar(accept_handle, signers.iter().map(Signer::address).collect());
-    for worker in pipeline.workers(signers, &shutdown).await? {
+    for worker in pipeline.workers(signers, unfinalized, &shutdown) {
         workers.spawn(worker);
     }
     workers.spawn(protection.clone().run_reload(shutdown.clone()));
@@ -248,6 +248,8 @@ impl Tasks {
 
 struct Dependencies {
     store: Store,
+    /// Signers with transactions that are not final.
+    unfinalized: Vec<Address>,
     /// Has the probes of the endpoints.
     workers: JoinSet<()>,
 }
@@ -273,16 +275,18 @@ async fn connect_dependencies(
     let (probed_chain, probe_shutdown) = (chain.clone(), shutdown.clone());
     workers.spawn(async move { probed_chain.run_probes(&probe_shutdown).await });
     // All that a start reads and writes, because the server may be switched over between two statements.
-    let open = async || -> Result<Store, Error> {
+    let open = async || -> Result<(Store, Vec<Address>), Error> {
         let store = Store::open(&settings.store, settings.pipeline.queue_limit).await?;
         store.bind_registry(&registry, clock::now()).await?;
         pipeline::check_signer_keys(&store, signers).await?;
-        Ok(store)
+        let unfinalized = store.signers_with_unfinalized().await?;
+        Ok((store, unfinalized))
     };
     let opening =
         retry_until_ready("the database server of REGISTRAR_DATABASE_URL", shutdown, open, Error::is_transient);
-    let Some(store) = opening.await else { return Ok(None) };
-    Ok(Some(Dependencies { store: store?, workers }))
+    let Some(opened) = opening.await else { return Ok(None) };
+    let (store, unfinalized) = opened?;
+    Ok(Some(Dependencies { store, unfinalized, workers }))
 }
 
 /// Logs problems of signers that an operator should fix. They do not stop the start: registrations wait with a blocked

@@ -33,7 +33,7 @@ use super::{
 };
 use crate::{
     chain::{Chain, Signer},
-    store::{AcceptHandle, Store, StoreError},
+    store::{AcceptHandle, Store},
 };
 use alloy::primitives::Address;
 use futures_util::future::{BoxFuture, FutureExt};
@@ -148,14 +148,11 @@ impl Pipeline {
         move || queue.notify()
     }
 
-    /// Every task, for these signers. A signer that is no longer configured and has transactions that are not final
-    /// gets a task that follows those.
-    ///
-    /// # Errors
-    /// When the store cannot be read.
-    pub async fn workers(&self, signers: Vec<Signer>, stop: &CancellationToken) -> Result<Vec<Worker>, StoreError> {
+    /// Every task, for these signers. One of `unfinalized`, which have transactions that are not final, that is no longer
+    /// configured gets a task that follows those.
+    pub fn workers(&self, signers: Vec<Signer>, unfinalized: Vec<Address>, stop: &CancellationToken) -> Vec<Worker> {
         let addresses: Vec<_> = signers.iter().map(Signer::address).collect();
-        let mut retired = self.store.signers_with_unfinalized().await?;
+        let mut retired = unfinalized;
         retired.retain(|signer| !addresses.contains(signer));
         let mut leases = vec![LeaseLoop::for_foreign_blocks(self.lease_parts())];
         leases.extend(retired.into_iter().map(|signer| LeaseLoop::for_retired_signer(self.lease_parts(), signer)));
@@ -174,7 +171,7 @@ impl Pipeline {
             Tail::new(self.change_feed.clone()).run(stop.clone()).boxed(),
         ];
         workers.extend(leases.into_iter().map(|lease| lease.run(stop.clone()).boxed()));
-        Ok(workers)
+        workers
     }
 
     fn lease_parts(&self) -> LeaseParts {

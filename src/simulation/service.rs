@@ -77,7 +77,8 @@ pub(super) async fn run_service(config: ServiceConfig) -> Result<(), String> {
     let (accept_handle, accept_writer) = AcceptHandle::new(store.clone());
     let registrar = pipeline.registrar(accept_handle, signers.iter().map(Signer::address).collect());
     tasks.push(CrashableTask::new(&life, accept_writer.run(stop.clone(), pipeline.on_accepted())));
-    let workers = pipeline.workers(signers, &stop).await.map_err(|error| error.to_string())?;
+    let unfinalized = store.signers_with_unfinalized().await.map_err(|error| error.to_string())?;
+    let workers = pipeline.workers(signers, unfinalized, &stop);
     tasks.extend(workers.into_iter().map(|worker| CrashableTask::new(&life, worker)));
     *handle.phase() = StartPhase::Serving(registrar.into(), store);
     match tasks.next().await {

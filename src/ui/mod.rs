@@ -1,6 +1,7 @@
 //! The operator page under `/ui/`: read only, rendered by the server, and the only area that names askama. It works
 //! without JavaScript; with it, a visible page is refreshed.
 
+mod certificate;
 mod format;
 mod health;
 mod lookup;

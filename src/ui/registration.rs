@@ -29,6 +29,8 @@ pub(super) struct RegistrationPage {
     waterfall: Waterfall,
     timeline: Vec<Step>,
     transaction: Vec<Field>,
+    /// The address of the certificate, once there is a record to prove.
+    certificate: Option<String>,
     history: Vec<Step>,
     identity: Vec<Field>,
 }
@@ -112,6 +114,8 @@ impl RegistrationPage {
                 .as_ref()
                 .map(|transaction| transaction_fields(registrar, registration, transaction, pending.as_ref()))
                 .unwrap_or_default(),
+            certificate: (registration.state == State::Confirmed)
+                .then(|| format!("/ui/registrations/{}/certificate", registration.id)),
             history: pending.as_ref().map(|pending| history(registration, pending)).unwrap_or_default(),
             identity: identity(registration, settings),
         }

@@ -1,15 +1,21 @@
 //! The addresses of the pages.
 
 use super::{
+    certificate,
     lookup::{Lookup, LookupError},
     overview::OverviewPage,
     page::{MessagePage, Page, html, respond},
     refresh::Streams,
-    registration::RegistrationPage,
+    registration::{Found, RegistrationPage},
     search::{self, Outcome},
     settings::Settings,
 };
-use crate::{auth::Authenticator, clock, pipeline::Registrar, registration::RegistrationId};
+use crate::{
+    auth::Authenticator,
+    clock,
+    pipeline::Registrar,
+    registration::{Finality, RegistrationId},
+};
 use axum::{
     Extension, Router,
     extract::{Path, State},
@@ -55,6 +61,22 @@ impl Ui {
         Self { registrar, settings, authenticator, streams, lookup, stop }
     }
 
+    /// What is known of the registration with an id, or the page that says why nothing is.
+    async fn find(&self, id: &str) -> Result<Arc<Found>, Box<Response>> {
+        const TITLE: &str = "No registration";
+        let page = |status, text| Box::new(self.message(status, TITLE, text));
+        let id = id.parse::<RegistrationId>();
+        let id = id.map_err(|_| page(StatusCode::NOT_FOUND, "The address has no registration id."))?;
+        self.lookup.get(&self.registrar, id).await.map_err(|error| match error {
+            LookupError::Unknown => page(StatusCode::NOT_FOUND, "The database has no registration with this id."),
+            LookupError::Store(error) => {
+                tracing::debug!(error = %error, "failed to read a registration for the operator page");
+                page(StatusCode::SERVICE_UNAVAILABLE, "The database cannot be read now.")
+            }
+            LookupError::Timeout => page(StatusCode::SERVICE_UNAVAILABLE, DATABASE_LATE),
+        })
+    }
+
     fn message(&self, status: StatusCode, title: &str, text: &str) -> Response {
         let page = Page::new(&self.registrar, clock::now());
         html(status, &MessagePage { page, title: title.to_owned(), text: text.to_owned() })
@@ -68,6 +90,7 @@ pub(crate) fn pages(ui: Ui) -> Router {
         .route("/ui/", get(overview))
         .route("/ui/search", get(search))
         .route("/ui/registrations/{id}", get(registration))
+        .route("/ui/registrations/{id}/certificate", get(certificate))
         .route("/ui/events", get(events))
         .route("/ui/{*path}", get(unknown))
         .with_state(ui)
@@ -106,20 +129,22 @@ async fn search(State(ui): State<Ui>, uri: Uri) -> Response {
 }
 
 async fn registration(State(ui): State<Ui>, Path(id): Path<String>) -> Response {
-    const TITLE: &str = "No registration";
-    let Ok(id) = id.parse::<RegistrationId>() else {
-        return ui.message(StatusCode::NOT_FOUND, TITLE, "The address has no registration id.");
-    };
-    match ui.lookup.get(&ui.registrar, id).await {
+    match ui.find(&id).await {
         Ok(found) => html(StatusCode::OK, &RegistrationPage::new(&ui.registrar, &ui.settings, &found)),
-        Err(LookupError::Unknown) => {
-            ui.message(StatusCode::NOT_FOUND, TITLE, "The database has no registration with this id.")
+        Err(page) => *page,
+    }
+}
+
+async fn certificate(State(ui): State<Ui>, Path(id): Path<String>) -> Response {
+    match ui.find(&id).await {
+        Ok(found) => {
+            let made = ui.registrar.certify(&found.registration.request.pair, Finality::Unsafe).await;
+            made.map_or_else(
+                |error| ui.message(StatusCode::SERVICE_UNAVAILABLE, "No certificate now", &certificate::advice(&error)),
+                |certificate| certificate::download(&certificate, found.registration.id),
+            )
         }
-        Err(LookupError::Store(error)) => {
-            tracing::debug!(error = %error, "failed to read a registration for the operator page");
-            ui.message(StatusCode::SERVICE_UNAVAILABLE, TITLE, "The database cannot be read now.")
-        }
-        Err(LookupError::Timeout) => ui.message(StatusCode::SERVICE_UNAVAILABLE, TITLE, DATABASE_LATE),
+        Err(page) => *page,
     }
 }
 

@@ -194,3 +194,25 @@ async fn a_database_that_cannot_be_used_is_shown_without_delay() {
     .await;
     assert_eq!(stack.service.http(&path).await.0, 503);
 }
+
+#[tokio::test]
+async fn the_certificate_of_a_confirmed_registration_is_downloaded() {
+    let stack = StackBuilder::on_demand().start().await;
+    let confirmed = stack.client.confirm(1, CASE).await;
+    let path = page_of(&confirmed);
+    let download = format!("{path}/certificate");
+    let seen = check(&stack, "read", json!({ "paths": [path] })).await;
+    assert!(seen[&path]["links"].to_string().contains(&download), "{seen:#}");
+
+    let (status, file) = stack.service.http(&download).await;
+
+    let file: Value = serde_json::from_str(&file).unwrap();
+    assert_eq!((status, &file["document"]["caseId"]), (200, &json!(CASE)));
+    assert_eq!(file["document"]["sha256"], format!("0x{}", confirmed.document_hash.trim_start_matches("0x")));
+
+    stack.anvil.stop_mining().await;
+    let waiting = page_of(&stack.client.accept(2, CASE).await);
+    let (status, page) = stack.service.http(&format!("{waiting}/certificate")).await;
+    assert!(status == 503 && page.contains("no record of this document and case yet"), "{status} {page}");
+    assert!(!stack.service.http(&waiting).await.1.contains("/certificate"));
+}
