@@ -21,11 +21,12 @@ pub const PAGES: [&str; 8] = [
 ];
 
 /// What a command is given in the place of what the pages leave open.
-const PLACES: [(&str, &str); 10] = [
+const PLACES: [(&str, &str); 11] = [
     ("NAME", "aaa-service"),
     ("ID", "01a1fc0c-e7f9-7523-a273-a8f71a7ade20"),
     ("$ID", "01a1fc0c-e7f9-7523-a273-a8f71a7ade20"),
     ("$EARLIER_REGISTRATION_ID", "01a1fc0c-e7f9-7523-a273-a8f71a7ade21"),
+    ("HASH", "0x2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824"),
     ("$HASH", "0x2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824"),
     ("$CASE", "CASE-1"),
     ("SIGNER", "0x70997970C51812dc3A010C7d01b50e0d17dc79C8"),
