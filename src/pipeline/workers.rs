@@ -152,10 +152,9 @@ impl Pipeline {
     /// configured gets a task that follows those.
     pub fn workers(&self, signers: Vec<Signer>, unfinalized: Vec<Address>, stop: &CancellationToken) -> Vec<Worker> {
         let addresses: Vec<_> = signers.iter().map(Signer::address).collect();
-        let mut retired = unfinalized;
-        retired.retain(|signer| !addresses.contains(signer));
+        let retired = unfinalized.into_iter().filter(|signer| !addresses.contains(signer));
         let mut leases = vec![LeaseLoop::for_foreign_blocks(self.lease_parts())];
-        leases.extend(retired.into_iter().map(|signer| LeaseLoop::for_retired_signer(self.lease_parts(), signer)));
+        leases.extend(retired.map(|signer| LeaseLoop::for_retired_signer(self.lease_parts(), signer)));
         let sender = |signer| LeaseLoop::for_signer(self.lease_parts(), self.sender_parts(), signer);
         leases.extend(signers.into_iter().map(sender));
         let (store, in_flight) = (self.store.clone(), self.in_flight.clone());

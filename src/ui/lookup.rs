@@ -21,7 +21,7 @@ const DIAGNOSIS_WAIT: Duration = Duration::from_millis(40);
 const MIN_DIAGNOSED_AGE: Duration = Duration::from_secs(3);
 const MAX_DIAGNOSES: usize = 4;
 /// What the database does not answer in this time is an error.
-const QUERY_TIMEOUT: Duration = Duration::from_millis(500);
+pub(super) const QUERY_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// What was found, and when.
 type Read = (Instant, Arc<Found>);

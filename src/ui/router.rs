@@ -2,7 +2,7 @@
 
 use super::{
     certificate,
-    lookup::{Lookup, LookupError},
+    lookup::{Lookup, LookupError, QUERY_TIMEOUT},
     overview::OverviewPage,
     page::{MessagePage, Page, html, respond},
     refresh::Streams,
@@ -23,15 +23,13 @@ use axum::{
     response::{IntoResponse, Redirect, Response},
     routing::get,
 };
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 const STYLE: &str = include_str!("assets/app.css");
 const SCRIPT: &str = include_str!("assets/app.js");
 const ICON: &str = include_str!("assets/icon.svg");
-/// What the database does not answer in this time is an error.
-const QUERY_TIMEOUT: Duration = Duration::from_millis(500);
 const DATABASE_LATE: &str = "The database did not answer in time.";
 
 /// What the pages are rendered from.

@@ -2,7 +2,8 @@
 //! processor time for each. The signer has no funds, so that nothing else is measured.
 
 use crate::{
-    harness::{WaitFor, account, document, register_request},
+    harness::{account, document},
+    load::{self, Until},
     process::Cpu,
     report::{Bar, Report, listed, median, progress},
     stack::{BenchChain, BenchStack, case},
@@ -67,21 +68,14 @@ async fn start() -> BenchStack {
 
 async fn by_grpc() -> Reached {
     let stack = start().await;
-    let next = AtomicU64::new(0);
-    let clients = stack.connections(CONNECTIONS).await;
+    let mut first = 0;
     reached(async |time| {
-        let end = Instant::now() + time;
-        let callers = clients.iter().map(async |client| {
-            let (mut client, mut calls) = (client.clone(), 0);
-            while Instant::now() < end {
-                let number = next.fetch_add(1, Ordering::Relaxed);
-                let request = register_request(number, &case(number), WaitFor::Accepted);
-                client.register_document(request).await.unwrap();
-                calls += 1;
-            }
-            calls
-        });
-        join_all(callers).await.into_iter().sum()
+        let outcome = load::closed_loop(&stack, CONNECTIONS, first, Until::Time(Instant::now() + time)).await;
+        assert!(outcome.errors.is_empty(), "{}", outcome.errors());
+        let accepted = outcome.accepted.len() as u64;
+        // Numbers that were not used: each connection took one more than it sent.
+        first += accepted + CONNECTIONS as u64;
+        accepted
     })
     .await
 }

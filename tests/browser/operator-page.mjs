@@ -6,19 +6,10 @@ import { writeFileSync } from 'node:fs'
 import { createRequire } from 'node:module'
 import { join } from 'node:path'
 import { chromium } from 'playwright-core'
-import { installedBrowser } from './installed-browser.mjs'
+import { FLAGS, installedBrowser } from './installed-browser.mjs'
 
 const [name, url, argument = '{}'] = process.argv.slice(2)
 const given = JSON.parse(argument)
-const FLAGS = [
-  '--no-sandbox',
-  '--disable-gpu',
-  '--disable-quic',
-  '--no-first-run',
-  '--disable-background-networking',
-  '--disable-component-update',
-  '--disable-sync',
-]
 const DESKTOP = { width: 1280, height: 900 }
 const PHONE = { width: 360, height: 740 }
 /** In milliseconds. */

@@ -3,18 +3,9 @@
 // Prints what the page shows as JSON and writes waterfall.png and error.png to the folder.
 import { join } from 'node:path'
 import { chromium } from 'playwright-core'
-import { installedBrowser } from './installed-browser.mjs'
+import { FLAGS, installedBrowser } from './installed-browser.mjs'
 
 const [url, traceId, folder] = process.argv.slice(2)
-const FLAGS = [
-  '--no-sandbox',
-  '--disable-gpu',
-  '--disable-quic',
-  '--no-first-run',
-  '--disable-background-networking',
-  '--disable-component-update',
-  '--disable-sync',
-]
 /** Wide enough for complete span names. */
 const WIDTH = 1900
 /** In milliseconds. */

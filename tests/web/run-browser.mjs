@@ -4,7 +4,7 @@
 import { createServer } from 'node:http'
 import esbuild from 'esbuild'
 import { chromium } from 'playwright-core'
-import { installedBrowser } from '../browser/installed-browser.mjs'
+import { FLAGS, installedBrowser } from '../browser/installed-browser.mjs'
 
 const [port, server, documentHash, caseId] = process.argv.slice(2)
 const absWorkingDir = import.meta.dirname
@@ -17,7 +17,7 @@ const files = createServer((request, response) => {
   response.end(isScript ? script.text : page)
 })
 await new Promise(resolve => files.listen(Number(port), 'localhost', resolve))
-const browser = await chromium.launch({ executablePath: installedBrowser(), args: ['--no-sandbox', '--disable-gpu'] })
+const browser = await chromium.launch({ executablePath: installedBrowser(), args: FLAGS })
 try {
   const tab = await browser.newPage()
   await tab.goto(`http://localhost:${port}/`)

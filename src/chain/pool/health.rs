@@ -6,7 +6,7 @@ use super::{
     head_tracker::HeadTracker,
     health_policy::{ChainIdCheck, HeadStatus, HealthInputs, HealthReason, next_state},
     latency::LatencyTracker,
-    throttle::Throttle,
+    throttle::{Throttle, began_since},
 };
 use crate::{
     chain::{Backoff, CallError, EndpointFault, EndpointState, Header, RejectReason},
@@ -223,7 +223,7 @@ impl EndpointHealth {
 
     fn count_failure(&mut self, timed_out: bool, took: Duration, now: Instant) {
         // Calls that overlap and all fail are one failure.
-        if self.last_failure.is_none_or(|failed| now.checked_sub(took).is_none_or(|started| started >= failed)) {
+        if self.last_failure.is_none_or(|failed| began_since(failed, took, now)) {
             self.consecutive_failures += 1;
             self.last_failure = Some(now);
         }

@@ -91,11 +91,15 @@ impl Throttle {
     /// After an answer that is not throttled, to a call that started `took` ago. The answer to a call that was under way
     /// when another one was throttled says nothing about now.
     pub fn clear(&mut self, took: Duration, now: Instant) {
-        let is_later = |throttled_at| now.checked_sub(took).is_none_or(|started| started >= throttled_at);
-        if self.throttled_at.is_some_and(is_later) {
+        if self.throttled_at.is_some_and(|throttled_at| began_since(throttled_at, took, now)) {
             *self = Self::new();
         }
     }
+}
+
+/// Whether a call that took so long, and ended now, began at this time or later.
+pub(super) fn began_since(at: Instant, took: Duration, now: Instant) -> bool {
+    now.checked_sub(took).is_none_or(|started| started >= at)
 }
 
 #[cfg(test)]

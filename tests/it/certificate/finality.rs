@@ -1,7 +1,13 @@
 //! Which block a certificate is made at.
 
 use super::{FINAL_AFTER, builder, certify, verified};
-use crate::harness::{CASE, Fault, Finality, eventually, proxy::node_errors::PROOF_TOO_OLD};
+use crate::harness::{
+    CASE, Fault, Finality, TestStack, eventually,
+    proxy::{
+        InjectedFault,
+        node_errors::{NodeError, PROOF_TOO_OLD},
+    },
+};
 use std::time::Duration;
 use tonic::Code;
 
@@ -36,6 +42,15 @@ async fn a_certificate_waits_for_the_finality_that_is_asked_for() {
     .await;
 }
 
+/// The node proves the state of no block but this one and later ones.
+fn without_proofs_before(stack: &TestStack, newest: u64, error: NodeError) -> Vec<InjectedFault> {
+    let fault = |number| {
+        let about = format!("\"{number:#x}\"]");
+        stack.proxy().inject_matching("eth_getProof", &about, Fault::Error(error))
+    };
+    (1..newest).map(fault).collect()
+}
+
 #[tokio::test]
 async fn where_the_final_block_is_too_old_a_proof_of_the_newest_one_is_kept_until_it_is_final() {
     for error in PROOF_TOO_OLD {
@@ -43,13 +58,7 @@ async fn where_the_final_block_is_too_old_a_proof_of_the_newest_one_is_kept_unti
         stack.client.confirm(1, CASE).await;
         stack.anvil.mine(FINAL_AFTER).await;
         let newest = stack.anvil.head().await;
-        // Every block but the newest one.
-        let old: Vec<_> = (1..newest)
-            .map(|number| {
-                let about = format!("\"{number:#x}\"]");
-                stack.proxy().inject_matching("eth_getProof", &about, Fault::Error(error))
-            })
-            .collect();
+        let old = without_proofs_before(&stack, newest, error);
 
         let early = certify(&stack, Finality::Finalized).await.unwrap_err();
         assert_eq!(early.kind(), NOT_FINAL, "{error:?}: {early:?}");
@@ -72,12 +81,7 @@ async fn once_final_blocks_were_too_old_the_proof_of_a_new_record_is_taken_at_on
     stack.client.confirm(1, CASE).await;
     stack.anvil.mine(FINAL_AFTER).await;
     let newest = stack.anvil.head().await;
-    let old: Vec<_> = (1..newest)
-        .map(|number| {
-            let about = format!("\"{number:#x}\"]");
-            stack.proxy().inject_matching("eth_getProof", &about, Fault::Error(PROOF_TOO_OLD[0]))
-        })
-        .collect();
+    let old = without_proofs_before(&stack, newest, PROOF_TOO_OLD[0]);
     assert_eq!(certify(&stack, Finality::Finalized).await.unwrap_err().kind(), NOT_FINAL);
 
     let confirmed = stack.client.confirm(2, CASE).await;
@@ -97,12 +101,7 @@ async fn a_kept_proof_of_a_block_that_a_reorg_removed_is_never_handed_out() {
     stack.client.confirm(1, CASE).await;
     stack.anvil.mine(FINAL_AFTER).await;
     let newest = stack.anvil.head().await;
-    let faults: Vec<_> = (1..newest)
-        .map(|number| {
-            let about = format!("\"{number:#x}\"]");
-            stack.proxy().inject_matching("eth_getProof", &about, Fault::Error(PROOF_TOO_OLD[0]))
-        })
-        .collect();
+    let faults = without_proofs_before(&stack, newest, PROOF_TOO_OLD[0]);
     assert_eq!(certify(&stack, Finality::Finalized).await.unwrap_err().kind(), NOT_FINAL);
     drop(faults);
 
