@@ -1,4 +1,4 @@
-//! Compiles the proto with protox, which needs no protoc, and sets the commit for `GetServiceInfo`.
+//! Compiles the proto with protox, which needs no protoc, and sets the commit for `GetServiceInfo` and `--version`.
 
 use protox::prost::Message as _;
 use std::{env, fs, path::PathBuf, process::Command};
@@ -19,6 +19,9 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("cargo:rerun-if-env-changed=REGISTRAR_COMMIT");
     let commit = env::var("REGISTRAR_COMMIT").ok().or_else(release_commit).unwrap_or_default();
     println!("cargo:rustc-env=REGISTRAR_COMMIT={commit}");
+    let built_from = if commit.is_empty() { "commit unknown".to_owned() } else { format!("commit {commit}") };
+    let signers = if env::var_os("CARGO_FEATURE_AWS_KMS").is_some() { ", with aws-kms" } else { "" };
+    println!("cargo:rustc-env=REGISTRAR_VERSION={} ({built_from}{signers})", env::var("CARGO_PKG_VERSION")?);
     Ok(())
 }
 

@@ -31,6 +31,7 @@ fn main() -> ExitCode {
     let exit = runtime.block_on(async {
         match command {
             Command::Serve(args) => serve(&args, &environment).await,
+            Command::Healthcheck(args) => cli::healthcheck(&args, &environment).await,
             Command::Dev(args) => cli::dev(*args, environment).await,
             Command::Deploy(args) => deploy(&args, &environment).await,
             Command::Token(command) => cli::token(&command),

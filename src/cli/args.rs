@@ -22,7 +22,7 @@ use std::{ffi::OsString, path::PathBuf, time::Duration};
 
 /// Registers document hashes on Base Sepolia and tracks each one until it is final.
 #[derive(Parser, Debug)]
-#[command(name = "registrar", version, max_term_width = 80, after_help = help::TOP, subcommand_required = true,
+#[command(name = "registrar", version = env!("REGISTRAR_VERSION"), max_term_width = 80, after_help = help::TOP, subcommand_required = true,
           arg_required_else_help = true)]
 pub(super) struct Arguments {
     #[command(subcommand)]
@@ -35,6 +35,9 @@ pub enum Command {
     /// Run the service
     #[command(after_help = help::SERVE)]
     Serve(Box<ServeArgs>),
+    /// Ask the service on this machine whether it is ready, for containers without a shell
+    #[command(after_help = help::HEALTHCHECK)]
+    Healthcheck(HealthcheckArgs),
     /// Run a local stack for development: chain, contract and service
     #[command(after_help = help::DEV)]
     Dev(Box<DevArgs>),
@@ -113,6 +116,26 @@ pub enum ClientCommand {
     /// Show the server's version, network, contract, limits and queue, the balances of its signers and the states of its
     /// endpoints
     Info(InfoArgs),
+}
+
+/// The address and the TLS of the service are read from its own settings.
+#[derive(Args, Debug)]
+pub struct HealthcheckArgs {
+    /// Address of the service's HTTP server [default: 127.0.0.1:9464]
+    #[arg(long, env = "REGISTRAR_ADMIN_LISTEN", value_name = "ADDR")]
+    pub admin_listen: Option<String>,
+    /// The service's certificate, if it uses TLS; it is not checked, because the service is on this machine
+    #[arg(long, env = "REGISTRAR_TLS_CERT_FILE", value_name = "FILE")]
+    pub tls_cert_file: Option<String>,
+    /// File with a certificate (PEM), for a service that requires one of its clients
+    #[arg(long, env = "REGISTRAR_CLIENT_CERT_FILE", value_name = "FILE")]
+    pub client_cert_file: Option<PathBuf>,
+    /// File with the private key of that certificate (PEM)
+    #[arg(long, env = "REGISTRAR_CLIENT_KEY_FILE", value_name = "FILE")]
+    pub client_key_file: Option<PathBuf>,
+    /// Print a JSON object
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// Arguments of `registrar deploy`.

@@ -67,6 +67,16 @@ Example:
   registrar serve"
 );
 
+pub(super) const HEALTHCHECK: &str = "\
+The same question as HTTP GET /readyz: ready means that the database can be
+written, so that registrations are accepted. It is answered within 5 seconds.
+
+Exit codes: 0 ready; 1 not ready; 64 invalid arguments or settings; 69 the
+service does not answer.
+
+In a Dockerfile:
+  HEALTHCHECK CMD [\"/usr/local/bin/registrar\", \"healthcheck\"]";
+
 pub(super) const TOKEN: &str = "\
 The token is a secret of 256 random bits. The callers file of the server holds
 its SHA-256 alone: who reads the file cannot call. The caller sends it as

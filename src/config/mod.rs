@@ -26,5 +26,5 @@ pub use args::{ContractArgs, NetworkArgs, ServeArgs};
 pub use commands::{ContractSettings, KeystoreSettings, SignerListSettings};
 pub use environment::{ConfigErrors, Environment};
 pub(crate) use parsers::{may_contain_private_key, parse_duration};
-pub use settings::Settings;
+pub use settings::{Settings, admin_address};
 pub use unknown_variables::{exposed_secret_files, unknown_variables};

@@ -131,6 +131,13 @@ fn read_api(args: &ServeArgs, is_protected: bool, errors: &mut ConfigErrors) -> 
     }
 }
 
+/// Where the HTTP server of a service with this setting listens.
+pub fn admin_address(admin_listen: Option<&str>) -> Result<SocketAddr, ConfigErrors> {
+    let mut errors = ConfigErrors::default();
+    let address = read_listen("REGISTRAR_ADMIN_LISTEN", admin_listen, DEFAULT_ADMIN_LISTEN, true, &mut errors);
+    errors.into_result(address)
+}
+
 fn read_listen(
     name: &'static str,
     text: Option<&str>,

@@ -33,6 +33,7 @@ mod front;
 mod grpc_surface;
 mod harness;
 mod heads;
+mod healthcheck;
 mod hostile_node;
 mod jwt;
 mod language_clients;

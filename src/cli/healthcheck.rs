@@ -1,0 +1,122 @@
+//! `registrar healthcheck`: whether the service on this machine is ready, for containers without a shell.
+
+use super::{
+    Exit,
+    args::HealthcheckArgs,
+    error::{CliError, CliResult},
+    error_text::report,
+    output::{Output, print_line},
+    reason::ClientReason,
+};
+use crate::{
+    config::{Environment, admin_address},
+    telemetry::redact,
+};
+use reqwest::{Client, Identity, redirect::Policy};
+use serde_json::json;
+use std::{
+    fs,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    path::Path,
+    time::Duration,
+};
+use tonic::Code;
+
+/// The service may write to its database before it answers.
+const TIMEOUT: Duration = Duration::from_secs(5);
+/// Of an answer; the service's are one line.
+const MAX_SHOWN_CHARS: usize = 200;
+
+/// Exits with 0 when the service is ready, with 1 when it is not, and with 69 when it does not answer.
+pub async fn run(args: &HealthcheckArgs, environment: &Environment) -> Exit {
+    match check(args).await {
+        Ok(()) if args.json => print_line(&json!({ "ready": true }).to_string()),
+        Ok(()) => print_line("ready"),
+        Err(error) => return report(&error.mark_read_only(), &Output::from_process(args.json, environment)),
+    }
+    Exit::Done
+}
+
+async fn check(args: &HealthcheckArgs) -> CliResult<()> {
+    let address =
+        admin_address(args.admin_listen.as_deref()).map_err(|errors| CliError::invalid_settings(&errors))?;
+    let scheme = if has_value(args.tls_cert_file.as_deref()) { "https" } else { "http" };
+    let server = format!("{scheme}://{}", reachable(address));
+    let unreachable = |error: reqwest::Error| CliError::server_unreachable(&server, &error.without_url());
+    let client = client(args)?;
+    let response = client.get(format!("{server}/readyz")).send().await.map_err(unreachable)?;
+    if response.status().is_success() {
+        return Ok(());
+    }
+    let status = response.status().as_u16();
+    let answer = response.text().await.map_err(unreachable)?;
+    let line: String = answer.lines().next().unwrap_or_default().chars().take(MAX_SHOWN_CHARS).collect();
+    let message = format!("{server} is not ready: {} (HTTP {status})", redact(&line));
+    Err(CliError::new(Code::FailedPrecondition, ClientReason::CommandFailed, message))
+}
+
+fn client(args: &HealthcheckArgs) -> CliResult<Client> {
+    let builder = Client::builder()
+        .timeout(TIMEOUT)
+        .redirect(Policy::none())
+        .no_proxy()
+        // The address is the service's own, which its certificate need not name, and nothing secret is sent.
+        .tls_danger_accept_invalid_certs(true);
+    let builder = match (&args.client_cert_file, &args.client_key_file) {
+        (Some(certificate), Some(key)) => builder.identity(identity(certificate, key)?),
+        (None, None) => builder,
+        (Some(_), None) | (None, Some(_)) => {
+            return Err(CliError::invalid_arguments(
+                "REGISTRAR_CLIENT_CERT_FILE and REGISTRAR_CLIENT_KEY_FILE belong together: set both or neither",
+            ));
+        }
+    };
+    builder.build().map_err(|_| CliError::invalid_arguments("TLS cannot be set up"))
+}
+
+fn identity(certificate: &Path, key: &Path) -> CliResult<Identity> {
+    let read = |name: &str, path: &Path| {
+        fs::read(path).map_err(|error| {
+            CliError::invalid_arguments(redact(&format!("{name}: {}: {error}", path.display())).into_owned())
+        })
+    };
+    let mut pem = read("REGISTRAR_CLIENT_CERT_FILE", certificate)?;
+    pem.push(b'\n');
+    pem.extend(read("REGISTRAR_CLIENT_KEY_FILE", key)?);
+    Identity::from_pem(&pem).map_err(|_| {
+        CliError::invalid_arguments(
+            "REGISTRAR_CLIENT_CERT_FILE, REGISTRAR_CLIENT_KEY_FILE: not a certificate and its private key in PEM",
+        )
+    })
+}
+
+fn has_value(path: Option<&str>) -> bool {
+    path.is_some_and(|path| !path.trim().is_empty())
+}
+
+/// A service that listens on all addresses is asked at loopback.
+fn reachable(address: SocketAddr) -> SocketAddr {
+    let ip = match address.ip() {
+        ip if !ip.is_unspecified() => ip,
+        IpAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(_) => Ipv6Addr::LOCALHOST.into(),
+    };
+    SocketAddr::new(ip, address.port())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_service_on_all_addresses_is_asked_at_loopback() {
+        for (listen, asked) in [
+            ("0.0.0.0:9464", "127.0.0.1:9464"),
+            ("[::]:9464", "[::1]:9464"),
+            ("127.0.0.1:1", "127.0.0.1:1"),
+            ("10.0.0.7:9464", "10.0.0.7:9464"),
+        ] {
+            assert_eq!(reachable(listen.parse().unwrap()).to_string(), asked);
+        }
+    }
+}
