@@ -38,8 +38,7 @@ pub async fn run(args: &HealthcheckArgs, environment: &Environment) -> Exit {
 }
 
 async fn check(args: &HealthcheckArgs) -> CliResult<()> {
-    let address =
-        admin_address(args.admin_listen.as_deref()).map_err(|errors| CliError::invalid_settings(&errors))?;
+    let address = admin_address(args.admin_listen.as_deref()).map_err(|errors| CliError::invalid_settings(&errors))?;
     let scheme = if has_value(args.tls_cert_file.as_deref()) { "https" } else { "http" };
     let server = format!("{scheme}://{}", reachable(address));
     let unreachable = |error: reqwest::Error| CliError::server_unreachable(&server, &error.without_url());

@@ -139,7 +139,11 @@ pub enum OpenError {
     Foreign(String),
     #[error("{0}")]
     RegistryMismatch(#[from] RegistryMismatch),
-    /// Most often a database of a newer version.
+    #[error(
+        "the database has version {found} of the schema, of a later release; this one knows {known} and cannot use it: \
+         start the later release again, or restore the backup that was taken before the upgrade"
+    )]
+    LaterVersion { found: i64, known: i64 },
     #[error("the database schema cannot be migrated to this version: {}", redact(&.0.to_string()))]
     Migration(#[from] sqlx::migrate::MigrateError),
     #[error(transparent)]
@@ -166,6 +170,7 @@ impl OpenError {
             | Self::SchemaPermissionDenied
             | Self::Foreign(_)
             | Self::RegistryMismatch(_)
+            | Self::LaterVersion { .. }
             | Self::Migration(_) => false,
         }
     }

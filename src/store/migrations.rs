@@ -2,7 +2,7 @@
 
 use super::OpenError;
 use sqlx::{
-    SqlSafeStr,
+    AnyConnection, Row, SqlSafeStr,
     migrate::{Migration, MigrationType, Migrator},
 };
 use std::borrow::Cow;
@@ -38,6 +38,7 @@ const MIGRATIONS: [(i64, &str, &str); 13] = [
     (12, "find", include_str!("migrations/0012_find.sql")),
     (13, "delays", include_str!("migrations/0013_delays.sql")),
 ];
+const LATEST_VERSION: i64 = MIGRATIONS[MIGRATIONS.len() - 1].0;
 
 pub(super) fn migrator() -> Migrator {
     let migrations = MIGRATIONS.into_iter().map(|(version, name, sql)| {
@@ -46,7 +47,21 @@ pub(super) fn migrator() -> Migrator {
     Migrator { migrations: migrations.collect(), ..Migrator::DEFAULT }
 }
 
-pub(super) fn reject_foreign_tables(names: &[String]) -> Result<(), OpenError> {
+/// Refuses a database of a later version, and one of something else.
+pub(super) async fn check_owner(connection: &mut AnyConnection, tables: &[String]) -> Result<(), OpenError> {
+    let has = |name: &str| tables.iter().any(|table| table == name);
+    // Other programs use the same library.
+    if has("registries") && has("_sqlx_migrations") {
+        let newest = sqlx::query("SELECT MAX(version) FROM _sqlx_migrations").fetch_one(connection).await?;
+        let (found, known) = (newest.try_get::<Option<i64>, _>(0)?.unwrap_or_default(), LATEST_VERSION);
+        if found > known {
+            return Err(OpenError::LaterVersion { found, known });
+        }
+    }
+    reject_foreign_tables(tables)
+}
+
+fn reject_foreign_tables(names: &[String]) -> Result<(), OpenError> {
     match names.iter().find(|name| !TABLES.contains(&name.as_str())) {
         Some(foreign) => Err(OpenError::Foreign(foreign.clone())),
         None => Ok(()),

@@ -6,7 +6,7 @@
 use super::{
     OpenError,
     change_number::{begin_history, prepare_postgres},
-    migrations::{migrator, reject_foreign_tables},
+    migrations::{check_owner, migrator},
     postgres::{PG_STATEMENT_TIMEOUT, map_open_error},
     servers::Servers,
     session_settings::{SCHEMA, session_sql},
@@ -47,7 +47,7 @@ pub(super) async fn migrate_schema(servers: &Servers) -> Result<(), OpenError> {
     answered(sqlx::raw_sql(settings).execute(&mut connection)).await?;
     acquire_migration_lock(&mut connection).await?;
     let tables = answered(list_tables(&mut connection)).await?;
-    reject_foreign_tables(&tables)?;
+    check_owner(&mut connection, &tables).await?;
     answered(create_schema_if_missing(&mut connection)).await?;
     let migrated = timeout(MIGRATION_TIMEOUT, migrator().run(&mut connection)).await;
     migrated.map_err(|_| map_open_error(timeout_error()))?.map_err(map_migration_error)?;

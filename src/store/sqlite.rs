@@ -5,7 +5,7 @@ use super::{
     change_number::{ChangeNumbers, begin_history, newest_change},
     database_file::{DatabaseFile, FileStamp},
     file_problem::FileProblemKind,
-    migrations::{migrator, reject_foreign_tables},
+    migrations::{check_owner, migrator},
     sql_errors::{Fault, fault},
     timeout_pool::{Guard, TimeoutPool},
 };
@@ -127,9 +127,9 @@ async fn refuse_foreign(url: &str) -> Result<(), OpenError> {
     let tables = sqlx::query("SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite_%'")
         .fetch_all(&mut connection)
         .await?;
-    connection.close().await?;
     let names = tables.iter().map(|row| row.try_get(0)).collect::<Result<Vec<String>, _>>()?;
-    reject_foreign_tables(&names)
+    check_owner(&mut connection, &names).await?;
+    Ok(connection.close().await?)
 }
 
 #[cfg(test)]

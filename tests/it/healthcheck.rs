@@ -61,10 +61,9 @@ async fn it_uses_the_tls_settings_of_the_service() {
     let ready = healthcheck(&service, &[tls, identity[0], identity[1]]).await;
     assert_eq!(ready.code, 0, "{ready:?}");
 
-    for (variables, message) in [
-        (vec![tls], "the server requires a certificate of its callers"),
-        (vec![], "the server uses TLS"),
-    ] {
+    for (variables, message) in
+        [(vec![tls], "the server requires a certificate of its callers"), (vec![], "the server uses TLS")]
+    {
         let run = healthcheck(&service, &variables).await;
         assert_eq!(run.code, 69, "{run:?}");
         assert!(run.stderr.contains(message), "{run:?}");

@@ -67,6 +67,7 @@ mod throttling;
 mod timeouts;
 mod tls;
 mod trace_id;
+mod upgrade;
 mod verify_load;
 mod watch;
 mod watch_page;

@@ -108,6 +108,11 @@ impl Registry {
         .await;
         assert_eq!(run.code, 0, "`registrar deploy` fails: {}", run.stderr);
         let address = run.stdout.trim().parse().unwrap_or_else(|_| panic!("stdout is not an address: {}", run.stdout));
+        Self::at(anvil, address)
+    }
+
+    /// A contract that is on the chain already.
+    pub fn at(anvil: &Anvil, address: Address) -> Self {
         Self { address, rpc: anvil.rpc().clone() }
     }
 
