@@ -35,6 +35,7 @@ mod stack;
 mod telemetry;
 mod throughput;
 mod tls;
+mod upgrade;
 
 use clap::{Parser, ValueEnum};
 use report::Report;
@@ -90,6 +91,8 @@ enum Section {
     Memory,
     /// A store with a million finished registrations compared with a thousand, and a start with 10,000 unfinished
     Growth,
+    /// A start that upgrades a million registrations of an earlier version
+    Upgrade,
     /// The operator page on a store with a million finished registrations: answers, first paint, cost
     Operators,
     /// Gas per document
@@ -175,6 +178,9 @@ async fn measure(args: &Args) -> Report {
     }
     if wanted(Section::Growth) {
         large_store::measure(&mut report, rounds).await;
+    }
+    if wanted(Section::Upgrade) {
+        upgrade::measure(&mut report).await;
     }
     if wanted(Section::Operators) {
         operators::measure(&mut report).await;

@@ -6,6 +6,7 @@ pub mod certificates;
 pub mod change_feed;
 pub mod cli;
 pub mod client;
+pub mod earlier_version;
 pub mod http2;
 #[allow(dead_code, reason = "the unit tests of tokens use all of it")]
 pub mod issuer;

@@ -1,7 +1,6 @@
 //! A later version upgrades the database under running replicas of this one.
 
-use super::load_sqlite;
-use crate::harness::{CASE, Client, Database, StackBuilder, Starting, State, document};
+use crate::harness::{CASE, Client, Database, StackBuilder, Starting, State, document, earlier_version::run_on_sqlite};
 
 /// What a migration may do, by the rule of the deployment guide: add a column, a table and an index.
 const NEXT_VERSION: &str = "ALTER TABLE registrations ADD COLUMN from_a_later_version TEXT;
@@ -54,7 +53,7 @@ async fn an_sqlite_file_of_a_later_version_is_refused_and_not_changed() {
     stack.service.terminate();
     assert_eq!(stack.service.exit_code().await, 0);
     let file = stack.database();
-    load_sqlite(&file, format!("{NEXT_VERSION} {}", record_version("1", "X'00'"))).await;
+    run_on_sqlite(&file, format!("{NEXT_VERSION} {}", record_version("1", "X'00'"))).await;
     let before = std::fs::read(&file).unwrap();
 
     let refused = Starting::new(&stack.settings).until_exit().await;
@@ -63,8 +62,11 @@ async fn an_sqlite_file_of_a_later_version_is_refused_and_not_changed() {
     assert!(refused.output.contains(LATER_VERSION), "{refused:?}");
     assert!(std::fs::read(&file).unwrap() == before, "the file was changed");
     // As the advice says: the version that upgraded it can still be started.
-    load_sqlite(&file, "DELETE FROM _sqlx_migrations WHERE version = 999; DROP TABLE from_a_later_version;".to_owned())
-        .await;
+    run_on_sqlite(
+        &file,
+        "DELETE FROM _sqlx_migrations WHERE version = 999; DROP TABLE from_a_later_version;".to_owned(),
+    )
+    .await;
     stack.restart().await;
     let client: &Client = &stack.client;
     client.confirm(2, CASE).await;
