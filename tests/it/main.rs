@@ -35,6 +35,7 @@ mod harness;
 mod heads;
 mod hostile_node;
 mod jwt;
+mod kubernetes;
 mod language_clients;
 mod limits;
 mod list;
