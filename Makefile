@@ -33,6 +33,22 @@ demo: $(ANVIL) ## Build, register a real file on a local chain, and show what ha
 	cargo build --locked
 	target/debug/registrar dev --once README.md --case demo-1
 
+# What `make release` builds.
+RELEASE := target/release-dist
+
+.PHONY: release
+release: ## Build the binary to ship, without symbols, and a file with its symbols
+	$(need_rust)
+	$(call need,objcopy --version,binutils)
+	command -v cargo-auditable >/dev/null || cargo install --locked cargo-auditable
+	CARGO_PROFILE_RELEASE_STRIP=none cargo auditable build --locked --release
+	mkdir -p $(RELEASE)
+	objcopy --only-keep-debug target/release/registrar $(RELEASE)/registrar.debug
+	cd $(RELEASE)
+	objcopy --strip-all --add-gnu-debuglink=registrar.debug ../release/registrar registrar
+	./registrar --version
+	ls -lh registrar registrar.debug
+
 .PHONY: watch
 watch: $(ANVIL) $(VIEWER) ## Show every step and a timeout in Spotlight, a local Sentry
 	$(need_rust)

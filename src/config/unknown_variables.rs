@@ -6,7 +6,7 @@ use clap::Args;
 use std::{os::unix::fs::PermissionsExt, path::Path};
 
 /// Each may also be given as a file by the same name with `_FILE`.
-const SECRET_VARIABLES: [&str; 7] = [
+const SECRET_VARIABLES: [&str; 8] = [
     "REGISTRAR_RPC_URLS",
     "REGISTRAR_SIGNER_KEYS",
     "REGISTRAR_SIGNERS",
@@ -14,6 +14,7 @@ const SECRET_VARIABLES: [&str; 7] = [
     "REGISTRAR_DATABASE_URL",
     "REGISTRAR_USER_ID_SALT",
     "REGISTRAR_TOKEN",
+    "SENTRY_DSN",
 ];
 /// Files with secrets that have no variable without `_FILE`.
 const SECRET_FILES: [&str; 3] =
