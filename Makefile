@@ -62,6 +62,7 @@ test: $(ANVIL) $(VIEWER) $(CALLERS) $(MANIFESTS) $(BROWSER)/node_modules/.stamp 
 	$(call need,{ promtool --version && amtool --version; },prometheus prometheus-alertmanager,--no-install-recommends)
 	$(call need,{ command -v initdb || ls /usr/lib/postgresql/*/bin/initdb; },postgresql)
 	$(call need,command -v pgbouncer,pgbouncer)
+	$(call need,command -v sqlite3,sqlite3)
 	# The tests wait for blocks more than they compute.
 	RUST_TEST_THREADS=$${RUST_TEST_THREADS:-6} cargo test --locked
 

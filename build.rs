@@ -19,6 +19,10 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("cargo:rerun-if-env-changed=REGISTRAR_COMMIT");
     let commit = env::var("REGISTRAR_COMMIT").ok().or_else(release_commit).unwrap_or_default();
     println!("cargo:rustc-env=REGISTRAR_COMMIT={commit}");
+    // The id by which the symbols of a stripped program are found.
+    if env::var("CARGO_CFG_TARGET_OS")? == "linux" {
+        println!("cargo:rustc-link-arg-bins=-Wl,--build-id");
+    }
     let built_from = if commit.is_empty() { "commit unknown".to_owned() } else { format!("commit {commit}") };
     let signers = if env::var_os("CARGO_FEATURE_AWS_KMS").is_some() { ", with aws-kms" } else { "" };
     println!("cargo:rustc-env=REGISTRAR_VERSION={} ({built_from}{signers})", env::var("CARGO_PKG_VERSION")?);

@@ -22,7 +22,9 @@ use super::{
 };
 use sentry::{
     Client, ClientOptions, Hub, Integration,
-    integrations::{backtrace::ProcessStacktraceIntegration, contexts::ContextIntegration},
+    integrations::{
+        backtrace::ProcessStacktraceIntegration, contexts::ContextIntegration, debug_images::DebugImagesIntegration,
+    },
     protocol::{Context, Event, Log, Metric, TraceContext},
 };
 use sentry_tracing::{BreadcrumbLayer, ErrorLayer, LogLayer};
@@ -50,6 +52,8 @@ impl Sentry {
             .sample_rate(sentry.error_sample_rate.get() as f32)
             .default_integrations(false)
             .add_integration(ContextIntegration::default())
+            // Sentry finds the symbols of a stripped program by its build id.
+            .add_integration(DebugImagesIntegration::new().filter(|event| !event.exception.is_empty()))
             .add_integration(ProcessStacktraceIntegration)
             .add_integration(TraceContextIntegration)
             .before_send(scrub::event)

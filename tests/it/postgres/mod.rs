@@ -1,6 +1,5 @@
 //! PostgreSQL as the store, and several replicas that share it.
 
-mod backup;
 mod diagnoses;
 mod lease_failover;
 mod outages;

@@ -1,5 +1,6 @@
 //! Upgrades: databases of earlier versions of the schema, and replicas under which a later version upgrades theirs.
 
+mod commands;
 mod rolling;
 
 use crate::harness::{
