@@ -3,7 +3,7 @@
 use super::{
     error::{CliError, CliResult},
     server::Server,
-    tls_problem::TlsProblem,
+    tls_problem::{TlsProblem, was_not_sent},
 };
 use crate::{
     api::proto::{self, registrar_service_client::RegistrarServiceClient},
@@ -24,13 +24,17 @@ const CALL_TIMEOUT: Duration = Duration::from_secs(30);
 /// A server that stops responding is detected after this and [`KEEPALIVE_TIMEOUT`], also during a long wait.
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
 const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(10);
+/// For a call that is not sent.
+const MAX_ATTEMPTS: usize = 3;
+
+type Service = RegistrarServiceClient<InterceptedService<Channel, CallHeaders>>;
 
 /// Clones share the connection.
 #[derive(Clone)]
 pub(super) struct Client {
-    service: RegistrarServiceClient<InterceptedService<Channel, CallHeaders>>,
+    service: Service,
     /// For calls that only follow what another one does: they are not part of its trace, and not exported.
-    follower: RegistrarServiceClient<InterceptedService<Channel, CallHeaders>>,
+    follower: Service,
     trace_id: String,
     uses_tls: bool,
 }
@@ -86,12 +90,9 @@ impl Client {
 
     /// The server ends the wait, so only a call that does not wait has a timeout here.
     pub(super) async fn register(&self, request: proto::RegisterDocumentRequest) -> CliResult<proto::Registration> {
-        let mut service = self.service.clone();
-        let response = if request.wait_for() == proto::WaitFor::Accepted {
-            service.register_document(with_call_timeout(request)).await
-        } else {
-            service.register_document(request).await
-        };
+        let limit = (request.wait_for() == proto::WaitFor::Accepted).then_some(CALL_TIMEOUT);
+        let call = |mut service: Service, request| async move { service.register_document(request).await };
+        let response = send(&self.service, request, limit, call).await;
         self.require_registration(response.map(|response| response.into_inner().registration))
     }
 
@@ -101,7 +102,8 @@ impl Client {
         request: proto::RegisterDocumentsRequest,
     ) -> CliResult<Vec<proto::Registration>> {
         let asked = request.documents.len();
-        let response = self.service.clone().register_documents(with_call_timeout(request)).await;
+        let call = |mut service: Service, request| async move { service.register_documents(request).await };
+        let response = send(&self.service, request, Some(CALL_TIMEOUT), call).await;
         let registrations = response.map(|response| response.into_inner().registrations).and_then(|registrations| {
             let is_complete = registrations.len() == asked;
             is_complete.then_some(registrations).ok_or_else(|| Status::internal("the response is not complete"))
@@ -111,7 +113,8 @@ impl Client {
 
     pub(super) async fn get(&self, key: proto::get_registration_request::Key) -> CliResult<proto::Registration> {
         let request = proto::GetRegistrationRequest { key: Some(key) };
-        let response = self.service.clone().get_registration(with_call_timeout(request)).await;
+        let call = |mut service: Service, request| async move { service.get_registration(request).await };
+        let response = send(&self.service, request, Some(CALL_TIMEOUT), call).await;
         self.require_registration(response.map(|response| response.into_inner().registration))
             .map_err(CliError::mark_read_only)
     }
@@ -120,15 +123,16 @@ impl Client {
         &self,
         request: proto::ListRegistrationsRequest,
     ) -> CliResult<proto::ListRegistrationsResponse> {
-        self.read_result(self.service.clone().list_registrations(with_call_timeout(request)).await)
+        let call = |mut service: Service, request| async move { service.list_registrations(request).await };
+        self.read_result(send(&self.service, request, Some(CALL_TIMEOUT), call).await)
     }
 
     pub(super) async fn watch(
         &self,
         request: proto::WatchRegistrationRequest,
     ) -> CliResult<impl Stream<Item = CliResult<proto::Registration>> + Unpin + use<>> {
-        let response =
-            self.service.clone().watch_registration(request).await.map_err(|status| self.to_read_error(&status))?;
+        let call = |mut service: Service, request| async move { service.watch_registration(request).await };
+        let response = send(&self.service, request, None, call).await.map_err(|status| self.to_read_error(&status))?;
         let client = self.clone();
         Ok(response
             .into_inner()
@@ -140,8 +144,8 @@ impl Client {
         &self,
         request: proto::WatchChangesRequest,
     ) -> CliResult<impl Stream<Item = CliResult<proto::WatchChangesResponse>> + Unpin + use<>> {
-        let response =
-            self.service.clone().watch_changes(request).await.map_err(|status| self.to_read_error(&status))?;
+        let call = |mut service: Service, request| async move { service.watch_changes(request).await };
+        let response = send(&self.service, request, None, call).await.map_err(|status| self.to_read_error(&status))?;
         let client = self.clone();
         Ok(response.into_inner().map_err(move |status| client.to_read_error(&status)))
     }
@@ -150,7 +154,8 @@ impl Client {
         &self,
         request: proto::VerifyDocumentRequest,
     ) -> CliResult<proto::VerifyDocumentResponse> {
-        let verified = self.service.clone().verify_document(with_call_timeout(request)).await;
+        let call = |mut service: Service, request| async move { service.verify_document(request).await };
+        let verified = send(&self.service, request, Some(CALL_TIMEOUT), call).await;
         self.read_result(verified).map_err(CliError::mark_chain_query)
     }
 
@@ -159,7 +164,8 @@ impl Client {
         &self,
         request: proto::GetCertificateRequest,
     ) -> CliResult<proto::GetCertificateResponse> {
-        let issued = self.service.clone().get_certificate(with_call_timeout(request)).await;
+        let call = |mut service: Service, request| async move { service.get_certificate(request).await };
+        let issued = send(&self.service, request, Some(CALL_TIMEOUT), call).await;
         self.read_result(issued).map_err(
             |error| {
                 if error.code == Code::Unavailable { error.mark_chain_query() } else { error }
@@ -168,13 +174,15 @@ impl Client {
     }
 
     pub(super) async fn diagnose(&self, id: String) -> CliResult<proto::DiagnoseRegistrationResponse> {
-        let request = with_call_timeout(proto::DiagnoseRegistrationRequest { id });
-        self.read_result(self.service.clone().diagnose_registration(request).await)
+        let request = proto::DiagnoseRegistrationRequest { id };
+        let call = |mut service: Service, request| async move { service.diagnose_registration(request).await };
+        self.read_result(send(&self.service, request, Some(CALL_TIMEOUT), call).await)
     }
 
     pub(super) async fn info(&self) -> CliResult<proto::GetServiceInfoResponse> {
-        let request = with_call_timeout(proto::GetServiceInfoRequest {});
-        self.read_result(self.service.clone().get_service_info(request).await)
+        let request = proto::GetServiceInfoRequest {};
+        let call = |mut service: Service, request| async move { service.get_service_info(request).await };
+        self.read_result(send(&self.service, request, Some(CALL_TIMEOUT), call).await)
     }
 
     fn read_result<T>(&self, result: Result<Response<T>, Status>) -> CliResult<T> {
@@ -204,10 +212,35 @@ impl Client {
     }
 }
 
-fn with_call_timeout<T>(message: T) -> Request<T> {
-    let mut request = Request::new(message);
-    request.set_timeout(CALL_TIMEOUT);
-    request
+/// Sends a call, and again on a new connection if its connection ended before the call was sent. It can be repeated
+/// whatever it asks for, and the new connection may have the reason that the old one lost.
+async fn send<Q, A, F>(
+    service: &Service,
+    message: Q,
+    limit: Option<Duration>,
+    call: impl Fn(Service, Request<Q>) -> F,
+) -> Result<Response<A>, Status>
+where
+    Q: Clone,
+    F: Future<Output = Result<Response<A>, Status>>,
+{
+    let request = || {
+        let mut request = Request::new(message.clone());
+        if let Some(limit) = limit {
+            request.set_timeout(limit);
+        }
+        request
+    };
+    let mut result = call(service.clone(), request()).await;
+    for _ in 1..MAX_ATTEMPTS {
+        match &result {
+            Err(status) if status.source().is_some_and(was_not_sent) => {
+                result = call(service.clone(), request()).await;
+            }
+            Err(_) | Ok(_) => break,
+        }
+    }
+    result
 }
 
 #[cfg(test)]

@@ -55,8 +55,8 @@ impl TlsProblem {
 
     /// As [`Self::of`], for a call over TLS. With TLS 1.3 a client takes the handshake for finished before the server
     /// has checked its certificate, and a call that begins in between may find the connection without its error.
-    pub(super) fn of_call(error: &dyn Error) -> Option<Self> {
-        Self::of(error).or_else(|| with_causes(error).contains(NOT_SENT).then_some(Self::Ended))
+    pub(super) fn of_call(error: &(dyn Error + 'static)) -> Option<Self> {
+        Self::of(error).or_else(|| was_not_sent(error).then_some(Self::Ended))
     }
 
     pub(super) fn message(self) -> &'static str {
@@ -95,6 +95,11 @@ impl TlsProblem {
             Self::Other => "see the server's log",
         }
     }
+}
+
+/// Whether the connection of a call ended before anything of the call was sent.
+pub(super) fn was_not_sent(error: &(dyn Error + 'static)) -> bool {
+    TlsProblem::of(error).is_none() && with_causes(error).contains(NOT_SENT)
 }
 
 fn with_causes(error: &dyn Error) -> String {

@@ -14,8 +14,12 @@ use http_body_util::{BodyExt, Full};
 use hyper::{Request, StatusCode, client::conn::http1, header};
 use hyper_util::rt::TokioIo;
 use std::{
+    mem::take,
     net::SocketAddr,
-    sync::atomic::{AtomicU64, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 use tokio::{net::TcpStream, time::Instant};
@@ -25,6 +29,8 @@ const PATH: &str = "/registrar.v1.RegistrarService/RegisterDocument";
 const CONNECTIONS: usize = 16;
 const WARM_UP: Duration = Duration::from_secs(1);
 const TIME: Duration = Duration::from_secs(5);
+
+type Sender = http1::SendRequest<Full<Bytes>>;
 
 /// What one protocol reached.
 struct Reached {
@@ -82,24 +88,30 @@ async fn by_grpc() -> Reached {
 
 async fn by_json() -> Reached {
     let stack = start().await;
-    let next = AtomicU64::new(0);
+    let next = Arc::new(AtomicU64::new(0));
     let mut connections = join_all((0..CONNECTIONS).map(|_| connect(stack.service.grpc))).await;
     reached(async |time| {
         let end = Instant::now() + time;
-        let callers = connections.iter_mut().map(async |connection| {
-            let mut calls = 0;
-            while Instant::now() < end {
-                let number = next.fetch_add(1, Ordering::Relaxed);
-                let answer = connection.send_request(request(number)).await.unwrap();
-                assert_eq!(answer.status(), StatusCode::OK);
-                answer.into_body().collect().await.unwrap();
-                calls += 1;
-            }
-            calls
-        });
-        join_all(callers).await.into_iter().sum()
+        let callers = take(&mut connections).into_iter().map(|sender| tokio::spawn(caller(sender, next.clone(), end)));
+        let ended = join_all(callers.collect::<Vec<_>>()).await.into_iter().map(Result::unwrap);
+        let (senders, calls): (Vec<_>, Vec<u64>) = ended.unzip();
+        connections = senders;
+        calls.into_iter().sum()
     })
     .await
+}
+
+/// Calls until `end` and returns the connection and the number of calls.
+async fn caller(mut sender: Sender, next: Arc<AtomicU64>, end: Instant) -> (Sender, u64) {
+    let mut calls = 0;
+    while Instant::now() < end {
+        sender.ready().await.unwrap();
+        let answer = sender.send_request(request(next.fetch_add(1, Ordering::Relaxed))).await.unwrap();
+        assert_eq!(answer.status(), StatusCode::OK);
+        answer.into_body().collect().await.unwrap();
+        calls += 1;
+    }
+    (sender, calls)
 }
 
 /// `call` calls for a time and returns the number of answers.
@@ -112,7 +124,7 @@ async fn reached(mut call: impl AsyncFnMut(Duration) -> u64) -> Reached {
     Reached { per_second, cpu: used.map_or(f64::NAN, |used| used.service.as_secs_f64() * 1e6 / calls) }
 }
 
-async fn connect(address: SocketAddr) -> http1::SendRequest<Full<Bytes>> {
+async fn connect(address: SocketAddr) -> Sender {
     let stream = TcpStream::connect(address).await.unwrap();
     stream.set_nodelay(true).unwrap();
     let (sender, connection) = http1::handshake(TokioIo::new(stream)).await.unwrap();
