@@ -1,6 +1,7 @@
 //! Dockerfile, compose file and workflows: real linters find nothing in them, they agree with the program, and the
 //! image runs.
 
+mod compose;
 mod context;
 mod dockerfile;
 mod image;
