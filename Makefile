@@ -87,6 +87,8 @@ bench: $(ANVIL) ## Measure performance and compare it with the targets
 	$(need_rust)
 	cargo bench --locked --bench registrar -- $(ARGS)
 
+ADVISORIES := $${CARGO_HOME:-$$HOME/.cargo}/advisory-dbs
+
 .PHONY: lint
 lint: $(ANVIL) ## Check format, lints, proto and contract artifact
 	$(need_rust)
@@ -95,11 +97,23 @@ lint: $(ANVIL) ## Check format, lints, proto and contract artifact
 	cargo clippy --locked --all-targets -- -D warnings
 	contracts/node_modules/.bin/buf lint proto
 	npm run --silent check --prefix contracts
+	# A check of this machine's copy of the advisories: a lint that needs the network would fail without a cause here.
+	if command -v cargo-deny >/dev/null && compgen -G "$(ADVISORIES)/*" >/dev/null; then
+		cargo fetch --locked --quiet
+		cargo deny --offline --locked --config .deny.toml check
+	else
+		echo "SKIPPED: cargo deny; cargo-deny or its advisories are missing, which \`make deny advisories\` installs" >&2
+	fi
 
 .PHONY: deny
 deny: ## Check licences, bans and sources of every dependency
 	command -v cargo-deny >/dev/null || cargo install --locked cargo-deny
 	cargo deny --config .deny.toml check licenses bans sources
+
+.PHONY: advisories
+advisories: ## Fetch the known vulnerabilities, and check every dependency for them
+	command -v cargo-deny >/dev/null || cargo install --locked cargo-deny
+	cargo deny --config .deny.toml check advisories
 
 IMAGE ?= registrar:latest
 
@@ -131,6 +145,20 @@ image-check: release ## Pack the release into an image without a network, and ch
 	bytes=$$(du --summarize --bytes "$$root" | cut -f 1)
 	echo "the image's content has $$bytes bytes, of at most $(IMAGE_LIMIT_MIB) MiB"
 	[ "$$bytes" -lt $$(($(IMAGE_LIMIT_MIB) * 1024 * 1024)) ]
+
+CYCLONEDX := 0.5.9
+SBOM := target/release-dist/registrar.cdx.json
+
+.PHONY: sbom
+sbom: ## Write what the program is made of to target/release-dist, in CycloneDX
+	$(need_rust)
+	cargo cyclonedx --version 2>/dev/null | grep -qw '$(CYCLONEDX)' || \
+		cargo install --locked cargo-cyclonedx --version $(CYCLONEDX)
+	export SOURCE_DATE_EPOCH=$${SOURCE_DATE_EPOCH:-$$(git log -1 --format=%ct)}
+	mkdir -p $(dir $(SBOM))
+	cargo cyclonedx --quiet --format json --spec-version 1.5 --override-filename sbom.tmp
+	trap 'rm -f sbom.tmp.json' EXIT
+	python3 deploy/release/sbom.py sbom.tmp.json $(SBOM)
 
 %/node_modules/.stamp: %/package-lock.json
 	$(call need,npm --version,nodejs npm)

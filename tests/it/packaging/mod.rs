@@ -5,6 +5,8 @@ mod compose;
 mod context;
 mod dockerfile;
 mod image;
+mod sbom;
+mod workflows;
 
 use crate::documents::{code_spans, read};
 use serde_json::Value;
