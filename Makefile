@@ -10,6 +10,7 @@ BROWSER := tests/browser
 WEB := tests/web
 KUBERNETES := tests/kubernetes
 MANIFESTS := $(KUBERNETES)/bin/kubectl $(KUBERNETES)/.venv/.stamp
+PACKAGING := tests/packaging
 SPOTLIGHT := deploy/spotlight
 ANVIL := contracts/node_modules/.stamp
 VIEWER := $(SPOTLIGHT)/node_modules/.stamp
@@ -25,7 +26,7 @@ need_rust = @command -v cargo >/dev/null || \
 
 .PHONY: help
 help: ## List the commands
-	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
 
 .PHONY: demo
 demo: $(ANVIL) ## Build, register a real file on a local chain, and show what happened
@@ -56,13 +57,14 @@ watch: $(ANVIL) $(VIEWER) ## Show every step and a timeout in Spotlight, a local
 	exec node $(SPOTLIGHT)/watch.mjs target/debug/registrar
 
 .PHONY: test
-test: $(ANVIL) $(VIEWER) $(CALLERS) $(MANIFESTS) $(BROWSER)/node_modules/.stamp $(WEB)/node_modules/.stamp ## Run every test, on real anvil and PostgreSQL
+test: $(ANVIL) $(VIEWER) $(CALLERS) $(MANIFESTS) $(BROWSER)/node_modules/.stamp $(WEB)/node_modules/.stamp $(PACKAGING)/.venv/.stamp ## Run every test, on real anvil and PostgreSQL
 	$(need_rust)
 	$(call need,{ command -v chromium || command -v chromium-browser || command -v google-chrome; },chromium)
 	$(call need,{ promtool --version && amtool --version; },prometheus prometheus-alertmanager,--no-install-recommends)
 	$(call need,{ command -v initdb || ls /usr/lib/postgresql/*/bin/initdb; },postgresql)
 	$(call need,command -v pgbouncer,pgbouncer)
 	$(call need,command -v sqlite3,sqlite3)
+	$(call need,{ buildah --version && strip --version; },buildah binutils,--no-install-recommends)
 	# The tests wait for blocks more than they compute.
 	RUST_TEST_THREADS=$${RUST_TEST_THREADS:-6} cargo test --locked
 
@@ -104,6 +106,8 @@ bench: $(ANVIL) ## Measure performance and compare it with the targets
 	$(need_rust)
 	cargo bench --locked --bench registrar -- $(ARGS)
 
+ADVISORIES := $${CARGO_HOME:-$$HOME/.cargo}/advisory-dbs
+
 .PHONY: lint
 lint: $(ANVIL) ## Check format, lints, proto and contract artifact
 	$(need_rust)
@@ -112,11 +116,68 @@ lint: $(ANVIL) ## Check format, lints, proto and contract artifact
 	cargo clippy --locked --all-targets -- -D warnings
 	contracts/node_modules/.bin/buf lint proto
 	npm run --silent check --prefix contracts
+	# A check of this machine's copy of the advisories: a lint that needs the network would fail without a cause here.
+	if command -v cargo-deny >/dev/null && compgen -G "$(ADVISORIES)/*" >/dev/null; then
+		cargo fetch --locked --quiet
+		cargo deny --offline --locked --config .deny.toml check
+	else
+		echo "SKIPPED: cargo deny; cargo-deny or its advisories are missing, which \`make deny advisories\` installs" >&2
+	fi
 
 .PHONY: deny
 deny: ## Check licences, bans and sources of every dependency
 	command -v cargo-deny >/dev/null || cargo install --locked cargo-deny
 	cargo deny --config .deny.toml check licenses bans sources
+
+.PHONY: advisories
+advisories: ## Fetch the known vulnerabilities, and check every dependency for them
+	command -v cargo-deny >/dev/null || cargo install --locked cargo-deny
+	cargo deny --config .deny.toml check advisories
+
+IMAGE ?= registrar:latest
+
+.PHONY: image
+image: ## Build the container image IMAGE with docker, podman or buildah
+	@commit=$$(git rev-parse --short=12 HEAD 2>/dev/null || true)
+	arguments=(--build-arg "REGISTRAR_COMMIT=$$commit" --tag "$(IMAGE)" .)
+	# A docker without a daemon cannot build. The health check is part of the format of docker alone.
+	if docker info >/dev/null 2>&1; then
+		DOCKER_BUILDKIT=1 docker build "$${arguments[@]}"
+	elif command -v podman >/dev/null; then
+		podman build --format docker "$${arguments[@]}"
+	elif command -v buildah >/dev/null; then
+		buildah build --format docker "$${arguments[@]}"
+	else
+		echo "nothing here can build an image; install podman or buildah, or start a docker daemon" >&2
+		exit 1
+	fi
+
+# Without what the base adds: about 25 MiB, most of it time zones and libraries that the binary does not use.
+IMAGE_LIMIT_MIB := 45
+
+.PHONY: image-check
+image-check: release ## Pack the release into an image without a network, and check its size
+	$(call need,{ buildah --version && strip --version; },buildah binutils,--no-install-recommends)
+	@folder=$$(mktemp -d)
+	trap 'rm -rf "$$folder"' EXIT
+	root=$$($(PACKAGING)/pack-image.sh target/release-dist/registrar "$$folder")
+	bytes=$$(du --summarize --bytes "$$root" | cut -f 1)
+	echo "the image's content has $$bytes bytes, of at most $(IMAGE_LIMIT_MIB) MiB"
+	[ "$$bytes" -lt $$(($(IMAGE_LIMIT_MIB) * 1024 * 1024)) ]
+
+CYCLONEDX := 0.5.9
+SBOM := target/release-dist/registrar.cdx.json
+
+.PHONY: sbom
+sbom: ## Write what the program is made of to target/release-dist, in CycloneDX
+	$(need_rust)
+	cargo cyclonedx --version 2>/dev/null | grep -qw '$(CYCLONEDX)' || \
+		cargo install --locked cargo-cyclonedx --version $(CYCLONEDX)
+	export SOURCE_DATE_EPOCH=$${SOURCE_DATE_EPOCH:-$$(git log -1 --format=%ct)}
+	mkdir -p $(dir $(SBOM))
+	cargo cyclonedx --quiet --format json --spec-version 1.5 --override-filename sbom.tmp
+	trap 'rm -f sbom.tmp.json' EXIT
+	python3 deploy/release/sbom.py sbom.tmp.json $(SBOM)
 
 %/node_modules/.stamp: %/package-lock.json
 	$(call need,npm --version,nodejs npm)

@@ -45,6 +45,7 @@ mod metrics;
 mod operator_page;
 mod operators;
 mod outages;
+mod packaging;
 mod postgres;
 mod propagation;
 mod proxy;

@@ -27,11 +27,8 @@ pub const CALLER_TOKEN: &str = "rgs_DDDDDDDDDDDDDDDDDDDDDDDDDDDDDDDDDDDDDDDDDDD"
 pub const ADMIN_TOKEN: &str = "rgs_EEEEEEEEEEEEEEEEEEEEEEEEEEEEEEEEEEEEEEEEEEE";
 
 /// The environment that the image sets.
-const IMAGE: [(&str, &str); 3] = [
-    ("REGISTRAR_LISTEN", "0.0.0.0:50051"),
-    ("REGISTRAR_ADMIN_LISTEN", "0.0.0.0:9464"),
-    ("LOG_FORMAT", "json"),
-];
+const IMAGE: [(&str, &str); 3] =
+    [("REGISTRAR_LISTEN", "0.0.0.0:50051"), ("REGISTRAR_ADMIN_LISTEN", "0.0.0.0:9464"), ("LOG_FORMAT", "json")];
 /// How the kubelet names a pod: by its address.
 const POD_ADDRESS: &str = "10.42.0.7:9464";
 
