@@ -9,6 +9,7 @@ use super::{
 };
 pub use super::{
     connection_args::ConnectionArgs,
+    healthcheck::HealthcheckArgs,
     verify_args::{VerifyArgs, VerifyCertificateArgs},
 };
 use crate::{
@@ -116,26 +117,6 @@ pub enum ClientCommand {
     /// Show the server's version, network, contract, limits and queue, the balances of its signers and the states of its
     /// endpoints
     Info(InfoArgs),
-}
-
-/// The address and the TLS of the service are read from its own settings.
-#[derive(Args, Debug)]
-pub struct HealthcheckArgs {
-    /// Address of the service's HTTP server [default: 127.0.0.1:9464]
-    #[arg(long, env = "REGISTRAR_ADMIN_LISTEN", value_name = "ADDR")]
-    pub admin_listen: Option<String>,
-    /// The service's certificate, if it uses TLS; it is not checked, because the service is on this machine
-    #[arg(long, env = "REGISTRAR_TLS_CERT_FILE", value_name = "FILE")]
-    pub tls_cert_file: Option<String>,
-    /// File with a certificate (PEM), for a service that requires one of its clients
-    #[arg(long, env = "REGISTRAR_CLIENT_CERT_FILE", value_name = "FILE")]
-    pub client_cert_file: Option<PathBuf>,
-    /// File with the private key of that certificate (PEM)
-    #[arg(long, env = "REGISTRAR_CLIENT_KEY_FILE", value_name = "FILE")]
-    pub client_key_file: Option<PathBuf>,
-    /// Print a JSON object
-    #[arg(long)]
-    pub json: bool,
 }
 
 /// Arguments of `registrar deploy`.

@@ -2,7 +2,6 @@
 
 use super::{
     Exit,
-    args::HealthcheckArgs,
     error::{CliError, CliResult},
     error_text::report,
     output::{Output, print_line},
@@ -12,20 +11,43 @@ use crate::{
     config::{Environment, admin_address},
     telemetry::redact,
 };
+use clap::Args;
 use reqwest::{Client, Identity, redirect::Policy};
 use serde_json::json;
 use std::{
     fs,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
-    path::Path,
+    path::{Path, PathBuf},
     time::Duration,
 };
 use tonic::Code;
 
 /// The service may write to its database before it answers.
 const TIMEOUT: Duration = Duration::from_secs(5);
+/// HTTP status of `/readyz`.
+const NOT_READY: u16 = 503;
 /// Of an answer; the service's are one line.
 const MAX_SHOWN_CHARS: usize = 200;
+
+/// The address and the TLS of the service are read from its own settings.
+#[derive(Args, Debug)]
+pub struct HealthcheckArgs {
+    /// Address of the service's HTTP server [default: 127.0.0.1:9464]
+    #[arg(long, env = "REGISTRAR_ADMIN_LISTEN", value_name = "ADDR")]
+    pub admin_listen: Option<String>,
+    /// The service's certificate, if it uses TLS; it is not checked, because the service is on this machine
+    #[arg(long, env = "REGISTRAR_TLS_CERT_FILE", value_name = "FILE")]
+    pub tls_cert_file: Option<String>,
+    /// File with a certificate (PEM), for a service that requires one of its clients
+    #[arg(long, env = "REGISTRAR_CLIENT_CERT_FILE", value_name = "FILE")]
+    pub client_cert_file: Option<PathBuf>,
+    /// File with the private key of that certificate (PEM)
+    #[arg(long, env = "REGISTRAR_CLIENT_KEY_FILE", value_name = "FILE")]
+    pub client_key_file: Option<PathBuf>,
+    /// Print a JSON object
+    #[arg(long)]
+    pub json: bool,
+}
 
 /// Exits with 0 when the service is ready, with 1 when it is not, and with 69 when it does not answer.
 pub async fn run(args: &HealthcheckArgs, environment: &Environment) -> Exit {
@@ -50,8 +72,13 @@ async fn check(args: &HealthcheckArgs) -> CliResult<()> {
     let status = response.status().as_u16();
     let answer = response.text().await.map_err(unreachable)?;
     let line: String = answer.lines().next().unwrap_or_default().chars().take(MAX_SHOWN_CHARS).collect();
-    let message = format!("{server} is not ready: {} (HTTP {status})", redact(&line));
-    Err(CliError::new(Code::FailedPrecondition, ClientReason::CommandFailed, message))
+    let line = redact(&line);
+    Err(if status == NOT_READY {
+        CliError::new(Code::FailedPrecondition, ClientReason::NotReady, format!("not ready: {line}"))
+    } else {
+        let message = format!("{server} does not answer as a registrar does: HTTP {status}: {line}");
+        CliError::new(Code::Unavailable, ClientReason::ServerUnreachable, message)
+    })
 }
 
 fn client(args: &HealthcheckArgs) -> CliResult<Client> {

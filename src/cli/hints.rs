@@ -54,6 +54,7 @@ fn client_hint(reason: ClientReason, read_only: bool, invocation: &Invocation) -
             format!("start a server with `{dev}` or `{serve}`, or name another one with --server or REGISTRAR_SERVER")
         }
         ClientReason::CommandFailed => "fix this and run the same command again; what is done is not done twice".into(),
+        ClientReason::NotReady => "see the log of the service".into(),
         ClientReason::TlsFailed(problem) => problem.hint().to_owned(),
         ClientReason::ConnectionLost | ClientReason::Interrupted if read_only => "run the same command again".into(),
         ClientReason::ConnectionLost | ClientReason::Interrupted => {

@@ -21,6 +21,8 @@ pub(super) enum ClientReason {
     ConnectionLost,
     /// A command that calls no service.
     CommandFailed,
+    /// The service answered that it is not ready.
+    NotReady,
     /// Ctrl-C while waiting.
     Interrupted,
 }
@@ -33,6 +35,7 @@ impl ClientReason {
             Self::TlsFailed(_) => "TLS_FAILED",
             Self::ConnectionLost => "CONNECTION_LOST",
             Self::CommandFailed => "COMMAND_FAILED",
+            Self::NotReady => "NOT_READY",
             Self::Interrupted => "INTERRUPTED",
         }
     }
