@@ -42,6 +42,7 @@ pub(super) async fn open_pools(
     servers: &Servers,
     sessions: &Arc<Sessions>,
 ) -> Result<(TimeoutPool, TimeoutPool), OpenError> {
+    sessions.look(servers).await.map_err(map_open_error)?;
     let open = async |connections| {
         let pool = connect(servers.url(), connections, sessions).await.map_err(map_open_error)?;
         servers.lead(&pool);

@@ -38,6 +38,8 @@ pub(super) struct Sessions(Mutex<State>);
 struct State {
     /// Sessions opened before are not used again.
     retired_at: Option<Instant>,
+    /// Where the address led at the last look. The first look is before the first session is opened, so that no session
+    /// leads to a server from before it.
     server: Option<Server>,
     /// When a new session could only read.
     read_only_at: Option<Instant>,
@@ -63,9 +65,7 @@ impl Sessions {
 
     /// Closes all present sessions before their next use. The next ones may lead to another server.
     pub(super) fn retire(&self) {
-        let mut state = self.0.lock();
-        state.retired_at = Some(Instant::now());
-        state.server = None;
+        self.0.lock().retired_at = Some(Instant::now());
     }
 
     /// A session that may write.
@@ -131,5 +131,25 @@ impl Sessions {
             state.retired_at = Some(Instant::now());
         }
         Ok(if is_other { Look::OtherServer } else { Look::SameServer })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::{postgres, testing::server::Database};
+    use std::sync::Arc;
+
+    /// Otherwise an address that changes before the first look would be taken for the one of the open sessions.
+    #[tokio::test]
+    async fn the_server_is_known_before_sessions_are_open_and_after_they_are_retired() {
+        let servers = postgres::servers(&Database::new().await.url()).unwrap();
+        let sessions = Arc::new(Sessions::default());
+        postgres::open_pools(&servers, &sessions).await.unwrap();
+        let known = sessions.0.lock().server.clone();
+        assert!(known.is_some());
+        sessions.retire();
+        assert_eq!(sessions.0.lock().server, known);
+        assert_eq!(sessions.look(&servers).await.unwrap(), Look::SameServer);
     }
 }

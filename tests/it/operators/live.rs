@@ -7,7 +7,8 @@ use super::{
     source, text,
 };
 use crate::documents::code_spans;
-use crate::harness::{CASE, Fault, StackBuilder, TestStack, WaitFor, document, eventually, register_request};
+use crate::harness::{CASE, Fault, Finality, StackBuilder, TestStack, WaitFor, document, eventually, register_request};
+use registrar::api::proto::{GetCertificateRequest, ListChangesRequest, get_certificate_request::Key};
 use std::{collections::BTreeSet, time::Duration};
 use tokio::time::Instant;
 
@@ -33,6 +34,9 @@ async fn exercised_stack() -> TestStack {
     client.get(&registration.id).await.unwrap();
     client.diagnose(&registration.id).await.unwrap();
     client.list(Default::default()).await.unwrap();
+    client.list_changes(ListChangesRequest { from_beginning: true, ..Default::default() }).await.unwrap();
+    let key = Some(Key::Id(registration.id.clone()));
+    client.certificate(GetCertificateRequest { key, min_finality: Finality::Unsafe.into() }).await.unwrap();
     client.info().await;
     client.watch(&registration.id, WaitFor::Confirmed, 0).await.unwrap().rest().await;
     client.register(register_request(1, "not a case", WaitFor::Accepted)).await.unwrap_err();

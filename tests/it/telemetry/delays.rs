@@ -8,7 +8,8 @@ use crate::harness::{
 use futures_util::future::join_all;
 use registrar::api::proto::ListRegistrationsRequest;
 use serde_json::{Value, json};
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, time::Duration};
+use tokio::time::{Instant, sleep_until};
 use tonic::Code;
 
 const DELAY_ERROR: &str = "RegistrationDelayedError";
@@ -185,10 +186,12 @@ async fn hundreds_of_blocked_documents_cost_one_diagnosis() {
     for numbers in (0..DOCUMENTS).collect::<Vec<_>>().chunks(200) {
         accepted.extend(join_all(numbers.iter().map(|number| client.accept(*number, CASE))).await);
     }
+    let youngest = Instant::now();
     for last in &accepted[accepted.len() - 200..] {
         client.wait_until(&last.id, "blocked", |seen| seen.blocked_reason == "INSUFFICIENT_FUNDS").await;
     }
     // All are late at the next start.
+    sleep_until(youngest + Duration::from_secs(1)).await;
     observed.stack.settings = observed.stack.settings.clone().set("REGISTRAR_QUEUE_TIMEOUT", "1s");
     observed.stack.crash().await;
 
