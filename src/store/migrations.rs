@@ -47,16 +47,21 @@ pub(super) fn migrator() -> Migrator {
     Migrator { migrations: migrations.collect(), ..Migrator::DEFAULT }
 }
 
-/// Refuses a database of a later version, and one of something else.
-pub(super) async fn check_owner(connection: &mut AnyConnection, tables: &[String]) -> Result<(), OpenError> {
+/// The version of the schema; 0 in a new database, and in one of something else.
+pub(super) async fn version(connection: &mut AnyConnection, tables: &[String]) -> Result<i64, sqlx::Error> {
     let has = |name: &str| tables.iter().any(|table| table == name);
     // Other programs use the same library.
-    if has("registries") && has("_sqlx_migrations") {
-        let newest = sqlx::query("SELECT MAX(version) FROM _sqlx_migrations").fetch_one(connection).await?;
-        let (found, known) = (newest.try_get::<Option<i64>, _>(0)?.unwrap_or_default(), LATEST_VERSION);
-        if found > known {
-            return Err(OpenError::LaterVersion { found, known });
-        }
+    if !has("registries") || !has("_sqlx_migrations") {
+        return Ok(0);
+    }
+    let newest = sqlx::query("SELECT MAX(version) FROM _sqlx_migrations").fetch_one(connection).await?;
+    Ok(newest.try_get::<Option<i64>, _>(0)?.unwrap_or_default())
+}
+
+/// Refuses a database of a later version, and one of something else.
+pub(super) fn check_owner(version: i64, tables: &[String]) -> Result<(), OpenError> {
+    if version > LATEST_VERSION {
+        return Err(OpenError::LaterVersion { found: version, known: LATEST_VERSION });
     }
     reject_foreign_tables(tables)
 }

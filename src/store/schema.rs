@@ -6,7 +6,7 @@
 use super::{
     OpenError,
     change_number::{begin_history, prepare_postgres},
-    migrations::{check_owner, migrator},
+    migrations::{check_owner, migrator, version},
     postgres::{PG_STATEMENT_TIMEOUT, map_open_error},
     servers::Servers,
     session_settings::{SCHEMA, session_sql},
@@ -47,7 +47,7 @@ pub(super) async fn migrate_schema(servers: &Servers) -> Result<(), OpenError> {
     answered(sqlx::raw_sql(settings).execute(&mut connection)).await?;
     acquire_migration_lock(&mut connection).await?;
     let tables = answered(list_tables(&mut connection)).await?;
-    check_owner(&mut connection, &tables).await?;
+    check_owner(answered(version(&mut connection, &tables)).await?, &tables)?;
     answered(create_schema_if_missing(&mut connection)).await?;
     let migrated = timeout(MIGRATION_TIMEOUT, migrator().run(&mut connection)).await;
     migrated.map_err(|_| map_open_error(timeout_error()))?.map_err(map_migration_error)?;
@@ -120,10 +120,11 @@ fn map_lock_error(error: Error) -> OpenError {
     if sqlstate(&error) == "55P03" { OpenError::Locked } else { map_open_error(error) }
 }
 
-/// A server that disappears during a migration is reported like one that was not there.
+/// A server that disappears during a migration is reported like one that was not there. A deadlock (40P01) with the
+/// writes of running replicas is a lock that is waited for: they write to several tables, and so do migrations.
 fn map_migration_error(error: MigrateError) -> OpenError {
     let (MigrateError::Execute(cause) | MigrateError::ExecuteMigration(cause, _)) = &error else { return error.into() };
-    if sqlstate(cause) == "55P03" {
+    if ["55P03", "40P01"].contains(&sqlstate(cause).as_str()) {
         return OpenError::Locked;
     }
     match fault(cause) {
@@ -213,8 +214,10 @@ mod tests {
     async fn a_locked_table_is_distinguished_from_a_silent_server() {
         let database = Database::new().await;
         let mut connection = database.connect().await;
-        let raise = "DO $$ BEGIN RAISE EXCEPTION 'so' USING ERRCODE = '55P03'; END $$";
-        let error = connection.execute(raise).await.unwrap_err();
-        assert!(matches!(map_migration_error(MigrateError::ExecuteMigration(error, 1)), OpenError::Locked));
+        for code in ["55P03", "40P01"] {
+            let raise = format!("DO $$ BEGIN RAISE EXCEPTION 'so' USING ERRCODE = '{code}'; END $$");
+            let error = connection.execute(AssertSqlSafe(raise)).await.unwrap_err();
+            assert!(matches!(map_migration_error(MigrateError::ExecuteMigration(error, 1)), OpenError::Locked));
+        }
     }
 }

@@ -5,7 +5,7 @@ use super::{
     change_number::{ChangeNumbers, begin_history, newest_change},
     database_file::{DatabaseFile, FileStamp},
     file_problem::FileProblemKind,
-    migrations::{check_owner, migrator},
+    migrations::{check_owner, migrator, version},
     sql_errors::{Fault, fault},
     timeout_pool::{Guard, TimeoutPool},
 };
@@ -128,8 +128,9 @@ async fn refuse_foreign(url: &str) -> Result<(), OpenError> {
         .fetch_all(&mut connection)
         .await?;
     let names = tables.iter().map(|row| row.try_get(0)).collect::<Result<Vec<String>, _>>()?;
-    check_owner(&mut connection, &names).await?;
-    Ok(connection.close().await?)
+    let version = version(&mut connection, &names).await?;
+    connection.close().await?;
+    check_owner(version, &names)
 }
 
 #[cfg(test)]

@@ -7,7 +7,10 @@ use super::{
     source, text,
 };
 use crate::documents::code_spans;
-use crate::harness::{CASE, Fault, Finality, StackBuilder, TestStack, WaitFor, document, eventually, register_request};
+use crate::harness::{
+    CASE, Fault, Finality, StackBuilder, TestStack, WaitFor, document, eventually, register_all_request,
+    register_request,
+};
 use registrar::api::proto::{GetCertificateRequest, ListChangesRequest, get_certificate_request::Key};
 use std::{collections::BTreeSet, time::Duration};
 use tokio::time::Instant;
@@ -31,6 +34,7 @@ async fn exercised_stack() -> TestStack {
     let stack = StackBuilder::block_time(0.2).endpoints(2).start().await;
     let client = &stack.client;
     let registration = client.confirm(1, CASE).await;
+    client.register_all(register_all_request([1])).await.unwrap();
     client.get(&registration.id).await.unwrap();
     client.diagnose(&registration.id).await.unwrap();
     client.list(Default::default()).await.unwrap();
