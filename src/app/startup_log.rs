@@ -8,7 +8,7 @@ use crate::{
 };
 use alloy::primitives::{Address, U256};
 use std::net::SocketAddr;
-use tracing::info;
+use tracing::{info, warn};
 
 /// The addresses that the service listens on.
 #[derive(Clone, Copy, Debug)]
@@ -26,6 +26,7 @@ pub(super) struct StartupInfo {
     endpoints: String,
     database: String,
     daily_budget: String,
+    is_protected: bool,
 }
 
 impl StartupInfo {
@@ -39,6 +40,7 @@ impl StartupInfo {
             signers: signers.join(", "),
             endpoints: endpoints.join(", "),
             database: store.display_name().to_owned(),
+            is_protected: settings.protection.is_complete(),
             daily_budget: settings
                 .pipeline
                 .daily_budget
@@ -47,6 +49,14 @@ impl StartupInfo {
     }
 
     pub(super) fn log(&self, addresses: BoundAddrs) {
+        let is_local = [addresses.grpc, addresses.admin].iter().all(|address| address.ip().is_loopback());
+        if !is_local && !self.is_protected {
+            warn!(
+                grpc = %addresses.grpc,
+                admin = %addresses.admin,
+                "reachable from other machines without TLS and authentication, as REGISTRAR_ALLOW_INSECURE allows"
+            );
+        }
         info!(
             version = env!("CARGO_PKG_VERSION"),
             chain_id = self.chain_id,

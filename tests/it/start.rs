@@ -92,11 +92,17 @@ async fn all_configuration_errors_are_reported_at_once_before_any_side_effect() 
 #[tokio::test]
 async fn listening_beyond_loopback_needs_permission() {
     let (_dependencies, settings) = StackBuilder::on_demand().prepare().await;
-    let open = settings.set("REGISTRAR_LISTEN", "0.0.0.0:0");
+    let open = settings.clone().set("REGISTRAR_LISTEN", "0.0.0.0:0");
     let failed = Service::expect_start_failure(&open).await;
     assert_configuration_error(&failed, &["REGISTRAR_LISTEN", "REGISTRAR_ALLOW_INSECURE"]);
 
-    Service::start(&open.set("REGISTRAR_ALLOW_INSECURE", "true")).await;
+    for (settings, warnings) in [(&open.set("REGISTRAR_ALLOW_INSECURE", "true"), 1), (&settings, 0)] {
+        let log = Service::start(settings).await.log();
+        let is_warning = |line: &&Value| {
+            line["level"] == "WARN" && line["message"].as_str().unwrap().contains("reachable from other")
+        };
+        assert_eq!(log.iter().filter(is_warning).count(), warnings, "{log:#?}");
+    }
 }
 
 #[tokio::test]
