@@ -63,7 +63,13 @@ async fn check(args: &HealthcheckArgs) -> CliResult<()> {
     let address = admin_address(args.admin_listen.as_deref()).map_err(|errors| CliError::invalid_settings(&errors))?;
     let scheme = if has_value(args.tls_cert_file.as_deref()) { "https" } else { "http" };
     let server = format!("{scheme}://{}", reachable(address));
-    let unreachable = |error: reqwest::Error| CliError::server_unreachable(&server, &error.without_url());
+    let unreachable = |error: reqwest::Error| {
+        let mut error = CliError::server_unreachable(&server, &error.without_url());
+        if error.reason == ClientReason::ServerUnreachable.into() {
+            error.reason = ClientReason::AdminUnreachable.into();
+        }
+        error
+    };
     let client = client(args)?;
     let response = client.get(format!("{server}/readyz")).send().await.map_err(unreachable)?;
     if response.status().is_success() {
@@ -77,7 +83,7 @@ async fn check(args: &HealthcheckArgs) -> CliResult<()> {
         CliError::new(Code::FailedPrecondition, ClientReason::NotReady, format!("not ready: {line}"))
     } else {
         let message = format!("{server} does not answer as a registrar does: HTTP {status}: {line}");
-        CliError::new(Code::Unavailable, ClientReason::ServerUnreachable, message)
+        CliError::new(Code::Unavailable, ClientReason::AdminUnreachable, message)
     })
 }
 

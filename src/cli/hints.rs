@@ -53,6 +53,10 @@ fn client_hint(reason: ClientReason, read_only: bool, invocation: &Invocation) -
             let (dev, serve) = (invocation.local_command("dev"), invocation.local_command("serve"));
             format!("start a server with `{dev}` or `{serve}`, or name another one with --server or REGISTRAR_SERVER")
         }
+        ClientReason::AdminUnreachable => {
+            "start the service, or name the address of its HTTP server with --admin-listen or REGISTRAR_ADMIN_LISTEN"
+                .into()
+        }
         ClientReason::CommandFailed => "fix this and run the same command again; what is done is not done twice".into(),
         ClientReason::NotReady => "see the log of the service".into(),
         ClientReason::TlsFailed(problem) => problem.hint().to_owned(),

@@ -16,6 +16,8 @@ pub(super) enum Reason {
 pub(super) enum ClientReason {
     InvalidArguments,
     ServerUnreachable,
+    /// As [`Self::ServerUnreachable`], of the HTTP server on this machine.
+    AdminUnreachable,
     TlsFailed(TlsProblem),
     /// After a call was sent, so it may have been processed.
     ConnectionLost,
@@ -31,7 +33,7 @@ impl ClientReason {
     fn code(self) -> &'static str {
         match self {
             Self::InvalidArguments => "INVALID_ARGUMENTS",
-            Self::ServerUnreachable => "SERVER_UNREACHABLE",
+            Self::ServerUnreachable | Self::AdminUnreachable => "SERVER_UNREACHABLE",
             Self::TlsFailed(_) => "TLS_FAILED",
             Self::ConnectionLost => "CONNECTION_LOST",
             Self::CommandFailed => "COMMAND_FAILED",

@@ -37,7 +37,9 @@ async fn it_succeeds_while_the_service_is_ready() {
     stack.service.kill();
     let run = healthcheck(&stack.service, &[]).await;
     assert_eq!(run.code, 69, "{run:?}");
-    assert!(run.stderr.contains("cannot connect to http://127.0.0.1:"), "{run:?}");
+    for words in ["cannot connect to http://127.0.0.1:", "SERVER_UNREACHABLE", "--admin-listen"] {
+        assert!(run.stderr.contains(words), "{run:?}");
+    }
 }
 
 #[tokio::test]
