@@ -97,7 +97,7 @@ async fn the_work_of_a_dead_signer_is_done_by_another_one() {
     for registration in answers {
         assert_eq!(registration.transaction.unwrap().from_address, account(2).to_string());
     }
-    // From now on at most one of them waits for the next attempt of the dead signer, which takes 6 s. All would take 30 s.
+    // From now on at most one of them waits for the next attempt of the dead signer, which takes 6 s.
     let start = Instant::now();
     for number in 20..25 {
         stack.client.confirm(number, CASE).await;
