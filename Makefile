@@ -23,6 +23,8 @@ need = @$(1) >/dev/null 2>&1 || { \
 # The Rust of distributions is too old.
 need_rust = @command -v cargo >/dev/null || \
 	{ echo "Rust is missing; install it from https://rustup.rs and try again" >&2; exit 1; }
+# For images without a daemon.
+need_buildah = $(call need,{ buildah --version && strip --version; },buildah binutils,--no-install-recommends)
 
 .PHONY: help
 help: ## List the commands
@@ -64,7 +66,7 @@ test: $(ANVIL) $(VIEWER) $(CALLERS) $(MANIFESTS) $(BROWSER)/node_modules/.stamp 
 	$(call need,{ command -v initdb || ls /usr/lib/postgresql/*/bin/initdb; },postgresql)
 	$(call need,command -v pgbouncer,pgbouncer)
 	$(call need,command -v sqlite3,sqlite3)
-	$(call need,{ buildah --version && strip --version; },buildah binutils,--no-install-recommends)
+	$(need_buildah)
 	# The tests wait for blocks more than they compute.
 	RUST_TEST_THREADS=$${RUST_TEST_THREADS:-6} cargo test --locked
 
@@ -157,16 +159,16 @@ IMAGE_LIMIT_MIB := 45
 
 .PHONY: image-check
 image-check: release ## Pack the release into an image without a network, and check its size
-	$(call need,{ buildah --version && strip --version; },buildah binutils,--no-install-recommends)
+	$(need_buildah)
 	@folder=$$(mktemp -d)
 	trap 'rm -rf "$$folder"' EXIT
-	root=$$($(PACKAGING)/pack-image.sh target/release-dist/registrar "$$folder")
+	root=$$($(PACKAGING)/pack-image.sh $(RELEASE)/registrar "$$folder")
 	bytes=$$(du --summarize --bytes "$$root" | cut -f 1)
 	echo "the image's content has $$bytes bytes, of at most $(IMAGE_LIMIT_MIB) MiB"
 	[ "$$bytes" -lt $$(($(IMAGE_LIMIT_MIB) * 1024 * 1024)) ]
 
 CYCLONEDX := 0.5.9
-SBOM := target/release-dist/registrar.cdx.json
+SBOM := $(RELEASE)/registrar.cdx.json
 
 .PHONY: sbom
 sbom: ## Write what the program is made of to target/release-dist, in CycloneDX

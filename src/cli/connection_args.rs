@@ -1,6 +1,6 @@
 //! How a command reaches the service.
 
-use super::invocation;
+use super::{client_certificate::ClientCertificateArgs, invocation};
 use clap::Args;
 use std::path::PathBuf;
 
@@ -14,12 +14,8 @@ pub struct ConnectionArgs {
     /// ones of Mozilla]
     #[arg(long, env = "REGISTRAR_CA_FILE", value_name = "FILE")]
     pub ca_file: Option<PathBuf>,
-    /// File with a certificate (PEM) by which an https:// server knows the caller
-    #[arg(long, env = "REGISTRAR_CLIENT_CERT_FILE", value_name = "FILE")]
-    pub client_cert_file: Option<PathBuf>,
-    /// File with the private key of that certificate (PEM)
-    #[arg(long, env = "REGISTRAR_CLIENT_KEY_FILE", value_name = "FILE")]
-    pub client_key_file: Option<PathBuf>,
+    #[command(flatten)]
+    pub client_certificate: ClientCertificateArgs,
     /// Print one JSON object per line (canonical protobuf JSON; an error is {"error":{…}})
     #[arg(long)]
     pub json: bool,

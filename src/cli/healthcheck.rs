@@ -2,6 +2,7 @@
 
 use super::{
     Exit,
+    client_certificate::{self, ClientCertificateArgs, Pem},
     error::{CliError, CliResult},
     error_text::report,
     output::{Output, print_line},
@@ -15,9 +16,7 @@ use clap::Args;
 use reqwest::{Client, Identity, redirect::Policy};
 use serde_json::json;
 use std::{
-    fs,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
-    path::{Path, PathBuf},
     time::Duration,
 };
 use tonic::Code;
@@ -38,12 +37,8 @@ pub struct HealthcheckArgs {
     /// The service's certificate, if it uses TLS; it is not checked, because the service is on this machine
     #[arg(long, env = "REGISTRAR_TLS_CERT_FILE", value_name = "FILE")]
     pub tls_cert_file: Option<String>,
-    /// File with a certificate (PEM), for a service that requires one of its clients
-    #[arg(long, env = "REGISTRAR_CLIENT_CERT_FILE", value_name = "FILE")]
-    pub client_cert_file: Option<PathBuf>,
-    /// File with the private key of that certificate (PEM)
-    #[arg(long, env = "REGISTRAR_CLIENT_KEY_FILE", value_name = "FILE")]
-    pub client_key_file: Option<PathBuf>,
+    #[command(flatten)]
+    pub client_certificate: ClientCertificateArgs,
     /// Print a JSON object
     #[arg(long)]
     pub json: bool,
@@ -94,32 +89,14 @@ fn client(args: &HealthcheckArgs) -> CliResult<Client> {
         .no_proxy()
         // The address is the service's own, which its certificate need not name, and nothing secret is sent.
         .tls_danger_accept_invalid_certs(true);
-    let builder = match (&args.client_cert_file, &args.client_key_file) {
-        (Some(certificate), Some(key)) => builder.identity(identity(certificate, key)?),
-        (None, None) => builder,
-        (Some(_), None) | (None, Some(_)) => {
-            return Err(CliError::invalid_arguments(
-                "REGISTRAR_CLIENT_CERT_FILE and REGISTRAR_CLIENT_KEY_FILE belong together: set both or neither",
-            ));
+    let builder = match args.client_certificate.read()? {
+        Some(Pem { certificate, key }) => {
+            let both = [certificate, key].join(&b'\n');
+            builder.identity(Identity::from_pem(&both).map_err(|_| client_certificate::unusable())?)
         }
+        None => builder,
     };
-    builder.build().map_err(|_| CliError::invalid_arguments("TLS cannot be set up"))
-}
-
-fn identity(certificate: &Path, key: &Path) -> CliResult<Identity> {
-    let read = |name: &str, path: &Path| {
-        fs::read(path).map_err(|error| {
-            CliError::invalid_arguments(redact(&format!("{name}: {}: {error}", path.display())).into_owned())
-        })
-    };
-    let mut pem = read("REGISTRAR_CLIENT_CERT_FILE", certificate)?;
-    pem.push(b'\n');
-    pem.extend(read("REGISTRAR_CLIENT_KEY_FILE", key)?);
-    Identity::from_pem(&pem).map_err(|_| {
-        CliError::invalid_arguments(
-            "REGISTRAR_CLIENT_CERT_FILE, REGISTRAR_CLIENT_KEY_FILE: not a certificate and its private key in PEM",
-        )
-    })
+    builder.build().map_err(|_| client_certificate::unusable())
 }
 
 fn has_value(path: Option<&str>) -> bool {

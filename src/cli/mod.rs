@@ -11,6 +11,7 @@ mod callers;
 mod certificate;
 mod changes;
 mod client;
+mod client_certificate;
 mod collect;
 mod completions;
 mod connection_args;

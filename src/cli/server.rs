@@ -2,6 +2,7 @@
 
 use super::{
     args::ConnectionArgs,
+    client_certificate::{self, Pem, read_pem},
     error::{CliError, CliResult},
 };
 use crate::{
@@ -9,15 +10,12 @@ use crate::{
     telemetry::{self, Secrets, redact},
 };
 use http::uri::Scheme;
-use std::{fs, io::ErrorKind, path::Path};
 use tonic::{
     metadata::{Ascii, MetadataValue},
     transport::{Certificate, ClientTlsConfig, Endpoint, Identity},
 };
 
 const CA_FILE: &str = "REGISTRAR_CA_FILE";
-const CLIENT_CERT_FILE: &str = "REGISTRAR_CLIENT_CERT_FILE";
-const CLIENT_KEY_FILE: &str = "REGISTRAR_CLIENT_KEY_FILE";
 const TOKEN: &str = "REGISTRAR_TOKEN";
 
 pub(super) struct Server {
@@ -71,41 +69,11 @@ fn with_tls(endpoint: Endpoint, args: &ConnectionArgs) -> CliResult<Endpoint> {
         }
         None => tls.with_webpki_roots(),
     };
-    let tls = match (&args.client_cert_file, &args.client_key_file) {
-        (Some(certificate), Some(key)) => {
-            let certificate = read_pem(CLIENT_CERT_FILE, certificate, "certificate", telemetry::is_certificate)?;
-            let key = read_pem(CLIENT_KEY_FILE, key, "private key without a password", telemetry::is_private_key)?;
-            tls.identity(Identity::from_pem(certificate, key))
-        }
-        (None, None) => tls,
-        (Some(_), None) => return Err(missing(CLIENT_CERT_FILE, "private key", CLIENT_KEY_FILE)),
-        (None, Some(_)) => return Err(missing(CLIENT_KEY_FILE, "certificate", CLIENT_CERT_FILE)),
+    let tls = match args.client_certificate.read()? {
+        Some(Pem { certificate, key }) => tls.identity(Identity::from_pem(certificate, key)),
+        None => tls,
     };
-    endpoint.tls_config(tls).map_err(|_| {
-        CliError::invalid_arguments(format!(
-            "TLS cannot be set up; check that the key of {CLIENT_KEY_FILE} belongs to the certificate of \
-             {CLIENT_CERT_FILE}"
-        ))
-    })
-}
-
-fn missing(given: &str, partner: &str, setting: &str) -> Box<CliError> {
-    CliError::invalid_arguments(format!("{given} needs its {partner}; set {setting} as well"))
-}
-
-fn read_pem(setting: &str, path: &Path, kind: &str, is_valid: fn(&[u8]) -> bool) -> CliResult<Vec<u8>> {
-    // The path may be the key itself, given in the wrong place.
-    let name = path.to_str().filter(|path| path.len() < 256 && !path.contains("-----")).unwrap_or("[hidden]");
-    let name = redact(name);
-    match fs::read(path) {
-        Ok(pem) if is_valid(&pem) => Ok(pem),
-        Ok(_) => Err(CliError::invalid_arguments(format!("{setting}: the file {name} has no valid {kind} (PEM)"))),
-        Err(error) => {
-            let missing = error.kind() == ErrorKind::NotFound;
-            let reason = if missing { "no such file".to_owned() } else { error.kind().to_string() };
-            Err(CliError::invalid_arguments(format!("{setting}: the file {name} cannot be read: {reason}")))
-        }
-    }
+    endpoint.tls_config(tls).map_err(|_| client_certificate::unusable())
 }
 
 /// Never shown: from here on it is removed from all output as well.

@@ -71,7 +71,7 @@ async fn it_uses_the_tls_settings_of_the_service() {
         assert!(run.stderr.contains(message), "{run:?}");
     }
     for (variables, message) in [
-        (vec![tls, identity[0]], "set both or neither"),
+        (vec![tls, identity[0]], "needs its private key; set REGISTRAR_CLIENT_KEY_FILE as well"),
         (vec![("REGISTRAR_ADMIN_LISTEN", "nonsense")], "is not an address with a port"),
     ] {
         let run = healthcheck(&service, &variables).await;

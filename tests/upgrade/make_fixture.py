@@ -7,8 +7,8 @@ of the schema, with a binary of that version:
     tests/upgrade/make_fixture.py target/debug/registrar sqlite tests/upgrade/schema-13/sqlite
     tests/upgrade/make_fixture.py target/debug/registrar postgres tests/upgrade/schema-13/postgres
 
-The scenario: three confirmed registrations, one in two versions of a pending transaction's life (signed and sent, in no
-block), and one that is queued because its signer cannot pay. Then the service is killed.
+The scenario: three confirmed registrations, one whose transaction is signed and sent and in no block, and one that is
+queued because its signer cannot pay. Then the service is killed.
 """
 
 import argparse

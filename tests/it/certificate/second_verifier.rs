@@ -2,7 +2,7 @@
 
 use super::{builder, certify, verified};
 use crate::{
-    documents::read,
+    documents::{code_blocks, read},
     harness::{CASE, Finality, cli::run, document, within},
 };
 use std::{fs, path::Path, process::Stdio};
@@ -32,8 +32,7 @@ async fn exit_code(what: &str, arguments: &[&str]) -> i32 {
 #[test]
 fn the_verifier_in_the_document_is_the_one_that_is_tested() {
     let page = read("docs/reference/certificate.md");
-    let block = page.split("```python\n").nth(1).unwrap().split("```").next().unwrap();
-    assert_eq!(block, read("tests/foreign/certificate.py"));
+    assert_eq!(code_blocks(&page, "python")[0], read("tests/foreign/certificate.py"));
 }
 
 #[tokio::test]

@@ -1,10 +1,7 @@
 //! The programs in the guide to the change feed are files of `tests/foreign`, and miss nothing when they or the service
 //! are killed.
 
-use super::{
-    programs::{code_blocks, python_stubs},
-    read, root,
-};
+use super::{code_blocks, programs::python_stubs, read, root};
 use crate::harness::{CASE, StackBuilder, eventually, listener::ReservedPort, process::Process};
 use registrar::api::proto::{ListRegistrationsRequest, State};
 use serde_json::Value;

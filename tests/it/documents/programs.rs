@@ -1,18 +1,12 @@
 //! The programs in the client guide are files of `tests/foreign`, and register a document.
 
-use super::{read, root};
+use super::{code_blocks, read, root};
 use crate::harness::{StackBuilder, document, within};
 use std::{
     path::{Path, PathBuf},
     process::Stdio,
 };
 use tempfile::TempDir;
-
-/// The blocks of this language, each as it is written.
-pub(super) fn code_blocks<'a>(page: &'a str, language: &str) -> Vec<&'a str> {
-    let opening = format!("```{language}\n");
-    page.split(&opening).skip(1).map(|rest| rest.split("```").next().unwrap()).collect()
-}
 
 #[test]
 fn the_programs_in_the_client_guide_are_those_that_are_tested() {

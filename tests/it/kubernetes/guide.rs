@@ -6,7 +6,7 @@ use super::{
     text,
 };
 use crate::{
-    documents::{code_spans, read},
+    documents::{code_blocks, code_spans, read},
     harness::certificates::Authority,
 };
 use base64::{Engine, engine::general_purpose::STANDARD};
@@ -28,24 +28,18 @@ pub struct Secret {
     pub data: BTreeMap<String, Vec<u8>>,
 }
 
-/// The blocks of this language.
-fn blocks<'a>(page: &'a str, language: &str) -> Vec<&'a str> {
-    let opening = format!("```{language}\n");
-    page.split(&opening).skip(1).map(|rest| rest.split("```").next().unwrap()).collect()
-}
-
 /// The YAML of this kind in the guide.
 fn example(kind: &str) -> String {
     let guide = read(GUIDE);
     let opening = format!("\nkind: {kind}\n");
-    let found = blocks(&guide, "yaml").into_iter().find(|block| block.contains(&opening));
+    let found = code_blocks(&guide, "yaml").into_iter().find(|block| block.contains(&opening));
     found.unwrap_or_else(|| panic!("the guide has no {kind}")).to_owned()
 }
 
 /// The Secrets that the guide's commands make of the files in a folder, by name.
 pub fn create_secrets(folder: &Path) -> BTreeMap<String, Secret> {
     let guide = read(GUIDE);
-    let lines = blocks(&guide, "sh").concat().replace("\\\n", " ");
+    let lines = code_blocks(&guide, "sh").concat().replace("\\\n", " ");
     let mut secrets = BTreeMap::new();
     for line in lines.lines().filter(|line| line.starts_with("kubectl ") && line.contains(" create secret ")) {
         let arguments = line.split(" #").next().unwrap().split_whitespace().skip(1);
@@ -122,7 +116,7 @@ fn the_overlay_of_the_guide_adds_to_either_base() {
 
 fn example_of_replicas() -> String {
     let guide = read(GUIDE);
-    let found = blocks(&guide, "yaml").into_iter().find(|block| block.starts_with("replicas:\n"));
+    let found = code_blocks(&guide, "yaml").into_iter().find(|block| block.starts_with("replicas:\n"));
     found.expect("the guide has no replicas").to_owned()
 }
 
@@ -155,7 +149,7 @@ fn the_examples_of_the_guide_fit_the_manifests() {
 #[test]
 fn the_commands_of_the_guide_name_what_the_manifests_create() {
     let guide = read(GUIDE);
-    let text = blocks(&guide, "sh").concat() + &code_spans(&guide).join("\n");
+    let text = code_blocks(&guide, "sh").concat() + &code_spans(&guide).join("\n");
     let rendered = OVERLAYS.map(Manifests::from_overlay);
     let mut named = 0;
     for kind in WORKLOADS.into_iter().chain(["Service"]) {

@@ -11,6 +11,7 @@ use crate::{
         stack::Dependencies,
         tls_client, within,
     },
+    packaging::dockerfile::environment,
 };
 use std::{
     collections::BTreeMap,
@@ -26,9 +27,6 @@ pub const HOST: &str = "127.0.0.1";
 pub const CALLER_TOKEN: &str = "rgs_DDDDDDDDDDDDDDDDDDDDDDDDDDDDDDDDDDDDDDDDDDD";
 pub const ADMIN_TOKEN: &str = "rgs_EEEEEEEEEEEEEEEEEEEEEEEEEEEEEEEEEEEEEEEEEEE";
 
-/// The environment that the image sets.
-const IMAGE: [(&str, &str); 3] =
-    [("REGISTRAR_LISTEN", "0.0.0.0:50051"), ("REGISTRAR_ADMIN_LISTEN", "0.0.0.0:9464"), ("LOG_FORMAT", "json")];
 /// How the kubelet names a pod: by its address.
 const POD_ADDRESS: &str = "10.42.0.7:9464";
 
@@ -158,7 +156,8 @@ fn write_version(volume: &Path, version: &str, files: &BTreeMap<String, Vec<u8>>
 /// Of image and ConfigMap, with the mounted paths below `root`.
 fn settings(manifests: &Manifests, root: &Path, harness: &Settings) -> Settings {
     let mounts: Vec<_> = manifests.secret_mounts().into_keys().chain(manifests.claim_mounts()).collect();
-    let settings = IMAGE.into_iter().fold(Settings::empty(), |settings, (name, value)| settings.set(name, value));
+    let settings =
+        environment().into_iter().fold(Settings::empty(), |settings, (name, value)| settings.set(&name, value));
     let settings = manifests.settings().iter().fold(settings, |settings, (name, value)| {
         // Several tests run on one machine.
         let value = match value.parse::<SocketAddr>() {

@@ -32,6 +32,12 @@ fn arguments(stage: usize, name: &str) -> Vec<String> {
     instructions.flat_map(|found| found.arguments.split_whitespace().map(str::to_owned).collect::<Vec<_>>()).collect()
 }
 
+/// The environment that the image sets.
+pub fn environment() -> Vec<(String, String)> {
+    let split = |variable: &String| variable.split_once('=').map(|(name, value)| (name.to_owned(), value.to_owned()));
+    arguments(1, "ENV").iter().map(|variable| split(variable).unwrap()).collect()
+}
+
 /// The image that a stage begins with.
 fn base(stage: usize) -> String {
     arguments(stage, "FROM").remove(0)
@@ -69,9 +75,8 @@ async fn the_settings_and_ports_of_the_image_are_those_of_the_program() {
         .collect();
     assert!(unknown.is_empty(), "not in the reference of the settings: {unknown:?}");
 
-    let variables = arguments(1, "ENV");
-    let variables: Vec<_> = variables.iter().map(|variable| variable.split_once('=').unwrap()).collect();
-    let names: Vec<_> = variables.iter().map(|(name, _)| *name).collect();
+    let variables = environment();
+    let names: Vec<_> = variables.iter().map(|(name, _)| name.as_str()).collect();
     assert_eq!(names, ["REGISTRAR_LISTEN", "REGISTRAR_ADMIN_LISTEN", "LOG_FORMAT"]);
     assert!(names.iter().all(|name| known.contains(*name)), "{names:?}");
     let ports: Vec<_> = variables.iter().filter_map(|(_, value)| value.strip_prefix("0.0.0.0:")).collect();

@@ -3,7 +3,7 @@
 
 mod compose;
 mod context;
-mod dockerfile;
+pub mod dockerfile;
 mod image;
 mod sbom;
 mod workflows;

@@ -1,7 +1,7 @@
 //! The commands of the guides for backup and restore, run as they are printed.
 
 use crate::{
-    documents::read,
+    documents::{code_blocks, read, section},
     harness::{CASE, Database, StackBuilder, State, TestStack, document, postgres::program},
 };
 use std::{
@@ -12,9 +12,7 @@ use std::{
 
 /// The blocks of shell commands of a section.
 fn commands(page: &str, heading: &str) -> Vec<String> {
-    let page = read(page);
-    let section = page.split(&format!("\n## {heading}\n")).nth(1).unwrap().split("\n## ").next().unwrap();
-    section.split("```sh\n").skip(1).map(|block| block.split("```").next().unwrap().to_owned()).collect()
+    code_blocks(section(&read(page), heading), "sh").into_iter().map(str::to_owned).collect()
 }
 
 fn run(commands: &str, directory: &Path, variables: &[(&str, &str)]) {
@@ -51,14 +49,14 @@ async fn backup_and_restore(mut stack: TestStack, backup: &str, restore: &str, v
 
 #[tokio::test]
 async fn an_sqlite_file_is_backed_up_and_restored() {
-    let commands = commands("docs/guides/operate.md", "Backup and restore");
+    let commands = commands("docs/guides/operate.md", "## Backup and restore");
     let [backup, restore] = &commands[..] else { panic!("{commands:?}") };
     backup_and_restore(StackBuilder::on_demand().start().await, backup, restore, &[]).await;
 }
 
 #[tokio::test]
 async fn a_postgresql_database_is_backed_up_and_restored() {
-    let commands = commands("docs/guides/postgres.md", "Backup");
+    let commands = commands("docs/guides/postgres.md", "## Backup");
     let [backup, restore] = &commands[..] else { panic!("{commands:?}") };
     let url = Database::new().await.url();
     let stack = StackBuilder::on_demand().set("REGISTRAR_DATABASE_URL", &url).start().await;

@@ -1,10 +1,9 @@
 //! A later version upgrades the database under running replicas of this one.
 
-use crate::harness::{CASE, Client, Database, StackBuilder, Starting, State, document, earlier_version::run_on_sqlite};
-
+use crate::harness::{CASE, Database, StackBuilder, Starting, State, document, earlier_version::run_on_sqlite};
 use sqlx::{AssertSqlSafe, Executor};
 
-/// What a migration may do, by the rule of the deployment guide: add a column, a table and an index.
+/// What a migration may do, by the rule of the guide: add a column, a table and an index.
 const NEXT_VERSION: &str = "ALTER TABLE registrations ADD COLUMN from_a_later_version TEXT;
     ALTER TABLE transactions ADD COLUMN from_a_later_version BIGINT NOT NULL DEFAULT 0;
     CREATE TABLE from_a_later_version (id BIGINT PRIMARY KEY);
@@ -74,6 +73,5 @@ async fn an_sqlite_file_of_a_later_version_is_refused_and_not_changed() {
     )
     .await;
     stack.restart().await;
-    let client: &Client = &stack.client;
-    client.confirm(2, CASE).await;
+    stack.client.confirm(2, CASE).await;
 }
