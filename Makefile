@@ -67,8 +67,13 @@ test: $(ANVIL) $(VIEWER) $(CALLERS) $(MANIFESTS) $(BROWSER)/node_modules/.stamp 
 	$(call need,command -v pgbouncer,pgbouncer)
 	$(call need,command -v sqlite3,sqlite3)
 	$(need_buildah)
-	# The tests wait for blocks more than they compute.
-	RUST_TEST_THREADS=$${RUST_TEST_THREADS:-6} cargo test --locked
+	# The tests wait for blocks more than they compute. The reasons of failures are repeated below the long outputs.
+	log=$$(mktemp); trap 'rm -f "$$log"' EXIT
+	RUST_TEST_THREADS=$${RUST_TEST_THREADS:-6} cargo test --locked 2>&1 | tee "$$log" || {
+		printf '\nWhy tests failed:\n'
+		grep -A4 'panicked at' "$$log" | cut -c 1-400
+		exit 1
+	}
 
 .PHONY: test-kms
 test-kms: $(ANVIL) tests/kms/.venv/.stamp ## Test signers in AWS KMS, with the feature aws-kms and an emulator

@@ -23,7 +23,7 @@ pub async fn measure(report: &mut Report) {
         load::open_loop(&stack, numbers, PERIOD, WaitFor::Accepted, |started, _| started.elapsed().as_secs_f64() * 1e3)
             .await;
     took.sort_by(f64::total_cmp);
-    report.bar("accept at 200/s, p95", percentile(&took, 0.95), "ms", Bar::AtMost(5.0));
+    report.bar("accept at 200/s, p95", percentile(&took, 0.95), "ms", Bar::AtMost(2.0));
     report.figure("accept at 200/s, p50", percentile(&took, 0.5), "ms");
     report.figure("accept at 200/s, p99", percentile(&took, 0.99), "ms");
     report.figure("accept at 200/s, slowest", percentile(&took, 1.0), "ms");

@@ -52,7 +52,7 @@ async fn at(block_time: f64, depth: u64, report: &mut Report) {
         let errors = outcome.errors();
         report.note(format!("{name}: {early} answers before their block, {unknown} without a block seen; {errors}"));
     }
-    report.bar(format!("block to answer, {name}, p95"), percentile(&took, 0.95), "ms", Bar::AtMost(250.0));
+    report.bar(format!("block to answer, {name}, p95"), percentile(&took, 0.95), "ms", Bar::AtMost(100.0));
     report.figure(format!("block to answer, {name}, p50"), percentile(&took, 0.5), "ms");
     stack.note_warnings(&name, report);
 }

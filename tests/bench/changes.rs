@@ -6,7 +6,7 @@ use crate::{
     load, process,
     report::{Bar, Report, listed, median, percentile, progress},
     stack::{BenchChain, BenchStack},
-    throughput::under_load,
+    throughput::{Load, under_load},
 };
 use registrar::api::proto::{State, WatchChangesRequest, WatchChangesResponse, watch_changes_response::Change};
 use std::{collections::HashMap, time::Duration};
@@ -66,7 +66,7 @@ async fn turn(followed: bool, report: &mut Report) -> (f64, u64) {
             });
         }
     }
-    let loaded = under_load(&stack, "change feed: ", report).await;
+    let loaded = under_load(&stack, Load::default(), "change feed: ", report).await;
     drop(stack);
     (loaded.rate, readers.join_all().await.into_iter().sum())
 }

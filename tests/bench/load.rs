@@ -37,6 +37,8 @@ pub struct Outcome {
     pub accepted: Vec<u64>,
     /// The last registration of each client.
     pub last_ids: Vec<String>,
+    /// Of a closed loop.
+    pub requests: u64,
     /// By code and message.
     pub errors: BTreeMap<String, u64>,
 }
@@ -77,7 +79,10 @@ pub async fn closed_loop(stack: &BenchStack, clients: usize, first: u64, until: 
         tokio::select! {
             ended = tasks.join_next() => match ended {
                 Some(ended) => outcome.merge(ended.unwrap()),
-                None => return outcome,
+                None => {
+                    outcome.requests = next.load(Ordering::Relaxed) - first;
+                    return outcome;
+                }
             },
             _ = look.tick() => progress(format!("{} requests sent", next.load(Ordering::Relaxed) - first)),
         }

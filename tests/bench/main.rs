@@ -6,10 +6,10 @@
 mod accept;
 mod answer;
 mod auth;
-mod baseline;
 mod batches;
 mod certificate;
 mod changes;
+mod compare;
 mod connect;
 mod cpu_per_call;
 mod failover;
@@ -40,7 +40,10 @@ mod upgrade;
 use clap::{Parser, ValueEnum};
 use report::Report;
 use std::{path::PathBuf, process::ExitCode};
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    time::Instant,
+};
 
 /// Measures the registrar on a local node and prints each figure with its limit.
 #[derive(Parser)]
@@ -50,8 +53,8 @@ struct Args {
     #[arg(long, value_name = "ROW")]
     only: Vec<Section>,
     /// Compare throughput and processor time with this build of the binary, in a file named `registrar`
-    #[arg(long, value_name = "FILE")]
-    baseline: Option<PathBuf>,
+    #[arg(long, value_name = "OLD_BINARY")]
+    compare: Option<PathBuf>,
     /// Of the section `hostile`, measure only the attacks whose names contain this
     #[arg(long, value_name = "NAME", default_value = "", hide_default_value = true)]
     attack: String,
@@ -73,6 +76,8 @@ struct Args {
 enum Section {
     /// Registrations on chain per second on SQLite and PostgreSQL, compared with the node's own limit
     Throughput,
+    /// Processor time per registration at full load, with many and with few connections
+    Cpu,
     /// RPC calls per registration under load, and per minute when idle
     Calls,
     /// Time from a request to its durable acceptance
@@ -144,81 +149,65 @@ async fn main() -> ExitCode {
 }
 
 async fn measure(args: &Args) -> Report {
-    let rounds = usize::from(args.rounds);
     let mut report = Report::default();
-    if let Some(baseline) = &args.baseline {
-        baseline::measure(&mut report, baseline, rounds).await;
+    let rounds = usize::from(args.rounds);
+    if let Some(other) = &args.compare {
+        compare::measure(&mut report, other, rounds).await;
     }
-    // `--baseline` without `--only` measures the comparison alone.
-    let all = args.only.is_empty() && args.baseline.is_none();
-    let wanted = |section| all || args.only.contains(&section);
-    if wanted(Section::Gas) {
-        gas::measure(&mut report).await;
-    }
-    if wanted(Section::Accept) {
-        accept::measure(&mut report).await;
-    }
-    if wanted(Section::Batches) {
-        batches::measure(&mut report, rounds).await;
-    }
-    if wanted(Section::Connect) {
-        connect::measure(&mut report, rounds).await;
-    }
-    if wanted(Section::Changes) {
-        changes::measure(&mut report, rounds).await;
-    }
-    if wanted(Section::Certificate) {
-        certificate::measure(&mut report).await;
-    }
-    if wanted(Section::Answer) {
-        answer::measure(&mut report).await;
-    }
-    if wanted(Section::Memory) {
-        memory::measure(&mut report).await;
-    }
-    if wanted(Section::Growth) {
-        large_store::measure(&mut report, rounds).await;
-    }
-    if wanted(Section::Upgrade) {
-        upgrade::measure(&mut report).await;
-    }
-    if wanted(Section::Operators) {
-        operators::measure(&mut report).await;
-    }
-    if wanted(Section::Failover) {
-        failover::measure(&mut report).await;
-    }
-    if wanted(Section::Hostile) {
-        hostile::measure(&mut report, &args.attack).await;
-    }
-    if wanted(Section::Tls) {
-        tls::measure(&mut report, rounds).await;
-    }
-    if wanted(Section::Auth) {
-        auth::measure(&mut report, rounds).await;
-    }
-    if wanted(Section::Rate) {
-        rate::measure(&mut report, rounds).await;
-    }
-    let (throughput, calls) = (wanted(Section::Throughput), wanted(Section::Calls));
-    if throughput || calls {
-        throughput::measure(&mut report, throughput, calls).await;
-    }
-    if wanted(Section::Signer) {
-        signer::measure(&mut report, rounds).await;
-    }
-    let of_telemetry = |section| wanted(Section::Telemetry) || wanted(section);
-    if of_telemetry(Section::TelemetryCpu) {
-        telemetry::cpu(&mut report, rounds).await;
-    }
-    if of_telemetry(Section::TelemetryThroughput) {
-        telemetry::throughput(&mut report, rounds).await;
-    }
-    if of_telemetry(Section::TelemetryLatency) {
-        telemetry::latency(&mut report, rounds).await;
-    }
-    if of_telemetry(Section::TelemetryMemory) {
-        telemetry::memory(&mut report).await;
+    // `--compare` without `--only` measures the comparison alone.
+    let all = args.only.is_empty() && args.compare.is_none();
+    for section in Section::value_variants() {
+        if args.only.contains(section) || (all && !section.is_part()) {
+            let started = Instant::now();
+            section.measure(args, rounds, &mut report).await;
+            let name = section.to_possible_value().unwrap();
+            report.note(format!("section {}: {:.0} s", name.get_name(), started.elapsed().as_secs_f64()));
+        }
     }
     report
+}
+
+impl Section {
+    /// Whether another section includes it.
+    fn is_part(self) -> bool {
+        matches!(
+            self,
+            Self::TelemetryCpu | Self::TelemetryThroughput | Self::TelemetryLatency | Self::TelemetryMemory
+        )
+    }
+
+    async fn measure(self, args: &Args, rounds: usize, report: &mut Report) {
+        match self {
+            Self::Throughput => throughput::measure(report).await,
+            Self::Cpu => compare::cpu(report, rounds).await,
+            Self::Calls => throughput::calls(report).await,
+            Self::Accept => accept::measure(report).await,
+            Self::Batches => batches::measure(report, rounds).await,
+            Self::Connect => connect::measure(report, rounds).await,
+            Self::Changes => changes::measure(report, rounds).await,
+            Self::Certificate => certificate::measure(report).await,
+            Self::Answer => answer::measure(report).await,
+            Self::Memory => memory::measure(report).await,
+            Self::Growth => large_store::measure(report, rounds).await,
+            Self::Upgrade => upgrade::measure(report).await,
+            Self::Operators => operators::measure(report).await,
+            Self::Gas => gas::measure(report).await,
+            Self::Failover => failover::measure(report).await,
+            Self::Hostile => hostile::measure(report, &args.attack).await,
+            Self::Tls => tls::measure(report, rounds).await,
+            Self::Auth => auth::measure(report, rounds).await,
+            Self::Rate => rate::measure(report, rounds).await,
+            Self::Signer => signer::measure(report, rounds).await,
+            Self::Telemetry => {
+                telemetry::cpu(report, rounds).await;
+                telemetry::throughput(report, rounds).await;
+                telemetry::latency(report, rounds).await;
+                telemetry::memory(report).await;
+            }
+            Self::TelemetryCpu => telemetry::cpu(report, rounds).await,
+            Self::TelemetryThroughput => telemetry::throughput(report, rounds).await,
+            Self::TelemetryLatency => telemetry::latency(report, rounds).await,
+            Self::TelemetryMemory => telemetry::memory(report).await,
+        }
+    }
 }

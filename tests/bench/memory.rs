@@ -44,8 +44,8 @@ pub async fn measure(report: &mut Report) {
 
     let name = format!("memory, {REGISTRATIONS} in flight");
     if let (Some((fresh, _)), Some((full, peak)), Some((settled, _))) = (fresh, full, settled) {
-        report.bar(name.clone(), full, "MiB", Bar::AtMost(100.0));
-        report.bar(format!("{name}, peak"), peak, "MiB", Bar::AtMost(100.0));
+        report.bar(name.clone(), full, "MiB", Bar::AtMost(40.0));
+        report.bar(format!("{name}, peak"), peak, "MiB", Bar::AtMost(40.0));
         report.figure("memory, just started", fresh, "MiB");
         report.figure("memory, after all were confirmed", settled, "MiB");
     }

@@ -14,6 +14,8 @@ struct Row {
     name: String,
     measured: f64,
     unit: &'static str,
+    /// The least and the greatest of the rounds.
+    spread: Option<(f64, f64)>,
     bar: Option<Bar>,
 }
 
@@ -52,12 +54,20 @@ impl Row {
 impl Report {
     /// Adds a measurement with a limit.
     pub fn bar(&mut self, name: impl Into<String>, measured: f64, unit: &'static str, bar: Bar) {
-        self.add(Row { name: name.into(), measured, unit, bar: Some(bar) });
+        self.add(Row { name: name.into(), measured, unit, spread: None, bar: Some(bar) });
+    }
+
+    /// Adds the median of the rounds, with their spread.
+    pub fn median(&mut self, name: impl Into<String>, rounds: &[f64], unit: &'static str, bar: Option<Bar>) {
+        let least = rounds.iter().copied().fold(f64::INFINITY, f64::min);
+        let greatest = rounds.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+        let spread = Some((least, greatest));
+        self.add(Row { name: name.into(), measured: median(rounds), unit, spread, bar });
     }
 
     /// Adds a measurement without a limit.
     pub fn figure(&mut self, name: impl Into<String>, measured: f64, unit: &'static str) {
-        self.add(Row { name: name.into(), measured, unit, bar: None });
+        self.add(Row { name: name.into(), measured, unit, spread: None, bar: None });
     }
 
     /// Prints the row at once, so that a run that is interrupted still has shown what it measured.
@@ -84,7 +94,8 @@ impl Report {
                 Some(Bar::AtMost(max)) => (None, Some(max)),
                 None => (None, None),
             };
-            json!({ "name": row.name, "measured": row.measured, "unit": row.unit, "at_least": min, "at_most": max,
+            json!({ "name": row.name, "measured": row.measured, "unit": row.unit,
+                "least": row.spread.map(|(least, _)| least), "greatest": row.spread.map(|(_, most)| most), "at_least": min, "at_most": max,
                 "ratio": row.ratio(), "pass": row.passes() })
         };
         json!({ "rows": self.rows.iter().map(row).collect::<Vec<_>>(), "notes": self.notes, "pass": self.passes() })
@@ -128,8 +139,10 @@ fn cells(row: &Row) -> [String; 5] {
         Some(false) => "MISS",
         None => "",
     };
-    let measured = format!("{} {}", number(row.measured), row.unit);
-    [row.name.clone(), measured.trim().to_owned(), bar, ratio, verdict.to_owned()]
+    let spread = row.spread.map(|(least, greatest)| format!("({} to {})", number(least), number(greatest)));
+    let cell = [number(row.measured), row.unit.to_owned(), spread.unwrap_or_default()];
+    let measured = cell.iter().filter(|part| !part.is_empty()).map(String::as_str).collect::<Vec<_>>().join(" ");
+    [row.name.clone(), measured, bar, ratio, verdict.to_owned()]
 }
 
 /// No decimals from 100 on and for whole numbers, two from 1 on, three below.

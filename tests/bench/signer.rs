@@ -4,7 +4,7 @@ use crate::{
     harness::remote_signer::{RemoteSigner, Signing},
     report::{Bar, Report, progress},
     stack::{BenchChain, BenchStack},
-    throughput::under_load,
+    throughput::{Load, under_load},
 };
 use std::time::Duration;
 
@@ -30,7 +30,7 @@ pub async fn measure(report: &mut Report, rounds: usize) {
 
 async fn rate(on: &str, settings: &[(&str, &str)], report: &mut Report) -> f64 {
     let stack = BenchStack::start(BenchChain::with_block_time(1.0).await, settings).await;
-    let loaded = under_load(&stack, on, report).await;
+    let loaded = under_load(&stack, Load::default(), on, report).await;
     stack.note_warnings(on, report);
     loaded.rate
 }

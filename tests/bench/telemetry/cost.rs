@@ -80,7 +80,7 @@ pub async fn throughput(report: &mut Report, rounds: usize) {
     let lost: Vec<f64> = off.iter().zip(&on).map(|(off, on)| 100.0 * (1.0 - on / off)).collect();
     let added = added(&turns, Sampling::OnePercent);
     report.bar("throughput lost by telemetry, 1% kept", median(&lost), "%", Bar::AtMost(3.0));
-    report.bar("telemetry CPU per registration at full load, 1% kept", median(&added), "us", Bar::AtMost(25.0));
+    report.bar("telemetry CPU per registration at full load, 1% kept", median(&added), "us", Bar::AtMost(8.0));
     report.figure("throughput without telemetry", median(&off), "/s");
     let without = of(&turns, Sampling::Off, |turn| turn.cpu);
     report.figure("CPU per registration at full load, no telemetry", median(&without), "us");

@@ -141,7 +141,10 @@ impl Drop for Process {
             let lines = self.lines.all();
             let from = lines.len().saturating_sub(PRINTED_LINES);
             eprintln!("--- output of {} ({} of {} lines):", self.name, lines.len() - from, lines.len());
-            lines[from..].iter().for_each(|line| eprintln!("{line}"));
+            for repeated in lines[from..].chunk_by(|a, b| a == b) {
+                let count = if repeated.len() > 1 { format!(" ({} times)", repeated.len()) } else { String::new() };
+                eprintln!("{}{count}", repeated[0]);
+            }
         }
     }
 }

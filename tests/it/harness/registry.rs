@@ -195,6 +195,15 @@ impl Registry {
     }
 }
 
+/// The pairs that a transaction with this calldata registers; none if it calls something else.
+pub fn registered_pairs(calldata: &[u8]) -> Vec<(B256, String)> {
+    if let Ok(call) = registerDocumentCall::abi_decode(calldata) {
+        return vec![(call.documentHash, call.caseId)];
+    }
+    let Ok(call) = registerDocumentsCall::abi_decode(calldata) else { return Vec::new() };
+    call.documentHashes.into_iter().zip(call.caseIds).collect()
+}
+
 /// The revert data of a contract error.
 pub fn revert_data(error: impl alloy::sol_types::SolError) -> Option<String> {
     Some(Bytes::from(error.abi_encode()).to_string())

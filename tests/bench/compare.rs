@@ -1,0 +1,82 @@
+//! The built service compared with another build of it, such as that of an earlier commit.
+//!
+//! The two alternate, because the machine's other load varies: each round has one ratio, and the median counts.
+
+use crate::{
+    harness::service::{command, command_of},
+    report::{Bar, Report, progress},
+    stack::{BenchChain, BenchStack},
+    throughput::{Load, under_load},
+};
+use std::{path::Path, process::Command, time::Duration};
+
+/// Lost throughput or added processor time that is still explained by noise.
+const TOLERANCE: f64 = 0.03;
+const TIME: Duration = Duration::from_secs(6);
+/// With few connections, a commit has few registrations.
+const CLIENTS: [usize; 2] = [64, 4];
+/// Microseconds per registration, for each number of clients.
+const CPU_BARS: [f64; 2] = [62.0, 50.0];
+
+struct Turn {
+    /// On chain, per second.
+    rate: f64,
+    /// In microseconds per registration; NaN without /proc.
+    cpu: f64,
+}
+
+/// Throughput and processor time per registration at full load without telemetry, as ratios to the `other` build.
+///
+/// The file has to be named `registrar`: the process is found by that name.
+pub async fn measure(report: &mut Report, other: &Path, rounds: usize) {
+    let mut turns = Vec::new();
+    for round in 0..rounds {
+        // The position in a round affects the result.
+        let other_first = round.is_multiple_of(2);
+        let first = if other_first { command_of(other) } else { command() };
+        let second = if other_first { command() } else { command_of(other) };
+        let (first, second) = (turn(first, report).await, turn(second, report).await);
+        turns.push(if other_first { (first, second) } else { (second, first) });
+    }
+    for (position, clients) in CLIENTS.into_iter().enumerate() {
+        let ratios = |of: fn(&Turn) -> f64| {
+            turns.iter().map(|(old, new)| of(&new[position]) / of(&old[position])).collect::<Vec<_>>()
+        };
+        let name = |what| format!("{what} / other build, {clients} clients");
+        let (rates, cpus) = (ratios(|turn| turn.rate), ratios(|turn| turn.cpu));
+        report.median(name("throughput"), &rates, "", Some(Bar::AtLeast(1.0 - TOLERANCE)));
+        report.median(name("CPU per registration"), &cpus, "", Some(Bar::AtMost(1.0 + TOLERANCE)));
+    }
+}
+
+/// The service's processor time per registration at full load, without telemetry.
+pub async fn cpu(report: &mut Report, rounds: usize) {
+    let mut turns = Vec::new();
+    for _ in 0..rounds {
+        turns.push(turn(command(), report).await);
+    }
+    for (position, (clients, bar)) in CLIENTS.into_iter().zip(CPU_BARS).enumerate() {
+        let name = |what| format!("{what}, no telemetry, {clients} clients");
+        let each = |of: fn(&Turn) -> f64| turns.iter().map(|turn| of(&turn[position])).collect::<Vec<_>>();
+        report.median(name("CPU per registration"), &each(|turn| turn.cpu), "us", Some(Bar::AtMost(bar)));
+        report.median(name("registrations on chain"), &each(|turn| turn.rate), "/s", None);
+    }
+}
+
+/// A new service under the load of each number of clients.
+async fn turn(command: Command, report: &mut Report) -> [Turn; CLIENTS.len()] {
+    let program = command.get_program().display().to_string();
+    let chain = BenchChain::with_block_time(0.2).await;
+    let stack = BenchStack::start_with(command, chain, &[("TRACING_ENABLED", "false")]).await;
+    let mut first = 0;
+    let mut turns = Vec::new();
+    for clients in CLIENTS {
+        let load = Load { clients, time: TIME, first };
+        let loaded = under_load(&stack, load, &format!("{program}, {clients} clients: "), report).await;
+        let cpu = loaded.cpu_each().unwrap_or(f64::NAN);
+        progress(format!("{program}, {clients} clients: {:.0} registrations/s, {cpu:.1} us of CPU each", loaded.rate));
+        first += loaded.requests;
+        turns.push(Turn { rate: loaded.rate, cpu });
+    }
+    turns.try_into().unwrap_or_else(|_| unreachable!("one turn for each number of clients"))
+}
