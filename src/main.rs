@@ -8,6 +8,10 @@ use registrar::{
 };
 use std::{process::ExitCode, time::Duration};
 
+/// Most of what is allocated lives for one request; the system's allocator costs a tenth of all processor time.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// A reader of the log that stalls delays the end of the process by no more.
 const LOG_FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
 

@@ -3,9 +3,9 @@
 use super::{
     Store, StoreError,
     accept::{AcceptError, AcceptRequest, AcceptResult, Accepted},
-    bind::AnyQuery,
     caller_usage::{CallerLimit, Rooms, UnfinishedCounts},
     db_transaction::DbTransaction,
+    query::{self, Query, query},
     rows::{self, RowReader},
     sql::{chunks, placeholders, state_guard, value_placeholders},
     transact::Fence,
@@ -18,7 +18,6 @@ use crate::{
     },
     telemetry::spans,
 };
-use sqlx::{AssertSqlSafe, any::AnyRow};
 use std::collections::{BTreeMap, HashMap, HashSet};
 use uuid::Uuid;
 
@@ -244,7 +243,7 @@ async fn insert_rows(tx: &mut DbTransaction, chunk: &[Row<'_>], now: Timestamp) 
         value_placeholders(1, chunk.len(), 16)
     );
     tx.has_changes = true;
-    let mut query = sqlx::query(AssertSqlSafe(sql));
+    let mut query = query(sql);
     for Row { id, new } in chunk {
         query = query
             .bind(*id)
@@ -264,21 +263,21 @@ async fn insert_rows(tx: &mut DbTransaction, chunk: &[Row<'_>], now: Timestamp) 
             .bind(new.caller.as_ref().map(|caller| caller.as_str().to_owned()))
             .bind(tx.change_number);
     }
-    Ok(query.execute(&mut **tx).await?.rows_affected())
+    Ok(query.execute(&mut **tx).await?)
 }
 
 async fn existing_ids(tx: &mut DbTransaction, chunk: &[Row<'_>]) -> Result<Vec<RegistrationId>, StoreError> {
     let sql = format!("SELECT id FROM registrations WHERE id IN ({})", placeholders(1, chunk.len()));
-    let query = chunk.iter().fold(sqlx::query(AssertSqlSafe(sql)), |query, row| query.bind(row.id));
+    let query = chunk.iter().fold(query(sql), |query, row| query.bind(row.id));
     query.fetch_all(&mut **tx).await?.iter().map(|row| RowReader::new(row).registration_id()).collect()
 }
 
-fn by_pairs(pairs: &[&Pair]) -> AnyQuery<'static> {
-    let query = sqlx::query(AssertSqlSafe(by_pairs_sql(pairs.len())));
+fn by_pairs(pairs: &[&Pair]) -> Query {
+    let query = query(by_pairs_sql(pairs.len()));
     pairs.iter().fold(query, |query, pair| query.bind(pair.document_hash).bind(pair.case_id.clone()))
 }
 
-fn read_by_pair(rows: &[AnyRow], found: &mut HashMap<Pair, Registration>) -> Result<(), StoreError> {
+fn read_by_pair(rows: &[query::Row], found: &mut HashMap<Pair, Registration>) -> Result<(), StoreError> {
     for row in rows {
         let registration = rows::read_registration(row)?;
         found.insert(registration.request.pair.clone(), registration);

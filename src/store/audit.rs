@@ -3,17 +3,18 @@
 use super::{
     Store, StoreError,
     migrations::TABLES,
+    query::query,
     rows::{self, RowReader},
-    sqlite,
+    sqlite::{self, SQLITE_STATEMENT_TIMEOUT},
+    timeout_pool::{Source, TimeoutPool},
 };
 use crate::registration::{Registration, RegistrationId};
 use alloy::primitives::{Address, B256};
-use sqlx::{AnyPool, AssertSqlSafe};
 use std::{collections::HashSet, path::Path};
 
 /// A connection to a database that a service has open.
 #[derive(Clone, Debug)]
-pub(crate) struct Audit(AnyPool);
+pub(crate) struct Audit(TimeoutPool);
 
 /// A transaction that has contained a registration.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -27,34 +28,31 @@ pub(crate) struct TransactionMembership {
 impl Audit {
     /// Opens an existing database.
     pub(crate) async fn open(path: &Path) -> Result<Self, sqlx::Error> {
-        sqlx::any::install_default_drivers();
-        sqlite::connect(&format!("sqlite://{}?mode=rwc", path.display()), 1).await.map(Self)
+        let pool = TimeoutPool::new(Source::SharedFile(sqlite::pool(path, 1, String::new())), SQLITE_STATEMENT_TIMEOUT);
+        pool.acquire().await?;
+        Ok(Self(pool))
     }
 
     /// Whether no query is running.
     pub(crate) fn is_idle(&self) -> bool {
-        is_idle(&self.0)
+        self.0.is_idle()
     }
 
     pub(crate) async fn has_raw_transaction(&self, raw: &[u8]) -> Result<bool, StoreError> {
-        let found = sqlx::query("SELECT number FROM attempts WHERE raw = $1")
-            .bind(raw.to_vec())
-            .fetch_optional(&self.0)
-            .await?;
+        let found =
+            query("SELECT number FROM attempts WHERE raw = $1").bind(raw.to_vec()).fetch_optional(&self.0).await?;
         Ok(found.is_some())
     }
 
     /// In the order of acceptance.
     pub(crate) async fn registrations(&self) -> Result<Vec<Registration>, StoreError> {
-        let found = sqlx::query(AssertSqlSafe(format!("{} ORDER BY r.id", rows::SELECT_REGISTRATION)))
-            .fetch_all(&self.0)
-            .await?;
+        let found = query(format!("{} ORDER BY r.id", rows::SELECT_REGISTRATION)).fetch_all(&self.0).await?;
         found.iter().map(rows::read_registration).collect()
     }
 
     /// Of own transactions, the oldest first.
     pub(crate) async fn memberships(&self) -> Result<Vec<TransactionMembership>, StoreError> {
-        let found = sqlx::query(
+        let found = query(
             "SELECT c.registration_id, t.signer, t.nonce, t.signed_at FROM registration_transactions c \
              JOIN transactions t ON t.id = c.transaction_id WHERE t.nonce IS NOT NULL ORDER BY t.signed_at, t.nonce",
         )
@@ -74,13 +72,13 @@ impl Audit {
 
     /// Writes for a signer by a replica without its lease.
     pub(crate) async fn stale_writes(&self) -> Result<Vec<String>, StoreError> {
-        let found = sqlx::query("SELECT what FROM stale_writes").fetch_all(&self.0).await?;
+        let found = query("SELECT what FROM stale_writes").fetch_all(&self.0).await?;
         found.iter().map(|row| RowReader::new(row).get()).collect()
     }
 
     /// Transactions of these accounts that are stored as foreign.
     pub(crate) async fn foreign_transactions_of(&self, accounts: &[Address]) -> Result<Vec<B256>, StoreError> {
-        let found = sqlx::query("SELECT signer, hash FROM transactions WHERE nonce IS NULL").fetch_all(&self.0).await?;
+        let found = query("SELECT signer, hash FROM transactions WHERE nonce IS NULL").fetch_all(&self.0).await?;
         let read = |row| -> Result<(Address, B256), StoreError> {
             let mut c = RowReader::new(row);
             Ok((c.bytes()?, c.bytes()?))
@@ -91,8 +89,7 @@ impl Audit {
 
     /// Nonces of own transactions.
     pub(crate) async fn nonces(&self) -> Result<HashSet<(Address, u64)>, StoreError> {
-        let found =
-            sqlx::query("SELECT signer, nonce FROM transactions WHERE nonce IS NOT NULL").fetch_all(&self.0).await?;
+        let found = query("SELECT signer, nonce FROM transactions WHERE nonce IS NOT NULL").fetch_all(&self.0).await?;
         let read = |row| {
             let mut c = RowReader::new(row);
             Ok((c.bytes()?, c.number()?))
@@ -102,8 +99,7 @@ impl Audit {
 
     /// Copies the database into a new file.
     pub(crate) async fn copy_to(&self, copy: &Path) -> Result<(), StoreError> {
-        let copy = AssertSqlSafe(format!("VACUUM INTO '{}'", copy.display()));
-        sqlx::raw_sql(copy).execute(&self.0).await?;
+        query(format!("VACUUM INTO '{}'", copy.display())).execute(&self.0).await?;
         Ok(())
     }
 
@@ -114,13 +110,13 @@ impl Audit {
             |table| format!("DELETE FROM main.{table}; INSERT INTO main.{table} SELECT * FROM copy.{table}; ");
         let tables: String = tables.map(restore).collect();
         let sql = format!("ATTACH '{}' AS copy; BEGIN IMMEDIATE; {tables} COMMIT; DETACH copy", copy.display());
-        sqlx::raw_sql(AssertSqlSafe(sql)).execute(&self.0).await?;
+        self.0.acquire().await?.script(sql).await?;
         Ok(())
     }
 
     /// Number of a signer's transactions that are neither confirmed nor given up.
     pub(crate) async fn open_transactions(&self, signer: Address) -> Result<u64, StoreError> {
-        let row = sqlx::query(
+        let row = query(
             "SELECT COUNT(*) FROM transactions WHERE signer = $1 AND state IN ('signed', 'submitted', 'included')",
         )
         .bind(signer.to_vec())
@@ -133,11 +129,11 @@ impl Audit {
 impl Store {
     /// Whether no connection is in use.
     pub(crate) fn is_idle(&self) -> bool {
-        !self.is_writing() && is_idle(self.reader.connections())
+        !self.is_writing() && self.reader.is_idle()
     }
 
     pub(crate) fn is_writing(&self) -> bool {
-        !is_idle(self.writer.connections())
+        !self.writer.is_idle()
     }
 
     /// Closes the database like a process that crashes, except that running statements finish.
@@ -145,8 +141,4 @@ impl Store {
         self.writer.close().await;
         self.reader.close().await;
     }
-}
-
-fn is_idle(pool: &AnyPool) -> bool {
-    pool.is_closed() || pool.num_idle() == pool.size() as usize
 }

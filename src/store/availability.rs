@@ -7,6 +7,7 @@ use super::{
     Store, StoreError,
     engine::Engine,
     probe::{LARGE_PADDING_BYTES, OLD_PROBE, PROBE_INTERVAL, ProbeResult, Write, next_write},
+    query::query,
     servers::Servers,
     session_settings::PG_ACQUIRE_TIMEOUT,
     sessions::{Look, Sessions},
@@ -68,7 +69,7 @@ impl Store {
             self.engine.check_before_commit().await?;
             events::database_log_length(&self.display_name, file.log_length());
         }
-        sqlx::query("SELECT 1").fetch_one(&self.reader).await?;
+        query("SELECT 1").fetch_one(&self.reader).await?;
         match write {
             Write::None => Ok(()),
             Write::Small => self.write_probe(0).await,
@@ -79,7 +80,7 @@ impl Store {
     async fn write_probe(&self, padding: usize) -> Result<(), StoreError> {
         let now = clock::now();
         self.transact("probe", Fence::None, async |tx| {
-            sqlx::query(
+            query(
                 "INSERT INTO write_probes (holder, probed_at, padding) VALUES ($1, $2, $3) ON CONFLICT (holder) DO \
                  UPDATE SET probed_at = excluded.probed_at, padding = excluded.padding",
             )
@@ -89,7 +90,7 @@ impl Store {
             .execute(&mut **tx)
             .await?;
             let old = now.micros().saturating_sub(i64::try_from(OLD_PROBE.as_micros()).unwrap_or(i64::MAX));
-            let delete = sqlx::query("DELETE FROM write_probes WHERE probed_at < $1 AND holder <> $2");
+            let delete = query("DELETE FROM write_probes WHERE probed_at < $1 AND holder <> $2");
             delete.bind(old).bind(self.leases.holder_id()).execute(&mut **tx).await?;
             Ok(())
         })

@@ -5,12 +5,11 @@
 //! count is needed only when that sum reaches the limit.
 
 use super::{
-    StoreError, bind::clamp, db_transaction::DbTransaction, handle::COUNT_UNFINISHED_SQL, rows::RowReader,
-    sql::value_placeholders,
+    StoreError, bind::clamp, db_transaction::DbTransaction, handle::COUNT_UNFINISHED_SQL, query::query,
+    rows::RowReader, sql::value_placeholders,
 };
 use crate::registration::{CallerName, CallerQuota, Timestamp};
 use parking_lot::Mutex;
-use sqlx::AssertSqlSafe;
 use std::{
     collections::{BTreeMap, HashMap},
     time::Duration,
@@ -120,7 +119,7 @@ impl Rooms {
     /// Writes what was counted.
     pub(super) async fn store(self, tx: &mut DbTransaction) -> Result<(), StoreError> {
         for (caller, room) in self.by_caller.into_iter().filter(|(_, room)| room.accepted > 0) {
-            sqlx::query(
+            query(
                 "UPDATE caller_usage SET accepted = accepted + $1, accepted_on_day = accepted_on_day + $2 WHERE caller = $3",
             )
             .bind(clamp(room.accepted))
@@ -148,13 +147,8 @@ async fn lock_usage(tx: &mut DbTransaction, caller: &CallerName, day: i64) -> Re
          accepted_on_day",
         value_placeholders(1, 1, 4)
     );
-    let row = sqlx::query(AssertSqlSafe(sql))
-        .bind(caller.as_str().to_owned())
-        .bind(0_i64)
-        .bind(day)
-        .bind(0_i64)
-        .fetch_one(&mut **tx)
-        .await?;
+    let row =
+        query(sql).bind(caller.as_str().to_owned()).bind(0_i64).bind(day).bind(0_i64).fetch_one(&mut **tx).await?;
     let mut c = RowReader::new(&row);
     Ok(Usage { accepted: c.number()?, accepted_on_day: c.number()? })
 }
@@ -188,9 +182,6 @@ pub(super) fn count_unfinished_sql() -> String {
 }
 
 async fn count_unfinished(tx: &mut DbTransaction, caller: &CallerName) -> Result<u64, StoreError> {
-    let row = sqlx::query(AssertSqlSafe(count_unfinished_sql()))
-        .bind(caller.as_str().to_owned())
-        .fetch_one(&mut **tx)
-        .await?;
+    let row = query(count_unfinished_sql()).bind(caller.as_str().to_owned()).fetch_one(&mut **tx).await?;
     RowReader::new(&row).number()
 }

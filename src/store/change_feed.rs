@@ -6,13 +6,13 @@
 use super::{
     Store, StoreError,
     engine::Engine,
+    query::query,
     rows::{self, RowReader},
 };
 use crate::{
     registration::{Registration, RegistrationId},
     telemetry::spans,
 };
-use sqlx::AssertSqlSafe;
 
 /// On PostgreSQL: below the oldest transaction that was still running when the statement began.
 const PG_READABLE_SQL: &str = "CAST(CAST(pg_snapshot_xmin(pg_current_snapshot()) AS TEXT) AS BIGINT)";
@@ -126,7 +126,7 @@ impl Store {
         waits_for: WaitsFor,
     ) -> Result<ChangePage, StoreError> {
         let sql = changes_sql(self.readable_sql(waits_for), size);
-        let query = sqlx::query(AssertSqlSafe(sql)).bind(after.number).bind(after.id);
+        let query = query(sql).bind(after.number).bind(after.id);
         let found = spans::db("changes_after", query.fetch_all(&self.reader)).await?;
         let mut changes = Vec::with_capacity(found.len());
         let mut history = None;
@@ -141,7 +141,7 @@ impl Store {
     /// The position of the newest change that can be read.
     pub async fn newest_change(&self) -> Result<ChangeCursor, StoreError> {
         let sql = newest_sql(self.readable_sql(WaitsFor::ThisDatabase));
-        let row = spans::db("newest_change", sqlx::query(AssertSqlSafe(sql)).fetch_one(&self.reader)).await?;
+        let row = spans::db("newest_change", query(sql).fetch_one(&self.reader)).await?;
         let mut c = RowReader::new(&row);
         let history = c.bytes()?;
         let (number, id) = (c.get::<Option<i64>>()?, c.optional_bytes()?);
@@ -151,13 +151,13 @@ impl Store {
 
     /// Whether a change after this position is committed, even if it is held back.
     pub async fn has_changes_after(&self, after: ChangePosition) -> Result<bool, StoreError> {
-        let query = sqlx::query(IS_CHANGED_SQL).bind(after.number).bind(after.id);
+        let query = query(IS_CHANGED_SQL).bind(after.number).bind(after.id);
         Ok(spans::db("has_changes_after", query.fetch_optional(&self.reader)).await?.is_some())
     }
 
     /// Whether a cursor can be continued from.
     pub async fn check_cursor(&self, cursor: &ChangeCursor) -> Result<CursorCheck, StoreError> {
-        let query = sqlx::query(
+        let query = query(
             "SELECT COALESCE(last_change, (SELECT MAX(change_number) FROM registrations), 0) FROM feed_histories \
              WHERE id = $1",
         )

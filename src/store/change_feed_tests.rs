@@ -4,12 +4,12 @@ use super::*;
 use crate::{
     registration::{DocumentHash, NewRegistration, Pair},
     store::{
-        AcceptHandle, Settings,
+        AcceptHandle, Settings, query_plan_tests,
         testing::{TestDatabase, server::Database},
     },
     telemetry::propagation,
 };
-use sqlx::{Executor, PgConnection};
+use sqlx::{AssertSqlSafe, Executor, PgConnection};
 use tokio_util::sync::CancellationToken;
 
 async fn open(database: &Database) -> Store {
@@ -137,8 +137,7 @@ async fn a_cursor_from_after_the_backup_is_foreign_once_it_is_restored() {
     let store = Store::open(&settings, 100).await.unwrap();
     accept(&store, 1).await;
     let before = store.newest_change().await.unwrap();
-    let copy = AssertSqlSafe(format!("VACUUM INTO '{}'", backup.display()));
-    sqlx::raw_sql(copy).execute(&store.writer).await.unwrap();
+    query(format!("VACUUM INTO '{}'", backup.display())).execute(&store.writer).await.unwrap();
     accept(&store, 2).await;
     let after = store.newest_change().await.unwrap();
     store.close().await;
@@ -161,9 +160,9 @@ async fn a_page_is_read_from_its_position_alone() {
     let TestDatabase::Sqlite(folder) = TestDatabase::sqlite() else { unreachable!("it is a file") };
     let store = Store::open(&Settings::Sqlite(folder.path().join("r.db")), 1).await.unwrap();
     let plan = async |sql: String| {
-        let plan = sqlx::query(AssertSqlSafe(format!("EXPLAIN QUERY PLAN {sql}")));
+        let plan = query_plan_tests::explain(&sql);
         let steps = plan.fetch_all(&store.reader).await.unwrap();
-        let steps = steps.iter().map(|row| sqlx::Row::get::<String, _>(row, "detail"));
+        let steps = steps.iter().map(|row| row.get::<String>(3).unwrap());
         steps.filter(|step| step.contains("registrations") || step.contains("SORT")).collect::<Vec<_>>()
     };
     let page = plan(changes_sql(ANYTHING_SQL, PageSize::Small)).await;

@@ -5,8 +5,10 @@
 //! is locked or counted, but a lower number may be committed after a higher one. So the feed is read up to the oldest
 //! transaction that may still be running: `PG_READABLE_SQL` and `PG_READABLE_HERE_SQL`.
 
-use super::timeout_pool::TimeoutConnection;
-use sqlx::{AnyConnection, AssertSqlSafe, Row};
+#[cfg(test)]
+use super::query::query;
+use super::{StoreError, query::Row, timeout_pool::TimeoutConnection};
+use sqlx::{AnyConnection, AssertSqlSafe, Row as _};
 use std::sync::atomic::{AtomicI64, Ordering};
 
 /// Of all registrations that were changed last before there was a feed. Every number of a transaction is larger: these
@@ -45,31 +47,31 @@ impl ChangeNumbers {
         &self,
         connection: &mut TimeoutConnection,
         lock: Option<&'static str>,
-    ) -> Result<i64, sqlx::Error> {
+    ) -> Result<i64, StoreError> {
         match (self, lock) {
-            (Self::TransactionIds, None) => last_number(&sqlx::raw_sql(PG_BEGIN_SQL).fetch_all(connection).await?),
+            (Self::TransactionIds, None) => last_number(&connection.script(PG_BEGIN_SQL).await?),
             (Self::TransactionIds, Some(lock)) => {
-                sqlx::raw_sql("BEGIN").execute(&mut *connection).await?;
-                sqlx::raw_sql(lock).execute(&mut *connection).await?;
-                last_number(&sqlx::raw_sql(PG_NUMBER_SQL).fetch_all(connection).await?)
+                connection.script("BEGIN").await?;
+                connection.script(lock).await?;
+                last_number(&connection.script(PG_NUMBER_SQL).await?)
             }
             (Self::Counter(latest), _) => {
-                sqlx::raw_sql("BEGIN").execute(connection).await?;
+                connection.script("BEGIN").await?;
                 // The holder of the only writer connection.
                 Ok(latest.fetch_add(1, Ordering::Relaxed) + 1)
             }
             #[cfg(test)]
             (Self::SharedFile, _) => {
-                sqlx::raw_sql("BEGIN IMMEDIATE").execute(&mut *connection).await?;
-                let newest = sqlx::query(NEWEST_CHANGE_SQL).fetch_one(connection).await?;
-                Ok(newest.try_get::<Option<i64>, _>(0)?.unwrap_or(BEFORE_THE_FEED) + 1)
+                connection.script("BEGIN IMMEDIATE").await?;
+                let newest = query(NEWEST_CHANGE_SQL).fetch_one(connection).await?;
+                Ok(newest.get::<Option<i64>>(0)?.unwrap_or(BEFORE_THE_FEED) + 1)
             }
         }
     }
 }
 
-fn last_number(rows: &[sqlx::any::AnyRow]) -> Result<i64, sqlx::Error> {
-    rows.last().ok_or(sqlx::Error::RowNotFound)?.try_get(0)
+fn last_number(rows: &[Row]) -> Result<i64, StoreError> {
+    rows.last().ok_or(sqlx::Error::RowNotFound)?.get(0)
 }
 
 /// The largest number in a database.
@@ -87,7 +89,7 @@ pub(super) async fn prepare_postgres(connection: &mut AnyConnection) -> Result<(
     }
     // In this order: other replicas may be writing.
     let newest = newest_change(connection).await?;
-    let next = last_number(&sqlx::raw_sql(PG_NUMBER_SQL).fetch_all(&mut *connection).await?)?;
+    let next: i64 = sqlx::raw_sql(PG_NUMBER_SQL).fetch_one(&mut *connection).await?.try_get(0)?;
     if newest >= next {
         let renumber = format!(
             "BEGIN; DELETE FROM feed_histories; UPDATE registrations SET change_number = {BEFORE_THE_FEED} WHERE \

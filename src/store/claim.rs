@@ -9,8 +9,9 @@
 use super::engine::Engine;
 use super::{
     QueuedRegistration, Store, StoreError,
-    bind::{AnyQuery, bind_ids, clamp},
+    bind::{bind_ids, clamp},
     lease::DATABASE_NOW_MICROS,
+    query::{Query, Row, query},
     rows::{self, RowReader},
     sql::{chunks, placeholders},
 };
@@ -19,7 +20,6 @@ use crate::{
     telemetry::spans,
 };
 use alloy::primitives::Address;
-use sqlx::{AssertSqlSafe, any::AnyRow};
 use std::time::Duration;
 
 /// For a sender to prepare what it has claimed.
@@ -36,7 +36,7 @@ fn claim_sql(selection: &str) -> String {
     )
 }
 
-fn bind_claim(query: AnyQuery<'_>, signer: Address, now: Timestamp) -> AnyQuery<'_> {
+fn bind_claim(query: Query, signer: Address, now: Timestamp) -> Query {
     query.bind(signer.to_vec()).bind(clamp(CLAIM_TTL.as_micros())).bind(now).bind(signer.to_vec())
 }
 
@@ -54,7 +54,7 @@ impl Store {
             return self.claim_in_shared_file(signer, now, limit).await;
         }
         let sql = format!("{} ORDER BY id", claim_sql("ORDER BY id LIMIT $5"));
-        let query = bind_claim(sqlx::query(AssertSqlSafe(sql)), signer, now).bind(clamp(limit));
+        let query = bind_claim(query(sql), signer, now).bind(clamp(limit));
         read_queued_rows(&spans::db("claim", query.fetch_all(&self.writer)).await?)
     }
 
@@ -68,7 +68,7 @@ impl Store {
         let mut claimed = Vec::new();
         for chunk in chunks(ids) {
             let sql = claim_sql(&format!("AND id IN ({})", placeholders(5, chunk.len())));
-            let query = bind_ids(bind_claim(sqlx::query(AssertSqlSafe(sql)), signer, now), chunk);
+            let query = bind_ids(bind_claim(query(sql), signer, now), chunk);
             claimed.extend(read_queued_rows(&spans::db("claim_among", query.fetch_all(&self.writer)).await?)?);
         }
         Ok(claimed)
@@ -81,7 +81,7 @@ impl Store {
                 "UPDATE registrations SET claimed_until = 0 WHERE state = 'queued' AND id IN ({})",
                 placeholders(1, chunk.len())
             );
-            let query = bind_ids(sqlx::query(AssertSqlSafe(sql)), chunk);
+            let query = bind_ids(query(sql), chunk);
             spans::db("release_claims", query.execute(&self.writer)).await?;
         }
         Ok(())
@@ -98,11 +98,11 @@ impl Store {
         self.transact("claim", super::transact::Fence::None, async |tx| {
             let now = crate::clock::now().micros();
             let until = now + clamp(CLAIM_TTL.as_micros());
-            sqlx::query(AssertSqlSafe(format!(
+            query(format!(
                 "UPDATE registrations SET claimed_by = $1, claimed_until = {until} WHERE id IN (SELECT id FROM \
                  registrations WHERE state = 'queued' AND retry_at <= $2 AND (claimed_until < {now} OR claimed_by = \
                  $3) ORDER BY id LIMIT $4)"
-            )))
+            ))
             .bind(signer.to_vec())
             .bind(at)
             .bind(signer.to_vec())
@@ -113,13 +113,13 @@ impl Store {
                 "{} WHERE state = 'queued' AND claimed_by = $1 AND claimed_until = {until} ORDER BY id",
                 rows::SELECT_QUEUED
             );
-            read_queued_rows(&sqlx::query(AssertSqlSafe(claimed)).bind(signer.to_vec()).fetch_all(&mut **tx).await?)
+            read_queued_rows(&query(claimed).bind(signer.to_vec()).fetch_all(&mut **tx).await?)
         })
         .await
     }
 }
 
-fn read_queued_rows(found: &[AnyRow]) -> Result<Vec<QueuedRegistration>, StoreError> {
+fn read_queued_rows(found: &[Row]) -> Result<Vec<QueuedRegistration>, StoreError> {
     found.iter().map(|row| rows::read_queued(&mut RowReader::new(row))).collect()
 }
 

@@ -1,7 +1,12 @@
 //! What transactions have cost and may cost, and the only place that enforces the daily budget.
 
 use super::{
-    Store, StoreError, bind::bind_cost, db_transaction::DbTransaction, rows::RowReader, spent_cache::SpentCache,
+    Store, StoreError,
+    bind::bind_cost,
+    db_transaction::DbTransaction,
+    query::{Row, query},
+    rows::RowReader,
+    spent_cache::SpentCache,
     transact::Fence,
 };
 use crate::{
@@ -11,7 +16,6 @@ use crate::{
     },
     telemetry::{metrics, spans},
 };
-use sqlx::any::AnyRow;
 use std::time::Duration;
 use tokio::{sync::OwnedMutexGuard, time::timeout};
 
@@ -57,7 +61,7 @@ impl Store {
     /// The cost of a reverted transaction.
     pub async fn record_revert_cost(&self, id: TransactionId, cost: &Cost, at: Timestamp) -> Result<(), StoreError> {
         self.transact("record_revert_cost", Fence::Transaction(id), async |tx| {
-            let query = sqlx::query(
+            let query = query(
                 "UPDATE transactions SET included_at = $1, gas_used = $2, effective_gas_price = $3, l1_fee = $4 WHERE \
                  id = $5",
             );
@@ -69,7 +73,7 @@ impl Store {
 
     /// What every signer has spent since then, and what pending transactions may cost.
     pub async fn spending(&self, since: Timestamp) -> Result<Spending, StoreError> {
-        let query = sqlx::query(SPENDING_SQL).bind(since);
+        let query = query(SPENDING_SQL).bind(since);
         let spending = read_spending(&spans::db("spending", query.fetch_all(&self.reader)).await?)?;
         metrics().set_daily_spend(spending.committed());
         Ok(spending)
@@ -133,7 +137,7 @@ impl Store {
         if next.is_empty() {
             return Ok(next);
         }
-        let query = sqlx::query(SPENT_BETWEEN_SQL).bind(now.day_start).bind(next.until);
+        let query = query(SPENT_BETWEEN_SQL).bind(now.day_start).bind(next.until);
         let row = query.fetch_one(&self.reader).await?;
         Ok(SpentCache { spent: wei(RowReader::new(&row).get()?), ..next })
     }
@@ -141,7 +145,7 @@ impl Store {
 
 /// Fails with [`StoreError::OverBudget`] if the rest of the budget is too small.
 async fn reserve_budget(lock: &BudgetLock, expense: &Expense, tx: &mut DbTransaction) -> Result<(), StoreError> {
-    let rows = sqlx::query(SPENDING_SQL).bind(lock.spent_cache.until).fetch_all(&mut **tx).await?;
+    let rows = query(SPENDING_SQL).bind(lock.spent_cache.until).fetch_all(&mut **tx).await?;
     let mut spending = read_spending(&rows)?;
     spending.spent = spending.spent.saturating_add(lock.spent_cache.spent);
     let checked = spending.check(expense.transaction, expense.max_cost, &lock.daily_budget);
@@ -153,7 +157,7 @@ async fn reserve_budget(lock: &BudgetLock, expense: &Expense, tx: &mut DbTransac
 }
 
 /// Reads the rows of [`SPENDING_SQL`].
-fn read_spending(rows: &[AnyRow]) -> Result<Spending, StoreError> {
+fn read_spending(rows: &[Row]) -> Result<Spending, StoreError> {
     let mut spending = Spending::default();
     for row in rows {
         let mut c = RowReader::new(row);
@@ -283,7 +287,7 @@ mod tests {
         let database = TestDatabase::sqlite();
         let store = replica(&database, &[ONE]).await;
         store.insert_signed_transaction(&transaction(ONE, 0, None), &[]).await.unwrap();
-        sqlx::query("UPDATE attempts SET worst_cost = NULL").execute(&store.writer).await.unwrap();
+        query("UPDATE attempts SET worst_cost = NULL").execute(&store.writer).await.unwrap();
         assert_eq!(store.spending(at(0)).await.unwrap().committed(), 50_000 * 5);
     }
 

@@ -1,18 +1,16 @@
 //! A database transaction that is committed, rolled back, or leaves nothing behind.
 //!
-//! sqlx counts how deep its transactions are nested, and loses count when SQLite rolls one back by itself, as it does
-//! on a full disk (<https://www.sqlite.org/lang_transaction.html#response_to_errors_within_a_transaction>): from then
-//! on its commits release savepoints of a transaction that is never committed, and report success. So a connection on
-//! which anything went wrong is closed here and never used again.
+//! SQLite rolls a transaction back by itself when the disk is full
+//! (<https://www.sqlite.org/lang_transaction.html#response_to_errors_within_a_transaction>), and what is written after
+//! that is no part of it. So a connection on which anything went wrong is closed here and never used again.
 
 use super::{
     StoreError,
-    bind::AnyQuery,
     change_number::ChangeNumbers,
+    query::{Query, query},
     timeout_pool::{TimeoutConnection, TimeoutPool},
 };
 use crate::registration::Timestamp;
-use sqlx::AssertSqlSafe;
 use std::ops::{Deref, DerefMut};
 
 /// Dropped before [`DbTransaction::commit_then`] or [`DbTransaction::rollback`] it closes its connection, which undoes
@@ -54,20 +52,20 @@ impl DbTransaction {
 
     /// A statement that changes registrations: every change of what the API shows goes through here, so that none is
     /// without a revision and a number. `set` has further columns, and binds from `$3` on, as `condition` does.
-    pub(super) fn change_registrations<'q>(&mut self, set: &str, condition: &str, at: Timestamp) -> AnyQuery<'q> {
+    pub(super) fn change_registrations(&mut self, set: &str, condition: &str, at: Timestamp) -> Query {
         self.has_changes = true;
         let comma = if set.is_empty() { "" } else { ", " };
         let sql = format!(
             "UPDATE registrations SET revision = revision + 1, change_number = $1, updated_at = $2{comma}{set} WHERE \
              {condition}"
         );
-        sqlx::query(AssertSqlSafe(sql)).bind(self.change_number).bind(at)
+        query(sql).bind(self.change_number).bind(at)
     }
 
     /// When this returns `Ok`, the transaction is on disk. `then` runs before the connection is released: on SQLite,
     /// which has one writer connection, nothing is written or counted in between.
     pub(super) async fn commit_then(mut self, then: impl FnOnce(UnfinishedChange)) -> Result<(), StoreError> {
-        sqlx::raw_sql("COMMIT").execute(&mut *self).await?;
+        self.script("COMMIT").await?;
         self.is_finished = true;
         then(self.unfinished);
         Ok(())
@@ -75,7 +73,7 @@ impl DbTransaction {
 
     /// For a reason of our own: nothing went wrong on the connection, and it is used again.
     pub(super) async fn rollback(mut self) -> Result<(), StoreError> {
-        sqlx::raw_sql("ROLLBACK").execute(&mut *self).await?;
+        self.script("ROLLBACK").await?;
         self.is_finished = true;
         Ok(())
     }

@@ -4,6 +4,7 @@ use super::{
     Store, StoreError,
     bind::{bind_ids, clamp},
     db_transaction::DbTransaction,
+    query::query,
     rows::{self, RowReader},
     sql::{chunks, placeholders},
     transact::Fence,
@@ -12,7 +13,6 @@ use crate::{
     registration::{Diagnosis, Registration, RegistrationId, Timestamp, TransactionId},
     telemetry::spans,
 };
-use sqlx::AssertSqlSafe;
 
 /// Those that were queued up to `$3` and are not marked, with ids above `$1` and up to `$2`.
 pub(super) fn late_sql() -> String {
@@ -44,11 +44,7 @@ impl Store {
         since: Timestamp,
         limit: usize,
     ) -> Result<Vec<Registration>, StoreError> {
-        let query = sqlx::query(AssertSqlSafe(late_sql()))
-            .bind(after)
-            .bind(RegistrationId::last_at(since))
-            .bind(since)
-            .bind(clamp(limit));
+        let query = query(late_sql()).bind(after).bind(RegistrationId::last_at(since)).bind(since).bind(clamp(limit));
         let found = spans::db("late_in_queue", query.fetch_all(&self.reader)).await?;
         found.iter().map(rows::read_registration).collect()
     }
@@ -71,8 +67,7 @@ impl Store {
         };
         self.transact("mark_delayed", fence, async |tx| {
             let counted = lock_episode(tx, &cause, at).await?;
-            let is_ongoing =
-                sqlx::query(HAS_DELAYED_SQL).bind(cause.clone()).fetch_optional(&mut **tx).await?.is_some();
+            let is_ongoing = query(HAS_DELAYED_SQL).bind(cause.clone()).fetch_optional(&mut **tx).await?.is_some();
             let mut marked = Vec::with_capacity(ids.len());
             for chunk in chunks(ids) {
                 let late =
@@ -87,9 +82,7 @@ impl Store {
             let marked_before = if is_ongoing { counted } else { 0 };
             let began_at = if is_ongoing { "began_at" } else { "$3" };
             let count = format!("UPDATE delay_episodes SET registrations = $1, began_at = {began_at} WHERE cause = $2");
-            let count = sqlx::query(AssertSqlSafe(count))
-                .bind(clamp(marked_before.saturating_add(marked.len() as u64)))
-                .bind(cause.clone());
+            let count = query(count).bind(clamp(marked_before.saturating_add(marked.len() as u64))).bind(cause.clone());
             let count = if is_ongoing { count } else { count.bind(at) };
             count.execute(&mut **tx).await?;
             Ok(Delayed { marked, marked_before })
@@ -100,7 +93,7 @@ impl Store {
 
 /// Locks the episode of this cause until the transaction ends. Returns its number of registrations.
 async fn lock_episode(tx: &mut DbTransaction, cause: &[u8], at: Timestamp) -> Result<u64, StoreError> {
-    let row = sqlx::query(
+    let row = query(
         "INSERT INTO delay_episodes (cause, began_at, registrations) VALUES ($1, $2, 0) ON CONFLICT (cause) DO UPDATE \
          SET registrations = delay_episodes.registrations RETURNING registrations",
     )

@@ -1,12 +1,17 @@
 //! The handle on an open database, and its count of unfinished registrations.
 
 use super::{
-    Lease, StoreError, change_number::ChangeNumbers, engine::Engine, lease::Leases, probe::Probe,
-    spent_cache::SpentCache, timeout_pool::TimeoutPool,
+    Lease, StoreError,
+    change_number::ChangeNumbers,
+    engine::Engine,
+    lease::Leases,
+    probe::Probe,
+    query::{Database, query},
+    spent_cache::SpentCache,
+    timeout_pool::TimeoutPool,
 };
 use crate::telemetry::spans;
 use alloy::primitives::Address;
-use sqlx::{Any, Executor, Row};
 use std::sync::{
     Arc,
     atomic::{AtomicU64, Ordering},
@@ -98,7 +103,7 @@ impl Store {
     }
 }
 
-pub(super) async fn count_unfinished<'c>(executor: impl Executor<'c, Database = Any>) -> Result<u64, sqlx::Error> {
-    let row = sqlx::query(COUNT_UNFINISHED_SQL).fetch_one(executor).await?;
-    Ok(row.try_get::<i64, _>(0)?.cast_unsigned())
+pub(super) async fn count_unfinished<'c>(on: impl Database<'c>) -> Result<u64, StoreError> {
+    let row = query(COUNT_UNFINISHED_SQL).fetch_one(on).await?;
+    Ok(row.get::<i64>(0)?.cast_unsigned())
 }

@@ -5,6 +5,7 @@ use super::{
     bind::{bind_inclusion, clamp},
     db_transaction::DbTransaction,
     new_transaction::insert_attempt,
+    query::{Row, query},
     rows::RowReader,
     transact::Fence,
 };
@@ -13,7 +14,6 @@ use crate::{
     telemetry::spans,
 };
 use alloy::primitives::{Address, B256};
-use sqlx::any::AnyRow;
 
 /// An own transaction as read from the chain, in a block at confirmation depth.
 #[derive(Clone, Debug)]
@@ -50,7 +50,7 @@ impl Store {
         at: Timestamp,
     ) -> Result<ImportOutcome, StoreError> {
         self.transact("import_transaction", Fence::Signer(imported.signer), async |tx| {
-            let row = sqlx::query("SELECT id, state, hash FROM transactions WHERE signer = $1 AND nonce = $2")
+            let row = query("SELECT id, state, hash FROM transactions WHERE signer = $1 AND nonce = $2")
                 .bind(imported.signer.to_vec())
                 .bind(imported.nonce.cast_signed())
                 .fetch_optional(&mut **tx)
@@ -78,7 +78,7 @@ impl Store {
 
     /// The signer's nonces in this database, from `from` on, in order.
     pub async fn nonces_from(&self, signer: Address, from: u64) -> Result<Vec<u64>, StoreError> {
-        let query = sqlx::query("SELECT nonce FROM transactions WHERE signer = $1 AND nonce >= $2 ORDER BY nonce")
+        let query = query("SELECT nonce FROM transactions WHERE signer = $1 AND nonce >= $2 ORDER BY nonce")
             .bind(signer.to_vec())
             .bind(from.cast_signed());
         let found = spans::db("nonces_from", query.fetch_all(&self.reader)).await?;
@@ -87,7 +87,7 @@ impl Store {
 
     /// The block of the signer's newest included transaction.
     pub async fn newest_block(&self, signer: Address) -> Result<Option<u64>, StoreError> {
-        let query = sqlx::query(
+        let query = query(
             "SELECT block_number FROM transactions WHERE signer = $1 AND nonce IS NOT NULL AND block_number IS NOT \
              NULL ORDER BY nonce DESC LIMIT 1",
         )
@@ -106,7 +106,7 @@ pub(super) fn transaction_id_from_hash(hash: B256) -> TransactionId {
 }
 
 /// `row` is the one with the transaction's nonce.
-fn import_outcome(row: Option<&AnyRow>, hash: B256) -> Result<ImportOutcome, StoreError> {
+fn import_outcome(row: Option<&Row>, hash: B256) -> Result<ImportOutcome, StoreError> {
     let Some(row) = row else { return Ok(ImportOutcome::Imported(transaction_id_from_hash(hash))) };
     let mut c = RowReader::new(row);
     let (id, state, stored) = (c.transaction_id()?, c.get::<String>()?, c.bytes::<B256>()?);
@@ -125,7 +125,7 @@ async fn insert_imported(
     id: TransactionId,
     imported: &ImportedTransaction,
 ) -> Result<(), StoreError> {
-    sqlx::query(
+    query(
         "INSERT INTO transactions (id, signer, nonce, state, hash, gas_limit, batch_size, prepared_at, signed_at) \
          VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) ON CONFLICT (id) DO UPDATE SET nonce = excluded.nonce, \
          gas_limit = excluded.gas_limit, batch_size = excluded.batch_size, prepared_at = excluded.prepared_at, \
@@ -151,7 +151,7 @@ async fn confirm_imported(
     imported: &ImportedTransaction,
     at: Timestamp,
 ) -> Result<(), StoreError> {
-    let query = sqlx::query(
+    let query = query(
         "UPDATE transactions SET state = $1, hash = $2, sent_at = COALESCE(sent_at, $3), included_at = $4, \
          confirmed_at = $5, block_number = $6, block_hash = $7, block_time = $8, gas_used = $9, effective_gas_price \
          = $10, l1_fee = $11 WHERE id = $12",
@@ -172,7 +172,7 @@ async fn insert_attempt_if_new(
     attempt: &Attempt,
     at: Timestamp,
 ) -> Result<(), StoreError> {
-    let row = sqlx::query(
+    let row = query(
         "SELECT COALESCE(MAX(number), 0), SUM(CASE WHEN hash = $1 THEN 1 ELSE 0 END) FROM attempts WHERE \
          transaction_id = $2",
     )
@@ -186,7 +186,7 @@ async fn insert_attempt_if_new(
         return Ok(());
     }
     insert_attempt(tx, id, (attempt, None), last + 1, at).await?;
-    sqlx::query("UPDATE transactions SET attempts = $1, hash = $2 WHERE id = $3")
+    query("UPDATE transactions SET attempts = $1, hash = $2 WHERE id = $3")
         .bind(last + 1)
         .bind(attempt.hash.to_vec())
         .bind(id)

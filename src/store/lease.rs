@@ -13,6 +13,7 @@
 use super::{
     StoreError,
     bind::clamp,
+    query::query,
     servers::Servers,
     sessions::Sessions,
     sql_errors::{report_if_unusable, with_timeout},
@@ -184,7 +185,7 @@ impl Leases {
 
 /// Takes a lease for which no other process competes. Returns its token.
 async fn acquire_uncontended(pool: &TimeoutPool, signer: Address, holder: Uuid) -> Result<i64, StoreError> {
-    let row = sqlx::query(
+    let row = query(
         "INSERT INTO leases (signer, holder, token, expires_at) VALUES ($1, $2, 1, 0) ON CONFLICT (signer) DO UPDATE \
          SET holder = excluded.holder, token = leases.token + 1 RETURNING token",
     )
@@ -192,7 +193,7 @@ async fn acquire_uncontended(pool: &TimeoutPool, signer: Address, holder: Uuid) 
     .bind(holder.as_bytes().to_vec())
     .fetch_one(pool)
     .await?;
-    Ok(row.try_get(0)?)
+    row.get(0)
 }
 
 impl LockSession {
@@ -301,24 +302,22 @@ fn lease_ttl_micros() -> i64 {
 /// test's clock.
 #[cfg(test)]
 mod test_clock {
-    use super::{
-        Address, AssertSqlSafe, Lease, Row, StoreError, TimeoutPool, Uuid, acquire_sql, lease_ttl_micros, renew_sql,
-    };
+    use super::{Address, Lease, StoreError, TimeoutPool, Uuid, acquire_sql, lease_ttl_micros, query, renew_sql};
     use crate::clock;
 
     pub(super) async fn acquire(pool: &TimeoutPool, signer: Address, holder: Uuid) -> Result<Option<i64>, StoreError> {
-        let row = sqlx::query(AssertSqlSafe(acquire_sql(&clock::now().micros().to_string())))
+        let row = query(acquire_sql(&clock::now().micros().to_string()))
             .bind(signer.to_vec())
             .bind(holder.as_bytes().to_vec())
             .bind(lease_ttl_micros())
             .bind(0_i64)
             .fetch_optional(pool)
             .await?;
-        row.map(|row| row.try_get(0)).transpose().map_err(StoreError::from)
+        row.map(|row| row.get(0)).transpose()
     }
 
     pub(super) async fn renew(pool: &TimeoutPool, lease: Lease, holder: Uuid) -> Result<bool, StoreError> {
-        let renewed = sqlx::query(AssertSqlSafe(renew_sql(&clock::now().micros().to_string())))
+        let renewed = query(renew_sql(&clock::now().micros().to_string()))
             .bind(lease_ttl_micros())
             .bind(0_i64)
             .bind(lease.signer.to_vec())
@@ -326,7 +325,7 @@ mod test_clock {
             .bind(lease.token)
             .execute(pool)
             .await?;
-        Ok(renewed.rows_affected() == 1)
+        Ok(renewed == 1)
     }
 }
 

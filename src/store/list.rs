@@ -8,7 +8,11 @@
 //! with others all of its own, or for states other than confirmed all that are in these states; and blocked reasons with
 //! others all that are blocked for them.
 
-use super::{Store, StoreError, bind::AnyQuery, rows};
+use super::{
+    Store, StoreError,
+    query::{Query, query},
+    rows,
+};
 use crate::{
     registration::{
         BlockedReason, CallerName, CaseId, DocumentHash, Pair, Registration, RegistrationId, State, Timestamp, UserId,
@@ -16,7 +20,6 @@ use crate::{
     telemetry::spans,
 };
 use alloy::primitives::B256;
-use sqlx::AssertSqlSafe;
 
 /// Restricts the pages of a list, and orders them. `None` and empty lists restrict nothing.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -72,7 +75,7 @@ impl Store {
         limit: u32,
     ) -> Result<Vec<Registration>, StoreError> {
         let Page { sql, values } = page(filter, after);
-        let query = values.into_iter().fold(sqlx::query(AssertSqlSafe(sql)), |query, value| value.bind_to(query));
+        let query = values.into_iter().fold(query(sql), |query, value| value.bind_to(query));
         let found = spans::db(name, query.bind(i64::from(limit)).fetch_all(&self.reader)).await?;
         found.iter().map(rows::read_registration).collect()
     }
@@ -93,7 +96,7 @@ enum Value<'f> {
 }
 
 impl Value<'_> {
-    fn bind_to<'q>(self, query: AnyQuery<'q>) -> AnyQuery<'q> {
+    fn bind_to<'q>(self, query: Query) -> Query {
         match self {
             Self::Id(id) => query.bind(id),
             Self::Document(hash) => query.bind(hash),

@@ -36,6 +36,7 @@ mod open_transactions;
 mod postgres;
 mod probe;
 mod prune;
+mod query;
 #[cfg(test)]
 mod query_plan_tests;
 mod read;
@@ -54,6 +55,7 @@ mod spent_cache;
 mod sql;
 mod sql_errors;
 mod sqlite;
+mod sqlite_pool;
 mod timeout_pool;
 mod transact;
 mod transaction_state;

@@ -5,12 +5,12 @@ use super::{
     bind::clamp,
     daily_budget::Expense,
     db_transaction::DbTransaction,
+    query::query,
     sql::{chunks, state_guard, value_placeholders},
     transact::Fence,
 };
 use crate::registration::{RegistrationId, State, StateEvent, Timestamp, TransactionId, policy::budget::DailyBudget};
 use alloy::primitives::Address;
-use sqlx::AssertSqlSafe;
 
 /// A signed transaction with its first attempt, to be written.
 #[derive(Clone, Debug)]
@@ -53,14 +53,14 @@ impl Store {
             );
             let moved =
                 moved.bind(StateEvent::Sign.target().code()).bind(new.id).bind(new.id).execute(&mut **tx).await?;
-            if moved.rows_affected() == members.len() as u64 { Ok(()) } else { Err(StoreError::Conflict) }
+            if moved == members.len() as u64 { Ok(()) } else { Err(StoreError::Conflict) }
         })
         .await
     }
 }
 
 async fn insert_transaction(tx: &mut DbTransaction, new: &NewTransaction, batch_size: usize) -> Result<(), StoreError> {
-    let inserted = sqlx::query(
+    let inserted = query(
         "INSERT INTO transactions (id, signer, nonce, state, hash, gas_limit, batch_size, attempts, prepared_at, \
          signed_at) VALUES ($1, $2, $3, $4, $5, $6, $7, 1, $8, $9) ON CONFLICT DO NOTHING",
     )
@@ -75,7 +75,7 @@ async fn insert_transaction(tx: &mut DbTransaction, new: &NewTransaction, batch_
     .bind(new.signed_at)
     .execute(&mut **tx)
     .await?;
-    if inserted.rows_affected() == 1 { Ok(()) } else { Err(StoreError::Conflict) }
+    if inserted == 1 { Ok(()) } else { Err(StoreError::Conflict) }
 }
 
 /// Writes an attempt with its maximum cost in wei, if known.
@@ -86,7 +86,7 @@ pub(super) async fn insert_attempt(
     number: i64,
     at: Timestamp,
 ) -> Result<(), StoreError> {
-    sqlx::query("INSERT INTO attempts VALUES ($1, $2, $3, $4, $5, $6, $7, $8)")
+    query("INSERT INTO attempts VALUES ($1, $2, $3, $4, $5, $6, $7, $8)")
         .bind(attempt.hash.to_vec())
         .bind(id)
         .bind(number)
@@ -111,7 +111,7 @@ async fn insert_members(
             "INSERT INTO registration_transactions (transaction_id, position, registration_id) VALUES {}",
             value_placeholders(1, chunk.len(), 3)
         );
-        let mut query = sqlx::query(AssertSqlSafe(sql));
+        let mut query = query(sql);
         for member in chunk {
             query = query.bind(id).bind(position).bind(*member);
             position += 1;

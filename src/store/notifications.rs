@@ -5,7 +5,7 @@
 //! wait for that. Changes that arrive while a notification is being sent share the next one.
 
 use super::{
-    Changes, Store, StoreError, engine::Engine, session_settings::PG_ACQUIRE_TIMEOUT, sessions::Sessions,
+    Changes, Store, StoreError, engine::Engine, query::query, session_settings::PG_ACQUIRE_TIMEOUT, sessions::Sessions,
     sql_errors::report_if_unusable,
 };
 use crate::telemetry::spans;
@@ -42,7 +42,7 @@ impl Store {
     pub async fn flush_notifications(&self) -> Result<(), StoreError> {
         let Engine::Postgres { outbox, .. } = &*self.engine else { return std::future::pending().await };
         for text in outbox.take().await.encode(outbox.replica_id) {
-            let query = sqlx::query("SELECT pg_notify($1, $2)").bind(NOTIFY_CHANNEL).bind(text);
+            let query = query("SELECT pg_notify($1, $2)").bind(NOTIFY_CHANNEL).bind(text);
             spans::db("notify", query.execute(&self.writer)).await?;
         }
         Ok(())

@@ -2,7 +2,7 @@
 //!
 //! Most of it is stored together with state changes. Only failures have a write of their own, once each.
 
-use super::{AcceptedBy, Store, StoreError, rows::RowReader, transact::Fence};
+use super::{AcceptedBy, Store, StoreError, query::query, rows::RowReader, transact::Fence};
 use crate::registration::{
     Timestamp, TransactionId,
     diagnosis::{NodeRejection, RejectKind},
@@ -43,7 +43,7 @@ impl Store {
     ) -> Result<(), StoreError> {
         let rejection = rejection.map(encode_rejection).transpose()?;
         self.transact("set_last_rejection", Fence::Transaction(id), async |tx| {
-            sqlx::query("UPDATE transactions SET refusal = $1 WHERE id = $2 AND state IN ('signed', 'submitted')")
+            query("UPDATE transactions SET refusal = $1 WHERE id = $2 AND state IN ('signed', 'submitted')")
                 .bind(rejection)
                 .bind(id)
                 .execute(&mut **tx)
@@ -56,13 +56,11 @@ impl Store {
     /// Since when its nonce is consumed without a receipt for any of its hashes; `None` when that has ended.
     pub async fn set_missing_since(&self, id: TransactionId, since: Option<Timestamp>) -> Result<(), StoreError> {
         self.transact("set_missing_since", Fence::Transaction(id), async |tx| {
-            sqlx::query(
-                "UPDATE transactions SET missing_since = $1 WHERE id = $2 AND state IN ('signed', 'submitted')",
-            )
-            .bind(since)
-            .bind(id)
-            .execute(&mut **tx)
-            .await?;
+            query("UPDATE transactions SET missing_since = $1 WHERE id = $2 AND state IN ('signed', 'submitted')")
+                .bind(since)
+                .bind(id)
+                .execute(&mut **tx)
+                .await?;
             Ok(())
         })
         .await

@@ -2,7 +2,7 @@
 
 use super::{
     OpenError, Registry, Settings, Store, change_number::ChangeNumbers, changes::NotificationOutbox, engine::Engine,
-    handle::count_unfinished, lease::Leases, postgres, registry::ensure_same_registry, rows::RowReader,
+    handle::count_unfinished, lease::Leases, postgres, query::query, registry::ensure_same_registry, rows::RowReader,
     schema::migrate_schema, sessions::Sessions, sqlite, timeout_pool::TimeoutPool,
 };
 use crate::{registration::Timestamp, telemetry::spans};
@@ -48,7 +48,7 @@ impl Store {
 
     /// Ties a new database to its registry, and checks that an existing one belongs to it.
     pub async fn bind_registry(&self, registry: &Registry, now: Timestamp) -> Result<(), OpenError> {
-        let insert = sqlx::query(
+        let insert = query(
             "INSERT INTO registries SELECT $1, $2, $3, $4, $5, $6 WHERE NOT EXISTS (SELECT 1 FROM registries) \
              ON CONFLICT DO NOTHING",
         )
@@ -60,7 +60,7 @@ impl Store {
         .bind(now);
         spans::db("bind_registry", insert.execute(&self.writer)).await?;
         // Two replicas with different settings may start at the same moment: every row has to be the same registry.
-        let stored = sqlx::query(
+        let stored = query(
             "SELECT chain_id, genesis_hash, contract_address, deploy_block_number, deploy_block_hash FROM registries \
              ORDER BY created_at",
         );
@@ -97,6 +97,7 @@ async fn open_postgres(url: &str) -> Result<Opened, OpenError> {
 mod tests {
     use super::*;
     use crate::store::migrations::migrator;
+    use sqlx::Connection;
 
     #[tokio::test]
     async fn a_database_of_an_earlier_release_is_migrated_and_keeps_its_rows() {
@@ -104,20 +105,20 @@ mod tests {
         let path = folder.path().join("r.db");
         let settings = Settings::Sqlite(path.clone());
         sqlx::any::install_default_drivers();
-        let old = sqlite::connect(&sqlite::url(&path, "rwc"), 1).await.unwrap();
+        let mut old = sqlite::connect(&sqlite::url(&path, "rwc")).await.unwrap();
         let mut first = migrator();
         first.migrations.to_mut().truncate(1);
-        first.run(&old).await.unwrap();
+        first.run(&mut old).await.unwrap();
         sqlx::raw_sql(
             "INSERT INTO registrations (id, document_hash, case_id, submitted_as, state, revision, trace_id, \
              baggage, created_at, updated_at) VALUES (X'0198c5f27f2e7d3b9a552f1f8f0f8a11', \
              X'0101010101010101010101010101010101010101010101010101010101010101', 'a', '', 'queued', 1, \
              X'0af7651916cd43dd8448eb211c80319c', 'sentry-release=1', 1, 1)",
         )
-        .execute(&old)
+        .execute(&mut old)
         .await
         .unwrap();
-        old.close().await;
+        old.close().await.unwrap();
 
         let store = Store::open(&settings, 100).await.unwrap();
 

@@ -4,6 +4,7 @@
 use super::{
     QueuedRegistration, Store, StoreError, StoredObservations,
     observations::{OBSERVATION_COLUMNS, read_observations},
+    query::{Row, query},
     rows::{self, RowReader},
 };
 use crate::{
@@ -11,7 +12,6 @@ use crate::{
     telemetry::spans,
 };
 use alloy::primitives::{Address, B256, Bytes};
-use sqlx::{AssertSqlSafe, any::AnyRow};
 use std::collections::HashMap;
 
 /// One signed version of a transaction.
@@ -150,8 +150,8 @@ fn unfinalized_sql() -> String {
 impl Store {
     /// Every signer with open transactions, and their number.
     pub async fn signers_with_open_transactions(&self) -> Result<Vec<(Address, u64)>, StoreError> {
-        let query = sqlx::query(AssertSqlSafe(open_count_by_signer_sql()));
-        let read = |row: &AnyRow| {
+        let query = query(open_count_by_signer_sql());
+        let read = |row: &Row| {
             let mut c = RowReader::new(row);
             Ok((c.bytes()?, c.number()?))
         };
@@ -173,7 +173,7 @@ impl Store {
     ) -> Result<Vec<OpenTransaction>, StoreError> {
         let mut open = self.select_open("open_summaries", "signer = $1", signer.to_vec(), Detail::Summary).await?;
         if let Some(one) = open.iter_mut().find(|open| Some(open.nonce) == full) {
-            let query = sqlx::query(AssertSqlSafe(open_members_sql("id = $1"))).bind(one.id);
+            let query = query(open_members_sql("id = $1")).bind(one.id);
             let rows = spans::db("members", query.fetch_all(&self.reader)).await?;
             one.members =
                 rows.iter().map(|row| rows::read_queued(&mut RowReader::new(row))).collect::<Result<_, _>>()?;
@@ -198,7 +198,7 @@ impl Store {
             Detail::Full => (&self.writer, open_members_sql(condition)),
             Detail::Summary => (&self.reader, open_first_members_sql(condition)),
         };
-        let fetch = async |sql: String| sqlx::query(AssertSqlSafe(sql)).bind(key.clone()).fetch_all(pool).await;
+        let fetch = async |sql: String| query(sql).bind(key.clone()).fetch_all(pool).await;
         let (open, attempt_rows, member_rows) = spans::db(name, async {
             let open = fetch(open_transactions_sql(condition)).await?;
             let attempts = fetch(open_attempts_sql(condition, detail)).await?;
@@ -227,14 +227,14 @@ impl Store {
 
     /// One above the highest nonce of the signer in this database.
     pub async fn next_nonce(&self, signer: Address) -> Result<Option<u64>, StoreError> {
-        let query = sqlx::query(HIGHEST_NONCE_SQL).bind(signer.to_vec());
+        let query = query(HIGHEST_NONCE_SQL).bind(signer.to_vec());
         let row = spans::db("next_nonce", query.fetch_one(&self.writer)).await?;
         Ok(RowReader::new(&row).unsigned()?.map(|highest| highest + 1))
     }
 
     /// The blocks that are watched under this lease and less than `depth` below the newest block that is not final.
     pub async fn unfinalized_blocks(&self, lease: Address, depth: u64) -> Result<Vec<UnfinalizedBlock>, StoreError> {
-        let query = sqlx::query(AssertSqlSafe(unfinalized_within_depth_sql())).bind(depth.cast_signed());
+        let query = query(unfinalized_within_depth_sql()).bind(depth.cast_signed());
         let rows = spans::db("unfinalized_blocks", query.fetch_all(&self.reader)).await?;
         let mut blocks = read_unfinalized(&rows)?;
         blocks.retain(|block| block.lease_address() == lease);
@@ -243,7 +243,7 @@ impl Store {
 
     /// Own signers only.
     pub async fn signers_with_unfinalized(&self) -> Result<Vec<Address>, StoreError> {
-        let query = sqlx::query(
+        let query = query(
             "SELECT DISTINCT signer FROM transactions WHERE state = 'confirmed' AND finality IN ('unsafe', 'safe') \
              AND nonce IS NOT NULL",
         );
@@ -253,20 +253,19 @@ impl Store {
 
     /// The lowest `limit` blocks up to `number` that are not known to be final.
     pub async fn unfinalized_up_to(&self, number: u64, limit: u32) -> Result<Vec<UnfinalizedBlock>, StoreError> {
-        let query =
-            sqlx::query(AssertSqlSafe(unfinalized_up_to_sql())).bind(number.cast_signed()).bind(i64::from(limit));
+        let query = query(unfinalized_up_to_sql()).bind(number.cast_signed()).bind(i64::from(limit));
         read_unfinalized(&spans::db("unfinalized_up_to", query.fetch_all(&self.reader)).await?)
     }
 
     pub async fn member_ids(&self, id: TransactionId) -> Result<Vec<RegistrationId>, StoreError> {
-        let query = sqlx::query(MEMBER_IDS_SQL).bind(id);
+        let query = query(MEMBER_IDS_SQL).bind(id);
         let found = spans::db("member_ids", query.fetch_all(&self.reader)).await?;
         found.iter().map(|row| RowReader::new(row).registration_id()).collect()
     }
 }
 
 /// Without its attempts and members.
-fn read_open_transaction(row: &AnyRow) -> Result<OpenTransaction, StoreError> {
+fn read_open_transaction(row: &Row) -> Result<OpenTransaction, StoreError> {
     let mut c = RowReader::new(row);
     let (id, signer, nonce, hash) = (c.transaction_id()?, c.bytes()?, c.unsigned()?, c.bytes()?);
     let (gas_limit, batch_size) = (c.number()?, c.number()?);
@@ -303,7 +302,7 @@ fn read_attempt(c: &mut RowReader<'_>, detail: Detail) -> Result<Attempt, StoreE
     Ok(Attempt { hash, raw, fees })
 }
 
-fn read_unfinalized(rows: &[AnyRow]) -> Result<Vec<UnfinalizedBlock>, StoreError> {
+fn read_unfinalized(rows: &[Row]) -> Result<Vec<UnfinalizedBlock>, StoreError> {
     let read = |row| {
         let mut c = RowReader::new(row);
         let (id, nonce, signer) = (c.transaction_id()?, c.unsigned()?, c.bytes()?);

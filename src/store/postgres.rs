@@ -6,7 +6,7 @@ use super::{
     session_settings::{PG_ACQUIRE_TIMEOUT, session_sql},
     sessions::Sessions,
     sql_errors::{Fault, fault, sqlstate},
-    timeout_pool::{Guard, TimeoutPool},
+    timeout_pool::{Source, TimeoutPool},
 };
 use sqlx::{AssertSqlSafe, any::AnyPoolOptions};
 use std::{fs::File, path::PathBuf, sync::Arc, time::Duration};
@@ -46,7 +46,7 @@ pub(super) async fn open_pools(
     let open = async |connections| {
         let pool = connect(servers.url(), connections, sessions).await.map_err(map_open_error)?;
         servers.lead(&pool);
-        Ok::<_, OpenError>(TimeoutPool::new(pool, PG_STATEMENT_TIMEOUT, Guard::Sessions(Arc::clone(sessions))))
+        Ok::<_, OpenError>(TimeoutPool::new(Source::Server(pool, Arc::clone(sessions)), PG_STATEMENT_TIMEOUT))
     };
     Ok((open(PG_WRITER_CONNECTIONS).await?, open(PG_READER_CONNECTIONS).await?))
 }
@@ -124,11 +124,12 @@ mod tests {
         registration::{CallerQuota, NewRegistration, Pair, Timestamp},
         store::{
             AcceptHandle, Settings, Store,
+            query::query,
             testing::{TestDatabase, server::Database},
         },
     };
     use futures_util::future::{join_all, try_join_all};
-    use sqlx::{Executor, PgConnection, Row};
+    use sqlx::{Executor, PgConnection};
     use std::{io, time::SystemTime};
     use tokio::{
         io::{AsyncReadExt, AsyncWriteExt},
@@ -359,8 +360,8 @@ mod tests {
         database.run("ALTER ROLE registrar SET synchronous_commit = off").await;
         let store = open(&database).await;
         for pool in [&store.reader, &store.writer] {
-            let row = sqlx::query("SELECT current_setting('synchronous_commit')").fetch_one(pool).await.unwrap();
-            assert_eq!(row.get::<String, _>(0), "on");
+            let row = query("SELECT current_setting('synchronous_commit')").fetch_one(pool).await.unwrap();
+            assert_eq!(row.get::<String>(0).unwrap(), "on");
         }
     }
 

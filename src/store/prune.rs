@@ -5,12 +5,12 @@
 
 use super::{
     Store, StoreError,
+    query::query,
     rows::RowReader,
     sql::{chunks, placeholders},
     transact::Fence,
 };
 use crate::registration::{Timestamp, TransactionId};
-use sqlx::AssertSqlSafe;
 
 pub(super) const PRUNABLE_SQL: &str = "SELECT id FROM transactions WHERE finality = 'finalized' AND nonce IS NOT \
     NULL AND pruned_at IS NULL AND confirmed_at <= $1 ORDER BY confirmed_at LIMIT $2";
@@ -22,16 +22,16 @@ impl Store {
     /// The file does not shrink: its free pages are used again.
     pub async fn prune(&self, confirmed_before: Timestamp, limit: u32, at: Timestamp) -> Result<usize, StoreError> {
         self.transact("prune", Fence::None, async |tx| {
-            let query = sqlx::query(PRUNABLE_SQL).bind(confirmed_before).bind(i64::from(limit));
-            let found = query.fetch_all(&mut **tx).await?;
+            let prunable = query(PRUNABLE_SQL).bind(confirmed_before).bind(i64::from(limit));
+            let found = prunable.fetch_all(&mut **tx).await?;
             let ids = found.iter().map(|row| RowReader::new(row).transaction_id());
             let ids: Vec<TransactionId> = ids.collect::<Result<_, _>>()?;
             for chunk in chunks(&ids) {
                 let list = placeholders(2, chunk.len());
                 let clear = format!("UPDATE attempts SET raw = $1 WHERE transaction_id IN ({list})");
                 let mark = format!("UPDATE transactions SET pruned_at = $1 WHERE id IN ({list})");
-                let mut clear = sqlx::query(AssertSqlSafe(clear)).bind(Vec::<u8>::new());
-                let mut mark = sqlx::query(AssertSqlSafe(mark)).bind(at);
+                let mut clear = query(clear).bind(Vec::<u8>::new());
+                let mut mark = query(mark).bind(at);
                 for id in chunk {
                     (clear, mark) = (clear.bind(*id), mark.bind(*id));
                 }

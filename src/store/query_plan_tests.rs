@@ -3,11 +3,19 @@
 
 use super::{
     Filter, Order, Settings, Store, accept_batch, caller_usage, daily_budget, delays, handle, list, open_transactions,
-    prune, read,
+    prune,
+    query::{Query, query},
+    read,
 };
 use crate::registration::{BlockedReason, DocumentHash, RegistrationId, State, Timestamp, UserId};
 use alloy::primitives::B256;
-use sqlx::{AssertSqlSafe, Row};
+
+/// With values that are `NULL`.
+pub(super) fn explain(statement: &str) -> Query {
+    let plan = query(format!("EXPLAIN QUERY PLAN {statement}"));
+    let parameters = (1..).take_while(|number| statement.contains(&format!("${number}")));
+    parameters.fold(plan, |plan, _| plan.bind(None::<i64>))
+}
 
 struct PlanFixture {
     store: Store,
@@ -25,9 +33,9 @@ impl PlanFixture {
     /// The steps that read rows, except for the join with the registration's transaction, which is a look-up by its
     /// key.
     async fn query_plan(&self, statement: &str) -> Vec<String> {
-        let plan = sqlx::query(AssertSqlSafe(format!("EXPLAIN QUERY PLAN {statement}")));
+        let plan = explain(statement);
         let steps = plan.fetch_all(&self.store.reader).await.unwrap_or_else(|error| panic!("{statement}: {error}"));
-        let steps = steps.iter().map(|row| row.get::<String, _>("detail"));
+        let steps = steps.iter().map(|row| row.get::<String>(3).unwrap());
         let reads = |step: &String| step.starts_with("SEARCH") || step.starts_with("SCAN");
         let join = "SEARCH t USING INDEX sqlite_autoindex_transactions_1 (id=?) LEFT-JOIN";
         steps.filter(|step| reads(step) && step != join).collect()
@@ -197,9 +205,9 @@ async fn a_time_is_one_place_in_each_index_and_the_oldest_come_from_its_other_en
     let [first, deep] = fixture.page_plans(&oldest).await;
     assert_eq!(first, ["SCAN r USING INDEX sqlite_autoindex_registrations_1"]);
     assert_eq!(deep, ["SEARCH r USING INDEX sqlite_autoindex_registrations_1 (id>?)"]);
-    let sorted = sqlx::query(AssertSqlSafe(format!("EXPLAIN QUERY PLAN {}", list::page(&oldest, None).sql)));
+    let sorted = explain(&list::page(&oldest, None).sql);
     let steps = sorted.fetch_all(&fixture.store.reader).await.unwrap();
-    assert!(!steps.iter().any(|step| step.get::<String, _>("detail").contains("TEMP B-TREE")), "nothing is sorted");
+    assert!(!steps.iter().any(|step| step.get::<String>(3).unwrap().contains("TEMP B-TREE")), "nothing is sorted");
 }
 
 #[tokio::test]

@@ -3,6 +3,7 @@
 use super::{
     QueuedRegistration, Store, StoreError,
     bind::{bind_ids, clamp},
+    query::query,
     rows::{self, RowReader},
     sql::{chunks, placeholders},
 };
@@ -10,7 +11,6 @@ use crate::{
     registration::{Registration, RegistrationId, State, Timestamp},
     telemetry::spans,
 };
-use sqlx::AssertSqlSafe;
 
 /// Ids grow with time, so that the first one in the index is the oldest.
 pub(super) const OLDEST_QUEUED_SQL: &str =
@@ -37,7 +37,7 @@ impl Store {
         let mut found = Vec::with_capacity(ids.len());
         for chunk in chunks(ids) {
             let sql = format!("{} WHERE r.id IN ({})", rows::SELECT_REGISTRATION, placeholders(1, chunk.len()));
-            let query = bind_ids(sqlx::query(AssertSqlSafe(sql)), chunk);
+            let query = bind_ids(query(sql), chunk);
             for row in spans::db(name, query.fetch_all(&self.reader)).await? {
                 found.push(rows::read_registration(&row)?);
             }
@@ -50,7 +50,7 @@ impl Store {
         let mut found = Vec::with_capacity(ids.len());
         for chunk in chunks(ids) {
             let sql = format!("SELECT id, revision FROM registrations WHERE id IN ({})", placeholders(1, chunk.len()));
-            let query = bind_ids(sqlx::query(AssertSqlSafe(sql)), chunk);
+            let query = bind_ids(query(sql), chunk);
             for row in spans::db("revisions", query.fetch_all(&self.reader)).await? {
                 let mut c = RowReader::new(&row);
                 found.push((c.registration_id()?, c.get()?));
@@ -62,7 +62,7 @@ impl Store {
     /// Of all replicas, for each state that is neither confirmed nor failed.
     pub async fn unfinished_by_state(&self) -> Result<Vec<(State, u64)>, StoreError> {
         let mut counts = Vec::new();
-        let query = sqlx::query(UNFINISHED_BY_STATE_SQL);
+        let query = query(UNFINISHED_BY_STATE_SQL);
         for row in spans::db("unfinished_by_state", query.fetch_all(&self.reader)).await? {
             let mut c = RowReader::new(&row);
             counts.push((c.code()?, c.number()?));
@@ -72,14 +72,14 @@ impl Store {
 
     /// When the oldest queued registration was accepted.
     pub async fn oldest_queued(&self) -> Result<Option<Timestamp>, StoreError> {
-        let query = sqlx::query(OLDEST_QUEUED_SQL);
+        let query = query(OLDEST_QUEUED_SQL);
         let found = spans::db("oldest_queued", query.fetch_optional(&self.reader)).await?;
         found.map_or(Ok(None), |row| RowReader::new(&row).time())
     }
 
     /// At most `limit` queued registrations that are due, oldest first.
     pub async fn queued(&self, now: Timestamp, limit: usize) -> Result<Vec<QueuedRegistration>, StoreError> {
-        let query = sqlx::query(AssertSqlSafe(queued_sql())).bind(now).bind(clamp(limit));
+        let query = query(queued_sql()).bind(now).bind(clamp(limit));
         let found = spans::db("queued", query.fetch_all(&self.reader)).await?;
         found.iter().map(|row| rows::read_queued(&mut RowReader::new(row))).collect()
     }
@@ -97,7 +97,7 @@ impl Store {
                 rows::SELECT_QUEUED,
                 placeholders(2, chunk.len())
             );
-            let query = bind_ids(sqlx::query(AssertSqlSafe(sql)).bind(now), chunk);
+            let query = bind_ids(query(sql).bind(now), chunk);
             for row in spans::db("queued_among", query.fetch_all(&self.reader)).await? {
                 found.push(rows::read_queued(&mut RowReader::new(&row))?);
             }

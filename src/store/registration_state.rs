@@ -5,6 +5,7 @@ use super::{
     bind::bind_ids,
     db_transaction::DbTransaction,
     import::transaction_id_from_hash,
+    query::query,
     rows::RowReader,
     sql::{chunks, placeholders, state_guard},
     transact::Fence,
@@ -13,7 +14,6 @@ use crate::registration::{
     Block, BlockedReason, Failure, Finality, RegistrationId, State, StateEvent, Timestamp, TransactionId,
 };
 use alloy::primitives::{Address, B256};
-use sqlx::AssertSqlSafe;
 
 /// A registration that was found on chain, made by a foreign transaction or by an own one that was not in the database.
 #[derive(Clone, Copy, Debug)]
@@ -50,7 +50,7 @@ impl Store {
                     .execute(&mut **tx)
                     .await?;
                 // Signed by another replica since the lookup: the transaction is that replica's, not foreign.
-                if updated.rows_affected() == 0 {
+                if updated == 0 {
                     continue;
                 }
                 if one.own_transaction.is_none() {
@@ -74,7 +74,7 @@ impl Store {
     ) -> Result<Vec<RegistrationId>, StoreError> {
         self.transact("requeue_foreign_reorged", Fence::None, async |tx| {
             // First, so that another replica that finds the same transaction now waits and then inserts it again.
-            sqlx::query("DELETE FROM transactions WHERE id = $1 AND nonce IS NULL").bind(id).execute(&mut **tx).await?;
+            query("DELETE FROM transactions WHERE id = $1 AND nonce IS NULL").bind(id).execute(&mut **tx).await?;
             let queued = tx.change_registrations(
                 "state = $3, transaction_id = NULL, queued_at = $4, delayed_at = NULL",
                 &format!("transaction_id = $5 AND {} RETURNING id", state_guard(StateEvent::ForeignReorged)),
@@ -102,8 +102,8 @@ impl Store {
                 .bind(id)
                 .execute(&mut **tx)
                 .await?;
-            tx.unfinished.removed = failed.rows_affected();
-            Ok(failed.rows_affected() > 0)
+            tx.unfinished.removed = failed;
+            Ok(failed > 0)
         })
         .await
     }
@@ -127,8 +127,8 @@ impl Store {
                     "UPDATE registrations SET retry_at = $1, claimed_until = 0 WHERE id IN ({}) AND state = 'queued'",
                     placeholders(2, chunk.len())
                 );
-                let defer = sqlx::query(AssertSqlSafe(defer)).bind(retry_at);
-                changed += bind_ids(block, chunk).execute(&mut **tx).await?.rows_affected();
+                let defer = query(defer).bind(retry_at);
+                changed += bind_ids(block, chunk).execute(&mut **tx).await?;
                 bind_ids(defer, chunk).execute(&mut **tx).await?;
             }
             Ok(changed)
@@ -144,7 +144,7 @@ async fn insert_foreign(
     found: &FoundOnChain,
     at: Timestamp,
 ) -> Result<(), StoreError> {
-    sqlx::query(
+    query(
         "INSERT INTO transactions (id, signer, state, hash, sent_at, included_at, confirmed_at, block_number, \
          block_hash, block_time) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) ON CONFLICT (id) DO UPDATE SET \
          block_number = excluded.block_number, block_hash = excluded.block_hash, block_time = excluded.block_time, \

@@ -1,7 +1,12 @@
 //! Changes of a transaction between its first broadcast and a block: replaced, or blocked.
 
 use super::{
-    Attempt, Store, StoreError, bind::clamp, daily_budget::Expense, new_transaction::insert_attempt, rows::RowReader,
+    Attempt, Store, StoreError,
+    bind::clamp,
+    daily_budget::Expense,
+    new_transaction::insert_attempt,
+    query::{Row, query},
+    rows::RowReader,
     transact::Fence,
 };
 use crate::{
@@ -9,7 +14,6 @@ use crate::{
     telemetry::spans,
 };
 use alloy::primitives::Address;
-use sqlx::any::AnyRow;
 
 /// A further signed attempt at the same nonce.
 #[derive(Clone, Debug)]
@@ -34,7 +38,7 @@ impl Store {
         let expense = Expense { transaction: id, max_cost: new.max_cost, daily_budget: new.daily_budget };
         self.transact_budgeted("replace", Fence::Transaction(id), expense, async |tx| {
             let number = clamp(new.number);
-            let updated = sqlx::query(
+            let updated = query(
                 "UPDATE transactions SET hash = $1, attempts = $2, gas_limit = $3, batch_size = $4, refusal = NULL \
                  WHERE id = $5 AND attempts = $6 AND state IN ('signed', 'submitted')",
             )
@@ -46,7 +50,7 @@ impl Store {
             .bind(number - 1)
             .execute(&mut **tx)
             .await?;
-            if updated.rows_affected() != 1 {
+            if updated != 1 {
                 return Err(StoreError::Conflict);
             }
             insert_attempt(tx, id, (&new.attempt, Some(new.max_cost)), number, new.signed_at).await?;
@@ -92,7 +96,7 @@ impl Store {
             let others = format!("transaction_id = $4 AND blocked <> $5 AND state IN {states}");
             let changed = tx.change_registrations("blocked = $3", &others, at);
             let changed = changed.bind(code).bind(id).bind(code).execute(&mut **tx).await?;
-            Ok(changed.rows_affected())
+            Ok(changed)
         })
         .await
     }
@@ -103,10 +107,10 @@ impl Store {
         signer: Address,
         nonce: u64,
     ) -> Result<Option<(TransactionId, bool)>, StoreError> {
-        let query = sqlx::query("SELECT id, state FROM transactions WHERE signer = $1 AND nonce = $2")
+        let query = query("SELECT id, state FROM transactions WHERE signer = $1 AND nonce = $2")
             .bind(signer.to_vec())
             .bind(nonce.cast_signed());
-        let read = |row: AnyRow| {
+        let read = |row: Row| {
             let mut c = RowReader::new(&row);
             Ok((c.transaction_id()?, c.get::<String>()? == "released"))
         };

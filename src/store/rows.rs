@@ -1,13 +1,15 @@
 //! Rows to domain values.
 
-use super::StoreError;
+use super::{
+    StoreError,
+    query::{FromColumn, Row},
+};
 use crate::registration::{
     Block, CallerName, Cost, Diagnosis, DocumentHash, Failure, NewRegistration, OwnTransaction, Pair, Registration,
     RegistrationId, SpanId, StateTimes, Timestamp, TraceContext, TraceId, Transaction, TransactionId, UserId,
 };
 use alloy::primitives::{Address, B256};
 use serde::{Deserialize, Serialize};
-use sqlx::{Decode, Row, Type, any::AnyRow};
 use std::{collections::BTreeMap, str::FromStr};
 
 /// [`read_registration`] reads them by position.
@@ -82,19 +84,19 @@ pub(super) fn read_queued(c: &mut RowReader<'_>) -> Result<QueuedRegistration, S
 
 /// Reads the columns of a row from left to right.
 pub(super) struct RowReader<'r> {
-    row: &'r AnyRow,
+    row: &'r Row,
     next: usize,
 }
 
 impl<'r> RowReader<'r> {
-    pub(super) fn new(row: &'r AnyRow) -> Self {
+    pub(super) fn new(row: &'r Row) -> Self {
         Self { row, next: 0 }
     }
 
-    pub(super) fn get<T: Decode<'r, sqlx::Any> + Type<sqlx::Any>>(&mut self) -> Result<T, StoreError> {
+    pub(super) fn get<T: FromColumn<'r>>(&mut self) -> Result<T, StoreError> {
         let index = self.next;
         self.next += 1;
-        Ok(self.row.try_get(index)?)
+        self.row.get(index)
     }
 
     pub(super) fn bytes<T: for<'a> TryFrom<&'a [u8]>>(&mut self) -> Result<T, StoreError> {
@@ -102,7 +104,7 @@ impl<'r> RowReader<'r> {
     }
 
     pub(super) fn optional_bytes<T: for<'a> TryFrom<&'a [u8]>>(&mut self) -> Result<Option<T>, StoreError> {
-        self.get::<Option<Vec<u8>>>()?.map(fixed_bytes).transpose()
+        self.get::<Option<&[u8]>>()?.map(fixed_bytes).transpose()
     }
 
     pub(super) fn unsigned(&mut self) -> Result<Option<u64>, StoreError> {
@@ -119,7 +121,7 @@ impl<'r> RowReader<'r> {
     }
 
     pub(super) fn code<T: FromStr<Err: ToString>>(&mut self) -> Result<T, StoreError> {
-        self.get::<String>()?.parse().map_err(|error: T::Err| StoreError::corrupt(error.to_string()))
+        self.get::<&str>()?.parse().map_err(|error: T::Err| StoreError::corrupt(error.to_string()))
     }
 
     /// `block_number, block_hash, block_time`.
@@ -131,7 +133,7 @@ impl<'r> RowReader<'r> {
     }
 
     pub(super) fn wei(&mut self) -> Result<Option<u128>, StoreError> {
-        self.get::<Option<String>>()?.map(|text| text.parse().map_err(StoreError::corrupt)).transpose()
+        self.get::<Option<&str>>()?.map(|text| text.parse().map_err(StoreError::corrupt)).transpose()
     }
 
     pub(super) fn document(&mut self) -> Result<DocumentHash, StoreError> {
@@ -139,12 +141,12 @@ impl<'r> RowReader<'r> {
     }
 
     pub(super) fn user_id(&mut self) -> Result<Option<UserId>, StoreError> {
-        let text = self.get::<Option<String>>()?.unwrap_or_default();
-        UserId::parse_optional(&text).map_err(StoreError::corrupt)
+        let text = self.get::<Option<&str>>()?.unwrap_or_default();
+        UserId::parse_optional(text).map_err(StoreError::corrupt)
     }
 
     pub(super) fn caller(&mut self) -> Result<Option<CallerName>, StoreError> {
-        self.get::<Option<String>>()?.map(|name| name.parse().map_err(StoreError::corrupt)).transpose()
+        self.get::<Option<&str>>()?.map(|name| name.parse().map_err(StoreError::corrupt)).transpose()
     }
 
     pub(super) fn transaction_id(&mut self) -> Result<TransactionId, StoreError> {
@@ -168,13 +170,13 @@ impl<'r> RowReader<'r> {
 }
 
 /// Reads a row of [`SELECT_CHANGE`]: the change's number, the latest history, and the registration.
-pub(super) fn read_change(row: &AnyRow) -> Result<(i64, [u8; 8], Registration), StoreError> {
+pub(super) fn read_change(row: &Row) -> Result<(i64, [u8; 8], Registration), StoreError> {
     let mut c = RowReader::new(row);
     Ok((c.get()?, c.bytes()?, read_columns(&mut c)?))
 }
 
 /// Reads a row of [`SELECT_REGISTRATION`].
-pub(super) fn read_registration(row: &AnyRow) -> Result<Registration, StoreError> {
+pub(super) fn read_registration(row: &Row) -> Result<Registration, StoreError> {
     read_columns(&mut RowReader::new(row))
 }
 
@@ -187,7 +189,7 @@ fn read_columns(c: &mut RowReader<'_>) -> Result<Registration, StoreError> {
     let caller = c.caller()?;
     let state = c.code()?;
     let revision = c.get()?;
-    let blocked = c.get::<String>()?;
+    let blocked = c.get::<&str>()?;
     let blocked = (!blocked.is_empty()).then(|| blocked.parse()).transpose().map_err(StoreError::corrupt)?;
     let failure = read_failure(c)?;
     let trace = c.trace()?;
@@ -207,11 +209,11 @@ fn read_columns(c: &mut RowReader<'_>) -> Result<Registration, StoreError> {
         timed_out: None,
         updated,
     };
-    let delay_diagnosis = c.get::<Option<String>>()?;
+    let delay_diagnosis = c.get::<Option<&str>>()?;
     let transaction = read_transaction(c, &mut times)?;
-    let diagnosis = c.get::<Option<String>>()?.or(delay_diagnosis);
-    let diagnosis = diagnosis.map(|text| decode_diagnosis(&text)).transpose()?;
-    let finality = c.get::<Option<String>>()?.map(|code| code.parse()).transpose().map_err(StoreError::corrupt)?;
+    let diagnosis = c.get::<Option<&str>>()?.or(delay_diagnosis);
+    let diagnosis = diagnosis.map(decode_diagnosis).transpose()?;
+    let finality = c.get::<Option<&str>>()?.map(|code| code.parse()).transpose().map_err(StoreError::corrupt)?;
     let finality = finality.filter(|_| transaction.as_ref().is_some_and(|transaction| transaction.block.is_some()));
     Ok(Registration {
         id,
@@ -234,7 +236,7 @@ fn read_columns(c: &mut RowReader<'_>) -> Result<Registration, StoreError> {
 }
 
 fn read_failure(c: &mut RowReader<'_>) -> Result<Option<Failure>, StoreError> {
-    let reason = c.get::<Option<String>>()?;
+    let reason = c.get::<Option<&str>>()?;
     let message = c.get::<Option<String>>()?.unwrap_or_default();
     reason.map(|code| Ok(Failure { reason: code.parse().map_err(StoreError::corrupt)?, message })).transpose()
 }
@@ -267,8 +269,8 @@ fn read_transaction(c: &mut RowReader<'_>, times: &mut StateTimes) -> Result<Opt
 }
 
 /// The bytes of a column as a value of fixed size.
-fn fixed_bytes<T: for<'a> TryFrom<&'a [u8]>>(column: Vec<u8>) -> Result<T, StoreError> {
-    T::try_from(&column)
+fn fixed_bytes<T: for<'a> TryFrom<&'a [u8]>>(column: &[u8]) -> Result<T, StoreError> {
+    T::try_from(column)
         .map_err(|_| StoreError::corrupt(format!("a value of {} bytes has the wrong length", column.len())))
 }
 

@@ -11,9 +11,10 @@ use super::{
     change_number::begin_history,
     migrations::migrator,
     sqlite,
-    timeout_pool::{Guard, TimeoutPool},
+    timeout_pool::{Source, TimeoutPool},
 };
 use alloy::primitives::hex;
+use sqlx::Connection;
 use std::path::Path;
 use uuid::Uuid;
 
@@ -22,14 +23,17 @@ const STALE_WRITES_TABLE_SQL: &str = "CREATE TABLE IF NOT EXISTS stale_writes (w
 /// Returns the id that names the replica in its leases, its writer and its readers.
 pub(super) async fn open(path: &Path) -> Result<(Uuid, TimeoutPool, TimeoutPool), OpenError> {
     let holder = Uuid::now_v7();
-    let url = sqlite::url(path, "rwc");
-    let writer = sqlite::connect_with(&url, 1, stale_write_triggers(holder)).await?;
-    migrator().run(&writer).await?;
-    sqlx::raw_sql(STALE_WRITES_TABLE_SQL).execute(&writer).await?;
-    begin_history(&mut *writer.acquire().await?).await?;
-    let reader = sqlite::connect(&url, sqlite::SQLITE_READER_CONNECTIONS).await?;
-    let pool = |connections| TimeoutPool::new(connections, sqlite::SQLITE_STATEMENT_TIMEOUT, Guard::SharedFile);
-    Ok((holder, pool(writer), pool(reader)))
+    let mut connection = sqlite::connect(&sqlite::url(path, "rwc")).await?;
+    migrator().run(&mut connection).await?;
+    sqlx::raw_sql(STALE_WRITES_TABLE_SQL).execute(&mut connection).await?;
+    begin_history(&mut connection).await?;
+    connection.close().await?;
+    let pool = |connections, statements| {
+        let pool = sqlite::pool(path, connections, statements);
+        TimeoutPool::new(Source::SharedFile(pool), sqlite::SQLITE_STATEMENT_TIMEOUT)
+    };
+    let writer = pool(1, stale_write_triggers(holder));
+    Ok((holder, writer, pool(sqlite::SQLITE_READER_CONNECTIONS, String::new())))
 }
 
 /// Temporary triggers belong to one connection

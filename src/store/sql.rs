@@ -43,63 +43,9 @@ pub(super) fn placeholders(first: usize, count: usize) -> String {
     text
 }
 
-/// The statement with `?` instead of `$1`, `$2` and so on, for SQLite; `None` if its parameters are not in order, each
-/// once. sqlx looks up the name of each numbered parameter in a list, so that their cost grows with the square of
-/// their number: a row of 15 columns among 128 takes four times as long to bind.
-pub(super) fn with_positional_parameters(sql: &str) -> Option<String> {
-    // A few are looked up faster than the statement is rewritten.
-    if !sql.contains("$9") {
-        return None;
-    }
-    let mut text = String::with_capacity(sql.len());
-    let (mut rest, mut next) = (sql, 1);
-    while let Some(at) = rest.find(['$', '\'']) {
-        let (before, found) = rest.split_at(at);
-        text.push_str(before);
-        rest = if let Some(literal) = found.strip_prefix('\'') {
-            let (literal, after) = literal.split_once('\'')?;
-            text.push('\'');
-            text.push_str(literal);
-            text.push('\'');
-            after
-        } else {
-            let digits = found[1..].bytes().take_while(u8::is_ascii_digit).count();
-            let (number, after) = found[1..].split_at(digits);
-            if number.parse() != Ok(next) {
-                return None;
-            }
-            next += 1;
-            text.push('?');
-            after
-        };
-    }
-    text.push_str(rest);
-    (next > 1).then_some(text)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn parameters_become_positional_only_in_order_and_outside_of_literals() {
-        for (sql, expected) in [
-            ("SELECT 1", None),
-            ("UPDATE t SET a = $1 WHERE b IN ($2, $3)", None),
-            (
-                "UPDATE t SET a = '$9' || $1 WHERE b = ''' $1' AND c IN ($2, $3)",
-                Some("UPDATE t SET a = '$9' || ? WHERE b = ''' $1' AND c IN (?, ?)"),
-            ),
-            ("SELECT '$9', $2, $1", None),
-            ("SELECT '$9', $1, $1", None),
-            ("SELECT '$9', $, $1", None),
-            ("SELECT '$9', 'open, $1", None),
-        ] {
-            assert_eq!(with_positional_parameters(sql).as_deref(), expected, "{sql}");
-        }
-        let many = with_positional_parameters(&value_placeholders(1, 128, 15)).unwrap();
-        assert_eq!((many.matches('?').count(), many.contains('$')), (1920, false));
-    }
 
     #[test]
     fn placeholders_are_numbered_consecutively() {

@@ -7,17 +7,18 @@ use super::{
     file_problem::FileProblemKind,
     migrations::{check_owner, migrator, version},
     sql_errors::{Fault, fault},
-    timeout_pool::{Guard, TimeoutPool},
+    sqlite_pool::{SqliteOptions, SqlitePool},
+    timeout_pool::{Source, TimeoutPool},
 };
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_encode};
-use sqlx::{AnyConnection, AssertSqlSafe, Connection, Row, any::AnyPoolOptions};
+use sqlx::{AnyConnection, Connection, Row};
 use std::{path::Path, sync::Arc, time::Duration};
 
 /// Every commit is on disk when it returns (`FULL`), and readers never wait for the writer (`WAL`). Hashes are random,
 /// so that in a large database each commit touches other pages of their index: with a log of 32 MB instead of 4, a page
 /// that several commits touch is copied into the database once. A log that grew larger, because another program had a
 /// read transaction open, is cut to 64 MiB when it is used from its beginning again.
-const PRAGMAS: &str = "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA busy_timeout = 5000; \
+const PRAGMAS: &str = "PRAGMA foreign_keys = ON; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA busy_timeout = 5000; \
                        PRAGMA temp_store = MEMORY; PRAGMA cache_size = -16000; PRAGMA wal_autocheckpoint = 8000; \
                        PRAGMA journal_size_limit = 67108864;";
 pub(super) const SQLITE_READER_CONNECTIONS: u32 = 4;
@@ -39,18 +40,19 @@ pub(super) async fn open(
 ) -> Result<(Arc<DatabaseFile>, TimeoutPool, TimeoutPool, ChangeNumbers), OpenError> {
     let file = Arc::new(DatabaseFile::lock(path)?);
     refuse_foreign(&url(file.path(), "ro")).await?;
-    let url = url(file.path(), "rw");
-    // A single one, so that writers queue instead of colliding.
-    let writer = connect(&url, 1).await?;
-    migrator().run(&writer).await?;
-    let mut connection = writer.acquire().await?;
+    let mut connection = connect(&url(file.path(), "rw")).await?;
+    migrator().run(&mut connection).await?;
     begin_history(&mut connection).await?;
     let numbers = ChangeNumbers::Counter(newest_change(&mut connection).await?.into());
-    drop(connection);
-    let reader = connect(&url, SQLITE_READER_CONNECTIONS).await?;
+    connection.close().await?;
+    // A single writer, so that writers queue instead of colliding.
+    let [writer, reader] = [1, SQLITE_READER_CONNECTIONS].map(|connections| {
+        let pool = pool(file.path(), connections, String::new());
+        TimeoutPool::new(Source::File(pool, Arc::clone(&file)), SQLITE_STATEMENT_TIMEOUT)
+    });
+    // The writer opens its connection, and with it the log.
+    drop(writer.acquire().await?);
     file.log_opened().map_err(sqlx::Error::from)?;
-    let pool = |connections| TimeoutPool::new(connections, SQLITE_STATEMENT_TIMEOUT, Guard::File(Arc::clone(&file)));
-    let (writer, reader) = (pool(writer), pool(reader));
     Ok((file, writer, reader, numbers))
 }
 
@@ -60,28 +62,17 @@ pub(super) fn url(path: &Path, mode: &str) -> String {
     format!("sqlite://{}?mode={mode}", percent_encode(path.as_os_str().as_encoded_bytes(), &PATH_ENCODE_SET))
 }
 
-pub(super) async fn connect(url: &str, connections: u32) -> Result<sqlx::AnyPool, sqlx::Error> {
-    connect_with(url, connections, String::new()).await
+/// With the settings of all connections.
+pub(super) async fn connect(url: &str) -> Result<AnyConnection, sqlx::Error> {
+    let mut connection = AnyConnection::connect(url).await?;
+    sqlx::raw_sql(PRAGMAS).execute(&mut connection).await?;
+    Ok(connection)
 }
 
 /// Runs `statements` on each new connection too.
-pub(super) async fn connect_with(
-    url: &str,
-    connections: u32,
-    statements: String,
-) -> Result<sqlx::AnyPool, sqlx::Error> {
+pub(super) fn pool(path: &Path, connections: u32, statements: String) -> SqlitePool {
     let set = format!("{PRAGMAS} {statements}");
-    AnyPoolOptions::new()
-        .max_connections(connections)
-        .acquire_timeout(SQLITE_ACQUIRE_TIMEOUT)
-        .idle_timeout(None)
-        .max_lifetime(None)
-        .after_connect(move |connection, _| {
-            let set = AssertSqlSafe(set.clone());
-            Box::pin(async move { sqlx::raw_sql(set).execute(&mut *connection).await.map(drop) })
-        })
-        .connect(url)
-        .await
+    SqlitePool::new(SqliteOptions { path: path.to_owned(), set, connections, acquire_timeout: SQLITE_ACQUIRE_TIMEOUT })
 }
 
 /// Compares the content of a file that something else has written to with what was written last, through a new

@@ -7,127 +7,147 @@
 use super::{
     database_file::DatabaseFile,
     file_problem::FileProblemKind,
+    query::{Answer, Database, Query, Row, Value},
     sessions::Sessions,
-    sql::with_positional_parameters,
     sql_errors::{Fault, fault, report_if_unusable, timeout_error},
+    sqlite_pool::{SqliteConnection, SqlitePool},
 };
-use futures_util::{FutureExt, StreamExt, TryFutureExt, TryStreamExt, future::BoxFuture, stream, stream::BoxStream};
+use futures_util::{FutureExt, TryStreamExt, future::BoxFuture};
 use sqlx::{
-    Any, AnyPool, AssertSqlSafe, Either, Error, Execute, Executor, SqlSafeStr, SqlStr,
-    any::{AnyArguments, AnyQueryResult, AnyRow, AnyStatement, AnyTypeInfo},
+    Any, AnyPool, AssertSqlSafe, Either, Error, Executor, ValueRef,
+    any::{AnyArguments, AnyRow, AnyTypeInfoKind},
     pool::PoolConnection,
 };
-use std::{sync::Arc, time::Duration};
+use std::{borrow::Cow, sync::Arc, time::Duration};
 use tokio::time::timeout;
 
 #[derive(Clone, Debug)]
 pub(super) struct TimeoutPool {
-    connections: AnyPool,
+    source: Source,
     limit: Duration,
-    guard: Guard,
 }
 
-/// Keeps connections from being used on a database that is not ours any more.
+/// The connections, and what keeps them from being used on a database that is not ours any more.
 #[derive(Clone, Debug)]
-pub(super) enum Guard {
-    File(Arc<DatabaseFile>),
-    Sessions(Arc<Sessions>),
+pub(super) enum Source {
+    File(SqlitePool, Arc<DatabaseFile>),
+    Server(AnyPool, Arc<Sessions>),
     /// A file that several replicas of one test share.
     #[cfg(test)]
-    SharedFile,
+    SharedFile(SqlitePool),
 }
 
-impl Guard {
-    async fn acquire(&self, pool: &AnyPool) -> Result<PoolConnection<Any>, Error> {
+#[derive(Debug)]
+enum Connection {
+    Sqlite(SqliteConnection),
+    Server(PoolConnection<Any>),
+}
+
+/// Returns to its pool when dropped.
+#[derive(Debug)]
+pub(super) struct TimeoutConnection {
+    connection: Connection,
+    limit: Duration,
+    source: Source,
+}
+
+impl Source {
+    async fn acquire(&self) -> Result<Connection, Error> {
         match self {
-            Self::File(file) => {
+            Self::File(pool, file) => {
                 file.check_present()?;
                 let acquired = pool.acquire().await;
                 // It may have waited for the one that found the problem, and a new connection fails for it.
                 file.check_present()?;
-                acquired
+                acquired.map(Connection::Sqlite)
             }
-            Self::Sessions(sessions) => sessions.acquire(pool).await,
+            Self::Server(pool, sessions) => sessions.acquire(pool).await.map(Connection::Server),
             #[cfg(test)]
-            Self::SharedFile => pool.acquire().await,
+            Self::SharedFile(pool) => pool.acquire().await.map(Connection::Sqlite),
         }
-    }
-
-    /// The statement as its engine reads it fastest.
-    fn prepare<'q>(&self, mut query: impl Execute<'q, Any>) -> Result<Statement, Error> {
-        let arguments = query.take_arguments().map_err(Error::Encode)?;
-        let sql = query.sql();
-        let positional = match self {
-            Self::Sessions(_) => None,
-            Self::File(_) => with_positional_parameters(sql.as_str()),
-            #[cfg(test)]
-            Self::SharedFile => with_positional_parameters(sql.as_str()),
-        };
-        Ok((positional.map_or(sql, |sql| AssertSqlSafe(sql).into_sql_str()), arguments))
     }
 
     /// Records a fault of the database, and returns the result unchanged.
     fn observe<T>(&self, answer: Result<T, Error>) -> Result<T, Error> {
         match (self, answer.as_ref().err().and_then(fault)) {
-            (Self::File(file), Some(Fault::Damage)) if file.check_present().is_ok() => {
+            (Self::File(_, file), Some(Fault::Damage)) if file.check_present().is_ok() => {
                 file.latch(file.check_header().err().unwrap_or(FileProblemKind::Corrupt));
             }
-            (Self::Sessions(sessions), Some(Fault::ReadOnly)) => sessions.retire(),
+            (Self::Server(_, sessions), Some(Fault::ReadOnly)) => sessions.retire(),
             _ => {}
         }
         report_if_unusable(answer)
     }
 }
 
-type Statement = (SqlStr, Option<AnyArguments>);
-
-/// Returns to its pool when dropped.
-#[derive(Debug)]
-pub(super) struct TimeoutConnection {
-    connection: PoolConnection<Any>,
-    limit: Duration,
-    guard: Guard,
-}
-
 impl TimeoutPool {
-    pub(super) fn new(connections: AnyPool, limit: Duration, guard: Guard) -> Self {
-        Self { connections, limit, guard }
+    pub(super) fn new(source: Source, limit: Duration) -> Self {
+        Self { source, limit }
     }
 
     /// Fails when the pool's acquire timeout has passed.
     pub(super) async fn acquire(&self) -> Result<TimeoutConnection, Error> {
-        let connection = self.guard.observe(self.guard.acquire(&self.connections).await)?;
-        Ok(TimeoutConnection { connection, limit: self.limit, guard: self.guard.clone() })
+        let connection = self.source.observe(self.source.acquire().await)?;
+        Ok(TimeoutConnection { connection, limit: self.limit, source: self.source.clone() })
     }
 
-    /// Closes the connections that are not in use.
+    /// Closes the connections to a server that are not in use.
     pub(super) fn close_idle(&self) {
-        for _ in 0..self.connections.num_idle() {
-            self.connections.try_acquire().iter_mut().for_each(PoolConnection::close_on_drop);
+        let Source::Server(pool, _) = &self.source else { return };
+        for _ in 0..pool.num_idle() {
+            pool.try_acquire().iter_mut().for_each(PoolConnection::close_on_drop);
         }
     }
 
+    /// Whether no connection is in use.
     #[cfg(test)]
-    pub(super) fn connections(&self) -> &AnyPool {
-        &self.connections
+    pub(super) fn is_idle(&self) -> bool {
+        match &self.source {
+            Source::File(pool, _) | Source::SharedFile(pool) => pool.is_idle(),
+            Source::Server(pool, _) => pool.is_closed() || pool.num_idle() == pool.size() as usize,
+        }
     }
 
     pub(super) async fn close(&self) {
-        self.connections.close().await;
+        match &self.source {
+            Source::File(pool, _) => pool.close().await,
+            Source::Server(pool, _) => pool.close().await,
+            #[cfg(test)]
+            Source::SharedFile(pool) => pool.close().await,
+        }
     }
 }
 
 impl TimeoutConnection {
     /// Closes it when it is dropped, which rolls back its transaction.
     pub(super) fn close_on_drop(&mut self) {
-        self.connection.close_on_drop();
+        match &mut self.connection {
+            Connection::Sqlite(connection) => connection.close_on_drop(),
+            Connection::Server(connection) => connection.close_on_drop(),
+        }
     }
 
-    async fn with_timeout<T>(
-        limit: Duration,
-        answer: impl Future<Output = Result<T, Error>>,
-    ) -> Result<Result<T, Error>, Error> {
-        timeout(limit, answer).await.map_err(|_| timeout_error())
+    /// Runs statements without parameters. Returns the rows of a server's answer.
+    pub(super) async fn script(&mut self, sql: impl Into<Cow<'static, str>>) -> Result<Vec<Row>, Error> {
+        let sql = sql.into();
+        let answer = match &mut self.connection {
+            Connection::Sqlite(connection) => {
+                timeout(self.limit, connection.script(sql)).await.map(|done| done.map(|()| Vec::new()))
+            }
+            Connection::Server(connection) => {
+                let rows = sqlx::raw_sql(AssertSqlSafe(sql.into_owned())).fetch_all(&mut **connection);
+                timeout(self.limit, rows).await.map(|rows| rows?.iter().map(read_row).collect())
+            }
+        };
+        self.close_if_timed_out(answer.map_err(|_| timeout_error()))
+    }
+
+    async fn run_query(&mut self, query: Query) -> Result<Answer, Error> {
+        let answer = match &mut self.connection {
+            Connection::Sqlite(connection) => timeout(self.limit, connection.run(query)).await,
+            Connection::Server(connection) => timeout(self.limit, run_on_server(connection, query)).await,
+        };
+        self.close_if_timed_out(answer.map_err(|_| timeout_error()))
     }
 
     /// Closes the connection on a timeout (the outer error) and unwraps the answer.
@@ -135,97 +155,81 @@ impl TimeoutConnection {
         if answer.is_err() {
             self.close_on_drop();
         }
-        self.guard.observe(answer.flatten())
+        self.source.observe(answer.flatten())
     }
 }
 
-type ResultStream<'e> = BoxStream<'e, Result<Either<AnyQueryResult, AnyRow>, Error>>;
-
-impl<'c> Executor<'c> for &'c mut TimeoutConnection {
-    type Database = Any;
-
-    fn fetch_many<'e, 'q: 'e, E>(self, query: E) -> ResultStream<'e>
-    where
-        'c: 'e,
-        E: 'q + Execute<'q, Any>,
-    {
-        let answers = async move {
-            let query = self.guard.prepare(query)?;
-            let all = self.connection.fetch_many(query).try_collect::<Vec<_>>();
-            let answer = TimeoutConnection::with_timeout(self.limit, all).await;
-            Ok(stream::iter(self.close_if_timed_out(answer)?.into_iter().map(Ok)))
+async fn run_on_server(connection: &mut PoolConnection<Any>, query: Query) -> Result<Answer, Error> {
+    let mut arguments = AnyArguments::default();
+    for value in query.values {
+        let added = match value {
+            Value::Integer(number) => sqlx::Arguments::add(&mut arguments, number),
+            Value::Text(text) => sqlx::Arguments::add(&mut arguments, text.map(Cow::into_owned)),
+            Value::Bytes(bytes) => sqlx::Arguments::add(&mut arguments, bytes),
         };
-        answers.try_flatten_stream().boxed()
+        added.map_err(Error::Encode)?;
     }
+    let statement = sqlx::query_with(AssertSqlSafe(query.sql.into_owned()), arguments);
+    let mut answer = Answer::default();
+    let mut parts = connection.fetch_many(statement);
+    while let Some(part) = parts.try_next().await? {
+        match part {
+            Either::Left(done) => answer.affected += done.rows_affected(),
+            Either::Right(row) => answer.rows.push(read_row(&row)?),
+        }
+    }
+    drop(parts);
+    Ok(answer)
+}
 
-    fn fetch_optional<'e, 'q: 'e, E>(self, query: E) -> BoxFuture<'e, Result<Option<AnyRow>, Error>>
+fn read_row(row: &AnyRow) -> Result<Row, Error> {
+    use sqlx::Row as _;
+    let mut read = Row::with_capacity(row.len());
+    for index in 0..row.len() {
+        let value = row.try_get_raw(index)?;
+        let kind = value.type_info().kind();
+        if value.is_null() {
+            read.push_null();
+            continue;
+        }
+        match kind {
+            AnyTypeInfoKind::Bool => read.push_integer(i64::from(row.try_get::<bool, _>(index)?)),
+            AnyTypeInfoKind::SmallInt | AnyTypeInfoKind::Integer | AnyTypeInfoKind::BigInt => {
+                read.push_integer(row.try_get(index)?);
+            }
+            AnyTypeInfoKind::Text => read.push_text(row.try_get::<&str, _>(index)?.as_bytes()),
+            AnyTypeInfoKind::Blob => read.push_bytes(row.try_get(index)?),
+            AnyTypeInfoKind::Real | AnyTypeInfoKind::Double => read.push_real(row.try_get(index)?),
+            AnyTypeInfoKind::Null => read.push_null(),
+        }
+    }
+    Ok(read)
+}
+
+impl<'c> Database<'c> for &'c mut TimeoutConnection {
+    fn run<'e>(self, query: Query) -> BoxFuture<'e, Result<Answer, Error>>
     where
         'c: 'e,
-        E: 'q + Execute<'q, Any>,
     {
-        async move {
-            let query = self.guard.prepare(query)?;
-            let answer = TimeoutConnection::with_timeout(self.limit, self.connection.fetch_optional(query)).await;
-            self.close_if_timed_out(answer)
-        }
-        .boxed()
-    }
-
-    fn prepare_with<'e>(self, sql: SqlStr, parameters: &'e [AnyTypeInfo]) -> BoxFuture<'e, Result<AnyStatement, Error>>
-    where
-        'c: 'e,
-    {
-        async move {
-            let answer =
-                TimeoutConnection::with_timeout(self.limit, self.connection.prepare_with(sql, parameters)).await;
-            self.close_if_timed_out(answer)
-        }
-        .boxed()
+        self.run_query(query).boxed()
     }
 }
 
-impl<'p> Executor<'p> for &'_ TimeoutPool {
-    type Database = Any;
-
-    fn fetch_many<'e, 'q: 'e, E>(self, query: E) -> ResultStream<'e>
-    where
-        'p: 'e,
-        E: 'q + Execute<'q, Any>,
-    {
-        let pool = self.clone();
-        let answers = async move {
-            let mut connection = pool.acquire().await?;
-            let all: Vec<_> = connection.fetch_many(query).try_collect().await?;
-            Ok(stream::iter(all.into_iter().map(Ok)))
-        };
-        answers.try_flatten_stream().boxed()
-    }
-
-    fn fetch_optional<'e, 'q: 'e, E>(self, query: E) -> BoxFuture<'e, Result<Option<AnyRow>, Error>>
-    where
-        'p: 'e,
-        E: 'q + Execute<'q, Any>,
-    {
-        let pool = self.clone();
-        async move { pool.acquire().await?.fetch_optional(query).await }.boxed()
-    }
-
-    fn prepare_with<'e>(self, sql: SqlStr, parameters: &'e [AnyTypeInfo]) -> BoxFuture<'e, Result<AnyStatement, Error>>
+impl<'p> Database<'p> for &'p TimeoutPool {
+    fn run<'e>(self, query: Query) -> BoxFuture<'e, Result<Answer, Error>>
     where
         'p: 'e,
     {
-        let pool = self.clone();
-        async move { pool.acquire().await?.prepare_with(sql, parameters).await }.boxed()
+        async move { self.acquire().await?.run_query(query).await }.boxed()
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::change_number::ChangeNumbers;
-    use crate::store::{db_transaction::DbTransaction, postgres, testing::server::Database};
-    use sqlx::Row;
-    use std::time::Duration;
+    use crate::store::{
+        change_number::ChangeNumbers, db_transaction::DbTransaction, postgres, query::query, testing::server::Database,
+    };
     use tokio::time::Instant;
 
     /// More than a quick statement takes on a busy machine.
@@ -235,11 +239,11 @@ mod tests {
         sqlx::any::install_default_drivers();
         let sessions = Arc::new(Sessions::default());
         let connections = postgres::connect(&database.url(), 1, &sessions).await.unwrap();
-        TimeoutPool::new(connections, TEST_STATEMENT_TIMEOUT, Guard::Sessions(sessions))
+        TimeoutPool::new(Source::Server(connections, sessions), TEST_STATEMENT_TIMEOUT)
     }
 
-    async fn backend(pool: &TimeoutPool) -> i32 {
-        sqlx::query("SELECT pg_backend_pid()").fetch_one(pool).await.unwrap().get(0)
+    async fn backend(pool: &TimeoutPool) -> i64 {
+        query("SELECT pg_backend_pid()").fetch_one(pool).await.unwrap().get(0).unwrap()
     }
 
     #[tokio::test]
@@ -249,8 +253,8 @@ mod tests {
         let first = backend(&pool).await;
         assert_eq!(backend(&pool).await, first);
         let started = Instant::now();
-        assert!(matches!(sqlx::query("SELECT pg_sleep(60)").fetch_all(&pool).await, Err(Error::Io(_))));
-        assert!(matches!(sqlx::query("SELECT pg_sleep(60)").fetch_optional(&pool).await, Err(Error::Io(_))));
+        assert!(matches!(query("SELECT pg_sleep(60)").fetch_all(&pool).await, Err(Error::Io(_))));
+        assert!(matches!(query("SELECT pg_sleep(60)").fetch_optional(&pool).await, Err(Error::Io(_))));
         assert_ne!(backend(&pool).await, first);
         assert!(started.elapsed() < Duration::from_secs(30), "{:?}", started.elapsed());
     }
@@ -261,10 +265,10 @@ mod tests {
         database.run("CREATE TABLE public.t (n INTEGER)").await;
         let pool = pool(&database).await;
         let mut tx = DbTransaction::begin(&pool, &ChangeNumbers::TransactionIds).await.unwrap();
-        sqlx::query("INSERT INTO public.t VALUES (1)").execute(&mut *tx).await.unwrap();
-        assert!(sqlx::query("SELECT pg_sleep(60)").execute(&mut *tx).await.is_err());
+        query("INSERT INTO public.t VALUES (1)").execute(&mut *tx).await.unwrap();
+        assert!(query("SELECT pg_sleep(60)").execute(&mut *tx).await.is_err());
         drop(tx);
-        let count = sqlx::query("SELECT COUNT(*) FROM public.t").fetch_one(&pool).await.unwrap();
-        assert_eq!(count.get::<i64, _>(0), 0);
+        let count = query("SELECT COUNT(*) FROM public.t").fetch_one(&pool).await.unwrap();
+        assert_eq!(count.get::<i64>(0).unwrap(), 0);
     }
 }

@@ -1,9 +1,8 @@
 //! Every write transaction: its name, its span, the lease that it needs, and its commit.
 
-use super::{Store, StoreError, db_transaction::DbTransaction, rows::RowReader};
+use super::{Store, StoreError, db_transaction::DbTransaction, query::query, rows::RowReader};
 use crate::{registration::TransactionId, telemetry::spans};
 use alloy::primitives::Address;
-use sqlx::AssertSqlSafe;
 
 /// Whose lease this process must hold for a write. The lease's row stays locked until the write ends, so that the lease
 /// cannot change hands in between.
@@ -59,7 +58,7 @@ impl Store {
         let sql = format!(
             "UPDATE leases SET uses = uses + 1 WHERE signer = {signer} AND holder = $2 RETURNING signer, token"
         );
-        let query = sqlx::query(AssertSqlSafe(sql)).bind(key).bind(self.leases.holder_id());
+        let query = query(sql).bind(key).bind(self.leases.holder_id());
         let row = query.fetch_optional(&mut **tx).await?.ok_or(StoreError::Fenced)?;
         let mut c = RowReader::new(&row);
         let (signer, token): (Address, i64) = (c.bytes()?, c.get()?);

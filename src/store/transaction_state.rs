@@ -8,6 +8,7 @@ use super::{
     Store, StoreError,
     bind::{bind_ids, bind_inclusion},
     db_transaction::DbTransaction,
+    query::query,
     rows::{self, RowReader},
     sql::{placeholders, state_guard},
     transact::Fence,
@@ -47,7 +48,7 @@ impl Store {
         at: Timestamp,
     ) -> Result<(), StoreError> {
         self.transact("sent", Fence::Transaction(id), async |tx| {
-            sqlx::query(
+            query(
                 "UPDATE transactions SET state = $1, sent_at = $2, taken_by = $3, taken_head = $4, refusal = NULL \
                  WHERE id = $5 AND state = 'signed'",
             )
@@ -78,7 +79,7 @@ impl Store {
         let event = if deep { StateEvent::Confirm } else { StateEvent::Include };
         self.transact("mark_included", Fence::Transaction(id), async |tx| {
             // A node had accepted it even if the response was lost: the confirmation timeout then starts at inclusion.
-            let query = sqlx::query(
+            let query = query(
                 "UPDATE transactions SET state = $1, hash = $2, sent_at = COALESCE(sent_at, $3), included_at = COALESCE(included_at, $4), \
                  block_number = $5, block_hash = $6, block_time = $7, gas_used = $8, effective_gas_price = $9, \
                  l1_fee = $10, confirmed_at = $11, reorged_out = NULL, refusal = NULL, missing_since = NULL WHERE id \
@@ -107,7 +108,7 @@ impl Store {
     /// are returned.
     pub async fn mark_confirmed(&self, id: TransactionId, at: Timestamp) -> Result<Vec<RegistrationId>, StoreError> {
         self.transact("mark_confirmed", Fence::Transaction(id), async |tx| {
-            sqlx::query("UPDATE transactions SET state = $1, confirmed_at = $2 WHERE id = $3 AND state = 'included'")
+            query("UPDATE transactions SET state = $1, confirmed_at = $2 WHERE id = $3 AND state = 'included'")
                 .bind(State::Confirmed.code())
                 .bind(at)
                 .bind(id)
@@ -129,10 +130,10 @@ impl Store {
     pub async fn mark_reorged(&self, id: TransactionId, at: Timestamp) -> Result<(), StoreError> {
         self.transact("mark_reorged", Fence::Transaction(id), async |tx| {
             let confirmed = "SELECT COUNT(*) FROM registrations WHERE transaction_id = $1 AND state = 'confirmed'";
-            let confirmed = sqlx::query(confirmed).bind(id).fetch_one(&mut **tx).await?;
+            let confirmed = query(confirmed).bind(id).fetch_one(&mut **tx).await?;
             tx.unfinished.added = RowReader::new(&confirmed).number()?;
             // If the transaction had been confirmed, its timeout restarts.
-            sqlx::query(
+            query(
                 "UPDATE transactions SET sent_at = CASE WHEN confirmed_at IS NULL THEN sent_at ELSE $4 END, hash = \
                  COALESCE((SELECT a.hash FROM attempts a WHERE a.transaction_id = transactions.id AND a.number = \
                  transactions.attempts), hash), reorged_out = block_number, refusal = NULL, missing_since = NULL, \
@@ -160,7 +161,7 @@ impl Store {
         at: Timestamp,
     ) -> Result<(), StoreError> {
         self.transact("requeue_members", Fence::Transaction(id), async |tx| {
-            sqlx::query("UPDATE transactions SET state = 'released' WHERE id = $1").bind(id).execute(&mut **tx).await?;
+            query("UPDATE transactions SET state = 'released' WHERE id = $1").bind(id).execute(&mut **tx).await?;
             if let Some(failure) = reverted {
                 tx.unfinished.removed = fail_if_alone(tx, id, failure, at).await?;
             }
@@ -192,7 +193,7 @@ impl Store {
     ) -> Result<bool, StoreError> {
         let diagnosis = rows::encode_diagnosis(diagnosis)?;
         self.transact("mark_timed_out", Fence::Transaction(id), async |tx| {
-            let updated = sqlx::query(
+            let updated = query(
                 "UPDATE transactions SET timed_out_at = $1, diagnosis = $2 \
                  WHERE id = $3 AND state IN ('signed', 'submitted', 'included')",
             )
@@ -201,7 +202,7 @@ impl Store {
             .bind(id)
             .execute(&mut **tx)
             .await?;
-            let is_late = updated.rows_affected() > 0;
+            let is_late = updated > 0;
             if is_late {
                 bump_member_revisions(tx, id, at).await?;
             }
@@ -220,7 +221,7 @@ impl Store {
     ) -> Result<(), StoreError> {
         self.transact("raise_finality", Fence::None, async |tx| {
             for id in ids {
-                let raised = sqlx::query(
+                let raised = query(
                     "UPDATE transactions SET finality = $1 WHERE id = $2 AND state = 'confirmed' AND (nonce IS NULL \
                      OR EXISTS (SELECT 1 FROM leases WHERE leases.signer = transactions.signer AND leases.holder = \
                      $3))",
@@ -230,7 +231,7 @@ impl Store {
                 .bind(self.leases.holder_id())
                 .execute(&mut **tx)
                 .await?;
-                if raised.rows_affected() > 0 {
+                if raised > 0 {
                     bump_member_revisions(tx, *id, at).await?;
                 }
             }
@@ -252,7 +253,7 @@ async fn transition_members(
         if others.is_empty() { String::new() } else { format!(" AND id NOT IN ({})", placeholders(5, others.len())) };
     let members = format!("transaction_id = $4 AND {}{except}", state_guard(event));
     let query = tx.change_registrations("state = $3, blocked = ''", &members, at).bind(event.target().code()).bind(id);
-    Ok(bind_ids(query, others).execute(&mut **tx).await?.rows_affected())
+    Ok(bind_ids(query, others).execute(&mut **tx).await?)
 }
 
 async fn bump_member_revisions(tx: &mut DbTransaction, id: TransactionId, at: Timestamp) -> Result<(), StoreError> {
@@ -267,7 +268,7 @@ async fn fail_if_alone(
     failure: &Failure,
     at: Timestamp,
 ) -> Result<u64, StoreError> {
-    let members = sqlx::query("SELECT COUNT(*) FROM registrations WHERE transaction_id = $1").bind(id);
+    let members = query("SELECT COUNT(*) FROM registrations WHERE transaction_id = $1").bind(id);
     if RowReader::new(&members.fetch_one(&mut **tx).await?).number()? != 1 {
         return Ok(0);
     }
@@ -285,7 +286,7 @@ async fn fail_if_alone(
         .bind(MAX_REVERTS)
         .execute(&mut **tx)
         .await?;
-    Ok(failed.rows_affected())
+    Ok(failed)
 }
 
 async fn requeue(

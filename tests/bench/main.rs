@@ -170,10 +170,7 @@ async fn measure(args: &Args) -> Report {
 impl Section {
     /// Whether another section includes it.
     fn is_part(self) -> bool {
-        matches!(
-            self,
-            Self::TelemetryCpu | Self::TelemetryThroughput | Self::TelemetryLatency | Self::TelemetryMemory
-        )
+        matches!(self, Self::TelemetryCpu | Self::TelemetryThroughput | Self::TelemetryLatency | Self::TelemetryMemory)
     }
 
     async fn measure(self, args: &Args, rounds: usize, report: &mut Report) {

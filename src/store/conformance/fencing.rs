@@ -9,7 +9,7 @@ async fn writes_for_a_signer_whose_lease_another_replica_took_are_fenced() {
     let id = fixture.insert_signed(0, &ids[..1]).await;
     let before = fixture.get(ids[0]).await;
     // Another replica takes the lease: the token grows.
-    sqlx::query("UPDATE leases SET token = token + 1").execute(&fixture.store.writer).await.unwrap();
+    query("UPDATE leases SET token = token + 1").execute(&fixture.store.writer).await.unwrap();
 
     let failure = Failure { reason: FailureReason::TransactionReverted, message: String::new() };
     let diagnosis =

@@ -46,8 +46,8 @@ async fn only_the_signed_bytes_of_old_final_transactions_are_pruned() {
     assert_eq!(fixture.store.prune(at(60), 10, at(100)).await.unwrap(), 1);
     assert_eq!(fixture.store.prune(at(60), 10, at(101)).await.unwrap(), 0, "already pruned");
 
-    let kept = sqlx::query_scalar::<_, i64>("SELECT COUNT(*) FROM attempts WHERE length(raw) = 3");
-    assert_eq!(kept.fetch_one(&fixture.store.reader).await.unwrap(), 3);
+    let kept = query("SELECT COUNT(*) FROM attempts WHERE length(raw) = 3").fetch_one(&fixture.store.reader).await;
+    assert_eq!(kept.unwrap().get::<i64>(0).unwrap(), 3);
     assert_eq!(fixture.get(carried[0].0).await, before, "hash, fees and number are kept");
     let open = fixture.store.open_transactions(SIGNER).await.unwrap();
     assert_eq!(open.iter().map(|open| open.attempts[0].raw.len()).collect::<Vec<_>>(), [3]);

@@ -15,7 +15,7 @@ mod reopen;
 mod replacement;
 mod transactions;
 
-use super::{testing::TestDatabase, *};
+use super::{query::query, testing::TestDatabase, *};
 use crate::registration::{
     Block, BlockedReason, Cost, Diagnosis, Failure, FailureReason, Finality, NewRegistration, Pair, Registration,
     RegistrationId, State, Timestamp, TransactionId, diagnosis::Cause, policy::fees::Fees,

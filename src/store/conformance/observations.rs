@@ -65,9 +65,6 @@ async fn observations_are_kept_until_they_are_outdated() {
 async fn an_unreadable_rejection_is_ignored() {
     let fixture = StoreFixture::new(100).await;
     let id = fixture.insert_signed(0, &[fixture.accept(1, "a").await.registration.id]).await;
-    sqlx::query("UPDATE transactions SET refusal = '{\"meaning\":\"new\"}'")
-        .execute(&fixture.store.writer)
-        .await
-        .unwrap();
+    query("UPDATE transactions SET refusal = '{\"meaning\":\"new\"}'").execute(&fixture.store.writer).await.unwrap();
     assert_eq!(observations(&fixture, id).await, StoredObservations::default());
 }
