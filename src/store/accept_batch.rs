@@ -5,9 +5,9 @@ use super::{
     accept::{AcceptError, AcceptRequest, AcceptResult, Accepted},
     caller_usage::{CallerLimit, Rooms, UnfinishedCounts},
     db_transaction::DbTransaction,
-    query::{self, Query, query},
+    query::{self, Query, Value, query},
     rows::{self, RowReader},
-    sql::{chunks, placeholders, state_guard, value_placeholders},
+    sql::{InsertSql, chunks, placeholders, state_guard},
     transact::Fence,
 };
 use crate::{
@@ -20,6 +20,13 @@ use crate::{
 };
 use std::collections::{BTreeMap, HashMap, HashSet};
 use uuid::Uuid;
+
+const INSERT_REGISTRATIONS: InsertSql = InsertSql {
+    into: "INSERT INTO registrations (id, document_hash, case_id, submitted_as, user_id, state, revision, trace_id, \
+           parent_span_id, sampled, baggage, tracestate, created_at, updated_at, caller, change_number)",
+    columns: 16,
+    then: " ON CONFLICT (document_hash, case_id) DO NOTHING",
+};
 
 /// What has no room for more registrations.
 #[derive(Clone, Copy, Debug)]
@@ -118,11 +125,15 @@ async fn insert(
 ) -> Result<HashSet<RegistrationId>, StoreError> {
     let mut ordered = rows.to_vec();
     ordered.sort_by(|a, b| a.new.pair.cmp(&b.new.pair));
+    let values = ordered.iter().map(|row| row_values(row, now, tx.change_number)).collect();
+    tx.has_changes = true;
     let mut inserted = HashSet::with_capacity(rows.len());
-    for chunk in chunks(&ordered) {
-        let count = insert_rows(tx, chunk, now).await?;
+    let mut rest = ordered.as_slice();
+    for (size, count) in tx.insert(&INSERT_REGISTRATIONS, values).await? {
+        let (chunk, others) = rest.split_at(size);
+        rest = others;
         // Reading the ids back would cost as much as writing their rows.
-        if count == chunk.len() as u64 {
+        if count == size as u64 {
             inserted.extend(chunk.iter().map(|row| row.id));
         } else if count > 0 {
             inserted.extend(existing_ids(tx, chunk).await?);
@@ -234,36 +245,26 @@ fn limited_callers(requests: &[AcceptRequest]) -> BTreeMap<CallerName, (CallerQu
     callers
 }
 
-/// Returns the number of rows that were inserted.
-async fn insert_rows(tx: &mut DbTransaction, chunk: &[Row<'_>], now: Timestamp) -> Result<u64, StoreError> {
-    let sql = format!(
-        "INSERT INTO registrations (id, document_hash, case_id, submitted_as, user_id, state, revision, trace_id, \
-         parent_span_id, sampled, baggage, tracestate, created_at, updated_at, caller, change_number) VALUES {} ON CONFLICT \
-         (document_hash, case_id) DO NOTHING",
-        value_placeholders(1, chunk.len(), 16)
-    );
-    tx.has_changes = true;
-    let mut query = query(sql);
-    for Row { id, new } in chunk {
-        query = query
-            .bind(*id)
-            .bind(new.pair.document_hash)
-            .bind(new.pair.case_id.clone())
-            .bind(new.submitted_as.clone())
-            .bind(new.user_id.as_ref().map(|user| user.as_str().to_owned()))
-            .bind(State::Queued.code())
-            .bind(1_i64)
-            .bind(new.trace.trace_id.to_bytes().to_vec())
-            .bind(new.trace.parent.map(|span| span.to_bytes().to_vec()))
-            .bind(new.trace.sampled.map(i64::from))
-            .bind(new.trace.baggage.clone())
-            .bind(new.trace.tracestate.clone())
-            .bind(now)
-            .bind(now)
-            .bind(new.caller.as_ref().map(|caller| caller.as_str().to_owned()))
-            .bind(tx.change_number);
-    }
-    Ok(query.execute(&mut **tx).await?)
+/// Of [`INSERT_REGISTRATIONS`].
+fn row_values(Row { id, new }: &Row<'_>, now: Timestamp, change_number: i64) -> Vec<Value> {
+    vec![
+        (*id).into(),
+        new.pair.document_hash.into(),
+        new.pair.case_id.clone().into(),
+        new.submitted_as.clone().into(),
+        new.user_id.as_ref().map(|user| user.as_str().to_owned()).into(),
+        State::Queued.code().into(),
+        1_i64.into(),
+        new.trace.trace_id.to_bytes().to_vec().into(),
+        new.trace.parent.map(|span| span.to_bytes().to_vec()).into(),
+        new.trace.sampled.map(i64::from).into(),
+        new.trace.baggage.clone().into(),
+        new.trace.tracestate.clone().into(),
+        now.into(),
+        now.into(),
+        new.caller.as_ref().map(|caller| caller.as_str().to_owned()).into(),
+        change_number.into(),
+    ]
 }
 
 async fn existing_ids(tx: &mut DbTransaction, chunk: &[Row<'_>]) -> Result<Vec<RegistrationId>, StoreError> {

@@ -51,12 +51,12 @@ impl ChangeNumbers {
         match (self, lock) {
             (Self::TransactionIds, None) => last_number(&connection.script(PG_BEGIN_SQL).await?),
             (Self::TransactionIds, Some(lock)) => {
-                connection.script("BEGIN").await?;
+                connection.begin().await?;
                 connection.script(lock).await?;
                 last_number(&connection.script(PG_NUMBER_SQL).await?)
             }
             (Self::Counter(latest), _) => {
-                connection.script("BEGIN").await?;
+                connection.begin().await?;
                 // The holder of the only writer connection.
                 Ok(latest.fetch_add(1, Ordering::Relaxed) + 1)
             }

@@ -6,11 +6,17 @@ use super::{
     daily_budget::Expense,
     db_transaction::DbTransaction,
     query::query,
-    sql::{chunks, state_guard, value_placeholders},
+    sql::{InsertSql, state_guard},
     transact::Fence,
 };
 use crate::registration::{RegistrationId, State, StateEvent, Timestamp, TransactionId, policy::budget::DailyBudget};
 use alloy::primitives::Address;
+
+const INSERT_MEMBERS: InsertSql = InsertSql {
+    into: "INSERT INTO registration_transactions (transaction_id, position, registration_id)",
+    columns: 3,
+    then: "",
+};
 
 /// A signed transaction with its first attempt, to be written.
 #[derive(Clone, Debug)]
@@ -105,18 +111,7 @@ async fn insert_members(
     id: TransactionId,
     members: &[RegistrationId],
 ) -> Result<(), StoreError> {
-    let mut position = 0_i64;
-    for chunk in chunks(members) {
-        let sql = format!(
-            "INSERT INTO registration_transactions (transaction_id, position, registration_id) VALUES {}",
-            value_placeholders(1, chunk.len(), 3)
-        );
-        let mut query = query(sql);
-        for member in chunk {
-            query = query.bind(id).bind(position).bind(*member);
-            position += 1;
-        }
-        query.execute(&mut **tx).await?;
-    }
+    let rows = (0_i64..).zip(members).map(|(position, member)| vec![id.into(), position.into(), (*member).into()]);
+    tx.insert(&INSERT_MEMBERS, rows.collect()).await?;
     Ok(())
 }

@@ -13,12 +13,35 @@ pub(super) fn state_guard(event: StateEvent) -> String {
 }
 
 pub(super) fn chunks<T>(mut rows: &[T]) -> impl Iterator<Item = &[T]> {
-    std::iter::from_fn(move || {
-        let size = CHUNK_SIZES.into_iter().find(|size| *size <= rows.len())?;
+    chunk_sizes(rows.len()).map(move |size| {
         let (chunk, rest) = rows.split_at(size);
         rows = rest;
-        Some(chunk)
+        chunk
     })
+}
+
+pub(super) fn chunk_sizes(mut count: usize) -> impl Iterator<Item = usize> {
+    std::iter::from_fn(move || {
+        let size = CHUNK_SIZES.into_iter().find(|size| *size <= count)?;
+        count -= size;
+        Some(size)
+    })
+}
+
+/// An `INSERT` of rows with the same columns.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct InsertSql {
+    /// `INSERT INTO t (a, b)`.
+    pub(super) into: &'static str,
+    pub(super) columns: usize,
+    /// What follows the rows.
+    pub(super) then: &'static str,
+}
+
+impl InsertSql {
+    pub(super) fn for_rows(&self, rows: usize) -> String {
+        format!("{} VALUES {}{}", self.into, value_placeholders(1, rows, self.columns), self.then)
+    }
 }
 
 /// `($1, $2), ($3, $4)` for two rows of two columns, counting from `first`.

@@ -4,7 +4,7 @@ use super::query::{Answer, Query, Row, Value};
 use futures_util::FutureExt;
 use parking_lot::Mutex;
 use rusqlite::{
-    Connection, OpenFlags,
+    Connection, OpenFlags, Statement,
     types::{ToSqlOutput, ValueRef},
 };
 use sqlx::{Error, error::ErrorKind};
@@ -70,6 +70,8 @@ pub(super) struct SqliteConnection {
     permit: Option<OwnedSemaphorePermit>,
     pool: Arc<Shared>,
     closes: bool,
+    /// Whether the next statement begins a transaction: that saves a wait for the thread.
+    begins: bool,
 }
 
 impl SqlitePool {
@@ -101,7 +103,7 @@ impl SqlitePool {
             None => Worker::open(self.0.options.clone()).await?,
         };
         let pool = Arc::clone(&self.0);
-        Ok(SqliteConnection { worker: Some(worker), permit: Some(permit), pool, closes: false })
+        Ok(SqliteConnection { worker: Some(worker), permit: Some(permit), pool, closes: false, begins: false })
     }
 
     /// Waits for the connections that are in use, and closes all.
@@ -127,23 +129,42 @@ impl SqliteConnection {
         self.closes = true;
     }
 
-    pub(super) async fn run(&self, query: Query) -> Result<Answer, Error> {
+    /// Begins a transaction, with the next statement.
+    pub(super) fn begin(&mut self) {
+        self.begins = true;
+    }
+
+    pub(super) async fn run(&mut self, query: Query) -> Result<Answer, Error> {
         self.call(move |connection| run(connection, query)).await
     }
 
+    /// Runs a statement once with each of the rows' values. Returns how many rows each affected.
+    pub(super) async fn run_each(&mut self, sql: String, rows: Vec<Vec<Value>>) -> Result<Vec<u64>, Error> {
+        self.call(move |connection| {
+            let mut statement = connection.prepare_cached(&numbered(&sql)).map_err(database_error)?;
+            rows.iter().map(|row| execute(&mut statement, row)).collect()
+        })
+        .await
+    }
+
     /// Runs statements without parameters, and returns nothing of what they return.
-    pub(super) async fn script(&self, sql: Cow<'static, str>) -> Result<(), Error> {
+    pub(super) async fn script(&mut self, sql: Cow<'static, str>) -> Result<(), Error> {
         self.call(move |connection| connection.execute_batch(&sql).map_err(database_error)).await
     }
 
     async fn call<T: Send + 'static>(
-        &self,
+        &mut self,
         work: impl FnOnce(&Connection) -> Result<T, Error> + Send + 'static,
     ) -> Result<T, Error> {
-        match &self.worker {
-            Some(worker) => worker.call(work).await,
-            None => Err(stopped()),
-        }
+        let begins = std::mem::take(&mut self.begins);
+        let Some(worker) = &self.worker else { return Err(stopped()) };
+        let work = move |connection: &Connection| {
+            if begins {
+                connection.execute_batch("BEGIN").map_err(database_error)?;
+            }
+            work(connection)
+        };
+        worker.call(work).await
     }
 }
 
@@ -219,18 +240,12 @@ pub(super) fn open_connection(options: &SqliteOptions) -> Result<Connection, Err
 
 fn run(connection: &Connection, query: Query) -> Result<Answer, Error> {
     let mut statement = connection.prepare_cached(&numbered(&query.sql)).map_err(database_error)?;
-    if statement.parameter_count() != query.values.len() {
-        let (expected, bound) = (statement.parameter_count(), query.values.len());
-        return Err(Error::Protocol(format!("{bound} values for {expected} parameters")));
-    }
-    for (index, value) in query.values.iter().enumerate() {
-        statement.raw_bind_parameter(index + 1, value).map_err(database_error)?;
-    }
     let columns = statement.column_count();
     if columns == 0 {
-        let affected = statement.raw_execute().map_err(database_error)? as u64;
+        let affected = execute(&mut statement, &query.values)?;
         return Ok(Answer { rows: Vec::new(), affected });
     }
+    bind(&mut statement, &query.values)?;
     let mut rows = Vec::new();
     let mut found = statement.raw_query();
     while let Some(row) = found.next().map_err(database_error)? {
@@ -238,6 +253,22 @@ fn run(connection: &Connection, query: Query) -> Result<Answer, Error> {
     }
     drop(found);
     Ok(Answer { rows, affected: connection.changes() })
+}
+
+fn execute(statement: &mut Statement<'_>, values: &[Value]) -> Result<u64, Error> {
+    bind(statement, values)?;
+    Ok(statement.raw_execute().map_err(database_error)? as u64)
+}
+
+fn bind(statement: &mut Statement<'_>, values: &[Value]) -> Result<(), Error> {
+    let expected = statement.parameter_count();
+    if expected != values.len() {
+        return Err(Error::Protocol(format!("{} values for {expected} parameters", values.len())));
+    }
+    for (index, value) in values.iter().enumerate() {
+        statement.raw_bind_parameter(index + 1, value).map_err(database_error)?;
+    }
+    Ok(())
 }
 
 fn read_row(row: &rusqlite::Row<'_>, columns: usize) -> rusqlite::Result<Row> {
@@ -349,7 +380,7 @@ mod tests {
         SqlitePool::new(SqliteOptions { path: path.to_owned(), set, connections, acquire_timeout })
     }
 
-    async fn run(connection: &SqliteConnection, sql: &'static str, values: &[i64]) -> Result<Answer, Error> {
+    async fn run(connection: &mut SqliteConnection, sql: &'static str, values: &[i64]) -> Result<Answer, Error> {
         connection.run(values.iter().fold(query(sql), |query, value| query.bind(*value))).await
     }
 
@@ -357,14 +388,14 @@ mod tests {
     async fn parameters_are_taken_by_their_number_and_left_alone_in_literals() {
         let folder = tempfile::tempdir().unwrap();
         let pool = pool(&folder.path().join("r.db"), 1);
-        let connection = pool.acquire().await.unwrap();
-        let answer = run(&connection, "SELECT $2, '$1 ''$2', $1, $2", &[7, 8]).await.unwrap();
+        let mut connection = pool.acquire().await.unwrap();
+        let answer = run(&mut connection, "SELECT $2, '$1 ''$2', $1, $2", &[7, 8]).await.unwrap();
         let row = &answer.rows[0];
         let read = (row.get::<i64>(0).unwrap(), row.get::<&str>(1).unwrap(), row.get::<i64>(2).unwrap());
         assert_eq!(read, (8, "$1 '$2", 7));
         assert_eq!(row.get::<i64>(3).unwrap(), 8);
         for wrong in [&[1][..], &[1, 2, 3]] {
-            assert!(matches!(run(&connection, "SELECT $2, $1", wrong).await, Err(Error::Protocol(_))));
+            assert!(matches!(run(&mut connection, "SELECT $2, $1", wrong).await, Err(Error::Protocol(_))));
         }
     }
 
@@ -372,13 +403,28 @@ mod tests {
     async fn affected_rows_are_counted_and_errors_have_their_extended_code() {
         let folder = tempfile::tempdir().unwrap();
         let pool = pool(&folder.path().join("r.db"), 1);
-        let connection = pool.acquire().await.unwrap();
-        assert_eq!(run(&connection, "INSERT INTO t (n) VALUES ($1), ($2)", &[1, 2]).await.unwrap().affected, 2);
-        let returned = run(&connection, "UPDATE t SET n = n + $1 RETURNING n", &[1]).await.unwrap();
+        let mut connection = pool.acquire().await.unwrap();
+        assert_eq!(run(&mut connection, "INSERT INTO t (n) VALUES ($1), ($2)", &[1, 2]).await.unwrap().affected, 2);
+        let returned = run(&mut connection, "UPDATE t SET n = n + $1 RETURNING n", &[1]).await.unwrap();
         assert_eq!((returned.rows.len(), returned.affected), (2, 2));
         connection.script("CREATE UNIQUE INDEX u ON t (n)".into()).await.unwrap();
-        let error = run(&connection, "INSERT INTO t (n) VALUES ($1)", &[2]).await.unwrap_err();
+        let error = run(&mut connection, "INSERT INTO t (n) VALUES ($1)", &[2]).await.unwrap_err();
         assert_eq!(error.as_database_error().unwrap().code().as_deref(), Some("2067"));
+    }
+
+    #[tokio::test]
+    async fn a_transaction_begins_with_its_first_statement_and_each_row_is_counted() {
+        let folder = tempfile::tempdir().unwrap();
+        let pool = pool(&folder.path().join("r.db"), 1);
+        let mut connection = pool.acquire().await.unwrap();
+        connection.script("CREATE UNIQUE INDEX u ON t (n)".into()).await.unwrap();
+        connection.begin();
+        let insert = "INSERT INTO t (n) VALUES ($1) ON CONFLICT DO NOTHING".to_owned();
+        let rows = [1_i64, 2, 1].map(|number| vec![number.into()]).to_vec();
+        assert_eq!(connection.run_each(insert, rows).await.unwrap(), [1, 1, 0]);
+        connection.script("ROLLBACK".into()).await.unwrap();
+        let count = run(&mut connection, "SELECT COUNT(*) FROM t", &[]).await.unwrap();
+        assert_eq!(count.rows[0].get::<i64>(0).unwrap(), 0);
     }
 
     #[tokio::test]
@@ -390,9 +436,9 @@ mod tests {
         assert!(matches!(pool.acquire().await, Err(Error::PoolTimedOut)));
         first.close_on_drop();
         drop(first);
-        let second = pool.acquire().await.unwrap();
+        let mut second = pool.acquire().await.unwrap();
         second.script("BEGIN IMMEDIATE".into()).await.unwrap();
-        let count = run(&second, "SELECT COUNT(*) FROM t", &[]).await.unwrap();
+        let count = run(&mut second, "SELECT COUNT(*) FROM t", &[]).await.unwrap();
         assert_eq!(count.rows[0].get::<i64>(0).unwrap(), 0);
     }
 
@@ -401,7 +447,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("r.db");
         let pool = pool(&path, 2);
-        let used = pool.acquire().await.unwrap();
+        let mut used = pool.acquire().await.unwrap();
         used.script("PRAGMA journal_mode = WAL; INSERT INTO t (n) VALUES (1)".into()).await.unwrap();
         let closing = tokio::spawn({
             let pool = pool.clone();
@@ -410,7 +456,7 @@ mod tests {
         tokio::task::yield_now().await;
         assert!(matches!(pool.acquire().await, Err(Error::PoolClosed)));
         assert!(!closing.is_finished());
-        run(&used, "INSERT INTO t (n) VALUES ($1)", &[2]).await.unwrap();
+        run(&mut used, "INSERT INTO t (n) VALUES ($1)", &[2]).await.unwrap();
         drop(used);
         closing.await.unwrap();
         assert!(!path.with_extension("db-wal").exists(), "the last connection was not closed");

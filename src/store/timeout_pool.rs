@@ -9,6 +9,7 @@ use super::{
     file_problem::FileProblemKind,
     query::{Answer, Database, Query, Row, Value},
     sessions::Sessions,
+    sql::{InsertSql, chunk_sizes},
     sql_errors::{Fault, fault, report_if_unusable, timeout_error},
     sqlite_pool::{SqliteConnection, SqlitePool},
 };
@@ -125,6 +126,38 @@ impl TimeoutConnection {
             Connection::Sqlite(connection) => connection.close_on_drop(),
             Connection::Server(connection) => connection.close_on_drop(),
         }
+    }
+
+    pub(super) async fn begin(&mut self) -> Result<(), Error> {
+        match &mut self.connection {
+            Connection::Sqlite(connection) => {
+                connection.begin();
+                Ok(())
+            }
+            Connection::Server(_) => self.script("BEGIN").await.map(drop),
+        }
+    }
+
+    /// Inserts rows, each with the values of `columns` columns: on SQLite one by one, on a server many by a statement.
+    /// Returns how many of the next rows each statement had, and how many it inserted.
+    pub(super) async fn insert(
+        &mut self,
+        insert: &InsertSql,
+        rows: Vec<Vec<Value>>,
+    ) -> Result<Vec<(usize, u64)>, Error> {
+        if let Connection::Sqlite(connection) = &mut self.connection {
+            let answer = timeout(self.limit, connection.run_each(insert.for_rows(1), rows)).await;
+            let inserted = self.close_if_timed_out(answer.map_err(|_| timeout_error()))?;
+            return Ok(inserted.into_iter().map(|count| (1, count)).collect());
+        }
+        let mut inserted = Vec::new();
+        let mut rows = rows.into_iter();
+        for size in chunk_sizes(rows.len()) {
+            let values = rows.by_ref().take(size).flatten().collect();
+            let query = Query { sql: insert.for_rows(size).into(), values };
+            inserted.push((size, self.run_query(query).await?.affected));
+        }
+        Ok(inserted)
     }
 
     /// Runs statements without parameters. Returns the rows of a server's answer.

@@ -13,9 +13,9 @@ use std::{path::Path, process::Command, time::Duration};
 /// Lost throughput or added processor time that is still explained by noise.
 const TOLERANCE: f64 = 0.03;
 const TIME: Duration = Duration::from_secs(6);
-/// With few connections, a commit has few registrations.
-const CLIENTS: [usize; 2] = [64, 4];
-/// Microseconds per registration, for each number of clients.
+/// Of 64 clients. What shares a connection shares the reads and writes of its socket.
+const CONNECTIONS: [usize; 2] = [64, 4];
+/// Microseconds per registration, for each number of connections.
 const CPU_BARS: [f64; 2] = [62.0, 50.0];
 
 struct Turn {
@@ -38,11 +38,11 @@ pub async fn measure(report: &mut Report, other: &Path, rounds: usize) {
         let (first, second) = (turn(first, report).await, turn(second, report).await);
         turns.push(if other_first { (first, second) } else { (second, first) });
     }
-    for (position, clients) in CLIENTS.into_iter().enumerate() {
+    for (position, connections) in CONNECTIONS.into_iter().enumerate() {
         let ratios = |of: fn(&Turn) -> f64| {
             turns.iter().map(|(old, new)| of(&new[position]) / of(&old[position])).collect::<Vec<_>>()
         };
-        let name = |what| format!("{what} / other build, {clients} clients");
+        let name = |what| format!("{what} / other build, {connections} connections");
         let (rates, cpus) = (ratios(|turn| turn.rate), ratios(|turn| turn.cpu));
         report.median(name("throughput"), &rates, "", Some(Bar::AtLeast(1.0 - TOLERANCE)));
         report.median(name("CPU per registration"), &cpus, "", Some(Bar::AtMost(1.0 + TOLERANCE)));
@@ -55,28 +55,31 @@ pub async fn cpu(report: &mut Report, rounds: usize) {
     for _ in 0..rounds {
         turns.push(turn(command(), report).await);
     }
-    for (position, (clients, bar)) in CLIENTS.into_iter().zip(CPU_BARS).enumerate() {
-        let name = |what| format!("{what}, no telemetry, {clients} clients");
+    for (position, (connections, bar)) in CONNECTIONS.into_iter().zip(CPU_BARS).enumerate() {
+        let name = |what| format!("{what}, no telemetry, {connections} connections");
         let each = |of: fn(&Turn) -> f64| turns.iter().map(|turn| of(&turn[position])).collect::<Vec<_>>();
         report.median(name("CPU per registration"), &each(|turn| turn.cpu), "us", Some(Bar::AtMost(bar)));
         report.median(name("registrations on chain"), &each(|turn| turn.rate), "/s", None);
     }
 }
 
-/// A new service under the load of each number of clients.
-async fn turn(command: Command, report: &mut Report) -> [Turn; CLIENTS.len()] {
+/// A new service under the load of each number of connections.
+async fn turn(command: Command, report: &mut Report) -> [Turn; CONNECTIONS.len()] {
     let program = command.get_program().display().to_string();
     let chain = BenchChain::with_block_time(0.2).await;
     let stack = BenchStack::start_with(command, chain, &[("TRACING_ENABLED", "false")]).await;
     let mut first = 0;
     let mut turns = Vec::new();
-    for clients in CLIENTS {
-        let load = Load { clients, time: TIME, first };
-        let loaded = under_load(&stack, load, &format!("{program}, {clients} clients: "), report).await;
+    for connections in CONNECTIONS {
+        let load = Load { connections, time: TIME, first, ..Load::default() };
+        let loaded = under_load(&stack, load, &format!("{program}, {connections} connections: "), report).await;
         let cpu = loaded.cpu_each().unwrap_or(f64::NAN);
-        progress(format!("{program}, {clients} clients: {:.0} registrations/s, {cpu:.1} us of CPU each", loaded.rate));
+        progress(format!(
+            "{program}, {connections} connections: {:.0} registrations/s, {cpu:.1} us of CPU each",
+            loaded.rate
+        ));
         first += loaded.requests;
         turns.push(Turn { rate: loaded.rate, cpu });
     }
-    turns.try_into().unwrap_or_else(|_| unreachable!("one turn for each number of clients"))
+    turns.try_into().unwrap_or_else(|_| unreachable!("one turn for each number of connections"))
 }

@@ -67,10 +67,20 @@ pub enum Until {
 
 /// Each client sends its next document, with `WaitFor::Accepted`, as soon as the previous one was answered.
 pub async fn closed_loop(stack: &BenchStack, clients: usize, first: u64, until: Until) -> Outcome {
+    closed_loop_on(&stack.connections(clients).await, clients, first, until).await
+}
+
+/// As [`closed_loop`], with clients that share these connections.
+pub async fn closed_loop_on(
+    connections: &[RegistrarServiceClient<Channel>],
+    clients: usize,
+    first: u64,
+    until: Until,
+) -> Outcome {
     let next = Arc::new(AtomicU64::new(first));
     let mut tasks = JoinSet::new();
-    for client in stack.connections(clients).await {
-        tasks.spawn(caller(client, next.clone(), first, until));
+    for client in connections.iter().cycle().take(clients) {
+        tasks.spawn(caller(client.clone(), next.clone(), first, until));
     }
     let mut look = interval(Duration::from_secs(5));
     look.tick().await;

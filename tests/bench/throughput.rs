@@ -84,6 +84,8 @@ async fn singles(chain: &BenchChain, first: u64) -> Raw {
 #[derive(Clone, Copy)]
 pub struct Load {
     pub clients: usize,
+    /// Of all clients.
+    pub connections: usize,
     pub time: Duration,
     /// The number of the first document.
     pub first: u64,
@@ -91,7 +93,7 @@ pub struct Load {
 
 impl Default for Load {
     fn default() -> Self {
-        Self { clients: CLIENTS, time: LOAD, first: 0 }
+        Self { clients: CLIENTS, connections: CLIENTS, time: LOAD, first: 0 }
     }
 }
 
@@ -116,14 +118,15 @@ impl Loaded {
 
 /// Registers as much as the clients can send and waits for all of it. Report rows are prefixed with `on`.
 pub async fn under_load(stack: &BenchStack, load: Load, on: &str, report: &mut Report) -> Loaded {
-    let Load { clients, time, first } = load;
-    progress(format!("{on}{clients} clients register documents for {time:?}"));
+    let Load { clients, connections, time, first } = load;
+    progress(format!("{on}{clients} clients on {connections} connections register documents for {time:?}"));
+    let channels = stack.connections(connections).await;
     let mut observer = Observer::start(&stack.chain.anvil, Duration::from_millis(10)).await;
     let calls_before = RpcCalls::read(&stack.service).await;
     let cpu_before = Cpu::now();
     let first_block = observer.next().await + 1;
     let started = Instant::now();
-    let outcome = load::closed_loop(stack, clients, first, Until::Time(started + time)).await;
+    let outcome = load::closed_loop_on(&channels, clients, first, Until::Time(started + time)).await;
     let accepting = started.elapsed();
     progress(format!("{} accepted in {:.1} s; draining", outcome.accepted.len(), accepting.as_secs_f64()));
     let drained = load::drained(stack, &outcome).await;
