@@ -112,10 +112,8 @@ impl TrackedStream {
         let mut trailers = HeaderMap::new();
         // Its headers are made of plain ASCII.
         let _ = status.add_header(&mut trailers);
-        if let Some(call) = &self.call
-            && let Ok(trace_id) = HeaderValue::from_str(&call.trace_id.to_string())
-        {
-            trailers.insert("x-trace-id", trace_id);
+        if let Some(call) = &self.call {
+            insert_trace_id(&mut trailers, call.trace_id);
         }
         self.end = None;
         self.inner = Body::empty();
@@ -191,4 +189,14 @@ fn is_server_error(code: Code) -> bool {
             | Code::Unavailable
             | Code::DataLoss
     )
+}
+
+pub(super) fn insert_trace_id(headers: &mut HeaderMap, trace_id: TraceId) {
+    // 32 hex digits are always a valid header value.
+    if let Ok(mut value) = HeaderValue::from_str(&trace_id.to_string()) {
+        // HTTP/2 then leaves it out of its table of headers that are sent again, where each would replace another one
+        // (<https://www.rfc-editor.org/rfc/rfc7541#section-6.2.3>).
+        value.set_sensitive(true);
+        headers.insert("x-trace-id", value);
+    }
 }

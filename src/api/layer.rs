@@ -2,7 +2,7 @@
 
 use super::{
     access::{Access, Checked},
-    call_metrics::{ActiveCall, StreamEnd},
+    call_metrics::{ActiveCall, StreamEnd, insert_trace_id},
     connections::{Connection, HeldUntilSent, Turn},
     encode::ProtoEncoder,
     error::{ApiError, TooManyCalls},
@@ -15,12 +15,12 @@ use super::{
 use crate::{
     auth::Authenticator,
     pipeline::Places,
-    registration::{CallerId, TraceContext, TraceId},
+    registration::{CallerId, TraceContext},
     telemetry::{self, propagation, spans},
 };
 use bytes::BytesMut;
 use futures_util::FutureExt;
-use http::{HeaderMap, HeaderValue, Request, Response, request};
+use http::{Request, Response, request};
 use std::{
     convert::Infallible,
     future::Future,
@@ -370,13 +370,6 @@ where
 /// Health checks come every few seconds; their spans would be noise.
 fn is_health_check(method: &str) -> bool {
     method.starts_with("/grpc.health.v1.")
-}
-
-fn insert_trace_id(headers: &mut HeaderMap, trace_id: TraceId) {
-    // 32 hex digits are always a valid header value.
-    if let Ok(value) = HeaderValue::from_str(&trace_id.to_string()) {
-        headers.insert("x-trace-id", value);
-    }
 }
 
 #[cfg(test)]
