@@ -8,7 +8,7 @@
 //! | [`certificate`] | files that prove a record without this service: build, write, read, verify. Pure | alloy_trie |
 //! | [`pipeline`] | who moves it along: a sender per signer, a follower of the chain, waiters, registration traces | |
 //! | [`chain`] | the endpoint pool, node errors, signing, the contract | alloy's provider |
-//! | [`store`] | everything that survives a restart | sqlx |
+//! | [`store`] | everything that survives a restart | sqlx, rusqlite |
 //! | [`api`] | the server for gRPC, gRPC-Web and Connect, and the admin HTTP server | tonic, axum |
 //! | [`auth`] | who may call: TLS of the listeners, credentials, callers, scopes, rates | rustls, jsonwebtoken, governor, toml |
 //! | [`telemetry`] | logs, spans, reports, metrics, trace ids, redaction of all of them | opentelemetry, sentry |

@@ -26,6 +26,7 @@ const INSERT_REGISTRATIONS: InsertSql = InsertSql {
            parent_span_id, sampled, baggage, tracestate, created_at, updated_at, caller, change_number)",
     columns: 16,
     then: " ON CONFLICT (document_hash, case_id) DO NOTHING",
+    skips_known: true,
 };
 
 /// What has no room for more registrations.

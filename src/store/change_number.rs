@@ -7,7 +7,7 @@
 
 #[cfg(test)]
 use super::query::query;
-use super::{StoreError, query::Row, timeout_pool::TimeoutConnection};
+use super::{StoreError, timeout_pool::TimeoutConnection};
 use sqlx::{AnyConnection, AssertSqlSafe, Row as _};
 use std::sync::atomic::{AtomicI64, Ordering};
 
@@ -17,7 +17,6 @@ pub(super) const BEFORE_THE_FEED: i64 = 1;
 pub(super) const NEWEST_CHANGE_SQL: &str = "SELECT MAX(change_number) FROM registrations";
 
 const PG_NUMBER_SQL: &str = "SELECT CAST(CAST(pg_current_xact_id() AS TEXT) AS BIGINT)";
-const PG_BEGIN_SQL: &str = "BEGIN; SELECT CAST(CAST(pg_current_xact_id() AS TEXT) AS BIGINT)";
 /// Replicas of the previous release do not know the column. What they write has a number by its default, and by the
 /// trigger.
 const PG_OLD_REPLICAS_SQL: &str = "ALTER TABLE registrations ALTER change_number \
@@ -48,30 +47,25 @@ impl ChangeNumbers {
         connection: &mut TimeoutConnection,
         lock: Option<&'static str>,
     ) -> Result<i64, StoreError> {
-        match (self, lock) {
-            (Self::TransactionIds, None) => last_number(&connection.script(PG_BEGIN_SQL).await?),
-            (Self::TransactionIds, Some(lock)) => {
-                connection.begin().await?;
-                connection.script(lock).await?;
-                last_number(&connection.script(PG_NUMBER_SQL).await?)
+        match self {
+            Self::TransactionIds => {
+                let lock = lock.unwrap_or_default();
+                let rows = connection.script(format!("BEGIN; {lock}; {PG_NUMBER_SQL}")).await?;
+                rows.last().ok_or(sqlx::Error::RowNotFound)?.get(0)
             }
-            (Self::Counter(latest), _) => {
-                connection.begin().await?;
+            Self::Counter(latest) => {
+                connection.begin_in_file();
                 // The holder of the only writer connection.
                 Ok(latest.fetch_add(1, Ordering::Relaxed) + 1)
             }
             #[cfg(test)]
-            (Self::SharedFile, _) => {
+            Self::SharedFile => {
                 connection.script("BEGIN IMMEDIATE").await?;
                 let newest = query(NEWEST_CHANGE_SQL).fetch_one(connection).await?;
                 Ok(newest.get::<Option<i64>>(0)?.unwrap_or(BEFORE_THE_FEED) + 1)
             }
         }
     }
-}
-
-fn last_number(rows: &[Row]) -> Result<i64, StoreError> {
-    rows.last().ok_or(sqlx::Error::RowNotFound)?.get(0)
 }
 
 /// The largest number in a database.

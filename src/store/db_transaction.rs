@@ -43,9 +43,16 @@ impl DbTransaction {
         numbers: &ChangeNumbers,
         lock: Option<&'static str>,
     ) -> Result<Self, StoreError> {
-        let connection = pool.acquire().await?;
-        let unfinished = UnfinishedChange::default();
-        let mut tx = Self { connection, is_finished: false, change_number: 0, has_changes: false, unfinished };
+        let new = |connection, change_number| {
+            let unfinished = UnfinishedChange::default();
+            Self { connection, is_finished: false, change_number, has_changes: false, unfinished }
+        };
+        if lock.is_none()
+            && let Some((connection, number)) = pool.begin_on_server().await?
+        {
+            return Ok(new(connection, number));
+        }
+        let mut tx = new(pool.acquire().await?, 0);
         tx.change_number = numbers.begin(&mut tx.connection, lock).await?;
         Ok(tx)
     }

@@ -1,5 +1,5 @@
-//! The only area that names sqlx. Everything that must survive a restart is written here before it is acted on or
-//! reported.
+//! Everything that must survive a restart is written here before it is acted on or reported. The only area that names
+//! sqlx and rusqlite.
 //!
 //! One set of statements serves SQLite and PostgreSQL (`$1`, `RETURNING`, `ON CONFLICT`, `BYTEA`). An SQLite file
 //! belongs to one process; it has one writer connection, so that writers queue instead of colliding, and several

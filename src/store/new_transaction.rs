@@ -16,6 +16,7 @@ const INSERT_MEMBERS: InsertSql = InsertSql {
     into: "INSERT INTO registration_transactions (transaction_id, position, registration_id)",
     columns: 3,
     then: "",
+    skips_known: false,
 };
 
 /// A signed transaction with its first attempt, to be written.

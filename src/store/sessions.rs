@@ -11,7 +11,7 @@ use super::{
     sql_errors::{lost_settings_error, read_only_error, with_timeout},
 };
 use parking_lot::Mutex;
-use sqlx::{Any, AnyPool, Connection, Error, Row, pool::PoolConnection, query};
+use sqlx::{Any, AnyConnection, AnyPool, Connection, Error, Row, pool::PoolConnection, query, raw_sql};
 use std::time::Duration;
 use tokio::time::{Instant, timeout};
 
@@ -19,6 +19,10 @@ use tokio::time::{Instant, timeout};
 /// connection of the server to other sessions between transactions loses them.
 const CHECK_SQL: &str =
     "SELECT current_setting('transaction_read_only') = 'on', CAST(current_setting('search_path') AS TEXT)";
+/// The same at the beginning of a transaction, with its number: a server that only reads gives none.
+const BEGIN_SQL: &str = "BEGIN; SELECT current_setting('transaction_read_only') = 'on', \
+    CAST(current_setting('search_path') AS TEXT), CASE WHEN current_setting('transaction_read_only') = 'on' THEN 0 \
+    ELSE CAST(CAST(pg_current_xact_id() AS TEXT) AS BIGINT) END";
 /// The start time differs between servers, and changes with a restart. Reading it needs no right.
 const IDENTITY_SQL: &str = "SELECT CAST(pg_postmaster_start_time() AS TEXT)";
 /// A session that does not answer in this time is replaced.
@@ -46,6 +50,22 @@ struct State {
     looked_at: Option<Instant>,
 }
 
+struct SessionState {
+    is_read_only: bool,
+    search_path: String,
+    /// Of the transaction that begins with the check.
+    number: i64,
+}
+
+/// Closed when dropped: a check that failed or was given up may have begun a transaction.
+struct Unchecked(Option<PoolConnection<Any>>);
+
+impl Drop for Unchecked {
+    fn drop(&mut self) {
+        self.0.iter_mut().for_each(PoolConnection::close_on_drop);
+    }
+}
+
 /// Equal as long as it is the same server without a restart.
 #[derive(Clone, PartialEq, Eq, Debug)]
 struct Server(String);
@@ -70,29 +90,44 @@ impl Sessions {
 
     /// A session that may write.
     pub(super) async fn acquire(&self, pool: &AnyPool) -> Result<PoolConnection<Any>, Error> {
-        timeout(PG_ACQUIRE_TIMEOUT, self.acquire_writable(pool)).await.unwrap_or(Err(Error::PoolTimedOut))
+        let check = async |connection: &mut AnyConnection| {
+            let row = query(CHECK_SQL).fetch_one(connection).await?;
+            Ok(SessionState { is_read_only: row.try_get(0)?, search_path: row.try_get(1)?, number: 0 })
+        };
+        let acquired = timeout(PG_ACQUIRE_TIMEOUT, self.acquire_writable(pool, check));
+        acquired.await.unwrap_or(Err(Error::PoolTimedOut)).map(|(connection, _)| connection)
     }
 
-    async fn acquire_writable(&self, pool: &AnyPool) -> Result<PoolConnection<Any>, Error> {
+    /// A session with a new transaction, and its number: in one round trip.
+    pub(super) async fn begin(&self, pool: &AnyPool) -> Result<(PoolConnection<Any>, i64), Error> {
+        let begin = async |connection: &mut AnyConnection| {
+            // `fetch_one` would end with the first statement, which has no row.
+            let rows = raw_sql(BEGIN_SQL).fetch_all(connection).await?;
+            let row = rows.last().ok_or(Error::RowNotFound)?;
+            Ok(SessionState { is_read_only: row.try_get(0)?, search_path: row.try_get(1)?, number: row.try_get(2)? })
+        };
+        timeout(PG_ACQUIRE_TIMEOUT, self.acquire_writable(pool, begin)).await.unwrap_or(Err(Error::PoolTimedOut))
+    }
+
+    async fn acquire_writable(
+        &self,
+        pool: &AnyPool,
+        check: impl AsyncFn(&mut AnyConnection) -> Result<SessionState, Error>,
+    ) -> Result<(PoolConnection<Any>, i64), Error> {
         if self.0.lock().read_only_at.is_some_and(|at| at.elapsed() < READ_ONLY_INTERVAL) {
             return Err(read_only_error());
         }
         let mut failure = Error::PoolTimedOut;
         let mut was_read_only = false;
         for _ in 0..MAX_CHECKS {
-            let mut connection = pool.acquire().await?;
-            let state = async {
-                let row = query(CHECK_SQL).fetch_one(&mut *connection).await?;
-                Ok((row.try_get(0)?, row.try_get::<String, _>(1)?))
-            };
-            match with_timeout(CHECK_TIMEOUT, state).await {
-                Ok((false, search_path)) if search_path == SCHEMA => return Ok(connection),
-                Ok((false, _)) => {
-                    connection.close_on_drop();
-                    failure = lost_settings_error();
+            let mut connection = Unchecked(Some(pool.acquire().await?));
+            let Some(unchecked) = &mut connection.0 else { continue };
+            match with_timeout(CHECK_TIMEOUT, check(unchecked)).await {
+                Ok(state) if !state.is_read_only && state.search_path == SCHEMA => {
+                    return connection.0.take().map(|checked| (checked, state.number)).ok_or(failure);
                 }
-                Ok((true, _)) => {
-                    connection.close_on_drop();
+                Ok(state) if !state.is_read_only => failure = lost_settings_error(),
+                Ok(_) => {
                     // The next session is new.
                     if was_read_only {
                         self.0.lock().read_only_at = Some(Instant::now());
@@ -101,10 +136,7 @@ impl Sessions {
                     was_read_only = true;
                     self.retire();
                 }
-                Err(error) => {
-                    connection.close_on_drop();
-                    failure = error;
-                }
+                Err(error) => failure = error,
             }
         }
         Err(failure)

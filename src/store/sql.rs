@@ -13,18 +13,11 @@ pub(super) fn state_guard(event: StateEvent) -> String {
 }
 
 pub(super) fn chunks<T>(mut rows: &[T]) -> impl Iterator<Item = &[T]> {
-    chunk_sizes(rows.len()).map(move |size| {
+    std::iter::from_fn(move || {
+        let size = CHUNK_SIZES.into_iter().find(|size| *size <= rows.len())?;
         let (chunk, rest) = rows.split_at(size);
         rows = rest;
-        chunk
-    })
-}
-
-pub(super) fn chunk_sizes(mut count: usize) -> impl Iterator<Item = usize> {
-    std::iter::from_fn(move || {
-        let size = CHUNK_SIZES.into_iter().find(|size| *size <= count)?;
-        count -= size;
-        Some(size)
+        Some(chunk)
     })
 }
 
@@ -36,9 +29,45 @@ pub(super) struct InsertSql {
     pub(super) columns: usize,
     /// What follows the rows.
     pub(super) then: &'static str,
+    /// Whether a row that is there already is left out.
+    pub(super) skips_known: bool,
 }
 
+/// Rows that one statement inserts.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct InsertChunk {
+    /// Of the list.
+    pub(super) rows: usize,
+    /// With the last row again, so that few different statements are prepared.
+    pub(super) padded_to: usize,
+}
+
+/// Powers of two are few different sizes, and few statements for any number.
+const MAX_INSERT_ROWS: usize = 512;
+/// The same for rows of many columns.
+const MAX_PADDED_ROWS: usize = 128;
+
 impl InsertSql {
+    /// How a server inserts this many rows.
+    pub(super) fn chunks(&self, mut count: usize) -> impl Iterator<Item = InsertChunk> {
+        let skips_known = self.skips_known;
+        std::iter::from_fn(move || {
+            let chunk = match count {
+                0 => return None,
+                _ if skips_known => {
+                    let rows = count.min(MAX_PADDED_ROWS);
+                    InsertChunk { rows, padded_to: rows.next_power_of_two() }
+                }
+                _ => {
+                    let rows = (1 << count.ilog2()).min(MAX_INSERT_ROWS);
+                    InsertChunk { rows, padded_to: rows }
+                }
+            };
+            count -= chunk.rows;
+            Some(chunk)
+        })
+    }
+
     pub(super) fn for_rows(&self, rows: usize) -> String {
         format!("{} VALUES {}{}", self.into, value_placeholders(1, rows, self.columns), self.then)
     }
@@ -69,6 +98,19 @@ pub(super) fn placeholders(first: usize, count: usize) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_insert_has_few_statements_and_few_sizes() {
+        let sizes = |skips_known, count| {
+            let insert = InsertSql { into: "", columns: 1, then: "", skips_known };
+            insert.chunks(count).map(|chunk| (chunk.rows, chunk.padded_to)).collect::<Vec<_>>()
+        };
+        assert_eq!(sizes(true, 60), [(60, 64)]);
+        assert_eq!(sizes(true, 129), [(128, 128), (1, 1)]);
+        assert_eq!(sizes(false, 616), [(512, 512), (64, 64), (32, 32), (8, 8)]);
+        assert_eq!(sizes(false, 1_025), [(512, 512), (512, 512), (1, 1)]);
+        assert!(sizes(true, 0).is_empty() && sizes(false, 0).is_empty());
+    }
 
     #[test]
     fn placeholders_are_numbered_consecutively() {

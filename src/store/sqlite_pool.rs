@@ -164,7 +164,10 @@ impl SqliteConnection {
             }
             work(connection)
         };
-        worker.call(work).await
+        let answer = worker.call(work).await;
+        // The next caller gets a new thread.
+        self.closes |= answer.is_none();
+        answer.unwrap_or_else(|| Err(stopped()))
     }
 }
 
@@ -197,14 +200,14 @@ impl Worker {
         Ok(Self(jobs))
     }
 
+    /// `None` if the thread has ended.
     async fn call<T: Send + 'static>(
         &self,
         work: impl FnOnce(&Connection) -> Result<T, Error> + Send + 'static,
-    ) -> Result<T, Error> {
+    ) -> Option<Result<T, Error>> {
         let (reply, replied) = oneshot::channel();
-        let job = Job::Run(Box::new(move |connection| drop(reply.send(work(connection)))));
-        self.0.send(job).map_err(|_| stopped())?;
-        replied.await.unwrap_or_else(|_| Err(stopped()))
+        self.0.send(Job::Run(Box::new(move |connection| drop(reply.send(work(connection)))))).ok()?;
+        replied.await.ok()
     }
 
     async fn close(self) {
@@ -425,6 +428,18 @@ mod tests {
         connection.script("ROLLBACK".into()).await.unwrap();
         let count = run(&mut connection, "SELECT COUNT(*) FROM t", &[]).await.unwrap();
         assert_eq!(count.rows[0].get::<i64>(0).unwrap(), 0);
+    }
+
+    #[tokio::test]
+    async fn a_thread_that_panicked_is_replaced() {
+        let folder = tempfile::tempdir().unwrap();
+        let pool = pool(&folder.path().join("r.db"), 1);
+        let mut connection = pool.acquire().await.unwrap();
+        let failed = connection.call(|_| -> Result<(), Error> { panic!("expected by this test") }).await;
+        assert!(matches!(failed, Err(Error::Io(_))));
+        drop(connection);
+        let mut next = pool.acquire().await.unwrap();
+        assert_eq!(run(&mut next, "SELECT COUNT(*) FROM t", &[]).await.unwrap().rows.len(), 1);
     }
 
     #[tokio::test]

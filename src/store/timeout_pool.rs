@@ -9,7 +9,7 @@ use super::{
     file_problem::FileProblemKind,
     query::{Answer, Database, Query, Row, Value},
     sessions::Sessions,
-    sql::{InsertSql, chunk_sizes},
+    sql::InsertSql,
     sql_errors::{Fault, fault, report_if_unusable, timeout_error},
     sqlite_pool::{SqliteConnection, SqlitePool},
 };
@@ -92,6 +92,14 @@ impl TimeoutPool {
         Ok(TimeoutConnection { connection, limit: self.limit, source: self.source.clone() })
     }
 
+    /// A connection to a server with a new transaction, and the transaction's number; `None` for a file.
+    pub(super) async fn begin_on_server(&self) -> Result<Option<(TimeoutConnection, i64)>, Error> {
+        let Source::Server(pool, sessions) = &self.source else { return Ok(None) };
+        let (connection, number) = self.source.observe(sessions.begin(pool).await)?;
+        let connection = Connection::Server(connection);
+        Ok(Some((TimeoutConnection { connection, limit: self.limit, source: self.source.clone() }, number)))
+    }
+
     /// Closes the connections to a server that are not in use.
     pub(super) fn close_idle(&self) {
         let Source::Server(pool, _) = &self.source else { return };
@@ -128,13 +136,10 @@ impl TimeoutConnection {
         }
     }
 
-    pub(super) async fn begin(&mut self) -> Result<(), Error> {
-        match &mut self.connection {
-            Connection::Sqlite(connection) => {
-                connection.begin();
-                Ok(())
-            }
-            Connection::Server(_) => self.script("BEGIN").await.map(drop),
+    /// Begins a transaction in a file, with the next statement.
+    pub(super) fn begin_in_file(&mut self) {
+        if let Connection::Sqlite(connection) = &mut self.connection {
+            connection.begin();
         }
     }
 
@@ -152,10 +157,13 @@ impl TimeoutConnection {
         }
         let mut inserted = Vec::new();
         let mut rows = rows.into_iter();
-        for size in chunk_sizes(rows.len()) {
-            let values = rows.by_ref().take(size).flatten().collect();
-            let query = Query { sql: insert.for_rows(size).into(), values };
-            inserted.push((size, self.run_query(query).await?.affected));
+        for chunk in insert.chunks(rows.len()) {
+            let mut values: Vec<Value> = rows.by_ref().take(chunk.rows).flatten().collect();
+            for _ in chunk.rows..chunk.padded_to {
+                values.extend_from_within(values.len() - insert.columns..);
+            }
+            let query = Query { sql: insert.for_rows(chunk.padded_to).into(), values };
+            inserted.push((chunk.rows, self.run_query(query).await?.affected));
         }
         Ok(inserted)
     }

@@ -58,9 +58,9 @@ struct Args {
     /// Of the section `hostile`, measure only the attacks whose names contain this
     #[arg(long, value_name = "NAME", default_value = "", hide_default_value = true)]
     attack: String,
-    /// Rounds of each comparison that alternates between variants
-    #[arg(long, value_name = "ROUNDS", default_value_t = 3, value_parser = clap::value_parser!(u8).range(1..))]
-    rounds: u8,
+    /// Rounds of each comparison that alternates between variants; 1 by default, 3 with --compare
+    #[arg(long, value_name = "ROUNDS", value_parser = clap::value_parser!(u8).range(1..))]
+    rounds: Option<u8>,
     /// Print one JSON object instead of a table
     #[arg(long)]
     json: bool,
@@ -150,16 +150,16 @@ async fn main() -> ExitCode {
 
 async fn measure(args: &Args) -> Report {
     let mut report = Report::default();
-    let rounds = usize::from(args.rounds);
+    let rounds = |default| usize::from(args.rounds.unwrap_or(default));
     if let Some(other) = &args.compare {
-        compare::measure(&mut report, other, rounds).await;
+        compare::measure(&mut report, other, rounds(3)).await;
     }
     // `--compare` without `--only` measures the comparison alone.
     let all = args.only.is_empty() && args.compare.is_none();
     for section in Section::value_variants() {
         if args.only.contains(section) || (all && !section.is_part()) {
             let started = Instant::now();
-            section.measure(args, rounds, &mut report).await;
+            section.measure(args, rounds(1), &mut report).await;
             let name = section.to_possible_value().unwrap();
             report.note(format!("section {}: {:.0} s", name.get_name(), started.elapsed().as_secs_f64()));
         }

@@ -9,7 +9,7 @@ use source::{CodePath, SourceFile, files};
 use std::{collections::BTreeMap, fs, path::Path};
 
 /// Outside libraries by the start of their crates' names, and the areas that may name them.
-const LIBRARIES: [(&str, &[&str]); 21] = [
+const LIBRARIES: [(&str, &[&str]); 22] = [
     // The commands are a gRPC client and use the generated one.
     ("tonic", &["api", "cli"]),
     // `config` reads the rules of NO_PROXY.
@@ -24,6 +24,7 @@ const LIBRARIES: [(&str, &[&str]); 21] = [
     ("x509_parser", &["auth"]),
     ("jsonwebtoken", &["auth"]),
     ("ring", &["auth"]),
+    ("rusqlite", &["store"]),
     ("sqlx", &["store"]),
     ("opentelemetry", &["telemetry"]),
     ("sentry", &["telemetry"]),
