@@ -96,7 +96,7 @@ enum Value<'f> {
 }
 
 impl Value<'_> {
-    fn bind_to<'q>(self, query: Query) -> Query {
+    fn bind_to(self, query: Query) -> Query {
         match self {
             Self::Id(id) => query.bind(id),
             Self::Document(hash) => query.bind(hash),

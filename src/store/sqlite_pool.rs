@@ -356,13 +356,11 @@ impl sqlx::error::DatabaseError for SqliteError {
 }
 
 fn database_error(error: rusqlite::Error) -> Error {
-    match error {
-        rusqlite::Error::SqliteFailure(failure, message) => {
-            let message = message.unwrap_or_else(|| failure.to_string());
-            Error::Database(Box::new(SqliteError { code: failure.extended_code, message }))
-        }
-        other => Error::Protocol(other.to_string()),
+    if let rusqlite::Error::SqliteFailure(failure, message) = error {
+        let message = message.unwrap_or_else(|| failure.to_string());
+        return Error::Database(Box::new(SqliteError { code: failure.extended_code, message }));
     }
+    Error::Protocol(error.to_string())
 }
 
 /// The thread has panicked.

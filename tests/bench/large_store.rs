@@ -81,7 +81,7 @@ async fn turn(finished: u64, report: &mut Report) -> Turn {
     let fresh = memory();
     let pages = pages(&stack, finished).await;
     let loaded = throughput::under_load(&stack, throughput::Load::default(), "", report).await;
-    let cpu = loaded.cpu.map_or(0.0, |cpu| cpu.service.as_secs_f64() * 1e6 / loaded.registered as f64);
+    let cpu = loaded.cpu_each().unwrap_or_default();
     Turn { start, rate: loaded.rate, cpu, fresh, loaded: memory(), pages }
 }
 
