@@ -18,7 +18,8 @@ use std::{path::Path, sync::Arc, time::Duration};
 /// so that in a large database each commit touches other pages of their index: with a log of 32 MB instead of 4, a page
 /// that several commits touch is copied into the database once. A log that grew larger, because another program had a
 /// read transaction open, is cut to 64 MiB when it is used from its beginning again.
-const PRAGMAS: &str = "PRAGMA foreign_keys = ON; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA busy_timeout = 5000; \
+const PRAGMAS: &str = "PRAGMA foreign_keys = ON; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; \
+                       PRAGMA busy_timeout = 5000; \
                        PRAGMA temp_store = MEMORY; PRAGMA cache_size = -16000; PRAGMA wal_autocheckpoint = 8000; \
                        PRAGMA journal_size_limit = 67108864;";
 pub(super) const SQLITE_READER_CONNECTIONS: u32 = 4;

@@ -4,7 +4,7 @@ use super::query::{Answer, Query, Row, Value};
 use futures_util::FutureExt;
 use parking_lot::Mutex;
 use rusqlite::{
-    Connection, OpenFlags, Statement,
+    CachedStatement, Connection, OpenFlags, Statement,
     types::{ToSqlOutput, ValueRef},
 };
 use sqlx::{Error, error::ErrorKind};
@@ -135,13 +135,13 @@ impl SqliteConnection {
     }
 
     pub(super) async fn run(&mut self, query: Query) -> Result<Answer, Error> {
-        self.call(move |connection| run(connection, query)).await
+        self.call(move |connection| run(connection, &query)).await
     }
 
     /// Runs a statement once with each of the rows' values. Returns how many rows each affected.
     pub(super) async fn run_each(&mut self, sql: String, rows: Vec<Vec<Value>>) -> Result<Vec<u64>, Error> {
         self.call(move |connection| {
-            let mut statement = connection.prepare_cached(&numbered(&sql)).map_err(database_error)?;
+            let mut statement = prepare(connection, &sql)?;
             rows.iter().map(|row| execute(&mut statement, row)).collect()
         })
         .await
@@ -149,25 +149,25 @@ impl SqliteConnection {
 
     /// Runs statements without parameters, and returns nothing of what they return.
     pub(super) async fn script(&mut self, sql: Cow<'static, str>) -> Result<(), Error> {
-        self.call(move |connection| connection.execute_batch(&sql).map_err(database_error)).await
+        self.call(move |connection| connection.execute_batch(&sql)).await
     }
 
     async fn call<T: Send + 'static>(
         &mut self,
-        work: impl FnOnce(&Connection) -> Result<T, Error> + Send + 'static,
+        work: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
     ) -> Result<T, Error> {
         let begins = std::mem::take(&mut self.begins);
         let Some(worker) = &self.worker else { return Err(stopped()) };
         let work = move |connection: &Connection| {
             if begins {
-                connection.execute_batch("BEGIN").map_err(database_error)?;
+                connection.execute_batch("BEGIN")?;
             }
             work(connection)
         };
         let answer = worker.call(work).await;
         // The next caller gets a new thread.
         self.closes |= answer.is_none();
-        answer.unwrap_or_else(|| Err(stopped()))
+        answer.map_or_else(|| Err(stopped()), |answer| answer.map_err(database_error))
     }
 }
 
@@ -196,15 +196,12 @@ impl Worker {
             }
             Err(error) => drop(opened.send(Err(error))),
         })?;
-        open.await.unwrap_or_else(|_| Err(stopped()))?;
+        open.await.map_err(|_| stopped())?.map_err(database_error)?;
         Ok(Self(jobs))
     }
 
     /// `None` if the thread has ended.
-    async fn call<T: Send + 'static>(
-        &self,
-        work: impl FnOnce(&Connection) -> Result<T, Error> + Send + 'static,
-    ) -> Option<Result<T, Error>> {
+    async fn call<T: Send + 'static>(&self, work: impl FnOnce(&Connection) -> T + Send + 'static) -> Option<T> {
         let (reply, replied) = oneshot::channel();
         self.0.send(Job::Run(Box::new(move |connection| drop(reply.send(work(connection)))))).ok()?;
         replied.await.ok()
@@ -232,17 +229,20 @@ fn work(connection: Connection, jobs: &mpsc::Receiver<Job>) {
     }
 }
 
-/// On the calling thread.
-pub(super) fn open_connection(options: &SqliteOptions) -> Result<Connection, Error> {
+fn open_connection(options: &SqliteOptions) -> rusqlite::Result<Connection> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let connection = Connection::open_with_flags(&options.path, flags).map_err(database_error)?;
+    let connection = Connection::open_with_flags(&options.path, flags)?;
     connection.set_prepared_statement_cache_capacity(PREPARED_STATEMENTS);
-    connection.execute_batch(&options.set).map_err(database_error)?;
+    connection.execute_batch(&options.set)?;
     Ok(connection)
 }
 
-fn run(connection: &Connection, query: Query) -> Result<Answer, Error> {
-    let mut statement = connection.prepare_cached(&numbered(&query.sql)).map_err(database_error)?;
+fn prepare<'c>(connection: &'c Connection, sql: &str) -> rusqlite::Result<CachedStatement<'c>> {
+    connection.prepare_cached(&numbered(sql))
+}
+
+fn run(connection: &Connection, query: &Query) -> rusqlite::Result<Answer> {
+    let mut statement = prepare(connection, &query.sql)?;
     let columns = statement.column_count();
     if columns == 0 {
         let affected = execute(&mut statement, &query.values)?;
@@ -251,25 +251,25 @@ fn run(connection: &Connection, query: Query) -> Result<Answer, Error> {
     bind(&mut statement, &query.values)?;
     let mut rows = Vec::new();
     let mut found = statement.raw_query();
-    while let Some(row) = found.next().map_err(database_error)? {
-        rows.push(read_row(row, columns).map_err(database_error)?);
+    while let Some(row) = found.next()? {
+        rows.push(read_row(row, columns)?);
     }
     drop(found);
     Ok(Answer { rows, affected: connection.changes() })
 }
 
-fn execute(statement: &mut Statement<'_>, values: &[Value]) -> Result<u64, Error> {
+fn execute(statement: &mut Statement<'_>, values: &[Value]) -> rusqlite::Result<u64> {
     bind(statement, values)?;
-    Ok(statement.raw_execute().map_err(database_error)? as u64)
+    Ok(statement.raw_execute()? as u64)
 }
 
-fn bind(statement: &mut Statement<'_>, values: &[Value]) -> Result<(), Error> {
+fn bind(statement: &mut Statement<'_>, values: &[Value]) -> rusqlite::Result<()> {
     let expected = statement.parameter_count();
     if expected != values.len() {
-        return Err(Error::Protocol(format!("{} values for {expected} parameters", values.len())));
+        return Err(rusqlite::Error::InvalidParameterCount(values.len(), expected));
     }
     for (index, value) in values.iter().enumerate() {
-        statement.raw_bind_parameter(index + 1, value).map_err(database_error)?;
+        statement.raw_bind_parameter(index + 1, value)?;
     }
     Ok(())
 }
@@ -372,13 +372,16 @@ fn stopped() -> Error {
 mod tests {
     use super::*;
     use crate::store::query::query;
-    use std::path::Path;
+    use tempfile::TempDir;
 
-    fn pool(path: &Path, connections: u32) -> SqlitePool {
-        Connection::open(path).unwrap().execute_batch("CREATE TABLE IF NOT EXISTS t (n INTEGER, x BLOB)").unwrap();
+    /// Of a new file, which is deleted with its folder.
+    fn pool(connections: u32) -> (SqlitePool, TempDir) {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("r.db");
+        Connection::open(&path).unwrap().execute_batch("CREATE TABLE t (n INTEGER, x BLOB)").unwrap();
         let set = "PRAGMA busy_timeout = 0".to_owned();
         let acquire_timeout = Duration::from_millis(200);
-        SqlitePool::new(SqliteOptions { path: path.to_owned(), set, connections, acquire_timeout })
+        (SqlitePool::new(SqliteOptions { path, set, connections, acquire_timeout }), folder)
     }
 
     async fn run(connection: &mut SqliteConnection, sql: &'static str, values: &[i64]) -> Result<Answer, Error> {
@@ -387,8 +390,7 @@ mod tests {
 
     #[tokio::test]
     async fn parameters_are_taken_by_their_number_and_left_alone_in_literals() {
-        let folder = tempfile::tempdir().unwrap();
-        let pool = pool(&folder.path().join("r.db"), 1);
+        let (pool, _folder) = pool(1);
         let mut connection = pool.acquire().await.unwrap();
         let answer = run(&mut connection, "SELECT $2, '$1 ''$2', $1, $2", &[7, 8]).await.unwrap();
         let row = &answer.rows[0];
@@ -402,8 +404,7 @@ mod tests {
 
     #[tokio::test]
     async fn affected_rows_are_counted_and_errors_have_their_extended_code() {
-        let folder = tempfile::tempdir().unwrap();
-        let pool = pool(&folder.path().join("r.db"), 1);
+        let (pool, _folder) = pool(1);
         let mut connection = pool.acquire().await.unwrap();
         assert_eq!(run(&mut connection, "INSERT INTO t (n) VALUES ($1), ($2)", &[1, 2]).await.unwrap().affected, 2);
         let returned = run(&mut connection, "UPDATE t SET n = n + $1 RETURNING n", &[1]).await.unwrap();
@@ -415,8 +416,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_transaction_begins_with_its_first_statement_and_each_row_is_counted() {
-        let folder = tempfile::tempdir().unwrap();
-        let pool = pool(&folder.path().join("r.db"), 1);
+        let (pool, _folder) = pool(1);
         let mut connection = pool.acquire().await.unwrap();
         connection.script("CREATE UNIQUE INDEX u ON t (n)".into()).await.unwrap();
         connection.begin();
@@ -430,10 +430,9 @@ mod tests {
 
     #[tokio::test]
     async fn a_thread_that_panicked_is_replaced() {
-        let folder = tempfile::tempdir().unwrap();
-        let pool = pool(&folder.path().join("r.db"), 1);
+        let (pool, _folder) = pool(1);
         let mut connection = pool.acquire().await.unwrap();
-        let failed = connection.call(|_| -> Result<(), Error> { panic!("expected by this test") }).await;
+        let failed = connection.call(|_| -> rusqlite::Result<()> { panic!("expected by this test") }).await;
         assert!(matches!(failed, Err(Error::Io(_))));
         drop(connection);
         let mut next = pool.acquire().await.unwrap();
@@ -442,8 +441,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_connection_that_is_closed_undoes_its_transaction_before_the_next_one_is_opened() {
-        let folder = tempfile::tempdir().unwrap();
-        let pool = pool(&folder.path().join("r.db"), 1);
+        let (pool, _folder) = pool(1);
         let mut first = pool.acquire().await.unwrap();
         first.script("BEGIN IMMEDIATE; INSERT INTO t (n) VALUES (1)".into()).await.unwrap();
         assert!(matches!(pool.acquire().await, Err(Error::PoolTimedOut)));
@@ -457,9 +455,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_closed_pool_has_waited_for_its_connections_and_gives_no_others() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("r.db");
-        let pool = pool(&path, 2);
+        let (pool, folder) = pool(2);
         let mut used = pool.acquire().await.unwrap();
         used.script("PRAGMA journal_mode = WAL; INSERT INTO t (n) VALUES (1)".into()).await.unwrap();
         let closing = tokio::spawn({
@@ -472,6 +468,6 @@ mod tests {
         run(&mut used, "INSERT INTO t (n) VALUES ($1)", &[2]).await.unwrap();
         drop(used);
         closing.await.unwrap();
-        assert!(!path.with_extension("db-wal").exists(), "the last connection was not closed");
+        assert!(!folder.path().join("r.db-wal").exists(), "the last connection was not closed");
     }
 }

@@ -20,7 +20,7 @@ use sqlx::{
     pool::PoolConnection,
 };
 use std::{borrow::Cow, sync::Arc, time::Duration};
-use tokio::time::timeout;
+use tokio::time::{error::Elapsed, timeout};
 
 #[derive(Clone, Debug)]
 pub(super) struct TimeoutPool {
@@ -88,16 +88,18 @@ impl TimeoutPool {
 
     /// Fails when the pool's acquire timeout has passed.
     pub(super) async fn acquire(&self) -> Result<TimeoutConnection, Error> {
-        let connection = self.source.observe(self.source.acquire().await)?;
-        Ok(TimeoutConnection { connection, limit: self.limit, source: self.source.clone() })
+        Ok(self.with_timeout(self.source.observe(self.source.acquire().await)?))
+    }
+
+    fn with_timeout(&self, connection: Connection) -> TimeoutConnection {
+        TimeoutConnection { connection, limit: self.limit, source: self.source.clone() }
     }
 
     /// A connection to a server with a new transaction, and the transaction's number; `None` for a file.
     pub(super) async fn begin_on_server(&self) -> Result<Option<(TimeoutConnection, i64)>, Error> {
         let Source::Server(pool, sessions) = &self.source else { return Ok(None) };
         let (connection, number) = self.source.observe(sessions.begin(pool).await)?;
-        let connection = Connection::Server(connection);
-        Ok(Some((TimeoutConnection { connection, limit: self.limit, source: self.source.clone() }, number)))
+        Ok(Some((self.with_timeout(Connection::Server(connection)), number)))
     }
 
     /// Closes the connections to a server that are not in use.
@@ -152,7 +154,7 @@ impl TimeoutConnection {
     ) -> Result<Vec<(usize, u64)>, Error> {
         if let Connection::Sqlite(connection) = &mut self.connection {
             let answer = timeout(self.limit, connection.run_each(insert.for_rows(1), rows)).await;
-            let inserted = self.close_if_timed_out(answer.map_err(|_| timeout_error()))?;
+            let inserted = self.close_if_timed_out(answer)?;
             return Ok(inserted.into_iter().map(|count| (1, count)).collect());
         }
         let mut inserted = Vec::new();
@@ -180,7 +182,7 @@ impl TimeoutConnection {
                 timeout(self.limit, rows).await.map(|rows| rows?.iter().map(read_row).collect())
             }
         };
-        self.close_if_timed_out(answer.map_err(|_| timeout_error()))
+        self.close_if_timed_out(answer)
     }
 
     async fn run_query(&mut self, query: Query) -> Result<Answer, Error> {
@@ -188,15 +190,15 @@ impl TimeoutConnection {
             Connection::Sqlite(connection) => timeout(self.limit, connection.run(query)).await,
             Connection::Server(connection) => timeout(self.limit, run_on_server(connection, query)).await,
         };
-        self.close_if_timed_out(answer.map_err(|_| timeout_error()))
+        self.close_if_timed_out(answer)
     }
 
-    /// Closes the connection on a timeout (the outer error) and unwraps the answer.
-    fn close_if_timed_out<T>(&mut self, answer: Result<Result<T, Error>, Error>) -> Result<T, Error> {
+    /// Closes the connection on a timeout, and unwraps the answer.
+    fn close_if_timed_out<T>(&mut self, answer: Result<Result<T, Error>, Elapsed>) -> Result<T, Error> {
         if answer.is_err() {
             self.close_on_drop();
         }
-        self.source.observe(answer.flatten())
+        self.source.observe(answer.unwrap_or_else(|_| Err(timeout_error())))
     }
 }
 

@@ -64,7 +64,7 @@ pub async fn cpu(report: &mut Report, rounds: usize) {
 }
 
 /// A new service under the load of each number of connections.
-async fn turn(command: Command, report: &mut Report) -> [Turn; CONNECTIONS.len()] {
+async fn turn(command: Command, report: &mut Report) -> Vec<Turn> {
     let program = command.get_program().display().to_string();
     let chain = BenchChain::with_block_time(0.2).await;
     let stack = BenchStack::start_with(command, chain, &[("TRACING_ENABLED", "false")]).await;
@@ -81,5 +81,5 @@ async fn turn(command: Command, report: &mut Report) -> [Turn; CONNECTIONS.len()
         first += loaded.requests;
         turns.push(Turn { rate: loaded.rate, cpu });
     }
-    turns.try_into().unwrap_or_else(|_| unreachable!("one turn for each number of connections"))
+    turns
 }

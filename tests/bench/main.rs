@@ -156,8 +156,10 @@ async fn measure(args: &Args) -> Report {
     }
     // `--compare` without `--only` measures the comparison alone.
     let all = args.only.is_empty() && args.compare.is_none();
-    for section in Section::value_variants() {
-        if args.only.contains(section) || (all && !section.is_part()) {
+    let sections = Section::value_variants().iter().filter(|section| **section != Section::Telemetry);
+    for section in sections {
+        let of_telemetry = section.is_of_telemetry() && args.only.contains(&Section::Telemetry);
+        if all || args.only.contains(section) || of_telemetry {
             let started = Instant::now();
             section.measure(args, rounds(1), &mut report).await;
             let name = section.to_possible_value().unwrap();
@@ -168,8 +170,8 @@ async fn measure(args: &Args) -> Report {
 }
 
 impl Section {
-    /// Whether another section includes it.
-    fn is_part(self) -> bool {
+    /// Whether [`Section::Telemetry`] includes it.
+    fn is_of_telemetry(self) -> bool {
         matches!(self, Self::TelemetryCpu | Self::TelemetryThroughput | Self::TelemetryLatency | Self::TelemetryMemory)
     }
 
@@ -195,12 +197,8 @@ impl Section {
             Self::Auth => auth::measure(report, rounds).await,
             Self::Rate => rate::measure(report, rounds).await,
             Self::Signer => signer::measure(report, rounds).await,
-            Self::Telemetry => {
-                telemetry::cpu(report, rounds).await;
-                telemetry::throughput(report, rounds).await;
-                telemetry::latency(report, rounds).await;
-                telemetry::memory(report).await;
-            }
+            // Stands for the sections of telemetry.
+            Self::Telemetry => {}
             Self::TelemetryCpu => telemetry::cpu(report, rounds).await,
             Self::TelemetryThroughput => telemetry::throughput(report, rounds).await,
             Self::TelemetryLatency => telemetry::latency(report, rounds).await,

@@ -95,7 +95,8 @@ impl Report {
                 None => (None, None),
             };
             json!({ "name": row.name, "measured": row.measured, "unit": row.unit,
-                "least": row.spread.map(|(least, _)| least), "greatest": row.spread.map(|(_, most)| most), "at_least": min, "at_most": max,
+                "least": row.spread.map(|(least, _)| least), "greatest": row.spread.map(|(_, greatest)| greatest),
+                "at_least": min, "at_most": max,
                 "ratio": row.ratio(), "pass": row.passes() })
         };
         json!({ "rows": self.rows.iter().map(row).collect::<Vec<_>>(), "notes": self.notes, "pass": self.passes() })
