@@ -3,7 +3,7 @@
 use super::{connections::Connection, encode::ProtoEncoder, error::ApiError, refusal::Refusal};
 use crate::{
     registration::{GrpcCode, TraceId},
-    telemetry::metrics,
+    telemetry::{metrics, spans::CallSpan},
 };
 use http::{HeaderMap, HeaderValue, Response, StatusCode};
 use http_body::{Body as HttpBody, Frame, SizeHint};
@@ -15,13 +15,12 @@ use std::{
 use tokio::time::Instant;
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 use tonic::{Code, Status, body::Body};
-use tracing::Span;
 
 /// If the client disconnects, it is dropped without a response and counts as cancelled.
 pub(super) struct ActiveCall {
     pub(super) method: &'static str,
     pub(super) started_at: Instant,
-    pub(super) span: Span,
+    pub(super) span: CallSpan,
     pub(super) trace_id: TraceId,
     pub(super) sampled: bool,
     pub(super) code: Code,
@@ -129,8 +128,10 @@ impl HttpBody for TrackedStream {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Self::Data>, Self::Error>>> {
-        let span = self.call.as_ref().map_or_else(Span::none, |call| call.span.clone());
-        let frame = match span.in_scope(|| Pin::new(&mut self.inner).poll_frame(context)) {
+        let entered = self.call.as_ref().and_then(|call| call.span.enter());
+        let polled = Pin::new(&mut self.inner).poll_frame(context);
+        drop(entered);
+        let frame = match polled {
             Poll::Ready(frame) => match self.problem(&frame) {
                 Some(trailers) => Some(Ok(Frame::trailers(trailers))),
                 None => frame,
@@ -162,10 +163,7 @@ impl Drop for ActiveCall {
         if self.code == Code::Cancelled {
             self.connection.count_cancel();
         }
-        self.span.record("rpc.grpc.status_code", i64::from(i32::from(self.code)));
-        if is_server_error(self.code) {
-            self.span.record("otel.status_code", "error");
-        }
+        self.span.end(i32::from(self.code), is_server_error(self.code));
         // An exemplar must link to a trace that is kept.
         let kept = self.sampled || ![Code::Ok, Code::Cancelled].contains(&self.code);
         metrics().observe_grpc_request(

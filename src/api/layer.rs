@@ -16,7 +16,10 @@ use crate::{
     auth::Authenticator,
     pipeline::Places,
     registration::{CallerId, TraceContext},
-    telemetry::{self, propagation, spans},
+    telemetry::{
+        self, propagation,
+        spans::{self, CallSpan},
+    },
 };
 use bytes::BytesMut;
 use futures_util::FutureExt;
@@ -34,7 +37,6 @@ use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tonic::{Code, Status, body::Body};
 use tower::{Layer, Service};
-use tracing::{Instrument, Span};
 
 #[derive(Clone, Debug)]
 pub(super) struct CallContext {
@@ -288,7 +290,7 @@ where
                 Status::internal(text).into_http()
             })
         };
-        telemetry::with_isolated_hub(answer.instrument(call.span.clone())).await
+        telemetry::with_isolated_hub(call.span.run(answer)).await
     }
 }
 
@@ -338,7 +340,7 @@ where
         let mut call = ActiveCall {
             method,
             started_at: context.started_at,
-            span: Span::none(),
+            span: CallSpan::default(),
             trace_id: context.trace.trace_id,
             sampled: context.trace.sampled.unwrap_or(false),
             code: Code::Cancelled,

@@ -1,5 +1,5 @@
-//! Claims of queued registrations. The store holds the queue and, where replicas share it, which replica has claimed
-//! what; this keeps two senders of one process from claiming the same registration.
+//! Claims of queued registrations. The store holds the queue and, where several replicas send from it, which signer has
+//! claimed what; this keeps two senders of one process from claiming the same registration.
 
 use super::turns::Turns;
 use crate::{
@@ -33,6 +33,8 @@ pub(super) struct Claim {
     pub(super) registrations: Vec<QueuedRegistration>,
     ids: Vec<RegistrationId>,
     claimed: Arc<Mutex<HashSet<RegistrationId>>>,
+    /// Whether other replicas see it.
+    is_stored: bool,
 }
 
 impl Queue {
@@ -88,7 +90,7 @@ impl Queue {
 
     /// Gives a claim up at once. A claim that only drops expires in a shared store after its lifetime.
     pub(super) async fn release(&self, claim: Claim) {
-        if self.store.is_shared()
+        if claim.is_stored
             && let Err(error) = self.store.release_claims(&claim.ids()).await
         {
             log_retry!(error, "failed to release a claim; it expires by itself");
@@ -106,8 +108,9 @@ impl Queue {
         let _claiming = self.claim_lock.lock().await;
         let now = now();
         let next = self.turns.lock().next(max.div_ceil(2));
-        let in_turn = self.queued_in_turn(signer, now, &next).await?;
-        let by_age = if self.store.is_shared() {
+        let is_stored = self.store.has_other_senders().await?;
+        let in_turn = self.queued_in_turn(signer, now, &next, is_stored).await?;
+        let by_age = if is_stored {
             self.store.claim_queued(signer, now, max).await?
         } else {
             let claimed = self.claimed.lock().len();
@@ -128,7 +131,7 @@ impl Queue {
         registrations.truncate(max);
         let ids: Vec<_> = registrations.iter().map(|row| row.id).collect();
         claimed.extend(&ids);
-        Ok(Claim { registrations, ids, claimed: self.claimed.clone() })
+        Ok(Claim { registrations, ids, claimed: self.claimed.clone(), is_stored })
     }
 
     /// Of these, the ones that can be claimed, in this order.
@@ -137,11 +140,12 @@ impl Queue {
         signer: Address,
         now: Timestamp,
         next: &[RegistrationId],
+        is_stored: bool,
     ) -> Result<Vec<QueuedRegistration>, StoreError> {
         if next.is_empty() {
             return Ok(Vec::new());
         }
-        let found = if self.store.is_shared() {
+        let found = if is_stored {
             self.store.claim_queued_among(signer, now, next).await?
         } else {
             self.store.queued_among(now, next).await?

@@ -3,12 +3,13 @@
 //! A claim keeps other signers from preparing the same registrations at the same time. It belongs to the signer and not
 //! to the process: the next process that acts for the signer, after a crash or a lost lease, continues with it at once.
 //! It ends when the registration is signed or blocked, or when it expires. If two signers claim the same registration
-//! nevertheless, only one of them can sign it.
+//! nevertheless, only one of them can sign it. So none is written as long as one process sends for all signers: a claim
+//! costs as much as signing does.
 
 #[cfg(test)]
 use super::engine::Engine;
 use super::{
-    QueuedRegistration, Store, StoreError,
+    QueuedRegistration, Store, StoreError, UnfinalizedBlock,
     bind::{bind_ids, clamp},
     lease::DATABASE_NOW_MICROS,
     query::{Query, Row, query},
@@ -41,6 +42,28 @@ fn bind_claim(query: Query, signer: Address, now: Timestamp) -> Query {
 }
 
 impl Store {
+    /// Whether another process holds the lease of a signer, so that claims have to be written.
+    pub async fn has_other_senders(&self) -> Result<bool, StoreError> {
+        if !self.is_shared() {
+            return Ok(false);
+        }
+        let query = query(format!(
+            "SELECT 1 FROM leases WHERE holder <> $1 AND signer <> $2 AND expires_at >= {} LIMIT 1",
+            self.lease_clock()
+        ));
+        let query = query.bind(self.leases.holder_id()).bind(UnfinalizedBlock::FOREIGN_LEASE.to_vec());
+        Ok(spans::db("other_senders", query.fetch_optional(&self.writer)).await?.is_some())
+    }
+
+    /// The time by which leases expire.
+    fn lease_clock(&self) -> String {
+        #[cfg(test)]
+        if let Engine::SharedFile(_) = &*self.engine {
+            return crate::clock::now().micros().to_string();
+        }
+        DATABASE_NOW_MICROS.to_owned()
+    }
+
     /// Claims for this signer at most `limit` queued registrations that are due and that no other signer has claimed,
     /// oldest first.
     pub async fn claim_queued(
@@ -160,6 +183,20 @@ mod tests {
     async fn claimed(store: &Store, signer: Address, limit: usize) -> Vec<RegistrationId> {
         let now = Timestamp::from(std::time::SystemTime::now());
         store.claim_queued(signer, now, limit).await.unwrap().iter().map(|claimed| claimed.id).collect()
+    }
+
+    #[tokio::test]
+    async fn claims_are_written_only_while_another_process_holds_the_lease_of_a_signer() {
+        let (database, first, second) = replicas(0).await;
+        let others = async || (first.has_other_senders().await.unwrap(), second.has_other_senders().await.unwrap());
+        first.acquire_lease(FIRST_SIGNER).await.unwrap().unwrap();
+        first.acquire_lease(SECOND_SIGNER).await.unwrap().unwrap();
+        second.acquire_lease(UnfinalizedBlock::FOREIGN_LEASE).await.unwrap().unwrap();
+        assert_eq!(others().await, (false, true));
+        second.acquire_lease(Address::repeat_byte(3)).await.unwrap().unwrap();
+        assert_eq!(others().await, (true, true));
+        database.run("UPDATE registrar.leases SET expires_at = 0").await;
+        assert_eq!(others().await, (false, false));
     }
 
     #[tokio::test]

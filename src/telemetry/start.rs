@@ -65,6 +65,7 @@ pub fn init(settings: &Settings) -> Result<Telemetry, StartError> {
         layers.push(otel_layer(settings, sampler, resource, pipeline.clone()));
         let mut listeners: Vec<EventListener<Registry>> =
             vec![(|metadata| *metadata.level() == Level::ERROR, KeepFailedTraces.boxed())];
+        listeners.push(spans::call::listener());
         if settings.otlp.is_some() {
             listeners.push(spans::partial_success::listener());
         }

@@ -7,11 +7,26 @@ const TICK: Duration = Duration::from_millis(10);
 
 /// Process id of the child with this name.
 pub fn child(name: &str) -> Option<u32> {
-    let ours = std::process::id();
-    fs::read_dir("/proc").ok()?.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok()).find(|id| {
-        let of_child = stat(*id).is_some_and(|fields| fields.get(1).and_then(|p| p.parse().ok()) == Some(ours));
-        of_child && fs::read_to_string(format!("/proc/{id}/comm")).is_ok_and(|comm| comm.trim() == name)
-    })
+    let ours = Some(std::process::id());
+    processes()?.into_iter().find(|id| parent(*id) == ours && is_named(*id, name))
+}
+
+fn processes() -> Option<Vec<u32>> {
+    Some(fs::read_dir("/proc").ok()?.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok()).collect())
+}
+
+fn parent(id: u32) -> Option<u32> {
+    stat(id)?.get(1)?.parse().ok()
+}
+
+fn is_named(id: u32, name: &str) -> bool {
+    fs::read_to_string(format!("/proc/{id}/comm")).is_ok_and(|comm| comm.trim() == name)
+}
+
+/// Whether it is a process of a PostgreSQL server below this process.
+fn is_database_server(id: u32) -> bool {
+    let mut ancestors = std::iter::successors(Some(id), |id| parent(*id));
+    is_named(id, "postgres") && ancestors.any(|ancestor| ancestor == std::process::id())
 }
 
 /// Current and peak resident memory of a process, in MiB.
@@ -24,11 +39,13 @@ pub fn memory(id: u32) -> Option<(f64, f64)> {
     Some((mebibytes("VmRSS:")?, mebibytes("VmHWM:")?))
 }
 
-/// Processor time used by the service, its node and this program.
+/// Processor time used by the service, its node, a database server and this program.
 #[derive(Clone, Copy)]
 pub struct Cpu {
     pub service: Duration,
     pub node: Duration,
+    /// Of all sessions that are still open.
+    pub database: Duration,
     pub bench: Duration,
 }
 
@@ -37,6 +54,7 @@ impl Cpu {
         Some(Self {
             service: used(child("registrar")?)?,
             node: used(child("anvil")?)?,
+            database: processes()?.into_iter().filter(|id| is_database_server(*id)).filter_map(used).sum(),
             bench: used(std::process::id())?,
         })
     }
@@ -49,6 +67,7 @@ impl Sub for Cpu {
         Self {
             service: self.service - earlier.service,
             node: self.node - earlier.node,
+            database: self.database.saturating_sub(earlier.database),
             bench: self.bench - earlier.bench,
         }
     }

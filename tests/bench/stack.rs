@@ -33,6 +33,8 @@ pub struct BenchChain {
 /// Fields are dropped in order of declaration: the service before its node.
 pub struct BenchStack {
     pub service: Service,
+    /// Further ones on the same database.
+    replicas: Vec<Service>,
     pub chain: BenchChain,
     /// For another start.
     pub settings: Settings,
@@ -92,7 +94,12 @@ impl BenchStack {
             .set("REGISTRAR_QUEUE_LIMIT", 10_000_000);
         let settings = settings.iter().fold(plain, |plain, (name, value)| plain.set(name, value));
         let service = Service::start_with(command, &settings).await;
-        Self { service, chain, settings, database, _directory: directory }
+        Self { service, replicas: Vec::new(), chain, settings, database, _directory: directory }
+    }
+
+    /// Starts another service on the same database; half of the connections lead to it.
+    pub async fn add_replica(&mut self) {
+        self.replicas.push(Service::start(&self.settings).await);
     }
 
     /// A client with its own connection.
@@ -102,8 +109,9 @@ impl BenchStack {
 
     pub async fn connections(&self, count: usize) -> Vec<RegistrarServiceClient<Channel>> {
         let mut clients = Vec::new();
-        for _ in 0..count {
-            clients.push(self.connect().await);
+        let services = std::iter::once(&self.service).chain(&self.replicas).cycle();
+        for service in services.take(count) {
+            clients.push(RegistrarServiceClient::new(channel(service.grpc).await));
         }
         clients
     }

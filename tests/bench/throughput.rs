@@ -32,7 +32,7 @@ const RAW_FIRST: u64 = 1_000_000_000;
 /// Measures the service on each database, each between two measurements of the node alone.
 pub async fn measure(report: &mut Report) {
     let stack = BenchStack::start(BenchChain::with_block_time(1.0).await, &[]).await;
-    beside_the_node(&stack, "", Bar::AtLeast(1.8), report).await;
+    beside_the_node(&stack, "", Some(Bar::AtLeast(1.8)), report).await;
     progress("the node alone, batches of 100");
     let first = RAW_FIRST + 2 * RAW_SINGLES;
     let batched = node_baseline::limit(&stack.chain, first..first + RAW_BATCHED, BATCH).await;
@@ -43,8 +43,17 @@ pub async fn measure(report: &mut Report) {
     // On the same disk; its processes compete for the same processors.
     let url = Database::new().await.url();
     let stack = BenchStack::start(BenchChain::with_block_time(1.0).await, &[("REGISTRAR_DATABASE_URL", &url)]).await;
-    beside_the_node(&stack, "PostgreSQL: ", Bar::AtLeast(1.3), report).await;
+    beside_the_node(&stack, "PostgreSQL: ", Some(Bar::AtLeast(1.3)), report).await;
     stack.note_warnings("PostgreSQL: throughput", report);
+    drop(stack);
+
+    // One of them sends for the signer; both accept.
+    let url = Database::new().await.url();
+    let mut stack =
+        BenchStack::start(BenchChain::with_block_time(1.0).await, &[("REGISTRAR_DATABASE_URL", &url)]).await;
+    stack.add_replica().await;
+    beside_the_node(&stack, "PostgreSQL, 2 replicas: ", None, report).await;
+    stack.note_warnings("PostgreSQL, 2 replicas: throughput", report);
 }
 
 /// The service's RPC calls: idle, under load, and idle once all is confirmed.
@@ -61,12 +70,16 @@ pub async fn calls(report: &mut Report) {
 }
 
 /// Measures the node alone before and after the service, because the machine's other load may vary.
-async fn beside_the_node(stack: &BenchStack, on: &str, bar: Bar, report: &mut Report) {
+async fn beside_the_node(stack: &BenchStack, on: &str, bar: Option<Bar>, report: &mut Report) {
     let before = singles(&stack.chain, RAW_FIRST).await;
     let loaded = under_load(stack, Load::default(), on, report).await;
     let after = singles(&stack.chain, RAW_FIRST + RAW_SINGLES).await;
     let share = loaded.rate / f64::midpoint(before.rate, after.rate);
-    report.bar(format!("{on}throughput: service / node alone"), share, "", bar);
+    let name = format!("{on}throughput: service / node alone");
+    match bar {
+        Some(bar) => report.bar(name, share, "", bar),
+        None => report.figure(name, share, ""),
+    }
     report.figure(format!("{on}throughput: service, on chain"), loaded.rate, "/s");
     report.figure(format!("{on}throughput: service, accepted"), loaded.accept_rate, "/s");
     report.figure(format!("{on}throughput: node alone, singles, before"), before.rate, "/s");
@@ -142,8 +155,10 @@ pub async fn under_load(stack: &BenchStack, load: Load, on: &str, report: &mut R
     if let Some(cpu) = cpu {
         let each = |used: Duration| used.as_secs_f64() * 1e6 / registered as f64;
         report.note(format!(
-            "{on}CPU under load, per registration: service {:.0} us, node {:.0} us, this load program {:.0} us",
+            "{on}CPU under load, per registration: service {:.0} us, database server {:.0} us, node {:.0} us, this load \
+             program {:.0} us",
             each(cpu.service),
+            each(cpu.database),
             each(cpu.node),
             each(cpu.bench)
         ));

@@ -2,8 +2,10 @@
 
 use crate::registration::{observations::BlockFullness, units::format_gwei};
 
-/// Headroom above the current base fee. Base blocks of 200 ms (since its Denim upgrade) can raise the base fee by about
-/// 14% each, so a factor of eight lasts for about three seconds of full blocks; what is not needed is not paid.
+/// Headroom above the current base fee: what is not needed is not paid. With the parameters of Base Sepolia's blocks of
+/// 2 s a full block raises the base fee by 14%, (elasticity 15 - 1) / denominator 100, and a factor of eight lasts for
+/// 16 full blocks. Blocks of 200 ms have a tenth of that each, by a tenfold denominator; without it the factor would
+/// still last for three seconds.
 const BASE_FEE_MULTIPLIER: u128 = 8;
 /// The headroom ends at this part of the cap, so that a pending transaction can still be replaced: nodes accept a
 /// replacement only when both fees are a tenth higher.

@@ -102,17 +102,10 @@ pub(super) fn caller_sample_rand(trace: &TraceContext) -> f64 {
 /// Ids in the headers of other tracing systems, with the attributes that record them. They serve to find a request by
 /// the caller's own id, and never name the trace to continue. Left out are values that are not visible ASCII of at most
 /// 64 characters, and headers that occur twice.
-fn foreign_ids(headers: &HeaderMap) -> Vec<(&'static str, String)> {
+pub(super) fn foreign_ids(headers: &HeaderMap) -> Vec<(&'static str, String)> {
     let is_id = |text: &&str| {
         !text.is_empty() && text.len() <= MAX_FOREIGN_ID_LEN && text.bytes().all(|byte| byte.is_ascii_graphic())
     };
     let id = |(name, key)| Some((key, single_header(headers, name).filter(is_id)?.to_owned()));
     FOREIGN_ID_HEADERS.into_iter().filter_map(id).collect()
-}
-
-/// Records the ids of other tracing systems on a span that has fields for them.
-pub(super) fn record_foreign_ids(headers: &HeaderMap, span: &tracing::Span) {
-    for (key, id) in foreign_ids(headers) {
-        span.record(key, id);
-    }
 }

@@ -1,33 +1,19 @@
 //! Conversions between our trace ids and OpenTelemetry's contexts.
 
-use crate::registration::{SpanId, TraceContext, TraceId};
+use crate::registration::{SpanId, TraceId};
 use opentelemetry::{
     Context,
     trace::{SpanContext, TraceContextExt, TraceFlags, TraceState},
 };
 
 pub(super) fn remote_span_context(trace_id: TraceId, span_id: SpanId, sampled: bool, state: &str) -> SpanContext {
-    span_context(trace_id, otel_span_id(span_id), sampled, state)
-}
-
-fn span_context(trace_id: TraceId, span_id: opentelemetry::SpanId, sampled: bool, state: &str) -> SpanContext {
     SpanContext::new(
         otel_trace_id(trace_id),
-        span_id,
+        otel_span_id(span_id),
         TraceFlags::default().with_sampled(sampled),
         true,
         state.parse::<TraceState>().unwrap_or_default(),
     )
-}
-
-/// The parent of a span whose caller names a trace and no span: OpenTelemetry takes a trace id only with a parent.
-/// Removed when the span ends.
-pub(super) const NO_PARENT: opentelemetry::SpanId = opentelemetry::SpanId::from_bytes([0xff; 8]);
-
-/// The context in which a span continues the caller's trace.
-pub(super) fn caller_context(trace: &TraceContext, sampled: bool) -> SpanContext {
-    let parent = trace.parent.map_or(NO_PARENT, otel_span_id);
-    span_context(trace.trace_id, parent, sampled, &trace.tracestate)
 }
 
 pub(super) fn otel_trace_id(id: TraceId) -> opentelemetry::TraceId {

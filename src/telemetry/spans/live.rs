@@ -1,16 +1,20 @@
-//! Spans of work that a caller or a batch waits for. Names are static, ids are fields.
+//! Spans of work that a call or a batch waits for. Names are static, ids are fields.
 
 use super::{
-    attributes::{BATCH_OP, FAILOVER_ATTRIBUTE, HEALTH_CHECK_OP, REPEATED_ATTRIBUTE, SERVER_OP},
-    context::{caller_context, remote_span_context, span_ids},
+    attributes::{BATCH_OP, FAILOVER_ATTRIBUTE, HEALTH_CHECK_OP, REPEATED_ATTRIBUTE},
+    call::{CallRecord, mark_call_with_failover},
+    context::{remote_span_context, span_ids},
     pipeline::pipeline,
     segment::{Deferred, RegistrationAttrs},
 };
 use crate::{
-    registration::{CallerName, Registration, SpanId, TraceContext, TraceId, UserId},
-    telemetry::{ids::new_span_id, propagation, user_id::exported_user_id},
+    registration::{Registration, SpanId, TraceContext, TraceId},
+    telemetry::ids::new_span_id,
 };
-use opentelemetry::{Context, trace::TraceContextExt};
+use opentelemetry::{
+    Context,
+    trace::{SpanContext, TraceContextExt},
+};
 use std::{
     future::Future,
     sync::{
@@ -25,52 +29,6 @@ use tracing_opentelemetry::OpenTelemetrySpanExt;
 tokio::task_local! {
     /// Whether an RPC request of this batch failed over to another endpoint.
     static FAILOVER_SEEN: Arc<AtomicBool>;
-}
-
-/// The span of a gRPC call, in the caller's trace and as a child of its span, if there are any. Sets `trace` to the ids and the head
-/// decision of the new span.
-pub(crate) fn server(trace: &mut TraceContext, path: &'static str, headers: &http::HeaderMap) -> Span {
-    let Some(pipeline) = pipeline() else { return Span::none() };
-    let baggage = Some(trace.baggage.as_str()).filter(|baggage| baggage.contains("sentry-"));
-    let name = path.trim_start_matches('/');
-    let span = info_span!(
-        parent: None,
-        "grpc.server",
-        sentry.op = SERVER_OP,
-        otel.name = name,
-        otel.kind = "server",
-        otel.status_code = Empty,
-        rpc.system.name = "grpc",
-        rpc.method = name.rsplit('/').next(),
-        rpc.grpc.status_code = Empty,
-        caller = Empty,
-        documents = Empty,
-        newDocuments = Empty,
-        user.id = Empty,
-        failover = Empty,
-        repeated = Empty,
-        registrar.baggage = baggage,
-        caller.x_trace_id = Empty,
-        caller.x_span_id = Empty,
-        caller.x_parent_span_id = Empty,
-    );
-    propagation::record_foreign_ids(headers, &span);
-    // A trace without both is a new one.
-    if trace.parent.is_some() || trace.sampled.is_some() {
-        let sampled = pipeline.head_sampler.is_caller_trace_sampled(trace);
-        let parent = Context::new().with_remote_span_context(caller_context(trace, sampled));
-        // Fails only if the layer is not installed.
-        let _ = span.set_parent(propagation::with_forwarded_state(parent, trace));
-    }
-    let context = span.context();
-    let own = context.span();
-    let own = own.span_context();
-    if let Some(trace_id) = TraceId::from_bytes(own.trace_id().to_bytes()) {
-        trace.trace_id = trace_id;
-        trace.parent = SpanId::from_bytes(own.span_id().to_bytes());
-        trace.sampled = Some(own.is_sampled());
-    }
-    span
 }
 
 /// Adds the registration to the current call's span. A call that found an existing registration is linked to its trace.
@@ -89,39 +47,15 @@ pub(crate) fn annotate_registration(registration: &Registration, is_new: bool) {
     });
 }
 
-/// Adds to the current call's span how many documents it has named, and how many of them were queued by it.
-pub(crate) fn annotate_batch_call(documents: usize, new: usize, user: Option<&UserId>) {
-    if pipeline().is_some() {
-        let span = Span::current();
-        // A u64 becomes a text in the export.
-        let count = |number: usize| i64::try_from(number).unwrap_or(i64::MAX);
-        span.record("documents", count(documents));
-        span.record("newDocuments", count(new));
-        if let Some(user) = user {
-            span.record("user.id", exported_user_id(user));
-        }
-    }
-}
-
-/// Adds the caller to the current call's span.
-pub(in crate::telemetry) fn annotate_caller(caller: &CallerName) {
-    Span::current().record("caller", caller.as_str());
-}
-
-/// Marks the current call as one that fails like an earlier one, which is exported: this one is not.
-pub(crate) fn mark_repeated_call() {
-    if pipeline().is_some() {
-        Span::current().record(REPEATED_ATTRIBUTE, true);
-    }
-}
-
 fn defer(deferred: impl FnOnce() -> Deferred) {
     if let Some(pipeline) = pipeline() {
         Context::map_current(|context| {
             let span = context.span();
             let span = span.span_context();
-            if span.is_valid() && !span.is_remote() {
-                pipeline.open_spans.defer(span, deferred());
+            match CallRecord::of(context) {
+                Some(call) if call.is_current(context) => call.defer(span.span_id(), deferred()),
+                Some(_) | None if span.is_valid() && !span.is_remote() => pipeline.open_spans.defer(span, deferred()),
+                Some(_) | None => {}
             }
         });
     }
@@ -263,7 +197,8 @@ pub(crate) fn health_check(endpoint: &str) -> Span {
 }
 
 fn has_current_span() -> bool {
-    pipeline().is_some() && !Span::current().is_none()
+    let is_ours = |context: &SpanContext| context.is_valid() && !context.is_remote();
+    pipeline().is_some() && Context::map_current(|context| is_ours(context.span().span_context()))
 }
 
 /// Whether an RPC request of the current batch failed over to another endpoint.
@@ -273,7 +208,12 @@ pub(crate) fn saw_failover() -> bool {
 
 pub(crate) fn record_failover() {
     if pipeline().is_some() {
-        Span::current().record(FAILOVER_ATTRIBUTE, true);
+        let span = Span::current();
+        if span.is_none() {
+            mark_call_with_failover();
+        } else {
+            span.record(FAILOVER_ATTRIBUTE, true);
+        }
         // Fails outside of a batch.
         let _ = FAILOVER_SEEN.try_with(|seen| seen.store(true, Ordering::Relaxed));
     }

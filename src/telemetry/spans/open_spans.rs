@@ -4,6 +4,7 @@
 //! beyond the first limit becomes a segment of its own; one that ends beyond the second is dropped. Both are counted.
 
 use super::{
+    call::CallRecord,
     segment::{Deferred, Segment},
     sharded::Sharded,
 };
@@ -12,7 +13,10 @@ use opentelemetry::{SpanId, TraceId, trace::SpanContext};
 use opentelemetry_sdk::trace::SpanData;
 use std::{
     collections::HashMap,
-    sync::atomic::{AtomicUsize, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
 };
 
 /// Six spans for each of the 5,000 calls that may wait at once.
@@ -28,8 +32,7 @@ pub(super) struct OpenSpans {
 
 #[derive(Debug, Default)]
 struct Shard {
-    /// From each open span to its local root.
-    roots: HashMap<SpanId, SpanId>,
+    roots: HashMap<SpanId, Root>,
     segments: HashMap<SpanId, SegmentBuilder>,
 }
 
@@ -40,21 +43,56 @@ struct SegmentBuilder {
     deferred: Vec<(SpanId, Deferred)>,
 }
 
+/// The local root of an open span.
+#[derive(Clone, Debug)]
+enum Root {
+    Span(SpanId),
+    Call(Arc<CallRecord>),
+}
+
+/// What the end of a span means for its segment.
+#[derive(Debug)]
+pub(super) enum Ended {
+    /// Others are open.
+    Open,
+    Complete(Segment),
+    /// The call collects its own.
+    OfCall(Arc<CallRecord>, Box<SpanData>),
+}
+
 impl OpenSpans {
-    pub(super) fn start_span(&self, trace_id: TraceId, span_id: SpanId, local_parent: Option<SpanId>) {
+    /// `call` is the one in whose context the span starts.
+    pub(super) fn start_span(
+        &self,
+        trace_id: TraceId,
+        span_id: SpanId,
+        local_parent: Option<SpanId>,
+        call: Option<&Arc<CallRecord>>,
+    ) {
         if self.buffered.fetch_add(1, Ordering::Relaxed) >= MAX_OPEN_SPANS {
             self.buffered.fetch_sub(1, Ordering::Relaxed);
             return;
         }
         let mut shard = self.shards.lock(trace_id);
-        let root = local_parent.and_then(|parent| shard.roots.get(&parent).copied()).unwrap_or(span_id);
-        shard.roots.insert(span_id, root);
+        if let Some(call) = call.filter(|call| call.start_child()) {
+            shard.roots.insert(span_id, Root::Call(call.clone()));
+            return;
+        }
+        let root = match local_parent.and_then(|parent| shard.roots.get(&parent)) {
+            Some(Root::Span(root)) => *root,
+            Some(Root::Call(_)) | None => span_id,
+        };
+        shard.roots.insert(span_id, Root::Span(root));
         shard.segments.entry(root).or_default().open_count += 1;
     }
 
     pub(super) fn defer(&self, span: &SpanContext, deferred: Deferred) {
         let mut shard = self.shards.lock(span.trace_id());
-        let Some(root) = shard.roots.get(&span.span_id()).copied() else { return };
+        let root = match shard.roots.get(&span.span_id()) {
+            Some(Root::Span(root)) => *root,
+            Some(Root::Call(call)) => return call.defer(span.span_id(), deferred),
+            None => return,
+        };
         let Some(segment) = shard.segments.get_mut(&root) else { return };
         if segment.deferred.len() < MAX_SEGMENT_SPANS {
             segment.deferred.push((span.span_id(), deferred));
@@ -63,14 +101,20 @@ impl OpenSpans {
         }
     }
 
-    /// Returns the segment if this was its last open span.
-    pub(super) fn end_span(&self, span: SpanData) -> Option<Segment> {
+    pub(super) fn end_span(&self, span: SpanData) -> Ended {
         let mut shard = self.shards.lock(span.span_context.trace_id());
-        let Some(root) = shard.roots.remove(&span.span_context.span_id()) else {
-            drop(shard);
-            return Some(single_span_segment(span));
+        let root = match shard.roots.remove(&span.span_context.span_id()) {
+            Some(Root::Span(root)) => root,
+            Some(Root::Call(call)) => {
+                self.buffered.fetch_sub(1, Ordering::Relaxed);
+                return Ended::OfCall(call, Box::new(span));
+            }
+            None => {
+                drop(shard);
+                return Ended::Complete(single_span_segment(span));
+            }
         };
-        let segment = shard.segments.get_mut(&root)?;
+        let Some(segment) = shard.segments.get_mut(&root) else { return Ended::Open };
         segment.open_count -= 1;
         let is_full = segment.ended.len() >= MAX_SEGMENT_SPANS && span.span_context.span_id() != root;
         // Freed after the lock is released.
@@ -89,14 +133,14 @@ impl OpenSpans {
             self.buffered.fetch_sub(1, Ordering::Relaxed);
             metrics().add_telemetry_dropped(Budget::Segment, 1);
         }
-        let SegmentBuilder { ended: spans, deferred, .. } = complete?;
+        let Some(SegmentBuilder { ended: spans, deferred, .. }) = complete else { return Ended::Open };
         self.buffered.fetch_sub(spans.len(), Ordering::Relaxed);
-        Some(Segment { root_id: root, spans, deferred })
+        Ended::Complete(Segment { root_id: root, call: None, spans, deferred })
     }
 }
 
 /// For a span that started beyond the limit. It is decided by itself, because it may have failed.
 fn single_span_segment(span: SpanData) -> Segment {
     metrics().add_telemetry_dropped(Budget::Spans, 1);
-    Segment { root_id: span.span_context.span_id(), spans: vec![span], deferred: Vec::new() }
+    Segment { root_id: span.span_context.span_id(), call: None, spans: vec![span], deferred: Vec::new() }
 }

@@ -3,8 +3,9 @@
 use super::{
     attributes::{
         BATCH_OP, BATCH_SIZE_ATTRIBUTE, FAILOVER_ATTRIBUTE, HEALTH_CHECK_OP, REPEATED_ATTRIBUTE, bool_attribute,
-        find_attribute, int_attribute, span_op,
+        find_attribute, span_op,
     },
+    call::EndedCall,
     context::otel_trace_id,
     export_queue::{ExportQueue, Sink},
     head_sampler::HeadSampler,
@@ -27,9 +28,9 @@ use std::{
     time::Duration,
 };
 
-const GRPC_OK: i64 = 0;
+const GRPC_OK: i32 = 0;
 /// The caller hung up, which is no failure.
-const GRPC_CANCELLED: i64 = 1;
+const GRPC_CANCELLED: i32 = 1;
 
 #[derive(Debug)]
 pub(crate) struct SpanPipeline {
@@ -79,9 +80,15 @@ impl SpanPipeline {
     }
 
     pub(super) fn decide(&self, segment: Segment) {
-        let Some(root) = segment.root_span().filter(|_| !self.export_queue.has_no_sinks()) else { return };
-        let trace_id = root.span_context.trace_id();
-        let summary = summarize(root, &segment.spans);
+        if self.export_queue.has_no_sinks() {
+            return;
+        }
+        let root = segment.root_span();
+        let (trace_id, summary) = match (&segment.call, root) {
+            (Some(call), _) => (call.span_context().trace_id(), summarize_call(call, &segment.spans)),
+            (None, Some(root)) => (root.span_context.trace_id(), summarize(root, &segment.spans)),
+            (None, None) => return,
+        };
         let reason = tail_policy::keep_reason(&summary);
         if summary.background {
             // No other segment of its trace can fail later.
@@ -93,7 +100,8 @@ impl SpanPipeline {
         }
         let has_registration =
             segment.deferred.iter().any(|(_, deferred)| matches!(deferred, Deferred::Registration(_)));
-        let worth_holding = has_registration || find_attribute(&root.attributes, BATCH_SIZE_ATTRIBUTE).is_some();
+        let is_batch = |root: &SpanData| find_attribute(&root.attributes, BATCH_SIZE_ATTRIBUTE).is_some();
+        let worth_holding = has_registration || root.is_some_and(is_batch);
         match self.trace_cache.hold(trace_id, segment, worth_holding) {
             Some(segment) => self.export(trace_id, segment, KeepReason::Related, false),
             None => metrics().inc_telemetry_traces(Decision::Dropped),
@@ -129,23 +137,40 @@ impl SpanPipeline {
     }
 }
 
+fn summarize_call(call: &EndedCall, children: &[SpanData]) -> SegmentSummary {
+    let is_repeated = call.is_repeated();
+    SegmentSummary {
+        sampled: call.span_context().is_sampled() && !is_repeated,
+        failed: ![GRPC_OK, GRPC_CANCELLED].contains(&call.grpc_code()) || call.is_error() || any_failed(children),
+        failover: call.saw_failover() || any_failed_over(children),
+        duration: call.duration(),
+        slow_after: match may_wait_for_chain(call.name()) {
+            true => tail_policy::SLOW_REGISTRATION,
+            false => tail_policy::SLOW_CALL,
+        },
+        background: is_repeated,
+    }
+}
+
 fn summarize(root: &SpanData, spans: &[SpanData]) -> SegmentSummary {
     let op = span_op(&root.attributes);
-    let status = int_attribute(&root.attributes, "rpc.grpc.status_code").unwrap_or(GRPC_OK);
-    let is_error = |span: &SpanData| matches!(span.status, Status::Error { .. });
     let repeated = bool_attribute(&root.attributes, REPEATED_ATTRIBUTE);
     SegmentSummary {
         sampled: root.span_context.is_sampled() && !repeated,
-        failed: ![GRPC_OK, GRPC_CANCELLED].contains(&status) || spans.iter().any(is_error),
-        failover: spans.iter().any(|span| bool_attribute(&span.attributes, FAILOVER_ATTRIBUTE)),
+        failed: any_failed(spans),
+        failover: any_failed_over(spans),
         duration: root.end_time.duration_since(root.start_time).unwrap_or_default(),
-        slow_after: if may_wait_for_chain(&root.name) || op == BATCH_OP {
-            tail_policy::SLOW_REGISTRATION
-        } else {
-            tail_policy::SLOW_CALL
-        },
+        slow_after: if op == BATCH_OP { tail_policy::SLOW_REGISTRATION } else { tail_policy::SLOW_CALL },
         background: op == HEALTH_CHECK_OP || repeated,
     }
+}
+
+fn any_failed(spans: &[SpanData]) -> bool {
+    spans.iter().any(|span| matches!(span.status, Status::Error { .. }))
+}
+
+fn any_failed_over(spans: &[SpanData]) -> bool {
+    spans.iter().any(|span| bool_attribute(&span.attributes, FAILOVER_ATTRIBUTE))
 }
 
 fn may_wait_for_chain(name: &str) -> bool {

@@ -1,10 +1,10 @@
 //! The spans of one trace in this process: a local root and its descendants.
 //!
-//! Database spans and the attributes of a registration are deferred: they become spans and attributes only if the
+//! The span of a call, database spans and the attributes of a registration are deferred: they become spans and attributes only if the
 //! segment is exported, on the export thread. Ninety-nine of a hundred calls are not exported, and making a span costs
 //! as much for them.
 
-use super::attributes::OP_ATTRIBUTE;
+use super::{attributes::OP_ATTRIBUTE, call::EndedCall};
 use crate::{
     registration::{CallerName, Pair, RegistrationId, UserId},
     telemetry::{settings::SpanLimits, user_id::exported_user_id},
@@ -19,6 +19,8 @@ use std::time::SystemTime;
 #[derive(Debug)]
 pub(in crate::telemetry) struct Segment {
     pub(super) root_id: SpanId,
+    /// The local root, until [`Self::materialize`].
+    pub(super) call: Option<Box<EndedCall>>,
     /// In the order in which they ended.
     pub(in crate::telemetry) spans: Vec<SpanData>,
     /// By the span that each belongs to.
@@ -49,11 +51,14 @@ impl Segment {
 
     /// Spans after [`Self::materialize`].
     pub(super) fn span_count(&self) -> usize {
-        self.spans.len() + self.deferred.iter().filter(|(_, item)| matches!(item, Deferred::DbSpan { .. })).count()
+        usize::from(self.call.is_some())
+            + self.spans.len()
+            + self.deferred.iter().filter(|(_, item)| matches!(item, Deferred::DbSpan { .. })).count()
     }
 
     /// Turns what was deferred into spans and attributes.
     pub(super) fn materialize(&mut self, limits: SpanLimits) {
+        self.spans.extend(self.call.take().map(|call| call.into_span()));
         for (span_id, deferred) in std::mem::take(&mut self.deferred) {
             // Absent when the span was dropped at a limit.
             let Some(span) = self.spans.iter_mut().find(|span| span.span_context.span_id() == span_id) else {
@@ -155,7 +160,7 @@ mod tests {
             (call_id, Deferred::Registration(Box::new(registration))),
             (SpanId::from(2), orphan),
         ];
-        let mut segment = Segment { root_id: call_id, spans: vec![call()], deferred };
+        let mut segment = Segment { root_id: call_id, call: None, spans: vec![call()], deferred };
         segment.materialize(SpanLimits::default());
 
         let [call, db] = segment.spans.as_slice() else { panic!("{segment:?}") };

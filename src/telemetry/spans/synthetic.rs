@@ -137,7 +137,7 @@ impl SpanTree {
         let mut spans = Vec::with_capacity(self.children.len() + 1);
         spans.extend(self.children.into_iter().map(|child| child.into_span_data(trace, sampled, Some(root_id))));
         spans.push(root);
-        Segment { root_id: otel_span_id(root_id), spans, deferred: Vec::new() }
+        Segment { root_id: otel_span_id(root_id), call: None, spans, deferred: Vec::new() }
     }
 }
 

@@ -1,8 +1,8 @@
 //! Hands live spans to the pipeline, and has each segment decided when its last span has ended.
 
-use super::{context::NO_PARENT, pipeline::SpanPipeline};
+use super::{call::CallRecord, open_spans::Ended, pipeline::SpanPipeline};
 use opentelemetry::{
-    Context, SpanId,
+    Context,
     trace::{Span as _, TraceContextExt},
 };
 use opentelemetry_sdk::{
@@ -26,15 +26,15 @@ impl SpanProcessor for TailProcessor {
         let parent = context.span();
         let parent = parent.span_context();
         let is_local = parent.is_valid() && !parent.is_remote();
-        self.0.open_spans.start_span(own.trace_id(), own.span_id(), is_local.then(|| parent.span_id()));
+        let call = CallRecord::of(context).filter(|_| is_local);
+        self.0.open_spans.start_span(own.trace_id(), own.span_id(), is_local.then(|| parent.span_id()), call);
     }
 
-    fn on_end(&self, mut span: SpanData) {
-        if span.parent_span_id == NO_PARENT {
-            (span.parent_span_id, span.parent_span_is_remote) = (SpanId::INVALID, false);
-        }
-        if let Some(segment) = self.0.open_spans.end_span(span) {
-            self.0.decide(segment);
+    fn on_end(&self, span: SpanData) {
+        match self.0.open_spans.end_span(span) {
+            Ended::Open => {}
+            Ended::Complete(segment) => self.0.decide(segment),
+            Ended::OfCall(call, span) => call.end_child(*span, &self.0),
         }
     }
 

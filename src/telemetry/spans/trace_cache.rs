@@ -81,7 +81,7 @@ mod tests {
     }
 
     fn segment() -> Segment {
-        Segment { root_id: SpanId::from(1), spans: Vec::new(), deferred: Vec::new() }
+        Segment { root_id: SpanId::from(1), call: None, spans: Vec::new(), deferred: Vec::new() }
     }
 
     #[test]
