@@ -109,7 +109,7 @@ impl Store {
         let find = async {
             let mut found = HashMap::with_capacity(pairs.len());
             for chunk in chunks(pairs) {
-                read_by_pair(&by_pairs(chunk).fetch_all(&self.reader).await?, &mut found)?;
+                read_by_pair(&by_pairs(&chunk).fetch_all(&self.reader).await?, &mut found)?;
             }
             Ok(found)
         };
@@ -211,7 +211,7 @@ async fn restart_failed(
 async fn select_by_pairs(tx: &mut DbTransaction, pairs: &[&Pair]) -> Result<HashMap<Pair, Registration>, StoreError> {
     let mut found = HashMap::with_capacity(pairs.len());
     for chunk in chunks(pairs) {
-        read_by_pair(&by_pairs(chunk).fetch_all(&mut **tx).await?, &mut found)?;
+        read_by_pair(&by_pairs(&chunk).fetch_all(&mut **tx).await?, &mut found)?;
     }
     Ok(found)
 }

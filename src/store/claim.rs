@@ -14,7 +14,7 @@ use super::{
     lease::DATABASE_NOW_MICROS,
     query::{Query, Row, query},
     rows::{self, RowReader},
-    sql::{chunks, placeholders},
+    sql::{UNINDEXED_STATE, chunks, placeholders},
 };
 use crate::{
     registration::{RegistrationId, Timestamp},
@@ -26,12 +26,13 @@ use std::time::Duration;
 /// For a sender to prepare what it has claimed.
 const CLAIM_TTL: Duration = Duration::from_secs(10);
 
-/// Claims the due registrations that `selection`, from `$5` on, selects further; [`bind_claim`] binds what is before.
-/// Rows that another sender is claiming at this moment are skipped, not waited for.
-fn claim_sql(selection: &str) -> String {
+/// Claims the queued registrations, by the column or expression `state`, that are due and that `selection`, from `$5` on,
+/// selects further; [`bind_claim`] binds what is before. Rows that another sender is claiming at this moment are
+/// skipped, not waited for.
+fn claim_sql(state: &str, selection: &str) -> String {
     format!(
         "WITH registrations AS (UPDATE registrations SET claimed_by = $1, claimed_until = {DATABASE_NOW_MICROS} + $2 \
-         WHERE id IN (SELECT id FROM registrations WHERE state = 'queued' AND retry_at <= $3 AND (claimed_until < \
+         WHERE id IN (SELECT id FROM registrations WHERE {state} = 'queued' AND retry_at <= $3 AND (claimed_until < \
          {DATABASE_NOW_MICROS} OR claimed_by = $4) {selection} FOR UPDATE SKIP LOCKED) RETURNING *) {}",
         rows::SELECT_QUEUED
     )
@@ -76,7 +77,7 @@ impl Store {
         if let Engine::SharedFile(_) = &*self.engine {
             return self.claim_in_shared_file(signer, now, limit).await;
         }
-        let sql = format!("{} ORDER BY id", claim_sql("ORDER BY id LIMIT $5"));
+        let sql = format!("{} ORDER BY id", claim_sql("state", "ORDER BY id LIMIT $5"));
         let query = bind_claim(query(sql), signer, now).bind(clamp(limit));
         read_queued_rows(&spans::db("claim", query.fetch_all(&self.writer)).await?)
     }
@@ -90,8 +91,8 @@ impl Store {
     ) -> Result<Vec<QueuedRegistration>, StoreError> {
         let mut claimed = Vec::new();
         for chunk in chunks(ids) {
-            let sql = claim_sql(&format!("AND id IN ({})", placeholders(5, chunk.len())));
-            let query = bind_ids(bind_claim(query(sql), signer, now), chunk);
+            let sql = claim_sql(UNINDEXED_STATE, &format!("AND id IN ({})", placeholders(5, chunk.len())));
+            let query = bind_ids(bind_claim(query(sql), signer, now), &chunk);
             claimed.extend(read_queued_rows(&spans::db("claim_among", query.fetch_all(&self.writer)).await?)?);
         }
         Ok(claimed)
@@ -101,10 +102,10 @@ impl Store {
     pub async fn release_claims(&self, ids: &[RegistrationId]) -> Result<(), StoreError> {
         for chunk in chunks(ids) {
             let sql = format!(
-                "UPDATE registrations SET claimed_until = 0 WHERE state = 'queued' AND id IN ({})",
+                "UPDATE registrations SET claimed_until = 0 WHERE {UNINDEXED_STATE} = 'queued' AND id IN ({})",
                 placeholders(1, chunk.len())
             );
-            let query = bind_ids(query(sql), chunk);
+            let query = bind_ids(query(sql), &chunk);
             spans::db("release_claims", query.execute(&self.writer)).await?;
         }
         Ok(())

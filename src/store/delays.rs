@@ -6,7 +6,7 @@ use super::{
     db_transaction::DbTransaction,
     query::query,
     rows::{self, RowReader},
-    sql::{chunks, placeholders},
+    sql::{UNINDEXED_STATE, chunks, placeholders},
     transact::Fence,
 };
 use crate::{
@@ -61,20 +61,22 @@ impl Store {
         let cause = diagnosis.cause.code().as_bytes().to_vec();
         let text = rows::encode_diagnosis(diagnosis)?;
         let (fence, state) = match signed {
-            None => (Fence::None, "state = 'queued'"),
+            None => (Fence::None, "queued"),
             // Another replica may have the signer's lease by now.
-            Some(transaction) => (Fence::Transaction(transaction), "state = 'signed'"),
+            Some(transaction) => (Fence::Transaction(transaction), "signed"),
         };
         self.transact("mark_delayed", fence, async |tx| {
             let counted = lock_episode(tx, &cause, at).await?;
             let is_ongoing = query(HAS_DELAYED_SQL).bind(cause.clone()).fetch_optional(&mut **tx).await?.is_some();
             let mut marked = Vec::with_capacity(ids.len());
             for chunk in chunks(ids) {
-                let late =
-                    format!("id IN ({}) AND {state} AND delayed_at IS NULL RETURNING id", placeholders(6, chunk.len()));
+                let late = format!(
+                    "id IN ({}) AND {UNINDEXED_STATE} = '{state}' AND delayed_at IS NULL RETURNING id",
+                    placeholders(6, chunk.len())
+                );
                 let set = "delayed_at = $3, delay_cause = $4, delay_diagnosis = $5";
                 let query = tx.change_registrations(set, &late, at).bind(at).bind(cause.clone()).bind(text.clone());
-                for row in bind_ids(query, chunk).fetch_all(&mut **tx).await? {
+                for row in bind_ids(query, &chunk).fetch_all(&mut **tx).await? {
                     marked.push(RowReader::new(&row).registration_id()?);
                 }
             }

@@ -32,7 +32,7 @@ impl Store {
                 let mark = format!("UPDATE transactions SET pruned_at = $1 WHERE id IN ({list})");
                 let mut clear = query(clear).bind(Vec::<u8>::new());
                 let mut mark = query(mark).bind(at);
-                for id in chunk {
+                for id in &chunk {
                     (clear, mark) = (clear.bind(*id), mark.bind(*id));
                 }
                 clear.execute(&mut **tx).await?;

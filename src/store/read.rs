@@ -5,7 +5,7 @@ use super::{
     bind::{bind_ids, clamp},
     query::query,
     rows::{self, RowReader},
-    sql::{chunks, placeholders},
+    sql::{UNINDEXED_STATE, chunks, placeholders},
 };
 use crate::{
     registration::{Registration, RegistrationId, State, Timestamp},
@@ -37,7 +37,7 @@ impl Store {
         let mut found = Vec::with_capacity(ids.len());
         for chunk in chunks(ids) {
             let sql = format!("{} WHERE r.id IN ({})", rows::SELECT_REGISTRATION, placeholders(1, chunk.len()));
-            let query = bind_ids(query(sql), chunk);
+            let query = bind_ids(query(sql), &chunk);
             for row in spans::db(name, query.fetch_all(&self.reader)).await? {
                 found.push(rows::read_registration(&row)?);
             }
@@ -50,7 +50,7 @@ impl Store {
         let mut found = Vec::with_capacity(ids.len());
         for chunk in chunks(ids) {
             let sql = format!("SELECT id, revision FROM registrations WHERE id IN ({})", placeholders(1, chunk.len()));
-            let query = bind_ids(query(sql), chunk);
+            let query = bind_ids(query(sql), &chunk);
             for row in spans::db("revisions", query.fetch_all(&self.reader)).await? {
                 let mut c = RowReader::new(&row);
                 found.push((c.registration_id()?, c.get()?));
@@ -93,11 +93,11 @@ impl Store {
         let mut found = Vec::new();
         for chunk in chunks(ids) {
             let sql = format!(
-                "{} WHERE state = 'queued' AND retry_at <= $1 AND id IN ({})",
+                "{} WHERE {UNINDEXED_STATE} = 'queued' AND retry_at <= $1 AND id IN ({})",
                 rows::SELECT_QUEUED,
                 placeholders(2, chunk.len())
             );
-            let query = bind_ids(query(sql).bind(now), chunk);
+            let query = bind_ids(query(sql).bind(now), &chunk);
             for row in spans::db("queued_among", query.fetch_all(&self.reader)).await? {
                 found.push(rows::read_queued(&mut RowReader::new(&row))?);
             }

@@ -7,7 +7,7 @@ use super::{
     import::transaction_id_from_hash,
     query::query,
     rows::RowReader,
-    sql::{chunks, placeholders, state_guard},
+    sql::{UNINDEXED_STATE, chunks, placeholders, state_guard},
     transact::Fence,
 };
 use crate::registration::{
@@ -93,7 +93,7 @@ impl Store {
     pub async fn mark_failed(&self, id: RegistrationId, failure: &Failure, at: Timestamp) -> Result<bool, StoreError> {
         self.transact("mark_failed", Fence::None, async |tx| {
             let set = "state = $3, failure_reason = $4, failure_message = $5, blocked = '', failed_at = $6";
-            let failed = tx.change_registrations(set, "id = $7 AND state = 'queued'", at);
+            let failed = tx.change_registrations(set, &format!("id = $7 AND {UNINDEXED_STATE} = 'queued'"), at);
             let failed = failed
                 .bind(StateEvent::Fail.target().code())
                 .bind(failure.reason.code())
@@ -121,15 +121,17 @@ impl Store {
         self.transact("set_blocked_queued", Fence::None, async |tx| {
             let mut changed = 0;
             for chunk in chunks(ids) {
-                let others = format!("blocked <> $4 AND id IN ({}) AND state = 'queued'", placeholders(5, chunk.len()));
+                let list = placeholders(5, chunk.len());
+                let others = format!("blocked <> $4 AND id IN ({list}) AND {UNINDEXED_STATE} = 'queued'");
                 let block = tx.change_registrations("blocked = $3", &others, at).bind(code).bind(code);
                 let defer = format!(
-                    "UPDATE registrations SET retry_at = $1, claimed_until = 0 WHERE id IN ({}) AND state = 'queued'",
+                    "UPDATE registrations SET retry_at = $1, claimed_until = 0 WHERE id IN ({}) AND {UNINDEXED_STATE} = \
+                     'queued'",
                     placeholders(2, chunk.len())
                 );
                 let defer = query(defer).bind(retry_at);
-                changed += bind_ids(block, chunk).execute(&mut **tx).await?;
-                bind_ids(defer, chunk).execute(&mut **tx).await?;
+                changed += bind_ids(block, &chunk).execute(&mut **tx).await?;
+                bind_ids(defer, &chunk).execute(&mut **tx).await?;
             }
             Ok(changed)
         })

@@ -7,6 +7,7 @@ use super::{
     new_transaction::insert_attempt,
     query::{Row, query},
     rows::RowReader,
+    sql::UNINDEXED_STATE,
     transact::Fence,
 };
 use crate::{
@@ -93,7 +94,7 @@ impl Store {
     ) -> Result<u64, StoreError> {
         let code = blocked.map_or("", BlockedReason::code);
         self.transact(name, Fence::Transaction(id), async |tx| {
-            let others = format!("transaction_id = $4 AND blocked <> $5 AND state IN {states}");
+            let others = format!("transaction_id = $4 AND blocked <> $5 AND {UNINDEXED_STATE} IN {states}");
             let changed = tx.change_registrations("blocked = $3", &others, at);
             let changed = changed.bind(code).bind(id).bind(code).execute(&mut **tx).await?;
             Ok(changed)

@@ -3,21 +3,22 @@
 use crate::registration::StateEvent;
 use std::fmt::Write;
 
-/// Few sizes make few different statements, so that each is prepared once and cached.
-const CHUNK_SIZES: [usize; 4] = [128, 32, 8, 1];
+/// The state of a row that is found by its id or its transaction. As an expression it is not looked up in the index by
+/// state: there PostgreSQL would read every version of a row that had the state, until they are vacuumed.
+pub(super) const UNINDEXED_STATE: &str = "(state || '')";
 
 /// The states from which an event may move a registration, as a condition.
 pub(super) fn state_guard(event: StateEvent) -> String {
     let codes: Vec<_> = event.sources().map(|state| format!("'{}'", state.code())).collect();
-    format!("state IN ({})", codes.join(", "))
+    format!("{UNINDEXED_STATE} IN ({})", codes.join(", "))
 }
 
-pub(super) fn chunks<T>(mut rows: &[T]) -> impl Iterator<Item = &[T]> {
-    std::iter::from_fn(move || {
-        let size = CHUNK_SIZES.into_iter().find(|size| *size <= rows.len())?;
-        let (chunk, rest) = rows.split_at(size);
-        rows = rest;
-        Some(chunk)
+/// A list in parts of at most [`MAX_PADDED_ROWS`], each with its last element again up to a power of two: few sizes make
+/// few different statements, so that each is prepared once and cached.
+pub(super) fn chunks<T: Clone>(list: &[T]) -> impl Iterator<Item = Vec<T>> {
+    list.chunks(MAX_PADDED_ROWS).map(|part| {
+        let padding = part.last().into_iter().cycle().take(part.len().next_power_of_two() - part.len());
+        part.iter().chain(padding).cloned().collect()
     })
 }
 
@@ -120,10 +121,14 @@ mod tests {
     }
 
     #[test]
-    fn chunks_cover_every_row_once_in_order() {
-        let rows: Vec<usize> = (0..301).collect();
-        let sizes: Vec<usize> = chunks(&rows).map(<[usize]>::len).collect();
-        assert_eq!(sizes, [128, 128, 32, 8, 1, 1, 1, 1, 1]);
-        assert_eq!(chunks(&rows).flatten().copied().collect::<Vec<_>>(), rows);
+    fn chunks_cover_every_element_in_order_and_have_few_sizes() {
+        let list: Vec<usize> = (0..301).collect();
+        let parts: Vec<_> = chunks(&list).collect();
+        assert_eq!(parts.iter().map(Vec::len).collect::<Vec<_>>(), [128, 128, 64]);
+        assert!(parts[2][45..].iter().all(|padding| *padding == 300));
+        let mut elements = parts.concat();
+        elements.dedup();
+        assert_eq!(elements, list);
+        assert_eq!(chunks(&list[..0]).count(), 0);
     }
 }

@@ -10,7 +10,7 @@ use super::{
     db_transaction::DbTransaction,
     query::query,
     rows::{self, RowReader},
-    sql::{placeholders, state_guard},
+    sql::{UNINDEXED_STATE, placeholders, state_guard},
     transact::Fence,
 };
 use crate::registration::{
@@ -116,7 +116,7 @@ impl Store {
                 .await?;
             let left = tx.change_registrations(
                 "state = $3, transaction_id = NULL, blocked = '', queued_at = $4, delayed_at = NULL",
-                "transaction_id = $5 AND state IN ('signed', 'submitted') RETURNING id",
+                &format!("transaction_id = $5 AND {UNINDEXED_STATE} IN ('signed', 'submitted') RETURNING id"),
                 at,
             );
             let left = left.bind(StateEvent::Requeue.target().code()).bind(at).bind(id).fetch_all(&mut **tx).await?;
@@ -129,7 +129,9 @@ impl Store {
     /// The transaction's block is no longer canonical.
     pub async fn mark_reorged(&self, id: TransactionId, at: Timestamp) -> Result<(), StoreError> {
         self.transact("mark_reorged", Fence::Transaction(id), async |tx| {
-            let confirmed = "SELECT COUNT(*) FROM registrations WHERE transaction_id = $1 AND state = 'confirmed'";
+            let confirmed = format!(
+                "SELECT COUNT(*) FROM registrations WHERE transaction_id = $1 AND {UNINDEXED_STATE} = 'confirmed'"
+            );
             let confirmed = query(confirmed).bind(id).fetch_one(&mut **tx).await?;
             tx.unfinished.added = RowReader::new(&confirmed).number()?;
             // If the transaction had been confirmed, its timeout restarts.

@@ -195,3 +195,19 @@ async fn callers_mistakes_are_no_events() {
 
     assert_eq!(observed.sentry.events(), Vec::<Value>::new());
 }
+
+#[tokio::test]
+async fn a_warning_during_a_call_is_an_event_of_its_span() {
+    let observed = ObservedStack::start(StackBuilder::on_demand()).await;
+    replace_code(&observed, "0x").await;
+
+    let error = observed.stack.client.verify(&document(1), CASE).await.unwrap_err();
+
+    assert_eq!(error.reason, "NO_CONTRACT");
+    let is_call = |span: &Span| span.ids.trace == error.trace_id && span.op == "grpc.server";
+    let call = observed.otlp.spans_where(1, "the call", is_call).await.remove(0);
+    let warning = call.events.iter().find(|event| event.name.starts_with("documents cannot be verified"));
+    let warning = warning.unwrap_or_else(|| panic!("{call:#?}"));
+    assert_eq!(warning.attributes["level"], "WARN", "{call:#?}");
+    assert!(warning.attributes.contains_key("error"), "{call:#?}");
+}
