@@ -4,7 +4,7 @@
 use super::turns::Turns;
 use crate::{
     clock::now,
-    registration::{CallerId, RegistrationId, Timestamp, policy::batching},
+    registration::{CallerId, RegistrationId, policy::batching},
     store::{Changes, QueuedRegistration, Store, StoreError},
     telemetry::log_retry,
 };
@@ -109,22 +109,31 @@ impl Queue {
         let now = now();
         let next = self.turns.lock().next(max.div_ceil(2));
         let is_stored = self.store.has_other_senders().await?;
-        let in_turn = self.queued_in_turn(signer, now, &next, is_stored).await?;
+        let limit = if is_stored { max } else { max + self.claimed.lock().len() };
         let by_age = if is_stored {
-            self.store.claim_queued(signer, now, max).await?
+            self.store.claim_queued(signer, now, limit).await?
         } else {
-            let claimed = self.claimed.lock().len();
-            self.store.queued(now, max + claimed).await?
+            self.store.queued(now, limit).await?
         };
-        let first: HashSet<_> = in_turn.iter().map(|row| row.id).collect();
+        let order: Vec<_> = by_age.iter().map(|row| row.id).collect();
+        let mut queued: HashMap<_, _> = by_age.into_iter().map(|row| (row.id, row)).collect();
+        // Otherwise all that is queued has been read.
+        if order.len() >= limit {
+            let further: Vec<_> = next.iter().filter(|id| !queued.contains_key(*id)).copied().collect();
+            let further = match is_stored {
+                true => self.store.claim_queued_among(signer, now, &further).await?,
+                false => self.store.queued_among(now, &further).await?,
+            };
+            queued.extend(further.into_iter().map(|row| (row.id, row)));
+        }
         {
             let mut turns = self.turns.lock();
-            turns.forget(&next.into_iter().filter(|id| !first.contains(id)).collect());
-            if let Some(last) = by_age.last() {
-                turns.forget_up_to(last.id);
+            turns.forget(&next.iter().filter(|id| !queued.contains_key(*id)).copied().collect());
+            if let Some(last) = order.last() {
+                turns.forget_up_to(*last);
             }
         }
-        let queued = in_turn.into_iter().chain(by_age.into_iter().filter(|row| !first.contains(&row.id)));
+        let queued = next.iter().chain(&order).filter_map(|id| queued.remove(id));
         let mut claimed = self.claimed.lock();
         let mut registrations: Vec<_> = queued.filter(|row| !claimed.contains(&row.id)).collect();
         choose(&mut registrations);
@@ -132,26 +141,6 @@ impl Queue {
         let ids: Vec<_> = registrations.iter().map(|row| row.id).collect();
         claimed.extend(&ids);
         Ok(Claim { registrations, ids, claimed: self.claimed.clone(), is_stored })
-    }
-
-    /// Of these, the ones that can be claimed, in this order.
-    async fn queued_in_turn(
-        &self,
-        signer: Address,
-        now: Timestamp,
-        next: &[RegistrationId],
-        is_stored: bool,
-    ) -> Result<Vec<QueuedRegistration>, StoreError> {
-        if next.is_empty() {
-            return Ok(Vec::new());
-        }
-        let found = if is_stored {
-            self.store.claim_queued_among(signer, now, next).await?
-        } else {
-            self.store.queued_among(now, next).await?
-        };
-        let mut by_id: HashMap<_, _> = found.into_iter().map(|row| (row.id, row)).collect();
-        Ok(next.iter().filter_map(|id| by_id.remove(id)).collect())
     }
 }
 

@@ -9,6 +9,7 @@ use super::{
     user_id,
 };
 use ::sentry::SentryFutureExt;
+use futures_util::future::Either;
 use opentelemetry::{KeyValue, trace::TracerProvider};
 use opentelemetry_otlp::ExporterBuildError;
 use opentelemetry_sdk::{
@@ -147,8 +148,8 @@ impl<S: Subscriber> Layer<S> for KeepFailedTraces {
 }
 
 /// Runs a future with its own Sentry hub, so that its events get no breadcrumbs of other work.
-pub async fn with_isolated_hub<T>(work: impl Future<Output = T>) -> T {
-    if sentry::is_enabled() { work.bind_hub(sentry::new_isolated_hub()).await } else { work.await }
+pub fn with_isolated_hub<W: Future>(work: W) -> impl Future<Output = W::Output> {
+    if sentry::is_enabled() { Either::Left(work.bind_hub(sentry::new_isolated_hub())) } else { Either::Right(work) }
 }
 
 impl Telemetry {

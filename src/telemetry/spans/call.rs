@@ -17,6 +17,7 @@ use crate::{
         user_id::exported_user_id,
     },
 };
+use futures_util::future::Either;
 use opentelemetry::{
     Context, ContextGuard, InstrumentationScope, KeyValue,
     trace::{Event, FutureExt, SpanContext, SpanKind, Status, TraceContextExt, TraceFlags},
@@ -130,10 +131,11 @@ pub(crate) fn server(trace: &mut TraceContext, path: &'static str, headers: &htt
 }
 
 impl CallSpan {
-    pub(crate) async fn run<T>(&self, work: impl Future<Output = T>) -> T {
+    /// No `async fn`, which would have room for the work twice.
+    pub(crate) fn run<W: Future>(&self, work: W) -> impl Future<Output = W::Output> + use<W> {
         match &self.0 {
-            Some(open) => work.with_context(open.context.clone()).await,
-            None => work.await,
+            Some(open) => Either::Left(work.with_context(open.context.clone())),
+            None => Either::Right(work),
         }
     }
 
