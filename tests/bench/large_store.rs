@@ -15,6 +15,7 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
 const FINISHED_FEW: u64 = 1_000;
+/// Unless `--finished` names another number.
 pub const FINISHED_MANY: u64 = 1_000_000;
 const UNFINISHED: u64 = 10_000;
 const CLIENTS: usize = 64;
@@ -34,23 +35,24 @@ struct Turn {
 
 type Figure = fn(&Turn) -> f64;
 
-/// Alternates between stores with 1,000 and 1,000,000 finished registrations; then measures the start with 10,000
+/// Alternates between stores with 1,000 and with `many_rows` finished registrations; then measures the start with 10,000
 /// unfinished ones.
-pub async fn measure(report: &mut Report, rounds: usize) {
+pub async fn measure(report: &mut Report, many_rows: u64, rounds: usize) {
     let (mut few, mut many) = (Vec::new(), Vec::new());
     for round in 0..rounds {
         // The order alternates because the second turn may run on a warmer machine.
         if round % 2 == 0 {
             few.push(turn(FINISHED_FEW, report).await);
-            many.push(turn(FINISHED_MANY, report).await);
+            many.push(turn(many_rows, report).await);
         } else {
-            many.push(turn(FINISHED_MANY, report).await);
+            many.push(turn(many_rows, report).await);
             few.push(turn(FINISHED_FEW, report).await);
         }
     }
     let median = |turns: &[Turn], of: Figure| median(turns.iter().map(of).collect());
     let ratio = median(&many, |turn| turn.rate) / median(&few, |turn| turn.rate);
-    report.bar("throughput: 1,000,000 finished / 1,000", ratio, "", Bar::AtLeast(0.95));
+    let rows = grouped(many_rows);
+    report.bar(format!("throughput: {rows} finished / 1,000"), ratio, "", Bar::AtLeast(0.95));
     let figures: [(&str, &'static str, Figure); 5] = [
         ("throughput", "/s", |turn| turn.rate),
         ("service CPU per registration", "us", |turn| turn.cpu),
@@ -60,15 +62,15 @@ pub async fn measure(report: &mut Report, rounds: usize) {
     ];
     for (name, unit, of) in figures {
         report.figure(format!("{name}, 1,000 finished"), median(&few, of), unit);
-        report.figure(format!("{name}, 1,000,000 finished"), median(&many, of), unit);
+        report.figure(format!("{name}, {rows} finished"), median(&many, of), unit);
     }
     for (index, (name, _)) in few[0].pages.iter().enumerate() {
         let page = |turns: &[Turn]| self::median(turns.iter().map(|turn| turn.pages[index].1).collect());
         report.figure(format!("page of 50, {name}, 1,000 finished"), page(&few), "ms");
-        report.figure(format!("page of 50, {name}, 1,000,000 finished"), page(&many), "ms");
+        report.figure(format!("page of 50, {name}, {rows} finished"), page(&many), "ms");
     }
     let list = |turns: &[Turn]| turns.iter().map(|turn| format!("{:.0}", turn.rate)).collect::<Vec<_>>().join(", ");
-    report.note(format!("growth: throughput by turn, 1,000: {}; 1,000,000: {}", list(&few), list(&many)));
+    report.note(format!("growth: throughput by turn, 1,000: {}; {rows}: {}", list(&few), list(&many)));
     start_with_unfinished(report).await;
 }
 
@@ -152,6 +154,13 @@ async fn start_with_unfinished(report: &mut Report) {
         report.note("growth: the unfinished registrations did not drain in time");
     }
     stack.note_warnings("growth", report);
+}
+
+/// With a comma after each group of three digits.
+fn grouped(number: u64) -> String {
+    let digits = number.to_string();
+    let groups: Vec<_> = digits.as_bytes().rchunks(3).rev().map(String::from_utf8_lossy).collect();
+    groups.join(",")
 }
 
 fn median(mut values: Vec<f64>) -> f64 {

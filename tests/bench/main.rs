@@ -58,6 +58,9 @@ struct Args {
     /// Of the section `hostile`, measure only the attacks whose names contain this
     #[arg(long, value_name = "NAME", default_value = "", hide_default_value = true)]
     attack: String,
+    /// Of the section `growth`, finished registrations in the large store
+    #[arg(long, value_name = "ROWS", default_value_t = large_store::FINISHED_MANY)]
+    finished: u64,
     /// Rounds of each comparison that alternates between variants; 1 by default, 3 with --compare
     #[arg(long, value_name = "ROUNDS", value_parser = clap::value_parser!(u8).range(1..))]
     rounds: Option<u8>,
@@ -187,7 +190,7 @@ impl Section {
             Self::Certificate => certificate::measure(report).await,
             Self::Answer => answer::measure(report).await,
             Self::Memory => memory::measure(report).await,
-            Self::Growth => large_store::measure(report, rounds).await,
+            Self::Growth => large_store::measure(report, args.finished, rounds).await,
             Self::Upgrade => upgrade::measure(report).await,
             Self::Operators => operators::measure(report).await,
             Self::Gas => gas::measure(report).await,
