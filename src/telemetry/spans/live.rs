@@ -2,7 +2,8 @@
 
 use super::{
     attributes::{BATCH_OP, FAILOVER_ATTRIBUTE, HEALTH_CHECK_OP, REPEATED_ATTRIBUTE},
-    call::{CallRecord, mark_call_with_failover},
+    call::mark_call_with_failover,
+    call_record::CallRecord,
     context::{remote_span_context, span_ids},
     pipeline::pipeline,
     segment::{Deferred, RegistrationAttrs},

@@ -15,7 +15,9 @@
 
 mod attributes;
 pub(super) mod call;
+mod call_record;
 mod context;
+mod ended_call;
 mod export_queue;
 mod head_sampler;
 mod live;

@@ -4,7 +4,7 @@
 //! beyond the first limit becomes a segment of its own; one that ends beyond the second is dropped. Both are counted.
 
 use super::{
-    call::CallRecord,
+    call_record::CallRecord,
     segment::{Deferred, Segment},
     sharded::Sharded,
 };

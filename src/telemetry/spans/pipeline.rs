@@ -5,8 +5,8 @@ use super::{
         BATCH_OP, BATCH_SIZE_ATTRIBUTE, FAILOVER_ATTRIBUTE, HEALTH_CHECK_OP, REPEATED_ATTRIBUTE, bool_attribute,
         find_attribute, span_op,
     },
-    call::EndedCall,
     context::otel_trace_id,
+    ended_call::EndedCall,
     export_queue::{ExportQueue, Sink},
     head_sampler::HeadSampler,
     open_spans::OpenSpans,
@@ -85,7 +85,7 @@ impl SpanPipeline {
         }
         let root = segment.root_span();
         let (trace_id, summary) = match (&segment.call, root) {
-            (Some(call), _) => (call.span_context().trace_id(), summarize_call(call, &segment.spans)),
+            (Some(call), _) => (call.start.span_context.trace_id(), summarize_call(call, &segment.spans)),
             (None, Some(root)) => (root.span_context.trace_id(), summarize(root, &segment.spans)),
             (None, None) => return,
         };
@@ -138,13 +138,13 @@ impl SpanPipeline {
 }
 
 fn summarize_call(call: &EndedCall, children: &[SpanData]) -> SegmentSummary {
-    let is_repeated = call.is_repeated();
+    let is_repeated = call.facts.is_repeated;
     SegmentSummary {
-        sampled: call.span_context().is_sampled() && !is_repeated,
-        failed: ![GRPC_OK, GRPC_CANCELLED].contains(&call.grpc_code()) || call.is_error() || any_failed(children),
-        failover: call.saw_failover() || any_failed_over(children),
+        sampled: call.start.span_context.is_sampled() && !is_repeated,
+        failed: ![GRPC_OK, GRPC_CANCELLED].contains(&call.end.grpc_code) || any_failed(children),
+        failover: call.facts.saw_failover || any_failed_over(children),
         duration: call.duration(),
-        slow_after: match may_wait_for_chain(call.name()) {
+        slow_after: match may_wait_for_chain(call.start.name) {
             true => tail_policy::SLOW_REGISTRATION,
             false => tail_policy::SLOW_CALL,
         },

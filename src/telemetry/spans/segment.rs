@@ -4,7 +4,7 @@
 //! segment is exported, on the export thread. Ninety-nine of a hundred calls are not exported, and making a span costs
 //! as much for them.
 
-use super::{attributes::OP_ATTRIBUTE, call::EndedCall};
+use super::{attributes::OP_ATTRIBUTE, ended_call::EndedCall};
 use crate::{
     registration::{CallerName, Pair, RegistrationId, UserId},
     telemetry::{settings::SpanLimits, user_id::exported_user_id},

@@ -1,6 +1,6 @@
 //! Hands live spans to the pipeline, and has each segment decided when its last span has ended.
 
-use super::{call::CallRecord, open_spans::Ended, pipeline::SpanPipeline};
+use super::{call_record::CallRecord, open_spans::Ended, pipeline::SpanPipeline};
 use opentelemetry::{
     Context,
     trace::{Span as _, TraceContextExt},
@@ -34,7 +34,7 @@ impl SpanProcessor for TailProcessor {
         match self.0.open_spans.end_span(span) {
             Ended::Open => {}
             Ended::Complete(segment) => self.0.decide(segment),
-            Ended::OfCall(call, span) => call.end_child(*span, &self.0),
+            Ended::OfCall(call, span) => call.end_child(*span).into_iter().for_each(|segment| self.0.decide(segment)),
         }
     }
 
