@@ -9,8 +9,8 @@ use super::{
     stderr::StderrLines,
     targets::{AUDIT_TARGET, FATAL_TARGET, PANIC_TARGET, SENTRY_TARGET},
 };
-use serde::{Serialize, Serializer};
-use std::{borrow::Cow, fmt, fmt::Write as _, io::IsTerminal};
+use serde::Serialize;
+use std::{borrow::Cow, collections::BTreeMap, fmt, fmt::Write as _, io::IsTerminal};
 use tracing::{Event, Level, Subscriber, field};
 use tracing_subscriber::{
     EnvFilter, Layer,
@@ -75,84 +75,40 @@ fn trace_id() -> Option<String> {
     spans::current_trace().map(|(trace_id, _)| trace_id.to_string())
 }
 
-/// A value of a field.
-enum Value<'v> {
-    Text(&'v str),
-    Debug(&'v dyn fmt::Debug),
-    Signed(i64),
-    Unsigned(u64),
-    Flag(bool),
-}
-
-/// What an event holds, each field written as soon as it is seen: a map of them costs more than the line.
+#[derive(Default)]
 struct EventFields {
     message: String,
-    trace_id: Option<String>,
-    /// The others, as a part of the line.
-    others: Vec<u8>,
-    append: fn(&mut Vec<u8>, &'static str, &Value<'_>),
-}
-
-impl EventFields {
-    fn of(event: &Event<'_>, append: fn(&mut Vec<u8>, &'static str, &Value<'_>)) -> Self {
-        let mut fields = Self { message: String::new(), trace_id: None, others: Vec::new(), append };
-        event.record(&mut fields);
-        fields.trace_id = fields.trace_id.or_else(trace_id);
-        fields
-    }
-
-    fn add(&mut self, field: &field::Field, value: &Value<'_>) {
-        match field.name() {
-            "message" => self.message = value.to_text().into_owned(),
-            "trace_id" => self.trace_id = Some(value.to_text().into_owned()),
-            name => (self.append)(&mut self.others, name, value),
-        }
-    }
-}
-
-impl Value<'_> {
-    fn to_text(&self) -> Cow<'_, str> {
-        match self {
-            Self::Text(text) => Cow::Borrowed(text),
-            Self::Debug(value) => format!("{value:?}").into(),
-            Self::Signed(number) => number.to_string().into(),
-            Self::Unsigned(number) => number.to_string().into(),
-            Self::Flag(flag) => flag.to_string().into(),
-        }
-    }
-}
-
-impl Serialize for Value<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        match self {
-            Self::Text(text) => serializer.serialize_str(text),
-            Self::Debug(value) => serializer.collect_str(&format_args!("{value:?}")),
-            Self::Signed(number) => serializer.serialize_i64(*number),
-            Self::Unsigned(number) => serializer.serialize_u64(*number),
-            Self::Flag(flag) => serializer.serialize_bool(*flag),
-        }
-    }
+    fields: BTreeMap<&'static str, serde_json::Value>,
 }
 
 impl field::Visit for EventFields {
     fn record_debug(&mut self, field: &field::Field, value: &dyn fmt::Debug) {
-        self.add(field, &Value::Debug(value));
+        let text = format!("{value:?}");
+        if field.name() == "message" {
+            self.message = text;
+        } else {
+            self.fields.insert(field.name(), text.into());
+        }
     }
 
     fn record_str(&mut self, field: &field::Field, value: &str) {
-        self.add(field, &Value::Text(value));
+        if field.name() == "message" {
+            self.message = value.to_owned();
+        } else {
+            self.fields.insert(field.name(), value.into());
+        }
     }
 
     fn record_i64(&mut self, field: &field::Field, value: i64) {
-        self.add(field, &Value::Signed(value));
+        self.fields.insert(field.name(), value.into());
     }
 
     fn record_u64(&mut self, field: &field::Field, value: u64) {
-        self.add(field, &Value::Unsigned(value));
+        self.fields.insert(field.name(), value.into());
     }
 
     fn record_bool(&mut self, field: &field::Field, value: bool) {
-        self.add(field, &Value::Flag(value));
+        self.fields.insert(field.name(), value.into());
     }
 }
 
@@ -161,23 +117,18 @@ struct JsonLines {
     environment: String,
 }
 
-/// `,"name":value`. Writing strings, numbers and flags into a buffer does not fail.
-fn append_json(line: &mut Vec<u8>, name: &'static str, value: &Value<'_>) {
-    line.push(b',');
-    let _ = serde_json::to_writer(&mut *line, name);
-    line.push(b':');
-    let _ = serde_json::to_writer(line, value);
-}
-
-/// ` name=value`.
-fn append_text(line: &mut Vec<u8>, name: &'static str, value: &Value<'_>) {
-    let text = value.to_text();
-    let text = escape_text(&text);
-    let text = match value {
-        Value::Text(_) | Value::Debug(_) => quote(&text),
-        Value::Signed(_) | Value::Unsigned(_) | Value::Flag(_) => text,
-    };
-    line.extend([b" ", name.as_bytes(), b"=", text.as_bytes()].concat());
+#[derive(Serialize)]
+struct JsonLine<'a> {
+    time: &'a str,
+    level: &'static str,
+    target: &'a str,
+    message: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    trace_id: Option<&'a str>,
+    service: &'a str,
+    environment: &'a str,
+    #[serde(flatten)]
+    fields: &'a BTreeMap<&'static str, serde_json::Value>,
 }
 
 /// In UTC.
@@ -199,20 +150,21 @@ where
         mut writer: format::Writer<'_>,
         event: &Event<'_>,
     ) -> fmt::Result {
-        let fields = EventFields::of(event, append_json);
-        let mut line = format!("{{\"time\":\"{}\"", now_rfc3339()).into_bytes();
-        let mut add = |name, text| append_json(&mut line, name, &Value::Text(text));
-        add("level", event.metadata().level().as_str());
-        add("target", event.metadata().target());
-        add("message", &fields.message);
-        if let Some(trace_id) = &fields.trace_id {
-            add("trace_id", trace_id);
-        }
-        add("service", &self.service);
-        add("environment", &self.environment);
-        line.extend(fields.others);
-        line.push(b'}');
-        let line = String::from_utf8(line).map_err(|_| fmt::Error)?;
+        let mut fields = EventFields::default();
+        event.record(&mut fields);
+        let span_trace_id = trace_id();
+        let event_trace_id = fields.fields.remove("trace_id");
+        let line = JsonLine {
+            time: &now_rfc3339(),
+            level: event.metadata().level().as_str(),
+            target: event.metadata().target(),
+            message: &fields.message,
+            trace_id: event_trace_id.as_ref().and_then(|value| value.as_str()).or(span_trace_id.as_deref()),
+            service: &self.service,
+            environment: &self.environment,
+            fields: &fields.fields,
+        };
+        let line = serde_json::to_string(&line).map_err(|_| fmt::Error)?;
         let line = escape_control_chars(&line, |c, line| write!(line, "\\u{:04x}", u32::from(c)));
         writeln!(writer, "{}", redact(&line))
     }
@@ -231,7 +183,8 @@ where
         mut writer: format::Writer<'_>,
         event: &Event<'_>,
     ) -> fmt::Result {
-        let fields = EventFields::of(event, append_text);
+        let mut fields = EventFields::default();
+        event.record(&mut fields);
         let (color, reset) = match *event.metadata().level() {
             Level::ERROR => ("\x1b[31m", "\x1b[0m"),
             Level::WARN => ("\x1b[33m", "\x1b[0m"),
@@ -240,9 +193,14 @@ where
         let (color, reset) = if writer.has_ansi_escapes() { (color, reset) } else { ("", "") };
         let mut line = format!("{} {color}{:>5}{reset} ", now_rfc3339(), event.metadata().level().as_str());
         line.push_str(&escape_text(&fields.message));
-        line.push_str(str::from_utf8(&fields.others).map_err(|_| fmt::Error)?);
-        if let Some(trace_id) = fields.trace_id {
-            write!(line, " trace_id={}", quote(&escape_text(&trace_id)))?;
+        for (name, value) in &fields.fields {
+            match value.as_str() {
+                Some(text) => write!(line, " {name}={}", quote(&escape_text(text)))?,
+                None => write!(line, " {name}={value}")?,
+            }
+        }
+        if let (Some(trace_id), false) = (trace_id(), fields.fields.contains_key("trace_id")) {
+            write!(line, " trace_id={trace_id}")?;
         }
         writeln!(writer, "{}", redact(&line))
     }

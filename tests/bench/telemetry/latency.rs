@@ -43,9 +43,9 @@ async fn turn(sampling: Sampling, report: &mut Report) -> (f64, f64) {
     load::open_loop(&stack, 0..WARM_UP, PERIOD, WaitFor::Confirmed, |_, _| ()).await;
     let mut next = WARM_UP;
     let mut took = Vec::new();
-    for wait_for in [WaitFor::Confirmed, WaitFor::Accepted] {
-        let numbers = next..next + REQUESTS;
-        next += REQUESTS;
+    for (wait_for, requests) in [(WaitFor::Confirmed, REQUESTS), (WaitFor::Accepted, REQUESTS / 2)] {
+        let numbers = next..next + requests;
+        next += requests;
         let (mut times, outcome) =
             load::open_loop(&stack, numbers, PERIOD, wait_for, |started, _| started.elapsed().as_secs_f64() * 1e3)
                 .await;
