@@ -1,11 +1,11 @@
 //! One pipeline for all spans, with two destinations.
 //!
-//! [`live`] has the `tracing` spans of batches, RPC requests and health checks. The [`tail_processor`] groups
-//! the spans of one trace in this process into a segment, and has it decided when the last of them has ended. The span
-//! of a [`call`], `db` spans and the data of a registration are only [deferred](segment) until then. The spans of a registration are not
-//! live, because it may wait for hours and ninety-nine of a hundred good ones are not kept: [`synthetic`] makes them
-//! from its recorded times when it ends, if its trace is kept. The [`export_queue`] delivers on its own thread to an
-//! OTLP collector, to Sentry, or to both, with the same ids.
+//! [`live`] has the `tracing` spans of batches, RPC requests and health checks. The [`tail_processor`] groups the spans
+//! of one trace in this process into a segment, and has it decided when the last of them has ended. The span of a
+//! [`call`], `db` spans and the data of a registration are only [deferred](segment) until then. The spans of a
+//! registration are not live, because it may wait for hours and ninety-nine of a hundred good ones are not kept:
+//! [`synthetic`] makes them from its recorded times when it ends, if its trace is kept. The [`export_queue`] delivers on
+//! its own thread to an OTLP collector, to Sentry, or to both, with the same ids.
 //!
 //! ```text
 //! head sampler (share of traces) ─┐

@@ -19,9 +19,9 @@ use std::{
     },
 };
 
-/// Six spans for each of the 5,000 calls that may wait at once.
+/// Six spans below each of the 5,000 calls that may wait at once.
 const MAX_OPEN_SPANS: usize = 32_768;
-/// A call with RPC requests has about twenty spans.
+/// A batch has one for each of its RPC requests.
 const MAX_SEGMENT_SPANS: usize = 512;
 
 #[derive(Debug, Default)]
