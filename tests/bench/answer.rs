@@ -10,9 +10,9 @@ use crate::{
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// 25 requests a second, for eight seconds.
+/// 25 requests a second, for six seconds.
 const PERIOD: Duration = Duration::from_millis(40);
-const REQUESTS: u64 = 200;
+const REQUESTS: u64 = 150;
 const OBSERVER_INTERVAL: Duration = Duration::from_millis(5);
 /// The service may see a block slightly before the observer. An answer that precedes the observation by more than this
 /// was sent too early.

@@ -43,7 +43,7 @@ async fn turn(sampling: Sampling, report: &mut Report) -> (f64, f64) {
     load::open_loop(&stack, 0..WARM_UP, PERIOD, WaitFor::Confirmed, |_, _| ()).await;
     let mut next = WARM_UP;
     let mut took = Vec::new();
-    for (wait_for, requests) in [(WaitFor::Confirmed, REQUESTS), (WaitFor::Accepted, REQUESTS / 2)] {
+    for (wait_for, requests) in [(WaitFor::Confirmed, REQUESTS), (WaitFor::Accepted, REQUESTS / 4)] {
         let numbers = next..next + requests;
         next += requests;
         let (mut times, outcome) =
