@@ -12,6 +12,7 @@ use super::{
     Store, StoreError,
     query::{Query, query},
     rows,
+    sql::unindexed,
 };
 use crate::{
     registration::{
@@ -124,7 +125,8 @@ impl<'f> Conditions<'f> {
     /// The first of the owners that is there selects the rows, by its index.
     fn add_owner(&mut self, column: &str, text: Option<&'f str>, is_selected: &mut bool) {
         if let Some(text) = text {
-            let column = if *is_selected { unindexed(column) } else { format!("@{column}") };
+            let column = format!("@{column}");
+            let column = if *is_selected { unindexed(&column) } else { column };
             self.add(&format!("{column} = ?"), Value::Text(text));
             *is_selected = true;
         }
@@ -136,14 +138,9 @@ impl<'f> Conditions<'f> {
     }
 }
 
-/// An expression keeps the planner from an index that it would scan for rows of any age.
-fn unindexed(column: &str) -> String {
-    format!("(@{column} || '')")
-}
-
 fn one_of<'c>(column: &str, codes: impl Iterator<Item = &'c str>) -> Option<String> {
     let codes: Vec<_> = codes.map(|code| format!("'{code}'")).collect();
-    (!codes.is_empty()).then(|| format!("{} IN ({})", unindexed(column), codes.join(", ")))
+    (!codes.is_empty()).then(|| format!("{} IN ({})", unindexed(&format!("@{column}")), codes.join(", ")))
 }
 
 /// Which rows the first condition selects.
@@ -284,7 +281,7 @@ pub(super) fn page(filter: &Filter, after: Option<RegistrationId>) -> Page<'_> {
             let in_state = filter.conditions(after, Selected::InState);
             let of_state = |state: &State| match state {
                 State::Confirmed => {
-                    first_of(state.code(), conditions.joined("", &[format!("{} = 'confirmed'", unindexed("state"))]))
+                    first_of(state.code(), conditions.joined("", &[format!("{} = 'confirmed'", unindexed("@state"))]))
                 }
                 State::Queued | State::Signed | State::Submitted | State::Included | State::Failed => {
                     first_of(state.code(), in_state.joined("", &[format!("@state = '{}'", state.code())]))

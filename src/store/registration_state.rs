@@ -41,7 +41,7 @@ impl Store {
             for one in found {
                 let id = one.own_transaction.unwrap_or(transaction_id_from_hash(one.hash));
                 let set = "state = $3, transaction_id = $4, blocked = ''";
-                let updated = tx.change_registrations(set, "id = $5 AND state = $6", at);
+                let updated = tx.change_registrations(set, &format!("id = $5 AND {UNINDEXED_STATE} = $6"), at);
                 let updated = updated
                     .bind(StateEvent::Confirm.target().code())
                     .bind(id)

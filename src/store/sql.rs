@@ -3,9 +3,14 @@
 use crate::registration::StateEvent;
 use std::fmt::Write;
 
-/// The state of a row that is found by its id or its transaction. As an expression it is not looked up in the index by
-/// state: there PostgreSQL would read every version of a row that had the state, until they are vacuumed.
+/// [`unindexed`], of the state of a row that is found by its id or its transaction: in the index by state PostgreSQL would
+/// read every version of a row that had the state, until they are vacuumed.
 pub(super) const UNINDEXED_STATE: &str = "(state || '')";
+
+/// An expression keeps the planners from an index that they would scan for rows of any age.
+pub(super) fn unindexed(column: &str) -> String {
+    format!("({column} || '')")
+}
 
 /// The states from which an event may move a registration, as a condition.
 pub(super) fn state_guard(event: StateEvent) -> String {

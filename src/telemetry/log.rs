@@ -2,6 +2,7 @@
 //! has no line breaks whatever the values hold.
 
 use super::{
+    event_fields::EventFields,
     log_settings::LogFormat,
     redact,
     settings::Settings,
@@ -11,7 +12,7 @@ use super::{
 };
 use serde::Serialize;
 use std::{borrow::Cow, collections::BTreeMap, fmt, fmt::Write as _, io::IsTerminal};
-use tracing::{Event, Level, Subscriber, field};
+use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::{
     EnvFilter, Layer,
     field::RecordFields,
@@ -75,43 +76,6 @@ fn trace_id() -> Option<String> {
     spans::current_trace().map(|(trace_id, _)| trace_id.to_string())
 }
 
-#[derive(Default)]
-struct EventFields {
-    message: String,
-    fields: BTreeMap<&'static str, serde_json::Value>,
-}
-
-impl field::Visit for EventFields {
-    fn record_debug(&mut self, field: &field::Field, value: &dyn fmt::Debug) {
-        let text = format!("{value:?}");
-        if field.name() == "message" {
-            self.message = text;
-        } else {
-            self.fields.insert(field.name(), text.into());
-        }
-    }
-
-    fn record_str(&mut self, field: &field::Field, value: &str) {
-        if field.name() == "message" {
-            self.message = value.to_owned();
-        } else {
-            self.fields.insert(field.name(), value.into());
-        }
-    }
-
-    fn record_i64(&mut self, field: &field::Field, value: i64) {
-        self.fields.insert(field.name(), value.into());
-    }
-
-    fn record_u64(&mut self, field: &field::Field, value: u64) {
-        self.fields.insert(field.name(), value.into());
-    }
-
-    fn record_bool(&mut self, field: &field::Field, value: bool) {
-        self.fields.insert(field.name(), value.into());
-    }
-}
-
 struct JsonLines {
     service: String,
     environment: String,
@@ -150,8 +114,7 @@ where
         mut writer: format::Writer<'_>,
         event: &Event<'_>,
     ) -> fmt::Result {
-        let mut fields = EventFields::default();
-        event.record(&mut fields);
+        let mut fields = EventFields::of(event);
         let span_trace_id = trace_id();
         let event_trace_id = fields.fields.remove("trace_id");
         let line = JsonLine {
@@ -183,8 +146,7 @@ where
         mut writer: format::Writer<'_>,
         event: &Event<'_>,
     ) -> fmt::Result {
-        let mut fields = EventFields::default();
-        event.record(&mut fields);
+        let fields = EventFields::of(event);
         let (color, reset) = match *event.metadata().level() {
             Level::ERROR => ("\x1b[31m", "\x1b[0m"),
             Level::WARN => ("\x1b[33m", "\x1b[0m"),

@@ -4,6 +4,7 @@
 //! all spans, to OTLP and to Sentry. Everything that is logged or exported is redacted by `redact`.
 
 mod delay_report;
+mod event_fields;
 mod event_listener;
 pub mod events;
 mod ids;

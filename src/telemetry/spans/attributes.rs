@@ -1,6 +1,7 @@
 //! Operations and attributes that the span pipeline itself reads.
 
-use opentelemetry::{KeyValue, Value};
+use opentelemetry::{InstrumentationScope, KeyValue, Value};
+use std::sync::LazyLock;
 
 pub(in crate::telemetry) const SERVER_OP: &str = "grpc.server";
 pub(in crate::telemetry) const REGISTRATION_OP: &str = "blockchain.register";
@@ -18,6 +19,13 @@ pub(super) const REPEATED_ATTRIBUTE: &str = "repeated";
 pub(in crate::telemetry) const SAMPLED_ATTRIBUTE: &str = "registrar.sampled";
 /// The caller's baggage, source of the dynamic sampling context. Never exported.
 pub(in crate::telemetry) const BAGGAGE_ATTRIBUTE: &str = "registrar.baggage";
+
+/// Of spans that are not made by a tracer.
+pub(super) fn own_scope() -> InstrumentationScope {
+    static SCOPE: LazyLock<InstrumentationScope> =
+        LazyLock::new(|| InstrumentationScope::builder(env!("CARGO_PKG_NAME")).build());
+    SCOPE.clone()
+}
 
 /// The last value, because recording a field again appends it.
 pub(super) fn find_attribute<'a>(attributes: &'a [KeyValue], key: &str) -> Option<&'a Value> {

@@ -9,15 +9,15 @@ use super::{
 };
 use crate::{
     registration::{CallerName, TraceContext, UserId},
-    telemetry::{event_listener::EventListener, ids::new_span_id, propagation},
+    telemetry::{event_fields::EventFields, event_listener::EventListener, ids::new_span_id, propagation},
 };
 use futures_util::future::Either;
 use opentelemetry::{
     Context, ContextGuard, KeyValue,
     trace::{Event, FutureExt, SpanContext, TraceFlags},
 };
-use std::{fmt, sync::Arc, time::SystemTime};
-use tracing::{Level, Metadata, Subscriber, field};
+use std::{sync::Arc, time::SystemTime};
+use tracing::{Level, Metadata, Subscriber};
 use tracing_subscriber::{Layer, layer, registry::LookupSpan};
 
 /// The span of a call that lasts; none while tracing is disabled. Dropped without [`Self::end`], nothing is exported.
@@ -128,50 +128,19 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for CallEvents {
         let Some(pipeline) = pipeline() else { return };
         Context::map_current(|context| {
             if let Some(call) = CallRecord::of(context).filter(|call| call.is_current(context)) {
-                let level = KeyValue::new("level", event.metadata().level().as_str());
-                let mut fields = EventFields { message: String::new(), attributes: vec![level] };
-                event.record(&mut fields);
-                let event = Event::new(fields.message, SystemTime::now(), fields.attributes, 0);
-                call.add_event(event, pipeline.limits.events as usize);
+                call.add_event(span_event(event), pipeline.limits.events as usize);
             }
         });
     }
 }
 
-struct EventFields {
-    message: String,
-    attributes: Vec<KeyValue>,
-}
-
-impl EventFields {
-    fn add(&mut self, field: &field::Field, value: impl Into<opentelemetry::Value>) {
-        self.attributes.push(KeyValue::new(field.name(), value));
-    }
-}
-
-impl field::Visit for EventFields {
-    fn record_debug(&mut self, field: &field::Field, value: &dyn fmt::Debug) {
-        let text = format!("{value:?}");
-        if field.name() == "message" {
-            self.message = text;
-        } else {
-            self.add(field, text);
-        }
-    }
-
-    fn record_str(&mut self, field: &field::Field, value: &str) {
-        self.add(field, value.to_owned());
-    }
-
-    fn record_i64(&mut self, field: &field::Field, value: i64) {
-        self.add(field, value);
-    }
-
-    fn record_u64(&mut self, field: &field::Field, value: u64) {
-        self.add(field, i64::try_from(value).unwrap_or(i64::MAX));
-    }
-
-    fn record_bool(&mut self, field: &field::Field, value: bool) {
-        self.add(field, value);
-    }
+fn span_event(event: &tracing::Event<'_>) -> Event {
+    let EventFields { message, fields } = EventFields::of(event);
+    let mut attributes = vec![KeyValue::new("level", event.metadata().level().as_str())];
+    attributes.extend(fields.into_iter().map(|(name, value)| match value {
+        serde_json::Value::String(text) => KeyValue::new(name, text),
+        serde_json::Value::Bool(flag) => KeyValue::new(name, flag),
+        number => KeyValue::new(name, number.as_i64().unwrap_or(i64::MAX)),
+    }));
+    Event::new(message, SystemTime::now(), attributes, 0)
 }

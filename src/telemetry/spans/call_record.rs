@@ -2,7 +2,7 @@
 
 use super::{
     ended_call::{CallEnd, CallFacts, CallStart, EndedCall},
-    segment::{Deferred, Segment},
+    segment::{Deferred, MAX_SEGMENT_SPANS, Segment},
 };
 use crate::telemetry::metrics::{Budget, metrics};
 use opentelemetry::{
@@ -12,9 +12,6 @@ use opentelemetry::{
 use opentelemetry_sdk::trace::SpanData;
 use parking_lot::Mutex;
 use std::sync::Arc;
-
-/// A call with RPC requests has about twenty spans.
-const MAX_SPANS: usize = 512;
 
 /// In the context of everything that a call does.
 #[derive(Debug)]
@@ -93,7 +90,7 @@ impl CallRecord {
     pub(super) fn end_child(&self, span: SpanData) -> Option<Segment> {
         let mut progress = self.progress.lock();
         progress.open_spans -= 1;
-        if progress.ended_spans.len() < MAX_SPANS {
+        if progress.ended_spans.len() < MAX_SEGMENT_SPANS {
             progress.ended_spans.push(span);
         } else {
             metrics().add_telemetry_dropped(Budget::Segment, 1);
@@ -110,7 +107,7 @@ impl CallRecord {
 
     pub(super) fn defer(&self, span_id: SpanId, deferred: Deferred) {
         let mut progress = self.progress.lock();
-        if progress.deferred.len() < MAX_SPANS {
+        if progress.deferred.len() < MAX_SEGMENT_SPANS {
             progress.deferred.push((span_id, deferred));
         } else {
             metrics().add_telemetry_dropped(Budget::Segment, 1);
@@ -132,15 +129,12 @@ impl CallRecord {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-    use opentelemetry::trace::{SpanKind, Status};
-    use opentelemetry::{InstrumentationScope, TraceFlags, TraceId, trace::SpanContext};
-    use opentelemetry_sdk::trace::{SpanEvents, SpanLinks};
+    use super::{
+        super::segment::testing::{span, span_context},
+        *,
+    };
+    use opentelemetry::trace::Status;
     use std::time::{Duration, UNIX_EPOCH};
-
-    fn span_context(id: u64) -> SpanContext {
-        SpanContext::new(TraceId::from(7), SpanId::from(id), TraceFlags::SAMPLED, false, Default::default())
-    }
 
     fn running_call() -> Arc<CallRecord> {
         let start = CallStart {
@@ -158,33 +152,15 @@ mod tests {
         CallEnd { at: UNIX_EPOCH + Duration::from_secs(1), grpc_code: 13, is_error: true }
     }
 
-    fn child() -> SpanData {
-        SpanData {
-            span_context: span_context(2),
-            parent_span_id: SpanId::from(1),
-            parent_span_is_remote: false,
-            span_kind: SpanKind::Client,
-            name: "child".into(),
-            start_time: UNIX_EPOCH,
-            end_time: UNIX_EPOCH,
-            attributes: Vec::new(),
-            dropped_attributes_count: 0,
-            events: SpanEvents::default(),
-            links: SpanLinks::default(),
-            status: Status::Unset,
-            instrumentation_scope: InstrumentationScope::default(),
-        }
-    }
-
     #[test]
     fn a_call_and_its_children_are_one_segment_whichever_ends_last() {
         for call_is_last in [true, false] {
             let call = running_call();
             assert!(call.start_child());
             let (first, last) = if call_is_last {
-                (call.end_child(child()), call.end(end()))
+                (call.end_child(span(2, "child")), call.end(end()))
             } else {
-                (call.end(end()), call.end_child(child()))
+                (call.end(end()), call.end_child(span(2, "child")))
             };
             assert!(first.is_none(), "not complete");
             let mut segment = last.unwrap();
@@ -202,12 +178,12 @@ mod tests {
         for _ in 0..3 {
             call.add_event(Event::with_name("warning"), 2);
         }
-        for _ in 0..MAX_SPANS + 1 {
+        for _ in 0..MAX_SEGMENT_SPANS + 1 {
             let deferred = Deferred::DbSpan { operation: "read", began: UNIX_EPOCH, ended: UNIX_EPOCH };
             call.defer(SpanId::from(1), deferred);
         }
         let mut segment = call.end(end()).unwrap();
-        assert_eq!(segment.deferred.len(), MAX_SPANS);
+        assert_eq!(segment.deferred.len(), MAX_SEGMENT_SPANS);
         segment.materialize(Default::default());
         let events = &segment.root_span().unwrap().events;
         assert_eq!((events.events.len(), events.dropped_count), (2, 1));

@@ -24,6 +24,11 @@ pub(super) fn otel_span_id(id: SpanId) -> opentelemetry::SpanId {
     opentelemetry::SpanId::from_bytes(id.to_bytes())
 }
 
+/// Whether the span is one of this process.
+pub(super) fn is_local(span: &SpanContext) -> bool {
+    span.is_valid() && !span.is_remote()
+}
+
 /// `None` outside of a span.
 pub(super) fn span_ids(context: &Context) -> Option<(TraceId, SpanId)> {
     let span = context.span();

@@ -1,7 +1,7 @@
 //! A call that is over, as plain values; exported, it becomes a span.
 
 use super::{
-    attributes::{BAGGAGE_ATTRIBUTE, FAILOVER_ATTRIBUTE, OP_ATTRIBUTE, REPEATED_ATTRIBUTE, SERVER_OP},
+    attributes::{BAGGAGE_ATTRIBUTE, FAILOVER_ATTRIBUTE, OP_ATTRIBUTE, REPEATED_ATTRIBUTE, SERVER_OP, own_scope},
     context::otel_span_id,
 };
 use crate::{
@@ -9,14 +9,11 @@ use crate::{
     telemetry::user_id::exported_user_id,
 };
 use opentelemetry::{
-    InstrumentationScope, KeyValue, Value,
+    KeyValue, Value,
     trace::{SpanContext, SpanKind, Status},
 };
 use opentelemetry_sdk::trace::{SpanData, SpanEvents, SpanLinks};
-use std::{
-    sync::LazyLock,
-    time::{Duration, SystemTime},
-};
+use std::time::{Duration, SystemTime};
 
 /// What is known of a call when it begins.
 #[derive(Clone, Debug)]
@@ -66,8 +63,6 @@ impl EndedCall {
     }
 
     pub(super) fn into_span(self) -> SpanData {
-        static SCOPE: LazyLock<InstrumentationScope> =
-            LazyLock::new(|| InstrumentationScope::builder(env!("CARGO_PKG_NAME")).build());
         let Self { start, facts, end } = self;
         let mut attributes = vec![
             KeyValue::new(OP_ATTRIBUTE, SERVER_OP),
@@ -112,7 +107,7 @@ impl EndedCall {
             events: facts.events,
             links: SpanLinks::default(),
             status: if end.is_error { Status::error("") } else { Status::Unset },
-            instrumentation_scope: SCOPE.clone(),
+            instrumentation_scope: own_scope(),
         }
     }
 }

@@ -4,7 +4,7 @@ use super::{
     attributes::{BATCH_OP, FAILOVER_ATTRIBUTE, HEALTH_CHECK_OP, REPEATED_ATTRIBUTE},
     call::mark_call_with_failover,
     call_record::CallRecord,
-    context::{remote_span_context, span_ids},
+    context::{is_local, remote_span_context, span_ids},
     pipeline::pipeline,
     segment::{Deferred, RegistrationAttrs},
 };
@@ -12,10 +12,7 @@ use crate::{
     registration::{Registration, SpanId, TraceContext, TraceId},
     telemetry::ids::new_span_id,
 };
-use opentelemetry::{
-    Context,
-    trace::{SpanContext, TraceContextExt},
-};
+use opentelemetry::{Context, trace::TraceContextExt};
 use std::{
     future::Future,
     sync::{
@@ -53,10 +50,10 @@ fn defer(deferred: impl FnOnce() -> Deferred) {
         Context::map_current(|context| {
             let span = context.span();
             let span = span.span_context();
-            match CallRecord::of(context) {
-                Some(call) if call.is_current(context) => call.defer(span.span_id(), deferred()),
-                Some(_) | None if span.is_valid() && !span.is_remote() => pipeline.open_spans.defer(span, deferred()),
-                Some(_) | None => {}
+            if let Some(call) = CallRecord::of(context).filter(|call| call.is_current(context)) {
+                call.defer(span.span_id(), deferred());
+            } else if is_local(span) {
+                pipeline.open_spans.defer(span, deferred());
             }
         });
     }
@@ -198,8 +195,7 @@ pub(crate) fn health_check(endpoint: &str) -> Span {
 }
 
 fn has_current_span() -> bool {
-    let is_ours = |context: &SpanContext| context.is_valid() && !context.is_remote();
-    pipeline().is_some() && Context::map_current(|context| is_ours(context.span().span_context()))
+    pipeline().is_some() && Context::map_current(|context| is_local(context.span().span_context()))
 }
 
 /// Whether an RPC request of the current batch failed over to another endpoint.

@@ -5,7 +5,7 @@
 
 use super::{
     call_record::CallRecord,
-    segment::{Deferred, Segment},
+    segment::{Deferred, MAX_SEGMENT_SPANS, Segment},
     sharded::Sharded,
 };
 use crate::telemetry::metrics::{Budget, metrics};
@@ -21,8 +21,6 @@ use std::{
 
 /// Six spans below each of the 5,000 calls that may wait at once.
 const MAX_OPEN_SPANS: usize = 32_768;
-/// A batch has one for each of its RPC requests.
-const MAX_SEGMENT_SPANS: usize = 512;
 
 #[derive(Debug, Default)]
 pub(super) struct OpenSpans {

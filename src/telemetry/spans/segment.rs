@@ -1,8 +1,8 @@
 //! The spans of one trace in this process: a local root and its descendants.
 //!
-//! The span of a call, database spans and the attributes of a registration are deferred: they become spans and attributes only if the
-//! segment is exported, on the export thread. Ninety-nine of a hundred calls are not exported, and making a span costs
-//! as much for them.
+//! The span of a call, database spans and the attributes of a registration are deferred: they become spans and
+//! attributes only if the segment is exported, on the export thread. Ninety-nine of a hundred calls are not exported,
+//! and making a span costs as much for them.
 
 use super::{attributes::OP_ATTRIBUTE, ended_call::EndedCall};
 use crate::{
@@ -15,6 +15,9 @@ use opentelemetry::{
 };
 use opentelemetry_sdk::trace::{IdGenerator, RandomIdGenerator, SpanData, SpanEvents, SpanLinks};
 use std::time::SystemTime;
+
+/// Ended spans, and deferred items. A call or a batch with RPC requests has about twenty.
+pub(super) const MAX_SEGMENT_SPANS: usize = 512;
 
 #[derive(Debug)]
 pub(in crate::telemetry) struct Segment {
@@ -116,21 +119,24 @@ fn db_span(parent: &SpanData, operation: &'static str, began: SystemTime, ended:
     }
 }
 
+/// Spans of one trace, which is sampled.
 #[cfg(test)]
-mod tests {
-    use super::{super::attributes::text_attribute, *};
-    use crate::registration::DocumentHash;
+pub(super) mod testing {
+    use super::*;
     use opentelemetry::{InstrumentationScope, TraceFlags, TraceId};
     use std::time::{Duration, UNIX_EPOCH};
 
-    fn call() -> SpanData {
-        let flags = TraceFlags::SAMPLED;
+    pub(in crate::telemetry::spans) fn span_context(id: u64) -> SpanContext {
+        SpanContext::new(TraceId::from(7), SpanId::from(id), TraceFlags::SAMPLED, false, Default::default())
+    }
+
+    pub(in crate::telemetry::spans) fn span(id: u64, name: &'static str) -> SpanData {
         SpanData {
-            span_context: SpanContext::new(TraceId::from(7), SpanId::from(1), flags, false, Default::default()),
+            span_context: span_context(id),
             parent_span_id: SpanId::INVALID,
             parent_span_is_remote: false,
             span_kind: SpanKind::Server,
-            name: "call".into(),
+            name: name.into(),
             start_time: UNIX_EPOCH,
             end_time: UNIX_EPOCH + Duration::from_secs(9),
             attributes: Vec::new(),
@@ -140,6 +146,18 @@ mod tests {
             status: Status::Unset,
             instrumentation_scope: InstrumentationScope::default(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{super::attributes::text_attribute, testing::span, *};
+    use crate::registration::DocumentHash;
+    use opentelemetry::TraceId;
+    use std::time::{Duration, UNIX_EPOCH};
+
+    fn call() -> SpanData {
+        span(1, "call")
     }
 
     #[test]

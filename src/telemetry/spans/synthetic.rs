@@ -2,7 +2,7 @@
 //! kept, no span is ever made.
 
 use super::{
-    attributes::{BAGGAGE_ATTRIBUTE, OP_ATTRIBUTE},
+    attributes::{BAGGAGE_ATTRIBUTE, OP_ATTRIBUTE, own_scope},
     context::{otel_span_id, otel_trace_id, remote_span_context},
     pipeline::pipeline,
     segment::Segment,
@@ -16,14 +16,11 @@ use crate::{
     },
 };
 use opentelemetry::{
-    InstrumentationScope, KeyValue, Value,
+    KeyValue, Value,
     trace::{Link, SpanContext, SpanKind, Status, TraceFlags},
 };
 use opentelemetry_sdk::trace::{SpanData, SpanEvents, SpanLinks};
-use std::{
-    sync::LazyLock,
-    time::{Duration, SystemTime, UNIX_EPOCH},
-};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::time::Instant;
 
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -143,8 +140,6 @@ impl SpanTree {
 
 impl SpanRecord {
     fn into_span_data(self, trace: &TraceContext, sampled: bool, parent: Option<SpanId>) -> SpanData {
-        static SCOPE: LazyLock<InstrumentationScope> =
-            LazyLock::new(|| InstrumentationScope::builder(env!("CARGO_PKG_NAME")).build());
         let mut attributes = vec![KeyValue::new(OP_ATTRIBUTE, self.op), KeyValue::new("status", self.status)];
         attributes.extend(self.attributes.into_iter().map(|(key, value)| KeyValue::new(key, Value::from(value))));
         SpanData {
@@ -166,7 +161,7 @@ impl SpanRecord {
             events: SpanEvents::default(),
             links: SpanLinks::default(),
             status: if self.status == "ok" { Status::Unset } else { Status::error(self.status) },
-            instrumentation_scope: SCOPE.clone(),
+            instrumentation_scope: own_scope(),
         }
     }
 }

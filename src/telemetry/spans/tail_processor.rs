@@ -1,6 +1,6 @@
 //! Hands live spans to the pipeline, and has each segment decided when its last span has ended.
 
-use super::{call_record::CallRecord, open_spans::Ended, pipeline::SpanPipeline};
+use super::{call_record::CallRecord, context::is_local, open_spans::Ended, pipeline::SpanPipeline};
 use opentelemetry::{
     Context,
     trace::{Span as _, TraceContextExt},
@@ -25,7 +25,7 @@ impl SpanProcessor for TailProcessor {
         let own = span.span_context();
         let parent = context.span();
         let parent = parent.span_context();
-        let is_local = parent.is_valid() && !parent.is_remote();
+        let is_local = is_local(parent);
         let call = CallRecord::of(context).filter(|_| is_local);
         self.0.open_spans.start_span(own.trace_id(), own.span_id(), is_local.then(|| parent.span_id()), call);
     }
