@@ -137,10 +137,10 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for CallEvents {
 fn span_event(event: &tracing::Event<'_>) -> Event {
     let EventFields { message, fields } = EventFields::of(event);
     let mut attributes = vec![KeyValue::new("level", event.metadata().level().as_str())];
-    attributes.extend(fields.into_iter().map(|(name, value)| match value {
-        serde_json::Value::String(text) => KeyValue::new(name, text),
-        serde_json::Value::Bool(flag) => KeyValue::new(name, flag),
-        number => KeyValue::new(name, number.as_i64().unwrap_or(i64::MAX)),
+    attributes.extend(fields.into_iter().map(|(name, value)| match (value.as_str(), value.as_bool()) {
+        (Some(text), _) => KeyValue::new(name, text.to_owned()),
+        (None, Some(flag)) => KeyValue::new(name, flag),
+        (None, None) => KeyValue::new(name, value.as_i64().unwrap_or(i64::MAX)),
     }));
     Event::new(message, SystemTime::now(), attributes, 0)
 }
